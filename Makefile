@@ -1,0 +1,56 @@
+# What a developer does, one word each. A second call of any of these sets nothing up again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+USE := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help quickstart setup test check recipes bench clean
+
+help:
+	@echo "make quickstart   make, prove, publish and use a medical specialist, on this CPU"
+	@echo "make test         the fast tests"
+	@echo "make check        format, lint, types, tests and the README's code: what CI runs"
+	@echo "make recipes      train and evaluate every recipe, and write docs/results.md"
+	@echo "make bench        the other measurements in benchmarks/"
+	@echo "make clean        remove .venv and what tools leave behind; runs and registries stay"
+
+quickstart: $(USE)
+	$(BIN)/vertical quickstart
+
+setup: $(DEV)
+
+test: $(DEV)
+	$(BIN)/python -m pytest
+
+check: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m slow tests/test_readme.py
+
+recipes: $(DEV)
+	$(BIN)/python benchmarks/recipes.py
+
+bench: $(DEV)
+	@for file in benchmarks/*.py; do \
+		case $$file in benchmarks/recipes.py) continue ;; esac; \
+		echo "== $$file"; $(BIN)/python $$file || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(USE): pyproject.toml setup.py constraints.txt | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(DEV): $(USE)
+	$(PIP) -e '.[dev]'
+	@touch $@

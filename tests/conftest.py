@@ -1,0 +1,164 @@
+"""Two base models of a few thousand weights, made here: small enough to train whole tasks in a second, and real otherwise."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+import pytest
+
+WORDS = (
+    "the a of and patient has pain fever cough rash skin lung heart chest beat red itch breath slow fast acute severe mild "
+    "left right with without since day week reports shows chronic sudden on in very spot scale wheeze pulse"
+).split()
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+TOPICS = {
+    "skin": ["rash", "skin", "itch", "red", "spot", "scale"],
+    "lung": ["cough", "lung", "breath", "wheeze", "chest", "fever"],
+    "heart": ["heart", "pulse", "beat", "fast", "slow", "pain"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Cache and registry of each test's own, and a working folder to run in."""
+    monkeypatch.setenv("VERTICAL_HOME", str(tmp_path / "home"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return tmp_path / "home"
+
+
+def save_encoder(folder: Path, *, seed: int = 0, vocabulary: list[str] | None = None) -> Path:
+    """A BERT of two layers with a word tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    vocab = {t: i for i, t in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(vocabulary or dict.fromkeys(WORDS))])}
+    raw = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
+    raw.normalizer = normalizers.Lowercase()
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    raw.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=64
+    )
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocab),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        architectures=["BertModel"],
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_causal(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE) -> Path:
+    """A Llama of two layers with a byte tokenizer and a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    vocab = {t: i for i, t in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    raw = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens(special)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<|pad|>", eos_token="<|end|>", model_max_length=256)
+    if template:
+        tokenizer.chat_template = template
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(vocab),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        eos_token_id=1,
+        pad_token_id=0,
+        bos_token_id=None,
+        architectures=["LlamaForCausalLM"],
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config.eos_token_id = 1
+    model.generation_config.pad_token_id = 0
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def topic_rows(n: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Sentences about three topics, told apart by their words."""
+    rng = random.Random(seed)
+    rows = []
+    for number in range(n):
+        label = list(TOPICS)[number % 3]
+        words = rng.sample(TOPICS[label], 2) + rng.sample(WORDS, 4) + [str(number)]
+        rng.shuffle(words)
+        rows.append((" ".join(words), label))
+    return rows
+
+
+def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> Path:
+    """A CSV with a header."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+def topic_recipe(folder: Path, base: Path, **settings: object) -> Path:
+    """A recipe file on 120 rows of topics for a base in a folder; settings are dotted keys."""
+    import yaml
+
+    data = write_csv(folder / "topics.csv", topic_rows(120))
+    recipe: dict[str, object] = {
+        "name": "topics",
+        "task": "classification",
+        "base": str(base),
+        "data": {"source": str(data), "columns": {"text": "text", "label": "label"}, "max_length": 48, "decontaminate": None},
+        "adapter": {"r": 4, "lora_alpha": 8},
+        "train": {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 0.01, "bf16": False, "token_budget": 128},
+        "evaluate": {"against": ["base", "probe", "tfidf"], "resamples": 100, "gate": {"metric": "macro_f1", "beats": ["base"]}},
+    }
+    for key, value in settings.items():
+        here = recipe
+        *path, last = key.split("__")
+        for step in path:
+            here = here.setdefault(step, {})  # type: ignore[assignment]
+        here[last] = value
+    path = folder / "topics.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny encoder."""
+    return save_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny causal model with a chat template."""
+    return save_causal(tmp_path_factory.mktemp("causal"))

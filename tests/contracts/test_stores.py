@@ -1,0 +1,131 @@
+"""What every store must do; a new backend adds one line to MAKERS."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.registry.references import Reference
+from vertical_sdk.registry.store import Entry, Event, Manifest, Store, Stored, manifest_digest
+from vertical_sdk.registry.stores import STORES, open_store
+
+MAKERS: dict[str, Callable[[Path], Store]] = {
+    "file": lambda folder: open_store(f"file://{folder}/store"),
+}
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MAKERS[request.param](tmp_path)
+
+
+def event(action: str = "publish") -> Event:
+    return Event(at="2026-01-01T00:00:00+00:00", who="ada", name="a/b", action=action, why="because")
+
+
+def files_of(folder: Path, **content: str) -> tuple[dict[str, Path], Manifest]:
+    """Files "sub/<key>.json" with that content, and their manifest."""
+    files, manifest = {}, {}
+    for key, text in content.items():
+        path = folder / f"{key}.json"
+        path.write_text(text)
+        files[f"sub/{key}.json"] = path
+        manifest[f"sub/{key}.json"] = Stored(hashlib.sha256(text.encode()).hexdigest(), len(text))
+    return files, manifest
+
+
+def put(store: Store, folder: Path, name: str = "a/b", **content: str) -> Entry:
+    files, manifest = files_of(folder, **content)
+    return store.put(name, files, manifest, record={"forced": False}, tags={"k": "v"}, event=event())
+
+
+def test_every_store_in_the_table_is_tested_here() -> None:
+    assert set(MAKERS) == set(STORES)
+
+
+def test_what_was_put_is_read_back(store: Store, tmp_path: Path) -> None:
+    entry = put(store, tmp_path, x="one", y="two")
+
+    assert (entry.name, entry.number, entry.who, entry.tags) == ("a/b", 1, "ada", {"k": "v"})
+    assert entry.record == {"forced": False}
+    assert (store.folder(entry.digest) / "sub" / "x.json").read_text() == "one"
+    assert sorted(store.manifest(entry.digest)) == ["sub/x.json", "sub/y.json"]
+    assert manifest_digest(store.manifest(entry.digest)) == entry.digest
+    assert store.problems() == []
+
+
+def test_numbers_grow_by_name_and_equal_content_has_one_number(store: Store, tmp_path: Path) -> None:
+    numbers = [put(store, tmp_path, x=text).number for text in ("1", "2", "1", "3")]
+
+    assert numbers == [1, 2, 1, 3]
+    assert put(store, tmp_path, "c", x="1").number == 1
+    assert [e.number for e in store.versions("a/b")] == [1, 2, 3]
+    assert store.names() == ["a/b", "c"]
+    assert store.names("a") == ["a/b"]
+    assert store.names("%") == []
+
+
+def test_a_version_is_found_by_every_kind_of_reference(store: Store, tmp_path: Path) -> None:
+    first = put(store, tmp_path, x="1")
+    second = put(store, tmp_path, x="2")
+    store.move_alias("a/b", "live", 1, None, event("alias"))
+
+    found = {
+        kind: [e.number for e in store.find(reference)]
+        for kind, reference in {
+            "bare": Reference("a/b"),
+            "number": Reference("a/b", version=1),
+            "alias": Reference("a/b", alias="live"),
+            "digest": Reference("a/b", digest=second.digest),
+            "digits": Reference("a/b", digest=first.digest[:8]),
+            "no number": Reference("a/b", version=9),
+            "no alias": Reference("a/b", alias="dead"),
+            "no name": Reference("b"),
+        }.items()
+    }
+
+    assert found == {
+        "bare": [2], "number": [1], "alias": [1], "digest": [2], "digits": [1], "no number": [], "no alias": [], "no name": []
+    }  # fmt: skip
+
+
+def test_an_alias_is_compared_before_it_is_moved(store: Store, tmp_path: Path) -> None:
+    put(store, tmp_path, x="1")
+    put(store, tmp_path, x="2")
+
+    store.move_alias("a/b", "live", 1, 0, event("alias"))
+    with pytest.raises(RegistryError):
+        store.move_alias("a/b", "live", 2, 2, event("alias"))
+    store.move_alias("a/b", "live", 2, 1, event("alias"))
+    store.move_alias("a/b", "live", None, 2, event("delete alias"))
+
+    log = [(e.action, e.before, e.after) for e in store.history("a/b")]
+    assert log[2:] == [("alias", None, 1), ("alias", 1, 2), ("delete alias", 2, None)]
+    assert log[:2] == [("publish", None, 1), ("publish", None, 2)]
+
+
+def test_bytes_that_are_not_those_of_the_manifest_are_refused(store: Store, tmp_path: Path) -> None:
+    files, manifest = files_of(tmp_path, x="one")
+    files["sub/x.json"].write_text("two")
+
+    with pytest.raises(CorruptAdapter, match=r"x\.json changed"):
+        store.put("a/b", files, manifest, record={}, tags={}, event=event())
+    assert store.names() == []
+    store.gc()
+    assert put(store, tmp_path, x="one").number == 1
+
+
+def test_gc_keeps_all_that_is_published(store: Store, tmp_path: Path) -> None:
+    entry = put(store, tmp_path, x="1")
+
+    assert store.gc() == 0
+    assert (store.folder(entry.digest) / "sub" / "x.json").read_text() == "1"
+
+
+def test_an_unknown_scheme_is_told_with_those_that_are_known() -> None:
+    with pytest.raises(RegistryError, match=r"no store is called 's3'\. Known: file"):
+        open_store("s3://bucket/adapters")

@@ -1,0 +1,91 @@
+import random
+import time
+
+import pytest
+
+from vertical_sdk.data.dedup import bands, decontaminate, jaccard, near_repeats, nearest_in, shingles
+from vertical_sdk.types import Example, Message
+
+WORDS = "acute chronic fracture of the left right femur tibia initial subsequent encounter open closed with without".split()
+
+
+def sentences(count: int, seed: int) -> list[str]:
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=8)) for _ in range(count)]
+
+
+def test_shingles_are_of_four_characters_and_know_no_case() -> None:
+    assert shingles("AB  cd e") == {"ab c", "b cd", " cd ", "cd e"}
+    assert shingles("Flu") == {"flu"}
+    assert shingles(" ") == frozenset()
+
+
+def test_jaccard_is_intersection_over_union() -> None:
+    assert jaccard(frozenset("abc"), frozenset("bcd")) == pytest.approx(2 / 4)
+    assert jaccard(frozenset(), frozenset()) == 1.0
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0])
+def test_bands_miss_a_pair_at_the_threshold_once_in_a_hundred(threshold: float) -> None:
+    count, rows = bands(threshold)
+
+    assert count * rows <= 64
+    assert (1 - threshold**rows) ** count <= 0.01
+
+
+def test_candidates_are_those_that_comparing_all_pairs_finds() -> None:
+    texts, others = sentences(150, 1), sentences(150, 2)
+    texts += [other.replace("fracture", "fractures", 1) for other in others[:40]]
+    sets = [shingles(t) for t in others]
+    wanted = {i for i, t in enumerate(texts) if any(jaccard(shingles(t), s) >= 0.8 for s in sets)}
+
+    found = nearest_in(texts, others, 0.8)
+
+    assert set(found) <= wanted
+    assert len(found) >= 0.95 * len(wanted)
+    assert len(wanted) > 20
+
+
+def test_a_near_repeat_names_the_earlier_row_that_is_kept() -> None:
+    base = "fracture of the left femur, initial encounter for closed fracture"
+
+    assert near_repeats([base, "something else", base + " ", base + "s"], 0.9) == {2: 0, 3: 0}
+    assert near_repeats([base, base], 0.9, kinds=["x", "y"]) == {}
+
+
+def test_at_threshold_one_only_the_same_text_counts() -> None:
+    assert nearest_in(["a cat sat", "a cat sat."], ["A  cat sat"], 1.0) == {0: 0}
+
+
+def test_training_rows_that_repeat_an_evaluation_row_are_dropped() -> None:
+    text = "acute bronchitis due to respiratory syncytial virus in a child of three"
+    train = [Example("1", text.upper()), Example("2", text + "s"), Example("3", "gout")]
+
+    kept, account = decontaminate(train, [Example("t", text)], 0.9)
+
+    assert [e.id for e in kept] == ["3"]
+    assert account.dropped == {"repeats an evaluation row": 1, "nearly repeats an evaluation row": 1}
+
+
+def test_conversations_are_compared_by_what_is_asked() -> None:
+    train = [Example("1", messages=(Message("user", "why is the sky blue?"), Message("assistant", "scattering")))]
+    test = [Example("t", messages=(Message("user", "Why is the sky blue?"), Message("assistant", "another answer")))]
+
+    kept, _ = decontaminate(train, test, 0.9)
+
+    assert kept == []
+
+
+def test_without_evaluation_rows_nothing_is_dropped() -> None:
+    train = [Example("1", "a"), Example("2", "")]
+
+    assert decontaminate(train, [], 0.9)[0] == train
+
+
+def test_ten_thousand_short_texts_take_seconds() -> None:
+    texts = sentences(10_000, 3)
+    began = time.perf_counter()
+
+    nearest_in(texts[:8000], texts[8000:], 0.9)
+
+    assert time.perf_counter() - began < 10

@@ -1,0 +1,230 @@
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vertical_sdk.data import Prepared, prepare, read_rows
+from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import LabelSpace
+
+ANIMALS = ("cat", "dog", "owl", "eel", "ant", "bee", "cow", "hen", "fox", "bat")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def animals(count: int = 120) -> list[dict[str, Any]]:
+    return [
+        {"text": f"{ANIMALS[n % 10]} number {n * 7919} went {n * 104729} miles", "label": "ab"[n % 2], "owner": n // 4}
+        for n in range(count)
+    ]
+
+
+def recipe(source: Path | dict[str, str], task: str = "classification", **changes: Any) -> Recipe:
+    labels = changes.pop("labels", None)
+    data = {
+        "source": source if isinstance(source, dict) else str(source),
+        "columns": {"text": "text", "label": "label"},
+        **changes,
+    }
+    return Recipe.model_validate({"name": "animals", "task": task, "data": data, "labels": labels, "train": {"seed": 1}})
+
+
+def everyone(prepared: Prepared) -> set[str]:
+    return {e.id for e in (*prepared.train, *prepared.validation, *prepared.test)}
+
+
+def test_a_recipe_becomes_three_parts_with_an_account(tmp_path: Path) -> None:
+    rows = [*animals(), {"text": "  ", "label": "a", "owner": 1}, animals()[0]]
+
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", rows), split={"use": "stratified", "test": 0.2, "validation": 0.1}))
+
+    assert (len(prepared.train), len(prepared.validation), len(prepared.test)) == (84, 12, 24)
+    assert prepared.labels == LabelSpace(("a", "b"), counts={"a": 42, "b": 42})
+    assert [step.step for step in prepared.account.steps] == [
+        "read",
+        "normalize",
+        "drop_duplicates",
+        "split: stratified",
+        "decontaminate: validation against test",
+        "decontaminate: train against evaluation",
+        "check labels",
+    ]
+    assert prepared.account.lost == pytest.approx(2 / 122)
+    assert all(step.adds_up for step in prepared.account.steps)
+    assert prepared.detected == "CSV, text from 'text', label from 'label'"
+
+
+def test_the_same_recipe_gives_the_same_rows_and_tells_its_source(tmp_path: Path) -> None:
+    wanted = recipe(write(tmp_path / "rows.csv", animals()), license="CC0-1.0", augment=[{"use": "typos", "p": 0.5}])
+
+    first, second = prepare(wanted), prepare(wanted)
+
+    assert first == second
+    assert first.sources[0].license == "CC0-1.0"
+    assert len(first.sources[0].sha256) == 64
+
+
+def test_another_seed_gives_other_parts(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", animals())
+
+    assert prepare(recipe(path)).test != prepare(recipe(path).replace({"train.seed": 2})).test
+
+
+def test_augmented_copies_are_in_training_only(tmp_path: Path) -> None:
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", animals()), augment=[{"use": "typos", "p": 0.9}], copies=2))
+
+    copies = [e for e in prepared.train if "+" in e.id]
+    assert len(copies) > 100
+    assert not [e for e in (*prepared.validation, *prepared.test) if "+" in e.id]
+    assert prepared.labels is not None
+    assert sum(prepared.labels.counts.values()) == len(prepared.train)
+
+
+def test_a_group_has_no_more_training_rows_than_the_cap(tmp_path: Path) -> None:
+    columns = {"text": "text", "label": "label", "group": "owner"}
+
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", animals()), columns=columns, split="group", per_group=2))
+
+    owners = [e.group for e in prepared.train]
+    assert max(map(owners.count, owners)) == 2
+    assert max([e.group for e in prepared.test].count(g) for g in {e.group for e in prepared.test}) == 4
+    assert prepared.account.lost == 0
+
+
+def test_training_rows_that_nearly_repeat_a_test_row_are_gone(tmp_path: Path) -> None:
+    test = [{"text": f"{row['text']} again and again and again", "label": row["label"]} for row in animals(10)]
+    near = [{"text": f"{row['text']}!", "label": row["label"]} for row in test[:5]]
+    source = {
+        "train": str(write(tmp_path / "train.csv", [*animals()[20:], *near])),  # type: ignore[list-item]
+        "test": str(write(tmp_path / "test.csv", test)),
+    }
+
+    prepared = prepare(recipe(source, split="given", columns={}))
+
+    assert len(prepared.test) == 10
+    assert prepared.account.steps[-2].dropped == {"nearly repeats an evaluation row": 5}
+    assert {e.id.split(":")[0] for e in prepared.train} == {"train"}
+    assert len(prepared.sources) == 2
+
+
+def test_more_loss_than_allowed_stops_with_reasons(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", animals(40) * 2)
+
+    with pytest.raises(DataError, match=r"50\.0% of the 80 rows read were dropped.*drop_duplicates: 40 duplicate"):
+        prepare(recipe(path))
+    assert len(everyone(prepare(recipe(path, limits={"lost": 0.6})))) == 40
+
+
+def test_one_label_only_is_nothing_to_learn(tmp_path: Path) -> None:
+    rows = [{**row, "label": "a"} for row in animals()]
+
+    with pytest.raises(DataError, match="all rows have the label 'a'"):
+        prepare(recipe(write(tmp_path / "rows.csv", rows)))
+
+
+def test_the_recipes_labels_give_the_order_and_what_is_said_of_them(tmp_path: Path) -> None:
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", animals()), labels={"b": "The second.", "a": "The first."}))
+
+    assert prepared.labels is not None
+    assert prepared.labels.labels == ("b", "a")
+    assert prepared.labels.describe("a") == "The first."
+
+
+def test_a_label_that_the_recipe_does_not_list_is_named(tmp_path: Path) -> None:
+    rows = [*animals(), {"text": "x", "label": "benign ", "owner": 0}]
+
+    with pytest.raises(DataError, match=r"'benign' in 1 rows \(first: 122\)\. Did you mean 'bening'\?"):
+        prepare(recipe(write(tmp_path / "rows.csv", rows), labels=["a", "b", "bening"]))
+
+
+def test_ordinal_labels_need_an_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", animals())
+
+    with pytest.raises(DataError, match=r"needs its labels in order. Set labels: \[a, b\]"):
+        prepare(recipe(path, "ordinal"))
+    prepared = prepare(recipe(path, "ordinal", labels=["b", "a"]))
+    assert prepared.labels is not None
+    assert prepared.labels.labels == ("b", "a")
+
+
+def test_numbers_have_no_labels(tmp_path: Path) -> None:
+    rows = [{**row, "label": n / 3} for n, row in enumerate(animals())]
+
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", rows), "regression"))
+
+    assert prepared.labels is None
+    assert isinstance(prepared.train[0].target, float)
+
+
+def test_conversations_go_all_the_way(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{row['text']}?", "completion": row["label"]} for row in animals()]
+
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", rows), "generation", columns={}))
+
+    assert prepared.labels is None
+    assert [turn.role for turn in prepared.train[0].messages] == ["user", "assistant"]
+    assert len(everyone(prepared)) == 120
+
+
+def test_personal_data_is_replaced_before_anything_is_split(tmp_path: Path) -> None:
+    pytest.importorskip("presidio_analyzer")
+    rows = [{**row, "text": f"{row['text']} by ant{n}@mayo.org"} for n, row in enumerate(animals())]
+
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", rows), deidentify={"use": "presidio", "names": False}))
+
+    assert not [e for e in (*prepared.train, *prepared.test) if "mayo" in e.text]
+    assert next(s for s in prepared.account.steps if s.step == "deidentify").notes["EMAIL_ADDRESS"] == 120
+
+
+def test_a_wrong_argument_says_where_it_stands(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", animals())
+
+    with pytest.raises(RecipeError, match=r"animals: data\.clean\.0: normalize has no argument 'min_chars'"):
+        prepare(recipe(path, clean=[{"use": "normalize", "min_chars": 3}]))
+
+
+def test_rows_to_predict_come_back_all_and_in_order(tmp_path: Path) -> None:
+    path = write(tmp_path / "new.csv", [{"text": "b  b", "x": 1}, {"text": "", "x": 1}, {"text": "b b", "x": 1}])
+
+    rows, account = read_rows(path, recipe(path), LabelSpace(("a", "b")))
+
+    assert [(e.text, e.target) for e in rows] == [("b b", None), ("", None), ("b b", None)]
+    assert account.changed == {"text normalised": 1}
+
+
+def test_rows_to_evaluate_need_a_label_that_was_trained(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "new.csv", [{"text": "x", "label": "a"}, {"text": "y", "label": "bb"}, {"text": "z", "label": "bb"}]
+    )
+    lacking = write(tmp_path / "lacking.csv", [{"text": "x", "label": "a"}, {"text": "y", "label": ""}])
+
+    with pytest.raises(DataError, match=r"not in the labels that were trained: 'bb' in 2 rows \(first: 3\)"):
+        read_rows(path, recipe(path), LabelSpace(("a", "b")), require_label=True)
+    with pytest.raises(DataError, match=r"lacking\.csv:3: no label"):
+        read_rows(lacking, recipe(path), LabelSpace(("a", "b")), require_label=True)
+    assert len(read_rows(lacking, recipe(path), LabelSpace(("a", "b")))[0]) == 2
+
+
+def test_questions_to_answer_need_no_answers(tmp_path: Path) -> None:
+    path = write(tmp_path / "new.csv", [{"prompt": "why?"}, {"prompt": "how?"}])
+
+    rows, _ = read_rows(path, recipe(path, "generation", columns={}), None)
+
+    assert [[(turn.role, turn.content) for turn in e.messages] for e in rows] == [[("user", "why?")], [("user", "how?")]]
+
+
+def test_progress_goes_from_nothing_to_all(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    prepare(recipe(write(tmp_path / "rows.csv", animals())), progress=lambda _, share: seen.append(share or 0.0))
+
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0.0, 1.0)

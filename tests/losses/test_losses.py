@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vertical_sdk.catalog import losses
+from vertical_sdk.losses import IGNORE
+from vertical_sdk.losses.classification import class_balanced, cross_entropy, focal, logit_adjusted
+from vertical_sdk.losses.multilabel import asymmetric, binary_cross_entropy
+from vertical_sdk.losses.ordinal import earth_mover
+from vertical_sdk.losses.regression import huber, squared_error
+from vertical_sdk.types import LabelSpace
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5], [9.0, 9.0, 0.0], [-1.0, 0.3, 2.0]])
+LABELS = torch.tensor([0, 2, IGNORE, 1])
+SPACE = LabelSpace(("a", "b", "c"), counts={"a": 90, "b": 9, "c": 1})
+
+
+def test_focal_without_focus_is_cross_entropy() -> None:
+    expected = F.cross_entropy(LOGITS[[0, 1, 3]], LABELS[[0, 1, 3]])
+
+    torch.testing.assert_close(focal(LOGITS, LABELS, gamma=0.0), expected)
+    torch.testing.assert_close(cross_entropy(LOGITS, LABELS), expected)
+
+
+def test_focal_weighs_a_row_by_how_wrong_it_is() -> None:
+    logits, labels = torch.tensor([[0.0, 0.0]]), torch.tensor([1])
+
+    assert focal(logits, labels, gamma=2.0).item() == pytest.approx(0.25 * math.log(2))
+
+
+def test_rows_without_a_label_teach_nothing() -> None:
+    logits = torch.randn(2, 3, requires_grad=True)
+
+    loss = cross_entropy(logits, torch.tensor([IGNORE, IGNORE]))
+    loss.backward()
+
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_class_balance_makes_a_rare_label_count_more_and_keeps_the_mean_weight_at_one() -> None:
+    flat = torch.zeros(1, 3)
+
+    by_label = {label: class_balanced(flat, torch.tensor([i]), SPACE, beta=0.99).item() for i, label in enumerate("abc")}
+    effective = {label: (1 - 0.99**n) / 0.01 for label, n in SPACE.counts.items()}
+
+    assert by_label["c"] / by_label["a"] == pytest.approx(effective["a"] / effective["c"], rel=1e-4)
+    assert sum(by_label[label] * SPACE.counts[label] for label in "abc") / 100 == pytest.approx(math.log(3), rel=1e-4)
+
+
+def test_logit_adjustment_is_cross_entropy_behind_the_prior() -> None:
+    prior = torch.tensor([0.9, 0.09, 0.01]).log()
+    kept = torch.tensor([0, 1, 3])
+
+    torch.testing.assert_close(logit_adjusted(LOGITS, LABELS, SPACE), F.cross_entropy(LOGITS[kept] + prior, LABELS[kept]))
+
+
+def test_a_far_miss_costs_more_than_a_near_one_where_labels_have_an_order() -> None:
+    sure_of_first = torch.tensor([[5.0, 0.0, 0.0]])
+
+    near, far = (earth_mover(sure_of_first, torch.tensor([label])).item() for label in (1, 2))
+
+    assert far > near + 0.5
+
+
+def test_asymmetric_without_focus_or_clip_is_binary_cross_entropy() -> None:
+    labels = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 0], [1, 1, 0]])
+
+    plain = asymmetric(LOGITS, labels, gamma_positive=0.0, gamma_negative=0.0, clip=0.0)
+
+    # 1 - sigmoid(9) keeps four digits in float32
+    torch.testing.assert_close(plain, binary_cross_entropy(LOGITS, labels), rtol=1e-4, atol=1e-4)
+
+
+def test_regression_losses_are_in_units_of_the_targets_spread() -> None:
+    outputs, targets = torch.tensor([[10.0], [20.0]]), torch.tensor([14.0, 20.0])
+
+    assert squared_error(outputs, targets, 2.0).item() == pytest.approx(2.0)
+    assert huber(outputs, targets, 2.0, delta=1.0).item() == pytest.approx((2.0 - 0.5) / 2)
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_the_mean_over_a_batch_is_the_weighted_mean_over_its_parts(name: str) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(7, 3)
+    labels = torch.tensor([0, 1, 2, 1, 0, 2, 2])
+    given: dict[str, object] = {}
+    if name in {"binary_cross_entropy", "asymmetric"}:
+        labels = F.one_hot(labels, 3)
+    elif name in {"squared_error", "huber"}:
+        logits, labels, given = logits[:, :1], labels.float(), {"scale": 1.5}
+    elif name in {"class_balanced", "logit_adjusted"}:
+        given = {"space": SPACE}
+    loss = losses.get(name)
+
+    parts = (2 * loss(logits[:2], labels[:2], **given) + 5 * loss(logits[2:], labels[2:], **given)) / 7
+
+    torch.testing.assert_close(loss(logits, labels, **given), parts)

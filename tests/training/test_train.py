@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TOPICS, save_causal, topic_recipe, topic_rows, write_csv
+from safetensors.torch import load_file
+
+from vertical_sdk import train
+from vertical_sdk.errors import BaseModelError, DataError, RecipeError, RunError
+from vertical_sdk.models.base import pull_base
+from vertical_sdk.models.specialist import fresh_specialist
+from vertical_sdk.recipe import load_recipe
+from vertical_sdk.training.arguments import training_arguments
+from vertical_sdk.training.encode import encode_rows
+from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
+from vertical_sdk.types import Example, LabelSpace, silent
+
+WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
+CHILD = """
+import sys, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from vertical_sdk import train
+train(sys.argv[1], out=Path(sys.argv[2]), resume="--resume" in sys.argv)
+"""
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return {f"{file}:{k}": v for file in WEIGHTS if (run / "adapter" / file).is_file() for k, v in load_file(run / "adapter" / file).items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_a_run_leaves_a_whole_adapter_and_its_events(encoder: Path, tmp_path: Path) -> None:
+    run = train(topic_recipe(tmp_path, encoder), out=tmp_path / "run")
+
+    files = {p.name for p in run.adapter.iterdir()}
+    assert files >= {*WEIGHTS, "adapter_config.json", "vertical.json", "README.md", "tokenizer.json"}
+    assert list((tmp_path / "run" / "events").iterdir())
+    assert run.card.labels is not None
+    assert run.card.labels.labels == tuple(sorted(TOPICS))
+    assert run.card.training["cut_rows"] == 0
+    assert sum(run.card.labels.counts.values()) == run.card.training["rows"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder, train__num_train_epochs=1)
+
+    one, two = (weights(train(recipe, out=tmp_path / name).path) for name in ("one", "two"))
+    three = weights(train(recipe, out=tmp_path / "three", settings={"train.seed": 1}).path)
+
+    assert same(one, two)
+    assert not same(one, three)
+
+
+def test_the_token_budget_does_not_change_the_gradient(encoder: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(topic_recipe(tmp_path, encoder))
+
+    gradients = []
+    for budget in (16, 100_000):
+        trainer = _trainer(recipe.replace({"train.token_budget": budget, "head.dropout": 0.0}), tmp_path)
+        gradients.append(_gradient(trainer))
+
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["encoder", "causal"])
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    base = request.getfixturevalue(family)
+    recipe = topic_recipe(tmp_path, base, train__save_steps=2, train__num_train_epochs=2)
+    whole = weights(train(recipe, out=tmp_path / "whole").path)
+
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(recipe), str(tmp_path / "killed")])
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while last_checkpoint(checkpoints) is None and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    newest = sorted(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))[-1]
+    assert not (tmp_path / "killed" / "adapter").exists()
+    with (newest / "trained.safetensors").open("ab") as file:
+        file.write(b"torn")  # as if it had been killed in the middle of this save
+    resumed = train(recipe, out=tmp_path / "killed", resume=True)
+
+    assert same(whole, weights(resumed.path))
+
+
+def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder, train__save_steps=3)
+    whole = weights(train(recipe, out=tmp_path / "whole").path)
+
+    def interrupt(what: str, share: float | None = None) -> None:
+        if what == "training" and share is not None and share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, out=tmp_path / "run", progress=interrupt)
+    resumed = train(recipe, out=tmp_path / "run", resume=True)
+
+    assert resumed.resumed_from is not None
+    assert same(whole, weights(resumed.path))
+
+
+def test_resuming_without_a_folder_finds_the_newest_unfinished_run(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder)
+
+    def interrupt(what: str, share: float | None = None) -> None:
+        if what == "training" and share is not None and share > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, progress=interrupt)
+    run = train(recipe, resume=True)
+
+    assert [run.path.resolve()] == [p.resolve() for p in Path("runs").iterdir()]
+
+
+def test_two_trainings_in_one_folder_are_refused(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder)
+    second: list[BaseException] = []
+
+    def start_another(what: str, share: float | None = None) -> None:
+        if what == "training" and not second:
+            child = subprocess.run(
+                [sys.executable, "-c", CHILD, str(recipe), str(tmp_path / "run"), "--resume"], capture_output=True, text=True, check=False
+            )
+            second.append(RunError(child.stderr))
+
+    train(recipe, out=tmp_path / "run", progress=start_another)
+
+    assert "another training is writing here" in str(second[0])
+
+
+def test_a_folder_with_something_in_it_is_refused(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+
+    with pytest.raises(RunError, match=r"not empty \(thesis.txt\)"):
+        train(recipe, out=tmp_path / "run")
+    with pytest.raises(RunError, match="something that is no run"):
+        train(recipe, out=tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_run_is_not_resumed_with_other_settings(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder)
+    train(recipe, out=tmp_path / "run")
+
+    with pytest.raises(RunError, match="other settings"):
+        train(recipe, out=tmp_path / "run", resume=True, settings={"train.learning_rate": 0.5})
+
+
+def test_early_stopping_keeps_the_best_weights(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(
+        tmp_path, encoder, train__num_train_epochs=8, train__early_stopping_patience=1, train__learning_rate=0.5,
+        train__eval_steps=4, train__save_steps=4, train__logging_steps=1,
+    )  # fmt: skip
+
+    run = train(recipe, out=tmp_path / "run")
+
+    assert run.card.training["steps"] < 8 * 12
+
+
+def test_rows_that_would_be_cut_beyond_the_limit_stop_the_run(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder, data__max_length=8)
+
+    with pytest.raises(DataError, match=r"90 of 90 training rows are longer than data.max_length = 8"):
+        train(recipe, out=tmp_path / "run")
+    run = train(recipe, out=tmp_path / "allowed", settings={"data.limits.truncated": 1.0})
+    assert run.card.training["cut_rows"] == 90
+
+
+def test_an_answer_that_is_cut_off_leaves_nothing_to_learn_and_stops_the_run(causal: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(topic_recipe(tmp_path, causal, task="generation", data__max_length=16, evaluate={"resamples": 100}))
+    specialist = fresh_specialist(pull_base(str(causal)), recipe, None)
+    from vertical_sdk.types import Message
+
+    row = Example("7", messages=(Message("user", "a question of some length"), Message("assistant", "x")))
+    with pytest.raises(DataError, match=r"1 of 1 rows have no token to learn from \(row 7\)"):
+        encode_rows(specialist, [row], learn=True)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder, train__learning_rate=1e38, train__max_grad_norm=0.0, train__logging_steps=1)
+
+    with pytest.raises(DataError, match="the loss became"):
+        train(recipe, out=tmp_path / "run")
+
+
+def test_an_encoder_cannot_be_trained_to_write(encoder: Path, tmp_path: Path) -> None:
+    rows = [(f"question {i}", f"answer {i}") for i in range(40)]
+    data = write_csv(tmp_path / "qa.csv", rows, ("prompt", "completion"))
+    recipe = topic_recipe(tmp_path, encoder, task="generation", data={"source": str(data), "decontaminate": None}, evaluate={})
+
+    with pytest.raises(RecipeError, match="is an encoder and cannot write"):
+        train(recipe, out=tmp_path / "run")
+
+
+def test_a_causal_base_without_chat_template_is_refused(tmp_path: Path) -> None:
+    base = save_causal(tmp_path / "base", template=None)
+
+    with pytest.raises(BaseModelError, match="no chat template"):
+        train(topic_recipe(tmp_path, base), out=tmp_path / "run")
+
+
+def test_a_key_that_the_sdk_sets_is_refused(encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="output_dir is set by the SDK"):
+        train(topic_recipe(tmp_path, encoder, train__output_dir="elsewhere"), out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "loss"),
+    [
+        ("ordinal", [(text, label) for text, label in topic_rows(60)], "earth_mover"),
+        ("multilabel", [(text, f"{label};{'odd' if i % 2 else 'even'}") for i, (text, label) in enumerate(topic_rows(60))], "asymmetric"),
+        ("regression", [(text, str(10 * list(TOPICS).index(label) + i % 3)) for i, (text, label) in enumerate(topic_rows(60))], "huber"),
+    ],
+)
+@pytest.mark.parametrize("family", ["encoder", "causal"])
+def test_the_other_tasks_train_on_either_family(
+    task: str, rows: list[Any], loss: str, family: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    base = request.getfixturevalue(family)
+    data = write_csv(tmp_path / "data.csv", rows)
+    recipe = topic_recipe(
+        tmp_path, base, task=task, loss={"use": loss}, train__num_train_epochs=1,
+        data={"source": str(data), "columns": {"text": "text", "label": "label"}, "decontaminate": None},
+        labels=["skin", "lung", "heart"] if task == "ordinal" else None, evaluate={"against": ["probe"], "resamples": 100},
+    )  # fmt: skip
+
+    run = train(recipe, out=tmp_path / "run")
+
+    from vertical_sdk import VerticalModel
+
+    prediction = VerticalModel.from_pretrained(run.path).predict(["red itch rash"])[0]
+    expected = {"ordinal": str, "multilabel": tuple, "regression": float}[task]
+    assert isinstance(prediction.label, expected)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(encoder: Path, tmp_path: Path) -> None:
+    # 96 rows in steps of 16: one process takes 16 at once, two take 8 each
+    data = write_csv(tmp_path / "data.csv", topic_rows(128))
+    settings: dict[str, Any] = {
+        "data": {"source": str(data), "columns": {"text": "text", "label": "label"}, "decontaminate": None, "clean": []},
+        "head": {"dropout": 0.0},
+        "train__num_train_epochs": 1,
+        "train__logging_steps": 1,
+    }
+    one = topic_recipe(tmp_path, encoder, train__per_device_train_batch_size=16, **settings)
+    alone = train(one, out=tmp_path / "one")
+    two = topic_recipe(tmp_path, encoder, **settings)
+
+    script = tmp_path / "child.py"
+    script.write_text(CHILD)
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+    done = subprocess.run([*launch, str(script), str(two), str(tmp_path / "two")], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    losses = []
+    for run in ("one", "two"):
+        state = sorted((tmp_path / run / "checkpoints").glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))[-1]
+        history = json.loads((state / "trainer_state.json").read_text())["log_history"]
+        losses.append([log["loss"] for log in history if "loss" in log])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    for key, value in weights(alone.path).items():
+        torch.testing.assert_close(value, weights(tmp_path / "two")[key], atol=1e-4, rtol=1e-3)
+
+
+def _trainer(recipe: Any, folder: Path) -> VerticalTrainer:
+    from vertical_sdk.losses import bind_loss
+
+    labels = LabelSpace(tuple(sorted(TOPICS)))
+    torch.manual_seed(0)
+    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels)
+    rows = encode_rows(specialist, [Example(str(i), t, y) for i, (t, y) in enumerate(topic_rows(24))], learn=True)
+    arguments = training_arguments(recipe.train, folder, "test")
+    return VerticalTrainer(specialist, arguments, rows, [], bind_loss(recipe, labels), silent)
+
+
+def _gradient(trainer: VerticalTrainer) -> torch.Tensor:
+    model: Any = trainer.model
+    batch = list(trainer.train_dataset)  # type: ignore[arg-type]
+    trainer.training_step(model, batch, trainer._get_num_items_in_batch([batch], torch.device("cpu")))
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

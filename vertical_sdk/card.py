@@ -1,0 +1,147 @@
+"""The card: what an adapter says of itself, kept as `vertical.json` in its folder, beside the files that PEFT wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.paths import file_digest, write_whole
+from vertical_sdk.types import Family, LabelSpace, Task
+
+__all__ = [
+    "CARD",
+    "Calibration",
+    "Card",
+    "Fingerprint",
+    "Probe",
+    "SourceRecord",
+    "Verdict",
+    "folder_digests",
+    "read_card",
+    "write_card",
+]
+
+CARD = "vertical.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fingerprint(_Frozen):
+    """What makes two base models the same one. Digests are SHA-256 in hex.
+
+    name           as the user gave it: "minilm-l6", a hub id or a path; not part of the comparison
+    architecture   the class in config.json
+    revision       the hub's commit, where it came from there; not part of the comparison
+    weights        over the names, shapes, types and bytes of all tensors
+    tokenizer      over the tokenizer's files
+    vocab_size     rows of the input embedding
+    chat_template  over the template's text; None where there is none
+    """
+
+    name: str
+    architecture: str
+    weights: str
+    tokenizer: str
+    vocab_size: int
+    chat_template: str | None = None
+    revision: str | None = None
+    license: str | None = None
+
+
+class SourceRecord(_Frozen):
+    """One place that data came from."""
+
+    source: str
+    sha256: str
+    license: str | None = None
+
+
+class Calibration(_Frozen):
+    """Temperature scaling (Guo et al., 2017), fitted on the validation rows; `ece` are expected calibration errors there."""
+
+    temperature: float = 1.0
+    ece_before: float | None = None
+    ece_after: float | None = None
+    rows: int = 0
+
+
+class Probe(_Frozen):
+    """An input with what base and adapter answered when the adapter was made.
+
+    base     the outputs with the adapter switched off
+    adapter  the outputs with it: logits in the order of the labels, or log-likelihoods of the probe's tokens
+    """
+
+    text: str
+    base: tuple[float, ...]
+    adapter: tuple[float, ...]
+
+
+class Verdict(_Frozen):
+    """What the promotion gate said, and why."""
+
+    passed: bool
+    reasons: tuple[str, ...] = ()
+    """One sentence a rival: what was compared, by how much, at which confidence."""
+
+
+class Card(_Frozen):
+    """Everything an adapter carries with it besides its weights."""
+
+    schema_version: int = 1
+    name: str
+    task: Task
+    family: Family
+    base: Fingerprint
+    recipe: dict[str, Any]
+    recipe_digest: str
+    labels: LabelSpace | None = None
+    sources: tuple[SourceRecord, ...] = ()
+    account: dict[str, Any] = {}
+    calibration: Calibration = Calibration()
+    probes: tuple[Probe, ...] = ()
+    training: dict[str, Any] = {}
+    """Steps, seconds, final losses, seed, world size."""
+    metrics: dict[str, Any] = {}
+    """The evaluation on the recipe's own test rows (`Evaluation.to_dict()`), empty until there is one."""
+    gate: Verdict | None = None
+    versions: dict[str, str] = {}
+    created: str = ""
+    files: dict[str, str] = {}
+    """Path in the folder → SHA-256, for every file but the card itself and the README."""
+
+
+def read_card(folder: Path) -> Card:
+    """The card of an adapter's folder.
+
+    Raises CorruptAdapter where it is missing or not what it should be.
+    """
+    path = folder / CARD
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise CorruptAdapter(
+            f"{folder}: has no {CARD}; this is not a vertical_sdk adapter, or it was copied in part."
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(step) for step in first["loc"]) or "the file"
+        raise CorruptAdapter(f"{path}: {at}: {first['msg']}; the card was cut or changed. Take the adapter anew.") from None
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write the card, with the digests of the files as they now are."""
+    card = card.model_copy(update={"files": folder_digests(folder)})
+    write_whole(folder / CARD, card.model_dump_json(indent=1) + "\n")
+
+
+def folder_digests(folder: Path) -> dict[str, str]:
+    """Path → SHA-256 of every file below, but the card and the README, which may say more later."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    named = {p.relative_to(folder).as_posix(): p for p in files}
+    return {name: file_digest(p) for name, p in named.items() if name not in {CARD, "README.md"}}

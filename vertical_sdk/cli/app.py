@@ -1,0 +1,128 @@
+"""The verbs put together, and what becomes of an error."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import typer
+
+from vertical_sdk import __version__
+from vertical_sdk.cli import base, data, doctor, evaluate, output, predict, quickstart, recipe, registry, train
+from vertical_sdk.errors import RunError, VerticalError
+
+__all__ = ["app", "main"]
+
+EPILOG = (
+    "Exit codes: 0 done · 1 a bug of ours · 2 wrong usage or recipe · 3 data · 4 source or network · 5 base model · "
+    "6 adapter · 7 registry · 8 gate failed · 9 run, disk or memory · 10 an extra is not installed · 130 Ctrl-C."
+)
+QUIET = {
+    "DATASETS_VERBOSITY": "error",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""Set for this process only, and only where the user has not: libraries leave the terminal to us."""
+STOPPED = 130
+PIPE_CLOSED = 141
+UsageError = cast("type[Exception]", typer.BadParameter.__mro__[2])
+"""What typer raises for a wrong option or argument, whichever click it stands on."""
+
+app = typer.Typer(
+    name="vertical",
+    help="Turn a general base model into a specialist, prove that it is better, and ship it safely.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(quickstart.quickstart)
+app.command()(train.train)
+app.command()(evaluate.evaluate)
+app.command()(predict.predict)
+app.add_typer(recipe.verbs, name="recipe")
+app.add_typer(data.verbs, name="data")
+app.add_typer(base.verbs, name="base")
+app.add_typer(registry.verbs, name="registry")
+app.command()(doctor.doctor)
+
+
+@app.callback()
+def _all_verbs(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand after a verb too.")] = False,
+) -> None:
+    """Turn a general base model into a specialist, prove that it is better, and ship it safely."""
+    del debug  # taken out before typer sees it, so that it may stand anywhere
+    if version:
+        output.show(f"vertical_sdk {__version__}")
+        raise typer.Exit
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line; `args` are those of the process where there are none. Returns the exit code."""
+    words = list(sys.argv[1:] if args is None else args)
+    until = words.index("--") if "--" in words else len(words)
+    own, rest = words[:until], words[until:]
+    debug, as_json = "--debug" in own, "--json" in own
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(output.documents_only())
+        if not debug:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            logging.getLogger().setLevel(logging.ERROR)
+        try:
+            code = app([word for word in own if word != "--debug"] + rest, prog_name="vertical", standalone_mode=False)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+        except BaseException as error:  # noqa: BLE001  (the end of the process: every error becomes a message and a code)
+            if debug:
+                traceback.print_exc()
+            message, code = _told(error)
+            if message and as_json:
+                output.emit({"error": {"type": type(error).__name__, "message": message, "exit_code": code}})
+            return code
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    """Tell the user of an error; its message, nothing where there is none to tell, and the exit code."""
+    if isinstance(error, BrokenPipeError | SystemExit):
+        # Whoever read our output has closed it (typer and rich end the process with 1 then); there is nobody to tell.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return "", PIPE_CLOSED
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        output.say("Stopped.")
+        return "", STOPPED
+    if isinstance(error, UsageError):
+        error.show()  # type: ignore[attr-defined]
+        return error.format_message(), int(error.exit_code)  # type: ignore[attr-defined]
+    message, code = str(error).strip(), 1
+    if isinstance(error, VerticalError):
+        code = error.exit_code
+    elif isinstance(error, MemoryError) or "out of memory" in message.lower() or "can't allocate memory" in message:
+        message = f"not enough memory: {message or 'the machine has no more'}. Try --set train.per_device_train_batch_size=4."
+        code = RunError.exit_code
+    elif isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}:
+        code = RunError.exit_code
+    else:
+        message = f"{type(error).__name__}: {message}. This should not happen; --debug shows where it did."
+    typer.secho(f"Error: {message}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+    return message, code

@@ -1,0 +1,61 @@
+"""An evaluation for people: systems with their intervals, paired tests, and what the gate says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.cli.output import say, show, table
+
+__all__ = ["show_evaluation", "show_report"]
+
+
+def show_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """Print an `Evaluation.to_dict()`, or the part of it that a card keeps."""
+    systems: Mapping[str, Any] = evaluation["systems"]
+    measured = {key: system for key, system in systems.items() if system["metrics"]}
+    names = list(dict.fromkeys(name for system in measured.values() for name in system["metrics"]))
+    share = 100 * evaluation["confidence"]
+    rows = [[system["title"], *(_interval(system["metrics"].get(name)) for name in names)] for system in measured.values()]
+    show(
+        table(
+            ["system", *names],
+            rows,
+            title=f"On {evaluation['rows']} rows that nothing was trained on, with {share:g}% intervals",
+        )
+    )
+    for system in systems.values():
+        if system.get("error"):
+            show(f"{system['title']} was not measured: {system['error']}")
+    tests = [
+        [systems[t["rival"]]["title"], t["metric"], _interval(t["difference"], "+"), _p(t["p_value"]), _p(t["mcnemar_p"])]
+        for t in evaluation["tests"]
+    ]
+    if tests:
+        title = "How much better the specialist is, row by row, and how likely that is by luck"
+        show(table(["than", "in", "difference", "p", "McNemar's p"], tests, title=title))
+    gate = evaluation.get("gate")
+    if gate is None:
+        show("Gate: none, the recipe asks for none.")
+        return
+    show(f"Gate: {'passed' if gate['passed'] else 'FAILED'}")
+    for reason in gate["reasons"]:
+        show(f"  {reason}")
+
+
+def show_report(folder: Path) -> None:
+    """Say where the report of a run is, if it has one."""
+    if (folder / "report.html").is_file():
+        say(f"Report: {folder / 'report.html'}")
+
+
+def _interval(value: Mapping[str, float | None] | None, sign: str = "") -> str | None:
+    if value is None or value["value"] is None:
+        return None
+    low, high = (("?" if value[end] is None else f"{value[end]:{sign}.3f}") for end in ("low", "high"))
+    return f"{value['value']:{sign}.3f} [{low}, {high}]"
+
+
+def _p(value: float | None) -> str | None:
+    return None if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,117 @@
+"""vertical data: is this file what a specialist can learn from, and what does a recipe make of its rows?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from vertical_sdk.cli.options import Json, Settings, group, read_settings
+from vertical_sdk.cli.output import emit, show, showing, table
+from vertical_sdk.types import Example, Task
+
+__all__ = ["verbs"]
+
+verbs = group("Look at data before anything is trained on it.")
+FIRST = 5
+
+
+@verbs.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV, JSONL, JSON or Parquet.")],
+    recipe: Annotated[str | None, typer.Option(help="A recipe, whose columns, task and labels are then used.")] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the texts.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the labels.")] = None,
+    task: Annotated[
+        str, typer.Option(help="classification, multilabel, ordinal, regression or generation.")
+    ] = "classification",
+    as_json: Json = False,
+) -> None:
+    """What is in a file: its format, columns, labels, duplicates, lengths and what would be in the way."""
+    from vertical_sdk.data.check import check_file
+    from vertical_sdk.recipe import load_recipe
+
+    columns = {key: name for key, name in (("text", text), ("label", label)) if name}
+    known = load_recipe(recipe) if recipe else None
+    found = check_file(file, columns=columns or None, task=cast(Task, task), recipe=known)
+    if as_json:
+        emit(found)
+        return
+    show(table(["", ""], [[key, _said(value)] for key, value in found.items()]))
+
+
+@verbs.command("show")
+def show_(
+    what: Annotated[str, typer.Argument(metavar="RECIPE|FILE", help="A recipe, or a file of rows.")],
+    settings: Settings = None,
+    rows: Annotated[int, typer.Option(min=0, help="So many rows of each part.")] = FIRST,
+    as_json: Json = False,
+) -> None:
+    """The rows that a recipe trains and evaluates on, and what became of every row; or the first rows of a file."""
+    if Path(what).is_file() and not what.endswith((".yaml", ".yml")):
+        _show_file(Path(what), rows, as_json=as_json)
+        return
+    from vertical_sdk.data.prepare import prepare
+    from vertical_sdk.recipe import load_recipe
+
+    recipe = load_recipe(what, read_settings(settings))
+    with showing() as progress:
+        prepared = prepare(recipe, progress=progress)
+    parts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
+    if as_json:
+        emit(
+            {
+                "recipe": recipe.name,
+                "detected": prepared.detected,
+                "sources": [source.model_dump() for source in prepared.sources],
+                "labels": dict(prepared.labels.counts) if prepared.labels else None,
+                "account": prepared.account.to_dict(),
+                "rows": {name: {"count": len(part), "first": [_row(e) for e in part[:rows]]} for name, part in parts.items()},
+            }
+        )
+        return
+    show(f"{recipe.name}: {prepared.detected}")
+    for source in prepared.sources:
+        show(f"  {source.source} ({source.license or 'licence not stated'}, sha256 {source.sha256[:16]}…)")
+    steps: Sequence[Mapping[str, Any]] = [step.to_dict() for step in prepared.account.steps]
+    columns = ("changed", "dropped", "set_aside", "added")
+    lines = [[s["step"], s["rows_in"], *(_said(s[c]) or "" for c in columns), s["rows_out"]] for s in steps]
+    show(table(["step", "rows in", "changed", "dropped", "set aside", "added", "rows out"], lines))
+    if prepared.labels is not None:
+        show(f"{len(prepared.labels)} labels, with training rows: {_said(prepared.labels.counts)}")
+    for name, part in parts.items():
+        show(table(["id", "text", "target"], [list(_row(e).values()) for e in part[:rows]], title=f"{name}: {len(part)} rows"))
+
+
+def _show_file(path: Path, count: int, *, as_json: bool) -> None:
+    from vertical_sdk.data.formats import read_file
+
+    found = read_file(path)
+    first = list(found.rows[:count])
+    if as_json:
+        emit({"file": path, "count": len(found.rows), "first": first})
+        return
+    columns = list(dict.fromkeys(key for row in first for key in row))
+    lines = [[_short(str(row.get(key, ""))) for key in columns] for row in first]
+    show(table(columns, lines, title=f"{path}: {len(found.rows)} rows"))
+
+
+def _row(example: Example) -> dict[str, Any]:
+    text = example.text or " ⏎ ".join(f"{turn.role}: {turn.content}" for turn in example.messages)
+    target = example.target
+    return {"id": example.id, "text": _short(text), "target": list(target) if isinstance(target, tuple) else target}
+
+
+def _short(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _said(value: Any) -> Any:
+    """A value in a line: `a 3, b 5` for a mapping."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_said(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(str(_said(item)) for item in value)
+    return value

@@ -1,0 +1,183 @@
+"""vertical doctor: what this machine has, and what it can do; asks no network."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.cli.options import Json, RegistryAt
+from vertical_sdk.cli.output import emit, say, show, size, table
+
+__all__ = ["doctor"]
+
+PACKAGES = ("vertical_sdk", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
+EXTRAS = {"deidentify": ("presidio_analyzer", "faker"), "mlflow": ("mlflow",), "wandb": ("wandb",)}
+CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Where Linux says how much a container may take, and how much it has."""
+PYTHON_AND_TORCH = 500 << 20
+"""Bytes that Python with torch takes before any model."""
+
+
+def doctor(registry: RegistryAt = None, as_json: Json = False) -> None:
+    """What this machine has, and which base models it can train and use; downloads nothing."""
+    found: dict[str, Any] = {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "extras": {name: all(importlib.util.find_spec(module) for module in modules) for name, modules in EXTRAS.items()},
+        **_machine(),
+        **_folders(registry),
+    }
+    found["bases"] = _bases(found["memory"]["available"])
+    found["problems"] = _problems(found)
+    if as_json:
+        emit(found)
+        return
+    show(table(["", ""], _facts(found)))
+    rows = [
+        [b["name"], b["family"], size(b["training_bytes"]), _yes(b["trains"]), _yes(b["answers"]), _yes(b["cached"])]
+        for b in found["bases"]
+    ]
+    show(table(["base", "family", "memory to train", "trains here", "answers here", "in the cache"], rows))
+    for problem in found["problems"]:
+        say(f"Problem: {problem}")
+    if not found["problems"]:
+        say("Nothing is in the way. Begin with: vertical quickstart")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory()
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    return {
+        "cpu": {
+            "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+            "usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "bf16": _cpu_bf16(),
+        },
+        "memory": {"total": memory.total, "available": min(memory.available, _cgroup_left())},
+        "gpus": [{"name": gpu.name, "memory": gpu.total_memory, "bf16": torch.cuda.is_bf16_supported()} for gpu in gpus],
+    }
+
+
+def _cpu_bf16() -> bool:
+    from vertical_sdk.training.arguments import has_bf16
+
+    return has_bf16()
+
+
+def _cgroup_left() -> int:
+    """Bytes that the container may still take; as good as endless where it has no bound."""
+    for limit, used in CGROUPS:
+        if Path(limit).is_file() and Path(used).is_file() and (bound := Path(limit).read_text().strip()).isdecimal():
+            return max(0, int(bound) - int(Path(used).read_text()))
+    return sys.maxsize
+
+
+def _folders(registry: str | None) -> dict[str, Any]:
+    from vertical_sdk.paths import cache_home, registry_home
+
+    cache, store = cache_home(), Path(registry) if registry else registry_home()
+    return {
+        "cache": {"folder": str(cache), "writable": _writable(cache), "free": shutil.disk_usage(_there(cache)).free},
+        "registry": {"folder": str(store), "writable": _writable(store)},
+    }
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest one above that exists."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _writable(folder: Path) -> bool:
+    """Whether a file can be made there, or in the nearest folder above that exists."""
+    try:
+        with tempfile.TemporaryFile(dir=_there(folder)):
+            return True
+    except OSError:
+        return False
+
+
+def _bases(available: int) -> list[dict[str, Any]]:
+    from vertical_sdk.models.base import describe_bases
+
+    left = available - PYTHON_AND_TORCH
+    return [
+        {
+            "name": base.name,
+            "family": base.family,
+            "parameters": base.parameters,
+            "training_bytes": base.training_bytes,
+            "inference_bytes": base.inference_bytes,
+            "trains": base.training_bytes <= left,
+            "answers": base.inference_bytes <= left,
+            "cached": base.cached,
+        }
+        for base in describe_bases()
+    ]
+
+
+def _problems(found: dict[str, Any]) -> list[str]:
+    problems = [f"{name} is not installed" for name, version in found["packages"].items() if version is None]
+    problems += [
+        f"the {what} folder {found[what]['folder']} cannot be written; set VERTICAL_HOME to a folder that can"
+        for what in ("cache", "registry")
+        if not found[what]["writable"]
+    ]
+    if found["cache"]["free"] < 2e9:
+        problems.append(
+            f"only {size(found['cache']['free'])} are free in {found['cache']['folder']}; base models need up to 2 GB"
+        )
+    if not any(base["trains"] for base in found["bases"]):
+        problems.append(f"no embedded base can be trained in the {size(found['memory']['available'])} of memory that are free")
+    return problems
+
+
+def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    cpu, memory = found["cpu"], found["memory"]
+    cores = f"{cpu['usable']} of {cpu['cores']} cores, {cpu['threads']} threads"
+    extras = ", ".join(
+        name if there else f"{name} (missing: pip install 'vertical_sdk[{name}]')" for name, there in found["extras"].items()
+    )
+    return [
+        ("python", f"{found['python']} on {found['platform']}"),
+        ("packages", ", ".join(f"{name} {version or 'MISSING'}" for name, version in found["packages"].items())),
+        ("extras", extras),
+        (
+            "CPU",
+            f"{cores}, {cpu['capability']}, bfloat16 {_yes(cpu['bf16'])}",
+        ),
+        ("memory", f"{size(memory['available'])} of {size(memory['total'])} free"),
+        (
+            "GPU",
+            ", ".join(f"{gpu['name']} ({size(gpu['memory'])})" for gpu in found["gpus"])
+            or "none; the recipes are made for a CPU",
+        ),
+        ("cache", f"{found['cache']['folder']}, {size(found['cache']['free'])} free"),
+        ("registry", f"{found['registry']['folder']}, {'writable' if found['registry']['writable'] else 'NOT WRITABLE'}"),
+    ]
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,35 @@
+"""vertical evaluate: a specialist against its base and its rivals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vertical_sdk.cli.comparison import show_evaluation, show_report
+from vertical_sdk.cli.options import Json, RegistryAt
+from vertical_sdk.cli.output import emit, showing
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rows with labels; the recipe's own test rows else.")
+    ] = None,
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a specialist with intervals, beside its base and the classical systems that its recipe names."""
+    with showing() as progress:
+        from vertical_sdk.evaluation import evaluate as measure
+        from vertical_sdk.registry import Registry
+
+        evaluation = measure(adapter, data=data, registry=Registry(registry), progress=progress).to_dict()
+    if as_json:
+        emit(evaluation)
+        return
+    show_evaluation(evaluation)
+    show_report(Path(adapter))

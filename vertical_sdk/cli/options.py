@@ -1,0 +1,34 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Json", "RegistryAt", "Settings", "group", "read_settings"]
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else.")]
+RegistryAt = Annotated[
+    str | None, typer.Option("--registry", metavar="FOLDER", help="The registry's folder; your own where there is none.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe: train.learning_rate=1e-4. May be repeated."),
+]
+
+
+def group(about: str) -> typer.Typer:
+    """A verb that has verbs below it."""
+    return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="rich", add_completion=False)
+
+
+def read_settings(texts: Sequence[str] | None) -> dict[str, Any]:
+    """`--set` options as dotted key → value.
+
+    Raises RecipeError.
+    """
+    from vertical_sdk.recipe import parse_setting
+
+    return dict(parse_setting(text) for text in texts or ())

@@ -1,0 +1,109 @@
+"""vertical predict: ask a specialist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vertical_sdk.cli.options import RegistryAt
+from vertical_sdk.cli.output import emit, say, show, showing, table
+from vertical_sdk.errors import DataError
+from vertical_sdk.types import Example, Prediction
+
+__all__ = ["predict"]
+
+AT_ONCE = 256
+"""Rows between two writes, so that the first answers come early and memory does not grow with the file."""
+
+
+def predict(
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask; put -- before a text like -x.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="A file with a row for each question.")] = None,
+    registry: RegistryAt = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON document a line, one for each row.")] = False,
+) -> None:
+    """Ask a specialist: texts on the command line, or the rows of a file; one answer a row, in their order."""
+    if bool(texts) == (data is not None):
+        raise typer.BadParameter("give either texts or --data FILE.")
+    if data is not None and not data.is_file():
+        raise DataError(f"{data}: no such file.")
+    with showing() as progress:
+        progress(f"loading {adapter}", None)
+        from vertical_sdk.inference import load
+        from vertical_sdk.registry import Registry
+
+        model = load(adapter, Registry(registry))
+        rows = _rows(data, model) if data is not None else [Example(id=str(i), text=text) for i, text in enumerate(texts or ())]
+        answered = _answers(model, rows)
+        first = list(islice(answered, AT_ONCE))
+    cut = 0
+    for chunk in _chunks(first, answered):
+        cut += sum(prediction.truncated > 0 for _, prediction in chunk)
+        if as_json:
+            for row, prediction in chunk:
+                emit(_document(row, prediction, with_id=data is not None), indent=None)
+        else:
+            show(table(["text", "answer", "probability"], [_line(row, prediction) for row, prediction in chunk]))
+    if cut:
+        say(f"{cut} of {len(rows)} texts were longer than the specialist reads, and were cut.")
+
+
+def _rows(path: Path, model: Any) -> Sequence[Example]:
+    from vertical_sdk.data.prepare import read_rows
+    from vertical_sdk.recipe import Recipe
+
+    rows, _ = read_rows(path, Recipe.model_validate(model.card.recipe), model.card.labels)
+    blank = [row.id for row in rows if not row.text.strip() and not row.messages]
+    if blank:
+        shown = ", ".join(blank[:5]) + (", …" if len(blank) > 5 else "")
+        raise DataError(f"{path}: {len(blank)} rows have no text: {shown}. Fill them, or take them out.")
+    return rows
+
+
+def _answers(model: Any, rows: Sequence[Example]) -> Iterator[tuple[Example, Prediction]]:
+    generates = model.card.task == "generation"
+    for start in range(0, len(rows), AT_ONCE):
+        chunk = rows[start : start + AT_ONCE]
+        if generates:
+            for row in chunk:
+                asked = row.messages[:-1] if row.messages and row.messages[-1].role == "assistant" else row.messages or row.text
+                yield row, Prediction(label=None, text=model.generate([asked])[0], adapter=model.card.name)
+        else:
+            yield from zip(chunk, model.predict([row.text for row in chunk]), strict=True)
+
+
+def _chunks(
+    first: list[tuple[Example, Prediction]], rest: Iterable[tuple[Example, Prediction]]
+) -> Iterator[list[tuple[Example, Prediction]]]:
+    rest = iter(rest)
+    while first:
+        yield first
+        first = list(islice(rest, AT_ONCE))
+
+
+def _document(row: Example, prediction: Prediction, *, with_id: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {"id": row.id} if with_id else {}
+    document |= {
+        "text": row.text or (row.messages[-1].content if row.messages else ""),
+        "label": prediction.label,
+        "probabilities": prediction.probabilities,
+    }
+    if prediction.text is not None:
+        document["answer"] = prediction.text
+    return document | {"truncated": prediction.truncated, "adapter": prediction.adapter}
+
+
+def _line(row: Example, prediction: Prediction) -> list[Any]:
+    label = prediction.label
+    answer = prediction.text if prediction.text is not None else ", ".join(label) if isinstance(label, tuple) else label
+    said = (label,) if isinstance(label, str) else label if isinstance(label, tuple) else ()
+    sure = ", ".join(f"{prediction.probabilities[name]:.3f}" for name in said if name in prediction.probabilities)
+    shown = row.text if len(row.text) <= 200 else row.text[:199] + "…"
+    return [shown, answer, sure or None]

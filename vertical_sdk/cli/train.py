@@ -1,0 +1,68 @@
+"""vertical train: from a recipe to an evaluated adapter."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vertical_sdk.cli.comparison import show_evaluation, show_report
+from vertical_sdk.cli.options import Json, Settings, read_settings
+from vertical_sdk.cli.output import emit, say, showing
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name (see 'vertical recipe list') or a YAML file.")],
+    base: Annotated[str | None, typer.Option(help="Another base model: a name, a hub id or a folder.")] = None,
+    settings: Settings = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The run's folder; runs/NAME-TIME where there is none.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a specialist, and compare it with its base and with classical systems on rows it never saw."""
+    from vertical_sdk.recipe import load_recipe
+
+    chosen = read_settings(settings)
+    load_recipe(recipe, chosen)  # a wrong recipe is told before torch is loaded
+    started = time.monotonic()
+    try:
+        with showing() as progress:
+            from vertical_sdk.evaluation import evaluate
+            from vertical_sdk.training import train as make
+
+            run = make(recipe, base=base, settings=chosen, out=out, resume=resume, progress=progress)
+            evaluation = evaluate(run.path, progress=progress).to_dict()
+    except KeyboardInterrupt:
+        options = [*(["--base", base] if base else []), *(f"--set={text}" for text in settings or ())]
+        options += ["--out", str(out)] if out else []
+        say(f"Stopped. Go on with: {shlex.join(['vertical', 'train', recipe, *options, '--resume'])}")
+        raise typer.Exit(130) from None
+    card = run.card
+    gate = card.gate.model_dump() if card.gate else None
+    if as_json:
+        paths = {"run": run.path, "adapter": run.adapter, "report": run.path / "report.html"}
+        emit(
+            {
+                **paths,
+                "resumed_from": run.resumed_from,
+                "seconds": round(time.monotonic() - started, 1),
+                "training": card.training,
+                "evaluation": evaluation,
+                "gate": gate,
+            }
+        )
+        return
+    show_evaluation(evaluation)
+    say(f"Run: {run.path} ({time.monotonic() - started:.0f} s)")
+    show_report(run.path)
+    if gate and not gate["passed"]:
+        say("The gate failed: this specialist is not shown to be better, and 'vertical registry publish' will refuse it.")
+    else:
+        say(f"Publish it: vertical registry publish {shlex.quote(str(run.path))}")

@@ -1,0 +1,14 @@
+"""Rows: read, cleaned, de-identified, split, augmented; every step with an account of every row.
+
+Steps are functions from examples to (examples, account). Parts that a recipe names are in catalogs: readers in `read`, cleaners
+in `clean`, de-identifiers in `deidentify`, splitters in `split`, augmentations in `augment`; `prepare` puts them in order.
+"""
+
+from __future__ import annotations
+
+from vertical_sdk.data.account import Account, StepAccount, Tally
+from vertical_sdk.data.check import check_file
+from vertical_sdk.data.prepare import Prepared, prepare, read_rows
+from vertical_sdk.data.read import Table
+
+__all__ = ["Account", "Prepared", "StepAccount", "Table", "Tally", "check_file", "prepare", "read_rows"]

@@ -1,0 +1,138 @@
+"""What became of every row: one StepAccount a step, all of them in an Account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vertical_sdk.errors import DataError
+from vertical_sdk.recipe import Limits
+
+__all__ = ["Account", "StepAccount", "Tally"]
+
+SHOWN = 5
+"""How many row ids of a reason are written out."""
+
+
+@dataclass(frozen=True)
+class StepAccount:
+    """One step: `rows_in` + `added` = `rows_out` + `dropped` + `set_aside`, each by reason.
+
+    changed    rows that went on, but not as they came
+    dropped    rows lost: duplicates, rows without a label
+    set_aside  rows not used by design, which count as no loss: over a group's cap, of the other side of a split
+    added      rows that the step made: augmented copies
+    notes      whatever else the step counts: entities masked, rows of each part
+    rows       reason → ids of its rows, in the order they came
+    """
+
+    step: str
+    rows_in: int
+    rows_out: int
+    changed: Mapping[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    added: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every row that came or was made is somewhere."""
+        came = self.rows_in + sum(self.added.values())
+        return came == self.rows_out + sum(self.dropped.values()) + sum(self.set_aside.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; of each reason's rows only the first few ids."""
+        return {
+            "step": self.step,
+            "rows_in": self.rows_in,
+            "rows_out": self.rows_out,
+            "changed": dict(self.changed),
+            "dropped": dict(self.dropped),
+            "set_aside": dict(self.set_aside),
+            "added": dict(self.added),
+            "notes": dict(self.notes),
+            "examples": {reason: list(ids[:SHOWN]) for reason, ids in self.rows.items()},
+        }
+
+
+class Tally:
+    """Counts while a step runs; `close` makes the StepAccount."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        self._ids: dict[str, dict[str, list[str]]] = {"changed": {}, "dropped": {}, "set_aside": {}, "added": {}}
+        self.notes: dict[str, Any] = {}
+
+    def change(self, row: str, reason: str) -> None:
+        """The row goes on, changed."""
+        self._ids["changed"].setdefault(reason, []).append(row)
+
+    def drop(self, row: str, reason: str) -> None:
+        """The row is lost."""
+        self._ids["dropped"].setdefault(reason, []).append(row)
+
+    def set_aside(self, row: str, reason: str) -> None:
+        """The row is not used, by design."""
+        self._ids["set_aside"].setdefault(reason, []).append(row)
+
+    def add(self, row: str, reason: str) -> None:
+        """The row is new."""
+        self._ids["added"].setdefault(reason, []).append(row)
+
+    def note(self, name: str, count: int = 1) -> None:
+        """Count something that is no row."""
+        self.notes[name] = self.notes.get(name, 0) + count
+
+    def close(self, rows_in: int, rows_out: int) -> StepAccount:
+        """The account; a step that loses a row without a word is a bug of ours."""
+        counts = {kind: {reason: len(ids) for reason, ids in by.items()} for kind, by in self._ids.items()}
+        rows = {reason: tuple(ids) for by in self._ids.values() for reason, ids in by.items()}
+        account = StepAccount(self.step, rows_in, rows_out, notes=dict(self.notes), rows=rows, **counts)
+        if not account.adds_up:
+            raise AssertionError(f"the account of {self.step} does not add up: {account.to_dict()}")
+        return account
+
+
+@dataclass(frozen=True)
+class Account:
+    """All steps, in the order they ran; the first is the reading."""
+
+    steps: tuple[StepAccount, ...] = ()
+
+    def plus(self, steps: Iterable[StepAccount]) -> Account:
+        """This account and some steps more."""
+        return Account((*self.steps, *steps))
+
+    @property
+    def read(self) -> int:
+        """Rows that the source has."""
+        return self.steps[0].rows_in if self.steps else 0
+
+    @property
+    def lost(self) -> float:
+        """Share of the rows read that were dropped, 0 to 1."""
+        return sum(sum(step.dropped.values()) for step in self.steps) / self.read if self.read else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a card or a report."""
+        return {"read": self.read, "lost": self.lost, "steps": [step.to_dict() for step in self.steps]}
+
+    def check(self, limits: Limits) -> None:
+        """Stop where more rows were dropped than `limits.lost` allows.
+
+        Raises DataError with the reasons, their counts and some of the rows.
+        """
+        if self.lost <= limits.lost:
+            return
+        reasons = [
+            f"{step.step}: {count} {reason} (rows {', '.join(step.rows[reason][:SHOWN])}{', ...' if count > SHOWN else ''})"
+            for step in self.steps
+            for reason, count in step.dropped.items()
+        ]
+        raise DataError(
+            f"{self.lost:.1%} of the {self.read} rows read were dropped; data.limits.lost allows {limits.lost:.1%}. "
+            f"{'; '.join(reasons)}. Mend the rows, or set data.limits.lost higher if this is as it should be."
+        )

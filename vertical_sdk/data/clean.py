@@ -1,0 +1,149 @@
+"""Cleaners: what is done to rows before anything is learned from them.
+
+Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal
+
+from vertical_sdk.catalog import cleaners
+from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.dedup import near_repeats
+from vertical_sdk.data.texts import canonical, full_text, texts_of, with_texts
+from vertical_sdk.errors import RecipeError
+from vertical_sdk.types import Example
+
+__all__ = ["drop_duplicates", "normalize", "normalize_text"]
+
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
+)
+SPACES = re.compile(r"[^\S\n]+")
+AROUND_BREAK = re.compile(r" ?\n ?")
+MANY_BREAKS = re.compile(r"\n{3,}")
+
+
+@cleaners.register("normalize")
+def normalize(
+    examples: Sequence[Example], *, min_characters: int = 1, max_characters: int | None = None
+) -> tuple[list[Example], StepAccount]:
+    """Mend wrongly decoded characters, drop control characters, and make every run of white space one space.
+
+    Line ends stay, at most two in a row. A row whose text, or whose question or answer, is then shorter than
+    `min_characters` or longer than `max_characters` is dropped. Labels never change.
+    """
+    tally = Tally("normalize")
+    kept = []
+    for example in examples:
+        old = texts_of(example)
+        new, reasons = [], set()
+        for text in old:
+            mended, why = _normalized(text)
+            new.append(mended)
+            reasons.update(why)
+        length = sum(map(len, new))
+        asked = new[:-1] if example.messages and example.messages[-1].role == "assistant" else new
+        if not any(asked):
+            tally.drop(example.id, "empty")
+        elif example.messages and example.messages[-1].role == "assistant" and not new[-1]:
+            tally.drop(example.id, "no answer")
+        elif length < min_characters:
+            tally.drop(example.id, f"shorter than {min_characters} characters")
+        elif max_characters is not None and length > max_characters:
+            tally.drop(example.id, f"longer than {max_characters} characters")
+        else:
+            for reason in sorted(reasons):
+                tally.change(example.id, reason)
+            kept.append(with_texts(example, new))
+    return kept, tally.close(len(examples), len(kept))
+
+
+def normalize_text(text: str) -> str:
+    """The same for one text, as it is done to what a specialist is asked."""
+    return _normalized(text)[0]
+
+
+@cleaners.register("drop_duplicates")
+def drop_duplicates(
+    examples: Sequence[Example], *, near: float | None = None, contradictions: Literal["drop", "majority", "keep"] = "drop"
+) -> tuple[list[Example], StepAccount]:
+    """Keep the first of rows that say the same (white space and case do not count) and have the same target.
+
+    near            also drop rows with the same target whose shingles' Jaccard similarity to a kept row is at least this
+    contradictions  rows that say the same under different labels: "drop" all of them, as nobody knows which label is right;
+                    keep one of the label that more than half of them have ("majority"), else drop; or "keep" them
+
+    Numbers and written answers do not contradict each other. Rows that the source puts in different splits, and those for
+    training or evaluation only, are not compared with each other here; decontamination sees to them.
+    """
+    if near is not None and not 0 < near <= 1:
+        raise RecipeError(f"drop_duplicates: near = {near} must be above 0 and at most 1.")
+    tally = Tally("drop_duplicates")
+    labels = _labels_by_text(examples) if contradictions != "keep" else {}
+    seen: set[Hashable] = set()
+    kept: list[Example] = []
+    for example in examples:
+        answers: Mapping[Hashable, int] = labels.get(canonical(example.text), {}) if not example.messages else {}
+        winner = _majority(answers) if contradictions == "majority" else None
+        key = (canonical(full_text(example)), _kind(example))
+        if len(answers) > 1 and _target(example) != winner:
+            tally.drop(example.id, "contradicting label")
+        elif key in seen:
+            tally.drop(example.id, "duplicate")
+        else:
+            seen.add(key)
+            kept.append(example)
+    if near is not None:
+        repeats = near_repeats([full_text(e) for e in kept], near, [_kind(e) for e in kept])
+        for position in repeats:
+            tally.drop(kept[position].id, "near-duplicate")
+        kept = [e for position, e in enumerate(kept) if position not in repeats]
+    return kept, tally.close(len(examples), len(kept))
+
+
+def contradicting(examples: Sequence[Example]) -> list[Example]:
+    """Rows that say the same as another row, under another label."""
+    labels = _labels_by_text(examples)
+    return [e for e in examples if not e.messages and len(labels.get(canonical(e.text), {})) > 1]
+
+
+def _normalized(text: str) -> tuple[str, list[str]]:
+    import ftfy
+
+    reasons = []
+    mended = ftfy.fix_text(text)
+    if mended != text.replace("\r\n", "\n").replace("\r", "\n"):
+        reasons.append("characters mended")
+    plain = CONTROL.sub("", mended)
+    if plain != mended:
+        reasons.append("control characters removed")
+    spaced = MANY_BREAKS.sub("\n\n", AROUND_BREAK.sub("\n", SPACES.sub(" ", plain))).strip()
+    if spaced != plain:
+        reasons.append("white space")
+    return spaced, reasons
+
+
+def _target(example: Example) -> Hashable:
+    return tuple(sorted(example.target)) if isinstance(example.target, tuple) else example.target
+
+
+def _kind(example: Example) -> Hashable:
+    """Rows of different kinds are never duplicates of each other."""
+    return example.only, example.split, _target(example)
+
+
+def _labels_by_text(examples: Sequence[Example]) -> dict[str, Counter[Hashable]]:
+    labels: dict[str, Counter[Hashable]] = {}
+    for example in examples:
+        if not example.messages and isinstance(example.target, (str, tuple)):
+            labels.setdefault(canonical(example.text), Counter())[_target(example)] += 1
+    return labels
+
+
+def _majority(answers: Mapping[Hashable, int]) -> Hashable:
+    best = max(answers, key=lambda a: answers[a], default=None)
+    return best if best is not None and 2 * answers[best] > sum(answers.values()) else None

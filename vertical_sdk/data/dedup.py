@@ -1,0 +1,152 @@
+"""Near-duplicates: MinHash finds the candidates, the exact Jaccard similarity decides.
+
+A text is the set of its 4-character shingles (white space and case do not count). MinHash with banding (Broder, 1997; Leskovec,
+Rajaraman and Ullman, "Mining of Massive Datasets", ch. 3) has bands chosen so that a pair at the threshold is missed at most
+once in a hundred times. Everything is seeded, so the same texts always give the same answer.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.texts import canonical, prompt_text
+from vertical_sdk.types import Example
+
+__all__ = ["bands", "decontaminate", "jaccard", "near_repeats", "nearest_in", "shingles"]
+
+PERMUTATIONS = 64
+SHINGLE = 4
+MISSED = 0.01
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The 4-character pieces of a text; a shorter text is one piece, an empty one none."""
+    text = canonical(text)
+    if len(text) <= SHINGLE:
+        return frozenset([text] if text else [])
+    return frozenset(text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1))
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """Size of the intersection over that of the union; 1 for two empty sets."""
+    if not one and not other:
+        return 1.0
+    both = len(one & other)
+    return both / (len(one) + len(other) - both)
+
+
+def bands(threshold: float) -> tuple[int, int]:
+    """(bands, rows of each): as many rows as still find a pair at the threshold 99 times in a hundred."""
+    for rows in range(PERMUTATIONS, 1, -1):
+        count = PERMUTATIONS // rows
+        if (1 - threshold**rows) ** count <= MISSED:
+            return count, rows
+    return PERMUTATIONS, 1
+
+
+def near_repeats(texts: Sequence[str], threshold: float, kinds: Sequence[Hashable] | None = None) -> dict[int, int]:
+    """Position of a text → position of an earlier text, itself kept, that it nearly repeats.
+
+    Only texts of the same kind are compared, where `kinds` are given.
+    """
+    index = _Index(threshold)
+    found: dict[int, int] = {}
+    for position, (text, sketch) in enumerate(_sketched(texts)):
+        kind = kinds[position] if kinds else None
+        match = index.match(text, sketch, kind)
+        if match is None:
+            index.add(position, text, sketch, kind)
+        else:
+            found[position] = match
+    return found
+
+
+def nearest_in(texts: Sequence[str], others: Sequence[str], threshold: float) -> dict[int, int]:
+    """Position of a text → position of the first of the others that it nearly repeats."""
+    index = _Index(threshold)
+    for position, (text, sketch) in enumerate(_sketched(others)):
+        index.add(position, text, sketch, None)
+    found = {}
+    for position, (text, sketch) in enumerate(_sketched(texts)):
+        match = index.match(text, sketch, None)
+        if match is not None:
+            found[position] = match
+    return found
+
+
+def decontaminate(
+    train: Sequence[Example], evaluation: Sequence[Example], threshold: float, step: str = "decontaminate"
+) -> tuple[list[Example], StepAccount]:
+    """Drop the training rows that repeat, or nearly repeat, a row that the specialist is judged by.
+
+    Compared is what is asked, not the answer.
+    """
+    tally = Tally(step)
+    hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in evaluation], threshold)
+    kept = []
+    for position, example in enumerate(train):
+        if position not in hits:
+            kept.append(example)
+            continue
+        same = canonical(prompt_text(example)) == canonical(prompt_text(evaluation[hits[position]]))
+        tally.drop(example.id, "repeats an evaluation row" if same else "nearly repeats an evaluation row")
+    return kept, tally.close(len(train), len(kept))
+
+
+class _Index:
+    """Texts by the bands of their sketches."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._count, self._rows = bands(threshold)
+        self._buckets: list[dict[Hashable, list[int]]] = [{} for _ in range(self._count)]
+        self._exact: dict[Hashable, int] = {}
+        self._texts: dict[int, str] = {}
+
+    def add(self, position: int, text: str, sketch: Any, kind: Hashable) -> None:
+        self._exact.setdefault((kind, canonical(text)), position)
+        self._texts[position] = text
+        for buckets, key in zip(self._buckets, self._keys(sketch), strict=True):
+            buckets.setdefault((kind, key), []).append(position)
+
+    def match(self, text: str, sketch: Any, kind: Hashable) -> int | None:
+        same = self._exact.get((kind, canonical(text)))
+        if same is not None or self._threshold >= 1:
+            return same
+        candidates: set[int] = set()
+        for buckets, key in zip(self._buckets, self._keys(sketch), strict=True):
+            candidates.update(buckets.get((kind, key), ()))
+        own = shingles(text) if candidates else frozenset()
+        for position in sorted(candidates):
+            other = _cached_shingles(self._texts[position])
+            fits = min(len(own), len(other)) >= self._threshold * max(len(own), len(other))
+            if fits and jaccard(own, other) >= self._threshold:
+                return position
+        return None
+
+    def _keys(self, sketch: Any) -> Iterator[bytes]:
+        for band in range(self._count):
+            yield sketch[band * self._rows : (band + 1) * self._rows].tobytes()
+
+
+@lru_cache(maxsize=20_000)
+def _cached_shingles(text: str) -> frozenset[str]:
+    return shingles(text)
+
+
+def _sketched(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Each text with its 64 minimal hash values."""
+    from datasketch import MinHash
+
+    texts = list(texts)
+    sketches = MinHash.generator((shingles(text) for text in texts), num_perm=PERMUTATIONS, seed=1, hashfunc=_hash)
+    for text, sketch in zip(texts, sketches, strict=True):
+        yield text, sketch.hashvalues
+
+
+def _hash(piece: str) -> int:
+    return zlib.crc32(piece.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,187 @@
+"""From a recipe to rows ready for training: fetch, read, clean, de-identify, split, decontaminate, cap, augment.
+
+Each step is a pure function from examples to examples with an account of every row; this file only puts them in order.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vertical_sdk import catalog
+from vertical_sdk.card import SourceRecord
+from vertical_sdk.data.account import Account, StepAccount, Tally
+from vertical_sdk.data.augment import augment
+from vertical_sdk.data.clean import normalize_text
+from vertical_sdk.data.dedup import decontaminate
+from vertical_sdk.data.labels import count_labels, label_space, refuse_unknown, without_unlearned
+from vertical_sdk.data.read import Table, join_tables, read_table
+from vertical_sdk.data.texts import ranked, texts_of, with_texts
+from vertical_sdk.errors import DataError
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import Example, LabelSpace, Progress, Split, silent
+
+__all__ = ["Prepared", "prepare", "read_rows"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows ready for training, and how they came to be.
+
+    labels    with counts from the training rows; None for regression and generation
+    detected  which format and columns were read, for people
+    """
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    labels: LabelSpace | None
+    account: Account
+    sources: tuple[SourceRecord, ...]
+    detected: str
+
+
+def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
+    """Do all that the recipe's `data` says.
+
+    The same recipe and the same bytes give the same rows. Raises DataError, with reasons and counts, where rows are wrong or
+    more of them are lost than data.limits.lost allows; SourceError where the bytes cannot be had.
+    """
+    seed = int(recipe.train.get("seed", 0))
+    data = recipe.data
+    progress("fetching data", 0.0)
+    table, sources = _read(recipe, progress)
+    rows = list(table.examples)
+    account = Account((table.account or StepAccount("read", len(rows), len(rows)),))
+    account.check(data.limits)
+    _check_ids(rows)
+
+    def done(what: str, share: float, *steps: StepAccount) -> None:
+        nonlocal account
+        account = account.plus(steps)
+        account.check(data.limits)
+        progress(what, share)
+
+    for number, part in enumerate(data.clean):
+        clean = catalog.cleaners.get(part.use)
+        rows, step = clean(rows, **catalog.cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}"))
+        done(f"cleaned: {part.use}", 0.3, step)
+    if data.deidentify:
+        arguments = catalog.deidentifiers.check(
+            data.deidentify.use, data.deidentify.arguments, f"{recipe.name}: data.deidentify"
+        )
+        rows, step = catalog.deidentifiers.get(data.deidentify.use)(rows, seed, **arguments)
+        done("de-identified", 0.5, step)
+    labels = label_space(recipe, table, rows)
+    arguments = catalog.splitters.check(data.split.use, data.split.arguments, f"{recipe.name}: data.split")
+    rows, step = catalog.splitters.get(data.split.use)(rows, seed, **arguments)
+    done("split", 0.6, step)
+    parts = {split: [e for e in rows if e.split == split] for split in ("train", "validation", "test")}
+    train, validation, test = parts["train"], parts["validation"], parts["test"]
+    if data.decontaminate is not None:
+        validation, step = decontaminate(validation, test, data.decontaminate, "decontaminate: validation against test")
+        done("validation decontaminated", 0.7, step)
+        train, step = decontaminate(train, [*validation, *test], data.decontaminate, "decontaminate: train against evaluation")
+        done("training decontaminated", 0.8, step)
+    if data.per_group is not None:
+        train, step = _cap(train, data.per_group, seed)
+        done("groups capped", 0.85, step)
+    tally = Tally("check labels")
+    rows = without_unlearned([*train, *validation, *test], tally)
+    done("labels checked", 0.87, tally.close(len(train) + len(validation) + len(test), len(rows)))
+    validation, test = [e for e in rows if e.split == "validation"], [e for e in rows if e.split == "test"]
+    if data.augment and data.copies:
+        named = [
+            functools.partial(
+                catalog.augmentations.get(part.use),
+                **catalog.augmentations.check(part.use, part.arguments, f"{recipe.name}: data.augment.{number}"),
+            )
+            for number, part in enumerate(data.augment)
+        ]
+        train, step = augment(train, named, data.copies, seed)
+        done("augmented", 0.95, step)
+    _check_parts(recipe, train, test)
+    progress("data ready", 1.0)
+    if labels is not None:
+        counts = count_labels(train)
+        labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
+    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected)
+
+
+def read_rows(
+    path: Path, recipe: Recipe, labels: LabelSpace | None, *, require_label: bool = False
+) -> tuple[list[Example], StepAccount]:
+    """The rows of a file to predict or to evaluate on: all of them, in order, with the text normalised as in training.
+
+    The recipe's columns are taken, or text and label where the recipe has a reader of its own. Raises DataError for a label
+    that was not in training, and, where `require_label`, for a row without one.
+    """
+    own = recipe.data.reader is not None and recipe.data.reader.use != "table"
+    options = recipe.data.reader.arguments if recipe.data.reader and not own else {}
+    columns: dict[str, str] = (
+        {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
+    )
+    checked = catalog.readers.check("table", options, f"{recipe.name}: data.reader")
+    table = read_table(path, columns, recipe.task, missing="refuse" if require_label else "keep", **checked)
+    tally = Tally("read")
+    rows = []
+    for example in table.examples:
+        mended = with_texts(example, [normalize_text(text) for text in texts_of(example)])
+        if mended is not example:
+            tally.change(example.id, "text normalised")
+        rows.append(mended)
+    if labels is not None:
+        refuse_unknown(rows, labels.labels, "the labels that were trained")
+    return rows, tally.close(len(rows), len(rows))
+
+
+def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord, ...]]:
+    from vertical_sdk.sources import fetch
+
+    data = recipe.data
+    use = data.reader.use if data.reader else "table"
+    reader = catalog.readers.get(use, f"{recipe.name}: data.reader")
+    options = catalog.readers.check(use, data.reader.arguments if data.reader else {}, f"{recipe.name}: data.reader")
+    named: list[tuple[Split | None, str]] = [(None, data.source)] if isinstance(data.source, str) else [*data.source.items()]
+    tables: dict[Split | None, Table] = {}
+    records = []
+    for split, source in named:
+        fetched = fetch(source, file=data.file, sha256=data.sha256 if len(named) == 1 else None, progress=progress)
+        progress("reading rows", 0.1)
+        tables[split] = reader(fetched.path, data.columns, recipe.task, **options)
+        license_ = data.license or tables[split].license or fetched.license
+        records.append(SourceRecord(source=fetched.source, sha256=fetched.sha256, license=license_))
+    whole = tables.get(None) or join_tables({split: table for split, table in tables.items() if split})
+    return whole, tuple(records)
+
+
+def _check_ids(rows: Sequence[Example]) -> None:
+    seen: set[str] = set()
+    for example in rows:
+        if example.id in seen:
+            raise DataError(f"the reader gave the id {example.id!r} to two rows; every row needs its own.")
+        seen.add(example.id)
+
+
+def _cap(train: Sequence[Example], most: int, seed: int) -> tuple[list[Example], StepAccount]:
+    """At most so many rows of one group, chosen by seed; rows without a group all stay."""
+    tally = Tally("cap groups")
+    groups: dict[str, list[Example]] = defaultdict(list)
+    for example in train:
+        if example.group is not None:
+            groups[example.group].append(example)
+    over = {e.id for rows in groups.values() for e in sorted(rows, key=lambda e: ranked(seed, e))[most:]}
+    for example in train:
+        if example.id in over:
+            tally.set_aside(example.id, f"over {most} of its group")
+    kept = [e for e in train if e.id not in over]
+    return kept, tally.close(len(train), len(kept))
+
+
+def _check_parts(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) -> None:
+    for name, rows in (("train", train), ("test", test)):
+        if not rows:
+            raise DataError(f"{recipe.name}: no row is left in the {name} part; see data.decontaminate and data.split.")

@@ -1,0 +1,244 @@
+"""Splitters: which rows are learned from, which are tuned on, which judge.
+
+Every splitter is `splitter(examples, seed, *, test=0.15, validation=0.1, ...) -> (examples, account)`; each example comes back
+with its `split`. Where a row goes depends on the seed and on the row, never on the order of the rows. Rows of one group always
+stand on the same side. Rows with `only="train"` in a group that judges, and `only="evaluate"` in one that is learned from, are
+set aside.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from vertical_sdk.catalog import splitters
+from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.labels import without_unlearned
+from vertical_sdk.data.texts import ranked, stable_hash
+from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.types import Example, Split
+
+__all__ = ["given", "group", "stratified", "time"]
+
+BINS = 10
+"""Quantiles that a number's rows are spread over."""
+
+
+@splitters.register("stratified")
+def stratified(
+    examples: Sequence[Example], seed: int, *, test: float = 0.15, validation: float = 0.1
+) -> tuple[list[Example], StepAccount]:
+    """Every label (or tenth of the numbers) has the same share in each part; rows of one group, if any, stay together."""
+    _check_shares(test, validation)
+    places = _places(_units(examples, seed), seed, test, validation)
+    return _finish("stratified", examples, {e.id: places[_unit(e)] for e in examples}, validation)
+
+
+@splitters.register("group")
+def group(
+    examples: Sequence[Example], seed: int, *, by: str = "group", test: float = 0.15, validation: float = 0.1
+) -> tuple[list[Example], StepAccount]:
+    """Whole groups go to one part, each label with about the same share of its rows as far as groups allow.
+
+    `by` says what a group is (a patient, a contract), for people; the column is data.columns.group. A label with too few groups
+    to be split stays in training. Raises DataError where rows have no group, or there are fewer groups than parts.
+    """
+    _check_shares(test, validation)
+    without = [e.id for e in examples if e.group is None]
+    if without:
+        raise DataError(
+            f"split by {by}: {len(without)} of {len(examples)} rows have no group (first: {without[0]}). "
+            "Set data.columns.group to the column that says it, or use another split."
+        )
+    parts = 3 if validation else 2
+    count = len({e.group for e in examples})
+    if count < parts:
+        raise DataError(
+            f"split by {by}: {count} groups cannot fill {parts} parts. At least {parts} are needed, better hundreds."
+        )
+    places = _places(_units(examples, seed), seed, test, validation)
+    return _finish("group", examples, {e.id: places[_unit(e)] for e in examples}, validation)
+
+
+@splitters.register("time")
+def time(
+    examples: Sequence[Example], seed: int, *, test: float = 0.15, validation: float = 0.1
+) -> tuple[list[Example], StepAccount]:
+    """The last rows judge, those before them are tuned on, the first ones are learned from; nothing is random.
+
+    Rows of the same time never stand on two sides. A group that goes on into a later part is set aside in the earlier one.
+    """
+    del seed
+    _check_shares(test, validation)
+    without = [e.id for e in examples if e.time is None]
+    if without:
+        raise DataError(
+            f"split by time: {len(without)} of {len(examples)} rows have no time (first: {without[0]}). "
+            "Set data.columns.time to the column that says it, or drop these rows."
+        )
+    times = sorted(e.time or "" for e in examples)
+    if len(set(times)) < (3 if validation else 2):
+        raise DataError(f"split by time: the rows have only {len(set(times))} different times, too few to divide.")
+    from_test = _boundary(times, 1 - test)
+    earlier = times[: bisect_left(times, from_test)]
+    from_validation = _boundary(earlier, 1 - validation / (1 - test)) if validation else from_test
+
+    def place(example: Example) -> Split:
+        moment = example.time or ""
+        return "test" if moment >= from_test else "validation" if moment >= from_validation else "train"
+
+    places = {e.id: place(e) for e in examples}
+    return _finish("time", examples, places, validation, _torn(examples, places))
+
+
+@splitters.register("given")
+def given(examples: Sequence[Example], seed: int, *, validation: float = 0.1) -> tuple[list[Example], StepAccount]:
+    """The parts that the source itself has; a missing validation part is carved out of training, stratified.
+
+    Raises DataError where a row has no split, or the source has no training or test part.
+    """
+    without = [e.id for e in examples if e.split is None]
+    if without:
+        raise DataError(
+            f"split: given: {len(without)} of {len(examples)} rows have no split (first: {without[0]}). "
+            "Set data.columns.split, or data.source to {train: ..., test: ...}, or use another split."
+        )
+    places: dict[str, Split] = {e.id: e.split or "train" for e in examples}
+    if validation and "validation" not in places.values():
+        _check_shares(validation, 0)
+        train = [e for e in examples if e.split == "train"]
+        carved = _places(_units(train, seed), seed, 0, validation)
+        places |= {e.id: carved[_unit(e)] for e in train}
+    return _finish("given", examples, places, validation, _torn(examples, places))
+
+
+def _check_shares(test: float, validation: float) -> None:
+    if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
+        raise RecipeError(
+            f"data.split: test = {test} and validation = {validation} must be shares that leave something to train on."
+        )
+
+
+def _torn(examples: Sequence[Example], places: Mapping[str, Split]) -> dict[str, str]:
+    """Rows whose group has rows in a later part, which judges those before it: row id → why it is set aside."""
+    rank = {"train": 0, "validation": 1, "test": 2}
+    last: dict[str, int] = defaultdict(int)
+    for e in examples:
+        if e.group is not None:
+            last[e.group] = max(last[e.group], rank[places[e.id]])
+    reason = "its group stands in a later part too"
+    return {e.id: reason for e in examples if e.group is not None and rank[places[e.id]] < last[e.group]}
+
+
+def _boundary(times: Sequence[str], share: float) -> str:
+    """The time from which on a row is in the later part; the earlier part is never empty."""
+    boundary = times[min(len(times) - 1, max(1, round(len(times) * share)))]
+    if boundary == times[0]:
+        return next((moment for moment in times if moment > boundary), boundary)
+    return boundary
+
+
+def _unit(example: Example) -> str:
+    """What goes to one side as a whole: a group, or the row itself. Rows for one side only are units of their own kind."""
+    return f"group:{example.group}" if example.group is not None else f"{example.only or 'row'}:{example.id}"
+
+
+def _units(examples: Sequence[Example], seed: int) -> dict[str, list[Example]]:
+    units: dict[str, list[Example]] = defaultdict(list)
+    for example in sorted(examples, key=lambda e: ranked(seed, e)):
+        units[_unit(example)].append(example)
+    return units
+
+
+def _strata(examples: Iterable[Example]) -> dict[str, str]:
+    """Row id → what its share is kept of: the label, the rarest of several, or the tenth that a number falls in."""
+    examples = list(examples)
+    numbers = sorted(e.target for e in examples if isinstance(e.target, float))
+    edges = [numbers[len(numbers) * i // BINS] for i in range(1, BINS)] if numbers else []
+    counts = Counter(label for e in examples if isinstance(e.target, tuple) for label in e.target)
+
+    def stratum(example: Example) -> str:
+        target = example.target
+        if isinstance(target, float):
+            return f"tenth {bisect_left(edges, target)}"
+        if isinstance(target, tuple):
+            return min(target, key=lambda label: (counts[label], label), default="")
+        return target or ""
+
+    return {e.id: stratum(e) for e in examples}
+
+
+def _places(units: Mapping[str, Sequence[Example]], seed: int, test: float, validation: float) -> dict[str, Split]:
+    """Unit → part. Within each stratum, units are taken in an order shuffled by seed until a part has its share of rows.
+
+    A unit belongs to the stratum that most of its rows are in. Only rows that may be evaluated on count.
+    """
+    strata = _strata(e for rows in units.values() for e in rows)
+    homes: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for unit, rows in units.items():
+        counts = Counter(strata[e.id] for e in rows)
+        home = min(counts, key=lambda stratum: (-counts[stratum], stratum))
+        homes[home].append((unit, sum(e.only != "train" for e in rows)))
+    places: dict[str, Split] = dict.fromkeys(units, "train")
+    for home in sorted(homes):
+        free = [(unit, size) for unit, size in sorted(homes[home], key=lambda u: (stable_hash(seed, u[0]), u[0])) if size]
+        if any(unit.startswith("evaluate:") for unit, _ in free):
+            _deal([u for u in free if u[0].startswith("evaluate:")], places, test / (test + validation), 1.0)
+            free = [u for u in free if not u[0].startswith("evaluate:")]
+        parts = 1 + bool(test) + bool(validation)
+        if len(free) >= parts:
+            _deal(free, places, test, validation)
+    return places
+
+
+def _deal(units: Sequence[tuple[str, int]], places: dict[str, Split], test: float, validation: float) -> None:
+    """Give a part its share of rows, unit by unit, where the unit brings it nearer to its share."""
+    total = sum(size for _, size in units)
+    left = list(units)
+    shares: tuple[tuple[Split, float], ...] = (("test", test), ("validation", validation))
+    for part, share in shares:
+        wanted, have = share * total, 0
+        for unit, size in list(left):
+            if have + size / 2 <= wanted:
+                places[unit] = part
+                have += size
+                left.remove((unit, size))
+        if not have and share * len(units) >= 0.5 and left:
+            smallest = min(left, key=lambda u: u[1])
+            places[smallest[0]] = part
+            left.remove(smallest)
+
+
+def _finish(
+    step: str,
+    examples: Sequence[Example],
+    places: Mapping[str, Split],
+    validation: float,
+    aside: Mapping[str, str] | None = None,
+) -> tuple[list[Example], StepAccount]:
+    """Set the splits, set aside what has none, and see that every part can do its work."""
+    tally = Tally(f"split: {step}")
+    placed = []
+    for example in examples:
+        part = places[example.id]
+        reason = (aside or {}).get(example.id)
+        if not reason and example.only == "train" and part != "train":
+            reason = "training-only row of an evaluation group"
+        elif not reason and example.only == "evaluate" and part == "train":
+            reason = "evaluation-only row of a training group"
+        if reason:
+            tally.set_aside(example.id, reason)
+        else:
+            placed.append(replace(example, split=part))
+    kept = without_unlearned(placed, tally)
+    counts = Counter(e.split for e in kept)
+    for needed in ("train", "test", *(["validation"] if validation else [])):
+        if not counts[needed]:  # type: ignore[index]
+            raise DataError(
+                f"split: {step}: no row is in the {needed} part; {len(examples)} rows gave {dict(counts)}. "
+                "More rows or groups are needed, or other shares in data.split."
+            )
+    tally.notes = {str(part): count for part, count in sorted(counts.items(), key=str)}
+    return kept, tally.close(len(examples), len(kept))

@@ -1,0 +1,54 @@
+"""Small helpers on examples that several steps share."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from vertical_sdk.types import Example, Message
+
+__all__ = ["canonical", "full_text", "prompt_text", "ranked", "stable_hash", "texts_of", "with_texts"]
+
+
+def texts_of(example: Example) -> list[str]:
+    """The text, or the turns of the conversation."""
+    return [turn.content for turn in example.messages] if example.messages else [example.text]
+
+
+def with_texts(example: Example, texts: list[str]) -> Example:
+    """The example with other words in the same places; itself where nothing differs."""
+    if texts == texts_of(example):
+        return example
+    if not example.messages:
+        return replace(example, text=texts[0])
+    turns = zip(example.messages, texts, strict=True)
+    return replace(example, messages=tuple(Message(turn.role, text) for turn, text in turns))
+
+
+def full_text(example: Example) -> str:
+    """All that the example says, answer included."""
+    return "\n".join(texts_of(example))
+
+
+def prompt_text(example: Example) -> str:
+    """What is asked: the text, or the conversation without its last answer."""
+    turns = example.messages
+    if not turns:
+        return example.text
+    return "\n".join(turn.content for turn in (turns[:-1] if turns[-1].role == "assistant" else turns))
+
+
+def canonical(text: str) -> str:
+    """The form in which texts are compared: casefolded, every run of white space one space."""
+    return " ".join(text.casefold().split())
+
+
+def stable_hash(*parts: object) -> int:
+    """A 64-bit number that depends on nothing but the parts, on any machine and in any process."""
+    joined = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def ranked(seed: int, example: Example) -> tuple[int, str]:
+    """A sort key that shuffles rows by seed, whatever order they came in."""
+    return stable_hash(seed, example.id, full_text(example)), example.id

@@ -1,0 +1,344 @@
+"""The comparison: adapter, general base and baselines on the same rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vertical_sdk.catalog import baselines
+from vertical_sdk.card import Card, Verdict, write_card
+from vertical_sdk.data.prepare import Prepared, prepare, read_rows
+from vertical_sdk.errors import DataError, VerticalError
+from vertical_sdk.evaluation.gate import decide
+from vertical_sdk.evaluation.general import General, as_outputs
+from vertical_sdk.evaluation.outputs import Outputs, prompt, references
+from vertical_sdk.evaluation.report import write_report
+from vertical_sdk.evaluation.result import Bin, Comparison, Evaluation, ExampleRow, System
+from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
+from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
+from vertical_sdk.inference import VerticalModel, find_adapter
+from vertical_sdk.metrics.calibration import reliability
+from vertical_sdk.metrics.use import bind, default_metrics, higher_is_better
+from vertical_sdk.metrics.use import inputs as metric_inputs
+from vertical_sdk.paths import write_whole
+from vertical_sdk.readme import render_readme
+from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.types import Example, Progress, silent
+
+if TYPE_CHECKING:
+    from vertical_sdk.registry import Registry
+
+__all__ = ["evaluate"]
+
+TITLES = {
+    "adapter": "specialist (adapter)",
+    "base": "general base, zero-shot",
+    "probe": "general base, linear probe",
+    "tfidf": "TF-IDF + linear",
+}
+CLASSICAL = ("tfidf", "majority")
+SHOWN = 20
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """The rows, the truth about them, and how everything is measured on them."""
+
+    card: Card
+    recipe: Recipe
+    rows: Sequence[Example]
+    truth: Any
+    metrics: dict[str, Callable[..., float]]
+    confidence: float
+
+    @property
+    def groups(self) -> list[str | None] | None:
+        """Rows of one group are alike, so they are resampled together."""
+        return [row.group for row in self.rows] if any(row.group for row in self.rows) else None
+
+    def measure(self, name: str, outputs: Outputs) -> Callable[[Any], float]:
+        """A metric as a function of which rows are looked at."""
+        said, truth, metric = (
+            np.asarray(outputs.predictions(self.card.task), dtype=object if outputs.texts else None),
+            self.truth,
+            self.metrics[name],
+        )
+        known = np.asarray(truth, dtype=object) if outputs.texts else truth
+
+        def over(rows: Any) -> float:
+            shares = outputs.scores[rows] if outputs.scores is not None else None
+            picked = said[rows].tolist() if outputs.texts else said[rows]
+            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares))
+
+        return over
+
+
+def evaluate(
+    adapter: str | Path,
+    *,
+    data: Path | None = None,
+    registry: Registry | None = None,
+    base: str | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
+
+    adapter  a run's folder, an adapter's folder, or a registry reference
+    data     a CSV or JSONL file with the recipe's columns, all rows of which are scored; the recipe's own test rows where there
+             is none. Those of a run are recorded in it: metrics.json, report.html, the card's metrics and the gate's verdict
+    base     another place of the same base model
+
+    Raises what loading an adapter raises, and DataError for rows that cannot be scored, or test rows that have changed since
+    training.
+    """
+    folder = find_adapter(adapter, registry)
+    progress("loading the specialist", None)
+    model = VerticalModel.from_pretrained(folder, base=base, progress=progress)
+    card, recipe = model.card, Recipe.model_validate(model.card.recipe)
+    prepared, unprepared = _prepare(card, recipe, needed=data is None, progress=progress)
+    if data is not None:
+        rows: Sequence[Example] = read_rows(data, recipe, card.labels, require_label=True)[0]
+    else:
+        assert prepared is not None
+        rows = prepared.test
+    bench = _bench(card, recipe, rows)
+    said: dict[str, Outputs] = {}
+    systems: dict[str, System] = {}
+    general = General(model.specialist(), folder, progress)
+    askers: dict[str, Callable[[], Outputs]] = {"adapter": lambda: _ask_adapter(model, rows, progress)}
+    for part in recipe.evaluate.against:
+        askers[part.use] = _asker(part, prepared, unprepared, rows, card, recipe, general)
+    for name, ask in askers.items():
+        progress(f"asking {TITLES.get(name, name)}", None)
+        started = time.monotonic()
+        try:
+            said[name] = ask()
+        except VerticalError as error:
+            if name == "adapter":
+                raise
+            systems[name] = System(TITLES.get(name, name), error=str(error), seconds=time.monotonic() - started)
+            continue
+        seconds = time.monotonic() - started
+        progress(f"measuring {TITLES.get(name, name)}", None)
+        systems[name] = System(TITLES.get(name, name), _intervals(bench, said[name]), said[name].unparsed, round(seconds, 2))
+    tests, main = _tests(bench, said)
+    evaluation = Evaluation(
+        name=card.name,
+        task=card.task,
+        rows=len(rows),
+        labels=list(card.labels.labels) if card.labels else [],
+        systems=systems,
+        confidence=bench.confidence,
+        tests=tests,
+        baseline=next((name for name in CLASSICAL if name in systems), None),
+        lower_is_better=[name for name in bench.metrics if not higher_is_better(name)],
+        gate=_verdict(recipe, main, len(rows)),
+        calibration=card.calibration,
+        examples=_examples(bench, said),
+        account=card.account,
+        provenance=_provenance(card, data),
+        **_label_tables(bench, said, card),
+    )
+    if data is None:
+        _record(folder, card, evaluation)
+    return evaluation
+
+
+def _prepare(card: Card, recipe: Recipe, *, needed: bool, progress: Progress) -> tuple[Prepared | None, str]:
+    """The recipe's rows anew; without them (and not `needed`) only the baselines that must be trained are missing."""
+    try:
+        prepared = prepare(recipe, progress=progress)
+    except VerticalError as error:
+        if needed:
+            raise
+        return None, f"its training rows cannot be had: {error}"
+    then, now = [s.sha256 for s in card.sources], [s.sha256 for s in prepared.sources]
+    if then != now:
+        changed = (
+            f"the data of {recipe.name} has changed since the adapter was trained ({', '.join(s.source for s in card.sources)})"
+        )
+        if needed:
+            raise DataError(
+                f"{changed}: its test rows may be among those that were trained on. Train anew, or give rows by --data."
+            )
+        return None, changed
+    return prepared, ""
+
+
+def _bench(card: Card, recipe: Recipe, rows: Sequence[Example]) -> _Bench:
+    if not rows:
+        raise DataError("there are no rows to evaluate on.")
+    parts = list(recipe.evaluate.metrics) or [Part(use=name) for name in default_metrics(card.task)]
+    gate = recipe.evaluate.gate
+    if gate and gate.metric not in [part.use for part in parts]:
+        parts.insert(0, Part(use=gate.metric))
+    metrics = {part.use: bind(part.use, card.labels, part.arguments) for part in parts}
+    return _Bench(card, recipe, rows, references(rows, card.labels, card.task), metrics, gate.confidence if gate else 0.95)
+
+
+def _ask_adapter(model: VerticalModel, rows: Sequence[Example], progress: Progress) -> Outputs:
+    if model.card.task == "generation":
+        return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
+    raw = torch.from_numpy(model.outputs(rows, progress=progress))
+    return as_outputs(raw, model.card.task, model.card.calibration.temperature)
+
+
+def _asker(
+    part: Part,
+    prepared: Prepared | None,
+    unprepared: str,
+    rows: Sequence[Example],
+    card: Card,
+    recipe: Recipe,
+    general: General,
+) -> Callable[[], Outputs]:
+    arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.against")
+
+    def ask() -> Outputs:
+        kept = part.use == "base" or (part.use == "probe" and (general.folder / "probe.safetensors").is_file())
+        if prepared is None and not kept:
+            raise DataError(f"{part.use} could not be trained: {unprepared}")
+        train = prepared.train if prepared else ()
+        seed = int(recipe.train.get("seed", 0))
+        outputs: Outputs = baselines.get(part.use)(train, rows, card.labels, card.task, seed, general, **arguments)
+        return outputs
+
+    return ask
+
+
+def _intervals(bench: _Bench, outputs: Outputs) -> dict[str, Any]:
+    return {
+        name: bootstrap_interval(
+            bench.measure(name, outputs),
+            len(bench.rows),
+            resamples=bench.recipe.evaluate.resamples,
+            confidence=bench.confidence,
+            groups=bench.groups,
+        )
+        for name in bench.metrics
+        if outputs.scores is not None or "probabilities" not in metric_inputs(name)
+    }
+
+
+def _tests(bench: _Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], dict[str, PairedTest]]:
+    """Paired tests of the adapter against each rival: the gate's metric (or the first) for all of them, then accuracy."""
+    gate = bench.recipe.evaluate.gate
+    headline = gate.metric if gate else next(iter(bench.metrics))
+    wanted = [headline] + [name for name in ("accuracy",) if name in bench.metrics and name != headline]
+    tests, main = [], {}
+    for metric in wanted:
+        for rival, outputs in said.items():
+            if rival == "adapter":
+                continue
+            test = paired_bootstrap(
+                bench.measure(metric, said["adapter"]),
+                bench.measure(metric, outputs),
+                len(bench.rows),
+                resamples=bench.recipe.evaluate.resamples,
+                confidence=bench.confidence,
+                groups=bench.groups,
+            )
+            if metric == headline:
+                main[rival] = test
+            tests.append(Comparison(rival, metric, test.difference, test.p_value, _mcnemar(bench, said["adapter"], outputs)))
+    return tests, main
+
+
+def _mcnemar(bench: _Bench, adapter: Outputs, rival: Outputs) -> float | None:
+    if bench.card.task not in {"classification", "ordinal"}:
+        return None
+    return mcnemar(adapter.predictions(bench.card.task) == bench.truth, rival.predictions(bench.card.task) == bench.truth)
+
+
+def _verdict(recipe: Recipe, tests: dict[str, PairedTest], rows: int) -> Verdict | None:
+    gate = recipe.evaluate.gate
+    return decide(gate, tests) if gate and rows else None
+
+
+def _label_tables(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[str, Any]:
+    if card.labels is None:
+        return {}
+    own = said["adapter"].predictions(card.task)
+    rival = said["base"].predictions(card.task) if "base" in said else None
+    tables: dict[str, Any] = {"per_label": per_label_table(own, rival, bench.truth, card.labels.labels)}
+    if card.task == "multilabel":
+        return tables
+    tables["confusion"] = confusion_matrix(own, bench.truth, len(card.labels))
+    after = said["adapter"].scores
+    assert after is not None
+    logits = np.log(after.clip(1e-300)) * card.calibration.temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    before = powers / powers.sum(axis=1, keepdims=True)
+    tables["reliability"] = {
+        name: [Bin(*one) for one in reliability(shares, bench.truth)] for name, shares in (("before", before), ("after", after))
+    }
+    return tables
+
+
+def _examples(bench: _Bench, said: dict[str, Outputs]) -> list[ExampleRow]:
+    """Some rows for a reader, half of them wrong where there are so many; the same ones each time."""
+    texts = {name: _readable(bench.card, outputs) for name, outputs in said.items() if name in {"adapter", "base"}}
+    truth = _readable(bench.card, None, bench.truth)
+    order = np.random.default_rng(0).permutation(len(bench.rows)).tolist()
+    wrong = [i for i in order if texts["adapter"][i] != truth[i]][: SHOWN // 2]
+    right = [i for i in order if texts["adapter"][i] == truth[i]][: SHOWN - len(wrong)]
+    scores = said["adapter"].scores if bench.card.task in {"classification", "ordinal"} else None
+    return [
+        ExampleRow(
+            prompt(bench.rows[i]),
+            truth[i],
+            texts["adapter"][i],
+            texts["base"][i] if "base" in texts else None,
+            float(scores[i].max()) if scores is not None else None,
+        )
+        for i in (*right, *wrong)
+    ]
+
+
+def _readable(card: Card, outputs: Outputs | None, truth: Any = None) -> list[str]:
+    values = outputs.predictions(card.task) if outputs else truth
+    if card.task == "generation":
+        return list(values)
+    if card.task == "regression":
+        return [f"{value:.4g}" for value in values]
+    assert card.labels is not None
+    names = card.labels.labels
+    if card.task == "multilabel":
+        return [", ".join(names[k] for k in np.flatnonzero(row)) or "none" for row in values]
+    return [names[value] if value >= 0 else "no answer" for value in values]
+
+
+def _provenance(card: Card, data: Path | None) -> dict[str, Any]:
+    return {
+        "base": card.base.model_dump(mode="json"),
+        "recipe": card.recipe["name"],
+        "recipe_digest": card.recipe_digest,
+        "sources": [source.model_dump(mode="json") for source in card.sources],
+        "rows_from": str(data) if data else "the recipe's own test rows",
+        "versions": card.versions,
+        "training": card.training,
+        "seed": card.training.get("seed"),
+        "seconds": card.training.get("seconds"),
+        "created": card.created,
+    }
+
+
+def _record(folder: Path, card: Card, evaluation: Evaluation) -> None:
+    """Into the run that the adapter is of; an adapter elsewhere, such as a published one, is never changed."""
+    run = folder.parent
+    if folder.name != "adapter" or not (run / "recipe.json").is_file():
+        return
+    plain = evaluation.to_dict()
+    kept = {key: plain[key] for key in ("rows", "systems", "tests", "confidence", "baseline")}
+    judged = card.model_copy(update={"metrics": kept, "gate": evaluation.gate})
+    write_whole(run / "metrics.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    write_report(run / "report.html", plain)
+    write_whole(folder / "README.md", render_readme(judged))
+    write_card(folder, judged)

@@ -1,0 +1,99 @@
+"""What a system said about rows, in one shape for adapters, base models and baselines, beside what is true of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.errors import DataError, did_you_mean
+from vertical_sdk.metrics.use import NO_ANSWER
+from vertical_sdk.types import Example, LabelSpace, Task
+
+__all__ = ["Outputs", "answer", "prompt", "references"]
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a system said, row by row.
+
+    scores    (rows, labels) probabilities; a row of zeros where the system gave no answer that could be read
+    values    (rows,) numbers, for regression
+    texts     one a row, for generation
+    unparsed  rows whose answer could not be read
+    """
+
+    scores: NDArray[np.float64] | None = None
+    values: NDArray[np.float64] | None = None
+    texts: list[str] | None = None
+    unparsed: int = 0
+
+    def predictions(self, task: Task) -> Any:
+        """The predictions as the task's metrics want them (see `vertical_sdk.metrics`).
+
+        Raises ValueError where the outputs are not those of this task.
+        """
+        if task == "generation" and self.texts is not None:
+            return self.texts
+        if task == "regression" and self.values is not None:
+            return self.values
+        if task == "multilabel" and self.scores is not None:
+            return (self.scores >= 0.5).astype(np.int64)
+        if task in {"classification", "ordinal"} and self.scores is not None:
+            return np.where(self.scores.max(axis=1) > 0, self.scores.argmax(axis=1), NO_ANSWER).astype(np.int64)
+        raise ValueError(f"these outputs are not those of {task}")
+
+
+def references(rows: Sequence[Example], labels: LabelSpace | None, task: Task) -> Any:
+    """The truth about rows, in the shape of `Outputs.predictions`.
+
+    Raises DataError for a row whose target is missing or no label of the task.
+    """
+    if task == "generation":
+        return [answer(row) for row in rows]
+    if task == "regression":
+        return np.array([_number(row) for row in rows], dtype=np.float64)
+    if labels is None:
+        raise ValueError(f"{task} needs labels")
+    place = {label: i for i, label in enumerate(labels.labels)}
+    if task == "multilabel":
+        table = np.zeros((len(rows), len(labels)), dtype=np.int64)
+        for i, row in enumerate(rows):
+            for label in row.target if isinstance(row.target, tuple) else (row.target,):
+                table[i, _position(row, label, place)] = 1
+        return table
+    return np.array([_position(row, row.target, place) for row in rows], dtype=np.int64)
+
+
+def prompt(row: Example) -> str:
+    """What is asked: all turns but the answer, or the text of a row that has no conversation."""
+    if not row.messages:
+        return row.text
+    turns = row.messages[:-1] if row.messages[-1].role == "assistant" else row.messages
+    return "\n".join(turn.content for turn in turns)
+
+
+def answer(row: Example) -> str:
+    """The answer that a row of a conversation holds.
+
+    Raises DataError where it has none.
+    """
+    if row.messages and row.messages[-1].role == "assistant":
+        return row.messages[-1].content
+    raise DataError(f"row {row.id}: has no answer; the last turn of a conversation must be the assistant's.")
+
+
+def _position(row: Example, label: object, place: dict[str, int]) -> int:
+    if isinstance(label, str) and label in place:
+        return place[label]
+    hint = did_you_mean(label, place) if isinstance(label, str) else ""
+    raise DataError(f"row {row.id}: {label!r} is no label of this task.{hint} Labels: {', '.join(place)}.")
+
+
+def _number(row: Example) -> float:
+    if isinstance(row.target, int | float):
+        return float(row.target)
+    raise DataError(f"row {row.id}: the target must be a number, not {row.target!r}.")

@@ -1,0 +1,135 @@
+"""The report of an evaluation: one HTML file that a manager can read, that needs nothing else, and that prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.evaluation.headline import METRICS, headline, metric_title, p_text
+from vertical_sdk.evaluation.plots import MOST_LABELS, confusion_plot, interval_plot, number, reliability_plot
+from vertical_sdk.evaluation.result import Evaluation
+from vertical_sdk.paths import write_whole
+
+__all__ = ["render", "write_report"]
+
+MOST_TEXT = 500
+"""So many characters of an example are shown."""
+MOST_PAIRS = 10
+"""So many of the commonest confusions are listed."""
+
+
+def write_report(path: Path, evaluation: Mapping[str, Any]) -> None:
+    """Write the report of an evaluation (`Evaluation.to_dict()`) as one HTML file.
+
+    Raises RunError where the file cannot be written.
+    """
+    write_whole(path, render(Evaluation.from_dict(evaluation)))
+
+
+def render(evaluation: Evaluation) -> str:
+    """The report as HTML; all text in it is escaped, nothing in it is fetched from anywhere."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, p=p_text, metric=metric_title, clip=_clip)
+    before, after = (evaluation.reliability.get(when, []) for when in ("before", "after"))
+    order = sorted(evaluation.systems, key=lambda key: ("adapter", "base", key).index(key))
+    return environment.get_template("report.html").render(
+        e=evaluation,
+        headline=headline(evaluation),
+        level=f"{100 * evaluation.confidence:g}%",
+        systems=[(key, evaluation.systems[key]) for key in order],
+        titles={key: one.title for key, one in evaluation.systems.items()},
+        metrics=_metrics(evaluation, order),
+        confusion=confusion_plot(evaluation.confusion, evaluation.labels) if evaluation.confusion else "",
+        pairs=_pairs(evaluation),
+        most_labels=MOST_LABELS,
+        reliability=reliability_plot(before, after) if before or after else "",
+        judged=evaluation.task in {"classification", "ordinal", "multilabel"},
+        account=_account(evaluation.account),
+        provenance=_provenance(evaluation.provenance),
+        sources=[one for one in evaluation.provenance.get("sources") or () if isinstance(one, Mapping)],
+    )
+
+
+def _metrics(evaluation: Evaluation, order: list[str]) -> list[dict[str, Any]]:
+    """Each metric with every system's interval, its plot, and which system is best."""
+    names = list(dict.fromkeys(name for key in order for name in evaluation.systems[key].metrics))
+    found = []
+    for name in names:
+        cells = {key: evaluation.systems[key].metrics.get(name) for key in order}
+        measured = {key: one for key, one in cells.items() if one is not None and one.value == one.value}
+        lower = name in evaluation.lower_is_better
+        best = min(measured, key=lambda key: measured[key].value * (1 if lower else -1), default=None)
+        plot = interval_plot([(evaluation.systems[key].title, one, key == "adapter") for key, one in measured.items()])
+        says = METRICS.get(name, ("", ""))[1]
+        found.append({"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower, "says": says})
+    return found
+
+
+def _pairs(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
+    """The commonest confusions: true label, predicted label, rows, their share of the true label's rows."""
+    found = [
+        (evaluation.labels[i], evaluation.labels[j], count, count / sum(row))
+        for i, row in enumerate(evaluation.confusion)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    return sorted(found, key=lambda pair: -pair[2])[:MOST_PAIRS]
+
+
+def _account(account: Mapping[str, Any]) -> dict[str, Any]:
+    """Steps as table rows, and whatever else the account says as name and text."""
+    steps = [one for one in account.get("steps") or () if isinstance(one, Mapping)]
+    kinds = ("dropped", "set_aside", "added", "changed", "notes")
+    rows = [
+        {
+            "step": one.get("step", ""),
+            "rows_in": one.get("rows_in"),
+            "rows_out": one.get("rows_out"),
+            **{kind: [f"{reason}: {_text(count)}" for reason, count in (one.get(kind) or {}).items()] for kind in kinds},
+        }
+        for one in steps
+    ]
+    rest = {key: _text(value) for key, value in account.items() if key not in {"steps", "read", "lost"}}
+    return {"steps": rows, "read": account.get("read"), "lost": account.get("lost"), "rest": rest}
+
+
+def _provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of how this came about, as name and text; long digests shortened."""
+    found = {}
+    for key, value in provenance.items():
+        if key == "sources" or value is None or value == {}:
+            continue
+        if key == "base" and isinstance(value, Mapping):
+            parts = [str(value.get("name", "")), str(value.get("architecture", ""))]
+            digests = [f"{part} {str(value[part])[:12]}" for part in ("weights", "tokenizer") if value.get(part)]
+            found["base model"] = ", ".join(filter(None, [*parts, *digests, str(value.get("license") or "")]))
+        else:
+            found[key.replace("_", " ")] = _text(value)[:12] if key.endswith("digest") else _text(value)
+    return found
+
+
+def _text(value: Any) -> str:
+    """A value for reading: numbers with separators, the rest as JSON where it has parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(one)}" for name, one in value.items())
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if 0 <= value < 10_000 else f"{value:,}"
+    return "–" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MOST_TEXT else text[:MOST_TEXT].rstrip() + " …"

@@ -1,0 +1,86 @@
+"""What a schema refuses, in plain words."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from vertical_sdk.errors import did_you_mean
+
+__all__ = ["explained"]
+
+
+def explained(schema: type[BaseModel], plain: dict[str, Any], error: ValidationError) -> list[str]:
+    """A line for each thing that the schema refuses: where, what, and what would be right.
+
+    Where a value may be one of several things, pydantic says for each why it is not; those that look deepest are kept.
+    """
+    wrong: dict[tuple[str, ...], list[Any]] = {}
+    for detail in error.errors():
+        path, *found = _located(schema, plain, detail["loc"])
+        wrong.setdefault(path, []).append((detail, *found))
+    deepest = {path: each for path, each in wrong.items() if not any(p != path and p[: len(path)] == path for p in wrong)}
+    return [_line(".".join(path), each) for path, each in deepest.items()]
+
+
+def _line(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str:
+    """What is wrong with one key, and what would be right."""
+    detail, value, section, field = wrong[0]
+    if detail["loc"][-1] == "[key]":
+        return f"unknown key {name!r}. Known here: {detail['ctx']['expected']}."
+    if detail["type"] == "extra_forbidden":
+        known = list(section.model_fields)
+        return f"unknown key {name!r}.{did_you_mean(name.rpartition('.')[2], known)} Known here: {', '.join(known)}."
+    if detail["type"] == "missing":
+        return f"{name} is missing."
+    if _is_part(section) and detail["type"] == "model_type":
+        return f"{name} = {value!r} is wrong: it should be a name, or {{use: name, argument: value}}."
+    right = " or ".join(dict.fromkeys(each["msg"].removeprefix("Input should ") for each, *_ in wrong))
+    right = (
+        right.replace("a valid dictionary", "a mapping").replace("a valid tuple", "a list").replace("a valid string", "text")
+    )
+    if detail["type"] == "string_type" and not isinstance(value, list | dict):
+        right += f"; to mean the text, put it in quotes: '{json.dumps(value)}'"
+    about = f" ({field.description.rstrip('.')})" if field is not None and field.description else ""
+    return f"{name} = {value!r} is wrong: it should {right}{about}."
+
+
+def _located(
+    schema: type[BaseModel], plain: Any, loc: Sequence[int | str]
+) -> tuple[tuple[str, ...], Any, Any, FieldInfo | None]:
+    """Where pydantic points to: the path in the file, the value there, the model that it is a key of, and its field.
+
+    Pydantic's own path also names the branch of a union that it tried; those steps are no keys of the file.
+    """
+    path: list[str] = []
+    value, section, field = plain, schema, None
+    model: Any = schema
+    for step in loc:
+        fields = getattr(model, "model_fields", None)
+        if fields is not None and isinstance(step, str):
+            section, field = model, fields.get(str(step))
+            model = _model_in(field.annotation) if field else None
+        elif not (step in value if isinstance(value, dict) else isinstance(value, list) and isinstance(step, int)):
+            continue
+        path.append(str(step))
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            value = None
+    return tuple(path), value, model if _is_part(model) else section, field
+
+
+def _model_in(annotation: Any) -> Any:
+    """The schema's model in an annotation such as `Part | None` or `tuple[Part, ...]`."""
+    inner = (annotation, *typing.get_args(annotation))
+    return next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), None)
+
+
+def _is_part(model: Any) -> bool:
+    """Whether a model is that of a named part with its arguments."""
+    return "use" in getattr(model, "model_fields", {})

@@ -1,0 +1,249 @@
+"""VerticalModel: one base, one or more specialists on it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vertical_sdk.card import Card, read_card
+from vertical_sdk.errors import AdapterError, DataError
+from vertical_sdk.inference.attach import open_specialist
+from vertical_sdk.inference.load import find_adapter
+from vertical_sdk.models.base import Base, pull_base
+from vertical_sdk.models.chat import ask, encode_turns
+from vertical_sdk.models.specialist import Specialist, load_trunk, run_rows
+from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.types import Example, Message, Prediction, Progress, silent
+
+if TYPE_CHECKING:
+    from vertical_sdk.registry import Registry
+
+__all__ = ["VerticalModel", "probabilities_of"]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    specialist: Specialist
+    card: Card
+    folder: Path
+
+
+class VerticalModel:
+    """A general base with specialists on it. Make one with `from_registry` or `from_pretrained`.
+
+    Loading checks the base's fingerprint, every tensor's name and shape and every file's digest, and replays the adapter's
+    probes; what does not hold is an error. A VerticalModel never answers as the bare base.
+    """
+
+    def __init__(self, base: Base, trunk: Any) -> None:
+        self._base = base
+        self._trunk = trunk
+        self._loaded: dict[str, _Loaded] = {}
+        self._active = ""
+        self._slots: dict[str, str] = {}
+
+    @classmethod
+    def from_registry(
+        cls, reference: str, registry: Registry | None = None, *, base: str | None = None, progress: Progress = silent
+    ) -> VerticalModel:
+        """The specialist that a reference names: "medical/icd-chapter@production", "...@3", "...@sha256:…".
+
+        registry  where to look; the local one where there is none
+        base      another place of the same base model, such as a local folder
+
+        Raises RegistryError, and what `from_pretrained` raises.
+        """
+        from vertical_sdk.registry import Registry
+
+        version = (registry or Registry()).resolve(reference)
+        return cls.from_pretrained(version.path, name=reference, base=base, progress=progress)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, *, name: str | None = None, base: str | None = None, progress: Progress = silent
+    ) -> VerticalModel:
+        """The specialist in a run's folder or an adapter's folder.
+
+        name  what it is called here; its card's name where there is none
+        base  another place of the same base model, such as a local folder
+
+        Raises CorruptAdapter, BaseMismatch, IdleAdapter, BaseModelError, OfflineError.
+        """
+        folder = find_adapter(Path(path))
+        card = read_card(folder)
+        pulled = pull_base(base or card.base.name, revision=card.base.revision, progress=progress)
+        model = cls(pulled, None)
+        model._put(folder, name or card.name)
+        model._active = name or card.name
+        return model
+
+    def add(self, adapter: str | Path, registry: Registry | None = None, *, name: str | None = None) -> str:
+        """Put one more specialist on the same base.
+
+        adapter  a registry reference, a run's folder or an adapter's folder
+        returns  the name by which `predict` and `use` know it
+
+        Raises BaseMismatch where it was made for another base, and what `from_pretrained` raises; the model is then as before.
+        """
+        called = name or str(adapter)
+        if called in self._loaded:
+            raise AdapterError(f"an adapter is already called {called!r} here; give another name=.")
+        self._put(find_adapter(adapter, registry), called)
+        return called
+
+    def use(self, name: str) -> VerticalModel:
+        """Make one of the specialists the one that answers where none is named.
+
+        Raises AdapterError that lists those that are loaded.
+        """
+        self._active = self._known(name)
+        return self
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the specialists that are loaded."""
+        return tuple(self._loaded)
+
+    @property
+    def card(self) -> Card:
+        """The card of the specialist in use."""
+        return self._loaded[self._active].card
+
+    @property
+    def base(self) -> Base:
+        """The base model that all specialists stand on."""
+        return self._base
+
+    def specialist(self, name: str | None = None) -> Specialist:
+        """One specialist, switched on, as a torch module."""
+        loaded = self._loaded[self._known(name or self._active)]
+        self._trunk.set_adapter(self._slot(name or self._active))
+        return loaded.specialist
+
+    def predict(self, texts: Sequence[str], *, adapters: Sequence[str] | None = None) -> list[Prediction]:
+        """What the specialist in use says about each text; a batch may mix specialists.
+
+        texts     one text an answer; a single string is refused, as it would be read letter by letter
+        adapters  for each text the specialist to ask; the one in use where there is none
+
+        Raises DataError for what is no text, AdapterError for a specialist that is not loaded or writes instead.
+        """
+        texts = _texts(texts)
+        names = [self._active] * len(texts) if adapters is None else [self._known(name) for name in adapters]
+        if len(names) != len(texts):
+            raise DataError(f"{len(texts)} texts but {len(names)} adapters: give one adapter for each text.")
+        answers: dict[int, Prediction] = {}
+        for name in dict.fromkeys(names):
+            positions = [number for number, owner in enumerate(names) if owner == name]
+            answers |= zip(positions, self._predict([texts[p] for p in positions], name), strict=True)
+        return [answers[number] for number in range(len(texts))]
+
+    def outputs(self, examples: Sequence[Example], *, progress: Progress = silent) -> NDArray[np.float32]:
+        """Raw outputs of the specialist in use, before calibration: (rows, labels) logits, or (rows, 1) for regression."""
+        specialist = self.specialist()
+        rows = [specialist.encode(example, learn=False) for example in examples]
+        outputs: NDArray[np.float32] = run_rows(
+            specialist, rows, lambda batch: specialist(batch)[0], progress=lambda share: progress("asking the specialist", share)
+        ).numpy()
+        return outputs
+
+    def generate(
+        self,
+        prompts: Sequence[str] | Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int = 128,
+        batch_size: int = 8,
+        adapter: str | None = None,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """What the specialist writes, choosing the likeliest token each time.
+
+        prompts  texts, put into the recipe's prompt; or conversations that end with the user's turn
+
+        Raises AdapterError where the base is an encoder, which cannot write.
+        """
+        from vertical_sdk.models.causal import CausalSpecialist
+
+        specialist = self.specialist(adapter)
+        if not isinstance(specialist, CausalSpecialist):
+            raise AdapterError(f"{adapter or self._active}: {self._base.name} is an encoder and cannot write; use predict.")
+        turns = [ask(specialist.prompt, p) if isinstance(p, str) else tuple(p) for p in prompts]
+        rows = [encode_turns(specialist.tokenizer, messages, specialist.max_length) for messages in turns]
+        return specialist.write(rows, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress)
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Copy the adapter in use, complete, into a folder that is new or empty.
+
+        Raises AdapterError where the folder holds something, RunError where it cannot be written.
+        """
+        target = Path(path)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise AdapterError(f"{target}: is not empty; choose a new folder.")
+        with telling_full_disk(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged = target.with_name(f".{target.name}.part")
+            shutil.rmtree(staged, ignore_errors=True)
+            try:
+                shutil.copytree(self._loaded[self._active].folder, staged)
+                if target.exists():
+                    target.rmdir()
+                staged.rename(target)
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+
+    def _predict(self, texts: list[str], name: str) -> list[Prediction]:
+        card = self._loaded[name].card
+        specialist = self.specialist(name)
+        if card.task == "generation":
+            raise AdapterError(f"{name}: writes answers; use generate.")
+        rows = [specialist.encode(Example(id=str(n), text=text), learn=False) for n, text in enumerate(texts)]
+        outputs = run_rows(specialist, rows, lambda batch: specialist(batch)[0]).numpy()
+        if card.task == "regression":
+            return [Prediction(label=float(out[0]), truncated=row.cut, adapter=name) for out, row in zip(outputs, rows, strict=True)]
+        assert card.labels is not None
+        labels = card.labels.labels
+        predictions = []
+        for shares, row in zip(probabilities_of(outputs, card), rows, strict=True):
+            by_label = {label: float(share) for label, share in zip(labels, shares, strict=True)}
+            chosen = (
+                tuple(label for label in labels if by_label[label] >= 0.5) if card.task == "multilabel" else labels[int(shares.argmax())]
+            )
+            predictions.append(Prediction(label=chosen, probabilities=by_label, truncated=row.cut, adapter=name))
+        return predictions
+
+    def _put(self, folder: Path, name: str) -> None:
+        trunk = self._trunk if self._trunk is not None else load_trunk(self._base)
+        specialist, card, self._trunk = open_specialist(folder, self._slot(name), self._base, trunk)
+        self._loaded[name] = _Loaded(specialist, card, folder)
+
+    def _slot(self, name: str) -> str:
+        """What PEFT calls the adapter: module names take no dots, so names are numbered."""
+        return self._slots.setdefault(name, f"a{len(self._slots)}")
+
+    def _known(self, name: str) -> str:
+        if name not in self._loaded:
+            raise AdapterError(f"no adapter is called {name!r} here. Loaded: {', '.join(self._loaded)}.")
+        return name
+
+
+def probabilities_of(outputs: NDArray[np.float32], card: Card) -> NDArray[np.float64]:
+    """Calibrated probabilities from raw outputs: (rows, labels)."""
+    scaled = torch.from_numpy(outputs).double() / card.calibration.temperature
+    shares: NDArray[np.float64] = (scaled.sigmoid() if card.task == "multilabel" else scaled.softmax(-1)).numpy()
+    return shares
+
+
+def _texts(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise DataError("predict takes a list of texts; for one text write predict([text]).")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"text {number} is {text!r}; every text must be a string that is not empty.")
+    return list(texts)

@@ -1,0 +1,48 @@
+"""Losses that any vertical can use; a vertical's own are in `domains/<vertical>/losses.py`.
+
+Every loss is the mean, over the rows that have something to learn, of a value that depends on that row alone. So the mean over
+a batch is the weighted mean over its parts, and the trainer may cut a batch as it likes. Positional parameters are given by
+name: `logits`, `labels`, and if asked for `space` (the LabelSpace, with training counts) and `scale` (the spread of a
+regression's training targets). Keyword-only ones are the recipe's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from vertical_sdk.catalog import losses
+from vertical_sdk.errors import RecipeError
+from vertical_sdk.losses import classification, multilabel, ordinal, regression
+from vertical_sdk.losses.classification import IGNORE
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import LabelSpace
+
+__all__ = ["IGNORE", "bind_loss", "classification", "multilabel", "ordinal", "regression"]
+
+USUAL = {
+    "classification": "cross_entropy",
+    "ordinal": "earth_mover",
+    "multilabel": "binary_cross_entropy",
+    "regression": "squared_error",
+    "generation": "cross_entropy",
+}
+
+
+def bind_loss(recipe: Recipe, space: LabelSpace | None, scale: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+    """The recipe's loss as a function of logits and labels alone.
+
+    Raises RecipeError for a loss that needs labels in a task that has none.
+    """
+    name = recipe.loss.use if recipe.loss else USUAL[recipe.task]
+    arguments = losses.check(name, recipe.loss.arguments if recipe.loss else {}, f"{recipe.name}: loss")
+    function = losses.get(name)
+    given: dict[str, Any] = {"space": space, "scale": scale}
+    asked = {key: given[key] for key in inspect.signature(function).parameters if key in given}
+    if "space" in asked and space is None:
+        raise RecipeError(f"{recipe.name}: loss: {name} needs labels, and a {recipe.task} task has none.")
+    return functools.partial(function, **asked, **arguments)

@@ -1,0 +1,92 @@
+"""Losses for one label out of several; cross_entropy and focal serve an answer's tokens as well."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vertical_sdk.catalog import losses
+from vertical_sdk.types import LabelSpace
+
+__all__ = ["IGNORE", "class_balanced", "cross_entropy", "focal", "logit_adjusted"]
+
+IGNORE = -100
+
+
+def labelled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows whose label is not IGNORE."""
+    keep = labels != IGNORE
+    return logits[keep], labels[keep]
+
+
+def mean(values: Tensor, logits: Tensor) -> Tensor:
+    """The mean of the rows' values; 0, with a gradient of 0, where there are none."""
+    return values.mean() if len(values) else logits.sum() * 0.0
+
+
+@losses.register("cross_entropy")
+def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """The negative log-probability of the label.
+
+    logits     (batch, classes)  float
+    labels     (batch,)          int64, IGNORE where nothing is to be learned
+    smoothing  share of the probability that is spread over all classes (Szegedy et al., 2016)
+    returns    ()                mean over labelled rows, 0 if there are none
+    """
+    kept, target = labelled(logits, labels)
+    return mean(F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing), logits)
+
+
+@losses.register("focal")
+def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Cross-entropy that pays less attention to examples already right (Lin et al., 2017).
+
+    logits   (batch, classes)  float
+    labels   (batch,)          int64, IGNORE where nothing is to be learned
+    gamma    0 is cross-entropy
+    returns  ()                mean over labelled rows, 0 if there are none
+    """
+    kept, target = labelled(logits, labels)
+    logp = kept.log_softmax(-1).gather(1, target[:, None])[:, 0]
+    return mean(-((1 - logp.exp()) ** gamma) * logp, logits)
+
+
+@losses.register("class_balanced")
+def class_balanced(
+    logits: Tensor, labels: Tensor, space: LabelSpace, *, beta: float = 0.999, gamma: float = 0.0, smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy or focal loss in which a rare label counts more, by its effective number of rows (Cui et al., 2019).
+
+    A label with n training rows weighs (1 - beta) / (1 - beta^n); weights are scaled so that they average 1 over the training
+    rows.
+
+    logits   (batch, classes)  float
+    labels   (batch,)          int64, IGNORE where nothing is to be learned
+    beta     0: all labels alike; towards 1: as 1/n
+    gamma    of the focal loss; 0 is none
+    returns  ()                mean over labelled rows, 0 if there are none
+    """
+    kept, target = labelled(logits, labels)
+    counts = torch.tensor([max(1, space.counts.get(label, 0)) for label in space.labels], dtype=torch.float64)
+    weights = (1 - beta) / (1 - beta**counts)
+    weights = (weights * counts.sum() / (weights * counts).sum()).to(logits)
+    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing)
+    if gamma:
+        values = values * (1 - kept.softmax(-1).gather(1, target[:, None])[:, 0]) ** gamma
+    return mean(values * weights[target], logits)
+
+
+@losses.register("logit_adjusted")
+def logit_adjusted(logits: Tensor, labels: Tensor, space: LabelSpace, *, tau: float = 1.0, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy with the labels' prior added to the logits in training, so that rare ones gain in use (Menon et al., 2021).
+
+    logits   (batch, classes)  float
+    labels   (batch,)          int64, IGNORE where nothing is to be learned
+    tau      strength; 0 is cross-entropy
+    returns  ()                mean over labelled rows, 0 if there are none
+    """
+    kept, target = labelled(logits, labels)
+    counts = torch.tensor([max(1, space.counts.get(label, 0)) for label in space.labels]).to(logits)
+    adjusted = kept + tau * (counts / counts.sum()).log()
+    return mean(F.cross_entropy(adjusted, target, reduction="none", label_smoothing=smoothing), logits)

@@ -1,0 +1,37 @@
+"""Losses for a number. Errors are taken in units of the training targets' spread, so that learning rates carry over."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from vertical_sdk.catalog import losses
+from vertical_sdk.losses.classification import mean
+
+__all__ = ["huber", "squared_error"]
+
+
+@losses.register("squared_error")
+def squared_error(logits: Tensor, labels: Tensor, scale: float) -> Tensor:
+    """The squared error.
+
+    logits   (batch, 1)  in the target's unit
+    labels   (batch,)    in the target's unit
+    scale    the spread of the training targets, in the same unit
+    returns  ()          mean over rows, in units of scale², 0 if there are none
+    """
+    return mean(((logits[:, 0] - labels) / scale).square(), logits)
+
+
+@losses.register("huber")
+def huber(logits: Tensor, labels: Tensor, scale: float, *, delta: float = 1.0) -> Tensor:
+    """The squared error for small errors, the absolute one for large ones, which outliers pull at less (Huber, 1964).
+
+    logits   (batch, 1)  in the target's unit
+    labels   (batch,)    in the target's unit
+    scale    the spread of the training targets, in the same unit
+    delta    where small ends, in units of scale
+    returns  ()          mean over rows, 0 if there are none
+    """
+    error = logits[:, 0] / scale
+    return mean(F.huber_loss(error, (labels / scale).to(error), reduction="none", delta=delta), logits)

@@ -1,0 +1,35 @@
+"""Metrics: how good predictions are, as one number.
+
+A metric is a function in `catalog.metrics`. It names among its positional parameters what it wants to see:
+
+    predictions    (rows,) int64 positions in `labels`, NO_ANSWER where an answer could not be read as a label;
+                   multilabel (rows, labels) 0 or 1; regression (rows,) float; generation: a list of str
+    references     the same, never NO_ANSWER
+    probabilities  (rows, labels) float
+    labels         the LabelSpace
+
+and returns a float. Its keyword-only parameters are what a recipe may set.
+"""
+
+from vertical_sdk.metrics import classification, probability, regression, text
+from vertical_sdk.metrics.use import (
+    NO_ANSWER,
+    bind,
+    default_metrics,
+    higher_is_better,
+    inputs,
+    lower_is_better,
+)
+
+__all__ = [
+    "NO_ANSWER",
+    "bind",
+    "classification",
+    "default_metrics",
+    "higher_is_better",
+    "inputs",
+    "lower_is_better",
+    "probability",
+    "regression",
+    "text",
+]

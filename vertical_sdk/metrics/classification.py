@@ -1,0 +1,137 @@
+"""Metrics of labels: classification, several labels a row, and labels in order.
+
+Multilabel arrays are (rows, labels) of 0 and 1; all others (rows,) of label positions. Nothing is divided by zero: a share of
+nothing is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.catalog import metrics
+from vertical_sdk.metrics.use import NO_ANSWER, lower_is_better
+from vertical_sdk.types import LabelSpace
+
+__all__ = [
+    "Ints",
+    "accuracy",
+    "balanced_accuracy",
+    "label_counts",
+    "macro_f1",
+    "mcc",
+    "micro_f1",
+    "quadratic_kappa",
+    "rank_mae",
+    "weighted_f1",
+]
+
+Ints = NDArray[np.integer[Any]]
+Floats = NDArray[np.float64]
+
+
+def label_counts(predictions: Ints, references: Ints, size: int | None = None) -> tuple[Floats, Floats, Floats]:
+    """For each label: rows where it was rightly predicted, rows where it was predicted, rows that have it.
+
+    size     number of labels; as many as occur, where it is not given
+    returns  three arrays (labels,) float64
+    """
+    if references.ndim == 2:
+        yes, true = predictions != 0, references != 0
+        return (
+            np.count_nonzero(yes & true, axis=0).astype(np.float64),
+            np.count_nonzero(yes, axis=0).astype(np.float64),
+            np.count_nonzero(true, axis=0).astype(np.float64),
+        )
+    if size is None:
+        size = 1 + max(int(predictions.max(initial=NO_ANSWER)), int(references.max(initial=NO_ANSWER)))
+    right = np.bincount(references[predictions == references], minlength=size)
+    predicted = np.bincount(predictions - NO_ANSWER, minlength=size + 1)[1:]
+    return right.astype(np.float64), predicted.astype(np.float64), np.bincount(references, minlength=size).astype(np.float64)
+
+
+@metrics.register("accuracy")
+def accuracy(predictions: Ints, references: Ints) -> float:
+    """Share of rows that are right; for multilabel, of rows with every label right."""
+    right = predictions == references
+    return float((right if right.ndim == 1 else right.all(axis=1)).mean())
+
+
+@metrics.register("macro_f1")
+def macro_f1(predictions: Ints, references: Ints) -> float:
+    """F1 of each label, averaged over the labels that occur in the references.
+
+    A label that no reference has is not averaged in (it would count as 0 however good the predictions are); predicting it
+    still costs the label that was missed. This is scikit-learn's macro F1 with `labels=` those of the references.
+    """
+    right, predicted, true = label_counts(predictions, references)
+    here = true > 0
+    return float((2 * right[here] / (predicted[here] + true[here])).mean()) if here.any() else 0.0
+
+
+@metrics.register("weighted_f1")
+def weighted_f1(predictions: Ints, references: Ints) -> float:
+    """F1 of each label, weighted by how many references have it."""
+    right, predicted, true = label_counts(predictions, references)
+    here = true > 0
+    return float((true[here] * 2 * right[here] / (predicted[here] + true[here])).sum() / true.sum()) if here.any() else 0.0
+
+
+@metrics.register("micro_f1")
+def micro_f1(predictions: Ints, references: Ints) -> float:
+    """F1 over all decisions together; with one label a row and no answer missing, this is the accuracy."""
+    right, predicted, true = label_counts(predictions, references)
+    total = predicted.sum() + true.sum()
+    return float(2 * right.sum() / total) if total else 0.0
+
+
+@metrics.register("balanced_accuracy")
+def balanced_accuracy(predictions: Ints, references: Ints) -> float:
+    """Recall of each label, averaged over the labels that occur in the references."""
+    right, _, true = label_counts(predictions, references)
+    here = true > 0
+    return float((right[here] / true[here]).mean()) if here.any() else 0.0
+
+
+@metrics.register("mcc")
+def mcc(predictions: Ints, references: Ints) -> float:
+    """Matthews correlation coefficient, for any number of labels (Gorodkin, 2004); 0 where one side never varies.
+
+    A missing answer is counted as a label of its own. For multilabel it is taken over all (row, label) decisions.
+    """
+    predictions, references = predictions.ravel(), references.ravel()
+    rows = float(len(references))
+    size = 1 + max(int(predictions.max(initial=NO_ANSWER)), int(references.max(initial=NO_ANSWER)))
+    right = float(np.count_nonzero(predictions == references))
+    predicted = np.bincount(predictions - NO_ANSWER, minlength=size + 1).astype(np.float64)
+    true = np.bincount(references - NO_ANSWER, minlength=size + 1).astype(np.float64)
+    spread = (rows * rows - predicted @ predicted) * (rows * rows - true @ true)
+    return float((right * rows - predicted @ true) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+@metrics.register("quadratic_kappa")
+def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
+    """Cohen's kappa with quadratic weights (Cohen, 1968): agreement of two rankings beyond chance.
+
+    With these weights kappa = 1 - mean((p - r)²) / (var p + var r + (mean p - mean r)²), which needs no table. A missing
+    answer counts as the rank farthest from the truth. 0 where neither side varies.
+    """
+    p, r = _ranks(predictions, references, labels)
+    by_chance = p.var() + r.var() + (p.mean() - r.mean()) ** 2
+    return float(1 - np.square(p - r).mean() / by_chance) if by_chance > 0 else 0.0
+
+
+@metrics.register("rank_mae")
+@lower_is_better
+def rank_mae(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
+    """How many ranks a prediction is off, on average. A missing answer counts as the rank farthest from the truth."""
+    p, r = _ranks(predictions, references, labels)
+    return float(np.abs(p - r).mean())
+
+
+def _ranks(predictions: Ints, references: Ints, labels: LabelSpace | None) -> tuple[Floats, Floats]:
+    last = len(labels) - 1 if labels else max(int(predictions.max()), int(references.max()))
+    farthest = np.where(2 * references >= last, 0, last)
+    return np.where(predictions == NO_ANSWER, farthest, predictions).astype(np.float64), references.astype(np.float64)

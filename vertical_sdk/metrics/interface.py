@@ -1,0 +1,97 @@
+"""Our metrics as metrics of Hugging Face `evaluate`: nothing is downloaded, no script is run, nothing is written to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import evaluate
+import numpy as np
+from datasets import Features, Value
+from datasets import Sequence as Several
+
+from vertical_sdk import catalog
+from vertical_sdk.errors import DataError, did_you_mean
+from vertical_sdk.metrics.use import Measure, bind, inputs
+from vertical_sdk.types import LabelSpace
+
+__all__ = ["CatalogMetric", "as_evaluate"]
+
+FORMATS = (Value("float64"), Value("string"), Several(Value("float64")), Several(Value("string")))
+"""One prediction: a number or label position, a label or text, 0 and 1 for each label, the labels of a row."""
+
+
+class CatalogMetric(evaluate.Metric):  # type: ignore[misc]
+    """A metric of the catalog that speaks `evaluate`'s interface: add, add_batch, compute."""
+
+    def __init__(self, metric: str, labels: LabelSpace | None, arguments: Mapping[str, Any]) -> None:
+        self._metric = metric
+        self._labels = labels
+        self._wanted = inputs(metric)
+        self._measure: Measure = bind(metric, labels, arguments)
+        super().__init__(keep_in_memory=True, seed=0)
+        self.info.module_name = metric
+
+    def _info(self) -> evaluate.MetricInfo:
+        more = {"probabilities": Several(Value("float64"))} if "probabilities" in self._wanted else {}
+        return evaluate.MetricInfo(
+            description=(catalog.metrics.get(self._metric).__doc__ or "").strip(),
+            citation="",
+            inputs_description="Label positions, labels, numbers or texts, as the task has them.",
+            features=[Features({"predictions": one, "references": one, **more}) for one in FORMATS],
+        )
+
+    def _infer_feature_from_example(self, example: Mapping[str, Any]) -> Features:
+        return self._infer_feature_from_batch({key: [value] for key, value in example.items()})
+
+    def _infer_feature_from_batch(self, batch: Mapping[str, Any]) -> Features:
+        """The format of these rows by their types; `evaluate` would take the first that they can be forced into."""
+        rows = [*batch["predictions"], *batch["references"]]
+        if rows and isinstance(rows[0], Sequence | np.ndarray) and not isinstance(rows[0], str):
+            inner = [one for row in rows for one in row]
+            named = isinstance(inner[0], str) if inner else self._labels is not None
+            place = 3 if named else 2
+        else:
+            place = 1 if rows and isinstance(rows[0], str) else 0
+        format_: Features = self.features[place]
+        return format_
+
+    def _compute(self, predictions: Any, references: Any, probabilities: Any = None, **_: Any) -> dict[str, float]:
+        chances = None if probabilities is None else np.asarray(probabilities, np.float64)
+        return {self._metric: self._measure(self._plain(predictions), self._plain(references), chances)}
+
+    def _plain(self, values: Sequence[Any]) -> Any:
+        """Arrays as the catalog's metrics want them; labels turned into positions."""
+        first = values[0] if len(values) else 0
+        if isinstance(first, str):
+            return np.array([self._position(v) for v in values], np.int64) if self._labels else list(values)
+        if isinstance(first, list) and self._labels and all(isinstance(v, str) for row in values for v in row):
+            table = np.zeros((len(values), len(self._labels)), np.int64)
+            for i, row in enumerate(values):
+                table[i, [self._position(label) for label in row]] = 1
+            return table
+        numbers = np.asarray(values, np.float64)
+        whole = bool(np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all())
+        return numbers.astype(np.int64) if whole else numbers
+
+    def _position(self, label: str) -> int:
+        known = self._labels.labels if self._labels else ()
+        if label not in known:
+            raise DataError(
+                f"{self._metric}: {label!r} is no label of this task.{did_you_mean(label, known)} Labels: {', '.join(known)}."
+            )
+        return known.index(label)
+
+
+def as_evaluate(name: str, labels: LabelSpace | None = None, **arguments: Any) -> CatalogMetric:
+    """A metric of the catalog through `evaluate`'s interface; it may also stand in `evaluate.combine([...])`.
+
+        as_evaluate("macro_f1").compute(predictions=[0, 1], references=[0, 0])
+
+    name       a name in the catalog of metrics
+    labels     needed where predictions and references are label names instead of positions
+    arguments  what a recipe may set on the metric
+
+    Raises UnknownName; RecipeError for an argument that the metric does not take.
+    """
+    return CatalogMetric(name, labels, arguments)

@@ -1,0 +1,104 @@
+"""Metrics of probabilities (rows, labels): are they honest, and do they put the right rows first?
+
+References are label positions (rows,), or (rows, labels) of 0 and 1, where each label is judged by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.catalog import metrics
+from vertical_sdk.metrics.classification import Ints
+from vertical_sdk.metrics.use import lower_is_better
+
+__all__ = ["auc", "average_precision", "calibration_bins", "ece", "log_loss"]
+
+Floats = NDArray[np.float64]
+SMALL = float(np.finfo(np.float64).eps)
+
+
+def calibration_bins(probabilities: Floats, references: Ints, bins: int) -> tuple[Floats, Floats, Floats]:
+    """Rows by their confidence, in equal bins (0, 1/bins], (1/bins, 2/bins], …
+
+    One label a row: confidence is the top label's probability, and a row is right where that label is. Several: every
+    (row, label) decision counts, its confidence is the label's probability, and it is right where the row has the label.
+
+    returns  counts, sums of confidence, sums of right: each (bins,)
+    """
+    if references.ndim == 2:
+        confidence, right = probabilities.ravel(), references.ravel()
+    else:
+        top = probabilities.argmax(axis=1)
+        confidence = np.take_along_axis(probabilities, top[:, None], axis=1)[:, 0]
+        right = (top == references) & (confidence > 0)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    return (
+        np.bincount(place, minlength=bins).astype(np.float64),
+        np.bincount(place, weights=confidence, minlength=bins).astype(np.float64),
+        np.bincount(place, weights=right, minlength=bins).astype(np.float64),
+    )
+
+
+@metrics.register("ece")
+@lower_is_better
+def ece(probabilities: Floats, references: Ints, *, bins: int = 15) -> float:
+    """Expected calibration error: how far confidence is from accuracy, over equal bins (Guo et al., 2017, equation 3)."""
+    counts, confidence, right = calibration_bins(probabilities, references, bins)
+    return float(np.abs(confidence - right).sum() / counts.sum())
+
+
+@metrics.register("log_loss")
+@lower_is_better
+def log_loss(probabilities: Floats, references: Ints) -> float:
+    """Mean negative log-likelihood in nats, a row (one label) or a decision (multilabel); a probability of 0 costs 36."""
+    if references.ndim == 2:
+        given = np.where(references != 0, probabilities, 1 - probabilities)
+    else:
+        given = np.take_along_axis(probabilities, references[:, None], axis=1)
+    return float(-np.log(np.clip(given, SMALL, 1.0)).mean())
+
+
+@metrics.register("auc")
+def auc(probabilities: Floats, references: Ints) -> float:
+    """Area under the ROC curve: how often a row with the label gets more probability than one without (ties count half).
+
+    Two labels: of the second label. More, or multilabel: the average over the labels that some references have and others
+    have not (one against the rest); 0.5 where there is none.
+    """
+    return _each_label(_auc, probabilities, references, 0.5)
+
+
+@metrics.register("average_precision")
+def average_precision(probabilities: Floats, references: Ints) -> float:
+    """Area under the precision-recall curve as a sum of steps, averaged over labels as `auc` is; 0 where there is none."""
+    return _each_label(_average_precision, probabilities, references, 0.0)
+
+
+def _each_label(
+    of: Callable[[Floats, NDArray[np.bool_]], float], probabilities: Floats, references: Ints, nothing: float
+) -> float:
+    size = probabilities.shape[1]
+    has = references != 0 if references.ndim == 2 else references[:, None] == np.arange(size)
+    judged = [1] if references.ndim == 1 and size == 2 else range(size)
+    found = [of(probabilities[:, k], has[:, k]) for k in judged if 0 < np.count_nonzero(has[:, k]) < len(has)]
+    return float(np.mean(found)) if found else nothing
+
+
+def _auc(scores: Floats, has: NDArray[np.bool_]) -> float:
+    """Mann-Whitney's U over its largest value: for each row with the label, the rows without it that stand below."""
+    others = np.sort(scores[~has])
+    own = scores[has]
+    below = np.searchsorted(others, own, side="left")
+    not_above = np.searchsorted(others, own, side="right")
+    return float((below + not_above).sum() / (2 * len(own) * len(others)))
+
+
+def _average_precision(scores: Floats, has: NDArray[np.bool_]) -> float:
+    order = np.argsort(-scores, kind="stable")
+    sorted_scores = scores[order]
+    last_of_tie = np.append(np.flatnonzero(np.diff(sorted_scores)), len(scores) - 1)
+    found = np.cumsum(has[order])[last_of_tie]
+    return float((np.diff(found, prepend=0) * found / (last_of_tie + 1)).sum() / found[-1])

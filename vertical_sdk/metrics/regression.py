@@ -1,0 +1,34 @@
+"""Metrics of numbers: (rows,) float, in the unit of the target."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.catalog import metrics
+from vertical_sdk.metrics.use import lower_is_better
+
+__all__ = ["mae", "r2", "rmse"]
+
+Floats = NDArray[np.float64]
+
+
+@metrics.register("mae")
+@lower_is_better
+def mae(predictions: Floats, references: Floats) -> float:
+    """Mean absolute error."""
+    return float(np.abs(predictions - references).mean())
+
+
+@metrics.register("rmse")
+@lower_is_better
+def rmse(predictions: Floats, references: Floats) -> float:
+    """Root of the mean squared error."""
+    return float(np.sqrt(np.square(predictions - references).mean()))
+
+
+@metrics.register("r2")
+def r2(predictions: Floats, references: Floats) -> float:
+    """Share of the references' variance that is explained; 0 where they do not vary."""
+    spread = float(np.square(references - references.mean()).sum())
+    return 1 - float(np.square(references - predictions).sum()) / spread if spread > 0 else 0.0

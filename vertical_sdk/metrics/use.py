@@ -1,0 +1,84 @@
+"""What is known of a metric besides its value: what it wants to see, which way is better, which a task uses."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from vertical_sdk import catalog
+from vertical_sdk.types import LabelSpace, Task
+
+__all__ = ["NO_ANSWER", "Measure", "bind", "default_metrics", "higher_is_better", "inputs", "lower_is_better"]
+
+NO_ANSWER = -1
+"""The prediction that stands where an answer could not be read as a label; it is never right."""
+
+GIVEN = ("predictions", "references", "probabilities", "labels")
+
+_DEFAULT: Mapping[Task, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1", "weighted_f1", "mcc", "log_loss", "ece"),
+    "multilabel": ("micro_f1", "macro_f1", "average_precision", "accuracy", "log_loss", "ece"),
+    "ordinal": ("accuracy", "macro_f1", "quadratic_kappa", "rank_mae", "log_loss", "ece"),
+    "regression": ("mae", "rmse", "r2"),
+    "generation": ("exact_match", "token_f1", "rouge_l"),
+}
+
+F = TypeVar("F", bound=Callable[..., float])
+
+
+class Measure(Protocol):
+    """A metric with its arguments and labels settled."""
+
+    def __call__(self, predictions: Any, references: Any, probabilities: Any = None) -> float:
+        """The metric's value over these rows."""
+
+
+def lower_is_better(metric: F) -> F:
+    """Mark a metric of which less is better (an error, a loss); stands under `@metrics.register`."""
+    vars(metric)["higher_is_better"] = False
+    return metric
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether more of this metric is better.
+
+    Raises UnknownName.
+    """
+    return bool(getattr(catalog.metrics.get(name), "higher_is_better", True))
+
+
+def inputs(name: str) -> frozenset[str]:
+    """Which of predictions, references, probabilities and labels a metric wants to see.
+
+    Raises UnknownName.
+    """
+    metric = catalog.metrics.get(name)
+    found = {p.name for p in inspect.signature(metric).parameters.values() if p.kind is not p.KEYWORD_ONLY}
+    if not found <= set(GIVEN):
+        wrong = ", ".join(sorted(found - set(GIVEN)))
+        raise TypeError(f"the metric {name!r} wants {wrong}; a metric's positional parameters are among {', '.join(GIVEN)}")
+    return frozenset(found)
+
+
+def bind(name: str, labels: LabelSpace | None = None, arguments: Mapping[str, Any] | None = None) -> Measure:
+    """A metric with its arguments and labels settled, to be called with rows only.
+
+    Raises RecipeError for an argument that the metric does not take; UnknownName.
+    """
+    metric = catalog.metrics.get(name)
+    wanted = inputs(name)
+    options = catalog.metrics.check(name, arguments or {})
+
+    def measure(predictions: Any, references: Any, probabilities: Any = None) -> float:
+        if probabilities is None and "probabilities" in wanted:
+            raise TypeError(f"the metric {name!r} needs probabilities")
+        given = {"predictions": predictions, "references": references, "probabilities": probabilities, "labels": labels}
+        return float(metric(**{key: given[key] for key in wanted}, **options))
+
+    return measure
+
+
+def default_metrics(task: Task) -> list[str]:
+    """The metrics of a task whose recipe names none; the first is the main one."""
+    return list(_DEFAULT[task])

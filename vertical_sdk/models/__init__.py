@@ -1,0 +1,1 @@
+"""Base models and the specialists that are made from them, one file a family."""

@@ -1,0 +1,76 @@
+"""Encoders: a trunk that reads the whole text at once, pooled into one vector, with a linear head on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vertical_sdk.errors import RecipeError
+from vertical_sdk.models.base import Base, load_tokenizer
+from vertical_sdk.models.batching import Encoded, pad
+from vertical_sdk.models.head import Head
+from vertical_sdk.models.lora import with_lora
+from vertical_sdk.models.specialist import Batch, encode_target, load_trunk
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import Example, LabelSpace, Task
+
+__all__ = ["EncoderSpecialist"]
+
+
+class EncoderSpecialist(nn.Module):
+    """Trunk → pooled, unit-length features (batch, width) → dropout → head → (batch, k)."""
+
+    def __init__(
+        self, trunk: Any, tokenizer: Any, recipe: Recipe, labels: LabelSpace | None, head: Head | None, max_length: int
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.tokenizer = tokenizer
+        self.task: Task = recipe.task
+        self.labels = labels
+        width = trunk.get_base_model().config.hidden_size
+        self.head: Head = head or Head(width, len(labels) if labels else 1)
+        self.pooling = recipe.head.pooling
+        self.dropout = nn.Dropout(recipe.head.dropout)
+        self.max_length = max_length
+
+    @classmethod
+    def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None) -> EncoderSpecialist:
+        """Untrained: LoRA that changes nothing yet, and a head of random weights."""
+        if recipe.task == "generation":
+            raise RecipeError(f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m.")
+        trunk = with_lora(load_trunk(base), recipe.adapter, "FEATURE_EXTRACTION", recipe.name)
+        return cls(trunk, load_tokenizer(base), recipe, labels, None, min(recipe.data.max_length, base.max_length or 10**9))
+
+    def encode(self, example: Example, *, learn: bool) -> Encoded:
+        """Text as the tokenizer has it, cut at the end to `max_length` tokens."""
+        encoded = self.tokenizer(example.text, truncation=False, verbose=False)["input_ids"]
+        cut = max(0, len(encoded) - self.max_length)
+        if cut:
+            encoded = self.tokenizer(example.text, truncation=True, max_length=self.max_length)["input_ids"]
+        target = encode_target(example.target, self.task, self.labels) if learn else None
+        return Encoded(ids=tuple(encoded), target=target, cut=cut)
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """input_ids, attention_mask (rows, longest); targets (rows,) or (rows, k) where there are any."""
+        ids, mask = pad([row.ids for row in rows], self.tokenizer.pad_token_id or 0)
+        batch = {"input_ids": ids, "attention_mask": mask}
+        if rows[0].target is not None:
+            batch["targets"] = torch.tensor([row.target for row in rows])
+        return batch
+
+    def features(self, batch: Batch) -> Tensor:
+        """Pooled over the tokens, of length 1: (rows, width)."""
+        hidden = self.trunk(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        if self.pooling == "cls":
+            return F.normalize(hidden[:, 0].float(), dim=-1)
+        mask = batch["attention_mask"].unsqueeze(-1)
+        return F.normalize((hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Outputs (rows, k) and targets."""
+        return self.head(self.dropout(self.features(batch))), batch.get("targets")

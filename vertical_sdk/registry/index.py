@@ -1,0 +1,368 @@
+"""Names, versions, aliases, tags and the audit log, in one SQLite file.
+
+Versions and log lines are only ever added: triggers in the file itself refuse to change or remove them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.errors import RegistryError, RunError
+from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.registry.references import Reference
+from vertical_sdk.registry.store import Entry, Event
+
+__all__ = ["Index"]
+
+PATIENCE = 60.0
+"""Seconds to wait for another process that writes."""
+SCHEMA_VERSION = 1
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE names (name TEXT PRIMARY KEY, newest INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE versions (
+    name TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL, created TEXT NOT NULL, who TEXT NOT NULL,
+    record TEXT NOT NULL, PRIMARY KEY (name, number), UNIQUE (name, digest)
+);
+CREATE TABLE aliases (
+    name TEXT NOT NULL, alias TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (name, alias),
+    FOREIGN KEY (name, number) REFERENCES versions (name, number)
+);
+CREATE TABLE tags (
+    name TEXT NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name, number, key),
+    FOREIGN KEY (name, number) REFERENCES versions (name, number)
+);
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, name TEXT NOT NULL, action TEXT NOT NULL,
+    alias TEXT, before INTEGER, after INTEGER, why TEXT NOT NULL
+);
+CREATE TRIGGER versions_stay BEFORE UPDATE ON versions BEGIN SELECT RAISE(ABORT, 'a version never changes'); END;
+CREATE TRIGGER versions_remain BEFORE DELETE ON versions BEGIN SELECT RAISE(ABORT, 'a version is never removed'); END;
+CREATE TRIGGER history_stays BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'the log never changes'); END;
+CREATE TRIGGER history_remains BEFORE DELETE ON history BEGIN SELECT RAISE(ABORT, 'the log is only added to'); END;
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+ENTRY = """
+SELECT v.name, v.number, v.digest, v.created, v.who, v.record,
+    (SELECT json_group_array(alias) FROM (SELECT alias FROM aliases WHERE name = v.name AND number = v.number ORDER BY alias)),
+    (SELECT json_group_object(key, value) FROM tags WHERE name = v.name AND number = v.number)
+FROM versions AS v
+"""
+
+
+class _Connection(sqlite3.Connection):
+    """Closes itself when its thread is gone, in the process that opened it; `using` is held while it is used."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.using = threading.RLock()
+        self.process = os.getpid()
+        self.gone = False
+        self.how = ""
+        _connections.add(self)
+
+    def __del__(self) -> None:
+        if self.process == os.getpid():
+            with contextlib.suppress(sqlite3.Error):
+                self.close()
+
+
+_connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+_opening = threading.RLock()
+_abandoned: list[_Connection] = []
+"""Connections that came over a fork: SQLite forbids the child to use them, or even to close them."""
+_waiting: list[_Connection] = []
+
+
+def _before_fork() -> None:
+    """Close what is open when the process forks: SQLite's locks do not follow into the child, but its belief in them does."""
+    _opening.acquire()
+    for connection in list(_connections):
+        connection.using.acquire()
+        _waiting.append(connection)
+        if not connection.in_transaction:
+            connection.close()
+            connection.gone = True
+            _connections.discard(connection)
+
+
+def _after_fork() -> None:
+    while _waiting:
+        _waiting.pop().using.release()
+    _opening.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+
+
+class _Held(threading.local):
+    connection: _Connection | None = None
+    identity: tuple[int, int, int] = (0, 0, 0)
+
+
+class Index:
+    """The SQLite file of a registry; one connection a thread and process. The file is made by the first `writing`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._held = _Held()
+
+    def find(self, reference: Reference) -> list[Entry]:
+        """The versions that a reference may mean."""
+        name = reference.name
+        if reference.version is not None:
+            return self._entries("WHERE v.name = ? AND v.number = ?", name, reference.version)
+        if reference.alias is not None:
+            at = "WHERE v.name = ? AND v.number = (SELECT number FROM aliases WHERE name = ? AND alias = ?)"
+            return self._entries(at, name, name, reference.alias)
+        if reference.digest is not None:
+            at = "WHERE v.name = ? AND substr(v.digest, 1, ?) = ? ORDER BY v.number"
+            return self._entries(at, name, len(reference.digest), reference.digest)
+        return self._entries("WHERE v.name = ? ORDER BY v.number DESC LIMIT 1", name)
+
+    def versions(self, name: str) -> list[Entry]:
+        """All versions of a name, oldest first."""
+        return self._entries("WHERE v.name = ? ORDER BY v.number", name)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names that begin so, sorted."""
+        return [
+            row[0]
+            for row in self._read("SELECT name FROM names WHERE substr(name, 1, ?) = ? ORDER BY name", len(prefix), prefix)
+        ]
+
+    def digests(self) -> list[str]:
+        """The digests that some version has."""
+        return [row[0] for row in self._read("SELECT DISTINCT digest FROM versions ORDER BY digest")]
+
+    def history(self, name: str) -> list[Event]:
+        """The log of a name, oldest first."""
+        columns = "SELECT at, who, name, action, alias, before, after, why FROM history WHERE name = ? ORDER BY id"
+        return [Event(*row) for row in self._read(columns, name)]
+
+    def add(self, name: str, digest: str, record: Mapping[str, Any], tags: Mapping[str, str], event: Event) -> None:
+        """The next version of a name; inside `writing`."""
+        connection = self._open()
+        connection.execute("INSERT INTO names VALUES (?, 0) ON CONFLICT DO NOTHING", (name,))
+        connection.execute("UPDATE names SET newest = newest + 1 WHERE name = ?", (name,))
+        (number,) = connection.execute("SELECT newest FROM names WHERE name = ?", (name,)).fetchone()
+        row = (name, number, digest, event.at, event.who, json.dumps(record, sort_keys=True))
+        connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.executemany("INSERT INTO tags VALUES (?, ?, ?, ?)", [(name, number, k, v) for k, v in tags.items()])
+        self._log(event, None, number)
+
+    def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
+        """Compare and swap. Raises RegistryError where the alias does not stand where it was expected."""
+        with self.writing() as connection:
+            row = connection.execute("SELECT number FROM aliases WHERE name = ? AND alias = ?", (name, alias)).fetchone()
+            before = row[0] if row else None
+            if expected is not None and (before or 0) != expected:
+                now = f"stands at version {before}" if before else "does not exist"
+                was = f"at version {expected}" if expected else "not to exist"
+                raise RegistryError(
+                    f"{name}@{alias} {now}; it was expected {was}. Somebody else moved it: look at its history, then try again."
+                )
+            if before == number:
+                return
+            if number is None:
+                connection.execute("DELETE FROM aliases WHERE name = ? AND alias = ?", (name, alias))
+            else:
+                connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", (name, alias, number))
+            self._log(event, before, number)
+
+    def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
+        """Set tags, or take those away that are None."""
+        with self.writing() as connection:
+            for key, value in tags.items():
+                connection.execute("DELETE FROM tags WHERE name = ? AND number = ? AND key = ?", (name, number, key))
+                if value is not None:
+                    connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?)", (name, number, key, value))
+            self._log(event, number, number)
+
+    def problems(self) -> list[str]:
+        """What SQLite's own check finds."""
+        found = [str(row[0]) for row in self._read("PRAGMA quick_check")]
+        return [] if found in ([], ["ok"]) else [f"{self.path.name}: {line}" for line in found]
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other process writes beside; undone if the block fails."""
+        if not self.path.exists():
+            self._create()
+        with self._telling(), self._use() as connection:
+            if connection is not self._held.connection:
+                raise sqlite3.OperationalError("readonly")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close this thread's connection; the next use opens another."""
+        held, self._held.connection = self._held.connection, None
+        if held is None:
+            return
+        if held.process == os.getpid():
+            held.close()
+        else:
+            _abandoned.append(held)
+
+    def _log(self, event: Event, before: int | None, after: int | None) -> None:
+        row = (event.at, event.who, event.name, event.action, event.alias, before, after, event.why)
+        columns = "INSERT INTO history (at, who, name, action, alias, before, after, why) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        self._open().execute(columns, row)
+
+    def _entries(self, where: str, *values: Any) -> list[Entry]:
+        rows = self._read(ENTRY + where, *values)
+        return [
+            Entry(name, number, digest, created, who, json.loads(record), tuple(json.loads(aliases)), json.loads(tags))
+            for name, number, digest, created, who, record, aliases, tags in rows
+        ]
+
+    def _read(self, query: str, *values: Any) -> Sequence[Any]:
+        try:
+            with self._telling(), self._use() as connection:
+                return connection.execute(query, values).fetchall()
+        except FileNotFoundError:
+            return []
+
+    @contextlib.contextmanager
+    def _use(self) -> Iterator[_Connection]:
+        """A connection that no fork closes meanwhile. Raises FileNotFoundError where there is no index yet."""
+        while True:
+            connection = self._open()
+            with connection.using:
+                if connection.gone:
+                    continue
+                try:
+                    yield connection
+                finally:
+                    if connection is not self._held.connection:
+                        connection.close()
+                return
+
+    def _open(self) -> _Connection:
+        """This thread's connection, or one for a single read where the folder is read-only and nobody writes elsewhere.
+
+        Raises FileNotFoundError where there is no index yet.
+        """
+        found = self.path.stat()
+        identity = (os.getpid(), found.st_dev, found.st_ino)
+        held = self._held
+        if held.connection is not None and held.identity == identity and not held.connection.gone:
+            return held.connection
+        with _opening:
+            self.close()
+            connection = self._connected()
+        if connection.how == "mode=rw":
+            held.connection, held.identity = connection, identity
+        return connection
+
+    def _connected(self) -> _Connection:
+        connection = self._connect("mode=rw")
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.OperationalError:
+            connection.close()
+            log = Path(f"{self.path}-wal")
+            if os.access(self.path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+                raise
+            return self._connect("immutable=1")  # SQLite cannot make its lock file, so it must not look for one
+        if version != SCHEMA_VERSION:
+            connection.close()
+            raise RegistryError(
+                f"{self.path}: this registry has format {version}, this vertical_sdk knows {SCHEMA_VERSION}. "
+                "Upgrade vertical_sdk, or choose another registry."
+            )
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    def _connect(self, how: str, path: Path | None = None) -> _Connection:
+        address = f"{(path or self.path).absolute().as_uri()}?{how}"
+        connection = sqlite3.connect(
+            address, uri=True, timeout=PATIENCE, isolation_level=None, factory=_Connection, check_same_thread=False
+        )
+        connection.how = how
+        return connection
+
+    def _create(self) -> None:
+        """Make the file elsewhere and put it in its place at once, so that nobody sees half an index."""
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}-{threading.get_ident()}")
+        with _opening, self._telling(), telling_full_disk(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                draft.unlink(missing_ok=True)
+                draft.touch(exist_ok=False)
+                connection = self._connect("mode=rw", draft)
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.executescript(SCHEMA)
+                finally:
+                    connection.close()
+                _place(draft, self.path)
+            finally:
+                for leftover in (draft, Path(f"{draft}-wal"), Path(f"{draft}-shm")):
+                    leftover.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Turn SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            said = str(error)
+            if "locked" in said:
+                raise RunError(
+                    f"{self.path}: another process has been writing for {PATIENCE:.0f} s. Wait for it, then try again."
+                ) from error
+            number = _errno(said, self.path.parent)
+            if number == errno.EIO:
+                raise RunError(f"{self.path}: the disk cannot be read or written ({said}). Choose another folder.") from error
+            if number:
+                with telling_full_disk(self.path):
+                    raise OSError(number, os.strerror(number)) from error
+            if type(error) is not sqlite3.DatabaseError:
+                raise
+            raise RegistryError(f"{self.path}: the index is damaged ({said}). Put back a copy of it.") from error
+
+
+def _place(draft: Path, path: Path) -> None:
+    """Give the draft its name, unless another process was faster."""
+    try:
+        os.link(draft, path)
+    except (FileExistsError, FileNotFoundError):
+        return
+    except OSError:  # a file system without hard links
+        from filelock import FileLock
+
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                draft.rename(path)
+
+
+def _errno(said: str, folder: Path) -> int:
+    """The system's error number for SQLite's words; 0 where there is none."""
+    if "is full" in said:
+        return errno.ENOSPC
+    if "readonly" in said or "unable to open" in said:
+        return errno.EROFS
+    if "disk I/O error" in said:
+        return errno.ENOSPC if shutil.disk_usage(folder).free < 1 << 17 else errno.EIO
+    return 0

@@ -1,0 +1,123 @@
+"""How a version in a registry is named.
+
+    medical/icd-chapter                 the newest version
+    medical/icd-chapter@3               version 3, which never changes
+    medical/icd-chapter@production      the version that the alias stands at now
+    medical/icd-chapter@sha256:9f86d081 the version with this digest: all 64 hex digits, or 8 and more of its first
+
+A name is `task` or `domain/task`. Its parts are ASCII lower-case letters, digits, `_`, `.` and `-`; they begin with a letter
+or a digit and do not end in a dot or a dash. An alias is one such part that begins with a letter; "latest" and "v3" are none,
+for a bare name is the newest version already and a version is written by its number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from vertical_sdk.errors import RegistryError
+
+__all__ = ["Reference", "check_alias", "check_name", "parse_reference"]
+
+PART = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9_])?")
+LONGEST = 64
+"""Characters of one part of a name, and of an alias."""
+NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+DIGITS = re.compile(r"[0-9]+")
+VERSION_LIKE = re.compile(r"v[0-9]+")
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
+SCHEME = "sha256:"
+GRAMMAR = "a reference is NAME, NAME@3, NAME@ALIAS or NAME@sha256:DIGEST, such as medical/icd-chapter@production"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A parsed reference; at most one of `version`, `alias` and `digest` is set, none means the newest version."""
+
+    name: str
+    version: int | None = None
+    alias: str | None = None
+    digest: str | None = None
+    """8 to 64 hex digits, without "sha256:"."""
+
+    def __str__(self) -> str:
+        if self.version is not None:
+            return f"{self.name}@{self.version}"
+        if self.digest is not None:
+            return f"{self.name}@{SCHEME}{self.digest}"
+        return f"{self.name}@{self.alias}" if self.alias is not None else self.name
+
+
+def parse_reference(text: str) -> Reference:
+    """The reference that a text spells.
+
+    Raises RegistryError, which says what is wrong with it and how a reference is written.
+    """
+    name, at, rest = text.partition("@")
+    check_name(name)
+    if not at:
+        return Reference(name)
+    if rest.startswith(SCHEME):
+        digest = rest[len(SCHEME) :]
+        if not DIGEST.fullmatch(digest):
+            raise RegistryError(f"{text!r}: after 'sha256:' stand 8 to 64 of the digits 0-9 and a-f, not {digest!r}.")
+        return Reference(name, digest=digest)
+    if NUMBER.fullmatch(rest):
+        return Reference(name, version=int(rest))
+    if DIGITS.fullmatch(rest):
+        raise RegistryError(f"{text!r}: versions are 1, 2, 3 and so on, not {rest!r}.")
+    if not rest or "@" in rest:
+        raise RegistryError(f"{text!r}: {'nothing stands after the @' if not rest else 'has more than one @'}; {GRAMMAR}.")
+    check_alias(rest, name)
+    return Reference(name, alias=rest)
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it is one.
+
+    Raises RegistryError.
+    """
+    parts = name.split("/")
+    wrong = "is empty" if not name else f"has {len(parts)} parts" if len(parts) > 2 else ""
+    for part in parts:
+        wrong = wrong or _wrong_part(part)
+    if wrong:
+        raise RegistryError(
+            f"{name!r} is not an adapter's name: it {wrong}. A name is task or domain/task, of a-z, 0-9, '_', '.' and '-', "
+            f"at most {LONGEST} characters a part, such as medical/icd-chapter."
+        )
+    return name
+
+
+def check_alias(alias: str, name: str = "NAME") -> str:
+    """The alias itself, if it is one.
+
+    Raises RegistryError.
+    """
+    if alias == "latest":
+        raise RegistryError(f"'latest' is not an alias: {name} alone is the newest version already.")
+    if VERSION_LIKE.fullmatch(alias):
+        raise RegistryError(f"{alias!r} is not an alias, it looks like a version: write {name}@{alias[1:]}.")
+    wrong = _wrong_part(alias) or ("does not begin with a letter" if not alias[0].isalpha() else "")
+    if wrong:
+        raise RegistryError(
+            f"{alias!r} is not an alias: it {wrong}. An alias is a letter a-z, then a-z, 0-9, '_', '.' and '-', "
+            f"at most {LONGEST} characters, such as production."
+        )
+    return alias
+
+
+def _wrong_part(part: str) -> str:
+    """What is wrong with a part, to stand after "it"; nothing if it is right."""
+    if not part:
+        return "has an empty part"
+    if len(part) > LONGEST:
+        return f"has a part of {len(part)} characters"
+    odd = sorted({c for c in part if not re.fullmatch(r"[a-z0-9_.-]", c)})
+    if odd:
+        return "has " + ", ".join(f"{c!r} (U+{ord(c):04X})" if not c.isascii() else repr(c) for c in odd)
+    if ".." in part:
+        return "has '..'"
+    if not PART.fullmatch(part):
+        return "begins with '.', '-' or '_', or ends in '.' or '-'"
+    return ""

@@ -1,0 +1,257 @@
+"""The registry: adapters that passed their gate, by name, version and alias."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import getpass
+import os
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.card import read_card
+from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.paths import file_digest, registry_home
+from vertical_sdk.registry.checks import REPORT, adapter_folder, check_files, check_gate, headline
+from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
+from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.stores import open_store
+from vertical_sdk.registry.tree import read_tree, tree_problems
+from vertical_sdk.registry.version import Summary, Version
+
+__all__ = ["Registry"]
+
+TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+LONGEST_TAG = 1000
+
+
+class Registry:
+    """Published adapters. It may be used by many threads and processes at once; nothing is made before the first publish."""
+
+    def __init__(self, location: str | Path | None = None) -> None:
+        """`location` is a folder; the user's own registry (`paths.registry_home`) where it is None."""
+        self.location = str(location if location is not None else registry_home())
+        self._store = open_store(self.location)
+
+    def __repr__(self) -> str:
+        return f"Registry({self.location!r})"
+
+    def __reduce__(self) -> tuple[type[Registry], tuple[str]]:
+        return Registry, (self.location,)
+
+    def publish(
+        self,
+        adapter: str | Path,
+        name: str | None = None,
+        *,
+        force: bool = False,
+        reason: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> Version:
+        """Publish an adapter's folder, or the folder of its run, as the next version of a name.
+
+        name    the card's name where it is None
+        force   publish although the gate failed or was never asked; the version and the log say so for ever
+        reason  why, for the log
+
+        Content that the name has already gets no new version: the one it has is returned as it stands.
+        Raises CorruptAdapter where a file is not as the card says, GateFailed, RegistryError for a bad name, tag or file,
+        RunError where the registry cannot be written.
+        """
+        folder, report = adapter_folder(Path(adapter))
+        manifest = read_tree(folder)
+        card = read_card(folder)
+        check_files(folder, card, manifest)
+        gate, forced = check_gate(card, force=force)
+        name = check_name(card.name if name is None else name)
+        tags = dict(tags or {})
+        _check_tags(tags)
+        files = {path: folder / path for path in manifest}
+        if report is not None and REPORT not in manifest:
+            manifest[REPORT] = Stored(file_digest(report), report.stat().st_size)
+            files[REPORT] = report
+        metric, value = headline(card)
+        record = {
+            "task": card.task,
+            "base": card.base.name,
+            "metric": metric,
+            "value": value,
+            "gate": gate,
+            "forced": forced,
+            "reason": reason,
+        }
+        event = _event(name, "publish by force" if forced else "publish", why=reason)
+        return self._version(self._store.put(name, files, manifest, record=record, tags=tags, event=event))
+
+    def resolve(self, reference: str, *, check: bool = True) -> Version:
+        """The version that a reference means, after its files were compared with their digests.
+
+        A file is read once in a process, and again when its inode, size or times have changed. `check=False` leaves it out.
+        Raises RegistryError where there is no such version, CorruptAdapter that names the file where one has changed.
+        """
+        wanted = parse_reference(reference)
+        found = self._store.find(wanted)
+        if len(found) != 1:
+            raise self._not_one(wanted, found)
+        version = self._version(found[0])
+        if check:
+            wrong = tree_problems(version.path, self._store.manifest(version.digest))
+            if wrong:
+                raise CorruptAdapter(
+                    f"{version}: {'; '.join(wrong)} (in {version.path}). "
+                    "Publish the same adapter again to mend it, or put back a copy."
+                )
+        return version
+
+    def list(self, prefix: str | None = None) -> Sequence[Summary]:
+        """The names that begin with a prefix (all, where it is None), each with what its newest version is."""
+        return [self._summary(self._store.versions(name)) for name in self._store.names(prefix or "")]
+
+    def versions(self, name: str) -> Sequence[Version]:
+        """All versions of a name, oldest first. Raises RegistryError where there is no such name."""
+        found = self._store.versions(check_name(name))
+        if not found:
+            raise self._not_one(Reference(name), ())
+        return [self._version(entry) for entry in found]
+
+    def set_alias(self, name: str, alias: str, version: int, *, expected: int | None = None, why: str = "") -> None:
+        """Point an alias at a version.
+
+        expected  the version that it must stand at now, 0 where it must not exist yet; None: wherever it stands
+
+        Raises RegistryError where there is no such version, or the alias does not stand where it was expected.
+        """
+        check_alias(alias, name)
+        self._exists(name, version)
+        self._store.move_alias(name, alias, version, expected, _event(name, "alias", alias, why))
+
+    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "") -> None:
+        """Take an alias away; the version stays. Raises RegistryError where there is no such alias."""
+        check_alias(alias, name)
+        wanted = Reference(check_name(name), alias=alias)
+        if not self._store.find(wanted):
+            raise self._not_one(wanted, ())
+        self._store.move_alias(name, alias, None, expected, _event(name, "delete alias", alias, why))
+
+    def tag(self, name: str, version: int, tags: Mapping[str, str | None], *, why: str = "") -> None:
+        """Set tags of a version; None takes one away. Raises RegistryError."""
+        _check_tags(tags)
+        self._exists(name, version)
+        self._store.tag(name, version, tags, _event(name, "tag", why=why or ", ".join(f"{k}={v}" for k, v in tags.items())))
+
+    def history(self, name: str) -> Sequence[Event]:
+        """Who published, aliased and tagged what, when and why; oldest first. Raises RegistryError."""
+        found = self._store.history(check_name(name))
+        if not found:
+            raise self._not_one(Reference(name), ())
+        return found
+
+    def verify(self, reference: str | None = None) -> builtins.list[str]:
+        """What is wrong with a version, or with everything, a sentence each; every file is read anew.
+
+        Raises RegistryError where there is no such version.
+        """
+        if reference is not None:
+            return self._wrong(self.resolve(reference, check=False))
+        found = [line for name in self._store.names() for version in self.versions(name) for line in self._wrong(version)]
+        return [*found, *self._store.problems()]
+
+    def gc(self) -> int:
+        """Remove what no version uses, such as what a killed publish left; the bytes that were freed."""
+        return self._store.gc()
+
+    def close(self) -> None:
+        """Let go of what this thread holds open; the registry can still be used, which opens it again."""
+        self._store.close()
+
+    def _wrong(self, version: Version) -> builtins.list[str]:
+        try:
+            manifest = self._store.manifest(version.digest)
+        except CorruptAdapter as error:
+            return [f"{version}: {error}"]
+        return [f"{version}: {line}" for line in tree_problems(version.path, manifest, again=True)]
+
+    def _version(self, entry: Entry) -> Version:
+        record = entry.record
+        return Version(
+            name=entry.name,
+            number=entry.number,
+            digest=entry.digest,
+            path=self._store.folder(entry.digest),
+            created=entry.created,
+            who=entry.who,
+            aliases=entry.aliases,
+            tags=entry.tags,
+            gate=record["gate"],
+            forced=record["forced"],
+            reason=record["reason"],
+        )
+
+    def _summary(self, entries: Sequence[Entry]) -> Summary:
+        newest = entries[-1]
+        record: Mapping[str, Any] = newest.record
+        return Summary(
+            name=newest.name,
+            newest=newest.number,
+            aliases={alias: entry.number for entry in entries for alias in entry.aliases},
+            task=record["task"],
+            base=record["base"],
+            metric=record["metric"],
+            value=record["value"],
+            created=newest.created,
+            forced=record["forced"],
+        )
+
+    def _exists(self, name: str, version: int) -> None:
+        wanted = Reference(check_name(name), version=version)
+        if not self._store.find(wanted):
+            raise self._not_one(wanted, ())
+
+    def _not_one(self, wanted: Reference, found: Sequence[Entry]) -> RegistryError:
+        """Why a reference does not mean one version, and what would."""
+        if found:
+            several = ", ".join(f"{entry.number} (sha256:{entry.digest[:16]}…)" for entry in found)
+            return RegistryError(f"{wanted}: several versions begin so: {several}. Write more digits.")
+        name = wanted.name
+        entries = self._store.versions(name)
+        if not entries:
+            names = self._store.names()
+            same_task = [known for known in names if known.rpartition("/")[2] == name.rpartition("/")[2]]
+            near = same_task or difflib.get_close_matches(name, names, n=3)
+            hint = f" Did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""
+            known = (", ".join(names[:10]) + (", …" if len(names) > 10 else "")) or "nothing yet"
+            return RegistryError(f"{wanted}: no adapter is called {name!r} in {self.location}.{hint} Published: {known}.")
+        first, last = entries[0].number, entries[-1].number
+        has = f"{name} has version{f's {first} to' if first != last else ''} {last}"
+        if wanted.alias is None:
+            what = "version" if wanted.version is not None else "digest"
+            return RegistryError(f"{wanted}: there is no such {what}. {has}.")
+        aliases = ", ".join(f"{alias} (version {entry.number})" for entry in entries for alias in entry.aliases)
+        return RegistryError(f"{wanted}: there is no such alias. Aliases: {aliases or 'none'}. {has}.")
+
+
+def _event(name: str, action: str, alias: str | None = None, why: str = "") -> Event:
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return Event(at=now, who=_who(), name=name, action=action, alias=alias, why=why)
+
+
+def _who() -> str:
+    """`$VERTICAL_USER`, or the user of this process."""
+    named = os.environ.get("VERTICAL_USER")
+    if named:
+        return named
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user without a name
+        return f"user {os.getuid()}"
+
+
+def _check_tags(tags: Mapping[str, str | None]) -> None:
+    for key, value in tags.items():
+        if not TAG.fullmatch(key):
+            raise RegistryError(f"{key!r} cannot be a tag's name: write a-z, 0-9, '_', '.' and '-', at most 64 characters.")
+        if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TAG):
+            raise RegistryError(f"tag {key}: the value must be text of at most {LONGEST_TAG} characters.")

@@ -1,0 +1,33 @@
+"""The backends that a registry may stand on: one file and one line of the table each."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from vertical_sdk.errors import RegistryError
+from vertical_sdk.registry.store import Store
+
+__all__ = ["STORES", "open_store"]
+
+STORES = {
+    "file": "vertical_sdk.registry.stores.file:FileStore",
+}
+"""Scheme → the class, which is called with what stands after "scheme://"."""
+
+
+def open_store(location: str | Path) -> Store:
+    """The store at a location: a folder, or an address such as file:///srv/adapters.
+
+    Raises RegistryError for a scheme that no store knows.
+    """
+    scheme, colon, rest = str(location).partition("://")
+    if not colon:
+        scheme, rest = "file", str(location)
+    if scheme not in STORES:
+        raise RegistryError(
+            f"{location}: no store is called {scheme!r}. Known: {', '.join(sorted(STORES))}; a folder is written as its path."
+        )
+    module, _, name = STORES[scheme].partition(":")
+    store: Store = getattr(importlib.import_module(module), name)(rest)
+    return store

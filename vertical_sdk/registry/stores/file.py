@@ -1,0 +1,262 @@
+"""The store that is a plain folder.
+
+    index.sqlite             names, versions, aliases, tags and the log
+    objects/ab/<sha256>      each file once, under its digest; a manifest is such a file too
+    trees/<digest>/…         one folder a version's content: hard links to the objects, or copies where there are no links
+    staging/                 what is being written; emptied by gc
+
+A publish copies into staging/, then, inside one SQLite transaction, moves the objects and then the tree to their places and
+enters the version. A crash before the commit leaves files that no version uses and gc removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.registry.index import Index
+from vertical_sdk.registry.references import Reference
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest
+from vertical_sdk.registry.tree import check_path, object_is_right, tree_problems
+
+__all__ = ["FileStore"]
+
+
+class FileStore:
+    """A registry in a folder; its methods are described in `Store`. Reading never makes or changes a file."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.root = Path(location).absolute()
+        self.index = Index(self.root / "index.sqlite")
+        self._objects = self.root / "objects"
+        self._trees = self.root / "trees"
+        self._staging = self.root / "staging"
+        self.find = self.index.find
+        self.versions = self.index.versions
+        self.names = self.index.names
+        self.history = self.index.history
+        self.move_alias = self.index.move_alias
+        self.tag = self.index.tag
+        self.close = self.index.close
+        self.manifest = lru_cache(maxsize=1024)(self._manifest)
+
+    def put(
+        self,
+        name: str,
+        files: Mapping[str, Path],
+        manifest: Manifest,
+        *,
+        record: Mapping[str, Any],
+        tags: Mapping[str, str],
+        event: Event,
+    ) -> Entry:
+        """Keep the files as the name's next version, or return the version that has them already."""
+        digest = manifest_digest(manifest)
+        reference = Reference(name, digest=digest)
+        known = self.index.find(reference)
+        if known and not tree_problems(self.folder(digest), manifest):
+            return known[0]
+        with telling_full_disk(self.root), self._desk() as desk:
+            for path, file in manifest.items():
+                _copy_checked(files[path], desk / file.sha256, file.sha256)
+            _write(desk / digest, canonical(manifest))
+            with self.index.writing():
+                for sha256 in {digest, *(file.sha256 for file in manifest.values())}:
+                    self._settle_object(desk / sha256, sha256)
+                self._settle_tree(desk / "tree", digest, manifest)
+                if not self.index.find(reference):
+                    self.index.add(name, digest, record, tags, event)
+        return self.index.find(reference)[0]
+
+    def folder(self, digest: str) -> Path:
+        """The tree of a manifest."""
+        return self._trees / digest
+
+    def problems(self) -> list[str]:
+        """Damage to the index, and objects whose bytes are not those of their name."""
+        found = self.index.problems()
+        for digest in self.index.digests():
+            try:
+                manifest = self._manifest(digest)
+            except CorruptAdapter as error:
+                found.append(str(error))
+                continue
+            for path, file in manifest.items():
+                if not object_is_right(self._object(file.sha256), file.sha256):
+                    found.append(f"objects/{file.sha256[:2]}/{file.sha256} ({path}) is missing or has changed")
+        return sorted(set(found))
+
+    def gc(self) -> int:
+        """Remove what no version uses; the bytes that were freed."""
+        if not self.index.path.exists():
+            return 0
+        freed = 0
+        with telling_full_disk(self.root), self.index.writing():
+            live = set(self.index.digests())
+            objects = live | {file.sha256 for digest in live for file in self._manifest(digest).values()}
+            for tree in _children(self._trees):
+                if tree.name not in live:
+                    self._staging.mkdir(exist_ok=True)
+                    tree.rename(self._staging / uuid.uuid4().hex)
+            for desk in _children(self._staging):
+                freed += _clear(desk)
+            for shard in _children(self._objects):
+                for file in _children(shard):
+                    if file.name not in objects:
+                        freed += _size(file)
+                        file.unlink()
+            for draft in self.root.glob(f".{self.index.path.name}.*"):
+                freed += _size(draft)
+                draft.unlink(missing_ok=True)
+        return freed
+
+    def _manifest(self, digest: str) -> dict[str, Stored]:
+        where = self._object(digest)
+        try:
+            content = where.read_bytes()
+        except FileNotFoundError:
+            raise CorruptAdapter(f"{where}: the manifest is missing. Publish the adapter again, or put back a copy.") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise CorruptAdapter(f"{where}: the manifest has changed. Publish the adapter again, or put back a copy.")
+        try:
+            return {check_path(path): Stored(**file) for path, file in json.loads(content).items()}
+        except (ValueError, TypeError, AttributeError):
+            raise CorruptAdapter(f"{where}: not a manifest. Somebody wrote into the registry by hand; verify it.") from None
+
+    def _object(self, sha256: str) -> Path:
+        return self._objects / sha256[:2] / sha256
+
+    @contextlib.contextmanager
+    def _desk(self) -> Iterator[Path]:
+        """A folder in staging that is ours while its lock is held, and gone afterwards."""
+        from filelock import FileLock
+
+        desk = self._staging / uuid.uuid4().hex
+        lock = FileLock(f"{desk}.lock")
+        with self.index.writing():  # gc does not run while the folder has no lock
+            self._staging.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            desk.mkdir()
+        try:
+            yield desk
+        finally:
+            shutil.rmtree(desk, ignore_errors=True)
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _settle_object(self, draft: Path, sha256: str) -> None:
+        """Move a file to its place, unless it stands there unharmed."""
+        place = self._object(sha256)
+        if object_is_right(place, sha256):
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft.replace(place)
+        _sync(place.parent)
+
+    def _settle_tree(self, draft: Path, digest: str, manifest: Manifest) -> None:
+        """Put a tree in its place; one that stands there harmed is taken away first."""
+        place = self.folder(digest)
+        if place.exists():
+            if not tree_problems(place, manifest):
+                return
+            place.rename(draft.with_name("harmed"))
+        for path, file in manifest.items():
+            target = draft / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(self._object(file.sha256), target)
+        for parent in {(draft / path).parent for path in manifest}:
+            _sync(parent)
+        self._trees.mkdir(exist_ok=True)
+        draft.rename(place)
+        _sync(self._trees)
+
+
+def _copy_checked(source: Path, target: Path, sha256: str) -> None:
+    """Copy a file, and see that the bytes that were copied are those of the manifest."""
+    digest = hashlib.sha256()
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(source, flags), "rb") as reader, target.open("wb") as writer:  # noqa: PTH123
+        while block := reader.read(1 << 20):
+            digest.update(block)
+            writer.write(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+    if digest.hexdigest() != sha256:
+        raise CorruptAdapter(f"{source} changed while it was being published. Publish it when its run is over.")
+    target.chmod(0o444)
+
+
+def _write(target: Path, content: bytes) -> None:
+    with target.open("wb") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+    target.chmod(0o444)
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the file system has no links or a file has too many."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        target.chmod(0o444)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """See that the names in a folder survive a power cut."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _children(folder: Path) -> Sequence[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _size(file: Path) -> int:
+    """The bytes that are freed with this name: none while the file has another."""
+    found = file.lstat()
+    return found.st_size if found.st_nlink == 1 else 0
+
+
+def _clear(desk: Path) -> int:
+    """Remove what a dead process left in staging; the bytes that were freed."""
+    from filelock import FileLock, Timeout
+
+    if desk.suffix == ".lock":
+        if desk.with_suffix("").exists():
+            return 0
+        desk.unlink(missing_ok=True)
+        return 0
+    lock = FileLock(f"{desk}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return 0
+    try:
+        freed = 0
+        for file in sorted(p for p in desk.rglob("*") if not p.is_dir()):
+            freed += _size(file)
+            file.unlink()
+        shutil.rmtree(desk)
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+    return freed

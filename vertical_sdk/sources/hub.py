@@ -1,0 +1,146 @@
+"""Data sets of the Hugging Face hub, each split kept as one parquet file under the commit that it came from."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.errors import OfflineError, SourceError
+from vertical_sdk.paths import cache_home, write_whole
+from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, pick
+from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.types import Progress, silent
+
+__all__ = ["fetch", "hub_is_off", "keep_splits", "parse"]
+
+ADDRESS = re.compile(r"hf:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.+-]+))?(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def parse(source: str) -> tuple[str, str | None, str | None]:
+    """`hf:OWNER/NAME[:CONFIG][@REVISION]` → name, configuration, revision.
+
+    Raises SourceError.
+    """
+    match = ADDRESS.fullmatch(source)
+    if not match or ".." in source:
+        raise SourceError(f"{source}: must be hf:OWNER/NAME, hf:OWNER/NAME:CONFIG or hf:OWNER/NAME@REVISION.")
+    return match["name"], match["config"], match["revision"]
+
+
+def hub_is_off() -> bool:
+    """Whether the environment forbids asking the hub."""
+    return any(
+        os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
+def fetch(
+    source: str,
+    *,
+    file: str | None = None,
+    sha256: str | None = None,
+    revision: str | None = None,
+    progress: Progress = silent,
+) -> Fetched:
+    """The splits of a data set as `train.parquet`, `test.parquet`, …; one of them where `file` says so.
+
+    A commit that is in the cache is used without asking the hub; so is the last one had of a branch, where the hub cannot be
+    reached.
+
+    Raises SourceError, OfflineError, DigestMismatch, RunError.
+    """
+    name, config, at = parse(source)
+    if revision is not None and at is not None and revision != at:
+        raise SourceError(f"{source}: the revision is given twice: {at} and {revision}.")
+    wanted = revision or at or "main"
+    home = cache_home() / "hub" / name.replace("/", "--")
+    commit, license_name = _resolve(source, name, wanted, home)
+    target = home / f"{commit}-{config or 'default'}"
+    record = read_record(target)
+    if record is None:
+        with building(home, target.name, progress) as temporary:
+            record = read_record(target)
+            if record is None:
+                progress(f"downloading {name}", None)
+                splits = _load(source, name, config, commit, temporary / "scratch")
+                record = keep_splits(splits, temporary / "built", target, {"commit": commit, "license": license_name})
+    path = pick(target / FILES, file, source)
+    digest = content_digest(path)
+    check_digest(source, digest, sha256)
+    return Fetched(path, source, digest, record["license"], commit)
+
+
+def keep_splits(splits: Mapping[str, Any], built: Path, target: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write each split (a datasets.Dataset) as parquet below `built`, and put it all in its place at once."""
+    (built / FILES).mkdir(parents=True)
+    for split, rows in splits.items():
+        rows.to_parquet(built / FILES / f"{split}.parquet")
+    return finish(built, target, record)
+
+
+def _resolve(source: str, name: str, wanted: str, home: Path) -> tuple[str, str | None]:
+    """The commit that a revision means now, and the licence; from the last time where the hub cannot be asked."""
+    known_at = home / "revisions.json"
+    try:
+        known = json.loads(known_at.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if wanted in known and (COMMIT.fullmatch(wanted) or hub_is_off()):
+        return known[wanted][0], known[wanted][1]
+    if hub_is_off():
+        raise _offline(source, "HF_HUB_OFFLINE is set")
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        info = HfApi(endpoint=os.environ.get("HF_ENDPOINT")).dataset_info(name, revision=wanted, timeout=30)
+    except RevisionNotFoundError:
+        raise SourceError(f"{source}: the data set has no revision {wanted!r}.") from None
+    except RepositoryNotFoundError:
+        raise SourceError(
+            f"{source}: the hub has no such data set, or it needs a login (run 'hf auth login', or set HF_TOKEN)."
+        ) from None
+    except Exception as error:
+        refused = isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500
+        if wanted in known and not refused:
+            return known[wanted][0], known[wanted][1]
+        raise _offline(source, _first_line(error)) from error
+    licence = getattr(info.card_data, "license", None)
+    entry = [str(info.sha), licence if isinstance(licence, str) else None]
+    write_whole(known_at, json.dumps({**known, wanted: entry, str(info.sha): entry}, indent=1) + "\n")
+    return entry[0] or wanted, entry[1]
+
+
+def _load(source: str, name: str, config: str | None, commit: str, scratch: Path) -> Mapping[str, Any]:
+    import datasets
+
+    bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        splits: Mapping[str, Any] = datasets.load_dataset(name, config, revision=commit, cache_dir=str(scratch))
+    except (ConnectionError, TimeoutError) as error:
+        raise _offline(source, _first_line(error)) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise SourceError(f"{source}: the data set cannot be loaded: {_first_line(error)}") from error
+    finally:
+        if bars:
+            datasets.enable_progress_bars()
+    return splits
+
+
+def _offline(source: str, why: str) -> OfflineError:
+    return OfflineError(
+        f"{source}: the hub cannot be reached ({why}). Ways out: copy {cache_home() / 'hub'} from a machine that has it; set "
+        "HF_ENDPOINT to a mirror; or download the data elsewhere and name the file or folder as the source."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,82 @@
+"""Folders of the cache that are whole or not there, however many processes make them and wherever they are stopped.
+
+A kept folder is `<target>/files` and, beside it, `<target>/record.json` with what is known of it and the size of each file.
+Both are made in a folder next to the target, which is renamed when all is done; a folder that was copied or restored in
+part does not fit its record, and is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.types import Progress, silent
+
+__all__ = ["FILES", "RECORD", "building", "finish", "read_record"]
+
+FILES = "files"
+RECORD = "record.json"
+
+
+@contextlib.contextmanager
+def building(home: Path, key: str, progress: Progress = silent) -> Iterator[Path]:
+    """An empty folder in `home` to build something in, one process at a time for a key; it is gone afterwards.
+
+    The caller looks again for what it wants as soon as it is inside: another process may just have finished it.
+
+    Raises RunError where the disk is full or `home` cannot be written.
+    """
+    with telling_full_disk(home):
+        home.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(home / f".{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            progress(f"waiting for another process that makes {key}", None)
+            lock.acquire()
+    try:
+        for left in home.glob(f".{key}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+        with telling_full_disk(home):
+            temporary = Path(tempfile.mkdtemp(dir=home, prefix=f".{key}.", suffix=".part"))
+        try:
+            with telling_full_disk(home):
+                yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        lock.release()
+
+
+def finish(built: Path, target: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a built folder, whose bytes stand in `built/files`, in its place; call it inside `building`."""
+    files = built / FILES
+    sizes = {p.relative_to(files).as_posix(): p.stat().st_size for p in sorted(files.rglob("*")) if p.is_file()}
+    whole = {**record, "files": sizes}
+    (built / RECORD).write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    for path in built.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    built.chmod(0o755)
+    if target.exists():
+        shutil.rmtree(target)
+    built.rename(target)
+    return whole
+
+
+def read_record(target: Path) -> dict[str, Any] | None:
+    """The record of a kept folder, or None where the folder is not there or not whole."""
+    try:
+        record = json.loads((target / RECORD).read_text(encoding="utf-8"))
+        sizes = record["files"].items()
+        whole = all((target / FILES / name).stat().st_size == size for name, size in sizes)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return record if whole else None

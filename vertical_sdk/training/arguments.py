@@ -1,0 +1,92 @@
+"""What `train:` in a recipe may hold: transformers.TrainingArguments, and two keys of ours."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from vertical_sdk.errors import MissingExtra, RecipeError
+
+__all__ = ["Arguments", "has_bf16", "training_arguments"]
+
+DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 3,
+    "learning_rate": 2e-4,
+    "per_device_train_batch_size": 32,
+    "warmup_steps": 0.06,
+    "weight_decay": 0.01,
+    "seed": 0,
+    "logging_steps": 0.02,
+    "save_strategy": "steps",
+    "save_steps": 0.2,
+    "eval_strategy": "steps",
+    "eval_steps": 0.2,
+    "save_total_limit": 2,
+}
+OURS = ("output_dir", "logging_nan_inf_filter", "remove_unused_columns", "disable_tqdm", "push_to_hub", "label_names")
+
+
+@dataclass
+class Arguments(transformers.TrainingArguments):
+    """TrainingArguments, and what the SDK's trainer can do besides."""
+
+    token_budget: int = field(default=2048, metadata={"help": "Tokens, padding included, that go through the model at once."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better eval loss, and keep the best."}
+    )
+
+
+def has_bf16() -> bool:
+    """Whether bfloat16 is fast here: a GPU that has it, or a CPU with AVX-512 bf16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check and check())
+
+
+def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) -> Arguments:
+    """The arguments of a run in a folder.
+
+    Raises RecipeError for a key that the SDK sets itself, or a value that transformers refuses; MissingExtra for a tracker that
+    is not installed.
+    """
+    for key in OURS:
+        if key in settings:
+            raise RecipeError(f"{where}: train: {key} is set by the SDK; leave it out.")
+    chosen = {**DEFAULTS, "bf16": has_bf16(), **settings}
+    if chosen.get("fp16"):
+        chosen["bf16"] = False
+    chosen["report_to"] = _trackers(chosen.get("report_to"))
+    if chosen.get("early_stopping_patience") is not None:
+        chosen = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": False, **chosen}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return Arguments(
+                output_dir=str(folder / "checkpoints"),
+                use_cpu=not torch.cuda.is_available(),
+                dataloader_pin_memory=torch.cuda.is_available(),
+                logging_nan_inf_filter=False,
+                remove_unused_columns=False,
+                disable_tqdm=True,
+                **chosen,
+            )
+    except (ValueError, TypeError, ImportError) as error:
+        raise RecipeError(f"{where}: train: {error}") from None
+
+
+def _trackers(asked: Any) -> list[str]:
+    from importlib.util import find_spec
+
+    names = [asked] if isinstance(asked, str) else list(asked or [])
+    names = [name for name in names if name not in {"none", "tensorboard"}]  # the trainer always writes TensorBoard's events
+    for name in names:
+        if name in {"mlflow", "wandb"} and find_spec(name) is None:
+            raise MissingExtra(name, f"train.report_to: {name}")
+    return names

@@ -1,0 +1,38 @@
+"""Examples to tokens, with every cut counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vertical_sdk.errors import DataError
+from vertical_sdk.models.batching import Encoded
+from vertical_sdk.models.specialist import Specialist
+from vertical_sdk.types import Example
+
+__all__ = ["encode_rows"]
+
+
+def encode_rows(
+    specialist: Specialist, examples: Sequence[Example], *, learn: bool, truncated: float = 1.0, what: str = "rows"
+) -> list[Encoded]:
+    """Encode rows, and stop where more of them are cut than the recipe allows.
+
+    truncated  the largest share of rows that may be cut
+
+    Raises DataError that says how many rows are cut, or which has no token to learn from.
+    """
+    encoded = [specialist.encode(example, learn=learn) for example in examples]
+    if learn:
+        empty = [example.id for example, row in zip(examples, encoded, strict=True) if not row.units]
+        if empty:
+            raise DataError(
+                f"{len(empty)} of {len(examples)} {what} have no token to learn from (row {', row '.join(empty[:3])}): the answer is "
+                f"missing, or stands behind the first {specialist.max_length} tokens. Raise data.max_length or mend the rows."
+            )
+    cut = [row.cut for row in encoded if row.cut]
+    if len(cut) > truncated * len(encoded):
+        raise DataError(
+            f"{len(cut)} of {len(encoded)} {what} are longer than data.max_length = {specialist.max_length} tokens (the longest by "
+            f"{max(cut)}) and would be cut; data.limits.truncated allows {truncated:.0%}. Raise either of them."
+        )
+    return encoded

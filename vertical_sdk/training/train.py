@@ -1,0 +1,218 @@
+"""From a recipe to an adapter in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import random
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from vertical_sdk import __version__
+from vertical_sdk.card import Calibration, Card, write_card
+from vertical_sdk.data.prepare import Prepared, prepare
+from vertical_sdk.losses import bind_loss
+from vertical_sdk.metrics.calibration import calibrate
+from vertical_sdk.models.base import Base, pull_base
+from vertical_sdk.models.batching import Encoded
+from vertical_sdk.models.head import PROBE_HEAD, fit_probe, load_head, save_head
+from vertical_sdk.models.probes import take_probes
+from vertical_sdk.models.specialist import Specialist, fresh_specialist, run_rows
+from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.readme import render_readme
+from vertical_sdk.recipe import Recipe, load_recipe
+from vertical_sdk.training.arguments import Arguments, training_arguments
+from vertical_sdk.training.encode import encode_rows
+from vertical_sdk.training.run import Run, claim, new_folder, unfinished
+from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
+from vertical_sdk.types import Progress, silent
+
+__all__ = ["train"]
+
+def train(
+    recipe: Recipe | str | Path,
+    *,
+    base: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Run:
+    """Train the adapter of a recipe.
+
+    recipe    a Recipe, the name of one ("medical/icd-chapter") or the path of its YAML file
+    base      another base model than the recipe's
+    settings  dotted key → value, as `--set` has them: {"train.learning_rate": 1e-4}
+    out       the run's folder; `runs/<name>-<time>` where there is none
+    resume    go on with a run that was stopped, from its last whole checkpoint; its final weights are those of a run that was
+              never stopped (on a CPU, bit for bit). Without `out`: the newest unfinished run of this recipe
+
+    Raises RecipeError, DataError, SourceError, BaseModelError, RunError: before any weights load where that is possible. A run
+    that is stopped leaves its checkpoints and no half-written adapter.
+    """
+    chosen = dict(settings or {}) | ({"base": base} if base else {})
+    recipe = recipe.replace(chosen) if isinstance(recipe, Recipe) else load_recipe(recipe, chosen)
+    recipe.check()
+    folder = _same_everywhere(out or (unfinished(recipe, Path("runs")) if resume else None) or new_folder(recipe, Path("runs")))
+    if resume and (folder / "adapter").is_dir():
+        with claim(folder, recipe, resume=True):
+            return Run(folder)
+    main = _rank() == 0
+    with claim(folder, recipe, resume=resume) if main else contextlib.nullcontext(), _quiet():
+        arguments = training_arguments(recipe.train, folder, recipe.name)
+        prepared = prepare(recipe, progress=progress)
+        progress(f"loading {recipe.base}", None)
+        pulled = pull_base(recipe.base, progress=progress)
+        transformers.set_seed(arguments.seed)
+        specialist = fresh_specialist(pulled, recipe, prepared.labels)
+        limit = recipe.data.limits.truncated
+        rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows")
+        validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows")
+        if specialist.head is not None:
+            _start_head(specialist, rows, recipe, folder, arguments, progress)
+        scale = float(specialist.head.std) if specialist.head is not None else 1.0
+        trainer = VerticalTrainer(specialist, arguments, rows, validation, bind_loss(recipe, prepared.labels, scale), progress)
+        checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
+        started = time.monotonic()
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        facts = {
+            "steps": trainer.state.global_step,
+            "seconds": round(time.monotonic() - started, 1),
+            "loss": round(float(result.training_loss), 5),
+            "eval_loss": next((log["eval_loss"] for log in reversed(trainer.state.log_history) if "eval_loss" in log), None),
+            "rows": len(rows),
+            "cut_rows": sum(row.cut > 0 for row in rows),
+            "trained_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            "seed": arguments.seed,
+            "bf16": arguments.bf16,
+            "processes": arguments.world_size,
+            "cpu_threads": torch.get_num_threads(),
+            "resumed_from": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
+        }
+        if main:
+            progress("saving the adapter", None)
+            calibration = _calibrate(specialist, validation, recipe, prepared)
+            _save(folder, specialist, pulled, recipe, prepared, calibration, facts)
+        trainer.accelerator.wait_for_everyone()
+    return Run(folder, facts["resumed_from"])
+
+
+def _start_head(
+    specialist: Specialist, rows: Sequence[Encoded], recipe: Recipe, folder: Path, arguments: Arguments, progress: Progress
+) -> None:
+    """Fit the linear probe of the frozen base, and let the head begin there if the recipe says so."""
+    head = specialist.head
+    assert head is not None
+    kept = folder / PROBE_HEAD
+    if kept.is_file():
+        probe = load_head(folder, PROBE_HEAD)
+    else:
+        features = run_rows(
+            specialist, rows, specialist.features, bf16=arguments.bf16, progress=lambda share: progress("reading with the base", share)
+        )
+        targets = [row.target for row in rows]
+        probe = fit_probe(features, targets, recipe.task, head.linear.out_features, seed=arguments.seed)
+        if _rank() == 0:
+            with telling_full_disk(folder):
+                save_head(folder, probe, PROBE_HEAD)
+    head.mean.copy_(probe.mean)
+    head.std.copy_(probe.std)
+    if recipe.head.init == "probe":
+        head.load_state_dict(probe.state_dict())
+    head.to(next(specialist.trunk.parameters()).device)
+
+
+def _calibrate(specialist: Specialist, validation: Sequence[Encoded], recipe: Recipe, prepared: Prepared) -> Calibration:
+    if not validation or recipe.task in {"generation", "regression"}:
+        return Calibration()
+    outputs = run_rows(specialist, validation, lambda batch: specialist(batch)[0])
+    return calibrate(outputs.numpy(), torch.tensor([row.target for row in validation]).numpy(), recipe.task)
+
+
+def _save(
+    folder: Path, specialist: Specialist, base: Base, recipe: Recipe, prepared: Prepared, calibration: Calibration, facts: dict[str, Any]
+) -> None:
+    """Write the adapter's folder beside its place, then put it there in one move."""
+    staged = folder / ".adapter"
+    shutil.rmtree(staged, ignore_errors=True)
+    with telling_full_disk(staged):
+        staged.mkdir(parents=True)
+        try:
+            specialist.trunk.save_pretrained(str(staged))
+            specialist.tokenizer.save_pretrained(str(staged))
+            if specialist.head is not None:
+                save_head(staged, specialist.head)
+                shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
+        except Exception as error:
+            if "os error 28" in str(error) or "No space left" in str(error):
+                raise OSError(28, "No space left on device") from error
+            raise
+        card = Card(
+            name=recipe.name,
+            task=recipe.task,
+            family=base.family,
+            base=base.fingerprint,
+            recipe=recipe.to_dict(),
+            recipe_digest=recipe.digest,
+            labels=prepared.labels,
+            sources=prepared.sources,
+            account=prepared.account.to_dict(),
+            calibration=calibration,
+            probes=take_probes(specialist),
+            training=facts,
+            versions=_versions(),
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        )
+        write_whole(staged / "README.md", render_readme(card))
+        write_card(staged, card)
+        staged.rename(folder / "adapter")
+
+
+def _versions() -> dict[str, str]:
+    import peft
+
+    return {
+        "vertical_sdk": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+    }
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _same_everywhere(folder: Path) -> Path:
+    """The first process's choice, in all of them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return folder
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState(cpu=not torch.cuda.is_available())
+    chosen = [str(folder)]
+    broadcast_object_list(chosen)
+    return Path(chosen[0])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Training must not disturb the caller's random numbers, nor warn of what is meant."""
+    state, torch_state = random.getstate(), torch.get_rng_state()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+            yield
+    finally:
+        random.setstate(state)
+        torch.set_rng_state(torch_state)

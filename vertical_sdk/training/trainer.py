@@ -1,0 +1,191 @@
+"""The trainer: transformers.Trainer with three changes, each exact.
+
+1. A batch goes through the model in length-sorted parts under a token budget. Every loss is a mean over rows, so the sum of the
+   parts' gradients, each weighted by its share of what is to be learned, is the batch's gradient.
+2. Only what is trained is saved, and a checkpoint counts only once its list of digests is written: a save that was killed or
+   ran out of disk is passed over on resume.
+3. What is to be learned is counted over all processes and accumulation steps, so that two processes learn what one would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from transformers.integrations import TensorBoardCallback
+
+from vertical_sdk.errors import DataError, RunError
+from vertical_sdk.models.batching import Encoded, micro_batches
+from vertical_sdk.models.specialist import Specialist
+from vertical_sdk.paths import file_digest, telling_full_disk, write_whole
+from vertical_sdk.training.arguments import Arguments
+from vertical_sdk.types import Progress
+
+__all__ = ["VerticalTrainer", "last_checkpoint"]
+
+WEIGHTS = "trained.safetensors"
+COMPLETE = "complete.json"
+
+
+class VerticalTrainer(transformers.Trainer):
+    """Trains a specialist on encoded rows."""
+
+    def __init__(
+        self,
+        specialist: Specialist,
+        arguments: Arguments,
+        train: Sequence[Encoded],
+        validation: Sequence[Encoded],
+        loss: Callable[[Tensor, Tensor], Tensor],
+        progress: Progress,
+    ) -> None:
+        self.specialist = specialist
+        self.loss = loss
+        callbacks: list[transformers.TrainerCallback] = [_Show(progress)]
+        if arguments.process_index == 0:
+            events = SummaryWriter(str(Path(arguments.output_dir or "").parent / "events"))
+            callbacks.append(TensorBoardCallback(events))
+        if not validation:
+            arguments.eval_strategy = transformers.trainer_utils.IntervalStrategy.NO
+            arguments.load_best_model_at_end = False
+        elif arguments.early_stopping_patience is not None:
+            callbacks.append(transformers.EarlyStoppingCallback(arguments.early_stopping_patience))
+        super().__init__(
+            model=specialist,  # type: ignore[arg-type]
+            args=arguments,
+            train_dataset=list(train),  # type: ignore[arg-type]
+            eval_dataset=list(validation) or None,  # type: ignore[arg-type]
+            data_collator=list,
+            callbacks=callbacks,
+        )
+        self.remove_callback(transformers.PrinterCallback)
+        self.can_return_loss = True
+
+    def _get_num_items_in_batch(self, batch_samples: list[list[Encoded]], device: torch.device) -> Tensor:
+        """What is to be learned in one optimizer step, over all processes."""
+        here = torch.tensor(sum(row.units for rows in batch_samples for row in rows), device=device)
+        everywhere: Tensor = self.accelerator.reduce(here, reduction="sum") if self.args.world_size > 1 else here
+        return everywhere
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward over one batch in parts; returns the batch's share of the step's mean loss."""
+        model.train()
+        rows: list[Encoded] = inputs
+        groups = list(micro_batches([len(row.ids) for row in rows], self.args.token_budget))
+        total = torch.zeros((), device=self.args.device)
+        for number, group in enumerate(groups):
+            part = [rows[position] for position in group]
+            # gradients are averaged over processes once, behind the last part, and the average is made a sum
+            wait = self.accelerator.no_sync(model) if number < len(groups) - 1 else contextlib.nullcontext()
+            with wait:
+                value = self._part_loss(model, part) / num_items_in_batch * self.args.world_size
+                self.accelerator.backward(value)
+            total += value.detach()
+        return total
+
+    def _part_loss(self, model: Any, part: Sequence[Encoded]) -> Tensor:
+        """The sum of the losses of some rows."""
+        batch = {key: value.to(self.args.device) for key, value in self.specialist.collate(part).items()}
+        outputs, targets = model(batch)
+        return self.loss(outputs.float(), targets) * sum(row.units for row in part)
+
+    def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
+        """The loss on the validation rows, the same in every process."""
+        rows: Any = self.eval_dataset
+        model: Any = self.model
+        model.eval()
+        total = 0.0
+        with torch.no_grad(), self.accelerator.autocast():
+            for group in micro_batches([len(row.ids) for row in rows], 4 * self.args.token_budget):
+                total += float(self._part_loss(model, [rows[position] for position in group]))
+        metrics = {f"{metric_key_prefix}_loss": total / sum(row.units for row in rows)}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        model: Any = self.model
+        save_file({n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}, folder / WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._load_trained(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        if self.state.best_model_checkpoint:
+            self._load_trained(Path(self.state.best_model_checkpoint))
+
+    def _load_trained(self, folder: Path) -> None:
+        model: Any = self.model
+        trained = load_file(folder / WEIGHTS)
+        wanted = {n for n, p in model.named_parameters() if p.requires_grad}
+        if set(trained) != wanted:
+            raise RunError(f"{folder}: was saved by another recipe or base. Train into another folder.")
+        model.load_state_dict(trained, strict=False)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save and folder.exists():
+            shutil.rmtree(folder)  # left by a save that did not end
+        with telling_full_disk(folder):
+            try:
+                super()._save_checkpoint(model, trial)
+            except Exception as error:
+                # safetensors and torch.save wrap the operating system's "no space left" in errors of their own
+                if _says_full(error):
+                    raise OSError(28, "No space left on device") from error
+                raise
+        if self.args.should_save:
+            digests = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if p.is_file()}
+            write_whole(folder / COMPLETE, json.dumps(digests, indent=1))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; those that are not are passed over."""
+    numbered = [(int(p.name.rpartition("-")[2]), p) for p in folder.glob("checkpoint-*") if p.name.rpartition("-")[2].isdigit()]
+    for _, path in sorted(numbered, reverse=True):
+        with contextlib.suppress(OSError, ValueError):
+            digests = json.loads((path / COMPLETE).read_text())
+            if all(file_digest(path / name) == digest for name, digest in digests.items()):
+                return path
+    return None
+
+
+def _says_full(error: BaseException) -> bool:
+    chain: BaseException | None = error
+    while chain is not None:
+        if getattr(chain, "errno", None) == 28 or any(t in str(chain) for t in ("No space left", "os error 28", "file write failed")):
+            return True
+        if "PytorchStreamWriter" in str(chain) or "unexpected pos" in str(chain):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
+
+
+class _Show(transformers.TrainerCallback):
+    """Tells the user how far it is, and stops a run whose loss is no number any more."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.progress("training", state.global_step / max(1, state.max_steps))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        loss = (logs or {}).get("loss", (logs or {}).get("eval_loss"))
+        if loss is not None and not math.isfinite(loss):
+            raise DataError(
+                f"the loss became {loss} at step {state.global_step}: nothing more can be learned. Lower train.learning_rate, or look "
+                "for broken targets with `vertical data check`."
+            )

@@ -1,0 +1,124 @@
+"""Small frozen types that every layer speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "Example",
+    "Family",
+    "Interval",
+    "LabelSpace",
+    "Message",
+    "Prediction",
+    "Progress",
+    "Split",
+    "Target",
+    "Task",
+    "silent",
+]
+
+Task: TypeAlias = Literal["classification", "multilabel", "ordinal", "regression", "generation"]
+Family: TypeAlias = Literal["encoder", "causal"]
+Split: TypeAlias = Literal["train", "validation", "test"]
+Target: TypeAlias = str | tuple[str, ...] | float | None
+"""What is to be learned: a label (classification, ordinal), labels (multilabel), a number (regression), or nothing yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of data, on its way from a reader to an encoder.
+
+    `messages` holds the conversation of a generation task, whose last turn is the assistant's answer (none when there is
+    nothing to learn). Other tasks have `text` and `target`. `group` (a patient, a contract) never stands on two sides of a
+    split; `time` sorts in time order as a string. `only` keeps a row to one side: "train" rows are never evaluated on,
+    "evaluate" rows never trained on. `split` is set where the source itself says it, and later by the splitter.
+    """
+
+    id: str
+    text: str = ""
+    target: Target = None
+    messages: tuple[Message, ...] = ()
+    group: str | None = None
+    time: str | None = None
+    only: Literal["train", "evaluate"] | None = None
+    split: Split | None = None
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The labels of a task, in the order of the model's outputs (from worst to best, or low to high, for ordinal)."""
+
+    labels: tuple[str, ...]
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    """label → a sentence about it, for zero-shot comparison; the label itself where there is none."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """label → the words a causal model answers with; the label itself where there are none."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """label → number of training rows."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def index(self, label: str) -> int:
+        """The position of a label in the model's outputs; KeyError for a label that was never seen in training."""
+        try:
+            return self.labels.index(label)
+        except ValueError:
+            raise KeyError(label) from None
+
+    def describe(self, label: str) -> str:
+        """A sentence about the label."""
+        return self.descriptions.get(label, label)
+
+    def word(self, label: str) -> str:
+        """What a causal model answers for the label."""
+        return self.words.get(label, label)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a specialist says about one input.
+
+    label          a label (classification, ordinal), labels (multilabel), a number (regression), None (generation)
+    probabilities  label → calibrated probability; empty for regression and generation
+    text           the generated answer; None for the other tasks
+    truncated      tokens of the input that did not fit and were cut
+    adapter        which adapter spoke
+    """
+
+    label: Target
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    text: str | None = None
+    truncated: int = 0
+    adapter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+Progress: TypeAlias = Callable[[str, float | None], None]
+"""Called with what is being done and the share of it that is done (None where that is not known)."""
+
+
+def silent(_what: str, _share: float | None = None) -> None:
+    """The Progress that shows nothing."""
