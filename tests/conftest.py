@@ -12,9 +12,7 @@ WORDS = (
     "the a of and patient has pain fever cough rash skin lung heart chest beat red itch breath slow fast acute severe mild "
     "left right with without since day week reports shows chronic sudden on in very spot scale wheeze pulse"
 ).split()
-TEMPLATE = (
-    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
+TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 TOPICS = {
     "skin": ["rash", "skin", "itch", "red", "spot", "scale"],
     "lung": ["cough", "lung", "breath", "wheeze", "chest", "fever"],
@@ -61,6 +59,8 @@ def save_encoder(folder: Path, *, seed: int = 0, vocabulary: list[str] | None = 
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=64,
+        hidden_dropout_prob=0.0,  # the head has dropout, which is enough to have random numbers in training
+        attention_probs_dropout_prob=0.0,
         architectures=["BertModel"],
     )
     BertModel(config).save_pretrained(folder)
@@ -138,8 +138,18 @@ def topic_recipe(folder: Path, base: Path, **settings: object) -> Path:
         "base": str(base),
         "data": {"source": str(data), "columns": {"text": "text", "label": "label"}, "max_length": 48, "decontaminate": None},
         "adapter": {"r": 4, "lora_alpha": 8},
-        "train": {"num_train_epochs": 2, "per_device_train_batch_size": 8, "learning_rate": 0.01, "bf16": False, "token_budget": 128},
-        "evaluate": {"against": ["base", "probe", "tfidf"], "resamples": 100, "gate": {"metric": "macro_f1", "beats": ["base"]}},
+        "train": {
+            "num_train_epochs": 2,
+            "per_device_train_batch_size": 8,
+            "learning_rate": 0.01,
+            "bf16": False,
+            "token_budget": 128,
+        },
+        "evaluate": {
+            "against": ["base", "probe", "tfidf"],
+            "resamples": 100,
+            "gate": {"metric": "macro_f1", "beats": ["base"]},
+        },
     }
     for key, value in settings.items():
         here = recipe

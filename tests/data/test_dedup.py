@@ -6,7 +6,7 @@ import pytest
 from vertical_sdk.data.dedup import bands, decontaminate, jaccard, near_repeats, nearest_in, shingles
 from vertical_sdk.types import Example, Message
 
-WORDS = "acute chronic fracture of the left right femur tibia initial subsequent encounter open closed with without".split()
+WORDS = tuple("acute chronic fracture of the left right femur tibia initial subsequent open closed with without".split())  # noqa: SIM905
 
 
 def sentences(count: int, seed: int) -> list[str]:

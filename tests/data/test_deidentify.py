@@ -137,7 +137,7 @@ def test_clinical_text_without_personal_data_stays(text: str) -> None:
 
 
 def test_wrong_options_say_what_would_be_right() -> None:
-    with pytest.raises(RecipeError, match="no entity is called 'EMAIL_ADRESS'. Did you mean 'EMAIL_ADDRESS'"):
+    with pytest.raises(RecipeError, match=r"no entity is called 'EMAIL_ADRESS'\. Did you mean 'EMAIL_ADDRESS'"):
         presidio([], 0, entities=("EMAIL_ADRESS",))
     with pytest.raises(RecipeError, match="names are found in English only"):
         presidio([], 0, language="de")

@@ -41,7 +41,7 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_of_columns_is_a_wrong_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="unknown key 'grup'. Did you mean 'group'"):
+    with pytest.raises(RecipeError, match=r"unknown key 'grup'\. Did you mean 'group'"):
         read(tmp_path, [{"text": "a", "label": "x"}], grup="text")
 
 

@@ -452,6 +452,40 @@ assert registry.verify() == []
 """
 
 
+CLEANING = """
+import os, sys, time
+from pathlib import Path
+from vertical_sdk.registry import Registry
+
+location, *folders = map(Path, sys.argv[1:])
+registry = Registry(location)
+children = []
+for share in (folders[::2], folders[1::2]):
+    child = os.fork()
+    if child == 0:
+        for folder in share:
+            registry.publish(folder)
+        os._exit(0)
+    children.append(child)
+ended = []
+while len(ended) < 2:
+    registry.gc()
+    time.sleep(0.02)  # SQLite lets those who wait in by chance, not in turn
+    ended += [status for child, status in (os.waitpid(c, os.WNOHANG) for c in children[len(ended):][:1]) if child]
+assert ended == [0, 0], ended
+registry.gc()
+assert len(registry.versions("medical/triage")) == len(folders)
+assert registry.verify() == []
+assert not any(Path(location, "staging").iterdir())
+"""
+
+
+def test_gc_takes_nothing_from_those_who_publish(registry: Registry, make_adapter: MakeAdapter) -> None:
+    folders = [make_adapter(seed) for seed in range(6)]
+
+    _python(CLEANING, registry.location, *map(str, folders))
+
+
 def test_a_process_may_fork_while_its_registry_is_open(registry: Registry, make_adapter: MakeAdapter) -> None:
     folders = [make_adapter(seed) for seed in range(6)]
 

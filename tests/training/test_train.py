@@ -15,6 +15,7 @@ from conftest import TOPICS, save_causal, topic_recipe, topic_rows, write_csv
 from safetensors.torch import load_file
 
 from vertical_sdk import train
+from vertical_sdk.card import read_card
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError, RunError
 from vertical_sdk.models.base import pull_base
 from vertical_sdk.models.specialist import fresh_specialist
@@ -35,7 +36,12 @@ train(sys.argv[1], out=Path(sys.argv[2]), resume="--resume" in sys.argv)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return {f"{file}:{k}": v for file in WEIGHTS if (run / "adapter" / file).is_file() for k, v in load_file(run / "adapter" / file).items()}
+    return {
+        f"{file}:{k}": v
+        for file in WEIGHTS
+        if (run / "adapter" / file).is_file()
+        for k, v in load_file(run / "adapter" / file).items()
+    }
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -77,7 +83,9 @@ def test_the_token_budget_does_not_change_the_gradient(encoder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("family", ["encoder", "causal"])
-def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(
+    family: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     base = request.getfixturevalue(family)
     recipe = topic_recipe(tmp_path, base, train__save_steps=2, train__num_train_epochs=2)
     whole = weights(train(recipe, out=tmp_path / "whole").path)
@@ -135,7 +143,10 @@ def test_two_trainings_in_one_folder_are_refused(encoder: Path, tmp_path: Path) 
     def start_another(what: str, share: float | None = None) -> None:
         if what == "training" and not second:
             child = subprocess.run(
-                [sys.executable, "-c", CHILD, str(recipe), str(tmp_path / "run"), "--resume"], capture_output=True, text=True, check=False
+                [sys.executable, "-c", CHILD, str(recipe), str(tmp_path / "run"), "--resume"],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             second.append(RunError(child.stderr))
 
@@ -226,8 +237,16 @@ def test_a_key_that_the_sdk_sets_is_refused(encoder: Path, tmp_path: Path) -> No
     ("task", "rows", "loss"),
     [
         ("ordinal", [(text, label) for text, label in topic_rows(60)], "earth_mover"),
-        ("multilabel", [(text, f"{label};{'odd' if i % 2 else 'even'}") for i, (text, label) in enumerate(topic_rows(60))], "asymmetric"),
-        ("regression", [(text, str(10 * list(TOPICS).index(label) + i % 3)) for i, (text, label) in enumerate(topic_rows(60))], "huber"),
+        (
+            "multilabel",
+            [(text, f"{label};{'odd' if i % 2 else 'even'}") for i, (text, label) in enumerate(topic_rows(60))],
+            "asymmetric",
+        ),
+        (
+            "regression",
+            [(text, str(10 * list(TOPICS).index(label) + i % 3)) for i, (text, label) in enumerate(topic_rows(60))],
+            "huber",
+        ),
     ],
 )
 @pytest.mark.parametrize("family", ["encoder", "causal"])
@@ -253,8 +272,8 @@ def test_the_other_tasks_train_on_either_family(
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(encoder: Path, tmp_path: Path) -> None:
-    # 96 rows in steps of 16: one process takes 16 at once, two take 8 each
-    data = write_csv(tmp_path / "data.csv", topic_rows(128))
+    # 96 rows are left to train on, in steps of 16: one process takes 16 at once, two take 8 each
+    data = write_csv(tmp_path / "data.csv", topic_rows(126))
     settings: dict[str, Any] = {
         "data": {"source": str(data), "columns": {"text": "text", "label": "label"}, "decontaminate": None, "clean": []},
         "head": {"dropout": 0.0},
@@ -267,11 +286,15 @@ def test_two_processes_learn_what_one_does(encoder: Path, tmp_path: Path) -> Non
 
     script = tmp_path / "child.py"
     script.write_text(CHILD)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
-    done = subprocess.run([*launch, str(script), str(two), str(tmp_path / "two")], capture_output=True, text=True, check=False)
+    # with --cpu, accelerate would start one process and say nothing; this is how it starts two of them on a CPU
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [*launch, str(script), str(two), str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
     assert done.returncode == 0, done.stderr
+    assert read_card(tmp_path / "two" / "adapter").training["processes"] == 2
     losses = []
     for run in ("one", "two"):
         state = sorted((tmp_path / run / "checkpoints").glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))[-1]

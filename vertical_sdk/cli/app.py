@@ -58,16 +58,20 @@ app.add_typer(registry.verbs, name="registry")
 app.command()(doctor.doctor)
 
 
-@app.callback()
-def _all_verbs(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand after a verb too.")] = False,
-) -> None:
-    """Turn a general base model into a specialist, prove that it is better, and ship it safely."""
-    del debug  # taken out before typer sees it, so that it may stand anywhere
-    if version:
+def _tell_version(wanted: bool) -> None:
+    if wanted:
         output.show(f"vertical_sdk {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _all_verbs(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error happened; may stand after a verb too.")] = False,
+) -> None:
+    """Turn a general base model into a specialist, prove that it is better, and ship it safely."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -87,6 +91,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if not debug:
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
+            stack.callback(logging.getLogger().setLevel, logging.getLogger().level)
             logging.getLogger().setLevel(logging.ERROR)
         try:
             code = app([word for word in own if word != "--debug"] + rest, prog_name="vertical", standalone_mode=False)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
-from vertical_sdk.cli.output import emit, show, showing, table
+from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.types import Example, Task
 
 __all__ = ["verbs"]
@@ -39,7 +39,11 @@ def check(
     if as_json:
         emit(found)
         return
-    show(table(["", ""], [[key, _said(value)] for key, value in found.items()]))
+    show(
+        table(["", ""], [[key, _said(value)] for key, value in found.items() if key != "problems" and value not in ({}, None)])
+    )
+    for problem in found["problems"]:
+        say(f"{problem['severity']}: {problem['problem']}")
 
 
 @verbs.command("show")

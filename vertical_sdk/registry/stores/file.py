@@ -255,7 +255,7 @@ def _clear(desk: Path) -> int:
         for file in sorted(p for p in desk.rglob("*") if not p.is_dir()):
             freed += _size(file)
             file.unlink()
-        shutil.rmtree(desk)
+        shutil.rmtree(desk, ignore_errors=True)  # its publish may have ended and cleared it meanwhile
     finally:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)

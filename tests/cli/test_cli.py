@@ -1,0 +1,261 @@
+"""The command line: one document on stdout, messages on stderr, and an exit code for each kind of error."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import topic_rows, write_csv
+
+from vertical_sdk import cli, errors
+from vertical_sdk.cli import main
+from vertical_sdk.recipe import Recipe, load_recipe
+
+HERE = [sys.executable, "-m", "vertical_sdk.cli"]
+
+
+def document(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The one JSON document on stdout."""
+    return json.loads(capsys.readouterr().out)
+
+
+def test_help_tells_every_exit_code_of_the_error_tree(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+
+    told = " ".join(capsys.readouterr().out.split())
+    tree = {value.exit_code for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)}
+    assert all(f" {code} " in told for code in tree | {0, 130})
+
+
+@pytest.mark.parametrize("verb", ["quickstart", "train", "evaluate", "predict", "recipe", "data", "base", "registry", "doctor"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert f"vertical {verb}" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("vertical_sdk ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        (["recipe", "show", "medical/nothing"], 2, "UnknownName"),
+        (["train", "medical/icd-chapter", "--set", "train"], 2, "RecipeError"),
+        (["train", "medical/icd-chapter", "--set", "trian.seed=1"], 2, "RecipeError"),
+        (["data", "check", "gone.csv"], 3, "DataError"),
+        (["base", "pull", "no-such-base"], 5, "BaseModelError"),
+        (["predict", "./gone", "text"], 6, "AdapterError"),
+        (["registry", "show", "medical/nothing@3"], 7, "RegistryError"),
+        (["registry", "list", "--no-such-option"], 2, "NoSuchOption"),
+        (["train"], 2, "MissingParameter"),
+    ],
+)
+def test_an_error_is_a_message_and_a_code_and_with_json_a_document(
+    words: list[str], code: int, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--json"]) == code
+
+    said = capsys.readouterr()
+    error = json.loads(said.out)["error"]
+    assert (error["type"], error["exit_code"]) == (kind, code)
+    assert error["message"].splitlines()[0] in said.err
+    assert "Traceback" not in said.err
+
+
+def test_without_json_an_error_leaves_stdout_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "show", "medical/icd-chaptr"]) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Did you mean 'medical/icd-chapter'?" in said.err
+
+
+def test_a_bug_ends_with_one_and_a_hint_and_its_place_only_if_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("nothing to divide by")
+
+    monkeypatch.setattr("vertical_sdk.recipe.recipe_names", broken)
+
+    assert main(["recipe", "list"]) == 1
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: nothing to divide by" in said
+    assert "--debug" in said
+    assert "Traceback" not in said
+    assert main(["recipe", "list", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_recipe_for_own_rows_passes_its_check_and_is_never_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "it's: rows.csv", topic_rows(9), ("what happened", "kind"))
+    words = ["recipe", "new", "own/my-task", "--data", str(data), "--text", "what happened", "--label", "kind", "--json"]
+
+    assert main(words) == 0
+
+    path = Path(document(capsys)["recipe"])
+    recipe = load_recipe(path)
+    assert recipe.name == "own/my-task"
+    assert recipe.data.source == str(data)
+    assert recipe.data.columns == {"text": "what happened", "label": "kind"}
+    written = path.read_text()
+    assert main(words) == 9
+    assert "is there already" in document(capsys)["error"]["message"]
+    assert path.read_text() == written
+
+
+def test_columns_with_usual_names_need_not_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "rows.csv", topic_rows(9))
+
+    assert main(["recipe", "new", "my-task", "--data", str(data), "--json"]) == 0
+    assert document(capsys)["columns"] == {"text": "text", "label": "label"}
+
+
+def test_a_recipe_is_shown_with_its_defaults_and_with_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "show", "medical/icd-chapter", "--set", "train.seed=7", "--json"]) == 0
+
+    shown = document(capsys)
+    digest = shown.pop("digest")
+    assert shown["train"]["seed"] == 7
+    assert Recipe.model_validate(shown).digest == digest
+
+
+def test_what_a_person_reads_of_a_recipe_is_yaml_that_means_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recipe", "show", "medical/icd-chapter"]) == 0
+
+    path = tmp_path / "again.yaml"
+    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert load_recipe(path).digest == load_recipe("medical/icd-chapter").digest
+
+
+def test_checking_several_recipes_tells_of_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("nome: x\n", encoding="utf-8")
+
+    assert main(["recipe", "check", "medical/icd-chapter", str(bad), "--json"]) == 2
+
+    first, second = document(capsys)
+    assert first["ok"]
+    assert not second["ok"]
+    assert "Did you mean 'name'?" in second["problem"]
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "schema"]) == 0
+    assert "extends" in document(capsys)["properties"]
+
+
+def test_a_file_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "rows.csv", topic_rows(12))
+
+    assert main(["data", "check", str(data), "--json"]) == 0
+    found = document(capsys)
+    assert found["rows"] == 12
+    assert found["labels"] == {"skin": 4, "lung": 4, "heart": 4}
+    assert main(["data", "check", str(data)]) == 0
+    assert "skin 4" in capsys.readouterr().out
+
+
+def test_the_first_rows_of_a_file_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "rows.csv", [("[red]spots[/red]", "skin"), ("cough", "lung")])
+
+    assert main(["data", "show", str(data), "--rows", "1"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "[red]spots[/red]" in shown
+    assert "cough" not in shown
+
+
+def test_bases_are_listed_without_a_download(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    assert main(["base", "list", "--json"]) == 0
+
+    bases = {base["name"]: base for base in document(capsys)}
+    assert bases["minilm-l6"]["family"] == "encoder"
+    assert not (home / "cache").exists()
+
+
+def test_the_doctor_tells_what_is_there(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    assert main(["doctor", "--json"]) == 0
+
+    found = document(capsys)
+    assert found["python"] == sys.version.split()[0]
+    assert found["packages"]["torch"]
+    assert found["cache"]["folder"] == str(home / "cache")
+    assert found["registry"]["writable"]
+    assert {base["name"] for base in found["bases"]} == {"minilm-l6", "smollm2-135m"}
+    assert not home.exists()
+
+
+def test_the_doctor_sees_a_registry_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+
+    assert main(["doctor", "--registry", str(blocked / "registry"), "--json"]) == 0
+
+    found = document(capsys)
+    assert not found["registry"]["writable"]
+    assert any("registry" in problem for problem in found["problems"])
+
+
+def test_an_empty_registry_lists_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["registry", "list", "--json"]) == 0
+    assert document(capsys) == []
+
+
+def test_what_libraries_print_goes_to_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def noisy() -> list[str]:
+        print("a library that talks")
+        return []
+
+    monkeypatch.setattr("vertical_sdk.recipe.recipe_names", noisy)
+
+    assert main(["recipe", "list", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == []
+    assert "a library that talks" in said.err
+
+
+def test_a_reader_that_closes_early_is_no_error() -> None:
+    command = subprocess.Popen([*HERE, "recipe", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert command.stdout is not None
+    command.stdout.close()
+
+    _, said = command.communicate(timeout=60)
+
+    assert said == ""
+    assert command.returncode == 141
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+    recipe = tmp_path / "waits.yaml"
+    recipe.write_text("name: waits\ntask: classification\ndata: {source: pipe.csv}\n", encoding="utf-8")
+    os.mkfifo(tmp_path / "pipe.csv")
+    words = ["train", str(recipe), "--set", "train.seed=3"]
+    command = subprocess.Popen([*HERE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    time.sleep(1.0)  # loading torch, and then the pipe that nobody writes to, take longer than this
+    command.send_signal(signal.SIGINT)
+
+    out, said = command.communicate(timeout=60)
+
+    # Python ends by the signal itself, which a shell calls 130 too, where Ctrl-C came inside an exec() of an import.
+    assert command.returncode in {130, -signal.SIGINT}, said
+    assert out == ""
+    assert f"vertical train {recipe} --set=train.seed=3 --resume" in said
+
+
+def test_only_main_is_public() -> None:
+    assert cli.__all__ == ["main"]

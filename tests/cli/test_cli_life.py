@@ -1,0 +1,182 @@
+"""The life of a specialist on the command line, with a base of a few thousand weights: train, prove, publish, ask."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import topic_recipe, topic_rows, write_csv
+
+from vertical_sdk.cli import main
+
+
+def document(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The one JSON document on stdout."""
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
+    """A run that `vertical train` left, whose gate passed."""
+    folder = tmp_path_factory.mktemp("life")
+    assert main(["train", str(topic_recipe(folder, encoder)), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def failed(trained: Path, tmp_path: Path) -> Path:
+    """The same run, as if its gate had failed."""
+    run = tmp_path / "failed"
+    shutil.copytree(trained, run)
+    path = run / "adapter" / "vertical.json"
+    card = json.loads(path.read_text())
+    card["gate"] = {"passed": False, "reasons": ["Fails: it is no better than the base."]}
+    path.write_text(json.dumps(card))
+    return run
+
+
+def test_training_gives_one_document_with_what_was_found(
+    tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = topic_recipe(tmp_path, encoder)
+    words = ["train", str(recipe), "--set", "train.num_train_epochs=1", "--base", str(encoder), "--json"]
+
+    assert main(words) == 0
+
+    found = document(capsys)
+    assert Path(found["run"]).parts[:2] == ("runs", Path(found["run"]).name)
+    assert Path(found["report"]).is_file()
+    assert (Path(found["adapter"]) / "adapter_model.safetensors").is_file()
+    assert {"adapter", "base", "probe", "tfidf"} == set(found["evaluation"]["systems"])
+    assert found["gate"]["reasons"]
+
+
+def test_training_shows_systems_tests_and_the_gate(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(trained)]) == 0
+
+    said = capsys.readouterr()
+    told = " ".join(said.out.split())
+    assert "specialist" in told
+    assert "TF-IDF" in told
+    assert "Gate: passed" in told
+    assert str(trained / "report.html") in said.err
+
+
+def test_a_run_that_is_there_is_not_overwritten(trained: Path, encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(trained.parent / "topics.yaml"), "--out", str(trained), "--json"]) == 9
+    assert "--resume" in document(capsys)["error"]["message"]
+
+
+def test_evaluating_on_own_rows_scores_each_of_them(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "new.csv", topic_rows(12, seed=5))
+
+    assert main(["evaluate", str(trained), "--data", str(data), "--json"]) == 0
+    assert document(capsys)["rows"] == 12
+
+
+def test_predicting_gives_a_line_for_each_row_in_order(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "new.csv", [(text,) for text, _ in topic_rows(300, seed=5)], ("text",))
+
+    assert main(["predict", str(trained), "--data", str(data), "--json"]) == 0
+
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["text"] for line in lines] == [text for text, _ in topic_rows(300, seed=5)]
+    assert set(lines[0]["probabilities"]) == {"skin", "lung", "heart"}
+    assert all(abs(sum(line["probabilities"].values()) - 1) < 1e-6 for line in lines)
+    assert all(line["label"] == max(line["probabilities"], key=line["probabilities"].get) for line in lines)
+
+
+def test_predicting_shows_a_table_to_people(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(trained), "red [bold]itch[/bold] skin", "--", "-dash"]) == 0
+
+    shown = capsys.readouterr().out
+    assert "red [bold]itch[/bold] skin" in shown
+    assert "-dash" in shown
+
+
+def test_rows_without_text_are_named(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "new.csv", [("rash", "a"), ("  ", "b")], ("text", "note"))
+
+    assert main(["predict", str(trained), "--data", str(data), "--json"]) == 3
+    assert "1 rows have no text: 3" in document(capsys)["error"]["message"]
+
+
+@pytest.mark.parametrize("words", [[], ["text", "--data", "x.csv"]])
+def test_predicting_takes_texts_or_a_file(trained: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(trained), *words]) == 2
+
+
+def test_what_was_published_is_listed_shown_named_and_asked(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["registry", "publish", str(trained), "--alias", "production", "--tag", "team=a", "--json"]) == 0
+    published = document(capsys)
+    assert published["reference"] == "topics@1"
+    assert published["aliases"] == ["production"]
+    assert main(["registry", "list", "--json"]) == 0
+    assert document(capsys)[0]["aliases"] == {"production": 1}
+    assert main(["registry", "show", "topics@production", "--json"]) == 0
+    assert document(capsys)["card"]["name"] == "topics"
+    assert main(["registry", "tag", "topics", "1", "team=", "site=b", "--json"]) == 0
+    assert document(capsys)["tags"] == {"site": "b"}
+    assert main(["registry", "alias", "topics", "canary", "1", "--expected", "0", "--json"]) == 0
+    assert document(capsys) == {"name": "topics", "alias": "canary", "version": 1}
+    assert main(["registry", "alias", "topics", "canary", "1", "--expected", "0", "--json"]) == 7
+    assert "error" in document(capsys)
+    assert main(["registry", "alias", "topics", "canary", "--delete"]) == 0
+    capsys.readouterr()
+    assert main(["registry", "history", "topics", "--json"]) == 0
+    assert [event["action"] for event in document(capsys)] == ["publish", "alias", "tag", "alias", "delete alias"]
+    assert main(["predict", "topics@production", "itch", "--json"]) == 0
+    assert document(capsys)["adapter"] == "topics@production"
+    assert main(["registry", "verify", "--json"]) == 0
+    assert document(capsys) == {"ok": True, "problems": []}
+    assert main(["registry", "gc", "--json"]) == 0
+    assert document(capsys) == {"freed_bytes": 0}
+
+
+@pytest.mark.parametrize("words", [["list"], ["show", "topics"], ["history", "topics"], ["verify"], ["gc"]])
+def test_people_read_tables(words: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--registry", str(tmp_path / "store")]
+    assert main(["registry", "publish", str(trained), "--alias", "production", *where]) == 0
+
+    assert main(["registry", *words, *where]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_gate_that_failed_stops_publishing_but_not_by_force(failed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["registry", "publish", str(failed), "--json"]) == 8
+    assert document(capsys)["error"]["type"] == "GateFailed"
+    assert main(["registry", "publish", str(failed), "--force", "--reason", "a trial", "--json"]) == 0
+    assert document(capsys)["forced"] is True
+
+
+def test_a_changed_file_in_the_registry_is_found(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--registry", str(tmp_path / "store")]
+    assert main(["registry", "publish", str(trained), *where, "--json"]) == 0
+    file = Path(document(capsys)["path"]) / "adapter_model.safetensors"
+    content = file.read_bytes()
+    file.chmod(0o644)
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    assert main(["registry", "verify", *where, "--json"]) == 6
+    assert "adapter_model.safetensors" in document(capsys)["problems"][0]
+    assert main(["predict", "topics", "itch", *where, "--json"]) == 6
+
+
+def test_the_rows_of_a_recipe_are_shown_with_their_account(
+    tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = topic_recipe(tmp_path, encoder)
+
+    assert main(["data", "show", str(recipe), "--rows", "2", "--json"]) == 0
+
+    shown = document(capsys)
+    assert sum(part["count"] for part in shown["rows"].values()) == 120
+    assert all(len(part["first"]) == 2 for part in shown["rows"].values())
+    assert shown["account"]["read"] == 120
+    assert main(["data", "show", str(recipe)]) == 0
+    assert "120" in capsys.readouterr().out
