@@ -80,9 +80,8 @@ def show_(
     for source in prepared.sources:
         show(f"  {source.source} ({source.license or 'licence not stated'}, sha256 {source.sha256[:16]}…)")
     steps: Sequence[Mapping[str, Any]] = [step.to_dict() for step in prepared.account.steps]
-    columns = ("changed", "dropped", "set_aside", "added")
-    lines = [[s["step"], s["rows_in"], *(_said(s[c]) or "" for c in columns), s["rows_out"]] for s in steps]
-    show(table(["step", "rows in", "changed", "dropped", "set aside", "added", "rows out"], lines))
+    lines = [[step["step"], step["rows_in"], step["rows_out"], _became(step)] for step in steps]
+    show(table(["step", "rows in", "rows out", "what became of the others"], lines))
     if prepared.labels is not None:
         show(f"{len(prepared.labels)} labels, with training rows: {_said(prepared.labels.counts)}")
     for name, part in parts.items():
@@ -100,6 +99,12 @@ def _show_file(path: Path, count: int, *, as_json: bool) -> None:
     columns = list(dict.fromkeys(key for row in first for key in row))
     lines = [[_short(str(row.get(key, ""))) for key in columns] for row in first]
     show(table(columns, lines, title=f"{path}: {len(found.rows)} rows"))
+
+
+def _became(step: Mapping[str, Any]) -> str:
+    """What a step did, a reason a line: `dropped 768: duplicate`."""
+    kinds = (("changed", "changed"), ("dropped", "dropped"), ("set_aside", "set aside"), ("added", "added"))
+    return "\n".join(f"{word} {count}: {reason}" for key, word in kinds for reason, count in step[key].items())
 
 
 def _row(example: Example) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ __all__ = ["documents_only", "emit", "say", "show", "showing", "size", "table"]
 
 EVERY = 15.0
 """Seconds between two lines about the same work, where stderr is no terminal."""
+WIDE = 200
+"""Columns where stdout is no terminal, such as a file that someone searches."""
 _documents: list[TextIO] = []
 """The real stdout while it is kept for documents; empty otherwise."""
 
@@ -51,7 +54,8 @@ def show(what: Table | str) -> None:
     """A table or a text on stdout; square brackets in a text are only that."""
     from rich.console import Console
 
-    Console(highlight=False, markup=False, soft_wrap=isinstance(what, str)).print(what)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
+    Console(highlight=False, markup=False, soft_wrap=isinstance(what, str), width=width).print(what)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None, wrap: bool = True) -> Table:

@@ -96,23 +96,17 @@ def _asked(reference: str, store: Registry, progress: Progress) -> list[dict[str
     from vertical_sdk.inference import VerticalModel
 
     model = VerticalModel.from_registry(reference, store, progress=progress)
-    labels = model.card.labels
-    answers = []
-    for text, prediction in zip(ASKED, model.predict(ASKED), strict=True):
-        label = str(prediction.label)
-        about = labels.describe(label) if labels else label
-        answers.append({"text": text, "label": label, "about": about, "probability": prediction.probabilities[label]})
-    return answers
+    return [
+        {"text": text, "label": str(prediction.label), "probability": prediction.probabilities[str(prediction.label)]}
+        for text, prediction in zip(ASKED, model.predict(ASKED), strict=True)
+    ]
 
 
 def _tell(document: dict[str, Any]) -> None:
     """The end of the story, for people."""
     if "predictions" in document:
-        lines = [
-            [a["text"], a["label"], a["about"] if a["about"] != a["label"] else "", a["probability"]]
-            for a in document["predictions"]
-        ]
-        show(table(["asked", "answer", "which is", "probability"], lines))
+        lines = [[a["text"], a["label"], a["probability"]] for a in document["predictions"]]
+        show(table(["asked", "answer", "probability"], lines))
         show(f"Published: {document['version']}, which {document['reference']} now means, in {document['registry']}")
     else:
         show("The gate failed, so nothing was published and the alias stays where it was.")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vertical_sdk.errors import BaseModelError, DataError
-from vertical_sdk.models.base import Base
+from vertical_sdk.models.base import Base, load_config
 from vertical_sdk.models.batching import Encoded, micro_batches
 from vertical_sdk.models.head import Head
 from vertical_sdk.recipe import Recipe
@@ -66,7 +66,9 @@ def specialist_class(family: str) -> Any:
 def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
     """The base's weights as a transformers model, frozen and in evaluation mode.
 
-    float32 on a CPU; bfloat16 on a GPU that has it.
+    float32 on a CPU; bfloat16 on a GPU that has it. The base's own dropout is off, in training too: nothing of the base is
+    trained, and LoRA has `lora_dropout`.
+
     Raises BaseModelError.
     """
     import transformers
@@ -75,8 +77,14 @@ def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     loader = transformers.AutoModelForCausalLM if base.family == "causal" else transformers.AutoModel
     try:
+        config = load_config(base)
+        for key, value in config.to_dict().items():
+            if isinstance(value, float) and ("dropout" in key or key.endswith("pdrop")):
+                setattr(config, key, 0.0)
         with _no_bar():
-            model = loader.from_pretrained(base.path, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True)
+            model = loader.from_pretrained(
+                base.path, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BaseModelError(f"{base.name}: its weights in {base.path} cannot be loaded: {error}") from None
     model.config._name_or_path = base.hub_id or base.name  # what PEFT writes into adapter_config.json: a name, not a path here

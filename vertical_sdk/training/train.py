@@ -24,6 +24,7 @@ from vertical_sdk.metrics.calibration import calibrate
 from vertical_sdk.models.base import Base, pull_base
 from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.head import PROBE_HEAD, fit_probe, load_head, save_head
+from vertical_sdk.models.lora import half_frozen
 from vertical_sdk.models.probes import take_probes
 from vertical_sdk.models.specialist import Specialist, fresh_specialist, run_rows
 from vertical_sdk.paths import telling_full_disk, write_whole
@@ -82,7 +83,8 @@ def train(
         trainer = VerticalTrainer(specialist, arguments, rows, validation, bind_loss(recipe, prepared.labels, scale), progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
         started = time.monotonic()
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with half_frozen(specialist.trunk, enabled=arguments.bf16), _attention(recipe.data.max_length):
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         facts = {
             "steps": trainer.state.global_step,
             "seconds": round(time.monotonic() - started, 1),
@@ -97,6 +99,8 @@ def train(
             "cpu_threads": torch.get_num_threads(),
             "resumed_from": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         }
+        # accelerate made forward run in bfloat16; what is kept must be what a plain load gives
+        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
         if main:
             progress("saving the adapter", None)
             calibration = _calibrate(specialist, validation, recipe, prepared)
@@ -203,6 +207,14 @@ def _same_everywhere(folder: Path) -> Path:
     chosen = [str(folder)]
     broadcast_object_list(chosen)
     return Path(chosen[0])
+
+
+def _attention(longest: int) -> contextlib.AbstractContextManager[None]:
+    """On a CPU, the backward pass of fused attention takes ten times as long as plain matrix products for short rows."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    plain: contextlib.AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return contextlib.nullcontext() if torch.cuda.is_available() or longest > 512 else plain
 
 
 @contextlib.contextmanager
