@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import random
+import re
 from pathlib import Path
 
 import pytest
 
-WORDS = (
+WORDS = re.findall(
+    r"\w+",
     "the a of and patient has pain fever cough rash skin lung heart chest beat red itch breath slow fast acute severe mild "
-    "left right with without since day week reports shows chronic sudden on in very spot scale wheeze pulse"
-).split()
+    "left right with without since day week reports shows chronic sudden on in very spot scale wheeze pulse",
+)
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 TOPICS = {
     "skin": ["rash", "skin", "itch", "red", "spot", "scale"],

@@ -34,7 +34,10 @@ def render_readme(card: Card) -> str:
         metadata["model-index"] = [{"name": card.name, "results": [{"task": task, "dataset": data, "metrics": results}]}]
     lines = ["---", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {card.name}", ""]
     lines += [str(recipe.get("summary") or f"A {card.task} specialist."), ""]
-    lines += [f"LoRA adapter on `{card.base.name}`, made by vertical_sdk from the recipe `{recipe['name']}` ({card.recipe_digest[:12]}).", ""]
+    lines += [
+        f"LoRA adapter on `{card.base.name}`, made by vertical_sdk from the recipe `{recipe['name']}` ({card.recipe_digest[:12]}).",
+        "",
+    ]
     if systems:
         names = list(adapter)
         lines += [f"Measured on {card.metrics.get('rows')} rows that it was not trained on:", ""]

@@ -110,3 +110,40 @@ def abbreviations(example: Example, rng: random.Random, *, p: float = 0.3) -> Ex
         return FULL[match["full"].casefold()]
 
     return on_text(example, lambda text: PATTERN.sub(swap, text))
+
+
+ENCOUNTER = re.compile(r",?\s*(?:initial|subsequent) encounter\b.*$|,?\s*sequela$", re.IGNORECASE)
+SIDE = re.compile(
+    r",?\s*(?:\b(?:of|in|on)\s+)?\b(?:right|left|bilateral|unspecified)\s+(?:side|eye|ear|limb|breast)\b|\b(?:right|left)\s+",
+    re.IGNORECASE,
+)
+VAGUE = re.compile(
+    r"^(?:other specified|other and unspecified|other|unspecified)\s+|,\s*(?:unspecified|not elsewhere classified)\b",
+    re.IGNORECASE,
+)
+ASIDE = re.compile(r"\s*[(\[][^)\]]*[)\]]")
+NEGATING = re.compile(r"\b(?:no|not|without|non|never|absence)\b|\bw/o\b", re.IGNORECASE)
+
+
+@augmentations.register("medical.shorten")
+def shorten(example: Example, rng: random.Random, *, p: float = 0.5) -> Example:
+    """Say a code's description as briefly as a clinician would, each kind of ballast left out with probability p.
+
+    The kinds: the encounter, the side, "other" and "unspecified" (or "NOS" in its place), what stands in brackets, and all that
+    follows the first comma. A part with a negation in it is never left out, and the label never changes.
+    """
+
+    def change(text: str) -> str:
+        for ballast in (ENCOUNTER, SIDE, ASIDE):
+            if rng.random() < p:
+                text = ballast.sub(lambda m: m.group() if NEGATING.search(m.group()) else "", text)
+        if rng.random() < p:
+            brief = VAGUE.sub(lambda m: m.group() if "not" in m.group() and rng.random() < 0.5 else "", text)
+            text = f"{brief} NOS" if brief != text and rng.random() < 0.5 else brief
+        head, comma, rest = text.partition(",")
+        if comma and len(head) > 8 and not NEGATING.search(rest) and rng.random() < p / 2:
+            text = head
+        text = " ".join(text.split()).strip(" ,;")
+        return text[:1].upper() + text[1:]
+
+    return on_text(example, lambda text: change(text) or text)

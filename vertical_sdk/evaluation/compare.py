@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vertical_sdk.catalog import baselines
 from vertical_sdk.card import Card, Verdict, write_card
+from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.errors import DataError, VerticalError
 from vertical_sdk.evaluation.gate import decide

@@ -26,7 +26,9 @@ def require_same_base(made_for: Fingerprint, here: Fingerprint, where: str) -> N
     """
     hint = f"It was made for {made_for.name}" + (f" at revision {made_for.revision}" if made_for.revision else "") + "."
     if made_for.architecture != here.architecture:
-        raise BaseMismatch(f"{where}: was made for another base: a {made_for.architecture}, and {here.name} is a {here.architecture}. {hint}")
+        raise BaseMismatch(
+            f"{where}: was made for another base: a {made_for.architecture}, and {here.name} is a {here.architecture}. {hint}"
+        )
     if made_for.vocab_size != here.vocab_size:
         raise BaseMismatch(
             f"{where}: the base's vocabulary was resized: {made_for.vocab_size} tokens when the adapter was made, {here.vocab_size} in "

@@ -30,10 +30,14 @@ def find_adapter(adapter: str | Path, registry: Registry | None = None) -> Path:
         if (path / "adapter").is_dir():
             return path / "adapter"
         if (path / "recipe.json").is_file():
-            raise AdapterError(f"{path}: this run has not ended, so it has no adapter yet. Go on with it: vertical train ... --resume.")
+            raise AdapterError(
+                f"{path}: this run has not ended, so it has no adapter yet. Go on with it: vertical train ... --resume."
+            )
         raise AdapterError(f"{path}: is neither a run nor an adapter: it has no adapter/ and no {CARD}.")
     if isinstance(adapter, Path) or str(adapter).startswith((".", "/", "~")) or path.exists():
-        raise AdapterError(f"{adapter}: there is no such folder. Give a run's folder, an adapter's folder, or a registry reference.")
+        raise AdapterError(
+            f"{adapter}: there is no such folder. Give a run's folder, an adapter's folder, or a registry reference."
+        )
     from vertical_sdk.registry import Registry
 
     return (registry or Registry()).resolve(str(adapter)).path

@@ -150,7 +150,10 @@ class VerticalModel:
         specialist = self.specialist()
         rows = [specialist.encode(example, learn=False) for example in examples]
         outputs: NDArray[np.float32] = run_rows(
-            specialist, rows, lambda batch: specialist(batch)[0], progress=lambda share: progress("asking the specialist", share)
+            specialist,
+            rows,
+            lambda batch: specialist(batch)[0],
+            progress=lambda share: progress("asking the specialist", share),
         ).numpy()
         return outputs
 
@@ -206,14 +209,18 @@ class VerticalModel:
         rows = [specialist.encode(Example(id=str(n), text=text), learn=False) for n, text in enumerate(texts)]
         outputs = run_rows(specialist, rows, lambda batch: specialist(batch)[0]).numpy()
         if card.task == "regression":
-            return [Prediction(label=float(out[0]), truncated=row.cut, adapter=name) for out, row in zip(outputs, rows, strict=True)]
+            return [
+                Prediction(label=float(out[0]), truncated=row.cut, adapter=name) for out, row in zip(outputs, rows, strict=True)
+            ]
         assert card.labels is not None
         labels = card.labels.labels
         predictions = []
         for shares, row in zip(probabilities_of(outputs, card), rows, strict=True):
             by_label = {label: float(share) for label, share in zip(labels, shares, strict=True)}
             chosen = (
-                tuple(label for label in labels if by_label[label] >= 0.5) if card.task == "multilabel" else labels[int(shares.argmax())]
+                tuple(label for label in labels if by_label[label] >= 0.5)
+                if card.task == "multilabel"
+                else labels[int(shares.argmax())]
             )
             predictions.append(Prediction(label=chosen, probabilities=by_label, truncated=row.cut, adapter=name))
         return predictions

@@ -74,10 +74,14 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message], max_length:
             before = _render(tokenizer, messages[:number], question=True)
             until = _render(tokenizer, messages[: number + 1], question=False)
             if not until.startswith(before) or not text.startswith(until.rstrip()):
-                raise DataError("the base's chat template changes earlier turns when a later one comes; answers cannot be told apart.")
+                raise DataError(
+                    "the base's chat template changes earlier turns when a later one comes; answers cannot be told apart."
+                )
             spans.append((len(before), len(until)))
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    learn = tuple(any(low <= start and end <= high and end > start for low, high in spans) for start, end in encoded["offset_mapping"])
+    learn = tuple(
+        any(low <= start and end <= high and end > start for low, high in spans) for start, end in encoded["offset_mapping"]
+    )
     ids = tuple(encoded["input_ids"])
     return Encoded(ids=ids[:max_length], learn=learn[:max_length], cut=max(0, len(ids) - max_length))
 
@@ -89,7 +93,9 @@ def encode_turns(tokenizer: Any, messages: Sequence[Message], max_length: int) -
     """
     ids = _ids(tokenizer, _render(tokenizer, messages, question=True))
     if len(ids) > max_length:
-        raise DataError(f"the conversation has {len(ids)} tokens, {max_length} fit. Shorten it, or train with a larger data.max_length.")
+        raise DataError(
+            f"the conversation has {len(ids)} tokens, {max_length} fit. Shorten it, or train with a larger data.max_length."
+        )
     return ids
 
 

@@ -42,7 +42,9 @@ class Choices:
         if not self.tokens:
             return logits[:, 0, [steps[0][1] for steps in self.edges]]
         logp = logits.log_softmax(-1)
-        return torch.stack([sum((logp[:, node, token] for node, token in steps), logp.new_zeros(())) for steps in self.edges], dim=1)
+        return torch.stack(
+            [sum((logp[:, node, token] for node, token in steps), logp.new_zeros(())) for steps in self.edges], dim=1
+        )
 
 
 def plan_choices(words: Sequence[str], sequences: Sequence[Sequence[int]], end: int) -> Choices:

@@ -42,7 +42,9 @@ class EncoderSpecialist(nn.Module):
     def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None) -> EncoderSpecialist:
         """Untrained: LoRA that changes nothing yet, and a head of random weights."""
         if recipe.task == "generation":
-            raise RecipeError(f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m.")
+            raise RecipeError(
+                f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m."
+            )
         trunk = with_lora(load_trunk(base), recipe.adapter, "FEATURE_EXTRACTION", recipe.name)
         return cls(trunk, load_tokenizer(base), recipe, labels, None, min(recipe.data.max_length, base.max_length or 10**9))
 

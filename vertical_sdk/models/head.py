@@ -62,7 +62,9 @@ def load_head(folder: Path, name: str = HEAD) -> Head:
         head = Head(width, outputs)
         head.load_state_dict(state)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-        raise CorruptAdapter(f"{folder / name}: cannot be read as the adapter's head: {error}. Take the adapter anew.") from None
+        raise CorruptAdapter(
+            f"{folder / name}: cannot be read as the adapter's head: {error}. Take the adapter anew."
+        ) from None
     return head
 
 

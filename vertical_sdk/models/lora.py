@@ -97,8 +97,11 @@ def attach(model: Any, folder: Path, name: str) -> Any:
     if getattr(config, "peft_type", None) != peft.PeftType.LORA:
         raise AdapterError(f"{folder}: is a {config.peft_type} adapter; only LoRA is supported.")
     config.inference_mode = True
+    config.base_model_name_or_path = getattr(model, "name_or_path", None)  # the fingerprint tells bases apart, not their names
     if not any(bool(tensor.any()) for key, tensor in weights.items() if "lora_B" in key):
-        raise IdleAdapter(f"{folder / ADAPTER_WEIGHTS}: all weights are zero, so the adapter would change nothing. Train it anew.")
+        raise IdleAdapter(
+            f"{folder / ADAPTER_WEIGHTS}: all weights are zero, so the adapter would change nothing. Train it anew."
+        )
     try:
         with _calm():
             if isinstance(model, peft.PeftModel):
@@ -110,7 +113,11 @@ def attach(model: Any, folder: Path, name: str) -> Any:
         raise BaseMismatch(f"{folder}: does not fit this base: {error}") from None
     missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
     if missing or extra:
-        told = [f"{len(keys)} {word}, such as {keys[0]}" for keys, word in ((missing, "missing"), (extra, "unknown to the base")) if keys]
+        told = [
+            f"{len(keys)} {word}, such as {keys[0]}"
+            for keys, word in ((missing, "missing"), (extra, "unknown to the base"))
+            if keys
+        ]
         raise BaseMismatch(f"{folder}: its tensors are not those that this base takes: {'; '.join(told)}.")
     for key, tensor in expected.items():
         if tensor.shape != weights[key].shape:

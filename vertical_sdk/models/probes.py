@@ -19,7 +19,11 @@ from vertical_sdk.types import Example
 
 __all__ = ["replay_probes", "take_probes"]
 
-SENTENCES = ("The first of two parts is complete.", "Nothing of note was found on Monday.", "Please send 12 copies to the office.")
+SENTENCES = (
+    "The first of two parts is complete.",
+    "Nothing of note was found on Monday.",
+    "Please send 12 copies to the office.",
+)
 TOKENS = 24
 """Tokens of a probe that a generation specialist is compared on."""
 
@@ -30,7 +34,9 @@ def take_probes(specialist: Specialist, most: int = 4) -> tuple[Probe, ...]:
     texts = [labels.describe(label) for label in labels.labels[: most - 1]] if labels else list(SENTENCES[1:])
     texts.append(SENTENCES[0])
     base, adapter = _answers(specialist, texts)
-    return tuple(Probe(text=t, base=tuple(b.tolist()), adapter=tuple(a.tolist())) for t, b, a in zip(texts, base, adapter, strict=True))
+    return tuple(
+        Probe(text=t, base=tuple(b.tolist()), adapter=tuple(a.tolist())) for t, b, a in zip(texts, base, adapter, strict=True)
+    )
 
 
 def replay_probes(specialist: Specialist, probes: Sequence[Probe], where: str) -> None:
@@ -46,11 +52,15 @@ def replay_probes(specialist: Specialist, probes: Sequence[Probe], where: str) -
     for probe, base_now, adapter_now in zip(probes, base, adapter, strict=True):
         then_base, then_adapter = torch.tensor(probe.base), torch.tensor(probe.adapter)
         if then_base.shape != base_now.shape or then_adapter.shape != adapter_now.shape:
-            raise IdleAdapter(f"{where}: answers a probe with {len(adapter_now)} numbers, {len(then_adapter)} when it was made.")
+            raise IdleAdapter(
+                f"{where}: answers a probe with {len(adapter_now)} numbers, {len(then_adapter)} when it was made."
+            )
         changed = float((then_adapter - then_base).abs().max())
         tolerance = max(1e-3, 0.02 * changed)
         if float((adapter_now - base_now).abs().max()) < min(changed / 2, 1e-6) or changed == 0.0:
-            raise IdleAdapter(f"{where}: changes nothing: base and adapter give the same answers. It was not applied, or is empty.")
+            raise IdleAdapter(
+                f"{where}: changes nothing: base and adapter give the same answers. It was not applied, or is empty."
+            )
         for name, then, now in (("base", then_base, base_now), ("adapter", then_adapter, adapter_now)):
             off = float((then - now).abs().max())
             if not off <= tolerance:

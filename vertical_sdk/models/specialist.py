@@ -21,7 +21,16 @@ from vertical_sdk.models.head import Head
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, LabelSpace, Target, Task
 
-__all__ = ["Batch", "Specialist", "encode_target", "fresh_specialist", "load_trunk", "run_rows", "specialist_class", "switched_off"]
+__all__ = [
+    "Batch",
+    "Specialist",
+    "encode_target",
+    "fresh_specialist",
+    "load_trunk",
+    "run_rows",
+    "specialist_class",
+    "switched_off",
+]
 
 Batch = dict[str, Tensor]
 FAMILIES = {
@@ -75,14 +84,14 @@ def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
 
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    loader = transformers.AutoModelForCausalLM if base.family == "causal" else transformers.AutoModel
+    loader: Any = transformers.AutoModelForCausalLM if base.family == "causal" else transformers.AutoModel
     try:
         config = load_config(base)
         for key, value in config.to_dict().items():
             if isinstance(value, float) and ("dropout" in key or key.endswith("pdrop")):
                 setattr(config, key, 0.0)
         with _no_bar():
-            model = loader.from_pretrained(
+            model: Any = loader.from_pretrained(
                 base.path, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -118,7 +127,9 @@ def encode_target(target: Target, task: Task, labels: LabelSpace | None) -> int 
             return tuple(float(position in chosen) for position in range(len(labels)))
         return labels.index(str(target))
     except KeyError as error:
-        raise DataError(f"the label {error.args[0]!r} was never seen in training. Known labels: {', '.join(labels.labels)}.") from None
+        raise DataError(
+            f"the label {error.args[0]!r} was never seen in training. Known labels: {', '.join(labels.labels)}."
+        ) from None
 
 
 def run_rows(
@@ -156,7 +167,9 @@ def run_rows(
 @contextlib.contextmanager
 def _no_bar() -> Iterator[None]:
     """Without transformers' own progress bar: it would write over the user's."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

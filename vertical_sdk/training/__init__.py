@@ -1,6 +1,6 @@
 """Making a specialist from a recipe."""
 
+from vertical_sdk.training.pipeline import train
 from vertical_sdk.training.run import Run
-from vertical_sdk.training.train import train
 
 __all__ = ["Run", "train"]

@@ -45,7 +45,7 @@ class Arguments(transformers.TrainingArguments):
 def has_bf16() -> bool:
     """Whether bfloat16 is fast here: a GPU that has it, or a CPU with AVX-512 bf16 or AMX."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(check and check())
 

@@ -68,7 +68,9 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise RunError(f"{folder}: another training is writing here. Wait for it, or choose another folder with --out.") from None
+            raise RunError(
+                f"{folder}: another training is writing here. Wait for it, or choose another folder with --out."
+            ) from None
         try:
             _require_ours(folder, recipe, resume=resume)
             write_whole(folder / RECIPE, json.dumps(recipe.to_dict(), indent=1, ensure_ascii=False) + "\n")
@@ -82,9 +84,13 @@ def _require_ours(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     digest = _digest(folder)
     if resume and there and digest != recipe.digest:
         what = "another recipe, or other settings" if digest else "something that is no run"
-        raise RunError(f"{folder}: holds {what}; a run is resumed with exactly the recipe it began with. Choose another folder.")
+        raise RunError(
+            f"{folder}: holds {what}; a run is resumed with exactly the recipe it began with. Choose another folder."
+        )
     if there and not resume:
-        raise RunError(f"{folder}: is not empty ({', '.join(there[:4])}). Go on with it by --resume, or choose another folder with --out.")
+        raise RunError(
+            f"{folder}: is not empty ({', '.join(there[:4])}). Go on with it by --resume, or choose another folder with --out."
+        )
 
 
 def _digest(folder: Path) -> str | None:

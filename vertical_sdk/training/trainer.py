@@ -22,7 +22,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from vertical_sdk.errors import DataError, RunError
 from vertical_sdk.models.batching import Encoded, micro_batches
@@ -51,25 +51,33 @@ class VerticalTrainer(transformers.Trainer):
     ) -> None:
         self.specialist = specialist
         self.loss = loss
+        self.budget = arguments.token_budget
         callbacks: list[transformers.TrainerCallback] = [_Show(progress)]
         if arguments.process_index == 0:
-            events = SummaryWriter(str(Path(arguments.output_dir or "").parent / "events"))
-            callbacks.append(TensorBoardCallback(events))
+            tensorboard: Any = TensorBoardCallback
+            callbacks.append(tensorboard(SummaryWriter(str(Path(str(arguments.output_dir)).parent / "events"))))
         if not validation:
             arguments.eval_strategy = transformers.trainer_utils.IntervalStrategy.NO
             arguments.load_best_model_at_end = False
         elif arguments.early_stopping_patience is not None:
             callbacks.append(transformers.EarlyStoppingCallback(arguments.early_stopping_patience))
+        module: Any = specialist
         super().__init__(
-            model=specialist,  # type: ignore[arg-type]
+            model=module,
             args=arguments,
-            train_dataset=list(train),  # type: ignore[arg-type]
-            eval_dataset=list(validation) or None,  # type: ignore[arg-type]
-            data_collator=list,
+            train_dataset=list(train),
+            eval_dataset=list(validation) or None,
+            data_collator=_as_they_are,
             callbacks=callbacks,
         )
         self.remove_callback(transformers.PrinterCallback)
         self.can_return_loss = True
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers are trained."""
+        model: Any = self.model
+        return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
     def _get_num_items_in_batch(self, batch_samples: list[list[Encoded]], device: torch.device) -> Tensor:
         """What is to be learned in one optimizer step, over all processes."""
@@ -81,7 +89,7 @@ class VerticalTrainer(transformers.Trainer):
         """Forward and backward over one batch in parts; returns the batch's share of the step's mean loss."""
         model.train()
         rows: list[Encoded] = inputs
-        groups = list(micro_batches([len(row.ids) for row in rows], self.args.token_budget))
+        groups = list(micro_batches([len(row.ids) for row in rows], self.budget))
         total = torch.zeros((), device=self.args.device)
         for number, group in enumerate(groups):
             part = [rows[position] for position in group]
@@ -106,7 +114,7 @@ class VerticalTrainer(transformers.Trainer):
         model.eval()
         total = 0.0
         with torch.no_grad(), self.accelerator.autocast():
-            for group in micro_batches([len(row.ids) for row in rows], 4 * self.args.token_budget):
+            for group in micro_batches([len(row.ids) for row in rows], 4 * self.budget):
                 total += float(self._part_loss(model, [rows[position] for position in group]))
         metrics = {f"{metric_key_prefix}_loss": total / sum(row.units for row in rows)}
         self.log(metrics)
@@ -114,7 +122,7 @@ class VerticalTrainer(transformers.Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         model: Any = self.model
         save_file({n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}, folder / WEIGHTS)
@@ -135,7 +143,7 @@ class VerticalTrainer(transformers.Trainer):
         model.load_state_dict(trained, strict=False)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and folder.exists():
             shutil.rmtree(folder)  # left by a save that did not end
         with telling_full_disk(folder):
@@ -149,6 +157,11 @@ class VerticalTrainer(transformers.Trainer):
         if self.args.should_save:
             digests = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if p.is_file()}
             write_whole(folder / COMPLETE, json.dumps(digests, indent=1))
+
+
+def _as_they_are(rows: list[Any]) -> Any:
+    """A batch is its rows: `training_step` pads them, part by part."""
+    return rows
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -165,7 +178,9 @@ def last_checkpoint(folder: Path) -> Path | None:
 def _says_full(error: BaseException) -> bool:
     chain: BaseException | None = error
     while chain is not None:
-        if getattr(chain, "errno", None) == 28 or any(t in str(chain) for t in ("No space left", "os error 28", "file write failed")):
+        if getattr(chain, "errno", None) == 28 or any(
+            t in str(chain) for t in ("No space left", "os error 28", "file write failed")
+        ):
             return True
         if "PytorchStreamWriter" in str(chain) or "unexpected pos" in str(chain):
             return True

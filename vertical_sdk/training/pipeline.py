@@ -38,6 +38,7 @@ from vertical_sdk.types import Progress, silent
 
 __all__ = ["train"]
 
+
 def train(
     recipe: Recipe | str | Path,
     *,
@@ -91,8 +92,8 @@ def train(
             "loss": round(float(result.training_loss), 5),
             "eval_loss": next((log["eval_loss"] for log in reversed(trainer.state.log_history) if "eval_loss" in log), None),
             "rows": len(rows),
-            "cut_rows": sum(row.cut > 0 for row in rows),
-            "trained_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            "cut_rows": len([row for row in rows if row.cut]),
+            "trained_parameters": trainer.trained_parameters,
             "seed": arguments.seed,
             "bf16": arguments.bf16,
             "processes": arguments.world_size,
@@ -103,7 +104,7 @@ def train(
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
         if main:
             progress("saving the adapter", None)
-            calibration = _calibrate(specialist, validation, recipe, prepared)
+            calibration = _calibrate(specialist, validation, recipe)
             _save(folder, specialist, pulled, recipe, prepared, calibration, facts)
         trainer.accelerator.wait_for_everyone()
     return Run(folder, facts["resumed_from"])
@@ -120,7 +121,11 @@ def _start_head(
         probe = load_head(folder, PROBE_HEAD)
     else:
         features = run_rows(
-            specialist, rows, specialist.features, bf16=arguments.bf16, progress=lambda share: progress("reading with the base", share)
+            specialist,
+            rows,
+            specialist.features,
+            bf16=arguments.bf16,
+            progress=lambda share: progress("reading with the base", share),
         )
         targets = [row.target for row in rows]
         probe = fit_probe(features, targets, recipe.task, head.linear.out_features, seed=arguments.seed)
@@ -134,7 +139,7 @@ def _start_head(
     head.to(next(specialist.trunk.parameters()).device)
 
 
-def _calibrate(specialist: Specialist, validation: Sequence[Encoded], recipe: Recipe, prepared: Prepared) -> Calibration:
+def _calibrate(specialist: Specialist, validation: Sequence[Encoded], recipe: Recipe) -> Calibration:
     if not validation or recipe.task in {"generation", "regression"}:
         return Calibration()
     outputs = run_rows(specialist, validation, lambda batch: specialist(batch)[0])
@@ -142,7 +147,13 @@ def _calibrate(specialist: Specialist, validation: Sequence[Encoded], recipe: Re
 
 
 def _save(
-    folder: Path, specialist: Specialist, base: Base, recipe: Recipe, prepared: Prepared, calibration: Calibration, facts: dict[str, Any]
+    folder: Path,
+    specialist: Specialist,
+    base: Base,
+    recipe: Recipe,
+    prepared: Prepared,
+    calibration: Calibration,
+    facts: dict[str, Any],
 ) -> None:
     """Write the adapter's folder beside its place, then put it there in one move."""
     staged = folder / ".adapter"
