@@ -297,18 +297,18 @@ def test_an_adapter_trained_in_bfloat16_proves_itself_in_float32(
 
 
 def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> None:
-    rows = [(text, "ok") for text, _ in topic_rows(80)]
+    rows = [(text, "y") for text, _ in topic_rows(80)]
     data = {"source": str(write_csv(tmp_path / "qa.csv", rows, ("prompt", "completion"))), "decontaminate": None, "clean": []}
     recipe = topic_recipe(
         tmp_path, causal, name="echo", task="generation", data=data, evaluate={"resamples": 100, "against": ["base"]},
-        train__num_train_epochs=4, train__learning_rate=0.03, adapter={"r": 16, "lora_alpha": 32},
+        train__num_train_epochs=8, train__learning_rate=0.03, adapter={"r": 16, "lora_alpha": 32},
     )  # fmt: skip
 
     run = train(recipe, out=tmp_path / "run")
     model = VerticalModel.from_pretrained(run.path)
     evaluation = evaluate(run.path)
 
-    assert model.generate(["cough 900", "rash 901"], max_new_tokens=8) == ["ok", "ok"]
+    assert model.generate(["cough 900", "rash 901"], max_new_tokens=8) == ["y", "y"]
     assert evaluation.systems["adapter"].metrics["exact_match"].value == 1.0
     assert evaluation.systems["base"].metrics["exact_match"].value == 0.0
     with pytest.raises(AdapterError, match="use generate"):

@@ -1,0 +1,153 @@
+"""Recipes with something wrong in them: each is told before any weights are loaded, and no run is begun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import topic_recipe
+from refusal import Refused, refused
+
+__all__ = ["refused"]
+
+ANY = Path("any-base")
+
+
+def test_an_unknown_key_is_refused_with_the_key_that_was_meant(tmp_path: Path, refused: Refused) -> None:
+    recipe = topic_recipe(tmp_path, ANY, evalute={"resamples": 100})
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert said.startswith(f"{recipe}: unknown key 'evalute'. Did you mean 'evaluate'?")
+
+
+def test_an_unknown_key_inside_a_section_is_refused_with_the_key_that_was_meant(tmp_path: Path, refused: Refused) -> None:
+    recipe = topic_recipe(tmp_path, ANY, data__colums={"text": "text"})
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert f"{recipe}: unknown key 'data.colums'. Did you mean 'columns'?" in said
+
+
+def test_a_value_of_the_wrong_type_is_refused_with_what_it_should_be(tmp_path: Path, refused: Refused) -> None:
+    recipe = topic_recipe(tmp_path, ANY, data__max_length="long")
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert f"{recipe}: data.max_length = 'long' is wrong: it should be a valid integer" in said
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "right"),
+    [
+        ("train", "learning_rate", "fast", "number"),
+        ("train", "num_train_epochs", "three", "number"),
+        ("train", "token_budget", "much", "number"),
+        ("train", "seed", "x", "number"),
+        ("adapter", "r", "four", "number"),
+        ("adapter", "lora_alpha", [8], "number"),
+    ],
+)
+def test_a_value_of_the_wrong_type_that_a_library_takes_is_refused_too(
+    tmp_path: Path, encoder: Path, refused: Refused, section: str, key: str, value: object, right: str
+) -> None:
+    recipe = topic_recipe(tmp_path, encoder, **{f"{section}__{key}": value})
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert f"topics: {section}: {key} = {value!r} is wrong" in said
+    assert right in said
+
+
+def test_extends_in_a_circle_is_refused_with_the_circle(tmp_path: Path, refused: Refused) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text("extends: two.yaml\nname: one\n", encoding="utf-8")
+    two.write_text("extends: one.yaml\nname: two\n", encoding="utf-8")
+
+    said = refused(["train", str(one)], 2)
+
+    assert "extends goes in a circle" in said
+    assert f"{one} → {two} → {one}" in said
+
+
+def test_a_yaml_tag_that_would_run_code_is_refused_and_does_not_run(tmp_path: Path, refused: Refused) -> None:
+    recipe, ran = tmp_path / "evil.yaml", tmp_path / "ran"
+    recipe.write_text(f"name: !!python/object/apply:pathlib.Path.touch [{ran}]\ntask: classification\n", encoding="utf-8")
+    command = f"!!python/object/apply:os.system ['touch {ran}']"
+
+    said = refused(["train", str(recipe)], 2)
+    refused(["train", str(topic_recipe(tmp_path, ANY)), "--set", f"summary={command}"], 2)
+
+    assert str(recipe) in said
+    assert "not plain YAML" in said
+    assert "python/object/apply" in said
+    assert not ran.exists()
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path, refused: Refused) -> None:
+    recipe = tmp_path / "twice.yaml"
+    recipe.write_text("name: a\ntask: classification\nname: b\n", encoding="utf-8")
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert f"{recipe}: " in said
+    assert "'name' stands twice" in said
+    assert "line 3" in said
+
+
+def test_a_setting_of_an_unknown_key_is_refused_with_the_key_that_was_meant(tmp_path: Path, refused: Refused) -> None:
+    recipe = topic_recipe(tmp_path, ANY)
+
+    assert "Did you mean 'learning_rate'?" in refused(["train", str(recipe), "--set", "train.learning_rat=0.1"], 2)
+    assert "unknown key 'trian'. Did you mean 'train'?" in refused(["train", str(recipe), "--set", "trian.seed=1"], 2)
+    assert "Did you mean 'max_length'?" in refused(["train", str(recipe), "--set", "data.max_lenght=9"], 2)
+
+
+def test_an_unknown_argument_of_a_loss_is_refused_with_those_it_takes(tmp_path: Path, refused: Refused) -> None:
+    recipe = topic_recipe(tmp_path, ANY, loss={"use": "focal", "gama": 2.0})
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert "topics: loss: focal has no argument 'gama'" in said
+    assert "gamma: float = 2.0" in said
+    assert "Did you mean 'gamma'?" in said
+
+
+def test_an_unknown_metric_is_refused_with_the_one_that_was_meant(tmp_path: Path, refused: Refused) -> None:
+    recipe = topic_recipe(tmp_path, ANY, evaluate__metrics=["macro_f1", "acuracy"])
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert "topics: evaluate.metrics.1: no metric is called 'acuracy'. Did you mean 'accuracy'?" in said
+    assert "Available: " in said
+
+
+def test_an_unknown_metric_of_the_gate_is_refused_with_the_one_that_was_meant(tmp_path: Path, refused: Refused) -> None:
+    recipe = topic_recipe(tmp_path, ANY, evaluate__gate={"metric": "macro_f2", "beats": ["base"]})
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert "topics: evaluate.gate.metric: no metric is called 'macro_f2'. Did you mean 'macro_f1'?" in said
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "loss"),
+    [
+        ("classification", "rouge_l", None),
+        ("classification", "mae", None),
+        ("regression", "accuracy", None),
+        ("regression", None, "focal"),
+        ("multilabel", None, "cross_entropy"),
+        ("classification", None, "huber"),
+    ],
+)
+def test_a_part_that_is_for_another_task_is_refused(
+    tmp_path: Path, encoder: Path, refused: Refused, task: str, metric: str | None, loss: str | None
+) -> None:
+    chosen = {"evaluate": {"metrics": [metric], "resamples": 100}} if metric else {"loss": loss}
+    recipe = topic_recipe(tmp_path, encoder, task=task, **chosen)
+
+    said = refused(["train", str(recipe)], 2)
+
+    assert str(metric or loss) in said
+    assert task in said
