@@ -7,12 +7,13 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
 from vertical_sdk.errors import did_you_mean
 
-__all__ = ["explained"]
+__all__ = ["explained", "should_be"]
 
 
 def explained(schema: type[BaseModel], plain: dict[str, Any], error: ValidationError) -> list[str]:
@@ -26,6 +27,17 @@ def explained(schema: type[BaseModel], plain: dict[str, Any], error: ValidationE
         wrong.setdefault(path, []).append((detail, *found))
     deepest = {path: each for path, each in wrong.items() if not any(p != path and p[: len(path)] == path for p in wrong)}
     return [_line(".".join(path), each) for path, each in deepest.items()]
+
+
+def should_be(annotation: Any, value: Any) -> str | None:
+    """What a value should be, where it is not what an annotation says; None where it is, or where that cannot be told."""
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        return " or ".join(dict.fromkeys(each["msg"].removeprefix("Input should ") for each in error.errors()))
+    except PydanticUserError:  # a type that only the library itself can read
+        return None
+    return None
 
 
 def _line(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str:

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import to_jsonable_python
@@ -20,7 +20,7 @@ from pydantic_core import to_jsonable_python
 from vertical_sdk import catalog
 from vertical_sdk.domain import load_domain, recipe_folders
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
-from vertical_sdk.explain import explained
+from vertical_sdk.explain import explained, should_be
 from vertical_sdk.overrides import laid_over, with_defaults, with_settings
 from vertical_sdk.types import Task
 from vertical_sdk.yaml_file import read_yaml, yaml_value
@@ -168,7 +168,7 @@ class Recipe(Closed):
         return _build(with_settings(self.to_dict(), settings), self.name)
 
     def check(self) -> None:
-        """Check every part's name and arguments, and the keys of `adapter` and `train`; imports torch.
+        """Check every part's name and arguments, and the keys and values of `adapter` and `train`; imports torch.
 
         Raises RecipeError.
         """
@@ -193,10 +193,12 @@ class Recipe(Closed):
         from vertical_sdk.training.arguments import Arguments
 
         for section, target in (("adapter", LoraConfig), ("train", Arguments)):
-            known = inspect.signature(target).parameters
-            for key in getattr(self, section):
+            known, types = inspect.signature(target).parameters, get_type_hints(target)
+            for key, value in getattr(self, section).items():
                 if key not in known:
                     raise RecipeError(f"{self.name}: {section}: unknown key {key!r}.{did_you_mean(key, known)}")
+                if right := should_be(types.get(key, Any), value):
+                    raise RecipeError(f"{self.name}: {section}: {key} = {value!r} is wrong: it should {right}.")
 
     def _check_gate(self) -> None:
         gate = self.evaluate.gate

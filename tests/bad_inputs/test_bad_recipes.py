@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import topic_recipe
-from refusal import Refused, refused
+from bad_inputs.refusal import Refused, refused
 
 __all__ = ["refused"]
 
@@ -42,10 +42,10 @@ def test_a_value_of_the_wrong_type_is_refused_with_what_it_should_be(tmp_path: P
     [
         ("train", "learning_rate", "fast", "number"),
         ("train", "num_train_epochs", "three", "number"),
-        ("train", "token_budget", "much", "number"),
-        ("train", "seed", "x", "number"),
-        ("adapter", "r", "four", "number"),
-        ("adapter", "lora_alpha", [8], "number"),
+        ("train", "token_budget", "much", "integer"),
+        ("train", "seed", "x", "integer"),
+        ("adapter", "r", "four", "integer"),
+        ("adapter", "lora_alpha", [8], "integer"),
     ],
 )
 def test_a_value_of_the_wrong_type_that_a_library_takes_is_refused_too(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import topic_recipe, topic_rows, write_csv
-from refusal import Refused, refused
+from bad_inputs.refusal import Refused, refused
 
 __all__ = ["refused"]
 
@@ -63,7 +63,7 @@ def test_a_label_that_the_recipe_does_not_list_is_refused_with_its_row(
     said = refused(["train", str(recipe_of(tmp_path, encoder, data, labels=["skin", "lung", "heart"]))], 3)
 
     assert "'skn' in 1 rows (first: 62). Did you mean 'skin'?" in said
-    assert "recipe.labels" in said
+    assert said.startswith("topics: 1 labels are not among those that the recipe lists")
 
 
 def test_a_line_of_100_megabytes_is_refused_before_it_fills_the_memory(

@@ -36,7 +36,7 @@ def list_(as_json: Json = False) -> None:
         ]
         for b in bases
     ]
-    show(table(["name", "family", "weights", "licence", "to train", "to answer", "here"], rows))
+    show(table(["name", "family", "weights", "licence", "memory to train", "memory to answer", "in the cache"], rows))
 
 
 @verbs.command()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
 from vertical_sdk.cli.output import emit, say, show, showing, table
+from vertical_sdk.errors import UnknownName
 from vertical_sdk.types import Example, Task
 
 __all__ = ["verbs"]
@@ -34,6 +35,8 @@ def check(
     from vertical_sdk.recipe import load_recipe
 
     columns = {key: name for key, name in (("text", text), ("label", label)) if name}
+    if task not in get_args(Task):
+        raise UnknownName("task", task, get_args(Task))
     known = load_recipe(recipe) if recipe else None
     found = check_file(file, columns=columns or None, task=cast(Task, task), recipe=known)
     if as_json:

@@ -59,12 +59,20 @@ def show(what: Table | str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None, wrap: bool = True) -> Table:
-    """A table of plain texts; numbers stand on the right."""
+    """A table of plain texts; numbers stand on the right. Columns without names have no line of names above them."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    named = any(columns)
+    made = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD if named else None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        show_header=named,
+    )
     for place, name in enumerate(columns):
         number = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
         made.add_column(name, justify="right" if number else "left", no_wrap=not wrap, overflow="fold" if wrap else "ellipsis")

@@ -32,6 +32,9 @@ def predict(
     """Ask a specialist: texts on the command line, or the rows of a file; one answer a row, in their order."""
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either texts or --data FILE.")
+    for number, text in enumerate(texts or (), 1):
+        if not text.strip():
+            raise DataError(f"text {number} is empty: {text!r}. Give it some words, or leave it out.")
     if data is not None and not data.is_file():
         raise DataError(f"{data}: no such file.")
     with showing() as progress:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer
 from vertical_sdk.cli.comparison import show_evaluation, show_report
 from vertical_sdk.cli.options import Json, Settings, read_settings
 from vertical_sdk.cli.output import emit, say, showing
+from vertical_sdk.types import silent
 
 __all__ = ["train"]
 
@@ -32,12 +35,15 @@ def train(
     chosen = read_settings(settings)
     load_recipe(recipe, chosen)  # a wrong recipe is told before torch is loaded
     started = time.monotonic()
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that accelerate has started, one speaks and evaluates
     try:
-        with showing() as progress:
+        with showing() if first else contextlib.nullcontext(silent) as progress:
             from vertical_sdk.evaluation import evaluate
             from vertical_sdk.training import train as make
 
             run = make(recipe, base=base, settings=chosen, out=out, resume=resume, progress=progress)
+            if not first:
+                raise typer.Exit
             evaluation = evaluate(run.path, progress=progress).to_dict()
     except KeyboardInterrupt:
         options = [*(["--base", base] if base else []), *(f"--set={text}" for text in settings or ())]

@@ -38,7 +38,7 @@ def label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> La
     found = set(count_labels(examples))
     given = tuple(recipe.labels) if recipe.labels else None
     if given is not None:
-        refuse_unknown(examples, given, "recipe.labels")
+        refuse_unknown(examples, given, "those that the recipe lists", recipe.name)
     elif recipe.task == "ordinal" and table.labels is None:
         raise DataError(
             f"{recipe.name}: an ordinal task needs its labels in order. Set labels: [{', '.join(sorted(found))}], low to high."
@@ -55,8 +55,8 @@ def label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> La
     return LabelSpace(order, descriptions, words)
 
 
-def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], where: str) -> None:
-    """Raise DataError where rows have labels that are not among these."""
+def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str, where: str) -> None:
+    """Raise DataError where rows have labels that are not among these; `what` they are, and `where` the rows are from."""
     known = set(labels)
     rows: dict[str, list[str]] = {}
     for example in examples:
@@ -69,7 +69,7 @@ def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], where: st
             for label, ids in sorted(rows.items())[:5]
         )
         listed = ", ".join(labels[:30]) + (", ..." if len(labels) > 30 else "")
-        raise DataError(f"{len(rows)} labels are not in {where}: {unknown} Known are: {listed}.")
+        raise DataError(f"{where}: {len(rows)} labels are not among {what}: {unknown} Known are: {listed}.")
 
 
 def without_unlearned(examples: Sequence[Example], tally: Tally) -> list[Example]:

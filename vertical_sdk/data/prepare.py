@@ -134,7 +134,7 @@ def read_rows(
             tally.change(example.id, "text normalised")
         rows.append(mended)
     if labels is not None:
-        refuse_unknown(rows, labels.labels, "the labels that were trained")
+        refuse_unknown(rows, labels.labels, "those that were trained", str(path))
     return rows, tally.close(len(rows), len(rows))
 
 

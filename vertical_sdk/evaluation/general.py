@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,11 +94,19 @@ def base(
 
 @baselines.register("probe")
 def probe(
-    train: Sequence[Example], rows: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: General
+    train: Sequence[Example],
+    rows: Sequence[Example],
+    labels: LabelSpace | None,
+    task: Task,
+    seed: int,
+    base: General,
+    *,
+    most: int = 2000,
 ) -> Outputs:
     """A linear layer on the frozen base, fitted on the training rows: what the base knows without being changed.
 
-    The one that the adapter's head began from is used where it was kept.
+    The one that the adapter's head began from is used where it was kept. Else it is fitted here, on at most `most` training rows
+    chosen by the seed, as reading a row costs a pass through the whole base.
 
     Raises DataError for generation.
     """
@@ -107,7 +116,8 @@ def probe(
     if (base.folder / PROBE_HEAD).is_file():
         head = load_head(base.folder, PROBE_HEAD)
     else:
-        targets = [base.specialist.encode(row, learn=True).target for row in train]
-        head = fit_probe(base.features(train), targets, task, len(labels) if labels else 1, seed=seed)
+        chosen = train if len(train) <= most else random.Random(seed).sample(list(train), most)  # noqa: S311
+        targets = [base.specialist.encode(row, learn=True).target for row in chosen]
+        head = fit_probe(base.features(chosen), targets, task, len(labels) if labels else 1, seed=seed)
     with torch.inference_mode():
         return as_outputs(head(base.features(rows)), task)

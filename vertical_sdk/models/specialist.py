@@ -33,6 +33,8 @@ __all__ = [
 ]
 
 Batch = dict[str, Tensor]
+LARGE = 1_000_000_000
+"""Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
 FAMILIES = {
     "encoder": "vertical_sdk.models.encoder:EncoderSpecialist",
     "causal": "vertical_sdk.models.causal:CausalSpecialist",
@@ -75,7 +77,7 @@ def specialist_class(family: str) -> Any:
 def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
     """The base's weights as a transformers model, frozen and in evaluation mode.
 
-    float32 on a CPU; bfloat16 on a GPU that has it. The base's own dropout is off, in training too: nothing of the base is
+    float32; bfloat16 on a GPU that has it where the base is LARGE. The base's own dropout is off, in training too: nothing of the base is
     trained, and LoRA has `lora_dropout`.
 
     Raises BaseModelError.
@@ -83,7 +85,8 @@ def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
     import transformers
 
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    half = base.parameters > LARGE and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    dtype = torch.bfloat16 if half else torch.float32
     loader: Any = transformers.AutoModelForCausalLM if base.family == "causal" else transformers.AutoModel
     try:
         config = load_config(base)

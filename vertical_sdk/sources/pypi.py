@@ -173,6 +173,8 @@ def _explain(source: str, name: str, version: str, temporary: Path, output: str)
         return OfflineError(f"{source}: {sys.executable} has no pip to download with (python -m ensurepip adds it). {ways}")
     if unreached := [line.strip() for line in output.splitlines() if UNREACHED.search(line)]:
         return OfflineError(f"{source}: the package index cannot be reached ({unreached[-1][-200:]}). {ways}")
+    if "No matching distribution" in output and _switched_on("PIP_NO_INDEX") and not os.environ.get("PIP_FIND_LINKS"):
+        return OfflineError(f"{source}: is not in the cache, and PIP_NO_INDEX forbids asking an index for it. {ways}")
     if "No matching distribution" in output:
         known = re.search(r"\(from versions: ([^)]*)\)", output)
         there = f"; it has {known[1]}" if known and known[1] != "none" else ""
@@ -181,3 +183,8 @@ def _explain(source: str, name: str, version: str, temporary: Path, output: str)
             "archive is never built. Choose another version, or name a file or folder of this machine as the source."
         )
     return SourceError(f"{source}: pip could not download it: {last}")
+
+
+def _switched_on(name: str) -> bool:
+    """Whether an environment variable says yes, as pip reads it."""
+    return os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}

@@ -58,7 +58,9 @@ def unfinished(recipe: Recipe, root: Path) -> Path | None:
 def claim(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
     """Hold the folder for one training.
 
-    Raises RunError where another training holds it, where it has another run's files, or where it cannot be written.
+    A folder in which nothing was made but the recipe's copy is given back as it was, so that a recipe or a file of rows can be
+    mended and tried again. Raises RunError where another training holds it, where it has another run's files, or where it cannot be
+    written.
     """
     from filelock import FileLock, Timeout
 
@@ -75,6 +77,14 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
             _require_ours(folder, recipe, resume=resume)
             write_whole(folder / RECIPE, json.dumps(recipe.to_dict(), indent=1, ensure_ascii=False) + "\n")
             yield
+        except BaseException:
+            if resume or {p.name for p in folder.iterdir()} != {RECIPE, ".lock"}:
+                raise
+            with contextlib.suppress(OSError):
+                (folder / RECIPE).unlink()
+                (folder / ".lock").unlink()
+                folder.rmdir()
+            raise
         finally:
             lock.release()
 

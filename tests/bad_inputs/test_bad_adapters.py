@@ -1,0 +1,350 @@
+"""Adapters that were damaged, or whose base is another one; questions that cannot be answered. Nothing answers as the bare base."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TEMPLATE, WORDS, save_causal, save_encoder, topic_recipe, topic_rows, write_csv
+from bad_inputs.refusal import Refused, asked, contents, refused
+
+from vertical_sdk.cli.app import main
+
+__all__ = ["refused"]
+
+ASK = ["predict", "run", "red itch on skin"]
+WEIGHTS = Path("run/adapter/adapter_model.safetensors")
+CARD = Path("run/adapter/vertical.json")
+
+
+def _finished(folder: Path, **settings: Any) -> Path:
+    """A project's folder with a base, rows, a recipe, and the run that `vertical train` made of them."""
+    recipe = topic_recipe(folder, Path("base"), **settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("VERTICAL_HOME", str(folder.parent / "home"))
+        assert main(["train", recipe.name, "--out", "run"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a classifier on an encoder, whose gate passed."""
+    folder = tmp_path_factory.mktemp("classifier") / "project"
+    save_encoder(folder / "base")
+    return _finished(folder)
+
+
+@pytest.fixture(scope="session")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a specialist that writes, whose gate failed: nothing is learned in so few steps."""
+    folder = tmp_path_factory.mktemp("writer") / "project"
+    save_causal(folder / "base")
+    return _finished(
+        folder,
+        name="notes",
+        task="generation",
+        data__max_length=96,
+        train__max_steps=2,
+        evaluate={"against": ["base"], "resamples": 100, "gate": {"metric": "exact_match", "beats": ["base"]}},
+    )
+
+
+@pytest.fixture
+def project(classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The classifier's project, copied so that it may be damaged, as the working folder; asking it must not change its run."""
+    yield from _copied(classifier, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def writing(writer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The writer's project, in the same way."""
+    yield from _copied(writer, tmp_path, monkeypatch)
+
+
+def _copied(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    shutil.copytree(made, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    yield Path()
+    monkeypatch.chdir(tmp_path)
+
+
+# the base is another one
+
+
+def test_an_adapter_for_another_kind_of_base_is_refused(project: Path, refused: Refused) -> None:
+    shutil.rmtree("base")
+    save_causal(Path("base"))
+
+    said = refused(ASK, 6)
+
+    assert "run/adapter: was made for another base: a BertModel, and base is a LlamaForCausalLM" in said
+    assert "It was made for base." in said
+
+
+def test_a_base_at_another_revision_is_refused_with_both_digests(project: Path, refused: Refused) -> None:
+    wanted = json.loads(CARD.read_text())["base"]["weights"]
+    save_encoder(Path("base"), seed=1)
+
+    said = refused(ASK, 6)
+
+    assert "run/adapter: was made for another base or revision: the weights of base are" in said
+    assert f"{wanted[:12]} are needed" in said
+
+
+def test_a_base_with_a_resized_vocabulary_is_refused_with_both_sizes(project: Path, refused: Refused) -> None:
+    size = len(set(WORDS)) + 4
+    save_encoder(Path("base"), vocabulary=[*dict.fromkeys(WORDS), "added"])
+
+    said = refused(ASK, 6)
+
+    assert f"the base's vocabulary was resized: {size} tokens when the adapter was made, {size + 1} in base" in said
+
+
+def test_a_changed_tokenizer_is_refused(project: Path, refused: Refused) -> None:
+    path = Path("base/tokenizer.json")
+    table = json.loads(path.read_text())
+    words = table["model"]["vocab"]
+    words["rash"], words["cough"] = words["cough"], words["rash"]
+    path.write_text(json.dumps(table))
+
+    assert "the base's tokenizer has changed, so the same text gives other tokens" in refused(ASK, 6)
+
+
+def test_a_changed_chat_template_is_refused(writing: Path, refused: Refused) -> None:
+    path = Path("base/chat_template.jinja")
+    assert path.read_text() == TEMPLATE
+    path.write_text(TEMPLATE.replace("<|end|>", "<|end|> "))
+
+    assert "the base's chat template has changed" in refused(ASK, 6)
+
+
+# the adapter was damaged
+
+
+def test_a_cut_adapter_is_refused(project: Path, refused: Refused) -> None:
+    whole = WEIGHTS.read_bytes()
+    for kept in (0, 100, len(whole) - 1):
+        WEIGHTS.write_bytes(whole[:kept])
+        said = refused(ASK, 6)
+        assert f"{WEIGHTS}: is cut or no safetensors file" in said
+        assert "Take the adapter anew" in said
+
+
+def test_an_adapter_of_zeros_is_refused(project: Path, refused: Refused) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    save_file({key: torch.zeros_like(value) for key, value in load_file(WEIGHTS).items()}, WEIGHTS)
+
+    said = refused(ASK, 6)
+
+    assert f"{WEIGHTS}: all weights are zero, so the adapter would change nothing" in said
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "head.safetensors", "adapter_config.json", "tokenizer.json"])
+def test_one_changed_byte_in_a_file_is_refused_with_its_name(project: Path, refused: Refused, name: str) -> None:
+    path = Path("run/adapter") / name
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"}") if name.endswith(".json") else len(content) - 1
+    content[place] ^= 1 if not name.endswith(".json") else 0
+    path.write_bytes(content if not name.endswith(".json") else bytes(content) + b"\n")
+
+    said = refused(ASK, 6)
+
+    assert f"{path}: was changed or cut since the adapter was made" in said
+
+
+def test_a_pickle_in_place_of_safetensors_is_refused_unread(project: Path, refused: Refused) -> None:
+    opened = Path("opened").absolute()
+    evil = pickle.dumps(Opened(opened))
+    WEIGHTS.write_bytes(evil)
+    assert "is cut or no safetensors file" in refused(ASK, 6)
+
+    WEIGHTS.unlink()
+    (WEIGHTS.parent / "adapter_model.bin").write_bytes(evil)
+    said = refused(ASK, 6)
+
+    assert "run/adapter: its weights are a pickle (adapter_model.bin), which can run code when it is read" in said
+    assert not opened.exists()
+
+
+def test_an_adapter_without_its_card_is_refused(project: Path, refused: Refused) -> None:
+    CARD.unlink()
+
+    for words in (ASK, ["evaluate", "run"]):
+        assert "run/adapter: has no vertical.json" in refused(words, 6)
+
+
+def test_a_card_that_was_cut_is_refused(project: Path, refused: Refused) -> None:
+    whole = CARD.read_text()
+    CARD.write_text(whole[: len(whole) // 2])
+
+    said = refused(ASK, 6)
+
+    assert f"{CARD}: " in said
+    assert "the card was cut or changed. Take the adapter anew." in said
+
+
+def test_a_card_from_which_a_key_was_taken_is_refused_with_the_key(project: Path, refused: Refused) -> None:
+    card = json.loads(CARD.read_text())
+    del card["base"]["weights"]
+    CARD.write_text(json.dumps(card))
+
+    assert f"{CARD}: base.weights: " in refused(ASK, 6)
+
+
+def test_a_run_that_has_not_ended_is_refused_with_how_to_go_on(project: Path, refused: Refused) -> None:
+    shutil.rmtree("run/adapter")
+
+    said = refused(ASK, 6)
+
+    assert "run: this run has not ended, so it has no adapter yet" in said
+    assert "--resume" in said
+
+
+def test_a_damaged_adapter_is_not_published(project: Path, refused: Refused, home: Path) -> None:
+    content = bytearray(WEIGHTS.read_bytes())
+    content[-1] ^= 1
+    WEIGHTS.write_bytes(content)
+
+    assert "adapter_model.safetensors has changed since its card was written" in refused(["registry", "publish", "run"], 6)
+    assert not [path for path in home.rglob("*") if path.name == WEIGHTS.name]
+
+
+# the rows to ask about
+
+
+def test_a_label_that_was_not_in_training_is_refused_with_its_row(project: Path, refused: Refused) -> None:
+    before = contents(Path("run"))
+    data = write_csv(Path("new.csv"), [("red itch", "skin"), ("stone", "kidney"), ("cough", "lnug")])
+
+    said = refused(["evaluate", "run", "--data", str(data)], 3)
+
+    assert said.startswith("new.csv: ")
+    assert "2 labels are not among those that were trained" in said
+    assert "'kidney' in 1 rows (first: 3)" in said
+    assert "'lnug' in 1 rows (first: 4). Did you mean 'lung'?" in said
+    assert contents(Path("run")) == before
+
+
+def test_evaluating_on_rows_without_labels_is_refused(project: Path, refused: Refused) -> None:
+    before = contents(Path("run"))
+    data = write_csv(Path("new.csv"), [("red itch",)], ("text",))
+
+    said = refused(["evaluate", "run", "--data", str(data)], 3)
+
+    assert said.startswith("new.csv: data.columns.label: no column 'label'.")
+    assert "The columns are 'text'." in said
+    assert contents(Path("run")) == before
+
+
+def test_evaluating_on_a_row_whose_label_is_empty_is_refused_with_its_line(project: Path, refused: Refused) -> None:
+    data = write_csv(Path("new.csv"), [("red itch", "skin"), ("cough", "")])
+
+    assert "new.csv:3: no label" in refused(["evaluate", "run", "--data", str(data)], 3)
+
+
+def test_evaluating_on_rows_that_were_changed_since_training_is_refused(project: Path, refused: Refused) -> None:
+    before = contents(Path("run"))
+    recipe = json.loads(CARD.read_text())["recipe"]
+    source = Path(recipe["data"]["source"])
+    whole = source.read_bytes()
+    try:
+        write_csv(source, topic_rows(90, seed=3))
+        said = refused(["evaluate", "run"], 3)
+    finally:
+        source.write_bytes(whole)
+
+    assert "the data of topics has changed since the adapter was trained" in said
+    assert contents(Path("run")) == before
+
+
+@pytest.mark.parametrize("text", ["", "   "])
+def test_an_empty_question_is_refused(project: Path, refused: Refused, text: str) -> None:
+    said = refused(["predict", "run", "red itch", text], 3)
+
+    assert "text 2" in said
+    assert "empty" in said
+
+
+@pytest.mark.parametrize("text", ["", "   "])
+def test_an_empty_question_to_a_specialist_that_writes_is_refused(writing: Path, refused: Refused, text: str) -> None:
+    assert "empty" in refused(["predict", "run", text], 3)
+
+
+def test_a_specialist_that_writes_is_asked_by_the_same_verb_and_answers_in_words(
+    writing: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = asked(ASK, capsys)
+
+    assert isinstance(found, dict)
+    assert isinstance(found["answer"], str)
+    assert found["label"] is None
+    assert found["probabilities"] == {}
+
+
+# the registry
+
+
+def test_a_reference_that_does_not_exist_is_refused_with_those_near_it(project: Path, refused: Refused) -> None:
+    main(["registry", "publish", "run", "--name", "medical/topics"])
+
+    said = refused(["predict", "medical/topcs@1", "itch"], 7)
+
+    assert "no adapter is called 'medical/topcs'" in said
+    assert "Did you mean 'medical/topics'?" in said
+    assert "Published: medical/topics." in said
+    assert "medical/topics has version 1." in refused(["predict", "medical/topics@2", "itch"], 7)
+
+
+def test_an_alias_that_does_not_exist_is_refused_with_those_there_are(project: Path, refused: Refused) -> None:
+    main(["registry", "publish", "run", "--alias", "staging"])
+
+    said = refused(["predict", "topics@production", "itch"], 7)
+
+    assert "topics@production: there is no such alias. Aliases: staging (version 1)." in said
+
+
+@pytest.mark.parametrize("name", ["../evil", "medical/../../evil", "/tmp/evil", "..", "a/b/c", "Evil", "a\\b"])
+def test_a_name_that_leads_out_of_the_registry_is_refused(project: Path, refused: Refused, home: Path, name: str) -> None:
+    before = contents(Path.cwd().parent)
+
+    said = refused(["registry", "publish", "run", "--name", name], 7)
+
+    assert f"{name!r} is not an adapter's name" in said
+    assert "such as medical/icd-chapter" in said
+    assert contents(Path.cwd().parent) == before
+    assert refused(["registry", "show", name], 7)
+
+
+def test_a_gate_that_failed_refuses_publishing_and_force_is_recorded(
+    writing: Path, refused: Refused, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(["registry", "publish", "run"], 8)
+    assert "notes did not pass its gate: Fails: in exact_match the specialist is" in said
+    assert "by force, which is recorded" in said
+    assert not (home / "registry").exists()
+
+    asked(["registry", "publish", "run", "--force", "--reason", "a trial"], capsys)
+
+    shown: Any = asked(["registry", "show", "notes"], capsys)
+    events: Any = asked(["registry", "history", "notes"], capsys)
+    assert (shown["forced"], shown["gate"], shown["reason"]) == (True, "failed", "a trial")
+    assert [(event["action"], event["why"]) for event in events] == [("publish by force", "a trial")]
+
+
+class Opened:
+    """What a pickle can do: it makes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
