@@ -1,6 +1,6 @@
 """Train and evaluate every recipe, and write what came out to docs/results.md.
 
-    python benchmarks/recipes.py [RECIPE...]
+    python benchmarks/recipes.py ["RECIPE [--base B] [--set k=v]..."]...
 
 Each recipe runs as a user would run it, `vertical train RECIPE --json`, in a process of its own. A recipe whose data or
 base cannot be had here is told as such. Numbers of recipes that were not run this time stay as they were.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -31,15 +32,16 @@ over the recipe's own test rows, which nothing was trained on.
 """
 
 
-def run(name: str) -> dict[str, Any]:
-    """Train and evaluate one recipe; what happened, as plain data."""
-    command = [sys.executable, "-m", "vertical_sdk.cli", "train", name, "--json"]
+def run(asked: str) -> dict[str, Any]:
+    """Train and evaluate one recipe, with the options that stand behind its name; what happened, as plain data."""
+    name, *options = shlex.split(asked)
+    command = [sys.executable, "-m", "vertical_sdk.cli", "train", name, *options, "--json"]
     started = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False)
     told = json.loads(done.stdout) if done.stdout.strip() else {"error": {"message": f"ended with {done.returncode}"}}
     recipe = load_recipe(name)
     record = {
-        "command": f"vertical train {name}",
+        "command": f"vertical train {asked}",
         "summary": recipe.summary,
         "base": recipe.base,
         "date": time.strftime("%Y-%m-%d"),
@@ -50,6 +52,7 @@ def run(name: str) -> dict[str, Any]:
     if "error" in told:
         return record | {"error": told["error"]["message"]}
     found = told["evaluation"]
+    record |= {"base": found["provenance"]["base"]["name"], "training_seconds": found["provenance"]["training"]["seconds"]}
     return record | {key: found[key] for key in ("rows", "systems", "tests", "confidence")} | {"gate": told["gate"]}
 
 
@@ -67,7 +70,8 @@ def section(name: str, record: dict[str, Any]) -> str:
         return "\n".join([*lines, f"Not measured: {record['error']}", ""])
     measured = {key: system for key, system in record["systems"].items() if system["metrics"]}
     metrics = list(dict.fromkeys(metric for system in measured.values() for metric in system["metrics"]))
-    lines += [f"{record['rows']} test rows, {100 * record['confidence']:g}% intervals, base {record['base']}.", ""]
+    trained = f"base {record['base']}, trained in {record['training_seconds']:.0f} s"
+    lines += [f"{record['rows']} test rows, {100 * record['confidence']:g}% intervals, {trained}.", ""]
     lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     lines += [f"| {s['title']} | " + " | ".join(cell(s["metrics"].get(m)) for m in metrics) + " |" for s in measured.values()]
     lines += ["", "| the specialist against | in | difference | p |", "|---|---|---|---|"]

@@ -16,7 +16,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -24,6 +24,7 @@ from typing import Any, Generic, TypeVar, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
+from vertical_sdk.types import Task
 
 __all__ = [
     "Catalog",
@@ -55,15 +56,17 @@ class Catalog(Generic[P]):
         self._home = home
         self._domain_file = domain_file
         self._parts: dict[str, P] = {}
+        self._tasks: dict[str, tuple[Task, ...]] = {}
 
-    def register(self, name: str) -> Callable[[P], P]:
-        """Put the decorated function under a name; a name is given once."""
+    def register(self, name: str, *, tasks: Sequence[Task] = ()) -> Callable[[P], P]:
+        """Put the decorated function under a name; a name is given once. It is for these tasks, or for any where none is named."""
 
         def put(part: P) -> P:
             taken = self._parts.get(name)
             if taken is not None and (taken.__module__, taken.__qualname__) != (part.__module__, part.__qualname__):
                 raise ValueError(f"the {self.kind} {name!r} is defined twice: in {taken.__module__} and in {part.__module__}")
             self._parts[name] = part
+            self._tasks[name] = tuple(tasks)
             return part
 
         return put
@@ -84,6 +87,15 @@ class Catalog(Generic[P]):
             return self._parts[name]
         except KeyError:
             raise UnknownName(self.kind, name, self.names(vertical), where) from None
+
+    def require(self, name: str, task: Task, where: str = "") -> None:
+        """Raise RecipeError, which lists those that would do, where a part is for other tasks."""
+        self.get(name, where)
+        tasks = self._tasks[name]
+        if tasks and task not in tasks:
+            at = f"{where}: " if where else ""
+            others = [n for n in self.names() if not self._tasks[n] or task in self._tasks[n]]
+            raise RecipeError(f"{at}{name} is for {' and '.join(tasks)}, not for {task}, for which there is {', '.join(others)}.")
 
     def options(self, name: str, where: str = "") -> dict[str, inspect.Parameter]:
         """What a recipe may set on a part: its keyword-only parameters, with their types as types."""

@@ -187,6 +187,7 @@ class Recipe(Closed):
         for where, table, part in parts:
             if part is not None:
                 table.check(part.use, part.arguments, f"{self.name}: {where}")
+                table.require(part.use, self.task, f"{self.name}: {where}")
         self._check_gate()
         from peft import LoraConfig
 
@@ -205,7 +206,7 @@ class Recipe(Closed):
         if gate is None:
             return
         where = f"{self.name}: evaluate.gate"
-        catalog.metrics.get(gate.metric, f"{where}.metric")
+        catalog.metrics.require(gate.metric, self.task, f"{where}.metric")
         rivals = [part.use for part in self.evaluate.against]
         for rival in gate.beats:
             if rival not in rivals:

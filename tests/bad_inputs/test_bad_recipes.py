@@ -131,23 +131,30 @@ def test_an_unknown_metric_of_the_gate_is_refused_with_the_one_that_was_meant(tm
 
 
 @pytest.mark.parametrize(
-    ("task", "metric", "loss"),
+    ("task", "key", "name", "instead"),
     [
-        ("classification", "rouge_l", None),
-        ("classification", "mae", None),
-        ("regression", "accuracy", None),
-        ("regression", None, "focal"),
-        ("multilabel", None, "cross_entropy"),
-        ("classification", None, "huber"),
+        ("classification", "evaluate__metrics", "rouge_l", "macro_f1"),
+        ("classification", "evaluate__metrics", "mae", "macro_f1"),
+        ("regression", "evaluate__metrics", "accuracy", "rmse"),
+        ("generation", "evaluate__metrics", "macro_f1", "token_f1"),
+        ("regression", "loss", "focal", "huber"),
+        ("multilabel", "loss", "cross_entropy", "asymmetric"),
+        ("classification", "loss", "huber", "cross_entropy"),
     ],
 )
-def test_a_part_that_is_for_another_task_is_refused(
-    tmp_path: Path, encoder: Path, refused: Refused, task: str, metric: str | None, loss: str | None
+def test_a_metric_or_loss_for_another_task_is_refused_with_those_for_this_one(
+    tmp_path: Path, refused: Refused, task: str, key: str, name: str, instead: str
 ) -> None:
-    chosen = {"evaluate": {"metrics": [metric], "resamples": 100}} if metric else {"loss": loss}
-    recipe = topic_recipe(tmp_path, encoder, task=task, **chosen)
+    recipe = topic_recipe(tmp_path, ANY, task=task, evaluate={"resamples": 100}, **{key: [name] if "metrics" in key else name})
 
     said = refused(["train", str(recipe)], 2)
 
-    assert str(metric or loss) in said
-    assert task in said
+    assert said.startswith(f"topics: {'evaluate.metrics.0' if 'metrics' in key else 'loss'}: {name} is for ")
+    assert f"not for {task}, for which there is " in said
+    assert instead in said
+
+
+def test_a_gate_on_a_metric_for_another_task_is_refused(tmp_path: Path, refused: Refused) -> None:
+    recipe = topic_recipe(tmp_path, ANY, evaluate__gate={"metric": "rmse", "beats": ["base"]})
+
+    assert "topics: evaluate.gate.metric: rmse is for regression, not for classification" in refused(["train", str(recipe)], 2)

@@ -120,10 +120,10 @@ def _short(text: str, most: int = 300) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _said(value: Any) -> Any:
-    """A value in a line: `a 3, b 5` for a mapping."""
+def _said(value: Any, between: str = "\n") -> Any:
+    """A value in a line: `a 3, b 5` for a mapping, whose empty lists are left out."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_said(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_said(item, ' ')}" for key, item in value.items() if item not in ([], ()))
     if isinstance(value, list | tuple):
-        return "\n".join(str(_said(item)) for item in value)
+        return between.join(str(_said(item, "~")) for item in value)
     return value

@@ -25,7 +25,7 @@ def mean(values: Tensor, logits: Tensor) -> Tensor:
     return values.mean() if len(values) else logits.sum() * 0.0
 
 
-@losses.register("cross_entropy")
+@losses.register("cross_entropy", tasks=("classification", "ordinal", "generation"))
 def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """The negative log-probability of the label.
 
@@ -38,7 +38,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> 
     return mean(F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing), logits)
 
 
-@losses.register("focal")
+@losses.register("focal", tasks=("classification", "ordinal", "generation"))
 def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
     """Cross-entropy that pays less attention to examples already right (Lin et al., 2017).
 
@@ -52,7 +52,7 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
     return mean(-((1 - logp.exp()) ** gamma) * logp, logits)
 
 
-@losses.register("class_balanced")
+@losses.register("class_balanced", tasks=("classification", "ordinal"))
 def class_balanced(
     logits: Tensor, labels: Tensor, space: LabelSpace, *, beta: float = 0.999, gamma: float = 0.0, smoothing: float = 0.0
 ) -> Tensor:
@@ -77,7 +77,7 @@ def class_balanced(
     return mean(values * weights[target], logits)
 
 
-@losses.register("logit_adjusted")
+@losses.register("logit_adjusted", tasks=("classification", "ordinal"))
 def logit_adjusted(logits: Tensor, labels: Tensor, space: LabelSpace, *, tau: float = 1.0, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy with the labels' prior added to the logits in training, so that rare ones gain in use (Menon et al., 2021).
 

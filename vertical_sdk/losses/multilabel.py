@@ -11,7 +11,7 @@ from vertical_sdk.losses.classification import mean
 __all__ = ["asymmetric", "binary_cross_entropy"]
 
 
-@losses.register("binary_cross_entropy")
+@losses.register("binary_cross_entropy", tasks=("multilabel",))
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """The negative log-probability of each label's presence or absence, averaged over labels.
 
@@ -22,7 +22,7 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return mean(F.binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="none").mean(-1), logits)
 
 
-@losses.register("asymmetric")
+@losses.register("asymmetric", tasks=("multilabel",))
 def asymmetric(
     logits: Tensor, labels: Tensor, *, gamma_positive: float = 0.0, gamma_negative: float = 4.0, clip: float = 0.05
 ) -> Tensor:

@@ -11,7 +11,7 @@ from vertical_sdk.losses.classification import labelled, mean
 __all__ = ["earth_mover"]
 
 
-@losses.register("earth_mover")
+@losses.register("earth_mover", tasks=("ordinal",))
 def earth_mover(logits: Tensor, labels: Tensor, *, weight: float = 1.0) -> Tensor:
     """Cross-entropy plus the squared earth mover's distance to the label, along the labels' order (Hou et al., 2016).
 

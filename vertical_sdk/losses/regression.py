@@ -11,7 +11,7 @@ from vertical_sdk.losses.classification import mean
 __all__ = ["huber", "squared_error"]
 
 
-@losses.register("squared_error")
+@losses.register("squared_error", tasks=("regression",))
 def squared_error(logits: Tensor, labels: Tensor, scale: float) -> Tensor:
     """The squared error.
 
@@ -23,7 +23,7 @@ def squared_error(logits: Tensor, labels: Tensor, scale: float) -> Tensor:
     return mean(((logits[:, 0] - labels) / scale).square(), logits)
 
 
-@losses.register("huber")
+@losses.register("huber", tasks=("regression",))
 def huber(logits: Tensor, labels: Tensor, scale: float, *, delta: float = 1.0) -> Tensor:
     """The squared error for small errors, the absolute one for large ones, which outliers pull at less (Huber, 1964).
 

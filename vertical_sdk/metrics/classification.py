@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
-from vertical_sdk.metrics.use import NO_ANSWER, lower_is_better
+from vertical_sdk.metrics.use import LABELLED, NO_ANSWER, lower_is_better
 from vertical_sdk.types import LabelSpace
 
 __all__ = [
@@ -52,14 +52,14 @@ def label_counts(predictions: Ints, references: Ints, size: int | None = None) -
     return right.astype(np.float64), predicted.astype(np.float64), np.bincount(references, minlength=size).astype(np.float64)
 
 
-@metrics.register("accuracy")
+@metrics.register("accuracy", tasks=LABELLED)
 def accuracy(predictions: Ints, references: Ints) -> float:
     """Share of rows that are right; for multilabel, of rows with every label right."""
     right = predictions == references
     return float((right if right.ndim == 1 else right.all(axis=1)).mean())
 
 
-@metrics.register("macro_f1")
+@metrics.register("macro_f1", tasks=LABELLED)
 def macro_f1(predictions: Ints, references: Ints) -> float:
     """F1 of each label, averaged over the labels that occur in the references.
 
@@ -71,7 +71,7 @@ def macro_f1(predictions: Ints, references: Ints) -> float:
     return float((2 * right[here] / (predicted[here] + true[here])).mean()) if here.any() else 0.0
 
 
-@metrics.register("weighted_f1")
+@metrics.register("weighted_f1", tasks=LABELLED)
 def weighted_f1(predictions: Ints, references: Ints) -> float:
     """F1 of each label, weighted by how many references have it."""
     right, predicted, true = label_counts(predictions, references)
@@ -79,7 +79,7 @@ def weighted_f1(predictions: Ints, references: Ints) -> float:
     return float((true[here] * 2 * right[here] / (predicted[here] + true[here])).sum() / true.sum()) if here.any() else 0.0
 
 
-@metrics.register("micro_f1")
+@metrics.register("micro_f1", tasks=LABELLED)
 def micro_f1(predictions: Ints, references: Ints) -> float:
     """F1 over all decisions together; with one label a row and no answer missing, this is the accuracy."""
     right, predicted, true = label_counts(predictions, references)
@@ -87,7 +87,7 @@ def micro_f1(predictions: Ints, references: Ints) -> float:
     return float(2 * right.sum() / total) if total else 0.0
 
 
-@metrics.register("balanced_accuracy")
+@metrics.register("balanced_accuracy", tasks=LABELLED)
 def balanced_accuracy(predictions: Ints, references: Ints) -> float:
     """Recall of each label, averaged over the labels that occur in the references."""
     right, _, true = label_counts(predictions, references)
@@ -95,7 +95,7 @@ def balanced_accuracy(predictions: Ints, references: Ints) -> float:
     return float((right[here] / true[here]).mean()) if here.any() else 0.0
 
 
-@metrics.register("mcc")
+@metrics.register("mcc", tasks=("classification", "ordinal"))
 def mcc(predictions: Ints, references: Ints) -> float:
     """Matthews correlation coefficient, for any number of labels (Gorodkin, 2004); 0 where one side never varies.
 
@@ -111,7 +111,7 @@ def mcc(predictions: Ints, references: Ints) -> float:
     return float((right * rows - predicted @ true) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-@metrics.register("quadratic_kappa")
+@metrics.register("quadratic_kappa", tasks=("ordinal",))
 def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
     """Cohen's kappa with quadratic weights (Cohen, 1968): agreement of two rankings beyond chance.
 
@@ -123,7 +123,7 @@ def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | No
     return float(1 - np.square(p - r).mean() / by_chance) if by_chance > 0 else 0.0
 
 
-@metrics.register("rank_mae")
+@metrics.register("rank_mae", tasks=("ordinal",))
 @lower_is_better
 def rank_mae(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
     """How many ranks a prediction is off, on average. A missing answer counts as the rank farthest from the truth."""

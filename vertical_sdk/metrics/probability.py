@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
-from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.metrics.use import LABELLED, lower_is_better
 
 __all__ = ["auc", "average_precision", "calibration_bins", "ece", "log_loss"]
 
@@ -42,7 +42,7 @@ def calibration_bins(probabilities: Floats, references: Ints, bins: int) -> tupl
     )
 
 
-@metrics.register("ece")
+@metrics.register("ece", tasks=LABELLED)
 @lower_is_better
 def ece(probabilities: Floats, references: Ints, *, bins: int = 15) -> float:
     """Expected calibration error: how far confidence is from accuracy, over equal bins (Guo et al., 2017, equation 3)."""
@@ -50,7 +50,7 @@ def ece(probabilities: Floats, references: Ints, *, bins: int = 15) -> float:
     return float(np.abs(confidence - right).sum() / counts.sum())
 
 
-@metrics.register("log_loss")
+@metrics.register("log_loss", tasks=LABELLED)
 @lower_is_better
 def log_loss(probabilities: Floats, references: Ints) -> float:
     """Mean negative log-likelihood in nats, a row (one label) or a decision (multilabel); a probability of 0 costs 36."""
@@ -61,7 +61,7 @@ def log_loss(probabilities: Floats, references: Ints) -> float:
     return float(-np.log(np.clip(given, SMALL, 1.0)).mean())
 
 
-@metrics.register("auc")
+@metrics.register("auc", tasks=LABELLED)
 def auc(probabilities: Floats, references: Ints) -> float:
     """Area under the ROC curve: how often a row with the label gets more probability than one without (ties count half).
 
@@ -71,7 +71,7 @@ def auc(probabilities: Floats, references: Ints) -> float:
     return _each_label(_auc, probabilities, references, 0.5)
 
 
-@metrics.register("average_precision")
+@metrics.register("average_precision", tasks=LABELLED)
 def average_precision(probabilities: Floats, references: Ints) -> float:
     """Area under the precision-recall curve as a sum of steps, averaged over labels as `auc` is; 0 where there is none."""
     return _each_label(_average_precision, probabilities, references, 0.0)

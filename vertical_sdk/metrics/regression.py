@@ -13,21 +13,21 @@ __all__ = ["mae", "r2", "rmse"]
 Floats = NDArray[np.float64]
 
 
-@metrics.register("mae")
+@metrics.register("mae", tasks=("regression",))
 @lower_is_better
 def mae(predictions: Floats, references: Floats) -> float:
     """Mean absolute error."""
     return float(np.abs(predictions - references).mean())
 
 
-@metrics.register("rmse")
+@metrics.register("rmse", tasks=("regression",))
 @lower_is_better
 def rmse(predictions: Floats, references: Floats) -> float:
     """Root of the mean squared error."""
     return float(np.sqrt(np.square(predictions - references).mean()))
 
 
-@metrics.register("r2")
+@metrics.register("r2", tasks=("regression",))
 def r2(predictions: Floats, references: Floats) -> float:
     """Share of the references' variance that is explained; 0 where they do not vary."""
     spread = float(np.square(references - references.mean()).sum())

@@ -9,8 +9,10 @@ from typing import Any, Protocol, TypeVar
 from vertical_sdk import catalog
 from vertical_sdk.types import LabelSpace, Task
 
-__all__ = ["NO_ANSWER", "Measure", "bind", "default_metrics", "higher_is_better", "inputs", "lower_is_better"]
+__all__ = ["LABELLED", "NO_ANSWER", "Measure", "bind", "default_metrics", "higher_is_better", "inputs", "lower_is_better"]
 
+LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
+"""The tasks whose answers are labels."""
 NO_ANSWER = -1
 """The prediction that stands where an answer could not be read as a label; it is never right."""
 
