@@ -19,15 +19,17 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
 from vertical_sdk.types import Task
 
 __all__ = [
     "Catalog",
+    "NotNegative",
+    "Share",
     "augmentations",
     "baselines",
     "cleaners",
@@ -42,6 +44,10 @@ __all__ = [
 ]
 
 P = TypeVar("P", bound=Callable[..., Any])
+NotNegative = Annotated[float, Field(ge=0)]
+"""For a part's parameter: a number from 0."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""For a part's parameter: a number from 0 to 1."""
 DOMAINS = "vertical_sdk.domains"
 ENTRY_POINTS = "vertical_sdk.domains"
 """The group of entry points by which an installed package adds a vertical."""
@@ -95,7 +101,9 @@ class Catalog(Generic[P]):
         if tasks and task not in tasks:
             at = f"{where}: " if where else ""
             others = [n for n in self.names() if not self._tasks[n] or task in self._tasks[n]]
-            raise RecipeError(f"{at}{name} is for {' and '.join(tasks)}, not for {task}, for which there is {', '.join(others)}.")
+            raise RecipeError(
+                f"{at}{name} is for {' and '.join(tasks)}, not for {task}, for which there is {', '.join(others)}."
+            )
 
     def options(self, name: str, where: str = "") -> dict[str, inspect.Parameter]:
         """What a recipe may set on a part: its keyword-only parameters, with their types as types."""
@@ -121,7 +129,7 @@ class Catalog(Generic[P]):
             try:
                 checked[key] = TypeAdapter(options[key].annotation).validate_python(value)
             except ValidationError as error:
-                detail = error.errors()[0]["msg"].removeprefix("Input should ")
+                detail = error.errors()[0]["msg"].partition(" should ")[2] or error.errors()[0]["msg"]
                 raise RecipeError(
                     f"{at}{name}: {key} = {value!r} is wrong: it should {detail}; it takes {_shown(options[key])}."
                 ) from None
@@ -141,7 +149,9 @@ class Catalog(Generic[P]):
 
 def _shown(parameter: inspect.Parameter) -> str:
     """A parameter as a reader would write it: `gamma: float = 2.0`."""
-    return str(parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD))
+    of = parameter.annotation
+    plain = get_args(of)[0] if get_origin(of) is Annotated else of
+    return str(parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=plain))
 
 
 def import_domain(vertical: str, where: str = "") -> ModuleType:

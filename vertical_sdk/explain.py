@@ -34,10 +34,15 @@ def should_be(annotation: Any, value: Any) -> str | None:
     try:
         TypeAdapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
-        return " or ".join(dict.fromkeys(each["msg"].removeprefix("Input should ") for each in error.errors()))
+        return " or ".join(dict.fromkeys(_wish(each["msg"]) for each in error.errors()))
     except PydanticUserError:  # a type that only the library itself can read
         return None
     return None
+
+
+def _wish(message: str) -> str:
+    """What stands behind "should" in pydantic's message."""
+    return message.partition(" should ")[2] or message
 
 
 def _line(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str:
@@ -52,7 +57,7 @@ def _line(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str
         return f"{name} is missing."
     if _is_part(section) and detail["type"] == "model_type":
         return f"{name} = {value!r} is wrong: it should be a name, or {{use: name, argument: value}}."
-    right = " or ".join(dict.fromkeys(each["msg"].removeprefix("Input should ") for each, *_ in wrong))
+    right = " or ".join(dict.fromkeys(_wish(each["msg"]) for each, *_ in wrong))
     right = (
         right.replace("a valid dictionary", "a mapping").replace("a valid tuple", "a list").replace("a valid string", "text")
     )

@@ -13,14 +13,18 @@ __all__ = ["render_readme"]
 PIPELINES = {"generation": "text-generation", "regression": "text-classification"}
 
 
-def render_readme(card: Card) -> str:
-    """The card in words: what it is, how it compares, what it was made from."""
+def render_readme(card: Card, hub_id: str | None) -> str:
+    """The card in words: what it is, how it compares, what it was made from.
+
+    hub_id  the base's name on the hub, where it has one: what the hub's own pages link to
+    """
+    base = hub_id or card.base.name
     recipe: dict[str, Any] = card.recipe
     metadata: dict[str, Any] = {
         "library_name": "peft",
-        "base_model": card.base.name,
+        "base_model": base,
         "pipeline_tag": PIPELINES.get(card.task, "text-classification"),
-        "tags": ["lora", f"base_model:adapter:{card.base.name}", "vertical_sdk"],
+        "tags": ["lora", f"base_model:adapter:{base}", "vertical_sdk"],
         "datasets": [source.source for source in card.sources],
     }
     if card.base.license:

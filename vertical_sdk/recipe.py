@@ -27,6 +27,8 @@ from vertical_sdk.yaml_file import read_yaml, yaml_value
 
 __all__ = ["Gate", "Part", "Recipe", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
 
+OURS_OF_LORA = frozenset({"task_type", "peft_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping"})
+"""Keys of peft.LoraConfig that a recipe does not set."""
 NAME = re.compile(r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_.-]*$")
 
 
@@ -189,6 +191,13 @@ class Recipe(Closed):
                 table.check(part.use, part.arguments, f"{self.name}: {where}")
                 table.require(part.use, self.task, f"{self.name}: {where}")
         self._check_gate()
+        if isinstance(self.labels, tuple) and len(set(self.labels)) < len(self.labels):
+            twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+            raise RecipeError(f"{self.name}: labels: {', '.join(map(repr, twice))} stands twice; each label stands once.")
+        if "{text}" not in self.prompt.user:
+            raise RecipeError(
+                f"{self.name}: prompt.user = {self.prompt.user!r} has no {{text}}, so no row's text would be asked."
+            )
         from peft import LoraConfig
 
         from vertical_sdk.training.arguments import Arguments
@@ -196,6 +205,8 @@ class Recipe(Closed):
         for section, target in (("adapter", LoraConfig), ("train", Arguments)):
             known, types = inspect.signature(target).parameters, get_type_hints(target)
             for key, value in getattr(self, section).items():
+                if key in OURS_OF_LORA and section == "adapter":
+                    raise RecipeError(f"{self.name}: adapter: {key} is set by the SDK; leave it out.")
                 if key not in known:
                     raise RecipeError(f"{self.name}: {section}: unknown key {key!r}.{did_you_mean(key, known)}")
                 if right := should_be(types.get(key, Any), value):

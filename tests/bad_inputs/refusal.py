@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from vertical_sdk.cli.app import main
 from vertical_sdk.paths import file_digest
 
-__all__ = ["Refused", "asked", "contents", "refused"]
+__all__ = ["Opened", "Refused", "asked", "contents", "refused"]
 
 Refused = Callable[[Sequence[str], int], str]
 
@@ -49,3 +50,13 @@ def contents(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file() and path.suffix != ".lock" and path.name != ".lock"
     }
+
+
+class Opened:
+    """What a pickle can do: it makes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bad_inputs.refusal import Opened, Refused, asked, contents, refused
 from conftest import TEMPLATE, WORDS, save_causal, save_encoder, topic_recipe, topic_rows, write_csv
-from bad_inputs.refusal import Refused, asked, contents, refused
 
 from vertical_sdk.cli.app import main
 
@@ -148,17 +147,22 @@ def test_an_adapter_of_zeros_is_refused(project: Path, refused: Refused) -> None
     assert f"{WEIGHTS}: all weights are zero, so the adapter would change nothing" in said
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "head.safetensors", "adapter_config.json", "tokenizer.json"])
-def test_one_changed_byte_in_a_file_is_refused_with_its_name(project: Path, refused: Refused, name: str) -> None:
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "head.safetensors", "probe.safetensors"])
+def test_one_flipped_byte_is_refused_with_the_file_that_has_it(project: Path, refused: Refused, name: str) -> None:
     path = Path("run/adapter") / name
     content = bytearray(path.read_bytes())
-    place = content.rindex(b"}") if name.endswith(".json") else len(content) - 1
-    content[place] ^= 1 if not name.endswith(".json") else 0
-    path.write_bytes(content if not name.endswith(".json") else bytes(content) + b"\n")
+    content[-1] ^= 1
+    path.write_bytes(content)
 
-    said = refused(ASK, 6)
+    assert f"{path}: was changed or cut since the adapter was made" in refused(ASK, 6)
 
-    assert f"{path}: was changed or cut since the adapter was made" in said
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "tokenizer.json"])
+def test_a_file_beside_the_weights_that_was_edited_is_refused_with_its_name(project: Path, refused: Refused, name: str) -> None:
+    path = Path("run/adapter") / name
+    path.write_text(path.read_text() + "\n")
+
+    assert f"{path}: was changed or cut since the adapter was made" in refused(ASK, 6)
 
 
 def test_a_pickle_in_place_of_safetensors_is_refused_unread(project: Path, refused: Refused) -> None:
@@ -338,13 +342,3 @@ def test_a_gate_that_failed_refuses_publishing_and_force_is_recorded(
     events: Any = asked(["registry", "history", "notes"], capsys)
     assert (shown["forced"], shown["gate"], shown["reason"]) == (True, "failed", "a trial")
     assert [(event["action"], event["why"]) for event in events] == [("publish by force", "a trial")]
-
-
-class Opened:
-    """What a pickle can do: it makes a file when it is read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.mkdir, (str(self.path),)

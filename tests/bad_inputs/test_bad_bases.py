@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from bad_inputs.refusal import Opened, Refused, refused
 from conftest import save_causal, topic_recipe, write_csv
-from bad_inputs.refusal import Refused, refused
 
 __all__ = ["refused"]
 
@@ -136,16 +136,6 @@ def test_a_file_with_a_wrong_digest_is_refused(tmp_path: Path, encoder: Path, re
 
     assert str(data) in said
     assert hashlib.sha256(data.read_bytes()).hexdigest() in said
-
-
-class Opened:
-    """What a pickle can do: it makes a file when it is read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.path,)
 
 
 def save_wheel(folder: Path, *, rows: str) -> Path:

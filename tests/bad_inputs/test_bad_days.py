@@ -28,7 +28,9 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def recipe(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
     """A recipe of 96 steps that saves often."""
     folder = tmp_path_factory.mktemp("days")
-    return topic_recipe(folder, encoder, train__num_train_epochs=8, train__save_steps=6, evaluate={"against": [], "resamples": 100})
+    return topic_recipe(
+        folder, encoder, train__num_train_epochs=8, train__save_steps=6, evaluate={"against": [], "resamples": 100}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +67,7 @@ def start() -> Iterator[Start]:
 
     def do(*words: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [*HERE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
+        process = subprocess.Popen([*HERE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         started.append(process)
         return process
 

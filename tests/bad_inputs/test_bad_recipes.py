@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import topic_recipe
 from bad_inputs.refusal import Refused, refused
+from conftest import topic_recipe
 
 __all__ = ["refused"]
 
@@ -57,6 +57,33 @@ def test_a_value_of_the_wrong_type_that_a_library_takes_is_refused_too(
 
     assert f"topics: {section}: {key} = {value!r} is wrong" in said
     assert right in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("train.per_device_train_batch_size=0", "train: per_device_train_batch_size = 0 is wrong: it should be 1 or more."),
+        ("train.gradient_accumulation_steps=0", "train: gradient_accumulation_steps = 0 is wrong: it should be 1 or more."),
+        ("train.learning_rate=-1", "train: learning_rate = -1 is wrong: it should be 0 or more."),
+        ("train.seed=-1", "train: seed = -1 is wrong: it should be 0 or more."),
+        ("train.report_to=mlfow", "no tracker is called 'mlfow'. Did you mean 'mlflow'?"),
+        ("train.label_smoothing_factor=0.1", "set loss: {use: cross_entropy, smoothing: ...}."),
+        ("train.push_to_hub=true", "train: push_to_hub is set by the SDK; leave it out."),
+        ("adapter.inference_mode=true", "adapter: inference_mode is set by the SDK; leave it out."),
+        ("loss={use: cross_entropy, smoothing: 5}", "smoothing = 5 is wrong: it should be less than or equal to 1"),
+        ("loss={use: focal, gamma: -1}", "gamma = -1 is wrong: it should be greater than or equal to 0; it takes gamma: float"),
+        ("evaluate.metrics=[{use: ece, bins: 0}]", "bins = 0 is wrong: it should be greater than or equal to 1"),
+        ("data.reader={use: table, delimiter: ab}", "delimiter = 'ab' is wrong: it should have at most 1 character"),
+        ("data.split={use: stratified, test: 2}", "test = 2.0 and validation = 0.1 must be shares"),
+        ("labels=[skin, skin, lung, heart]", "labels: 'skin' stands twice"),
+        ("prompt.user=What is it?", "prompt.user = 'What is it?' has no {text}"),
+        ("name=My Task", "name = 'My Task' is wrong: it should match pattern"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_before_anything_is_trained(
+    tmp_path: Path, encoder: Path, refused: Refused, setting: str, said: str
+) -> None:
+    assert said in refused(["train", str(topic_recipe(tmp_path, encoder)), "--set", setting], 2)
 
 
 def test_extends_in_a_circle_is_refused_with_the_circle(tmp_path: Path, refused: Refused) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import topic_recipe, topic_rows, write_csv
 from bad_inputs.refusal import Refused, refused
+from conftest import topic_recipe, topic_rows, write_csv
+
+from vertical_sdk.cli.app import main
 
 __all__ = ["refused"]
 
@@ -55,9 +57,7 @@ def test_rows_of_one_label_only_are_refused(tmp_path: Path, encoder: Path, refus
     assert "At least 2 labels" in said
 
 
-def test_a_label_that_the_recipe_does_not_list_is_refused_with_its_row(
-    tmp_path: Path, encoder: Path, refused: Refused
-) -> None:
+def test_a_label_that_the_recipe_does_not_list_is_refused_with_its_row(tmp_path: Path, encoder: Path, refused: Refused) -> None:
     data = write_csv(tmp_path / "rows.csv", [*topic_rows(60), ("red itch", "skn")])
 
     said = refused(["train", str(recipe_of(tmp_path, encoder, data, labels=["skin", "lung", "heart"]))], 3)
@@ -66,9 +66,7 @@ def test_a_label_that_the_recipe_does_not_list_is_refused_with_its_row(
     assert said.startswith("topics: 1 labels are not among those that the recipe lists")
 
 
-def test_a_line_of_100_megabytes_is_refused_before_it_fills_the_memory(
-    tmp_path: Path, encoder: Path, refused: Refused
-) -> None:
+def test_a_line_of_100_megabytes_is_refused_before_it_fills_the_memory(tmp_path: Path, encoder: Path, refused: Refused) -> None:
     data = tmp_path / "rows.csv"
     with data.open("wb") as file:
         file.write(b"text,label\nrash,skin\n")
@@ -92,9 +90,7 @@ def test_bytes_that_are_not_utf_8_are_refused_with_line_and_place(tmp_path: Path
     assert "Save the file as UTF-8" in said
 
 
-def test_a_file_of_another_kind_is_refused_with_those_that_can_be_read(
-    tmp_path: Path, encoder: Path, refused: Refused
-) -> None:
+def test_a_file_of_another_kind_is_refused_with_those_that_can_be_read(tmp_path: Path, encoder: Path, refused: Refused) -> None:
     data = tmp_path / "rows.xlsx"
     data.write_bytes(b"PK\x03\x04\x14\x00\x00\x00")
 
@@ -104,9 +100,7 @@ def test_a_file_of_another_kind_is_refused_with_those_that_can_be_read(
     assert ".csv" in said
 
 
-def test_labels_that_are_nan_are_no_labels_and_too_many_stop_the_run(
-    tmp_path: Path, encoder: Path, refused: Refused
-) -> None:
+def test_labels_that_are_nan_are_no_labels_and_too_many_stop_the_run(tmp_path: Path, encoder: Path, refused: Refused) -> None:
     rows = [(text, "NaN" if number % 4 == 0 else label) for number, (text, label) in enumerate(topic_rows(120))]
     data = write_csv(tmp_path / "rows.csv", rows)
 
@@ -140,9 +134,7 @@ def test_rows_that_all_say_the_same_stop_the_run_with_the_count(tmp_path: Path, 
     assert "data.limits.lost" in said
 
 
-def test_a_test_part_without_rows_is_refused_with_the_parts_there_are(
-    tmp_path: Path, encoder: Path, refused: Refused
-) -> None:
+def test_a_test_part_without_rows_is_refused_with_the_parts_there_are(tmp_path: Path, encoder: Path, refused: Refused) -> None:
     rows = [(text, label, "train") for text, label in topic_rows(60)]
     data = write_csv(tmp_path / "rows.csv", rows, ("text", "label", "part"))
     recipe = recipe_of(tmp_path, encoder, data, data__split="given", data__columns__split="part")
@@ -151,6 +143,13 @@ def test_a_test_part_without_rows_is_refused_with_the_parts_there_are(
 
     assert "split: given: no row is in the test part" in said
     assert "'train': 54" in said
+
+
+def test_rows_without_a_validation_part_give_an_adapter_that_answers_as_it_was_made(tmp_path: Path, encoder: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder, data__split={"use": "stratified", "validation": 0.0})
+
+    assert main(["train", str(recipe), "--out", "run"]) == 0
+    assert main(["predict", "run", "red itch"]) == 0
 
 
 def test_too_few_rows_for_a_test_part_are_refused(tmp_path: Path, encoder: Path, refused: Refused) -> None:

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import StepAccount, Tally
@@ -24,6 +26,7 @@ from vertical_sdk.types import Example, Split, Target, Task
 
 __all__ = ["Table", "join_tables", "read_table", "table"]
 
+OneCharacter: TypeAlias = Annotated[str | None, Field(min_length=1, max_length=1)]
 Missing: TypeAlias = Literal["drop", "refuse", "keep"]
 SPLITS: dict[str, Split] = {
     "train": "train",
@@ -61,7 +64,7 @@ class Table:
 
 @readers.register("table")
 def table(
-    path: Path, columns: Mapping[str, str], task: Task, *, separator: str | None = None, delimiter: str | None = None
+    path: Path, columns: Mapping[str, str], task: Task, *, separator: str | None = None, delimiter: OneCharacter = None
 ) -> Table:
     """Read a file of rows, or a folder with one file or one for each split.
 

@@ -147,7 +147,7 @@ def evaluate(
         **_label_tables(bench, said, card),
     )
     if data is None:
-        _record(folder, card, evaluation)
+        _record(folder, card, evaluation, model.base.hub_id)
     return evaluation
 
 
@@ -330,7 +330,7 @@ def _provenance(card: Card, data: Path | None) -> dict[str, Any]:
     }
 
 
-def _record(folder: Path, card: Card, evaluation: Evaluation) -> None:
+def _record(folder: Path, card: Card, evaluation: Evaluation, hub_id: str | None) -> None:
     """Into the run that the adapter is of; an adapter elsewhere, such as a published one, is never changed."""
     run = folder.parent
     if folder.name != "adapter" or not (run / "recipe.json").is_file():
@@ -340,5 +340,5 @@ def _record(folder: Path, card: Card, evaluation: Evaluation) -> None:
     judged = card.model_copy(update={"metrics": kept, "gate": evaluation.gate})
     write_whole(run / "metrics.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
     write_report(run / "report.html", plain)
-    write_whole(folder / "README.md", render_readme(judged))
+    write_whole(folder / "README.md", render_readme(judged, hub_id))
     write_card(folder, judged)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertical_sdk.catalog import losses
+from vertical_sdk.catalog import NotNegative, Share, losses
 from vertical_sdk.types import LabelSpace
 
 __all__ = ["IGNORE", "class_balanced", "cross_entropy", "focal", "logit_adjusted"]
@@ -26,7 +26,7 @@ def mean(values: Tensor, logits: Tensor) -> Tensor:
 
 
 @losses.register("cross_entropy", tasks=("classification", "ordinal", "generation"))
-def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: Share = 0.0) -> Tensor:
     """The negative log-probability of the label.
 
     logits     (batch, classes)  float
@@ -39,7 +39,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> 
 
 
 @losses.register("focal", tasks=("classification", "ordinal", "generation"))
-def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
+def focal(logits: Tensor, labels: Tensor, *, gamma: NotNegative = 2.0) -> Tensor:
     """Cross-entropy that pays less attention to examples already right (Lin et al., 2017).
 
     logits   (batch, classes)  float
@@ -54,7 +54,7 @@ def focal(logits: Tensor, labels: Tensor, *, gamma: float = 2.0) -> Tensor:
 
 @losses.register("class_balanced", tasks=("classification", "ordinal"))
 def class_balanced(
-    logits: Tensor, labels: Tensor, space: LabelSpace, *, beta: float = 0.999, gamma: float = 0.0, smoothing: float = 0.0
+    logits: Tensor, labels: Tensor, space: LabelSpace, *, beta: Share = 0.999, gamma: NotNegative = 0.0, smoothing: Share = 0.0
 ) -> Tensor:
     """Cross-entropy or focal loss in which a rare label counts more, by its effective number of rows (Cui et al., 2019).
 
@@ -78,7 +78,7 @@ def class_balanced(
 
 
 @losses.register("logit_adjusted", tasks=("classification", "ordinal"))
-def logit_adjusted(logits: Tensor, labels: Tensor, space: LabelSpace, *, tau: float = 1.0, smoothing: float = 0.0) -> Tensor:
+def logit_adjusted(logits: Tensor, labels: Tensor, space: LabelSpace, *, tau: float = 1.0, smoothing: Share = 0.0) -> Tensor:
     """Cross-entropy with the labels' prior added to the logits in training, so that rare ones gain in use (Menon et al., 2021).
 
     logits   (batch, classes)  float

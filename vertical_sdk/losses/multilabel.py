@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertical_sdk.catalog import losses
+from vertical_sdk.catalog import NotNegative, Share, losses
 from vertical_sdk.losses.classification import mean
 
 __all__ = ["asymmetric", "binary_cross_entropy"]
@@ -24,7 +24,7 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 @losses.register("asymmetric", tasks=("multilabel",))
 def asymmetric(
-    logits: Tensor, labels: Tensor, *, gamma_positive: float = 0.0, gamma_negative: float = 4.0, clip: float = 0.05
+    logits: Tensor, labels: Tensor, *, gamma_positive: NotNegative = 0.0, gamma_negative: NotNegative = 4.0, clip: Share = 0.05
 ) -> Tensor:
     """Focal loss that forgives easy absences more than easy presences, for labels that are mostly absent (Ridnik et al., 2021).
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertical_sdk.catalog import losses
+from vertical_sdk.catalog import NotNegative, losses
 from vertical_sdk.losses.classification import labelled, mean
 
 __all__ = ["earth_mover"]
 
 
 @losses.register("earth_mover", tasks=("ordinal",))
-def earth_mover(logits: Tensor, labels: Tensor, *, weight: float = 1.0) -> Tensor:
+def earth_mover(logits: Tensor, labels: Tensor, *, weight: NotNegative = 1.0) -> Tensor:
     """Cross-entropy plus the squared earth mover's distance to the label, along the labels' order (Hou et al., 2016).
 
     logits   (batch, classes)  float, classes in order

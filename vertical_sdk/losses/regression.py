@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertical_sdk.catalog import losses
+from vertical_sdk.catalog import NotNegative, losses
 from vertical_sdk.losses.classification import mean
 
 __all__ = ["huber", "squared_error"]
@@ -24,7 +24,7 @@ def squared_error(logits: Tensor, labels: Tensor, scale: float) -> Tensor:
 
 
 @losses.register("huber", tasks=("regression",))
-def huber(logits: Tensor, labels: Tensor, scale: float, *, delta: float = 1.0) -> Tensor:
+def huber(logits: Tensor, labels: Tensor, scale: float, *, delta: NotNegative = 1.0) -> Tensor:
     """The squared error for small errors, the absolute one for large ones, which outliers pull at less (Huber, 1964).
 
     logits   (batch, 1)  in the target's unit

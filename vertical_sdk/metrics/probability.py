@@ -6,9 +6,11 @@ References are label positions (rows,), or (rows, labels) of 0 and 1, where each
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
@@ -44,7 +46,7 @@ def calibration_bins(probabilities: Floats, references: Ints, bins: int) -> tupl
 
 @metrics.register("ece", tasks=LABELLED)
 @lower_is_better
-def ece(probabilities: Floats, references: Ints, *, bins: int = 15) -> float:
+def ece(probabilities: Floats, references: Ints, *, bins: Annotated[int, Field(ge=1)] = 15) -> float:
     """Expected calibration error: how far confidence is from accuracy, over equal bins (Guo et al., 2017, equation 3)."""
     counts, confidence, right = calibration_bins(probabilities, references, bins)
     return float(np.abs(confidence - right).sum() / counts.sum())

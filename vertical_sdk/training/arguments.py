@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-from vertical_sdk.errors import MissingExtra, RecipeError
+from vertical_sdk.errors import MissingExtra, RecipeError, UnknownName
 
 __all__ = ["Arguments", "has_bf16", "training_arguments"]
 
@@ -29,7 +30,16 @@ DEFAULTS: dict[str, Any] = {
     "eval_steps": 0.2,
     "save_total_limit": 2,
 }
-OURS = ("output_dir", "logging_nan_inf_filter", "remove_unused_columns", "disable_tqdm", "push_to_hub", "label_names")
+OURS = (
+    "output_dir", "logging_nan_inf_filter", "remove_unused_columns", "disable_tqdm", "push_to_hub", "label_names", "use_cpu", "ddp_find_unused_parameters",
+    "dataloader_pin_memory", "resume_from_checkpoint",
+)  # fmt: skip
+SMALLEST: dict[str, float] = {
+    "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "token_budget": 1, "learning_rate": 0, "seed": 0,
+    "weight_decay": 0, "max_grad_norm": 0, "num_train_epochs": 0, "dataloader_num_workers": 0, "early_stopping_patience": 1,
+    "save_steps": 0, "eval_steps": 0,
+}  # fmt: skip
+"""What the libraries take without a word, and fall over later."""
 
 
 @dataclass
@@ -59,6 +69,13 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
     for key in OURS:
         if key in settings:
             raise RecipeError(f"{where}: train: {key} is set by the SDK; leave it out.")
+    if settings.get("label_smoothing_factor"):
+        raise RecipeError(
+            f"{where}: train: label_smoothing_factor is not for here; set loss: {{use: cross_entropy, smoothing: ...}}."
+        )
+    for key, least in SMALLEST.items():
+        if settings.get(key) is not None and settings[key] < least:
+            raise RecipeError(f"{where}: train: {key} = {settings[key]!r} is wrong: it should be {least} or more.")
     chosen = {**DEFAULTS, "bf16": has_bf16(), **settings}
     if chosen.get("fp16"):
         chosen["bf16"] = False
@@ -75,6 +92,7 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
                 logging_nan_inf_filter=False,
                 remove_unused_columns=False,
                 disable_tqdm=True,
+                ddp_find_unused_parameters=False,
                 **chosen,
             )
     except (ValueError, TypeError, ImportError) as error:
@@ -87,6 +105,8 @@ def _trackers(asked: Any) -> list[str]:
     names = [asked] if isinstance(asked, str) else list(asked or [])
     names = [name for name in names if name not in {"none", "tensorboard"}]  # the trainer always writes TensorBoard's events
     for name in names:
+        if name not in {*INTEGRATION_TO_CALLBACK, "all"}:
+            raise UnknownName("tracker", name, INTEGRATION_TO_CALLBACK, "train.report_to")
         if name in {"mlflow", "wandb"} and find_spec(name) is None:
             raise MissingExtra(name, f"train.report_to: {name}")
     return names

@@ -101,7 +101,7 @@ def train(
             "resumed_from": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         }
         # accelerate made forward run in bfloat16; what is kept must be what a plain load gives
-        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
         if main:
             progress("saving the adapter", None)
             calibration = _calibrate(specialist, validation, recipe)
@@ -186,7 +186,7 @@ def _save(
             versions=_versions(),
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
-        write_whole(staged / "README.md", render_readme(card))
+        write_whole(staged / "README.md", render_readme(card, base.hub_id))
         write_card(staged, card)
         staged.rename(folder / "adapter")
 
