@@ -41,7 +41,7 @@ def quickstart(as_json: Json = False) -> None:
         from vertical_sdk.sources import fetch
 
         source = fetch(str(recipe.data.source), file=recipe.data.file, sha256=recipe.data.sha256, progress=progress)
-        say(f"   {source.source}: {source.license or "licence not stated"}, sha256 {source.sha256[:16]}…")
+        say(f"   {source.source}: {source.license or 'licence not stated'}, sha256 {source.sha256[:16]}…")
     with _step(3, "Clean it, split it so that no category stands on two sides, and train a LoRA adapter") as progress:
         from vertical_sdk.training import train
 
