@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -270,6 +271,10 @@ def test_evaluating_on_rows_that_were_changed_since_training_is_refused(project:
     assert contents(Path("run")) == before
 
 
+def test_a_question_that_is_not_utf_8_is_refused(project: Path, refused: Refused) -> None:
+    assert "text 2 is not UTF-8" in refused(["predict", "run", "red itch", os.fsdecode(b"fi\xe8vre")], 3)
+
+
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_question_is_refused(project: Path, refused: Refused, text: str) -> None:
     said = refused(["predict", "run", "red itch", text], 3)
@@ -314,6 +319,20 @@ def test_an_alias_that_does_not_exist_is_refused_with_those_there_are(project: P
     said = refused(["predict", "topics@production", "itch"], 7)
 
     assert "topics@production: there is no such alias. Aliases: staging (version 1)." in said
+
+
+@pytest.mark.parametrize("alias", ["latest", "../x", ""])
+def test_a_wrong_alias_is_refused_before_anything_is_published(project: Path, refused: Refused, home: Path, alias: str) -> None:
+    assert "alias" in refused(["registry", "publish", "run", "--alias", alias], 7)
+    assert not (home / "registry").exists()
+
+
+def test_a_registry_in_the_place_of_a_file_is_refused(project: Path, refused: Refused) -> None:
+    Path("file").touch()
+
+    for words in (["list"], ["publish", "run"]):
+        said = refused(["registry", *words, "--registry", "file/registry"], 7)
+        assert said == "file/registry: a file stands where the registry's folder should be. Choose another folder."
 
 
 @pytest.mark.parametrize("name", ["../evil", "medical/../../evil", "/tmp/evil", "..", "a/b/c", "Evil", "a\\b"])

@@ -164,6 +164,15 @@ def test_a_folder_that_is_read_only_is_refused_before_anything_is_trained(
     assert f"{disk / 'run'}: cannot be written (Read-only file system). Choose a folder that you may write to." in said
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused_and_left_alone(recipe: Path, refused: Refused) -> None:
+    Path("notes").write_text("mine", encoding="utf-8")
+
+    for out in ("notes", "notes/run"):
+        said = refused(["train", str(recipe), "--out", out], 9)
+        assert said.startswith(f"{out}: a file stands where the folder should be.")
+    assert Path("notes").read_text(encoding="utf-8") == "mine"
+
+
 def test_a_cache_that_is_read_only_costs_time_only(
     recipe: Path, mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

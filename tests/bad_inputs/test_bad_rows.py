@@ -209,6 +209,12 @@ def test_data_check_names_the_same_faults_as_training(tmp_path: Path, refused: R
     assert "no column 'txt'" in refused(["data", "check", str(write_csv(data, topic_rows(3))), "--text", "txt"], 3)
 
 
+def test_data_show_of_a_recipe_with_a_wrong_seed_is_refused(tmp_path: Path, encoder: Path, refused: Refused) -> None:
+    said = refused(["data", "show", str(topic_recipe(tmp_path, encoder)), "--set", "train.seed=x"], 2)
+
+    assert "topics: train: seed = 'x' is wrong" in said
+
+
 @pytest.mark.parametrize("task", ["clasification", "Classification"])
 def test_data_check_for_a_task_that_is_none_is_refused(tmp_path: Path, refused: Refused, task: str) -> None:
     data = write_csv(tmp_path / "rows.csv", topic_rows(3))

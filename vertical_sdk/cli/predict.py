@@ -35,6 +35,10 @@ def predict(
     for number, text in enumerate(texts or (), 1):
         if not text.strip():
             raise DataError(f"text {number} is empty: {text!r}. Give it some words, or leave it out.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(
+                f"text {number} is not UTF-8: {text[:60]!a}. Set the terminal to UTF-8, or put it into a file."
+            )
     if data is not None and not data.is_file():
         raise DataError(f"{data}: no such file.")
     with showing() as progress:

@@ -97,7 +97,10 @@ def publish(
 ) -> None:
     """Publish an adapter that passed its gate as the next version of its name."""
     from vertical_sdk.registry import Registry
+    from vertical_sdk.registry.references import check_alias
 
+    if alias is not None:
+        check_alias(alias)  # before anything is published
     store = Registry(registry)
     version = store.publish(adapter, name, force=force, reason=reason, tags=_tags(tag))
     if alias:

@@ -20,7 +20,7 @@ from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import count_labels, label_space, refuse_unknown, without_unlearned
 from vertical_sdk.data.read import Table, join_tables, read_table
 from vertical_sdk.data.texts import ranked, texts_of, with_texts
-from vertical_sdk.errors import DataError
+from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, Split, silent
 
@@ -50,7 +50,9 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     The same recipe and the same bytes give the same rows. Raises DataError, with reasons and counts, where rows are wrong or
     more of them are lost than data.limits.lost allows; SourceError where the bytes cannot be had.
     """
-    seed = int(recipe.train.get("seed", 0))
+    seed = recipe.train.get("seed", 0)
+    if not isinstance(seed, int):
+        raise RecipeError(f"{recipe.name}: train: seed = {seed!r} is wrong: it should be a valid integer.")
     data = recipe.data
     progress("fetching data", 0.0)
     table, sources = _read(recipe, progress)

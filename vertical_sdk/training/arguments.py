@@ -31,8 +31,8 @@ DEFAULTS: dict[str, Any] = {
     "save_total_limit": 2,
 }
 OURS = (
-    "output_dir", "logging_nan_inf_filter", "remove_unused_columns", "disable_tqdm", "push_to_hub", "label_names", "use_cpu", "ddp_find_unused_parameters",
-    "dataloader_pin_memory", "resume_from_checkpoint",
+    "output_dir", "logging_nan_inf_filter", "remove_unused_columns", "disable_tqdm", "push_to_hub", "label_names", "use_cpu",
+    "ddp_find_unused_parameters", "dataloader_pin_memory", "resume_from_checkpoint",
 )  # fmt: skip
 SMALLEST: dict[str, float] = {
     "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "token_budget": 1, "learning_rate": 0, "seed": 0,

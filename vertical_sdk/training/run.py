@@ -65,7 +65,10 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with telling_full_disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise RunError(f"{folder}: a file stands where the folder should be. Choose another folder with --out.") from None
         lock = FileLock(folder / ".lock")
         try:
             lock.acquire(timeout=0)

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import telling_full_disk
 from vertical_sdk.registry.index import Index
 from vertical_sdk.registry.references import Reference
@@ -37,6 +37,8 @@ class FileStore:
 
     def __init__(self, location: str | Path) -> None:
         self.root = Path(location).absolute()
+        if next((place for place in (self.root, *self.root.parents) if place.is_file()), None):
+            raise RegistryError(f"{location}: a file stands where the registry's folder should be. Choose another folder.")
         self.index = Index(self.root / "index.sqlite")
         self._objects = self.root / "objects"
         self._trees = self.root / "trees"
