@@ -60,8 +60,12 @@ class _Bench:
 
     @property
     def groups(self) -> list[str | None] | None:
-        """Rows of one group are alike, so they are resampled together."""
-        return [row.group for row in self.rows] if any(row.group for row in self.rows) else None
+        """What is resampled together; None where each row stands for itself."""
+        if self.recipe.evaluate.resample == "rows":
+            return None
+        if not all(row.group for row in self.rows):
+            raise DataError("evaluate.resample is groups, but some rows have no group. Name their column in data.columns, or resample rows.")
+        return [row.group for row in self.rows]
 
     def measure(self, name: str, outputs: Outputs) -> Callable[[Any], float]:
         """A metric as a function of which rows are looked at."""
