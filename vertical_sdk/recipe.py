@@ -130,7 +130,7 @@ class Evaluate(Closed):
     gate: Gate | None = None
     resamples: int = Field(default=1000, ge=100, description="Bootstrap resamples.")
     resample: Literal["rows", "groups"] = Field(
-        "rows",
+        default="rows",
         description="What the bootstrap draws: rows, for a claim about such rows; or whole groups, for one about new groups, "
         "which is stricter where rows of a group are alike.",
     )

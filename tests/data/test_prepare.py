@@ -206,7 +206,9 @@ def test_rows_to_evaluate_need_a_label_that_was_trained(tmp_path: Path) -> None:
     )
     lacking = write(tmp_path / "lacking.csv", [{"text": "x", "label": "a"}, {"text": "y", "label": ""}])
 
-    with pytest.raises(DataError, match=r"new.csv: 1 labels are not among those that were trained: 'bb' in 2 rows \(first: 3\)"):
+    with pytest.raises(
+        DataError, match=r"new.csv: 1 labels are not among those that were trained: 'bb' in 2 rows \(first: 3\)"
+    ):
         read_rows(path, recipe(path), LabelSpace(("a", "b")), require_label=True)
     with pytest.raises(DataError, match=r"lacking\.csv:3: no label"):
         read_rows(lacking, recipe(path), LabelSpace(("a", "b")), require_label=True)

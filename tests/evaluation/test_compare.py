@@ -36,7 +36,10 @@ def test_a_runs_own_evaluation_is_recorded_in_it(run: Path) -> None:
     evaluation = evaluate(run)
 
     card = read_card(run / "adapter")
-    assert card.metrics["systems"]["adapter"]["metrics"]["accuracy"]["value"] == evaluation.systems["adapter"].metrics["accuracy"].value
+    assert (
+        card.metrics["systems"]["adapter"]["metrics"]["accuracy"]["value"]
+        == evaluation.systems["adapter"].metrics["accuracy"].value
+    )
     assert card.gate == evaluation.gate
     assert json.loads((run / "metrics.json").read_text())["rows"] == evaluation.rows
     assert "<html" in (run / "report.html").read_text()

@@ -12,7 +12,9 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 
 @pytest.mark.parametrize("family", ["encoder", "causal"])
-def test_the_same_recipe_trains_evaluates_and_answers_on_a_gpu(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_the_same_recipe_trains_evaluates_and_answers_on_a_gpu(
+    family: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     recipe = topic_recipe(tmp_path, request.getfixturevalue(family), train__bf16=torch.cuda.is_bf16_supported())
 
     run = train(recipe, out=tmp_path / "run")

@@ -36,9 +36,7 @@ def predict(
         if not text.strip():
             raise DataError(f"text {number} is empty: {text!r}. Give it some words, or leave it out.")
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise DataError(
-                f"text {number} is not UTF-8: {text[:60]!a}. Set the terminal to UTF-8, or put it into a file."
-            )
+            raise DataError(f"text {number} is not UTF-8: {text[:60]!a}. Set the terminal to UTF-8, or put it into a file.")
     if data is not None and not data.is_file():
         raise DataError(f"{data}: no such file.")
     with showing() as progress:

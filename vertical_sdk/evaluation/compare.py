@@ -64,7 +64,9 @@ class _Bench:
         if self.recipe.evaluate.resample == "rows":
             return None
         if not all(row.group for row in self.rows):
-            raise DataError("evaluate.resample is groups, but some rows have no group. Name their column in data.columns, or resample rows.")
+            raise DataError(
+                "evaluate.resample is groups, but some rows have no group. Name their column in data.columns, or resample rows."
+            )
         return [row.group for row in self.rows]
 
     def measure(self, name: str, outputs: Outputs) -> Callable[[Any], float]:
