@@ -28,7 +28,7 @@ check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(MAKE) test
 	$(BIN)/python -m pytest -m slow tests/test_readme.py
 
 recipes: $(DEV)
