@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import random
 import re
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -174,3 +176,20 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny causal model with a chat template."""
     return save_causal(tmp_path_factory.mktemp("causal"))
+
+
+@pytest.fixture
+def mount() -> Iterator[Callable[..., None]]:
+    """Mounts something until the test is over; only root may do that."""
+    mounted: list[str] = []
+
+    def do(*arguments: str) -> None:
+        try:
+            subprocess.run(["mount", *arguments], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("mount is not allowed here")
+        mounted.append(arguments[-1])
+
+    yield do
+    for target in dict.fromkeys(mounted):
+        subprocess.run(["umount", "--lazy", target], check=True)

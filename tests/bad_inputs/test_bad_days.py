@@ -44,23 +44,6 @@ def undisturbed(recipe: Path) -> Path:
 
 
 @pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mounts something until the test is over; only root may do that."""
-    mounted: list[str] = []
-
-    def do(*arguments: str) -> None:
-        try:
-            subprocess.run(["mount", *arguments], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("mount is not allowed here")
-        mounted.append(arguments[-1])
-
-    yield do
-    for target in dict.fromkeys(mounted):
-        subprocess.run(["umount", "--lazy", target], check=True)
-
-
-@pytest.fixture
 def start() -> Iterator[Start]:
     """Starts `vertical` as a process of its own, on one thread as the tests here are; none outlives the test."""
     started: list[subprocess.Popen[str]] = []

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,22 +12,6 @@ from vertical_sdk.registry import Registry
 
 Mount = Callable[..., None]
 MakeAdapter = Callable[..., Path]
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mount]:
-    mounted: list[str] = []
-
-    def do(*arguments: str) -> None:
-        try:
-            subprocess.run(["mount", *arguments], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            pytest.skip("mount is not allowed here")
-        mounted.append(arguments[-1])
-
-    yield do
-    for target in dict.fromkeys(mounted):
-        subprocess.run(["umount", "--lazy", target], check=True)
 
 
 def test_a_full_disk_stops_a_publish_and_harms_nothing(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ from vertical_sdk.evaluation.result import Bin, Comparison, Evaluation, ExampleR
 from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
 from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 from vertical_sdk.inference import VerticalModel, find_adapter
-from vertical_sdk.metrics.calibration import reliability
+from vertical_sdk.metrics.calibration import reliability, to_probabilities
 from vertical_sdk.metrics.use import bind, default_metrics, higher_is_better
 from vertical_sdk.metrics.use import inputs as metric_inputs
+from vertical_sdk.models.head import PROBE_HEAD
 from vertical_sdk.paths import write_whole
 from vertical_sdk.readme import render_readme
 from vertical_sdk.recipe import Part, Recipe
@@ -208,7 +209,7 @@ def _asker(
     arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.against")
 
     def ask() -> Outputs:
-        kept = part.use == "base" or (part.use == "probe" and (general.folder / "probe.safetensors").is_file())
+        kept = part.use == "base" or (part.use == "probe" and (general.folder / PROBE_HEAD).is_file())
         if prepared is None and not kept:
             raise DataError(f"{part.use} could not be trained: {unprepared}")
         train = prepared.train if prepared else ()
@@ -279,9 +280,7 @@ def _label_tables(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[s
     tables["confusion"] = confusion_matrix(own, bench.truth, len(card.labels))
     after = said["adapter"].scores
     assert after is not None
-    logits = np.log(after.clip(1e-300)) * card.calibration.temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    before = powers / powers.sum(axis=1, keepdims=True)
+    before = to_probabilities(np.log(after.clip(1e-300)) * card.calibration.temperature)
     tables["reliability"] = {
         name: [Bin(*one) for one in reliability(shares, bench.truth)] for name, shares in (("before", before), ("after", after))
     }

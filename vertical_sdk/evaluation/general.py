@@ -13,6 +13,7 @@ from torch import Tensor
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError
 from vertical_sdk.evaluation.outputs import Outputs
+from vertical_sdk.metrics.calibration import to_probabilities
 from vertical_sdk.models.causal import CausalSpecialist
 from vertical_sdk.models.chat import encode_turns
 from vertical_sdk.models.head import PROBE_HEAD, Head, fit_probe, load_head
@@ -51,8 +52,7 @@ def as_outputs(raw: Tensor, task: Task, temperature: float = 1.0) -> Outputs:
     """Raw outputs of a specialist or a head, (rows, k), as Outputs."""
     if task == "regression":
         return Outputs(values=raw[:, 0].double().numpy())
-    scaled = raw.double() / temperature
-    return Outputs(scores=(scaled.sigmoid() if task == "multilabel" else scaled.softmax(-1)).numpy())
+    return Outputs(scores=to_probabilities(raw.numpy(), temperature=temperature, multilabel=task == "multilabel"))
 
 
 @baselines.register("base")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Card, read_card
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.attach import open_specialist
 from vertical_sdk.inference.load import find_adapter
+from vertical_sdk.metrics.calibration import to_probabilities
 from vertical_sdk.models.base import Base, pull_base
 from vertical_sdk.models.chat import ask, encode_turns
 from vertical_sdk.models.specialist import Specialist, load_trunk, run_rows
@@ -242,9 +242,7 @@ class VerticalModel:
 
 def probabilities_of(outputs: NDArray[np.float32], card: Card) -> NDArray[np.float64]:
     """Calibrated probabilities from raw outputs: (rows, labels)."""
-    scaled = torch.from_numpy(outputs).double() / card.calibration.temperature
-    shares: NDArray[np.float64] = (scaled.sigmoid() if card.task == "multilabel" else scaled.softmax(-1)).numpy()
-    return shares
+    return to_probabilities(outputs, temperature=card.calibration.temperature, multilabel=card.task == "multilabel")
 
 
 def _texts(texts: Sequence[str]) -> list[str]:
