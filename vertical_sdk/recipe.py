@@ -122,12 +122,30 @@ class Gate(Closed):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
+class Forgetting(Closed):
+    """What the adapter may cost in general ability: measured on general text with the adapter off and on."""
+
+    source: str | None = Field(
+        default=None, description="A file of general prose, in any place that data.source may name; our own sentences where None."
+    )
+    file: str | None = Field(default=None, description="The file inside the source, where it has several.")
+    budget: float = Field(
+        gt=0,
+        description="Encoder: how much recall@1 of retrieval may fall. Causal: how many bits a character may rise.",
+    )
+
+
 class Evaluate(Closed):
     """How a specialist is judged."""
 
     metrics: tuple[Part, ...] = ()
     against: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
     gate: Gate | None = None
+    forgetting: Forgetting | None = Field(default=None, description="The gate fails where more is forgotten than its budget.")
+    groups: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="Fields of the record to audit by: each value is a group, or numbers between the given bounds.",
+    )
     resamples: int = Field(default=1000, ge=100, description="Bootstrap resamples.")
     resample: Literal["rows", "groups"] = Field(
         default="rows",
@@ -154,6 +172,9 @@ class Recipe(Closed):
     prompt: Prompt = Prompt()
     adapter: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
     loss: Part | None = Field(default=None, description="The task's usual loss where there is none.")
+    ensemble: tuple[Part, ...] = Field(
+        default=(), description="Partners whose predictions a calibrated stacker combines with the adapter's, saved as one."
+    )
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
 

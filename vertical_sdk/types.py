@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "Cell",
     "Example",
     "Family",
     "Interval",
@@ -27,6 +28,10 @@ Target: TypeAlias = str | tuple[str, ...] | float | None
 """What is to be learned: a label (classification, ordinal), labels (multilabel), a number (regression), or nothing yet."""
 
 
+Cell: TypeAlias = str | float | None
+"""A field of a record: a word, a number, or nothing that is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
@@ -43,6 +48,8 @@ class Example:
     nothing to learn). Other tasks have `text` and `target`. `group` (a patient, a contract) never stands on two sides of a
     split; `time` sorts in time order as a string. `only` keeps a row to one side: "train" rows are never evaluated on,
     "evaluate" rows never trained on. `split` is set where the source itself says it, and later by the splitter.
+    `record` holds the fields that `text` was written from (`data.records`), or facts about the row that metrics want to see.
+    `copy_of` is the id of the row that an augmented copy was made of.
     """
 
     id: str
@@ -53,6 +60,8 @@ class Example:
     time: str | None = None
     only: Literal["train", "evaluate"] | None = None
     split: Split | None = None
+    record: tuple[tuple[str, Cell], ...] = ()
+    copy_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,8 @@ class LabelSpace:
     """label → the words a causal model answers with; the label itself where there are none."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """label → number of training rows."""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """label → what it is a kind of, for hierarchical losses and metrics; a label without one is its own."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,6 +91,10 @@ class LabelSpace:
     def describe(self, label: str) -> str:
         """A sentence about the label."""
         return self.descriptions.get(label, label)
+
+    def parent(self, label: str) -> str:
+        """What the label is a kind of; itself where nothing is known."""
+        return self.parents.get(label, label)
 
     def word(self, label: str) -> str:
         """What a causal model answers for the label."""

@@ -47,7 +47,7 @@ class Table:
 
     examples      rows in the order of the source
     detected      which format and columns were taken, for people
-    descriptions  label → a sentence; words: label → what a causal model answers
+    descriptions  label → a sentence; words: label → what a causal model answers; parents: label → what it is a kind of
     labels        all labels in order, where the source knows them
     license       SPDX name, where the source says it
     account       rows that the source has against rows read; all of them where it is None
@@ -57,6 +57,7 @@ class Table:
     detected: str
     descriptions: Mapping[str, str] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
+    parents: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     license: str | None = None
     account: StepAccount | None = None

@@ -16,7 +16,7 @@ LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
 NO_ANSWER = -1
 """The prediction that stands where an answer could not be read as a label; it is never right."""
 
-GIVEN = ("predictions", "references", "probabilities", "labels")
+GIVEN = ("predictions", "references", "probabilities", "labels", "rows")
 
 _DEFAULT: Mapping[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1", "weighted_f1", "mcc", "log_loss", "ece"),
