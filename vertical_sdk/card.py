@@ -15,6 +15,7 @@ __all__ = [
     "CARD",
     "Calibration",
     "Card",
+    "Field",
     "Fingerprint",
     "Probe",
     "SourceRecord",
@@ -82,6 +83,18 @@ class Probe(_Frozen):
     adapter: tuple[float, ...]
 
 
+class Field(_Frozen):
+    """One field of the records that a specialist reads.
+
+    told   whether its text tells it; a partner may read fields that the text leaves out
+    words  whether it holds words; numbers otherwise
+    """
+
+    name: str
+    told: bool
+    words: bool
+
+
 class Verdict(_Frozen):
     """What the promotion gate said, and why."""
 
@@ -101,6 +114,8 @@ class Card(_Frozen):
     recipe: dict[str, Any]
     recipe_digest: str
     labels: LabelSpace | None = None
+    fields: tuple[Field, ...] = ()
+    """What a record has, for a specialist that reads records instead of texts."""
     sources: tuple[SourceRecord, ...] = ()
     account: dict[str, Any] = {}
     calibration: Calibration = Calibration()

@@ -196,4 +196,4 @@ deidentifiers: Catalog[Callable[..., Any]] = Catalog(
 )
 splitters: Catalog[Callable[..., Any]] = Catalog("splitter", "vertical_sdk.data.split", "data")
 augmentations: Catalog[Callable[..., Any]] = Catalog("augmentation", "vertical_sdk.data.augment", "augment")
-baselines: Catalog[Callable[..., Any]] = Catalog("baseline", "vertical_sdk.evaluation.baselines")
+baselines: Catalog[Callable[..., Any]] = Catalog("baseline", "vertical_sdk.models.baselines")

@@ -212,6 +212,9 @@ class Recipe(Closed):
         parts += [(f"data.augment.{i}", catalog.augmentations, p) for i, p in enumerate(self.data.augment)]
         parts += [(f"evaluate.metrics.{i}", catalog.metrics, p) for i, p in enumerate(self.evaluate.metrics)]
         parts += [(f"evaluate.against.{i}", catalog.baselines, p) for i, p in enumerate(self.evaluate.against)]
+        parts += [(f"ensemble.{i}", catalog.baselines, p) for i, p in enumerate(self.ensemble)]
+        if self.ensemble and self.task == "generation":
+            raise RecipeError(f"{self.name}: ensemble: written answers cannot be pooled; leave ensemble out for generation.")
         for where, table, part in parts:
             if part is not None:
                 table.check(part.use, part.arguments, f"{self.name}: {where}")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 
-from vertical_sdk.catalog import augmentations
+from vertical_sdk.catalog import Share, augmentations
 from vertical_sdk.data.augment import on_text
 from vertical_sdk.types import Example
+
+from .questions import rephrased
+from .terms import FIXED, SYNONYMS
 
 ABBREVIATIONS = {
     "abdominal": "abd",
@@ -96,7 +100,7 @@ PATTERN = _pattern()
 
 
 @augmentations.register("medical.abbreviations")
-def abbreviations(example: Example, rng: random.Random, *, p: float = 0.3) -> Example:
+def abbreviations(example: Example, rng: random.Random, *, p: Share = 0.3) -> Example:
     """Write each term that has a usual abbreviation short, and each abbreviation in full, with probability p.
 
     Whole words only. Negations ("no", "without", "w/o", "denies") are never touched, and the label never changes.
@@ -110,3 +114,149 @@ def abbreviations(example: Example, rng: random.Random, *, p: float = 0.3) -> Ex
         return FULL[match["full"].casefold()]
 
     return on_text(example, lambda text: PATTERN.sub(swap, text))
+
+
+EQUALS: dict[str, tuple[str, ...]] = {
+    term.casefold(): tuple(other for other in group if other != term) for group in SYNONYMS for term in group
+}
+"""A term in small letters → what may be written in its place."""
+
+
+def _synonym_pattern() -> re.Pattern[str]:
+    """A fixed name, left as it is; or a term with its article, as whole words, the longest first."""
+    fixed = "|".join(re.escape(name) for name in sorted(FIXED, key=len, reverse=True))
+    terms = "|".join(re.escape(term) for term in sorted(EQUALS, key=len, reverse=True))
+    whole = rf"(?<![\w/-])(?:(?P<fixed>{fixed})|(?:(?P<article>an?) )?(?P<term>{terms}))(?![\w/-])"
+    return re.compile(whole, re.IGNORECASE)
+
+
+SYNONYM = _synonym_pattern()
+
+
+@augmentations.register("medical.synonyms")
+def synonyms(example: Example, rng: random.Random, *, p: Share = 0.3) -> Example:
+    """Write another name of the same thing for each clinical term of our own table, with probability p; both ways.
+
+    Whole words only, and not inside fixed names (pulmonary hypertension). The article before it is made to fit. Negations are never
+    touched: "no fever" may become "no pyrexia". Nothing comes from other rows, so no row that is evaluated on can be seen through it.
+    The label never changes.
+    """
+
+    def swap(match: re.Match[str]) -> str:
+        if match["fixed"] or rng.random() >= p:
+            return match.group()
+        made = rng.choice(EQUALS[match["term"].casefold()])
+        made = _in_case(made, match["term"])
+        if not match["article"]:
+            return made
+        article = match["article"][0] + ("n" if made[0].lower() in "aeiou" else "")
+        return f"{article} {made}"
+
+    return on_text(example, lambda text: SYNONYM.sub(swap, text))
+
+
+def _in_case(made: str, model: str) -> str:
+    """With a capital where the term that it stands for has one; in capitals where that is."""
+    if model.isupper() and len(model) > 1:
+        return made.upper()
+    return made[0].upper() + made[1:] if model[0].isupper() else made
+
+
+SENTENCE = re.compile(
+    r"(?<=[.!?])(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)\s+(?=[A-Z0-9\"'(])|\n+"
+)
+"""What stands between two sentences: white space behind a full stop and before a capital or a number; or a line's end."""
+WORD = re.compile(r"[^\W\d_]{4,}")
+LEAST = 4
+"""Words of four letters and more from which a sentence is content, and not only a heading."""
+
+
+@augmentations.register("medical.drop_sentences")
+def drop_sentences(example: Example, rng: random.Random, *, p: Share = 0.15, first: bool = True) -> Example:
+    """Leave out each sentence with probability p; never all of them, nor the only ones that say anything (more than a heading).
+
+    first  the beginning always stays: what stands before the first empty line (a question before its context), or, where there is
+           none, the first sentence (a title)
+
+    Whole sentences go, so that no negation is parted from what it denies. The label never changes.
+    """
+
+    def change(text: str) -> str:
+        head, between, body = text.partition("\n\n") if first else ("", "", text)
+        if not between:
+            head, body = "", text
+        keep_title = first and not between
+        return head + between + _thinned(body, SENTENCE, keep_title, rng, p)
+
+    return on_text(example, change)
+
+
+TURN = re.compile(r"\n+(?=\s*[^\W\d][\w ]{1,20}:)")
+"""The end of a line before one that says who speaks."""
+ASKS = re.compile(r"\s*(?:doctor|dr|physician|clinician|nurse|guest_clinici?an)\w*\s*[:.]", re.IGNORECASE)
+
+
+@augmentations.register("medical.drop_turns")
+def drop_turns(example: Example, rng: random.Random, *, p: Share = 0.15) -> Example:
+    """Leave out each exchange of a dialogue ("Doctor: ...", and what is answered) with probability p; never all of them.
+
+    Question and answer go together: a "No." without its question would deny the question before. A conversation of a generation
+    task is left as it is, because its answer tells all that was said. The label never changes.
+    """
+    if example.messages:
+        return example
+
+    def change(text: str) -> str:
+        exchanges: list[str] = []
+        for turn in TURN.split(text):
+            if exchanges and (not ASKS.match(turn) or ASKS.match(exchanges[-1].rpartition("\n")[2])):
+                exchanges[-1] += "\n" + turn
+            else:
+                exchanges.append(turn)
+        return "\n".join(_kept(exchanges, rng, p))
+
+    return on_text(example, change)
+
+
+@augmentations.register("medical.paraphrase_question")
+def paraphrase_question(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
+    """Ask the question at the beginning of a text in other words, with probability p: "Does X ...?" → "We asked whether X ...".
+
+    The question is what stands before the first empty line, if it ends with a question mark and has only one. Its words stay, and
+    their order but for the auxiliary, so that neither its meaning nor its direction changes; nor does the label, or anything
+    behind the empty line.
+    """
+    if rng.random() >= p:
+        return example
+
+    def change(text: str) -> str:
+        question, between, rest = text.partition("\n\n")
+        return rephrased(question, rng) + between + rest
+
+    return on_text(example, change)
+
+
+def _thinned(text: str, between: re.Pattern[str], keep_first: bool, rng: random.Random, p: float) -> str:
+    """The text without some of its sentences, and the white space that stood behind each."""
+    pieces: list[str] = []
+    gaps: list[str] = []
+    start = 0
+    for gap in between.finditer(text):
+        pieces.append(text[start : gap.start()])
+        gaps.append(gap.group())
+        start = gap.end()
+    pieces.append(text[start:])
+    gaps.append("")
+    gone = {n for n in range(int(keep_first), len(pieces)) if rng.random() < p}
+    content = [n for n, piece in enumerate(pieces) if len(WORD.findall(piece)) >= LEAST] or list(range(len(pieces)))
+    if not set(content) - gone:
+        gone.discard(rng.choice(content))
+    return "".join(piece + gap for n, (piece, gap) in enumerate(zip(pieces, gaps, strict=True)) if n not in gone).rstrip()
+
+
+def _kept(pieces: Sequence[str], rng: random.Random, p: float) -> list[str]:
+    """The pieces but those left out, each with probability p; at least one."""
+    gone = [rng.random() < p for _ in pieces]
+    if all(gone):
+        gone[rng.randrange(len(gone))] = False
+    return [piece for piece, out in zip(pieces, gone, strict=True) if not out]

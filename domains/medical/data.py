@@ -1,17 +1,21 @@
-"""Readers of medical sources."""
+"""Readers of medical sources, and the cleaning of units."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from vertical_sdk.catalog import readers
-from vertical_sdk.data.read import Table
+from vertical_sdk.catalog import cleaners, readers
+from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.formats import SUFFIXES, read_file
+from vertical_sdk.data.read import Missing, Table, read_table, table
+from vertical_sdk.data.texts import texts_of, with_texts
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, Message, Task
 
 WORDS = {
     1: "infection",
@@ -41,42 +45,262 @@ WORDS = {
 RANGE = re.compile(r"\s*\([A-Z]\w\w(?:-[A-Z]\w\w)?\)\s*$")
 
 
+CONDITIONS = (
+    "neoplasms",
+    "digestive system diseases",
+    "nervous system diseases",
+    "cardiovascular diseases",
+    "general pathological conditions",
+)
+"""What the numbers 1 to 5 stand for in the Medical Abstracts corpus (Schopf et al., 2022)."""
+ANSWERS = ("no", "maybe", "yes")
+
+
 @readers.register("medical.icd10cm")
-def icd10cm(path: Path, columns: Mapping[str, str], task: Task, *, level: Literal["chapter", "category"] = "chapter") -> Table:
-    """ICD-10-CM's tabular list: what a clinician writes, to the chapter (22) or the 3-character category (some 1,900).
+def icd10cm(
+    path: Path,
+    columns: Mapping[str, str],
+    task: Task,
+    *,
+    level: Literal["chapter", "block", "category"] = "chapter",
+    synonyms: Literal["evaluate", "both"] = "evaluate",
+) -> Table:
+    """ICD-10-CM's tabular list: what a clinician writes, to the chapter (22), the block (some 280) or the category (some 1,900).
 
-    path   the tabular list's XML, or a folder with it inside (the files of the wheel simple-icd-10-cm)
+    path      the tabular list's XML, or a folder with it inside (the files of the wheel simple-icd-10-cm)
+    level     what is to be told; blocks and categories know their chapter, for hierarchical losses and metrics
+    synonyms  inclusion terms, the synonyms that a clinician would write, are to "evaluate" on only, or rows for "both" sides
 
-    Each code's description is a training-only row; each inclusion term, the synonyms that a clinician would write, is an
-    evaluation-only row. The group is the category, so that no category is both learned and tested. Raises DataError for an XML
-    that is broken, declares a document type or entities, or has no chapters.
+    Each code's description is a training-only row; each inclusion term is a row of its own. The group is the 3-character category,
+    so that no category is both learned and tested; where the category itself is the label it is the code, so that a code's
+    description and its synonyms stay together. Raises DataError for an XML that is broken, declares a document type or entities, or
+    has no chapters.
     """
     if columns:
         raise RecipeError("medical.icd10cm: the tabular list has no columns to choose; leave data.columns out.")
     if task != "classification":
         raise RecipeError(f"medical.icd10cm: gives labels for classification, not for {task}.")
     file = path if path.is_file() else _tabular(path)
+    only: Literal["evaluate"] | None = "evaluate" if synonyms == "evaluate" else None
     examples: list[Example] = []
     words: dict[str, str] = {}
     labels: dict[str, str] = {}
-    for number, chapter, category in _categories(_parse(file), file):
+    parents: dict[str, str] = {}
+    for number, chapter, section, category in _categories(_parse(file), file):
         title = RANGE.sub("", _text(chapter, "desc", file))
         code = _text(category, "name", file)
-        label = title if level == "chapter" else code
-        labels[label] = title if level == "chapter" else _text(category, "desc", file)
-        if level == "chapter" and number in WORDS:
+        if level == "chapter":
+            label, described = title, title
+        elif level == "block":
+            label, described = _block(section, category, file), RANGE.sub("", _text(section, "desc", file))
+        else:
+            label, described = code, _text(category, "desc", file)
+        labels[label] = described
+        if level != "chapter":
+            parents[label] = title
+        elif number in WORDS:
             words[label] = WORDS[number]
         for diagnosis in category.iter("diag"):
             own = _text(diagnosis, "name", file)
-            examples.append(Example(own, _text(diagnosis, "desc", file), label, group=code, only="train"))
+            group = own if level == "category" else code
+            examples.append(Example(own, _text(diagnosis, "desc", file), label, group=group, only="train"))
             terms = [
                 note.text.strip() for term in diagnosis.findall("inclusionTerm") for note in term.findall("note") if note.text
             ]
-            examples += [Example(f"{own}~{n}", term, label, group=code, only="evaluate") for n, term in enumerate(terms, 1)]
+            examples += [Example(f"{own}~{n}", term, label, group=group, only=only) for n, term in enumerate(terms, 1)]
     if not examples:
         raise DataError(f"{file}: has no chapters with codes; this is not ICD-10-CM's tabular list.")
     said = f"ICD-10-CM tabular list {file.name}: {sum(e.only == 'train' for e in examples)} codes, {len(labels)} {level}s"
-    return Table(tuple(examples), said, descriptions=labels, words=words, labels=tuple(labels))
+    return Table(tuple(examples), said, descriptions=labels, words=words, parents=parents, labels=tuple(labels))
+
+
+def _block(section: ET.Element, category: ET.Element, file: Path) -> str:
+    """The block's code range (I10-I1A), which is the section's id; a block of one category has that category's code."""
+    return section.get("id") or _text(category, "name", file)
+
+
+@readers.register("medical.abstracts")
+def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+    """The Medical Abstracts corpus: an abstract to one of 5 conditions, whose numbers 1 to 5 become their names.
+
+    path     a file, or a folder with one for each split, with the columns medical_abstract and condition_label; or text and label
+    columns  other names of the two, if a copy has such
+    missing  what becomes of a row without text or label
+
+    Raises DataError that names file and line; RecipeError for another task.
+    """
+    if task != "classification":
+        raise RecipeError(f"medical.abstracts: gives labels for classification, not for {task}.")
+    named = dict(columns) or _as_published(path, {"text": "medical_abstract", "label": "condition_label"})
+    found = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
+    numbers = {str(number): name for number, name in enumerate(CONDITIONS, 1)}
+    examples = tuple(replace(e, target=numbers.get(str(e.target), e.target)) for e in found.examples)
+    wrong = next((e for e in examples if e.target is not None and e.target not in CONDITIONS), None)
+    if wrong:
+        raise DataError(f"{path}: row {wrong.id}: the condition {wrong.target!r} is none of 1 to 5 or {', '.join(CONDITIONS)}.")
+    return replace(found, examples=examples, labels=CONDITIONS)
+
+
+@readers.register("medical.pubmedqa")
+def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+    """PubMedQA: a study's question, an empty line, its abstract without the conclusion → no, maybe, yes (Jin et al., 2019).
+
+    path     rows with question, context (a text, or the hub's {contexts: [...]}) and answer or final_decision; id or pubid, and year,
+             where there are such. long_answer is never read: it is the conclusion
+    missing  what becomes of a row without an answer
+
+    Raises DataError that names file and line.
+    """
+    if columns:
+        raise RecipeError(
+            "medical.pubmedqa: knows its columns; leave data.columns out, or read the file with the reader 'table'."
+        )
+    if task not in {"ordinal", "classification"}:
+        raise RecipeError(f"medical.pubmedqa: gives labels for ordinal or classification, not for {task}.")
+    file = _only_file(path)
+    rows = read_file(file)
+    tally = Tally("read")
+    examples = []
+    for index, row in enumerate(rows.rows):
+        where = rows.at(index)
+        question, context = row.get("question"), _context(row.get("context"), where)
+        if not isinstance(question, str) or not question.strip():
+            raise DataError(f"{where}: has no question, but {question!r}. The columns needed are question, context and answer.")
+        told = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
+        answer = str(told).strip().lower() if told not in (None, "") else None
+        if answer is not None and answer not in ANSWERS:
+            raise DataError(f"{where}: the answer is {told!r}; it must be one of {', '.join(ANSWERS)}.")
+        name = row.get("id", row.get("pubid"))
+        year = str(row["year"]) if row.get("year") else None
+        example = Example(
+            str(name if name not in (None, "") else rows.places[index]),
+            f"{question.strip()}\n\n{context}".strip(),
+            answer,
+            time=year,
+        )
+        if answer is None and missing == "refuse":
+            raise DataError(f"{where}: has no answer. Here every row needs one of {', '.join(ANSWERS)}.")
+        if answer is None and missing == "drop":
+            tally.drop(example.id, "no answer")
+        else:
+            examples.append(example)
+    account = tally.close(len(rows.rows), len(examples))
+    return Table(tuple(examples), f"{rows.format}, PubMedQA", labels=ANSWERS, account=account)
+
+
+@readers.register("medical.dialogues")
+def dialogues(
+    path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, instruction: str | None = None
+) -> Table:
+    """A file of dialogues and notes, as the reader "table" reads it; for generation with an instruction before each.
+
+    instruction  the system's turn: what is to be written. Give the same text as prompt.system, which is used for a text without turns
+
+    Raises DataError that names file and line.
+    """
+    found = table(path, columns, task) if path.is_dir() else read_table(path, columns, task, missing=missing)
+    if not instruction or task != "generation":
+        return found
+    turn = Message("system", instruction)
+    asked = [
+        e if e.messages and e.messages[0].role == "system" else replace(e, messages=(turn, *e.messages)) for e in found.examples
+    ]
+    return replace(found, examples=tuple(asked))
+
+
+def _context(value: Any, where: str) -> str:
+    """The abstract's sections, one a line."""
+    sections = value.get("contexts") if isinstance(value, Mapping) else value
+    if sections is None:
+        return ""
+    if isinstance(sections, str):
+        return sections.strip()
+    if isinstance(sections, Sequence) and all(isinstance(section, str) for section in sections):
+        return "\n".join(section.strip() for section in sections)
+    raise DataError(f"{where}: context holds a {type(value).__name__}; a text, or {{contexts: [texts]}}, is needed.")
+
+
+def _as_published(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+    """These columns if the file, or a folder's first, has the first of them; none, and the usual names are found, if not."""
+    first = path if path.is_file() else next(iter(_files(path)), None)
+    if first is None:
+        return {}
+    there = read_file(first).columns
+    return {key: name for key, name in columns.items() if name in there}
+
+
+def _only_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    files = _files(path)
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files[:10]) or "none"
+        raise DataError(f"{path}: one file is needed, and there are: {names}. Set data.file.")
+    return files[0]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+MICRO = ("mcg", "ug", "\u00b5g", "\u03bcg")
+"""Ways to write a microgram; "mcg" is the safe one, as a hand-written Greek letter is read as "mg" (ISMP's list)."""
+UNITS = {
+    **dict.fromkeys(MICRO, "mcg"),
+    **dict.fromkeys(("mg", "MG"), "mg"),
+    **dict.fromkeys(("kg", "KG", "Kg"), "kg"),
+    "ng": "ng",
+    "pg": "pg",
+    "g": "g",
+    **dict.fromkeys(("ml", "mL", "ML"), "mL"),
+    **dict.fromkeys(("dl", "dL"), "dL"),
+    **dict.fromkeys(("l", "L"), "L"),
+    **dict.fromkeys(("mmol", "mMol"), "mmol"),
+    **dict.fromkeys(("meq", "mEq", "MEQ"), "mEq"),
+    **dict.fromkeys(("mmhg", "mmHg", "mm Hg", "mm hg", "mmHG", "mm HG"), "mmHg"),
+    "cm": "cm",
+    "mm": "mm",
+}
+"""As it may be written, after a number → as it is written here. What is not listed is left alone: "Mg" may be magnesium."""
+BELOW = ("dl", "dL", "l", "L", "ml", "mL", "ML", "kg", "KG", "Kg", "g")
+"""Units that stand below a stroke."""
+
+
+def _units() -> re.Pattern[str]:
+    above = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
+    below = "|".join(re.escape(unit) for unit in sorted({*BELOW}, key=len, reverse=True))
+    # after a number, with or without a unit below it; or a pair of units that no word could be, without a number
+    return re.compile(
+        rf"(?<![\w.,])(?P<number>\d+(?:[.,]\d+)*)[ \t\u00a0\u202f]*(?P<above>{above})(?:/(?P<below>{below}))?(?![\w/])"
+        rf"|(?<![\w/])(?P<lone>{'|'.join((*MICRO, 'mg', 'ng', 'mmol'))})/(?P<lone_below>dl|dL|ml|mL|kg)(?![\w/])"
+    )
+
+
+UNIT = _units()
+
+
+@cleaners.register("medical.units")
+def units(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
+    """Write units alike: mg/dL for mg/dl, mcg for ug and µg, mL for ml, mmHg for mm Hg, one space between number and unit.
+
+    Only listed units, and only behind a number or as a pair such as mg/dl. Numbers, decimal commas among them, are left as they
+    stand, and no value is converted. Rows whose text changes are counted; labels never change.
+    """
+    tally = Tally("medical.units")
+    done = []
+    for example in examples:
+        changed = with_texts(example, [UNIT.sub(_unit, text) for text in texts_of(example)])
+        if changed is not example:
+            tally.change(example.id, "units written alike")
+        done.append(changed)
+    return done, tally.close(len(examples), len(done))
+
+
+def _unit(match: re.Match[str]) -> str:
+    if match["lone"]:
+        return f"{UNITS[match['lone']]}/{UNITS[match['lone_below']]}"
+    below = f"/{UNITS[match['below']]}" if match["below"] else ""
+    return f"{match['number']} {UNITS[match['above']]}{below}"
 
 
 def _tabular(folder: Path) -> Path:
@@ -99,14 +323,15 @@ def _parse(file: Path) -> ET.Element:
         raise DataError(f"{file}: broken XML: {error}. Take the file anew.") from None
 
 
-def _categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element, ET.Element]]:
+def _categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element, ET.Element, ET.Element]]:
+    """Each category with its chapter's number, its chapter and its block."""
     for chapter in root.iter("chapter"):
         name = _text(chapter, "name", file)
         if not name.isdigit():
             raise DataError(f"{file}: a chapter is called {name!r}; a number is needed.")
         for section in chapter.findall("section"):
             for category in section.findall("diag"):
-                yield int(name), chapter, category
+                yield int(name), chapter, section, category
 
 
 def _text(element: ET.Element, tag: str, file: Path) -> str:

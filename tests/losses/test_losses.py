@@ -94,7 +94,7 @@ def test_the_mean_over_a_batch_is_the_weighted_mean_over_its_parts(name: str) ->
         labels = F.one_hot(labels, 3)
     elif name in {"squared_error", "huber"}:
         logits, labels, given = logits[:, :1], labels.float(), {"scale": 1.5}
-    elif name in {"class_balanced", "logit_adjusted"}:
+    elif name in {"class_balanced", "logit_adjusted", "hierarchical"}:
         given = {"space": SPACE}
     loss = losses.get(name)
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from vertical_sdk import catalog
 from vertical_sdk.errors import RecipeError, UnknownName
 from vertical_sdk.metrics import bind, default_metrics, higher_is_better, inputs
-from vertical_sdk.types import Task
+from vertical_sdk.metrics.interface import as_evaluate
+from vertical_sdk.types import Example, Task
 
-LESS_IS_BETTER = {"ece", "log_loss", "mae", "rmse", "rank_mae"}
+LESS_IS_BETTER = {"aurc", "ece", "log_loss", "mae", "rmse", "rank_mae"}
 
 
 def test_every_metric_knows_which_way_is_better() -> None:
@@ -20,7 +23,7 @@ def test_every_metric_knows_which_way_is_better() -> None:
 
 def test_every_metric_wants_only_what_the_sdk_gives() -> None:
     for name in catalog.metrics.names():
-        assert inputs(name) <= {"predictions", "references", "probabilities", "labels"}
+        assert inputs(name) <= {"predictions", "references", "probabilities", "labels", "rows"}
 
 
 @pytest.mark.parametrize("task", get_args(Task))
@@ -36,3 +39,43 @@ def test_a_misspelt_metric_is_answered_with_the_nearest_name() -> None:
 def test_an_argument_that_a_metric_does_not_take_is_refused() -> None:
     with pytest.raises(RecipeError, match="'bin'"):
         bind("ece", arguments={"bin": 10})
+
+
+@pytest.fixture
+def seen() -> Iterator[str]:
+    """A metric that looks at the rows: the share of those predicted 1 whose record says that money was made."""
+    name = "made_money"
+
+    @catalog.metrics.register(name)
+    def made_money(predictions: Any, rows: Sequence[Example], *, above: float = 0.0) -> float:
+        returns = [dict(row.record)["return"] for row, said in zip(rows, predictions, strict=True) if said == 1]
+        return sum(isinstance(one, float) and one > above for one in returns) / len(returns)
+
+    yield name
+    catalog.metrics._parts.pop(name)
+    catalog.metrics._tasks.pop(name)
+
+
+ROWS = [Example(id=str(i), record=(("return", value),)) for i, value in enumerate((0.2, -0.1, 0.05))]
+
+
+def test_a_metric_may_look_at_the_rows_themselves(seen: str) -> None:
+    said = np.array([1, 1, 0])
+
+    assert inputs(seen) == {"predictions", "rows"}
+    assert bind(seen)(said, said, None, ROWS) == 0.5
+    assert bind(seen, arguments={"above": 0.5})(said, said, rows=ROWS) == 0.0
+
+
+def test_a_metric_that_needs_rows_says_so_where_there_are_none(seen: str) -> None:
+    with pytest.raises(TypeError, match="needs rows"):
+        bind(seen)(np.array([1]), np.array([1]))
+
+
+def test_rows_do_not_disturb_a_metric_that_does_not_want_them() -> None:
+    assert bind("accuracy")(np.array([0, 1, 1]), np.array([0, 1, 0]), rows=ROWS) == pytest.approx(2 / 3)
+
+
+def test_a_metric_of_rows_cannot_stand_in_the_interface_of_evaluate(seen: str) -> None:
+    with pytest.raises(TypeError, match="looks at the rows themselves"):
+        as_evaluate(seen)

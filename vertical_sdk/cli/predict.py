@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -45,7 +46,7 @@ def predict(
         from vertical_sdk.registry import Registry
 
         model = load(adapter, Registry(registry))
-        rows = _rows(data, model) if data is not None else [Example(id=str(i), text=text) for i, text in enumerate(texts or ())]
+        rows = _rows(data, model) if data is not None else _asked(texts or (), model)
         answered = _answers(model, rows)
         first = list(islice(answered, AT_ONCE))
     cut = 0
@@ -58,6 +59,25 @@ def predict(
             show(table(["text", "answer", "probability"], [_line(row, prediction) for row, prediction in chunk]))
     if cut:
         say(f"{cut} of {len(rows)} texts were longer than the specialist reads, and were cut.")
+
+
+def _asked(texts: Sequence[str], model: Any) -> list[Example]:
+    """Texts as rows; for a specialist that reads records each is one in JSON."""
+    if not model.card.fields:
+        return [Example(id=str(i), text=text) for i, text in enumerate(texts)]
+    from vertical_sdk.data.records import from_fields
+
+    rows = []
+    for number, text in enumerate(texts):
+        try:
+            record = json.loads(text)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            reads = ", ".join(field.name for field in model.card.fields)
+            raise DataError(f"text {number}: {text[:60]!r} is no JSON object; this specialist reads records of {reads}.")
+        rows.append(from_fields(record, model.card.fields, f"record {number}"))
+    return rows
 
 
 def _rows(path: Path, model: Any) -> Sequence[Example]:
@@ -81,7 +101,7 @@ def _answers(model: Any, rows: Sequence[Example]) -> Iterator[tuple[Example, Pre
                 asked = row.messages[:-1] if row.messages and row.messages[-1].role == "assistant" else row.messages or row.text
                 yield row, Prediction(label=None, text=model.generate([asked])[0], adapter=model.card.name)
         else:
-            yield from zip(chunk, model.predict([row.text for row in chunk]), strict=True)
+            yield from zip(chunk, model.predict(chunk), strict=True)
 
 
 def _chunks(

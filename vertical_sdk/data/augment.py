@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from vertical_sdk.catalog import augmentations
+from vertical_sdk.catalog import Share, augmentations
 from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.records import as_text
 from vertical_sdk.data.texts import stable_hash, with_texts
-from vertical_sdk.types import Example
+from vertical_sdk.types import Cell, Example
 
-__all__ = ["Augmentation", "augment", "drop_words", "letter_case", "on_text", "shuffle_sentences", "typos"]
+__all__ = [
+    "Augmentation",
+    "augment",
+    "drop_fields",
+    "drop_words",
+    "letter_case",
+    "on_text",
+    "retold",
+    "shuffle_fields",
+    "shuffle_sentences",
+    "typos",
+]
 
 Augmentation = Callable[[Example, random.Random], Example]
 NEGATIONS = frozenset(
@@ -53,6 +65,19 @@ def on_text(example: Example, change: Callable[[str], str]) -> Example:
     return with_texts(example, [change(t.content) if t.role == "user" else t.content for t in example.messages])
 
 
+def retold(example: Example, record: Iterable[tuple[str, Cell]]) -> Example:
+    """The example with other cells or another order of its record, in a text that tells the same fields as before.
+
+    A text that is not what the record's fields say (words of its own, or fields that were masked) stays, and so does the record.
+    """
+    fields = tuple(record)
+    before = f"; {example.text}"
+    told = {name for name, _ in example.record if f"; {name}: " in before}
+    if not told or as_text(field for field in example.record if field[0] in told) != example.text:
+        return example
+    return replace(example, record=fields, text=as_text(field for field in fields if field[0] in told))
+
+
 def augment(
     train: Sequence[Example], parts: Sequence[Augmentation], copies: int, seed: int
 ) -> tuple[list[Example], StepAccount]:
@@ -73,7 +98,7 @@ def augment(
                 made = part(made, rng)
             if made not in seen:
                 seen.add(made)
-                rows.append(replace(made, id=f"{example.id}+{copy}"))
+                rows.append(replace(made, id=f"{example.id}+{copy}", copy_of=example.id))
                 tally.add(rows[-1].id, "augmented copy")
             else:
                 tally.note("copies that came out unchanged")
@@ -132,6 +157,30 @@ def shuffle_sentences(example: Example, rng: random.Random, *, p: float = 0.5) -
         return " ".join(sentences)
 
     return on_text(example, change)
+
+
+@augmentations.register("shuffle_fields")
+def shuffle_fields(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
+    """With probability p tell a record's fields in another order. No cell and no label changes.
+
+    A row without a record, or whose text does not tell it, stays as it is.
+    """
+    if len(example.record) < 2 or rng.random() >= p:
+        return example
+    return retold(example, rng.sample(example.record, len(example.record)))
+
+
+@augmentations.register("drop_fields")
+def drop_fields(example: Example, rng: random.Random, *, p: Share = 0.1) -> Example:
+    """Forget each known cell of a record with probability p, as if the source had not had it, but never all. The label stays.
+
+    A row without a record, or whose text does not tell it, stays as it is.
+    """
+    known = [name for name, value in example.record if value is not None]
+    gone = {name for name in known if rng.random() < p}
+    if known and len(gone) == len(known):
+        gone.discard(rng.choice(known))
+    return retold(example, [(name, None if name in gone else value) for name, value in example.record]) if gone else example
 
 
 def _kept(word: str) -> bool:

@@ -2,25 +2,28 @@
 
 Every de-identifier is `deidentifier(examples, seed, *, ...) -> (examples, account)`. No finder of personal data finds all:
 what comes out has less of it, and is not anonymous for that.
+
+A vertical's own kinds (`data.entities.Entity`) go through `deidentified`, which is all of `presidio` but its name.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from vertical_sdk.catalog import deidentifiers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.dates import find_dates
+from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.surrogates import Surrogates
 from vertical_sdk.data.texts import texts_of, with_texts
 from vertical_sdk.errors import MissingExtra, RecipeError, did_you_mean
 from vertical_sdk.types import Example
 
-__all__ = ["ENTITIES", "find_pii", "presidio"]
+__all__ = ["ENTITIES", "OnHit", "deidentified", "find_pii", "presidio"]
 
 ENTITIES = (
     "EMAIL_ADDRESS",
@@ -49,6 +52,7 @@ HINTS = {
 }
 """What a text must have for a kind to be in it at all: most texts have none, and are not looked at further."""
 
+OnHit: TypeAlias = Literal["surrogate", "mask", "drop"]
 Span: TypeAlias = tuple[int, int, str]
 Finder: TypeAlias = Callable[[Iterable[str]], Iterator[list[Span]]]
 
@@ -59,7 +63,7 @@ def presidio(
     seed: int,
     *,
     entities: tuple[str, ...] | None = None,
-    on_hit: Literal["surrogate", "mask", "drop"] = "surrogate",
+    on_hit: OnHit = "surrogate",
     language: str = "en",
     score: float = 0.4,
     names: bool = True,
@@ -75,15 +79,41 @@ def presidio(
 
     Raises MissingExtra without the extra 'deidentify', RecipeError for an unknown entity or names in another language.
     """
-    wanted = _wanted(entities, names, language)
-    find = _finder(wanted, language, score)
+    return deidentified(examples, seed, entities=entities, on_hit=on_hit, language=language, score=score, names=names)
+
+
+def deidentified(
+    examples: Sequence[Example],
+    seed: int,
+    *,
+    own: Sequence[Entity] = (),
+    usual: Sequence[str] = ENTITIES,
+    part: str = "presidio",
+    entities: tuple[str, ...] | None = None,
+    on_hit: OnHit = "surrogate",
+    language: str = "en",
+    score: float = 0.4,
+    names: bool = False,
+) -> tuple[list[Example], StepAccount]:
+    """What `presidio` does, with a vertical's own kinds beside the general ones.
+
+    own       further kinds; where one covers the same characters as a general one and is as sure, the own one is meant
+    usual     the general kinds that are looked for where `entities` is None; all may be named there
+    part      the de-identifier's name, for messages
+
+    The rest, and what is raised, is as `presidio` has it.
+    """
+    wanted = _wanted(part, own, usual, entities, names, language)
+    own = [kind for kind in own if kind.name in wanted]
+    find = _finder(wanted, language, score, own)
     faker = _faker() if on_hit == "surrogate" else None
+    stays = {"PERSON": frozenset[str](), **{kind.name: kind.names for kind in own if kind.names is not None}}
     tally = Tally("deidentify")
     kept = []
     texts = [texts_of(example) for example in examples]
     spans = find(text for row in texts for text in row)
     for example, row in zip(examples, texts, strict=True):
-        hits = _with_names_again(row, [next(spans) for _ in row])
+        hits = _with_names_again(row, [next(spans) for _ in row], stays)
         kinds = sorted({entity for found in hits for _, _, entity in found})
         for entity in (entity for found in hits for _, _, entity in found):
             tally.note(entity)
@@ -92,7 +122,7 @@ def presidio(
         elif on_hit == "drop":
             tally.drop(example.id, f"holds {kinds[0]}")
         else:
-            made = Surrogates(faker, seed, example.id) if on_hit == "surrogate" else None
+            made = Surrogates(faker, seed, example.id, own) if on_hit == "surrogate" else None
             new = [_replaced(text, found, made) for text, found in zip(row, hits, strict=True)]
             for entity in kinds:
                 tally.change(example.id, f"{entity} {'made up' if made else 'masked'}")
@@ -109,33 +139,39 @@ def find_pii(texts: Iterable[str], *, language: str = "en", score: float = 0.4) 
     return dict(sorted(Counter(entity for found in find(texts) for _, _, entity in found).items()))
 
 
-def _wanted(entities: tuple[str, ...] | None, names: bool, language: str) -> tuple[str, ...]:
+def _wanted(
+    part: str, own: Sequence[Entity], usual: Sequence[str], entities: tuple[str, ...] | None, names: bool, language: str
+) -> tuple[str, ...]:
+    known = (*(kind.name for kind in own), *ENTITIES)
     for entity in entities or ():
-        if entity not in ENTITIES:
-            raise RecipeError(
-                f"presidio: no entity is called {entity!r}.{did_you_mean(entity, ENTITIES)} Known: {', '.join(ENTITIES)}."
-            )
+        if entity not in known:
+            raise RecipeError(f"{part}: no entity is called {entity!r}.{did_you_mean(entity, known)} Known: {', '.join(known)}.")
     if names and language != "en":
-        raise RecipeError(
-            f"presidio: names are found in English only, not in {language!r}. Set names: false to go by patterns."
-        )
+        raise RecipeError(f"{part}: names are found in English only, not in {language!r}. Set names: false to go by patterns.")
     missed = [entity for entity in entities or () if entity in NAMED and not names]
     if missed:
-        raise RecipeError(f"presidio: {', '.join(missed)} cannot be found by patterns. Set names: true.")
-    return tuple(e for e in entities or ENTITIES if names or e not in NAMED)
+        raise RecipeError(f"{part}: {', '.join(missed)} cannot be found by patterns. Set names: true.")
+    chosen = entities or tuple(e for e in known if e not in ENTITIES or e in usual or e in NAMED)
+    return tuple(e for e in chosen if names or e not in NAMED)
 
 
-def _with_names_again(texts: list[str], hits: list[list[Span]]) -> list[list[Span]]:
-    """Who was once found as "John Smith" is found as "Smith" too, all over the document."""
-    spans = zip(texts, hits, strict=True)
-    full = [text[start:end] for text, found in spans for start, end, entity in found if entity == "PERSON"]
-    words = {word for name in full for word in re.findall(r"[^\W\d_]{3,}", name) if word[0].isupper()}
+def _with_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[str, frozenset[str]]) -> list[list[Span]]:
+    """Who was once found as "John Smith" is found as "Smith" too, all over the document.
+
+    stays  kinds that are names → words (in small letters) that say nothing about who it is
+    """
+    words: dict[str, str] = {}
+    for text, found in zip(texts, hits, strict=True):
+        for start, end, entity in found:
+            for word in re.findall(r"[^\W\d_]{3,}", text[start:end]) if entity in stays else ():
+                if word[0].isupper() and word.casefold() not in stays[entity]:
+                    words.setdefault(word, entity)
     if not words:
         return hits
     again = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, words)))})\b")
     more = []
     for text, found in zip(texts, hits, strict=True):
-        new = [(m.start(), m.end(), "PERSON") for m in again.finditer(text)]
+        new = [(m.start(), m.end(), words[m.group()]) for m in again.finditer(text)]
         free = [span for span in new if all(span[1] <= start or end <= span[0] for start, end, _ in found)]
         more.append(sorted([*found, *free]))
     return more
@@ -149,14 +185,16 @@ def _replaced(text: str, spans: list[Span], made: Surrogates | None) -> str:
     return "".join([*parts, text[end:]])
 
 
-def _finder(wanted: tuple[str, ...], language: str, score: float) -> Finder:
+def _finder(wanted: tuple[str, ...], language: str, score: float, own: Sequence[Entity] = ()) -> Finder:
     """A function from texts to the spans in each, in order, none over another."""
     try:
         import presidio_analyzer  # noqa: F401
         import spacy
     except ImportError:
         raise MissingExtra("deidentify", "finding personal data") from None
-    recognizers = _recognizers(wanted, language)
+    recognizers = [*_own_recognizers(own, language), *_recognizers(wanted, language)]
+    hints = {**HINTS, **{kind.name: re.compile(kind.hint) for kind in own}}
+    mine = frozenset(kind.name for kind in own)
     named = {e for e in wanted if e in NAMED}
     nlp = _load_names() if named else spacy.blank(language)
     enhance = _enhancer()
@@ -165,7 +203,7 @@ def _finder(wanted: tuple[str, ...], language: str, score: float) -> Finder:
         docs = ((doc.text, doc) for doc in nlp.pipe(texts, batch_size=256)) if named else ((text, None) for text in texts)
         for text, doc in docs:
             found: list[tuple[float, int, int, str]] = []
-            likely = [one for one in recognizers if HINTS[one.supported_entities[0]].search(text)]
+            likely = [one for one in recognizers if hints[one.supported_entities[0]].search(text)]
             if likely:
                 artifacts = _artifacts(nlp(text) if doc is None else doc, language)
                 results = [r for one in likely for r in one.analyze(text, one.supported_entities, artifacts)]
@@ -178,15 +216,15 @@ def _finder(wanted: tuple[str, ...], language: str, score: float) -> Finder:
                 entity = SPACY_LABELS.get(ent.label_)
                 if entity in named and any(c.isupper() for c in ent.text):
                     found.append((0.5, ent.start_char, ent.end_char, entity))
-            yield _apart(found)
+            yield _apart(found, mine)
 
     return find
 
 
-def _apart(found: list[tuple[float, int, int, str]]) -> list[Span]:
-    """Of spans over each other the surest, then the longest."""
+def _apart(found: list[tuple[float, int, int, str]], mine: frozenset[str]) -> list[Span]:
+    """Of spans over each other the surest, then the longest, then a vertical's own."""
     kept: list[Span] = []
-    for _, start, end, entity in sorted(found, key=lambda f: (-f[0], f[1] - f[2], f[1], f[3])):
+    for _, start, end, entity in sorted(found, key=lambda f: (-f[0], f[1] - f[2], f[1], f[3] not in mine, f[3])):
         if all(end <= other[0] or other[1] <= start for other in kept):
             kept.append((start, end, entity))
     return sorted(kept)
@@ -214,6 +252,25 @@ def _recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
         "URL": known.UrlRecognizer,
     }
     return [classes[entity](supported_language=language) for entity in wanted if entity in classes]
+
+
+def _own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
+    from presidio_analyzer import Pattern, PatternRecognizer
+
+    class Recognizer(PatternRecognizer):  # type: ignore[misc]
+        """A value that does not pass its check is none; one that does is no surer for it, as many numbers do by chance."""
+
+        def __init__(self, kind: Entity) -> None:
+            patterns = [Pattern(f"{kind.name} {n}", regex, score) for n, (regex, score) in enumerate(kind.patterns)]
+            super().__init__(
+                kind.name, kind.name, language, patterns, context=list(kind.context), global_regex_flags=re.MULTILINE
+            )
+            self._valid = kind.valid
+
+        def invalidate_result(self, pattern_text: str) -> bool:
+            return self._valid is not None and not self._valid(pattern_text)
+
+    return [Recognizer(kind) for kind in own]
 
 
 def _enhancer() -> Callable[..., list[Any]]:

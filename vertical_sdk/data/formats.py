@@ -1,4 +1,4 @@
-"""Files into plain rows: CSV, TSV, JSONL, JSON and Parquet, each row with the line that it stands on."""
+"""Files into plain rows: CSV, TSV, JSONL, JSON, Parquet and ARFF, each row with the line that it stands on."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ SUFFIXES = {
     ".json": "JSON",
     ".parquet": "Parquet",
     ".pq": "Parquet",
+    ".arff": "ARFF",
 }
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
@@ -36,7 +37,7 @@ class Rows:
 
     places   where each row begins: the line in a text file, the row's number in JSON and Parquet, both from 1
     unit     "line" or "row", for messages
-    names    column → names of its classes, where a Parquet file says what its numbers stand for
+    names    column → names of its classes, where a Parquet file says what its numbers stand for, or an ARFF file which values there are
     """
 
     path: Path
@@ -66,15 +67,17 @@ def read_file(path: Path, *, delimiter: str | None = None) -> Rows:
         rows = _parquet(path)
     elif kind in {"JSON", "JSONL"}:
         rows = _json(path, kind)
+    elif kind == "ARFF":
+        rows = _arff(path)
     else:
         rows = _csv(path, delimiter)
     if not rows.rows:
-        raise DataError(f"{path}: has no rows{' below its header' if kind in {'CSV', 'TSV'} else ''}.")
+        raise DataError(f"{path}: has no rows{' below its header' if kind in {'CSV', 'TSV', 'ARFF'} else ''}.")
     return rows
 
 
 def file_format(path: Path) -> str:
-    """CSV, TSV, JSONL, JSON or Parquet: by the first bytes where they tell, else by the name's ending.
+    """CSV, TSV, JSONL, JSON, Parquet or ARFF: by the first bytes where they tell, else by the name's ending.
 
     Raises DataError for any other file.
     """
@@ -94,6 +97,8 @@ def file_format(path: Path) -> str:
         return "JSON" if start.startswith(b"[") or (named == "JSON" and not _first_line_is_whole(path)) else "JSONL"
     if named:
         return named
+    if start[:9].lower() == b"@relation":
+        return "ARFF"
     first = start.splitlines()[0] if start else b""
     if b"\t" in first:
         return "TSV"
@@ -202,6 +207,13 @@ def _delimiter(path: Path, header: str) -> str:
     counts = {d: header.count(d) for d in DELIMITERS}
     best = max(counts, key=lambda d: counts[d])
     return best if counts[best] else ","
+
+
+def _arff(path: Path) -> Rows:
+    from vertical_sdk.data.arff import read_arff
+
+    found = read_arff(path, _lines(path))
+    return Rows(path, "ARFF", found.columns, found.rows, found.places, names=found.names)
 
 
 def _json(path: Path, kind: str) -> Rows:

@@ -52,7 +52,8 @@ def label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> La
     described: Mapping[str, str] = recipe.labels if isinstance(recipe.labels, dict) else {}
     descriptions = {label: text for label, text in {**table.descriptions, **described}.items() if label in order}
     words = {label: word for label, word in table.words.items() if label in order}
-    return LabelSpace(order, descriptions, words)
+    parents = {label: parent for label, parent in table.parents.items() if label in order}
+    return LabelSpace(order, descriptions, words, parents=parents)
 
 
 def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str, where: str) -> None:

@@ -6,6 +6,7 @@ Each step is a pure function from examples to examples with an account of every 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,10 @@ from vertical_sdk.data.augment import augment
 from vertical_sdk.data.clean import normalize_text
 from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import count_labels, label_space, refuse_unknown, without_unlearned
-from vertical_sdk.data.read import Table, join_tables, read_table
+from vertical_sdk.data.read import Missing, Table, join_tables, read_table
 from vertical_sdk.data.texts import ranked, texts_of, with_texts
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.recipe import Recipe
+from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, Split, silent
 
 __all__ = ["Prepared", "prepare", "read_rows"]
@@ -42,6 +43,11 @@ class Prepared:
     account: Account
     sources: tuple[SourceRecord, ...]
     detected: str
+
+    @property
+    def originals(self) -> tuple[Example, ...]:
+        """The training rows that are no augmented copies: what baselines learn from."""
+        return tuple(example for example in self.train if example.copy_of is None)
 
 
 def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
@@ -118,16 +124,20 @@ def read_rows(
 ) -> tuple[list[Example], StepAccount]:
     """The rows of a file to predict or to evaluate on: all of them, in order, with the text normalised as in training.
 
-    The recipe's columns are taken, or text and label where the recipe has a reader of its own. Raises DataError for a label
-    that was not in training, and, where `require_label`, for a row without one.
+    The recipe's own reader reads them where it can read rows without a label (it then has a parameter `missing`); else they are
+    a table with the recipe's columns, or with text and label where the recipe's reader reads another format. Raises DataError
+    for a label that was not in training, and, where `require_label`, for a row without one.
     """
-    own = recipe.data.reader is not None and recipe.data.reader.use != "table"
-    options = recipe.data.reader.arguments if recipe.data.reader and not own else {}
-    columns: dict[str, str] = (
-        {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
-    )
-    checked = catalog.readers.check("table", options, f"{recipe.name}: data.reader")
-    table = read_table(path, columns, recipe.task, missing="refuse" if require_label else "keep", **checked)
+    missing: Missing = "refuse" if require_label else "keep"
+    part = recipe.data.reader or Part(use="table")
+    options = catalog.readers.check(part.use, part.arguments, f"{recipe.name}: data.reader")
+    reader = catalog.readers.get(part.use)
+    if part.use != "table" and "missing" in inspect.signature(reader).parameters:
+        table = reader(path, recipe.data.columns, recipe.task, missing=missing, **options)
+    else:
+        own = part.use != "table"
+        columns: dict[str, str] = {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
+        table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
     tally = Tally("read")
     rows = []
     for example in table.examples:

@@ -20,11 +20,12 @@ from pydantic import Field
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
-from vertical_sdk.data.layouts import Layout, cell, find_layout
-from vertical_sdk.errors import DataError
+from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
+from vertical_sdk.data.records import as_cell, with_record
+from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.types import Example, Split, Target, Task
 
-__all__ = ["Table", "join_tables", "read_table", "table"]
+__all__ = ["Missing", "Table", "join_tables", "read_table", "table"]
 
 OneCharacter: TypeAlias = Annotated[str | None, Field(min_length=1, max_length=1)]
 Missing: TypeAlias = Literal["drop", "refuse", "keep"]
@@ -65,21 +66,29 @@ class Table:
 
 @readers.register("table")
 def table(
-    path: Path, columns: Mapping[str, str], task: Task, *, separator: str | None = None, delimiter: OneCharacter = None
+    path: Path,
+    columns: Mapping[str, str],
+    task: Task,
+    *,
+    separator: str | None = None,
+    delimiter: OneCharacter = None,
+    record: Literal["all"] | dict[str, str] | None = None,
 ) -> Table:
     """Read a file of rows, or a folder with one file or one for each split.
 
     columns    our key (text, label, id, group, time, split, messages) → the file's column; "a + b" joins two columns' texts
     separator  between the labels of a multilabel cell; ';' and '|' where None. A JSON list is understood too.
     delimiter  between the fields of a CSV; taken from its header where None
+    record     the row is a record, and its text is written from these columns: column → what it is called there, or "all" that
+               no key of `columns` names, as they are called
 
     Rows without a label are dropped and counted. Raises DataError that names file and line.
     """
     if not path.is_dir():
-        return read_table(path, columns, task, separator=separator, delimiter=delimiter)
+        return read_table(path, columns, task, separator=separator, delimiter=delimiter, record=record)
     files = _data_files(path)
     if len(files) == 1:
-        return read_table(files[0], columns, task, separator=separator, delimiter=delimiter)
+        return read_table(files[0], columns, task, separator=separator, delimiter=delimiter, record=record)
     by_split: dict[Split, list[Table]] = {}
     for file in files:
         found = _split_of(file)
@@ -88,7 +97,7 @@ def table(
             raise DataError(
                 f"{path}: has several files and {file.name!r} is no split's name. Set data.file to one of: {names}."
             )
-        part = read_table(file, columns, task, separator=separator, delimiter=delimiter)
+        part = read_table(file, columns, task, separator=separator, delimiter=delimiter, record=record)
         if len([f for f in files if _split_of(f) == found]) > 1:
             part = replace(part, examples=tuple(replace(e, id=f"{file.stem}:{e.id}") for e in part.examples))
         by_split.setdefault(found, []).append(part)
@@ -102,16 +111,25 @@ def read_table(
     *,
     separator: str | None = None,
     delimiter: str | None = None,
+    record: Literal["all"] | Mapping[str, str] | None = None,
     missing: Missing = "drop",
 ) -> Table:
     """One file; `missing` says what becomes of a row without text or label: dropped, refused, or kept as it is."""
     rows = read_file(path, delimiter=delimiter)
-    layout = find_layout(rows, columns, task, need_label=missing != "keep")
+    fields = _fields(rows, columns, task, record) if record else {}
+    told = {**columns, "text": next(iter(fields))} if fields else columns
+    layout = find_layout(rows, told, task, need_label=missing != "keep")
+    if fields:
+        layout = replace(
+            layout, said=f"{rows.format}, a record of {len(fields)} fields, label from {layout.columns.get('label')!r}"
+        )
     tally = Tally("read")
     examples: list[Example] = []
     ids: dict[str, int] = {}
     for index, row in enumerate(rows.rows):
         example = _example(rows, layout, index, row, task, separator)
+        if fields:
+            example = with_record(example, {name: as_cell(row.get(column)) for column, name in fields.items()})
         if example.id in ids:
             raise DataError(
                 f"{rows.at(index)}: the id {example.id!r} stands already on {rows.unit} {rows.places[ids[example.id]]}."
@@ -165,6 +183,7 @@ def _joined(parts: list[Table]) -> Table:
         account=tally.close(rows_in, len(examples)),
         descriptions={k: v for part in parts for k, v in part.descriptions.items()},
         words={k: v for part in parts for k, v in part.words.items()},
+        parents={k: v for part in parts for k, v in part.parents.items()},
     )
 
 
@@ -207,6 +226,26 @@ def _example(rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], tas
         return replace(example, text=text)
     column = columns["label"]
     return replace(example, text=text, target=_target(row.get(column), where, column, task, separator, rows.names.get(column)))
+
+
+def _fields(rows: Rows, columns: Mapping[str, str], task: Task, record: Literal["all"] | Mapping[str, str]) -> dict[str, str]:
+    """Column → what the record calls it.
+
+    Raises RecipeError for a conversation, DataError for a column that is missing.
+    """
+    if task == "generation":
+        raise RecipeError("data.reader.record: a record is for labels and numbers, not for generation.")
+    if record == "all":
+        usual = {"label": LABELS, "id": ("id",)}
+        taken = {columns.get(key) or next((c for c in rows.columns if c.lower() in usual.get(key, ())), None) for key in KEYS}
+        return {column: column for column in rows.columns if column not in taken}
+    for column in record:
+        if column not in rows.columns:
+            raise DataError(
+                f"{rows.path}: data.reader.record: no column {column!r}.{did_you_mean(column, rows.columns)} "
+                f"The columns are {', '.join(map(repr, rows.columns))}."
+            )
+    return dict(record)
 
 
 def _lacks(example: Example, task: Task) -> str | None:

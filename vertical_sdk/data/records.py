@@ -7,12 +7,14 @@ Hegselmann et al., TabLLM, 2023). Numbers keep three significant digits, which i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from vertical_sdk.card import Field
+from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Cell, Example
 
-__all__ = ["DIGITS", "as_cell", "as_text", "with_record"]
+__all__ = ["DIGITS", "as_cell", "as_text", "from_fields", "told_fields", "with_record"]
 
 DIGITS = 3
 UNKNOWN = "unknown"
@@ -41,6 +43,40 @@ def as_cell(value: object) -> Cell:
     except ValueError:
         return word or None
     return number if math.isfinite(number) else None
+
+
+def told_fields(examples: Sequence[Example]) -> tuple[Field, ...]:
+    """The fields of rows whose text is written from their record; none where it is not.
+
+    A field is told where the first row's text has it; facts beside a text of its own are no fields.
+    """
+    if not examples or not examples[0].record:
+        return ()
+    pieces = set(examples[0].text.split("; "))
+    told = {name for name, value in examples[0].record if as_text([(name, value)]) in pieces}
+    if not told:
+        return ()
+    words = {name for row in examples for name, value in row.record if isinstance(value, str)}
+    return tuple(Field(name=name, told=name in told, words=name in words) for name, _ in examples[0].record)
+
+
+def from_fields(given: Mapping[str, object], fields: Sequence[Field], where: str) -> Example:
+    """A record that a user gives, as a row to be asked about; fields that are left out count as not known.
+
+    Raises DataError for a field that the specialist does not know, a word where a number is read, or nothing at all.
+    """
+    names = [field.name for field in fields]
+    for name in given:
+        if name not in names:
+            raise DataError(f"{where}: unknown field {name!r}.{did_you_mean(name, names)} It reads {', '.join(names)}.")
+    record = tuple((field.name, as_cell(given.get(field.name))) for field in fields)
+    for field, (name, value) in zip(fields, record, strict=True):
+        if isinstance(value, str) and not field.words:
+            raise DataError(f"{where}: {name} = {value!r} is wrong: it should be a number.")
+    if all(value is None for _, value in record):
+        raise DataError(f"{where}: has no value in any field. It reads {', '.join(names)}.")
+    told = {field.name for field in fields if field.told}
+    return Example(id=where, text=as_text(pair for pair in record if pair[0] in told), record=record)
 
 
 def _value(value: Cell) -> str:

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from vertical_sdk.data.dates import shift_dates
+from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.texts import stable_hash
 
-__all__ = ["Surrogates"]
+__all__ = ["Surrogates", "new_digits", "scrambled"]
+
+TRIES = 8
+"""A short value may be drawn again by chance; after so many times it is masked."""
 
 
 class Surrogates:
     """The made-up values of one document; another document has others."""
 
-    def __init__(self, faker: Any, seed: int, document: str) -> None:
+    def __init__(self, faker: Any, seed: int, document: str, own: Sequence[Entity] = ()) -> None:
         """`faker` is shared and seeded anew for each value, so that values do not depend on the order of documents."""
         self._faker = faker
+        self._own = {kind.name: kind for kind in own}
         self._salt = (seed, document)
         self._names: dict[str, str] = {}
         self._values: dict[tuple[str, str], str] = {}
@@ -30,17 +36,22 @@ class Surrogates:
 
     def of(self, entity: str, value: str) -> str:
         """What stands for the value."""
-        if entity == "PERSON":
-            return self._person(value)
+        kind = self._own.get(entity)
+        if entity == "PERSON" or (kind is not None and kind.names is not None):
+            return self._person(value, kind.names if kind is not None and kind.names is not None else frozenset())
         if entity == "DATE_TIME":
             return shift_dates(value, self.days)
         key = (entity, value.casefold())
         if key not in self._values:
             rng = random.Random(stable_hash(*self._salt, *key))  # noqa: S311  (made up, not secret)
-            self._values[key] = self._make(entity, value, rng)
+            tries = (self._make(entity, value, rng) for _ in range(TRIES))
+            self._values[key] = next((made for made in tries if made.casefold() != value.casefold()), f"[{entity}]")
         return self._values[key]
 
     def _make(self, entity: str, value: str, rng: random.Random) -> str:
+        own = self._own[entity].surrogate if entity in self._own else None
+        if own is not None:
+            return own(value, rng)
         self._faker.seed_instance(rng.getrandbits(64))
         if entity == "EMAIL_ADDRESS":
             return f"{self._faker.first_name()}.{self._faker.last_name()}{rng.randrange(10, 100)}@example.com".lower()
@@ -61,9 +72,9 @@ class Surrogates:
             return _iban(value, rng)
         if entity == "LOCATION":
             return _cased(str(self._faker.city()), value)
-        return _scrambled(value, rng)
+        return scrambled(value, rng)
 
-    def _person(self, value: str) -> str:
+    def _person(self, value: str, stay: frozenset[str]) -> str:
         """Word by word, so that "John Smith" and "Smith" stay the same person."""
         words = re.findall(r"\w[\w'’-]*", value)
 
@@ -71,9 +82,9 @@ class Surrogates:
             word = match.group()
             possessive = word[-2:] if word.casefold().endswith(("'s", "’s")) else ""
             bare = word.removesuffix(possessive) if possessive else word
-            if len(bare) == 1:
-                return word  # an initial
             known = bare.casefold()
+            if len(bare) == 1 or known in stay:
+                return word  # an initial, or a word such as "Company"
             if known not in self._names:
                 self._faker.seed_instance(stable_hash(*self._salt, "PERSON", known))
                 first = len(words) > 1 and match.start() == value.index(words[0])
@@ -123,7 +134,12 @@ def _iban(value: str, rng: random.Random) -> str:
     return "".join(next(new) if c.isalnum() else c for c in value)
 
 
-def _scrambled(value: str, rng: random.Random) -> str:
+def new_digits(value: str, rng: random.Random) -> str:
+    """The value with other digits and the same letters."""
+    return re.sub(r"\d", lambda _: str(rng.randrange(10)), value)
+
+
+def scrambled(value: str, rng: random.Random) -> str:
     """Digit for digit and letter for letter."""
     made = (
         str(rng.randrange(10)) if c.isdigit() else rng.choice("abcdefghijklmnopqrstuvwxyz") if c.isalpha() else c for c in value

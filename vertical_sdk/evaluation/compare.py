@@ -16,21 +16,26 @@ from vertical_sdk.card import Card, Verdict, write_card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.errors import DataError, VerticalError
+from vertical_sdk.evaluation.audit import general_model, group_audit, label_audit
+from vertical_sdk.evaluation.forgetting import measure as measure_forgetting
+from vertical_sdk.evaluation.forgetting import read_general, with_forgetting
 from vertical_sdk.evaluation.gate import decide
-from vertical_sdk.evaluation.general import General, as_outputs
-from vertical_sdk.evaluation.outputs import Outputs, prompt, references
 from vertical_sdk.evaluation.report import write_report
 from vertical_sdk.evaluation.result import Bin, Comparison, Evaluation, ExampleRow, System
 from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
 from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 from vertical_sdk.inference import VerticalModel, find_adapter
+from vertical_sdk.metrics.abstention import abstention_curve
 from vertical_sdk.metrics.calibration import reliability, to_probabilities
 from vertical_sdk.metrics.use import bind, default_metrics, higher_is_better
 from vertical_sdk.metrics.use import inputs as metric_inputs
+from vertical_sdk.models.baselines.fitted import Fitted
+from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.head import PROBE_HEAD
+from vertical_sdk.models.outputs import Outputs, prompt, references
 from vertical_sdk.paths import write_whole
 from vertical_sdk.readme import render_readme
-from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.recipe import Forgetting, Part, Recipe
 from vertical_sdk.types import Example, Progress, silent
 
 if TYPE_CHECKING:
@@ -43,8 +48,10 @@ TITLES = {
     "base": "general base, zero-shot",
     "probe": "general base, linear probe",
     "tfidf": "TF-IDF + linear",
+    "boosted_trees": "boosted trees",
+    "alone": "its adapter alone",
 }
-CLASSICAL = ("tfidf", "majority")
+CLASSICAL = ("tfidf", "boosted_trees", "majority")
 SHOWN = 20
 
 
@@ -70,6 +77,12 @@ class _Bench:
             )
         return [row.group for row in self.rows]
 
+    @property
+    def headline(self) -> str:
+        """The metric that is looked at first: the gate's, or the first of the recipe."""
+        gate = self.recipe.evaluate.gate
+        return gate.metric if gate else next(iter(self.metrics))
+
     def measure(self, name: str, outputs: Outputs) -> Callable[[Any], float]:
         """A metric as a function of which rows are looked at."""
         said, truth, metric = (
@@ -78,11 +91,13 @@ class _Bench:
             self.metrics[name],
         )
         known = np.asarray(truth, dtype=object) if outputs.texts else truth
+        wants_rows = "rows" in metric_inputs(name)
 
         def over(rows: Any) -> float:
             shares = outputs.scores[rows] if outputs.scores is not None else None
             picked = said[rows].tolist() if outputs.texts else said[rows]
-            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares))
+            looked_at = [self.rows[i] for i in rows] if wants_rows else None
+            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares, looked_at))
 
         return over
 
@@ -120,22 +135,32 @@ def evaluate(
     systems: dict[str, System] = {}
     general = General(model.specialist(), folder, progress)
     askers: dict[str, Callable[[], Outputs]] = {"adapter": lambda: _ask_adapter(model, rows, progress)}
+    titles = TITLES
+    if model.ensemble is not None:
+        askers["alone"] = lambda: _ask_adapter(model, rows, progress, fused=False)
+        titles = TITLES | {"adapter": "specialist (" + " + ".join(map(_named, model.ensemble.shares)) + ")"}
     for part in recipe.evaluate.against:
-        askers[part.use] = _asker(part, prepared, unprepared, rows, card, recipe, general)
+        kept = model.ensemble.partner(part) if model.ensemble is not None else None
+        askers[part.use] = _asker(part, kept, prepared, unprepared, rows, card, recipe, general, folder)
     for name, ask in askers.items():
-        progress(f"asking {TITLES.get(name, name)}", None)
+        progress(f"asking {titles.get(name, name)}", None)
         started = time.monotonic()
         try:
             said[name] = ask()
         except VerticalError as error:
             if name == "adapter":
                 raise
-            systems[name] = System(TITLES.get(name, name), error=str(error), seconds=time.monotonic() - started)
+            systems[name] = System(titles.get(name, name), error=str(error), seconds=time.monotonic() - started)
             continue
         seconds = time.monotonic() - started
-        progress(f"measuring {TITLES.get(name, name)}", None)
-        systems[name] = System(TITLES.get(name, name), _intervals(bench, said[name]), said[name].unparsed, round(seconds, 2))
+        progress(f"measuring {titles.get(name, name)}", None)
+        systems[name] = System(titles.get(name, name), _intervals(bench, said[name]), said[name].unparsed, round(seconds, 2))
     tests, main = _tests(bench, said)
+    gate = _verdict(recipe, main, len(rows))
+    forgot = None
+    if recipe.evaluate.forgetting is not None:
+        forgot, gate = _forgetting(recipe.evaluate.forgetting, model, gate, progress)
+    progress("auditing labels and groups", None)
     evaluation = Evaluation(
         name=card.name,
         task=card.task,
@@ -146,12 +171,14 @@ def evaluate(
         tests=tests,
         baseline=next((name for name in CLASSICAL if name in systems), None),
         lower_is_better=[name for name in bench.metrics if not higher_is_better(name)],
-        gate=_verdict(recipe, main, len(rows)),
+        gate=gate,
         calibration=card.calibration,
         examples=_examples(bench, said),
         account=card.account,
         provenance=_provenance(card, data),
+        forgetting=forgot,
         **_label_tables(bench, said, card),
+        **_audits(bench, said, card),
     )
     if data is None:
         _record(folder, card, evaluation, model.base.hub_id)
@@ -190,32 +217,44 @@ def _bench(card: Card, recipe: Recipe, rows: Sequence[Example]) -> _Bench:
     return _Bench(card, recipe, rows, references(rows, card.labels, card.task), metrics, gate.confidence if gate else 0.95)
 
 
-def _ask_adapter(model: VerticalModel, rows: Sequence[Example], progress: Progress) -> Outputs:
+def _named(partner: str) -> str:
+    """A partner as a reader would call it."""
+    return {"adapter": "adapter", "probe": "linear probe of the base", "base": "general base"}.get(
+        partner, TITLES.get(partner, partner)
+    )
+
+
+def _ask_adapter(model: VerticalModel, rows: Sequence[Example], progress: Progress, *, fused: bool = True) -> Outputs:
     if model.card.task == "generation":
         return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
-    raw = torch.from_numpy(model.outputs(rows, progress=progress))
+    raw = torch.from_numpy(model.outputs(rows, fused=fused, progress=progress))
     return as_outputs(raw, model.card.task, model.card.calibration.temperature)
 
 
 def _asker(
     part: Part,
+    kept: Fitted | None,
     prepared: Prepared | None,
     unprepared: str,
     rows: Sequence[Example],
     card: Card,
     recipe: Recipe,
     general: General,
+    folder: Path,
 ) -> Callable[[], Outputs]:
+    """`kept` is the adapter's partner of that name, who saw more than a rival would be shown: the validation rows too."""
     arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.against")
 
     def ask() -> Outputs:
-        kept = part.use == "base" or (part.use == "probe" and (general.folder / PROBE_HEAD).is_file())
-        if prepared is None and not kept:
+        if kept is not None:
+            return kept.ask(rows, general)
+        there = part.use == "base" or (part.use == "probe" and (folder / PROBE_HEAD).is_file())
+        if prepared is None and not there:
             raise DataError(f"{part.use} could not be trained: {unprepared}")
-        train = prepared.train if prepared else ()
+        train = prepared.originals if prepared else ()
         seed = int(recipe.train.get("seed", 0))
-        outputs: Outputs = baselines.get(part.use)(train, rows, card.labels, card.task, seed, general, **arguments)
-        return outputs
+        fitted: Fitted = baselines.get(part.use)(train, card.labels, card.task, seed, general, **arguments)
+        return fitted.ask(rows, general)
 
     return ask
 
@@ -236,8 +275,7 @@ def _intervals(bench: _Bench, outputs: Outputs) -> dict[str, Any]:
 
 def _tests(bench: _Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], dict[str, PairedTest]]:
     """Paired tests of the adapter against each rival: the gate's metric (or the first) for all of them, then accuracy."""
-    gate = bench.recipe.evaluate.gate
-    headline = gate.metric if gate else next(iter(bench.metrics))
+    headline = bench.headline
     wanted = [headline] + [name for name in ("accuracy",) if name in bench.metrics and name != headline]
     tests, main = [], {}
     for metric in wanted:
@@ -285,6 +323,46 @@ def _label_tables(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[s
         name: [Bin(*one) for one in reliability(shares, bench.truth)] for name, shares in (("before", before), ("after", after))
     }
     return tables
+
+
+def _audits(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[str, Any]:
+    """Which labels and groups gained and lost against the general model, and what abstaining would buy."""
+    recipe, own = bench.recipe, said["adapter"]
+    name = general_model(said)
+    drawn: dict[str, Any] = {
+        "resamples": recipe.evaluate.resamples,
+        "confidence": bench.confidence,
+        "groups": bench.groups,
+    }
+    found: dict[str, Any] = {}
+    if card.labels is not None and name is not None:
+        found["label_audit"] = label_audit(own, said[name], bench.truth, card.labels, card.task, rival_name=name, **drawn)
+    if recipe.evaluate.groups:
+        found["group_audit"] = group_audit(
+            own,
+            said[name] if name else None,
+            bench.truth,
+            bench.rows,
+            recipe.evaluate.groups,
+            labels=card.labels,
+            task=card.task,
+            metric=bench.headline,
+            measure=bench.measure,
+            rival_name=name or "",
+            **drawn,
+        )
+    if card.task in {"classification", "ordinal"}:
+        shares = {key: outputs.scores for key, outputs in said.items() if outputs.scores is not None}
+        found["abstention"] = {key: abstention_curve(one, bench.truth) for key, one in shares.items()}
+    return found
+
+
+def _forgetting(
+    spec: Forgetting, model: VerticalModel, gate: Verdict | None, progress: Progress
+) -> tuple[dict[str, Any], Verdict | None]:
+    """What the adapter costs in general ability, and the verdict with that in it."""
+    forgot = measure_forgetting(model.specialist(), read_general(spec, progress), progress=progress)
+    return forgot.to_dict(spec.budget), with_forgetting(gate, forgot, spec.budget)
 
 
 def _examples(bench: _Bench, said: dict[str, Outputs]) -> list[ExampleRow]:

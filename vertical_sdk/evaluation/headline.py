@@ -20,6 +20,8 @@ METRICS = {
     "log_loss": ("Log loss", "The price of unlikely truths; honest confidence lowers it."),
     "auc": ("AUC", "How often a row with the label ranks above one without."),
     "average_precision": ("Average precision", "How pure the top of the ranking is."),
+    "aurc": ("AURC", "Share that is wrong among the surest rows, averaged over how many of them are answered."),
+    "accuracy_at_coverage": ("Accuracy at coverage", "Share that is right where only the surest rows are answered."),
     "quadratic_kappa": ("Quadratic kappa", "Agreement in rank beyond chance; far misses cost more."),
     "rank_mae": ("Ranks off", "How many ranks the answer is off, on average."),
     "mae": ("MAE", "How far the number is off, on average."),

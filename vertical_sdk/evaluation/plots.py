@@ -7,17 +7,23 @@ Each function returns a whole `<svg>` element. Colours are CSS classes that `rep
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 from markupsafe import Markup, escape
 
-from vertical_sdk.evaluation.result import Bin
+from vertical_sdk.evaluation.result import Bin, LabelChange
 from vertical_sdk.types import Interval
 
-__all__ = ["MOST_LABELS", "confusion_plot", "interval_plot", "number", "reliability_plot"]
+__all__ = ["MOST_LABELS", "change_plot", "confusion_plot", "interval_plot", "line_plot", "number", "reliability_plot"]
 
 MOST_LABELS = 60
 """So many labels a confusion plot shows; of more, those most often confused."""
+MOST_POINTS = 300
+"""So many points of a line are drawn; of more, every so many-th."""
+COLOURS = 6
+"""So many lines have colours of their own (`l0` … in `report.html`); further ones begin again."""
 
 
 def number(value: float | None, signed: bool = False) -> str:
@@ -57,6 +63,98 @@ def interval_plot(systems: Sequence[tuple[str, Interval, bool]]) -> Markup:
             _text(max(x(one.high), end) + 8, middle + 4, number(one.value), "start", "strong" if own else ""),
         ]
     return _svg(left + width + 62, line * len(shown) + 10, parts, "bars with intervals")
+
+
+def change_plot(changes: Sequence[LabelChange]) -> Markup:
+    """What each label gained or lost: a dot at the difference and a whisker over its interval, beside both values.
+
+    One line a label, so that many labels still stand on one page.
+    """
+    if not changes:
+        return Markup("")
+    left, width, line, head = 270, 330, 20, 40
+    reach = max(0.05, *(abs(end) for one in changes for end in (one.difference.low, one.difference.high) if math.isfinite(end)))
+    middle = left + 60 + width / 2
+
+    def x(value: float) -> float:
+        return middle + width / 2 * value / reach
+
+    ends = (left + 60, left + 60 + width)
+    right = ends[1] + 12
+    places = ((left + 42, "end", "rows"), (middle, "middle", "difference in F1"), (right + 40, "end", "general"))
+    parts = [_text(at, 14, what, anchor, "quiet", "", 11) for at, anchor, what in places]
+    parts.append(_text(right + 106, 14, "specialist", "end", "quiet", "", 11))
+    parts.append(_text(right + 164, 14, "change", "end", "quiet", "", 11))
+    bottom = head + line * len(changes)
+    for tick in _ticks(-reach, reach, 9):
+        parts.append(_line(x(tick), head - 6, x(tick), bottom, "axis" if tick == 0 else "grid"))
+        parts.append(
+            _text(x(tick), head - 10, number(tick, signed=tick != 0).rstrip("0").rstrip(".") or "0", "middle", "quiet", "", 10)
+        )
+    for i, one in enumerate(changes):
+        y = head + line * i + line / 2
+        css = {"gained": "gained", "lost": "lost"}.get(one.verdict, "open")
+        low, value, high = (
+            min(max(x(v), ends[0]), ends[1]) for v in (one.difference.low, one.difference.value, one.difference.high)
+        )
+        told = f"{one.label}: {number(one.difference.low, True)} … {number(one.difference.high, True)}, {one.verdict}"
+        parts += [
+            _text(left, y + 4, _short(one.label, 40), "end", "", one.label, 12),
+            _text(left + 42, y + 4, f"{one.n:,}", "end", "quiet", "", 11),
+            _line(low, y, high, y, f"reach {css}"),
+            f'<circle cx="{value:.1f}" cy="{y:.1f}" r="4" class="change {css}"><title>{escape(told)}</title></circle>',
+            _text(right + 40, y + 4, number(one.rival), "end", "quiet", "", 11),
+            _text(right + 106, y + 4, number(one.own), "end", "", "", 11),
+            _text(right + 164, y + 4, number(one.difference.value, signed=True), "end", f"told {css}", "", 11),
+        ]
+    return _svg(right + 170, bottom + 6, parts, "what each label gained or lost")
+
+
+def line_plot(
+    lines: Mapping[str, Sequence[Sequence[Any]]], x_title: str = "", y_title: str = "", *, percent: bool = False
+) -> Markup:
+    """Lines over one axis, each with its name beside the plot; nothing where no line has two points.
+
+    lines    name → points (x, y), both numbers; or x a date or another word, which then stand at even steps as they sort.
+             A point that is not finite is left out
+    percent  both axes are shares
+    """
+    words = sorted({str(point[0]) for points in lines.values() for point in points if isinstance(point[0], str)})
+    place = {word: float(i) for i, word in enumerate(words)}
+    drawn = {name: _points(points, place) for name, points in lines.items()}
+    drawn = {name: points for name, points in drawn.items() if len(points) > 1}
+    if not drawn:
+        return Markup("")
+    left, top, width, height = 62, 10, 520, 280
+    xs, ys = ([point[axis] for points in drawn.values() for point in points] for axis in (0, 1))
+    x_of, x_ticks = _axis(min(xs), max(xs), left, left + width, margin=0.0)
+    y_of, y_ticks = _axis(min(ys), max(ys), top + height, top, margin=0.04)
+    parts = [f'<rect x="{left}" y="{top}" width="{width}" height="{height}" class="frame" />']
+    for tick in y_ticks:
+        parts.append(_line(left, y_of(tick), left + width, y_of(tick), "grid"))
+        parts.append(_text(left - 6, y_of(tick) + 4, _tick(tick, y_ticks, percent), "end", "quiet", "", 11))
+    if words:
+        some = sorted({round(k * (len(words) - 1) / 4) for k in range(5)})
+        x_marks = [(float(i), words[i]) for i in some]
+    else:
+        x_marks = [(tick, _tick(tick, x_ticks, percent)) for tick in x_ticks]
+    for at, told in x_marks:
+        parts.append(_line(x_of(at), top, x_of(at), top + height, "grid"))
+        parts.append(_text(x_of(at), top + height + 16, told, "middle", "quiet", "", 11))
+    for i, (name, points) in reversed(list(enumerate(drawn.items()))):
+        css, y = f"l{i % COLOURS}", top + 10 + 19 * i
+        path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
+        parts += [
+            f'<polyline points="{path}" class="curve {css}"><title>{escape(name)}</title></polyline>',
+            _line(left + width + 14, y, left + width + 34, y, f"curve {css}"),
+            _text(left + width + 40, y + 4, _short(name, 28), "start", "", name),
+        ]
+    turned = _text(14, top + height / 2, y_title, "middle", "quiet")
+    parts += [
+        _text(left + width / 2, top + height + 36, x_title, "middle", "quiet"),
+        f'<g transform="rotate(-90 14 {top + height / 2})">{turned}</g>',
+    ]
+    return _svg(left + width + 230, max(top + height + 46, top + 19 * len(drawn) + 10), parts, f"{y_title} by {x_title}")
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:
@@ -132,6 +230,42 @@ def reliability_plot(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
         f'<g transform="rotate(-90 12 {low + size / 2})">{turned}</g>',
     ]
     return _svg(left + size + 14, low + size + 42, parts, "reliability diagram")
+
+
+def _points(points: Sequence[Sequence[Any]], place: Mapping[str, float]) -> list[tuple[float, float]]:
+    """The points that can be drawn, from left to right, words in their places; thinned out where there are many."""
+    known = []
+    for x, y in (point[:2] for point in points):
+        at = place.get(str(x)) if place else x
+        if isinstance(at, int | float) and isinstance(y, int | float) and math.isfinite(at) and math.isfinite(y):
+            known.append((float(at), float(y)))
+    known.sort(key=lambda point: point[0])
+    if len(known) <= MOST_POINTS:
+        return known
+    return [known[round(k * (len(known) - 1) / (MOST_POINTS - 1))] for k in range(MOST_POINTS)]
+
+
+def _axis(low: float, high: float, start: float, end: float, margin: float) -> tuple[Callable[[float], float], list[float]]:
+    """Where a value stands between start and end, and the values to mark."""
+    if low == high:
+        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+    low, high = low - margin * (high - low), high + margin * (high - low)
+    return lambda value: start + (end - start) * (value - low) / (high - low), _ticks(low, high, 6)
+
+
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    """At most so many round numbers between two, at even steps of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
+    return [k * step for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _tick(value: float, ticks: Sequence[float], percent: bool) -> str:
+    """A number on an axis, with as many decimals as its neighbours need."""
+    step = min((b - a for a, b in pairwise(ticks)), default=abs(value) or 1.0) * (100 if percent else 1)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:,.{decimals}%}" if percent else f"{value:,.{decimals}f}".replace("-", "−")
 
 
 def _kept(confusion: Sequence[Sequence[int]]) -> list[int]:

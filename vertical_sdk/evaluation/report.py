@@ -7,8 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vertical_sdk.evaluation.audit import FEW
 from vertical_sdk.evaluation.headline import METRICS, headline, metric_title, p_text
-from vertical_sdk.evaluation.plots import MOST_LABELS, confusion_plot, interval_plot, number, reliability_plot
+from vertical_sdk.evaluation.plots import (
+    MOST_LABELS,
+    change_plot,
+    confusion_plot,
+    interval_plot,
+    line_plot,
+    number,
+    reliability_plot,
+)
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.paths import write_whole
 
@@ -18,6 +27,14 @@ MOST_TEXT = 500
 """So many characters of an example are shown."""
 MOST_PAIRS = 10
 """So many of the commonest confusions are listed."""
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3)
+"""The shares of rows answered that are listed beside the abstention curve."""
+GAPS = {
+    "demographic_parity": ("Demographic parity", "the share called so"),
+    "equal_opportunity": ("Equal opportunity", "the true-positive rate"),
+    "predictive_equality": ("Predictive equality", "the false-positive rate"),
+}
+"""Gap between groups → its name, and the rate that it is taken of."""
 
 
 def write_report(path: Path, evaluation: Mapping[str, Any]) -> None:
@@ -39,7 +56,7 @@ def render(evaluation: Evaluation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, p=p_text, metric=metric_title, clip=_clip)
+    environment.filters.update(number=number, p=p_text, metric=metric_title, clip=_clip, share=_share)
     before, after = (evaluation.reliability.get(when, []) for when in ("before", "after"))
     order = sorted(evaluation.systems, key=lambda key: ("adapter", "base", key).index(key))
     return environment.get_template("report.html").render(
@@ -54,6 +71,11 @@ def render(evaluation: Evaluation) -> str:
         most_labels=MOST_LABELS,
         reliability=reliability_plot(before, after) if before or after else "",
         judged=evaluation.task in {"classification", "ordinal", "multilabel"},
+        label_audit=_label_audit(evaluation),
+        few=FEW,
+        gaps=GAPS,
+        abstention=_abstention(evaluation, order),
+        curves=[(one.get("title", name), _curve(one)) for name, one in evaluation.curves.items()],
         account=_account(evaluation.account),
         provenance=_provenance(evaluation.provenance),
         sources=[one for one in evaluation.provenance.get("sources") or () if isinstance(one, Mapping)],
@@ -73,6 +95,32 @@ def _metrics(evaluation: Evaluation, order: list[str]) -> list[dict[str, Any]]:
         says = METRICS.get(name, ("", ""))[1]
         found.append({"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower, "says": says})
     return found
+
+
+def _label_audit(evaluation: Evaluation) -> dict[str, Any]:
+    """How many labels gained and lost, how many of them by luck alone would, and the plot of them all."""
+    if evaluation.label_audit is None or not evaluation.label_audit.labels:
+        return {}
+    labels = evaluation.label_audit.labels
+    counts = {verdict: sum(one.verdict == verdict for one in labels) for verdict in ("gained", "lost", "not sure")}
+    rival = evaluation.label_audit.rival
+    title = evaluation.systems[rival].title if rival in evaluation.systems else rival
+    by_luck = round((1 - evaluation.confidence) * len(labels))
+    return {"counts": counts, "rival": title, "by_luck": by_luck, "plot": change_plot(labels)}
+
+
+def _abstention(evaluation: Evaluation, order: list[str]) -> dict[str, Any]:
+    """A line a system, and what the specialist does where it answers only so many rows: (coverage, right, threshold)."""
+    keys = [key for key in order if evaluation.abstention.get(key)]
+    lines = {evaluation.systems[key].title: evaluation.abstention[key] for key in keys}
+    plot = line_plot(lines, "share of rows answered, the surest first", "share of them that is right", percent=True)
+    own = evaluation.abstention.get("adapter", [])
+    nearest = [min(own, key=lambda point: abs(point[0] - wanted)) for wanted in COVERAGES] if own else []
+    return {"plot": plot, "points": list(dict.fromkeys(nearest))}
+
+
+def _curve(curve: Mapping[str, Any]) -> str:
+    return line_plot(curve.get("lines", {}), str(curve.get("x", "")), str(curve.get("y", "")))
 
 
 def _pairs(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
@@ -129,6 +177,10 @@ def _text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if 0 <= value < 10_000 else f"{value:,}"
     return "–" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
 
 
 def _clip(text: str) -> str:

@@ -5,12 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from vertical_sdk.card import Calibration, Verdict
 from vertical_sdk.types import Interval, Task
 
-__all__ = ["Bin", "Comparison", "Evaluation", "ExampleRow", "LabelRow", "System"]
+__all__ = [
+    "Bin",
+    "Change",
+    "Comparison",
+    "Evaluation",
+    "ExampleRow",
+    "FieldAudit",
+    "Gap",
+    "GroupAudit",
+    "GroupRow",
+    "LabelAudit",
+    "LabelChange",
+    "LabelRow",
+    "System",
+]
+
+Change: TypeAlias = Literal["gained", "lost", "not sure"]
+"""What became of a label or a group, beside the general model."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,78 @@ class ExampleRow:
 
 
 @dataclass(frozen=True)
+class LabelChange:
+    """One label: test rows that have it, F1 of the specialist and of the general model, and what became of it."""
+
+    label: str
+    n: int
+    own: float
+    rival: float
+    difference: Interval
+    verdict: Change
+
+
+@dataclass(frozen=True)
+class LabelAudit:
+    """Which labels gained and which lost against the general model `rival`; those that gained first."""
+
+    rival: str
+    labels: list[LabelChange] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One group of rows: the main metric of the specialist and of the general model, and what is said of whom.
+
+    rival, difference    None where the general model was not measured
+    truth, predicted     label → share of the group's rows that have it, and that are given it; empty without labels
+    true_positive_rate   how often the second label is said where it is true; None without such rows, or not two labels
+    false_positive_rate  how often it is said where it is not true
+    auc                  None where the group has one label only
+    """
+
+    group: str
+    n: int
+    own: float
+    rival: float | None = None
+    difference: Interval | None = None
+    verdict: Change = "not sure"
+    truth: dict[str, float] = field(default_factory=dict)
+    predicted: dict[str, float] = field(default_factory=dict)
+    true_positive_rate: float | None = None
+    false_positive_rate: float | None = None
+    auc: float | None = None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The largest rate of a group less the smallest, of the specialist and of the general model; None where unknown."""
+
+    own: float | None = None
+    rival: float | None = None
+
+
+@dataclass(frozen=True)
+class FieldAudit:
+    """The groups by one field of the record, and for two labels the gaps between them: demographic_parity (how often the
+    second label is said), equal_opportunity (where it is true), predictive_equality (where it is not)."""
+
+    name: str
+    groups: list[GroupRow]
+    gaps: dict[str, Gap] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GroupAudit:
+    """How groups of rows fare in one metric, by each field; `positive` is the second of two labels."""
+
+    metric: str
+    rival: str | None
+    fields: list[FieldAudit] = field(default_factory=list)
+    positive: str | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How the specialist does beside its rivals, on rows that it was not trained on.
 
@@ -96,6 +185,11 @@ class Evaluation:
     per_label        empty where there are no labels
     confusion        rows of the test set by [reference][prediction of the adapter]; empty for multilabel and without labels
     reliability      "before" and "after" calibration → bins that hold rows
+    label_audit      which labels gained and lost against the general model; None without labels, or without such a model
+    group_audit      how groups of rows fare, by fields of the record; None where the recipe names none
+    abstention       system → (share of rows answered, share of those that is right, least confidence answered with)
+    curves           name → {"title", "x", "y": what the axes are, "lines": {name: [[x, y], …]}}; x a number or a date
+    forgetting       what the adapter costs in general ability (`Forgot.to_dict`); None where it was not measured
     account          what became of every row of data (`Account.to_dict()`), and of what was cut
     provenance       base, recipe_digest, sources, versions, seed, seconds, and whatever else is to be known
     """
@@ -115,6 +209,11 @@ class Evaluation:
     calibration: Calibration | None = None
     examples: list[ExampleRow] = field(default_factory=list)
     gate: Verdict | None = None
+    label_audit: LabelAudit | None = None
+    group_audit: GroupAudit | None = None
+    abstention: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
+    curves: dict[str, dict[str, Any]] = field(default_factory=dict)
+    forgetting: dict[str, Any] | None = None
     account: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -134,6 +233,9 @@ class Evaluation:
         given["per_label"] = [LabelRow(**one) for one in plain.get("per_label", ())]
         given["reliability"] = {key: [Bin(**one) for one in bins] for key, bins in plain.get("reliability", {}).items()}
         given["examples"] = [ExampleRow(**one) for one in plain.get("examples", ())]
+        given["label_audit"] = _label_audit(plain.get("label_audit"))
+        given["group_audit"] = _group_audit(plain.get("group_audit"))
+        given["abstention"] = {key: [(c, a, t) for c, a, t in points] for key, points in plain.get("abstention", {}).items()}
         for key, model in (("calibration", Calibration), ("gate", Verdict)):
             given[key] = None if plain.get(key) is None else model.model_validate(plain[key])
         return cls(**given)
@@ -145,6 +247,35 @@ def _system(plain: Mapping[str, Any]) -> System:
 
 def _comparison(plain: Mapping[str, Any]) -> Comparison:
     return Comparison(**{**plain, "difference": _interval(plain["difference"])})
+
+
+def _label_audit(plain: Mapping[str, Any] | None) -> LabelAudit | None:
+    if plain is None:
+        return None
+    return LabelAudit(plain["rival"], [LabelChange(**_measured(one)) for one in plain["labels"]])
+
+
+def _group_audit(plain: Mapping[str, Any] | None) -> GroupAudit | None:
+    if plain is None:
+        return None
+    fields = [
+        FieldAudit(
+            one["name"],
+            [GroupRow(**_measured(row)) for row in one["groups"]],
+            {name: Gap(**gap) for name, gap in one["gaps"].items()},
+        )
+        for one in plain["fields"]
+    ]
+    return GroupAudit(**{**plain, "fields": fields})
+
+
+def _measured(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The specialist's value as a number, the difference as an Interval; a difference or rival that is not there stays None."""
+    found = {**plain, "own": math.nan if plain["own"] is None else plain["own"]}
+    if plain["difference"] is not None:
+        found["difference"] = _interval(plain["difference"])
+        found["rival"] = math.nan if plain["rival"] is None else plain["rival"]
+    return found
 
 
 def _interval(plain: Mapping[str, float | None]) -> Interval:

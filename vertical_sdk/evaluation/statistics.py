@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from vertical_sdk.types import Interval
 
-__all__ = ["Ints", "OfRows", "PairedTest", "bootstrap_interval", "mcnemar", "paired_bootstrap", "resampled_rows"]
+__all__ = [
+    "Ints",
+    "OfRows",
+    "PairedTest",
+    "bootstrap_interval",
+    "mcnemar",
+    "paired_bootstrap",
+    "percentile_interval",
+    "resampled_rows",
+]
 
 Ints = NDArray[np.int64]
 OfRows = Callable[[Ints], float]
@@ -49,7 +58,7 @@ def bootstrap_interval(
     groups  for each row the group that it belongs to; None: the row stands alone
     """
     found = np.array([metric(rows) for rows in resampled_rows(n, resamples, seed, groups)])
-    return _interval(metric(np.arange(n)), found, confidence)
+    return percentile_interval(metric(np.arange(n)), found, confidence)
 
 
 def paired_bootstrap(
@@ -71,7 +80,7 @@ def paired_bootstrap(
     everything = np.arange(n)
     tail = min(np.count_nonzero(found <= 0), np.count_nonzero(found >= 0))
     p_value = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    return PairedTest(_interval(first(everything) - second(everything), found, confidence), p_value, confidence)
+    return PairedTest(percentile_interval(first(everything) - second(everything), found, confidence), p_value, confidence)
 
 
 def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
@@ -118,6 +127,7 @@ def _members(groups: Sequence[Hashable | None]) -> list[Ints]:
     return [np.array(rows, dtype=np.int64) for rows in found.values()]
 
 
-def _interval(value: float, found: NDArray[np.float64], confidence: float) -> Interval:
+def percentile_interval(value: float, found: NDArray[np.float64], confidence: float) -> Interval:
+    """The value with the interval that holds this share of what was found in resamples, stretched to hold the value."""
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(value), float(min(low, value)), float(max(high, value)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Card, read_card
+from vertical_sdk.data.records import from_fields
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.attach import open_specialist
 from vertical_sdk.inference.load import find_adapter
 from vertical_sdk.metrics.calibration import to_probabilities
 from vertical_sdk.models.base import Base, pull_base
+from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.chat import ask, encode_turns
+from vertical_sdk.models.ensemble import ENSEMBLE, Ensemble, load_ensemble
 from vertical_sdk.models.specialist import Specialist, load_trunk, run_rows
 from vertical_sdk.paths import telling_full_disk
 from vertical_sdk.types import Example, Message, Prediction, Progress, silent
@@ -33,6 +36,7 @@ class _Loaded:
     specialist: Specialist
     card: Card
     folder: Path
+    ensemble: Ensemble | None
 
 
 class VerticalModel:
@@ -127,35 +131,44 @@ class VerticalModel:
         self._trunk.set_adapter(self._slot(name or self._active))
         return loaded.specialist
 
-    def predict(self, texts: Sequence[str], *, adapters: Sequence[str] | None = None) -> list[Prediction]:
-        """What the specialist in use says about each text; a batch may mix specialists.
+    def predict(
+        self, texts: Sequence[str | Mapping[str, Any] | Example], *, adapters: Sequence[str] | None = None
+    ) -> list[Prediction]:
+        """What the specialist in use says about each text or record; a batch may mix specialists.
 
-        texts     one text an answer; a single string is refused, as it would be read letter by letter
+        texts     one an answer: a text; {field: value} for a specialist that reads records (`card.fields`); or a row as a reader
+                  gives it. A single string is refused, as it would be read letter by letter
         adapters  for each text the specialist to ask; the one in use where there is none
 
-        Raises DataError for what is no text, AdapterError for a specialist that is not loaded or writes instead.
+        Raises DataError for what is no text or record, AdapterError for a specialist that is not loaded or writes instead.
         """
-        texts = _texts(texts)
+        if isinstance(texts, str | Mapping):
+            raise DataError("predict takes a list of texts or records; for one text write predict([text]).")
         names = [self._active] * len(texts) if adapters is None else [self._known(name) for name in adapters]
         if len(names) != len(texts):
             raise DataError(f"{len(texts)} texts but {len(names)} adapters: give one adapter for each text.")
         answers: dict[int, Prediction] = {}
         for name in dict.fromkeys(names):
             positions = [number for number, owner in enumerate(names) if owner == name]
-            answers |= zip(positions, self._predict([texts[p] for p in positions], name), strict=True)
+            card = self._loaded[name].card
+            rows = [_example(texts[number], number, card, name) for number in positions]
+            answers |= zip(positions, self._predict(rows, name), strict=True)
         return [answers[number] for number in range(len(texts))]
 
-    def outputs(self, examples: Sequence[Example], *, progress: Progress = silent) -> NDArray[np.float32]:
-        """Raw outputs of the specialist in use, before calibration: (rows, labels) logits, or (rows, 1) for regression."""
-        specialist = self.specialist()
-        rows = [specialist.encode(example, learn=False) for example in examples]
-        outputs: NDArray[np.float32] = run_rows(
-            specialist,
-            rows,
-            lambda batch: specialist(batch)[0],
-            progress=lambda share: progress("asking the specialist", share),
-        ).numpy()
-        return outputs
+    def outputs(
+        self, examples: Sequence[Example], *, fused: bool = True, name: str | None = None, progress: Progress = silent
+    ) -> NDArray[np.float32]:
+        """Raw outputs of a specialist, before calibration: (rows, labels) logits, or (rows, 1) for regression.
+
+        fused  with its partners, where it has any; else the adapter alone
+        name   which specialist; the one in use where there is none
+        """
+        return self._ask(examples, name or self._active, fused=fused, progress=progress)[0]
+
+    @property
+    def ensemble(self) -> Ensemble | None:
+        """What stands beside the adapter in use; None where it answers alone."""
+        return self._loaded[self._active].ensemble
 
     def generate(
         self,
@@ -201,13 +214,11 @@ class VerticalModel:
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
 
-    def _predict(self, texts: list[str], name: str) -> list[Prediction]:
+    def _predict(self, examples: Sequence[Example], name: str) -> list[Prediction]:
         card = self._loaded[name].card
-        specialist = self.specialist(name)
         if card.task == "generation":
             raise AdapterError(f"{name}: writes answers; use generate.")
-        rows = [specialist.encode(Example(id=str(n), text=text), learn=False) for n, text in enumerate(texts)]
-        outputs = run_rows(specialist, rows, lambda batch: specialist(batch)[0]).numpy()
+        outputs, rows = self._ask(examples, name)
         if card.task == "regression":
             return [
                 Prediction(label=float(out[0]), truncated=row.cut, adapter=name) for out, row in zip(outputs, rows, strict=True)
@@ -225,10 +236,29 @@ class VerticalModel:
             predictions.append(Prediction(label=chosen, probabilities=by_label, truncated=row.cut, adapter=name))
         return predictions
 
+    def _ask(
+        self, examples: Sequence[Example], name: str, *, fused: bool = True, progress: Progress = silent
+    ) -> tuple[NDArray[np.float32], list[Encoded]]:
+        """Raw outputs, and the rows as the specialist read them."""
+        specialist = self.specialist(name)
+        rows = [specialist.encode(example, learn=False) for example in examples]
+        outputs: NDArray[np.float32] = run_rows(
+            specialist,
+            rows,
+            lambda batch: specialist(batch)[0],
+            progress=lambda share: progress("asking the specialist", share),
+        ).numpy()
+        ensemble = self._loaded[name].ensemble
+        if ensemble is not None and fused and len(examples):
+            from vertical_sdk.models.baselines.general import General
+
+            outputs = ensemble.fuse(outputs, examples, General(specialist, progress=progress))
+        return outputs, rows
+
     def _put(self, folder: Path, name: str) -> None:
         trunk = self._trunk if self._trunk is not None else load_trunk(self._base)
         specialist, card, self._trunk = open_specialist(folder, self._slot(name), self._base, trunk)
-        self._loaded[name] = _Loaded(specialist, card, folder)
+        self._loaded[name] = _Loaded(specialist, card, folder, load_ensemble(folder) if ENSEMBLE in card.files else None)
 
     def _slot(self, name: str) -> str:
         """What PEFT calls the adapter: module names take no dots, so names are numbered."""
@@ -245,10 +275,17 @@ def probabilities_of(outputs: NDArray[np.float32], card: Card) -> NDArray[np.flo
     return to_probabilities(outputs, temperature=card.calibration.temperature, multilabel=card.task == "multilabel")
 
 
-def _texts(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise DataError("predict takes a list of texts; for one text write predict([text]).")
-    for number, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise DataError(f"text {number} is {text!r}; every text must be a string that is not empty.")
-    return list(texts)
+def _example(given: str | Mapping[str, Any] | Example, number: int, card: Card, name: str) -> Example:
+    """What a user asks about, as a row."""
+    if isinstance(given, Example):
+        return given
+    if card.fields:
+        if not isinstance(given, Mapping):
+            reads = ", ".join(field.name for field in card.fields)
+            raise DataError(
+                f"input {number} is {given!r}; {name} reads records: give {{field: value}} with fields among {reads}."
+            )
+        return from_fields(given, card.fields, f"record {number}")
+    if not isinstance(given, str) or not given.strip():
+        raise DataError(f"text {number} is {given!r}; every text must be a string that is not empty.")
+    return Example(id=str(number), text=given)

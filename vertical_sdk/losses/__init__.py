@@ -3,26 +3,38 @@
 Every loss is the mean, over the rows that have something to learn, of a value that depends on that row alone. So the mean over
 a batch is the weighted mean over its parts, and the trainer may cut a batch as it likes. Positional parameters are given by
 name: `logits`, `labels`, and if asked for `space` (the LabelSpace, with training counts) and `scale` (the spread of a
-regression's training targets). Keyword-only ones are the recipe's.
+regression's training targets). Keyword-only ones are the recipe's. A loss of generated tokens may also be told of tokens that
+should not stand in an answer: see `avoids`.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor
 
 from vertical_sdk.catalog import losses
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.losses import classification, multilabel, ordinal, regression
+from vertical_sdk.losses import classification, hierarchical, multilabel, ordinal, regression
 from vertical_sdk.losses.classification import IGNORE
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import LabelSpace
 
-__all__ = ["IGNORE", "bind_loss", "classification", "multilabel", "ordinal", "regression"]
+__all__ = [
+    "IGNORE",
+    "Avoid",
+    "avoids",
+    "bind_loss",
+    "classification",
+    "hierarchical",
+    "multilabel",
+    "ordinal",
+    "regression",
+    "what_to_avoid",
+]
 
 USUAL = {
     "classification": "cross_entropy",
@@ -33,8 +45,32 @@ USUAL = {
 }
 
 
-def bind_loss(recipe: Recipe, space: LabelSpace | None, scale: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """The recipe's loss as a function of logits and labels alone.
+F = TypeVar("F", bound=Callable[..., Any])
+Avoid: TypeAlias = Callable[[Any], Callable[[str, Sequence[int]], Sequence[tuple[int, ...]]]]
+"""tokenizer → (the question's text, the answer's tokens) → for each of these tokens, ids that should not stand in its place."""
+
+
+def avoids(find: Avoid) -> Callable[[F], F]:
+    """Mark a loss of generated tokens as one that is told what to avoid; stands under `@losses.register`.
+
+    The loss has a positional parameter `avoid`: (tokens, most) int64, what `find` gave for each token, padded with -1.
+    """
+
+    def mark(loss: F) -> F:
+        vars(loss)["avoids"] = find
+        return loss
+
+    return mark
+
+
+def what_to_avoid(recipe: Recipe) -> Avoid | None:
+    """How the tokens that the recipe's loss is to avoid are found; None for a loss that avoids none."""
+    found: Avoid | None = getattr(losses.get(recipe.loss.use), "avoids", None) if recipe.loss else None
+    return found
+
+
+def bind_loss(recipe: Recipe, space: LabelSpace | None, scale: float = 1.0) -> Callable[..., Tensor]:
+    """The recipe's loss as a function of logits and labels alone, and of `avoid` where it is marked by `avoids`.
 
     Raises RecipeError for a loss that needs labels in a task that has none.
     """

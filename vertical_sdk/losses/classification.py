@@ -25,6 +25,17 @@ def mean(values: Tensor, logits: Tensor) -> Tensor:
     return values.mean() if len(values) else logits.sum() * 0.0
 
 
+def class_weights(space: LabelSpace, beta: float) -> Tensor:
+    """A weight for each label, (labels,) float64, by its effective number of training rows (Cui et al., 2019).
+
+    A label with n training rows weighs (1 - beta) / (1 - beta^n); weights are scaled so that they average 1 over the training
+    rows.
+    """
+    counts = torch.tensor([max(1, space.counts.get(label, 0)) for label in space.labels], dtype=torch.float64)
+    weights = (1 - beta) / (1 - beta**counts) if beta < 1 else 1 / counts
+    return weights * counts.sum() / (weights * counts).sum()
+
+
 @losses.register("cross_entropy", tasks=("classification", "ordinal", "generation"))
 def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: Share = 0.0) -> Tensor:
     """The negative log-probability of the label.
@@ -68,9 +79,7 @@ def class_balanced(
     returns  ()                mean over labelled rows, 0 if there are none
     """
     kept, target = labelled(logits, labels)
-    counts = torch.tensor([max(1, space.counts.get(label, 0)) for label in space.labels], dtype=torch.float64)
-    weights = (1 - beta) / (1 - beta**counts)
-    weights = (weights * counts.sum() / (weights * counts).sum()).to(logits)
+    weights = class_weights(space, beta).to(logits)
     values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing)
     if gamma:
         values = values * (1 - kept.softmax(-1).gather(1, target[:, None])[:, 0]) ** gamma

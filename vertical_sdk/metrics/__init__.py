@@ -7,11 +7,12 @@ A metric is a function in `catalog.metrics`. It names among its positional param
     references     the same, never NO_ANSWER
     probabilities  (rows, labels) float
     labels         the LabelSpace
+    rows           the Examples themselves, in the order of predictions: their record, text, messages, group and time
 
 and returns a float. Its keyword-only parameters are what a recipe may set.
 """
 
-from vertical_sdk.metrics import classification, probability, regression, text
+from vertical_sdk.metrics import abstention, classification, probability, regression, text
 from vertical_sdk.metrics.use import (
     NO_ANSWER,
     bind,
@@ -23,6 +24,7 @@ from vertical_sdk.metrics.use import (
 
 __all__ = [
     "NO_ANSWER",
+    "abstention",
     "bind",
     "classification",
     "default_metrics",

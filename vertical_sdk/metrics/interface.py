@@ -28,6 +28,11 @@ class CatalogMetric(evaluate.Metric):  # type: ignore[misc]
         self._metric = metric
         self._labels = labels
         self._wanted = inputs(metric)
+        if "rows" in self._wanted:
+            raise TypeError(
+                f"the metric {metric!r} looks at the rows themselves, which `evaluate` has no place for. "
+                f"Call bind({metric!r}, labels)(predictions, references, probabilities, rows) of vertical_sdk.metrics instead."
+            )
         self._measure: Measure = bind(metric, labels, arguments)
         super().__init__(keep_in_memory=True, seed=0)
         self.info.module_name = metric
@@ -92,6 +97,7 @@ def as_evaluate(name: str, labels: LabelSpace | None = None, **arguments: Any) -
     labels     needed where predictions and references are label names instead of positions
     arguments  what a recipe may set on the metric
 
-    Raises UnknownName; RecipeError for an argument that the metric does not take.
+    Raises UnknownName; RecipeError for an argument that the metric does not take; TypeError for a metric that wants to see the
+    rows themselves, which cannot be handed through `evaluate`.
     """
     return CatalogMetric(name, labels, arguments)

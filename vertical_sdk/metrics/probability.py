@@ -5,6 +5,7 @@ References are label positions (rows,), or (rows, labels) of 0 and 1, where each
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
 from vertical_sdk.metrics.use import LABELLED, lower_is_better
 
-__all__ = ["auc", "average_precision", "calibration_bins", "ece", "log_loss"]
+__all__ = ["auc", "average_precision", "calibration_bins", "ece", "log_loss", "precision_at_recall"]
 
 Floats = NDArray[np.float64]
 SMALL = float(np.finfo(np.float64).eps)
@@ -79,6 +80,15 @@ def average_precision(probabilities: Floats, references: Ints) -> float:
     return _each_label(_average_precision, probabilities, references, 0.0)
 
 
+@metrics.register("precision_at_recall", tasks=LABELLED)
+def precision_at_recall(probabilities: Floats, references: Ints, *, recall: Annotated[float, Field(gt=0, le=1)] = 0.8) -> float:
+    """The best precision at a threshold that finds at least this share of the rows with the label.
+
+    It is averaged over labels as `auc` is, each with a threshold of its own; 0 where there is none.
+    """
+    return _each_label(functools.partial(_precision_at_recall, recall=recall), probabilities, references, 0.0)
+
+
 def _each_label(
     of: Callable[[Floats, NDArray[np.bool_]], float], probabilities: Floats, references: Ints, nothing: float
 ) -> float:
@@ -99,8 +109,18 @@ def _auc(scores: Floats, has: NDArray[np.bool_]) -> float:
 
 
 def _average_precision(scores: Floats, has: NDArray[np.bool_]) -> float:
+    found, taken = _steps(scores, has)
+    return float((np.diff(found, prepend=0) * found / taken).sum() / found[-1])
+
+
+def _precision_at_recall(scores: Floats, has: NDArray[np.bool_], recall: float) -> float:
+    found, taken = _steps(scores, has)
+    enough = found >= recall * found[-1] * (1 - 1e-12)
+    return float((found / taken)[enough].max())
+
+
+def _steps(scores: Floats, has: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """At each threshold, from the highest score down: how many rows with the label are found, and how many rows taken."""
     order = np.argsort(-scores, kind="stable")
-    sorted_scores = scores[order]
-    last_of_tie = np.append(np.flatnonzero(np.diff(sorted_scores)), len(scores) - 1)
-    found = np.cumsum(has[order])[last_of_tie]
-    return float((np.diff(found, prepend=0) * found / (last_of_tie + 1)).sum() / found[-1])
+    last_of_tie = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    return np.cumsum(has[order])[last_of_tie], last_of_tie + 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from vertical_sdk import catalog
-from vertical_sdk.types import LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, Task
 
 __all__ = ["LABELLED", "NO_ANSWER", "Measure", "bind", "default_metrics", "higher_is_better", "inputs", "lower_is_better"]
 
@@ -32,8 +32,10 @@ F = TypeVar("F", bound=Callable[..., float])
 class Measure(Protocol):
     """A metric with its arguments and labels settled."""
 
-    def __call__(self, predictions: Any, references: Any, probabilities: Any = None) -> float:
-        """The metric's value over these rows."""
+    def __call__(
+        self, predictions: Any, references: Any, probabilities: Any = None, rows: Sequence[Example] | None = None
+    ) -> float:
+        """The metric's value over these rows; `rows` are the Examples themselves, in the order of the predictions."""
 
 
 def lower_is_better(metric: F) -> F:
@@ -51,7 +53,7 @@ def higher_is_better(name: str) -> bool:
 
 
 def inputs(name: str) -> frozenset[str]:
-    """Which of predictions, references, probabilities and labels a metric wants to see.
+    """Which of predictions, references, probabilities, labels and rows a metric wants to see.
 
     Raises UnknownName.
     """
@@ -64,18 +66,27 @@ def inputs(name: str) -> frozenset[str]:
 
 
 def bind(name: str, labels: LabelSpace | None = None, arguments: Mapping[str, Any] | None = None) -> Measure:
-    """A metric with its arguments and labels settled, to be called with rows only.
+    """A metric with its arguments and labels settled, to be called with what is said and what is so.
 
-    Raises RecipeError for an argument that the metric does not take; UnknownName.
+    Raises RecipeError for an argument that the metric does not take; UnknownName. What it returns raises TypeError where the
+    metric wants probabilities or rows and is called without.
     """
     metric = catalog.metrics.get(name)
     wanted = inputs(name)
     options = catalog.metrics.check(name, arguments or {})
 
-    def measure(predictions: Any, references: Any, probabilities: Any = None) -> float:
+    def measure(predictions: Any, references: Any, probabilities: Any = None, rows: Sequence[Example] | None = None) -> float:
         if probabilities is None and "probabilities" in wanted:
             raise TypeError(f"the metric {name!r} needs probabilities")
-        given = {"predictions": predictions, "references": references, "probabilities": probabilities, "labels": labels}
+        if rows is None and "rows" in wanted:
+            raise TypeError(f"the metric {name!r} needs rows, the Examples in the order of the predictions")
+        given = {
+            "predictions": predictions,
+            "references": references,
+            "probabilities": probabilities,
+            "labels": labels,
+            "rows": rows,
+        }
         return float(metric(**{key: given[key] for key in wanted}, **options))
 
     return measure

@@ -19,12 +19,14 @@ class Encoded:
     learn   generation only: for each token whether it belongs to an answer and is to be learned
     target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression)
     cut     how many tokens did not fit
+    avoid   generation only: for each token to be learned, in order, ids that should not stand in its place; see losses.avoids
     """
 
     ids: tuple[int, ...]
     learn: tuple[bool, ...] = ()
     target: int | float | tuple[float, ...] | None = None
     cut: int = 0
+    avoid: tuple[tuple[int, ...], ...] = ()
 
     @property
     def units(self) -> int:

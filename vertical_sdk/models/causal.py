@@ -63,12 +63,17 @@ class CausalSpecialist(nn.Module):
         return Encoded(ids=ids, target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """input_ids, attention_mask (rows, longest); learn (rows, longest) for generation; targets where there are any."""
+        """input_ids, attention_mask (rows, longest); learn (rows, longest) for generation; targets where there are any.
+
+        avoid (answer tokens, most), padded with -1, where the loss asked for it.
+        """
         pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
         ids, mask = pad([row.ids for row in rows], pad_id)
         batch = {"input_ids": ids, "attention_mask": mask}
         if rows[0].learn:
             batch["learn"] = pad([row.learn for row in rows], 0)[0].bool()
+            if rows[0].avoid:
+                batch["avoid"] = pad([ids for row in rows for ids in row.avoid], -1)[0]
         elif rows[0].target is not None:
             batch["targets"] = torch.tensor([row.target for row in rows])
         return batch

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from vertical_sdk.data.texts import prompt_text
 from vertical_sdk.errors import DataError
+from vertical_sdk.losses import Avoid
 from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.specialist import Specialist
 from vertical_sdk.types import Example
@@ -13,11 +16,18 @@ __all__ = ["encode_rows"]
 
 
 def encode_rows(
-    specialist: Specialist, examples: Sequence[Example], *, learn: bool, truncated: float = 1.0, what: str = "rows"
+    specialist: Specialist,
+    examples: Sequence[Example],
+    *,
+    learn: bool,
+    truncated: float = 1.0,
+    what: str = "rows",
+    avoid: Avoid | None = None,
 ) -> list[Encoded]:
     """Encode rows, and stop where more of them are cut than the recipe allows.
 
     truncated  the largest share of rows that may be cut
+    avoid      finds the tokens that a loss avoids, where it does (see losses.avoids)
 
     Raises DataError that says how many rows are cut, or which has no token to learn from.
     """
@@ -35,4 +45,15 @@ def encode_rows(
             f"{len(cut)} of {len(encoded)} {what} are longer than data.max_length = {specialist.max_length} tokens (the longest by "
             f"{max(cut)}) and would be cut; data.limits.truncated allows {truncated:.0%}. Raise either of them."
         )
+    if learn and avoid:
+        find = avoid(specialist.tokenizer)
+        encoded = [
+            replace(row, avoid=tuple(find(prompt_text(example), _answer(row))))
+            for example, row in zip(examples, encoded, strict=True)
+        ]
     return encoded
+
+
+def _answer(row: Encoded) -> list[int]:
+    """The tokens to be learned that have one before them, as many as the row has units."""
+    return [token for token, learned in zip(row.ids[1:], row.learn[1:], strict=True) if learned]

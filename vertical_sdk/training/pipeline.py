@@ -19,10 +19,14 @@ import transformers
 from vertical_sdk import __version__
 from vertical_sdk.card import Calibration, Card, write_card
 from vertical_sdk.data.prepare import Prepared, prepare
-from vertical_sdk.losses import bind_loss
+from vertical_sdk.data.records import told_fields
+from vertical_sdk.errors import DataError
+from vertical_sdk.losses import bind_loss, what_to_avoid
 from vertical_sdk.metrics.calibration import calibrate
 from vertical_sdk.models.base import Base, pull_base
+from vertical_sdk.models.baselines.general import General
 from vertical_sdk.models.batching import Encoded
+from vertical_sdk.models.ensemble import Ensemble, fit_ensemble, save_ensemble
 from vertical_sdk.models.head import PROBE_HEAD, fit_probe, load_head, save_head
 from vertical_sdk.models.lora import half_frozen
 from vertical_sdk.models.probes import take_probes
@@ -76,8 +80,9 @@ def train(
         transformers.set_seed(arguments.seed)
         specialist = fresh_specialist(pulled, recipe, prepared.labels)
         limit = recipe.data.limits.truncated
-        rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows")
-        validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows")
+        avoid = what_to_avoid(recipe)
+        rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
+        validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
         if specialist.head is not None:
             _start_head(specialist, rows, recipe, folder, arguments, progress)
         scale = float(specialist.head.std) if specialist.head is not None else 1.0
@@ -104,8 +109,14 @@ def train(
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
         if main:
             progress("saving the adapter", None)
-            calibration = _calibrate(specialist, validation, recipe)
-            _save(folder, specialist, pulled, recipe, prepared, calibration, facts)
+            outputs, ensemble = None, None
+            if validation and recipe.task != "generation":
+                outputs = run_rows(specialist, validation, lambda batch: specialist(batch)[0]).numpy()
+            if recipe.ensemble:
+                ensemble, outputs = _ensemble(specialist, outputs, recipe, prepared, arguments.seed, progress)
+                facts["ensemble"] = {name: round(weight, 4) for name, weight in ensemble.shares.items()}
+            calibration = _calibrate(outputs, validation, recipe)
+            _save(folder, specialist, pulled, recipe, prepared, calibration, ensemble, facts)
         trainer.accelerator.wait_for_everyone()
     return Run(folder, facts["resumed_from"])
 
@@ -139,11 +150,24 @@ def _start_head(
     head.to(next(specialist.trunk.parameters()).device)
 
 
-def _calibrate(specialist: Specialist, validation: Sequence[Encoded], recipe: Recipe) -> Calibration:
-    if not validation or recipe.task in {"generation", "regression"}:
+def _ensemble(
+    specialist: Specialist, outputs: Any, recipe: Recipe, prepared: Prepared, seed: int, progress: Progress
+) -> tuple[Ensemble, Any]:
+    """The partners and their stacker, and what the whole says of the validation rows."""
+    if outputs is None:
+        raise DataError(f"{recipe.name}: ensemble: the stacker is fitted on validation rows, and there are none. See data.split.")
+    base = General(specialist, progress=progress)
+    rows = prepared.validation
+    ensemble = fit_ensemble(
+        recipe.ensemble, prepared.originals, rows, outputs, prepared.labels, recipe.task, seed, base, progress
+    )
+    return ensemble, ensemble.fuse(outputs, rows, base)
+
+
+def _calibrate(outputs: Any, validation: Sequence[Encoded], recipe: Recipe) -> Calibration:
+    if outputs is None or recipe.task in {"generation", "regression"}:
         return Calibration()
-    outputs = run_rows(specialist, validation, lambda batch: specialist(batch)[0])
-    return calibrate(outputs.numpy(), torch.tensor([row.target for row in validation]).numpy(), recipe.task)
+    return calibrate(outputs, torch.tensor([row.target for row in validation]).numpy(), recipe.task)
 
 
 def _save(
@@ -153,6 +177,7 @@ def _save(
     recipe: Recipe,
     prepared: Prepared,
     calibration: Calibration,
+    ensemble: Ensemble | None,
     facts: dict[str, Any],
 ) -> None:
     """Write the adapter's folder beside its place, then put it there in one move."""
@@ -166,6 +191,8 @@ def _save(
             if specialist.head is not None:
                 save_head(staged, specialist.head)
                 shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
+            if ensemble is not None:
+                save_ensemble(staged, ensemble)
         except Exception as error:
             if "os error 28" in str(error) or "No space left" in str(error):
                 raise OSError(28, "No space left on device") from error
@@ -178,6 +205,7 @@ def _save(
             recipe=recipe.to_dict(),
             recipe_digest=recipe.digest,
             labels=prepared.labels,
+            fields=told_fields(prepared.originals),
             sources=prepared.sources,
             account=prepared.account.to_dict(),
             calibration=calibration,

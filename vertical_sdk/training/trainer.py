@@ -46,7 +46,7 @@ class VerticalTrainer(transformers.Trainer):
         arguments: Arguments,
         train: Sequence[Encoded],
         validation: Sequence[Encoded],
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[..., Tensor],
         progress: Progress,
     ) -> None:
         self.specialist = specialist
@@ -104,8 +104,9 @@ class VerticalTrainer(transformers.Trainer):
     def _part_loss(self, model: Any, part: Sequence[Encoded]) -> Tensor:
         """The sum of the losses of some rows."""
         batch = {key: value.to(self.args.device) for key, value in self.specialist.collate(part).items()}
+        more = {"avoid": batch["avoid"]} if "avoid" in batch else {}
         outputs, targets = model(batch)
-        return self.loss(outputs.float(), targets) * sum(row.units for row in part)
+        return self.loss(outputs.float(), targets, **more) * sum(row.units for row in part)
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """The loss on the validation rows, the same in every process."""

@@ -5,7 +5,7 @@ import pytest
 
 from vertical_sdk import catalog
 from vertical_sdk.errors import DataError
-from vertical_sdk.evaluation.outputs import Outputs
+from vertical_sdk.models.outputs import Outputs
 from vertical_sdk.types import Example, LabelSpace, Message, Target, Task
 
 LUNG, HEART, SKIN = "lung", "heart", "skin"
@@ -19,7 +19,8 @@ TEXTS = {
 
 def _ask(name: str, train: list[tuple[str, Target]], asked: list[str], task: Task, **options: object) -> Outputs:
     rows = [Example(str(i), text, target) for i, (text, target) in enumerate(train)]
-    said = catalog.baselines.get(name)(rows, [Example("?", text) for text in asked], LABELS, task, 0, None, **options)
+    fitted = catalog.baselines.get(name)(rows, LABELS, task, 0, None, **options)
+    said = fitted.ask([Example("?", text) for text in asked], None)
     assert isinstance(said, Outputs)
     return said
 
@@ -48,7 +49,9 @@ def test_tfidf_of_two_labels_is_one_logistic_regression() -> None:
     pairs = [pair for pair in PAIRS if pair[1] != SKIN]
     rows = [Example(str(i), text, target) for i, (text, target) in enumerate(pairs)]
 
-    said = catalog.baselines.get("tfidf")(rows, [Example("?", "cardiac")], LabelSpace((LUNG, HEART)), "classification", 0, None)
+    said = catalog.baselines.get("tfidf")(rows, LabelSpace((LUNG, HEART)), "classification", 0, None).ask(
+        [Example("?", "cardiac")], None
+    )
 
     assert said.scores.sum() == pytest.approx(1.0)
     assert said.scores[0, 1] > 0.5
@@ -77,7 +80,7 @@ def test_tfidf_of_texts_gives_the_answer_to_the_most_similar_prompt() -> None:
     rows = [Example(q, messages=(Message("user", q), Message("assistant", a))) for q, a in turns]
     asked = [Example("?", messages=(Message("user", "Which cream for my rash?"),))]
 
-    said = catalog.baselines.get("tfidf")(rows, asked, None, "generation", 0, None)
+    said = catalog.baselines.get("tfidf")(rows, None, "generation", 0, None).ask(asked, None)
 
     assert said.predictions("generation") == ["A cream."]
 
@@ -115,7 +118,7 @@ def test_the_majority_of_several_labels_of_numbers_and_of_texts() -> None:
     many = _ask("majority", [("a", (LUNG,)), ("b", (LUNG, HEART)), ("c", (LUNG,)), ("d", ())], ["x"], "multilabel")
     numbers = _ask("majority", [("a", 1.0), ("b", 4.0)], ["x", "y"], "regression")
     answers = [Example(str(i), messages=(Message("assistant", text),)) for i, text in enumerate(["no", "yes", "no"])]
-    texts = catalog.baselines.get("majority")(answers, [Example("?")], None, "generation", 0, None)
+    texts = catalog.baselines.get("majority")(answers, None, "generation", 0, None).ask([Example("?")], None)
 
     assert many.predictions("multilabel").tolist() == [[1, 0, 0, 0]]
     assert numbers.predictions("regression").tolist() == [2.5, 2.5]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vertical_sdk.errors import DataError
-from vertical_sdk.evaluation.outputs import Outputs, answer, prompt, references
+from vertical_sdk.models.outputs import Outputs, answer, prompt, references
 from vertical_sdk.types import Example, LabelSpace, Message
 
 LABELS = LabelSpace(("low", "high"))

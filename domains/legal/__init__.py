@@ -1,0 +1,5 @@
+"""The legal vertical."""
+
+from vertical_sdk.domain import Domain
+
+DOMAIN = Domain(name="legal", summary="Contract clauses, terms of service and software licences.")

@@ -1,0 +1,97 @@
+"""Who stands against whom, under which number, and who speaks for them, besides the general kinds of personal data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vertical_sdk.catalog import deidentifiers
+from vertical_sdk.data.account import StepAccount
+from vertical_sdk.data.deidentify import OnHit, deidentified
+from vertical_sdk.data.entities import Entity, labelled
+from vertical_sdk.data.surrogates import new_digits
+from vertical_sdk.types import Example
+
+NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|#))"
+CASE = rf"(?i:(?:case|docket|cause|claim|civil\s+action|criminal|index|file|appeal|application|petition|matter)){NUMBER}|(?i:docket)"
+BAR = rf"(?i:(?:state\s+)?bar(?:\s+id(?:entification)?|\s+card|\s+roll|\s+registration)?|attorney(?:\s+reg(?:istration)?)?|roll){NUMBER}|SBN"
+
+INTRODUCES = (
+    "In|See|The|But|Cf|Under|Compare|As|And|Or|Per|From|Since|After|Before|Also|While|Although|Accord|When|Where|Following|Applying"
+    "|Citing|Quoting|Overruling|Unlike|Like|For|By|With|On|At|To|That|This|Both|Neither|Court|Courts|Held|Case|Re|Matter|Both|Our|Their"
+)
+"""Words in capitals that stand before a party without being of it."""
+OF_A_NAME = (
+    "of the and for de la le du des von van der den del di da ex rel estate in re on behalf "
+    "inc incorporated corp corporation co company ltd limited llc llp lp plc gmbh ag sa nv bv bros brothers sons group holdings partners "
+    "association assn foundation trust union society institute university college school schools church hospital club "
+    "united states america state states commonwealth people republic kingdom crown queen king regina rex government nation "
+    "city town county village district province parish island board council commission commissioner department dept ministry minister "
+    "secretary attorney general director agency authority office bureau administration service services education health housing labor "
+    "labour revenue transport justice police federal national international american european north south east west new san los saint "
+    "first bank savings insurance railroad railway airlines motors industries systems technologies products international "
+    "jr sr mr mrs ms dr sir hon doe roe et al plaintiff plaintiffs defendant defendants petitioner respondent appellant appellee"
+)
+WORD = r"(?:[A-Z]\.(?:\s?[A-Z]\.)*|(?:Inc|Corp|Co|Ltd|Bros|Dept|Ass'n|Comm'n|Int'l|Nat'l|Dr|Mr|Mrs|Ms|St|Jr|Sr|Hon)\.|[A-Z][\w'’-]*+)"
+LINK = r"(?:(?:of|and|for)(?:\sthe)?|de|la|le|du|des|von|van|der|den|del|di|da|ex|rel\.|on|&)"
+FIRM = r"(?:,?\s(?:Inc|Corp|Co|Ltd|Jr|Sr)\.|,?\s(?:Inc|LLC|L\.L\.C\.|LLP|L\.P\.|LP|Ltd|Limited|PLC|plc|N\.A\.|S\.A\.|GmbH|AG)(?!\w))"
+NAME = rf"(?!(?:{INTRODUCES})\b){WORD}(?:{FIRM}|(?:\s{LINK}){{0,2}}\s{WORD}){{0,9}}{FIRM}?"
+AGAINST = r"(?:v\.?|vs\.?|versus)"
+
+OWN = (
+    Entity(
+        "CASE_NUMBER",
+        (
+            (
+                r"(?<![\w:-])(?:\d{1,2}:)?\d{2,4}-(?i:cv|cr|md|mc|mj|ap|bk|po|ec|sc|ca|civ|crim)-\d{1,7}(?:-[A-Z]{1,4})*(?![\w-])",
+                0.9,
+            ),
+            (r"(?<![\w-])[CTF][-‑–]\d{1,4}/\d{2}(?:\sP(?:PU)?)?(?![\w/])", 0.6),
+            (r"(?<=\bNos?\.\s{0,2})\d{2}-\d{1,5}(?![\w-])", 0.7),
+            (labelled(CASE, r"(?=[\w:/.-]*\d)[A-Z0-9][\w:/-]*(?:\.\d+)*\w|\d"), 0.85),
+        ),
+        surrogate=new_digits,
+    ),
+    Entity("BAR_NUMBER", ((labelled(BAR, r"[A-Z]{0,3}-?\d{4,9}"), 0.85),), hint=r"\d{4}", surrogate=new_digits),
+    Entity(
+        "PARTY",
+        (
+            (rf"(?<![\w.'’&-]){NAME}(?=(?:,?\set\sal\.)?,?\s{AGAINST}\s+[A-Z])", 0.7),
+            (rf"(?<=(?:(?<![\w.'’&-])[A-Z][\w.'’&-]*|\bal\.|\bothers),?\s{AGAINST}\s+){NAME}", 0.7),
+        ),
+        hint=rf"\s{AGAINST}\s+[A-Z]",
+        names=frozenset(OF_A_NAME.split()),
+    ),
+)
+
+
+@deidentifiers.register("legal.identifiers")
+def identifiers(
+    examples: Sequence[Example],
+    seed: int,
+    *,
+    entities: tuple[str, ...] | None = None,
+    on_hit: OnHit = "surrogate",
+    language: str = "en",
+    score: float = 0.4,
+    names: bool = False,
+) -> tuple[list[Example], StepAccount]:
+    """Case and docket numbers, the parties of "X v. Y", bar numbers, and all general kinds; see the general `presidio`.
+
+    entities  which kinds, the general ones among them; all where None
+    names     find people and places too, with a spaCy model that is fetched once
+
+    A party is found again by the words of its name all over the document; words such as "United States" or "Inc." stay in what is made
+    up. Reporters ("410 U.S. 113") and neutral citations stay, and tell those who look them up which case it is. Raises what `presidio`
+    raises.
+    """
+    return deidentified(
+        examples,
+        seed,
+        own=OWN,
+        part="legal.identifiers",
+        entities=entities,
+        on_hit=on_hit,
+        language=language,
+        score=score,
+        names=names,
+    )

@@ -1,0 +1,20 @@
+"""Metrics of legal tasks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vertical_sdk.catalog import metrics
+from vertical_sdk.metrics.classification import Ints, macro_f1
+
+__all__ = ["unfair_f1"]
+
+
+@metrics.register("legal.unfair_f1", tasks=("multilabel",))
+def unfair_f1(predictions: Ints, references: Ints) -> float:
+    """Macro F1 of "unfair in any way" against "fair", whichever categories it was (the detection of Lippi et al., 2019).
+
+    predictions and references are (rows, labels) of 0 and 1; a row with any 1 is unfair. A side that no reference has is left out.
+    """
+    said, true = ((table != 0).any(axis=1).astype(np.int64) for table in (predictions, references))
+    return float(macro_f1(said, true))

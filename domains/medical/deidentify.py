@@ -1,0 +1,106 @@
+"""Identifiers of patients and of where they lie, besides the general kinds of personal data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from vertical_sdk.catalog import deidentifiers
+from vertical_sdk.data.account import StepAccount
+from vertical_sdk.data.deidentify import OnHit, deidentified
+from vertical_sdk.data.entities import Entity, labelled
+from vertical_sdk.data.surrogates import new_digits
+from vertical_sdk.types import Example
+
+NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|identifiers?|#))"
+CODE = r"(?=(?:[A-Z/-]*\d){4})[A-Z0-9](?:[A-Z0-9/-]{2,17})[A-Z0-9]"
+"""Letters, digits and dashes with four digits at least."""
+RECORD = (
+    rf"(?i:mrn|m\.r\.n|urn|medical\s+record|health\s+record){NUMBER}?|(?i:hospital|patient|chart|record|unit|accession){NUMBER}"
+)
+INSURED = (
+    r"(?i:(?:health|medical|social)\s+insurance|insurance|member(?:ship)?|subscriber|insured|policy|group|medicare|medicaid"
+    rf"|beneficiary){NUMBER}|(?i:mbi|hicn)"
+)
+LETTER = "[AC-HJKMNP-RT-Y]"
+MBI = rf"\b[1-9]{LETTER}(?:\d|{LETTER})\d-?{LETTER}(?:\d|{LETTER})\d-?{LETTER}{LETTER}\d\d\b"
+"""The Medicare Beneficiary Identifier, as the Centers for Medicare & Medicaid Services describe its eleven places."""
+UNITS = r"(?:days?|weeks?|months?|years?|hours?|hrs?|h|minutes?|mins?|times|x|am|pm|a\.m|p\.m|mg|ml|%)"
+
+
+def nhs_valid(value: str) -> bool:
+    """Whether the tenth digit checks the nine before it (NHS Data Dictionary, "NHS number": modulo 11)."""
+    digits = [int(c) for c in value if c.isdigit()]
+    return len(digits) == 10 and sum(digit * (10 - place) for place, digit in enumerate(digits)) % 11 == 0
+
+
+def nhs_surrogate(value: str, rng: random.Random) -> str:
+    """One of the same look that begins with 999, which are set aside for tests, with a right check digit."""
+    check = 10
+    while check == 10:
+        digits = [9, 9, 9, *(rng.randrange(10) for _ in range(6))]
+        check = -sum(digit * (10 - place) for place, digit in enumerate(digits)) % 11
+    new = iter([*digits, check])
+    return "".join(str(next(new)) if c.isdigit() else c for c in value)
+
+
+OWN = (
+    Entity("MEDICAL_RECORD_NUMBER", ((labelled(RECORD, CODE), 0.85),)),
+    Entity("HEALTH_INSURANCE_NUMBER", ((labelled(INSURED, CODE), 0.85), (MBI, 0.5))),
+    Entity(
+        "UK_NHS",
+        (
+            (labelled(rf"(?i:nhs|national\s+health(?:\s+service)?){NUMBER}?", r"\d{3}[ -]?\d{3}[ -]?\d{4}"), 0.9),
+            (r"\b\d{3}[ -]\d{3}[ -]\d{4}\b", 0.4),
+            (r"\b\d{10}\b", 0.1),
+        ),
+        context=("nhs", "national health"),
+        valid=nhs_valid,
+        hint=r"\d{3}[ -]?\d{3}[ -]?\d{4}",
+        surrogate=nhs_surrogate,
+    ),
+    Entity(
+        "BED_OR_WARD",
+        (
+            (
+                r"(?<=(?<![A-Za-z-])(?i:bed|ward|room|bay|cot|cubicle)(?i:\s+(?:no\.?|number)\s*|\s*#\s*|:\s*|\s+))"
+                rf"(?<![\w-])(?:[A-Z]{{1,2}}-?)?\d{{1,4}}[A-Z]?(?:[-/][A-Z]?\d{{0,3}}[A-Z]?)?(?![\w.]*\d)(?!\w)(?!\s*(?i:{UNITS})(?!\w))",
+                0.6,
+            ),
+        ),
+        hint=r"(?i)bed|ward|room|bay|cot|cubicle",
+        surrogate=new_digits,
+    ),
+)
+
+
+@deidentifiers.register("medical.identifiers")
+def identifiers(
+    examples: Sequence[Example],
+    seed: int,
+    *,
+    entities: tuple[str, ...] | None = None,
+    on_hit: OnHit = "surrogate",
+    language: str = "en",
+    score: float = 0.4,
+    names: bool = False,
+) -> tuple[list[Example], StepAccount]:
+    """Medical record numbers, insurance and NHS numbers, beds and wards, and all general kinds; see the general `presidio`.
+
+    entities  which kinds, the general ones among them; all where None
+    names     find people and places too, with a spaCy model that is fetched once
+
+    Numbers are known by the label before them ("MRN", "member ID"), NHS numbers by their check digit, Medicare's by their form.
+    Raises what `presidio` raises.
+    """
+    return deidentified(
+        examples,
+        seed,
+        own=OWN,
+        part="medical.identifiers",
+        entities=entities,
+        on_hit=on_hit,
+        language=language,
+        score=score,
+        names=names,
+    )

@@ -1,0 +1,70 @@
+"""Losses of the medical vertical."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from vertical_sdk.catalog import NotNegative, Share, losses
+from vertical_sdk.losses import avoids
+from vertical_sdk.losses.classification import class_weights, labelled, mean
+from vertical_sdk.types import LabelSpace
+
+from .unsaid import unsaid_tokens
+
+SURE = 1e-6
+"""How near to 1 the probability of a token to avoid is taken to come, so that its cost is finite."""
+
+
+@losses.register("medical.ordinal_balanced", tasks=("ordinal",))
+def ordinal_balanced(
+    logits: Tensor,
+    labels: Tensor,
+    space: LabelSpace,
+    *,
+    weight: NotNegative = 1.0,
+    beta: Share = 0.99,
+    smoothing: Share = 0.0,
+) -> Tensor:
+    """Cross-entropy plus the squared earth mover's distance, in which a row of a rare label counts more.
+
+    The distance is Hou et al.'s (2016), along the labels' order; a row of label y counts as the effective number of y's training
+    rows has it (Cui et al., 2019).
+
+    logits     (batch, classes)  float, classes in order
+    labels     (batch,)          int64, IGNORE where nothing is to be learned
+    weight     of the distance; 0 is class_balanced
+    beta       of the class balance; 0: all labels alike, which is earth_mover; towards 1: as 1/n
+    smoothing  share of the probability that is spread over all labels, in the cross-entropy
+    returns    ()                mean over labelled rows, 0 if there are none
+    """
+    kept, target = labelled(logits, labels)
+    reached = kept.softmax(-1).cumsum(-1)
+    wanted = F.one_hot(target, logits.shape[-1]).to(kept).cumsum(-1)
+    distance = (reached - wanted).square().sum(-1)
+    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing) + weight * distance
+    return mean(values * class_weights(space, beta).to(logits)[target], logits)
+
+
+@losses.register("medical.faithful", tasks=("generation",))
+@avoids(unsaid_tokens)
+def faithful(logits: Tensor, labels: Tensor, avoid: Tensor, *, weight: NotNegative = 0.5, smoothing: Share = 0.0) -> Tensor:
+    """Cross-entropy of the answer's tokens, plus the unlikelihood of numbers and drugs of which the question does not speak.
+
+    A token y with the tokens C to avoid in its place costs -log p(y) - weight · Σ log(1 - p(c)), the sum over c in C: token-level
+    unlikelihood (Welleck et al., 2020, equation 3), with what would write an unsaid number or drug for candidates.
+
+    logits   (tokens, vocabulary)  float
+    labels   (tokens,)             int64, IGNORE where nothing is to be learned
+    avoid    (tokens, most)        int64, ids of tokens that should not stand there; -1 where there are fewer
+    weight   of the unlikelihood; 0 is cross_entropy
+    returns  ()                    mean over labelled tokens, 0 if there are none
+    """
+    kept, target = labelled(logits, labels)
+    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing)
+    ids = avoid[labels != -100]
+    if weight and ids.shape[-1]:
+        logp = kept.gather(1, ids.clamp(min=0)) - kept.logsumexp(-1, keepdim=True)
+        cost = -(-logp.exp().clamp(max=1 - SURE)).log1p()
+        values = values + weight * cost.masked_fill(ids < 0, 0.0).sum(-1)
+    return mean(values, logits)

@@ -1,0 +1,81 @@
+"""Metrics of the medical vertical."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.catalog import metrics
+from vertical_sdk.data.texts import prompt_text
+from vertical_sdk.types import Example, LabelSpace
+
+from .unsaid import entities, figures, numbers
+
+Ints = NDArray[np.int64]
+
+
+@metrics.register("medical.hierarchical_f1", tasks=("classification", "ordinal"))
+def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace) -> float:
+    """F1 over labels and their parents (hierarchical precision and recall; Kiritchenko et al., 2006), summed over rows.
+
+    Each label is widened by its parent: with predicted sets P and true sets T, precision is Σ|P ∩ T| / Σ|P| and recall
+    Σ|P ∩ T| / Σ|T|. A wrong block of the right chapter is half right. An answer that could not be read (a negative position)
+    predicts nothing. Without parents it is accuracy.
+    """
+    parents = [labels.parent(label) for label in labels.labels]
+    nodes = {name: number for number, name in enumerate(dict.fromkeys((*labels.labels, *parents)))}
+    own = np.array([nodes[label] for label in labels.labels])
+    above = np.array([nodes[parent] for parent in parents])
+    size = 1 + (own != above)
+    read = predictions >= 0
+    said, true = predictions[read], references[read]
+    a, b, c, d = own[said], above[said], own[true], above[true]
+    shared = (a == c) | (a == d)
+    shared = shared.astype(np.int64) + ((b != a) & ((b == c) | (b == d)))
+    both = size[said].sum() + size[references].sum()
+    return float(2 * shared.sum() / both) if both else 0.0
+
+
+@metrics.register("medical.number_faithfulness", tasks=("generation",))
+def number_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> float:
+    """Share of the numbers in figures of all answers that their questions say, in figures or in words; 1 where there are none.
+
+    A number is told by its digits alone: 98.6 is 98 and 6, and a dose may be said of another drug. Numbers counted or worked out
+    from what was said (an age from a birthday, "1." before a list) count as unsaid.
+    """
+    return _share(_numbers, predictions, rows)
+
+
+@metrics.register("medical.entity_faithfulness", tasks=("generation",))
+def entity_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> float:
+    """Share of the drugs and diseases of all answers that their questions name by the same word; 1 where there are none.
+
+    Known are a list of our own and endings such as -itis and -pril. A clinical name for what was said in plain words
+    (hypertension for high blood pressure) counts as unsaid, as does a name in place of another one; so it is a lower bound.
+    """
+    return _share(_entities, predictions, rows)
+
+
+def _share(count: Callable[[str, str], tuple[int, int]], predictions: Sequence[str], rows: Sequence[Example]) -> float:
+    """The sum of what is said over the sum of what is written."""
+    found = [count(answer, prompt_text(row)) for answer, row in zip(predictions, rows, strict=True)]
+    written = sum(all_ for _, all_ in found)
+    return sum(said for said, _ in found) / written if written else 1.0
+
+
+# A bootstrap asks for the same pairs a thousand times, so their counts are remembered.
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _numbers(answer: str, question: str) -> tuple[int, int]:
+    written = figures(answer)
+    return len(written & numbers(question)), len(written)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _entities(answer: str, question: str) -> tuple[int, int]:
+    written = entities(answer)
+    return len(written & entities(question)), len(written)

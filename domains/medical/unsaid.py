@@ -1,0 +1,193 @@
+"""Numbers and drugs of a text; and the tokens that would write, in an answer, one of which the question does not speak."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .terms import COMMON, DISEASE_ENDINGS, DISEASES, DRUG_ENDINGS, DRUGS, words
+
+DIGITS = re.compile(r"\d+")
+NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+")
+WORDS = re.compile(r"[^\W\d_]+")
+ONES = {
+    word: value
+    for value, word in enumerate(
+        words(
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+            "eighteen nineteen"
+        )
+    )
+}
+TENS = {word: 10 * value for value, word in enumerate(words("twenty thirty forty fifty sixty seventy eighty ninety"), 2)}
+ORDINALS = {
+    word: value
+    for value, word in enumerate(
+        words(
+            "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+            "sixteenth seventeenth eighteenth nineteenth twentieth"
+        ),
+        1,
+    )
+} | {"thirtieth": 30}
+OTHERS = {"once": 1, "twice": 2, "thrice": 3, "half": 2, "dozen": 12, "single": 1, "both": 2, "couple": 2}
+MONTHS = dict(
+    zip(
+        words("january february march april may june july august september october november december"),
+        range(1, 13),
+        strict=True,
+    )
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def numbers(text: str) -> frozenset[str]:
+    """The whole numbers of a text as digits without leading zeros, in figures or in words.
+
+    "98.6" is 98 and 6; "1,200" is 1200; "seventy six" is 76, and, as it may be said of two things, 70 and 6; "two thousand eight" is
+    2008; "twenty ten" is 2010 as well; a month has its number.
+    """
+    found = {str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text)}
+    found |= {str(int(m.group())) for m in DIGITS.finditer(text)}
+    run: list[str] = []
+    for word in [*(w.lower() for w in WORDS.findall(text)), ""]:
+        if word in ONES or word in TENS or word in ORDINALS or word in {"hundred", "thousand", "oh"} or (run and word == "and"):
+            run.append(word)
+            continue
+        found |= set(_said(run))
+        run = []
+        for table in (OTHERS, MONTHS):
+            if word in table:
+                found.add(str(table[word]))
+    return frozenset(found)
+
+
+def _said(run: Sequence[str]) -> Iterator[str]:
+    """What a run of number words may mean: each value, their sum by the rules, and two halves side by side (a year)."""
+    values = {**ONES, **TENS, **ORDINALS, "oh": 0}
+    pieces: list[int] = []
+    total = current = 0
+    last = 0
+    for word in run:
+        if word == "and":
+            continue
+        if word in {"hundred", "thousand"}:
+            scale = 100 if word == "hundred" else 1000
+            yield str(scale)
+            yield str((current or 1) * scale)
+            if scale == 1000:
+                total += (current or 1) * 1000
+                current = last = 0
+            else:
+                current = (current or 1) * 100
+                last = 100
+            continue
+        value = values[word]
+        yield str(value)
+        if (20 <= last < 100 and value < 10) or (last >= 100 and value < 100) or (not current and total):
+            current += value
+        else:
+            pieces.append(total + current) if total + current else None
+            total, current = 0, value
+        last = value
+        yield str(total + current)
+    pieces.append(total + current)
+    for first, second in zip(pieces, pieces[1:], strict=False):
+        if first and first < 100 and second < 100:
+            yield f"{first}{second:02d}"
+    if len(pieces) > 2 and all(piece < 10 for piece in pieces):
+        yield "".join(map(str, pieces)).lstrip("0") or "0"
+
+
+@functools.lru_cache(maxsize=4096)
+def figures(text: str) -> frozenset[str]:
+    """The whole numbers that a text writes in figures, without leading zeros."""
+    return frozenset(str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text))
+
+
+@functools.lru_cache(maxsize=4096)
+def drugs(text: str) -> frozenset[str]:
+    """The drugs of a text in small letters: those of our list, and words with the ending of a class of drugs."""
+    return frozenset(word for word in _words(text) if word in _DRUGS or (_long(word) and word.endswith(DRUG_ENDINGS)))
+
+
+@functools.lru_cache(maxsize=4096)
+def entities(text: str) -> frozenset[str]:
+    """The drugs and diseases of a text in small letters, by list and by ending; a plural -s or -es is left away."""
+    found = set(drugs(text))
+    for word in _words(text):
+        single = word[:-1] if word.endswith("s") and word[:-1] in _DISEASES else word
+        single = word[:-2] if word.endswith("es") and word[:-2] in _DISEASES else single
+        if single in _DISEASES or (_long(word) and word.endswith(DISEASE_ENDINGS)):
+            found.add(single)
+    return frozenset(found)
+
+
+_DRUGS, _DISEASES = frozenset(DRUGS), frozenset(DISEASES)
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() for word in WORDS.findall(text)]
+
+
+def _long(word: str) -> bool:
+    return len(word) >= 6 and word not in COMMON
+
+
+def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[int, ...]]]:
+    """For a loss that avoids tokens: a function of the question's text and the answer's tokens.
+
+    For each token of the answer it gives the ids of the tokens that would, in its place, begin or go on with
+
+    - a number: digits after which no number of the question begins so,
+    - a drug of our list that the question does not name; as far as the answer until there has written its beginning, and only by
+      tokens of three letters or more that neither question nor answer contain.
+
+    The answer's own token is never among them, whatever it writes: it is learned as it stands.
+    """
+    texts: list[str] = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+    digit_tokens = {token: text for token, text in enumerate(texts) if text.strip().isdigit() and text.strip().isascii()}
+    spelled = {drug: tuple(tokenizer(f" {drug}", add_special_tokens=False)["input_ids"]) for drug in DRUGS}
+
+    def find(question: str, answer: Sequence[int]) -> list[tuple[int, ...]]:
+        said = numbers(question)
+        own = {*tokenizer(question, add_special_tokens=False)["input_ids"], *answer}
+        named = drugs(question)
+        after: dict[tuple[int, ...], set[int]] = {}
+        for drug, ids in spelled.items():
+            if drug not in named:
+                for at, token in enumerate(ids):
+                    if token not in own and (at or len(texts[token].strip()) >= 3):
+                        after.setdefault(ids[:at], set()).add(token)
+        starts = after.pop((), set())
+        longest = max(map(len, after), default=0)
+        digits: dict[str, frozenset[int]] = {}
+        same: dict[frozenset[int], tuple[int, ...]] = {}  # most tokens of an answer have the same ones to avoid
+        found = []
+        run = ""
+        for at, token in enumerate(answer):
+            if run not in digits:
+                digits[run] = _wrong(run, digit_tokens, said)
+            wrong: frozenset[int] | set[int] = digits[run] | starts
+            for length in range(1, min(longest, at) + 1):
+                wrong = wrong | after.get(tuple(answer[at - length : at]), set())
+            wrong = frozenset(wrong - {token})
+            found.append(same.setdefault(wrong, tuple(sorted(wrong))))
+            text = digit_tokens.get(token)
+            run = "" if text is None else text.strip() if text != text.lstrip() else run + text
+        return found
+
+    return find
+
+
+def _wrong(run: str, digit_tokens: dict[int, str], said: frozenset[str]) -> frozenset[int]:
+    """The digit tokens that, behind the digits `run`, begin no number that was said."""
+
+    def fits(text: str) -> bool:
+        digits = text.strip() if text != text.lstrip() else run + text
+        bare = digits.lstrip("0")
+        return not bare or any(number.startswith(bare) for number in said)
+
+    return frozenset(token for token, text in digit_tokens.items() if not fits(text))

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vertical_sdk.data.read import table
+from vertical_sdk.data.records import as_cell, as_text, from_fields, told_fields, with_record
+from vertical_sdk.errors import DataError
+from vertical_sdk.types import Example
+
+RECORD = (("credit limit", 123456.0), ("share used", 0.01234), ("sex", "female"), ("age", None))
+
+
+def test_a_record_is_told_in_its_order_with_three_digits() -> None:
+    assert as_text(RECORD) == "credit limit: 123000; share used: 0.0123; sex: female; age: unknown"
+    assert as_text([("a", 0.0), ("b", -3913.0), ("c", 24.0), ("d", 2.5)]) == "a: 0; b: -3910; c: 24; d: 2.5"
+
+
+def test_cells_are_numbers_words_or_nothing() -> None:
+    assert [as_cell(v) for v in ("12", " a  b ", "", None, "nan", 3, float("inf"))] == [
+        12.0,
+        "a b",
+        None,
+        None,
+        None,
+        3.0,
+        None,
+    ]
+
+
+def test_what_a_user_gives_is_read_as_the_training_rows_were() -> None:
+    fields = told_fields([with_record(Example("1"), RECORD)])
+
+    row = from_fields({"sex": "male", "credit limit": "5000"}, fields, "record 0")
+
+    assert row.text == "credit limit: 5000; share used: unknown; sex: male; age: unknown"
+    assert dict(row.record) == {"credit limit": 5000.0, "share used": None, "sex": "male", "age": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"sexx": "male"}, "unknown field 'sexx'.*sex"), ({"age": "old"}, "should be a number"), ({}, "no value in any field")],
+)
+def test_what_cannot_be_read_is_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        from_fields(given, told_fields([with_record(Example("1"), RECORD)]), "record 0")
+
+
+def test_facts_beside_a_text_are_no_fields() -> None:
+    assert told_fields([Example("1", "shares rise", record=(("return", 0.01),))]) == ()
+
+
+def test_a_table_is_read_as_records(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("age,job,label\n30,nurse,good\n,clerk,bad\n")
+
+    every = table(file, {}, "classification", record="all").examples
+    some = table(file, {"label": "label"}, "classification", record={"job": "profession"}).examples
+
+    assert [e.text for e in every] == ["age: 30; job: nurse", "age: unknown; job: clerk"]
+    assert [e.target for e in every] == ["good", "bad"]
+    assert some[0].record == (("profession", "nurse"),)
+    with pytest.raises(DataError, match="no column 'jbo'"):
+        table(file, {}, "classification", record={"jbo": "job"})

@@ -1,0 +1,217 @@
+"""The adapter and its partners as one model: a stacker combines what they say.
+
+Wolpert, Stacked Generalization, 1992. Each system's probabilities p are pooled by their logarithms (Genest and Zidek, 1986):
+
+    log P(label) = w_0 log p_adapter(label) + w_1 log p_1(label) + ... + constant        w ≥ 0
+
+One weight a system, whatever the number of labels, so that a few hundred rows suffice. They are the most likely ones on the
+validation rows, which the adapter was not trained on and of which each partner speaks as one fitted without them (out of fold), so
+the pooled probabilities are calibrated. A yes-or-no decision (two labels, or each label of a multilabel task) has a bias too. A
+weak normal prior holds weights near an equal share, and biases near 0. Numbers are pooled as a weighted sum.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk import catalog
+from vertical_sdk.data.texts import stable_hash
+from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.metrics.calibration import to_probabilities
+from vertical_sdk.models.baselines.fitted import Arrays, Fitted, as_bytes, from_bytes, pack, unpack
+from vertical_sdk.models.outputs import Outputs, references
+from vertical_sdk.recipe import Part
+from vertical_sdk.types import Example, LabelSpace, Progress, Task, silent
+
+__all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "load_ensemble", "save_ensemble"]
+
+ENSEMBLE = "ensemble.safetensors"
+FOLDS = 3
+SMALLEST = 1e-6
+"""Probabilities nearer to 0 or 1 count as this far from it: a partner that is sure must not silence the others."""
+WEIGHT_SPREAD, BIAS_SPREAD = 1.0, 0.5
+"""Standard deviations of the priors."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """What stands beside an adapter.
+
+    names     the partners, as the recipe has them
+    partners  fitted on training and validation rows
+    weights   (1 + partners,) the adapter's first
+    bias      (k,)
+    """
+
+    task: Task
+    parts: tuple[Part, ...]
+    partners: tuple[Fitted, ...]
+    weights: Floats
+    bias: Floats
+
+    def fuse(self, own: NDArray[Any], rows: Sequence[Example], base: Any) -> NDArray[np.float32]:
+        """The raw outputs of the whole from those of the adapter, (rows, k): logits, or numbers.
+
+        base  the general model (`General`), for partners that need it
+        """
+        said = [_evidence(partner.ask(rows, base), self.task) for partner in self.partners]
+        return _pool([_own_evidence(own, self.task), *said], self.weights, self.bias).astype(np.float32)
+
+    def partner(self, part: Part) -> Fitted | None:
+        """The partner of that name with those arguments."""
+        return next((fitted for one, fitted in zip(self.parts, self.partners, strict=True) if one == part), None)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """System → weight, for people."""
+        return dict(zip(["adapter", *(part.use for part in self.parts)], map(float, self.weights), strict=True))
+
+
+def fit_ensemble(
+    parts: Sequence[Part],
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    own: NDArray[Any],
+    labels: LabelSpace | None,
+    task: Task,
+    seed: int,
+    base: Any,
+    progress: Progress = silent,
+) -> Ensemble:
+    """Fit the partners, and the stacker on the validation rows.
+
+    train, validation  rows without augmented copies
+    own                the adapter's raw outputs for the validation rows, (rows, k)
+
+    For each of 3 folds of the validation rows (whole groups), a partner is fitted on the training rows and the other folds, and
+    speaks about the fold; in the end it is fitted on all of them. Raises what the baselines raise.
+    """
+    folds = np.array([stable_hash(seed, row.group or row.id) % FOLDS for row in validation])
+    systems = [_own_evidence(own, task)]
+    partners = []
+    for number, part in enumerate(parts):
+        arguments = catalog.baselines.check(part.use, part.arguments, f"ensemble.{number}")
+        fit = catalog.baselines.get(part.use)
+        said: Floats | None = None
+        for fold in range(FOLDS):
+            progress(f"ensemble: {part.use}", fold / (FOLDS + 1))
+            held = np.flatnonzero(folds == fold).tolist()
+            if not held:
+                continue
+            learned = [*train, *(row for row, at in zip(validation, folds, strict=True) if at != fold)]
+            fitted = fit(learned, labels, task, seed, base, **arguments)
+            found = _evidence(fitted.ask([validation[i] for i in held], base), task)
+            said = np.zeros((len(validation), found.shape[1])) if said is None else said
+            said[held] = found
+        assert said is not None
+        systems.append(said)
+        partner = fit([*train, *validation], labels, task, seed, base, **arguments)
+        partners.append(unpack(part.use, pack(part.use, partner, f"ensemble.{number}")))
+    weights, bias = _stack(systems, references(validation, labels, task), task)
+    return Ensemble(task, tuple(parts), tuple(partners), weights, bias)
+
+
+def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
+    """Write everything into one file beside the adapter."""
+    from safetensors.numpy import save_file
+
+    tensors: Arrays = {
+        "kept": as_bytes({"task": ensemble.task, "parts": [part.model_dump() for part in ensemble.parts]}),
+        "weights": ensemble.weights,
+        "bias": ensemble.bias,
+    }
+    for number, (part, partner) in enumerate(zip(ensemble.parts, ensemble.partners, strict=True)):
+        tensors |= {f"{number}.{key}": value for key, value in pack(part.use, partner, "ensemble").items()}
+    save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / ENSEMBLE)
+
+
+def load_ensemble(folder: Path) -> Ensemble | None:
+    """The ensemble of an adapter's folder; None where it has none.
+
+    Raises CorruptAdapter where the file is cut or none of ours.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = folder / ENSEMBLE
+    if not path.is_file():
+        return None
+    try:
+        tensors = load_file(path)
+        kept = from_bytes(tensors["kept"])
+        parts = tuple(Part.model_validate(part) for part in kept["parts"])
+        partners = tuple(
+            unpack(part.use, {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{number}.")})
+            for number, part in enumerate(parts)
+        )
+        if len(tensors["weights"]) != len(parts) + 1:
+            raise ValueError(f"{len(tensors['weights'])} weights for {len(parts)} partners")
+        return Ensemble(kept["task"], parts, partners, tensors["weights"], tensors["bias"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, json.JSONDecodeError) as error:
+        raise CorruptAdapter(f"{path}: cannot be read as the adapter's partners: {error}. Take the adapter anew.") from None
+
+
+def _own_evidence(raw: NDArray[Any], task: Task) -> Floats:
+    """The adapter's raw outputs in the shape of `_evidence`."""
+    wide = np.asarray(raw, dtype=np.float64)
+    if task == "regression":
+        return wide
+    return _evidence(Outputs(scores=to_probabilities(wide, multilabel=task == "multilabel")), task)
+
+
+def _evidence(outputs: Outputs, task: Task) -> Floats:
+    """What a system says, so that it can be added up: numbers, log-probabilities, or log-odds of each label (multilabel)."""
+    if task == "regression":
+        assert outputs.values is not None
+        return outputs.values[:, None].astype(np.float64)
+    assert outputs.scores is not None
+    scores = np.clip(outputs.scores.astype(np.float64), SMALLEST, 1 - SMALLEST)
+    return np.log(scores) - np.log1p(-scores) if task == "multilabel" else np.log(scores)
+
+
+def _pool(systems: Sequence[Floats], weights: Floats, bias: Floats) -> Floats:
+    return np.tensordot(weights, np.stack(systems), axes=1) + bias
+
+
+def _stack(systems: Sequence[Floats], truth: Any, task: Task) -> tuple[Floats, Floats]:
+    """The likeliest weights and biases under the priors (L-BFGS-B; weights from 0)."""
+    from scipy.optimize import minimize
+
+    size, k, rows = len(systems), systems[0].shape[1], len(systems[0])
+    spread = float(np.std(truth)) or 1.0
+    biased = task in {"multilabel", "regression"} or k == 2
+    stacked = np.stack(systems)
+
+    def split(parameters: Floats) -> tuple[Floats, Floats]:
+        bias = np.zeros(k)
+        if biased:
+            free = parameters[size:]
+            bias = np.array([-free[0], free[0]]) / 2 if task not in {"multilabel", "regression"} else free
+        return parameters[:size], bias * (spread if task == "regression" else 1.0)
+
+    def surprise(parameters: Floats) -> float:
+        weights, bias = split(parameters)
+        z = np.tensordot(weights, stacked, axes=1) + bias
+        if task == "regression":
+            value = 0.5 * float((((z[:, 0] - truth) / spread) ** 2).mean())
+        elif task == "multilabel":
+            value = float((np.logaddexp(0, z) - truth * z).mean(axis=0).sum())
+        else:
+            top = z.max(axis=1)
+            value = float((top + np.log(np.exp(z - top[:, None]).sum(axis=1)) - z[np.arange(rows), truth]).mean())
+        pull = ((parameters[:size] - 1 / size) ** 2).sum() / WEIGHT_SPREAD**2 + (parameters[size:] ** 2).sum() / BIAS_SPREAD**2
+        return value + float(pull) / (2 * rows)
+
+    biases = 0 if not biased else (k if task in {"multilabel", "regression"} else 1)
+    start = np.concatenate([np.full(size, 1 / size), np.zeros(biases)])
+    bounds = [(0.0, 5.0)] * size + [(-10.0, 10.0)] * biases
+    found = minimize(surprise, start, method="L-BFGS-B", bounds=bounds)
+    return split(np.asarray(found.x))
