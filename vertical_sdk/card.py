@@ -63,12 +63,17 @@ class SourceRecord(_Frozen):
 
 
 class Calibration(_Frozen):
-    """Temperature scaling (Guo et al., 2017), fitted on the validation rows; `ece` are expected calibration errors there."""
+    """Fitted on the validation rows: temperature scaling (Guo et al., 2017), and how labels are chosen.
+
+    ece_before, ece_after  expected calibration errors there
+    offsets                added to the log-probabilities (log-odds for multilabel) before labels are chosen; none where empty
+    """
 
     temperature: float = 1.0
     ece_before: float | None = None
     ece_after: float | None = None
     rows: int = 0
+    offsets: tuple[float, ...] = ()
 
 
 class Probe(_Frozen):

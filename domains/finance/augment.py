@@ -13,22 +13,24 @@ from vertical_sdk.types import Cell, Example
 __all__ = ["jitter", "mask_ticker", "swap_amounts", "swap_tickers"]
 
 TICKER = re.compile(r"\$([A-Za-z]{1,5}(?:[.-][A-Za-z])?)(?![\w'’])")
-TICKERS = (
+TICKERS = (  # noqa: SIM905  (easier to read than quoted words)
     "AAPL ABBV ABT ACN ADBE ADI ADP AMAT AMD AMGN AMT AMZN APD AXP BAC BDX BK BLK BMY BSX CAT CB CI CL CMCSA CME COP "
     "COST CRM CSCO CVS CVX DE DHR DIS DUK EBAY ECL EL EMR ETN EXC FDX GD GE GILD GM GOOGL GS HD HON HPQ IBM INTC INTU "
     "ISRG JNJ JPM KHC KMB KO LLY LMT LRCX MCD MDLZ MDT MET MMM MRK MS MSFT MU NEE NFLX NKE NOC NVDA ORCL PEP PFE PG "
     "PGR PM PNC PYPL QCOM REGN RTX SBUX SCHW SLB SNPS SPG SYK TGT TJX TMO TSLA TXN UNH UNP UPS USB VRTX VZ WBA WFC "
     "WMT XOM ZTS"
-).split()  # noqa: SIM905  (easier to read than quoted words)
+).split()
 """Large companies; no ticker that is a word about direction."""
 TELLING = frozenset("DXD DOG FAZ LABD SDOW SDS SH SOXS SPXS SPXU SQQQ SRTY TBT TVIX TZA UVXY VIX VXX".split())  # noqa: SIM905
 """Funds that rise when something falls: their name turns the meaning round, so they stay."""
 
 NUMBER = r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+NAMED = "3M|4K|8K|10K|401k"
+"""A company, screens, forms and a pension plan: numbers with a letter that count nothing."""
 AMOUNT = re.compile(
     rf"(?P<money>(?<![\w.,])(?:[$€£¥]\s?){NUMBER})(?![\d,]*\d)"
     rf"|(?<![\w.,$]){NUMBER.replace('number', 'share')}(?=\s?(?:%|percent\b|pct\b|bps?\b))"
-    rf"|(?<![\w.,$]){NUMBER.replace('number', 'sum')}(?=\s?(?:[MBKmbk]|[Mm]illion|[Bb]illion|[Tt]rillion|[Mm]ln|[Bb]ln|[Bb]n)\b)"
+    rf"|(?<![\w.,$])(?!(?i:{NAMED})\b){NUMBER.replace('number', 'sum')}(?=\s?(?:[MBKmbk]|[Mm]illion|[Bb]illion|[Tt]rillion|[Mm]ln|[Bb]ln|[Bb]n)\b)"
 )
 """Money with its sign, a share, or a count with its unit. Years, dates, quarters, names and bare numbers are none of them."""
 

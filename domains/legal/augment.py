@@ -15,8 +15,9 @@ __all__ = ["CITATION", "PLACE", "mask_citations", "mask_holders", "ocr_noise", "
 
 PLACE = "[CITATION]"
 FORMS = r"Inc|LLC|L\.L\.C|Ltd|Limited|Corp|Corporation|Co|Company|GmbH|AG|S\.A|SA|N\.V|B\.V|plc|PLC|L\.P|LP|LLP|Pty|S\.p\.A|Incorporated"
+GENERIC = r"The|This|That|Such|Each|Every|An?|Any|No|Other|Insurance|Operating|Parent|Holding|Trust|Public|Limited|Liability|Target|Surviving"
 ORGANISATION = re.compile(
-    rf"\b(?!The\b|This\b|Such\b|Each\b)(?P<name>[A-Z][\w&'’-]*(?: (?:& |of |and )?[A-Z][\w&'’-]*){{0,4}}),? (?:{FORMS})\b(?!\w)"
+    rf"\b(?!(?:{GENERIC})\b)(?P<name>[A-Z][\w&'’-]*(?: (?:& |of |and )?[A-Z][\w&'’-]*){{0,4}}),? (?:{FORMS})\b(?!\w)"
 )
 """A name that ends in a legal form: Acme Widgets, Inc."""
 INTRODUCED = re.compile(
@@ -31,19 +32,19 @@ CAPITALS = re.compile(
 """A name in capitals that acts in a sentence of small letters: IBM shall."""
 NEUTRAL = ("Company", "Corporation", "Firm")
 """Words for a party that say nothing of its part in the contract."""
-ROLES = frozenset(
-    """affiliate agent assignee assignor author bank borrower buyer client consultant contractor consumer creditor customer debtor 
-    developer distributor employee employer endorser executive franchisee franchisor guarantor holder indemnitee indemnitor 
-    investor landlord lender lessee lessor licensee licensor manufacturer member operator owner partner party parties 
-    provider publisher purchaser recipient reseller seller servicer shareholder sponsor subcontractor subscriber supplier 
-    tenant transferee transferor trustee user vendor agreement section article exhibit schedule term territory product 
-    products services software""".split()
+ROLES = re.compile(
+    r"affiliate|agent|assignee|assignor|author|bank|borrower|buyer|client|consultant|contractor|consumer|creditor|"
+    r"customer|debtor|developer|distributor|employee|employer|endorser|executive|franchisee|franchisor|guarantor|holder|"
+    r"indemnitee|indemnitor|investor|landlord|lender|lessee|lessor|licensee|licensor|manufacturer|member|operator|owner|"
+    r"partner|party|partie|provider|publisher|purchaser|recipient|reseller|seller|servicer|shareholder|sponsor|"
+    r"subcontractor|subscriber|supplier|tenant|transferee|transferor|trustee|user|vendor|agreement|section|article|"
+    r"exhibit|schedule|term|territory|product|products|services|software"
 )
 """Words for a party's part in the contract, and for what is agreed on: they carry the meaning and are never renamed."""
-KEPT = frozenset(
-    """FDA EMA SEC IRS FTC EPA GAAP IFRS NDA CDA SLA EULA GDPR CCPA HIPAA USA USD EUR GBP VAT GST LIBOR SOFR NASDAQ NYSE AAA ICC 
-    JAMS UCC ISO API SDK URL PDF HTML XML CPI ERISA OSHA COGS EBITDA NOT NOR ANY ALL EACH THE AND THIS SUCH THAT IT YOU WE 
-    NEITHER EITHER BOTH NONE ROI RFP SOW""".split()
+KEPT = re.compile(
+    r"FDA|EMA|SEC|IRS|FTC|EPA|GAAP|IFRS|NDA|CDA|SLA|EULA|GDPR|CCPA|HIPAA|USA|USD|EUR|GBP|VAT|GST|LIBOR|SOFR|NASDAQ|NYSE|"
+    r"AAA|ICC|JAMS|UCC|ISO|API|SDK|URL|PDF|HTML|XML|CPI|ERISA|OSHA|COGS|EBITDA|NOT|NOR|ANY|ALL|EACH|THE|AND|THIS|SUCH|"
+    r"THAT|IT|YOU|WE|NEITHER|EITHER|BOTH|NONE|ROI|RFP|SOW"
 )
 """Capitals that are no party: authorities, standards, currencies, and words."""
 FIRST = (
@@ -101,7 +102,7 @@ def _parties(text: str) -> list[str]:
     found = [(m.start("name"), m["name"]) for m in ORGANISATION.finditer(text)]
     found += [(m.start("name"), m["name"]) for m in INTRODUCED.finditer(text)]
     found += [(m.start(), m.group()) for m in MIXED.finditer(text)]
-    found += [(m.start(), m.group()) for m in CAPITALS.finditer(text) if m.group() not in KEPT]
+    found += [(m.start(), m.group()) for m in CAPITALS.finditer(text) if not KEPT.fullmatch(m.group())]
     found += [(m.start(), m.group()) for word in NEUTRAL for m in re.finditer(rf"\b(?:{word}|{word.upper()})\b", text)]
     return [name for name in dict.fromkeys(name for _, name in sorted(found)) if not _means(name)]
 
@@ -111,11 +112,11 @@ def _means(name: str) -> bool:
     if name.title() in NEUTRAL:
         return False
     words = re.findall(r"[^\W\d_]+", name.casefold())
-    return not words or any(word in ROLES or word.removesuffix("s") in ROLES or word in NEGATIONS for word in words)
+    return not words or any(ROLES.fullmatch(word.removesuffix("s")) or word in NEGATIONS for word in words)
 
 
 def _compound(match: re.Match[str]) -> bool:
-    """Whether "Company" belongs to a longer name: Insurance Company, Company's is not, Acme Company is."""
+    """Whether "Company" is the end of a longer name, as in Insurance Company, and no party by itself."""
     before = match.string[: match.start()]
     return (
         bool(re.search(r"(?:[A-Z][\w&'’-]*|[a-z]-),? $", before))
@@ -135,14 +136,14 @@ REPORTERS = (
     r"A\.(?:[23]d)?|P\.(?:[23]d)?|[NS]\.?[EW]\.(?:\s?[23]d)?|So\.(?:\s?[23]d)?|N\.Y\.S?\.?(?:\s?[23]d)?|"
     r"Cal\.(?:\s?App\.)?(?:\s?(?:2d|3d|4th|5th))?(?:\s?Rptr\.(?:\s?[23]d)?)?|WL|Fed\.\s?Reg\."
 )
-PART = r"\d+[A-Za-z]?(?:[.\-–]\d+)*(?:\([A-Za-z\d]{1,4}\))*"
+PART = r"\d+[A-Za-z]?(?:[.\-–]\d+[A-Za-z]?)*(?:\([A-Za-z\d]{1,4}\))*"
 CITATION = re.compile(
     rf"\b\d{{1,4}}\s(?:{REPORTERS})\s\d{{1,7}}(?:,\s\d{{1,5}}(?!\d|,\d))?(?:\s\([^()\n]{{0,40}}\d{{4}}\))?"
     rf"|\b\d{{1,2}}\sU\.?\s?S\.?\s?C\.?(?:\s?A\.)?\s(?:§+\s?)?{PART}"
     rf"|\b\d{{1,2}}\sC\.?\s?F\.?\s?R\.?\s(?:§+\s?|[Pp]art\s)?{PART}"
     rf"|§+\s?{PART}(?:(?:,|\sand|\sor|,\sand)\s{PART})*"
     rf"|\b(?:Sections?|SECTIONS?|Articles?|ARTICLES?|Clauses?|Paragraphs?|Secs?\.)\s(?:{PART}|[IVXLC]+\b(?:\([A-Za-z\d]{{1,4}}\))*)"
-    rf"(?:(?:,|\sand|\sor|,\sand|,\sor|\sthrough)\s{PART})*"
+    rf"(?:(?:,|\sand|\sor|,\sand|,\sor|\sthrough)\s(?!\d+\s[UC]\.?\s?[SF])(?!\d+\s[A-Z]\.){PART})*"
     rf"|\b(?:Council\s)?(?:Directive|Regulation)\s(?:\((?:EU|EC|EEC)\)\s)?(?:No\.?\s)?\d{{2,4}}/\d{{1,4}}(?:/(?:EU|EC|EEC))?"
 )
 """A case ("123 F.3d 456 (9th Cir. 1999)"), a statute ("15 U.S.C. § 78j(b)"), a section of the contract ("Section 12.3(a)")."""
@@ -166,7 +167,7 @@ CONFUSED = (
     ("w", "vv"),
     ("fi", "h"),
 )
-"""What a scanner reads for what is printed (after Nguyen et al., 2021, table 3, and Kukich, 1992, section 2)."""
+"""What is printed → what a scanner reads: letters of like shape, split and joined ones (of the kinds that Kukich, 1992, names)."""
 TOKEN = re.compile(r"\[[A-Z]+\]|[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -230,7 +231,8 @@ def mask_holders(example: Example, rng: random.Random, *, p: Share = 0.8) -> Exa
         return lambda match: place if rng.random() < p else match.group()
 
     def holder(match: re.Match[str]) -> str:
-        if not (match["year"] or match["holder"]) or rng.random() >= p:
+        lone = match["sign"].casefold() == "(c)" and not match["year"]  # a letter of an enumeration
+        if lone or not (match["year"] or match["holder"]) or rng.random() >= p:
             return match.group()
         return match["sign"] + " [YEAR]" * bool(match["year"]) + " [HOLDER]" * bool(match["holder"])
 

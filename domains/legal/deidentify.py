@@ -31,10 +31,10 @@ OF_A_NAME = (
     "first bank savings insurance railroad railway airlines motors industries systems technologies products international "
     "jr sr mr mrs ms dr sir hon doe roe et al plaintiff plaintiffs defendant defendants petitioner respondent appellant appellee"
 )
-WORD = r"(?:[A-Z]\.(?:\s?[A-Z]\.)*|(?:Inc|Corp|Co|Ltd|Bros|Dept|Ass'n|Comm'n|Int'l|Nat'l|Dr|Mr|Mrs|Ms|St|Jr|Sr|Hon)\.|[A-Z][\w'’-]*+)"
+WORD = r"(?:[A-Z]\.(?:\s?[A-Z]\.)*|(?:Bros|Dept|Ass'n|Comm'n|Int'l|Nat'l|Dr|Mr|Mrs|Ms|St|Hon)\.|[A-Z][\w'’-]*+)"
 LINK = r"(?:(?:of|and|for)(?:\sthe)?|de|la|le|du|des|von|van|der|den|del|di|da|ex|rel\.|on|&)"
 FIRM = r"(?:,?\s(?:Inc|Corp|Co|Ltd|Jr|Sr)\.|,?\s(?:Inc|LLC|L\.L\.C\.|LLP|L\.P\.|LP|Ltd|Limited|PLC|plc|N\.A\.|S\.A\.|GmbH|AG)(?!\w))"
-NAME = rf"(?!(?:{INTRODUCES})\b){WORD}(?:{FIRM}|(?:\s{LINK}){{0,2}}\s{WORD}){{0,9}}{FIRM}?"
+NAME = rf"(?!(?:{INTRODUCES})\b){WORD}(?:(?:(?:\s{LINK}){{0,2}}|{FIRM}(?:\s{LINK}){{1,2}})\s{WORD}){{0,9}}{FIRM}?"
 AGAINST = r"(?:v\.?|vs\.?|versus)"
 
 OWN = (
@@ -80,7 +80,8 @@ def identifiers(
     entities  which kinds, the general ones among them; all where None
     names     find people and places too, with a spaCy model that is fetched once
 
-    A party is found again by the words of its name all over the document; words such as "United States" or "Inc." stay in what is made
+    Of a list of parties ("Smith, Jones and Brown v. Green") only the one beside the "v." is found. A party is found again by the words of
+    its name all over the document; words such as "United States" or "Inc." stay in what is made
     up. Reporters ("410 U.S. 113") and neutral citations stay, and tell those who look them up which case it is. Raises what `presidio`
     raises.
     """

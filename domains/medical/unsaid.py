@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -53,7 +54,13 @@ def numbers(text: str) -> frozenset[str]:
     found |= {str(int(m.group())) for m in DIGITS.finditer(text)}
     run: list[str] = []
     for word in [*(w.lower() for w in WORDS.findall(text)), ""]:
-        if word in ONES or word in TENS or word in ORDINALS or word in {"hundred", "thousand", "oh"} or (run and word == "and"):
+        if (
+            word in ONES
+            or word in TENS
+            or word in ORDINALS
+            or word in {"hundred", "thousand", "oh", "o"}
+            or (run and word == "and")
+        ):
             run.append(word)
             continue
         found |= set(_said(run))
@@ -66,7 +73,7 @@ def numbers(text: str) -> frozenset[str]:
 
 def _said(run: Sequence[str]) -> Iterator[str]:
     """What a run of number words may mean: each value, their sum by the rules, and two halves side by side (a year)."""
-    values = {**ONES, **TENS, **ORDINALS, "oh": 0}
+    values = {**ONES, **TENS, **ORDINALS, "oh": 0, "o": 0}
     pieces: list[int] = []
     total = current = 0
     last = 0
@@ -94,7 +101,7 @@ def _said(run: Sequence[str]) -> Iterator[str]:
         last = value
         yield str(total + current)
     pieces.append(total + current)
-    for first, second in zip(pieces, pieces[1:], strict=False):
+    for first, second in itertools.pairwise(pieces):
         if first and first < 100 and second < 100:
             yield f"{first}{second:02d}"
     if len(pieces) > 2 and all(piece < 10 for piece in pieces):

@@ -11,9 +11,22 @@ import pytest
 
 from vertical_sdk.card import Calibration, Verdict
 from vertical_sdk.evaluation.headline import headline
-from vertical_sdk.evaluation.plots import confusion_plot, interval_plot, number
+from vertical_sdk.evaluation.plots import confusion_plot, interval_plot, line_plot, number
 from vertical_sdk.evaluation.report import render, write_report
-from vertical_sdk.evaluation.result import Bin, Comparison, Evaluation, ExampleRow, LabelRow, System
+from vertical_sdk.evaluation.result import (
+    Bin,
+    Comparison,
+    Evaluation,
+    ExampleRow,
+    FieldAudit,
+    Gap,
+    GroupAudit,
+    GroupRow,
+    LabelAudit,
+    LabelChange,
+    LabelRow,
+    System,
+)
 from vertical_sdk.types import Interval
 
 NASTY = "<script>alert('x')</script> & 急性支气管炎"
@@ -214,3 +227,118 @@ def test_a_plot_leaves_out_what_is_not_a_number() -> None:
 )
 def test_numbers_are_written_for_people(value: float | None, expected: str) -> None:
     assert number(value) == expected
+
+
+AUDITED = replace(
+    FULL,
+    label_audit=LabelAudit(
+        "base",
+        [
+            LabelChange("lung", 120, 0.75, 0.44, Interval(0.31, 0.2, 0.42), "gained"),
+            LabelChange("stye", 6, 0.5, 0.4, Interval(0.1, -0.2, 0.4), "not sure"),
+            LabelChange(NASTY, 80, 0.6, 0.7, Interval(-0.1, -0.16, -0.04), "lost"),
+        ],
+    ),
+    group_audit=GroupAudit(
+        "accuracy",
+        "base",
+        [
+            FieldAudit(
+                NASTY,
+                [
+                    GroupRow(
+                        "below 25",
+                        70,
+                        0.8,
+                        0.5,
+                        Interval(0.3, 0.1, 0.5),
+                        "gained",
+                        {"lung": 0.4, NASTY: 0.6},
+                        {"lung": 0.375, NASTY: 0.625},
+                        0.913,
+                        0.257,
+                        0.8765,
+                    ),
+                    GroupRow("unknown", 3, 1.0, 1.0, Interval(0.0, 0.0, 0.0), "not sure", {NASTY: 1.0}, {NASTY: 1.0}, 1.0),
+                ],
+                {"equal_opportunity": Gap(0.087, 0.222), "predictive_equality": Gap(None, 0.1)},
+            )
+        ],
+        NASTY,
+    ),
+    abstention={"adapter": [(0.5, 0.96, 0.875), (1.0, 0.72, 0.31)], "tfidf": [(0.5, 0.9, 0.7), (1.0, 0.7, 0.2)]},
+    curves={
+        "equity": {"title": NASTY, "x": "day", "y": "worth", "lines": {NASTY: [["2021-01-04", 1.0], ["2021-01-05", 1.02]]}}
+    },
+)
+
+
+def test_audits_abstention_and_curves_are_told() -> None:
+    text = " ".join(_read(render(AUDITED)).text.split())
+
+    for told in (
+        "Of 3 labels, 1 gained and 1 lost against “general base”; of 1 it is not sure.",
+        "lung: +0.200 … +0.420, gained",
+        f"{NASTY}: −0.160 … −0.040, lost",
+        "91.3%",  # the true-positive rate of those below 25
+        "62.5%",
+        "0.876",
+        "gained +0.300",
+        "Equal opportunitythe true-positive rate0.0870.222",
+        "Predictive equalitythe false-positive rate–0.100",
+        "0.87550.0%96.0%",
+        "2021-01-05",  # the last day of the curve
+    ):
+        assert told in text, told
+    assert "script" not in _read(render(AUDITED)).tags
+
+
+def test_audited_evaluations_survive_json_and_give_the_same_report() -> None:
+    back = Evaluation.from_dict(json.loads(json.dumps(AUDITED.to_dict())))
+
+    assert back == AUDITED
+    assert render(back) == render(AUDITED)
+
+
+def test_groups_without_labels_or_a_rival_have_a_table_too() -> None:
+    plain = Evaluation(
+        name="x",
+        task="regression",
+        rows=40,
+        group_audit=GroupAudit("mae", None, [FieldAudit("site", [GroupRow("a", 40, 0.25)])]),
+    )
+
+    text = " ".join(_read(render(plain)).text.split())
+
+    assert "site GroupRowsMAE a40 0.250" in text
+    assert "TPR" not in text
+
+
+def test_a_page_with_many_labels_stays_small() -> None:
+    many = [LabelChange(f"chapter {i}", 30, 0.6, 0.5, Interval(0.1, 0.02, 0.2), "gained") for i in range(36)]
+
+    assert len(render(replace(FULL, label_audit=LabelAudit("base", many)))) - len(render(FULL)) < 40_000
+
+
+def test_a_line_needs_two_points_that_are_numbers() -> None:
+    assert line_plot({}) == ""
+    assert line_plot({"a": [[1, 0.5]], "b": [[1, None], [2, math.nan]]}) == ""
+    assert "polyline" in line_plot({"a": [[1, 0.5], [2, 0.5]]})  # no spread at all
+
+
+def test_axes_are_marked_with_round_numbers_in_between() -> None:
+    text = _read(str(line_plot({"a": [[2012, -0.021], [2021, 0.048]]}))).text
+
+    for tick in ("2012", "2020", "−0.02", "0.00", "0.04"):
+        assert tick in text, tick
+    assert "2,012" not in text
+    assert all(tick in _read(str(line_plot({"a": [[0, 0], [1, 1]]}, percent=True))).text for tick in ("20%", "100%"))
+
+
+def test_a_long_line_is_thinned_out_and_keeps_its_ends() -> None:
+    page = str(line_plot({"a": [[i, float(i)] for i in range(5000)]}))
+
+    points = re.findall(r'points="([^"]*)"', page)[0].split()
+    assert len(points) == 300
+    assert points[0].startswith("62.0,")
+    assert points[-1].startswith("582.0,")

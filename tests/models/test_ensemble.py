@@ -10,7 +10,7 @@ from vertical_sdk import catalog
 from vertical_sdk.errors import CorruptAdapter, DataError
 from vertical_sdk.metrics.calibration import to_probabilities
 from vertical_sdk.models.ensemble import ENSEMBLE, fit_ensemble, load_ensemble, save_ensemble
-from vertical_sdk.recipe import Part
+from vertical_sdk.recipe import Data, Evaluate, Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Task
 
 TWO = LabelSpace(("good", "bad"))
@@ -29,6 +29,12 @@ def _records(count: int, seed: int) -> list[Example]:
     return rows
 
 
+def _recipe(*partners: str, task: Task = "classification") -> Recipe:
+    judged = Evaluate(metrics=(Part(use="rmse" if task == "regression" else "macro_f1"),))
+    parts = tuple(Part(use=name) for name in partners)
+    return Recipe(name="own", task=task, data=Data(source="rows.csv"), ensemble=parts, evaluate=judged)
+
+
 def _truth(rows: list[Example]) -> np.ndarray:
     return np.array([row.target == "bad" for row in rows]).astype(int)
 
@@ -41,7 +47,7 @@ def test_a_useless_adapter_gets_little_weight_and_a_good_partner_much() -> None:
     train, validation, test = _records(400, 0), _records(200, 1), _records(400, 2)
     noise = np.random.default_rng(0).normal(size=(600, 2))
 
-    made = fit_ensemble([Part(use="boosted_trees")], train, validation, noise[:200], TWO, "classification", 0, None)
+    made = fit_ensemble(_recipe("boosted_trees"), train, validation, noise[:200], TWO, 0, None)
     fused = made.fuse(noise[200:], test, None)
 
     assert made.weights[0] < 0.4 < made.weights[1]
@@ -53,7 +59,7 @@ def test_an_adapter_that_is_right_is_left_to_speak() -> None:
     truth = _truth(validation)
     knowing = np.stack([2.0 - 4 * truth, 4 * truth - 2.0], axis=1)
 
-    made = fit_ensemble([Part(use="majority")], train, validation, knowing, TWO, "classification", 0, None)
+    made = fit_ensemble(_recipe("majority"), train, validation, knowing, TWO, 0, None)
 
     assert (made.fuse(knowing, validation, None).argmax(axis=1) == truth).all()
 
@@ -61,9 +67,8 @@ def test_an_adapter_that_is_right_is_left_to_speak() -> None:
 def test_the_pool_is_the_weighted_sum_of_log_probabilities() -> None:
     train, validation = _records(200, 0), _records(100, 1)
     own = np.random.default_rng(1).normal(size=(100, 2))
-    parts = [Part(use="tfidf"), Part(use="boosted_trees")]
 
-    made = fit_ensemble(parts, train, validation, own, TWO, "classification", 0, None)
+    made = fit_ensemble(_recipe("tfidf", "boosted_trees"), train, validation, own, TWO, 0, None)
 
     by_hand = made.weights[0] * np.log(to_probabilities(own)) + made.bias
     for weight, partner in zip(made.weights[1:], made.partners, strict=True):
@@ -85,21 +90,19 @@ def test_what_is_loaded_says_what_was_saved(task: Task, tmp_path: Path) -> None:
     )
     own = np.random.default_rng(1).normal(size=(120, 1 if task == "regression" else 2))
     labels = None if task == "regression" else TWO
-    made = fit_ensemble([Part(use="tfidf"), Part(use="boosted_trees")], train, validation, own, labels, task, 0, None)
+    made = fit_ensemble(_recipe("tfidf", "boosted_trees", task=task), train, validation, own, labels, 0, None)
 
     save_ensemble(tmp_path, made)
     again = load_ensemble(tmp_path)
 
     assert again is not None
     assert again.fuse(own, validation, None) == pytest.approx(made.fuse(own, validation, None), abs=2e-3)  # half precision
-    assert again.partner(Part(use="tfidf")) is not None
-    assert again.partner(Part(use="tfidf", C=1.0)) is None
+    assert again.ask_partner(Part(use="tfidf"), validation, None) is not None
+    assert again.ask_partner(Part(use="tfidf", C=1.0), validation, None) is None
 
 
 def test_a_cut_file_is_a_corrupt_adapter(tmp_path: Path) -> None:
-    made = fit_ensemble(
-        [Part(use="majority")], _records(50, 0), _records(50, 1), np.zeros((50, 2)), TWO, "classification", 0, None
-    )
+    made = fit_ensemble(_recipe("majority"), _records(50, 0), _records(50, 1), np.zeros((50, 2)), TWO, 0, None)
     save_ensemble(tmp_path, made)
     (tmp_path / ENSEMBLE).write_bytes((tmp_path / ENSEMBLE).read_bytes()[:-40])
 

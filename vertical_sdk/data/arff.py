@@ -92,7 +92,9 @@ def _attribute(text: str, where: str) -> tuple[str, str | tuple[str, ...]]:
 
 def _row(line: str, types: dict[str, str | tuple[str, ...]], where: str) -> dict[str, Any]:
     if line.startswith("{"):
-        raise DataError(f"{where}: a sparse row ('{{index value, ...}}'); only whole rows are read. Save the file as dense ARFF.")
+        raise DataError(
+            f"{where}: a sparse row ('{{index value, ...}}'); only whole rows are read. Save the file as dense ARFF."
+        )
     cells = _fields(line, where)
     if len(cells) != len(types):
         raise DataError(

@@ -145,7 +145,9 @@ def _wanted(
     known = (*(kind.name for kind in own), *ENTITIES)
     for entity in entities or ():
         if entity not in known:
-            raise RecipeError(f"{part}: no entity is called {entity!r}.{did_you_mean(entity, known)} Known: {', '.join(known)}.")
+            raise RecipeError(
+                f"{part}: no entity is called {entity!r}.{did_you_mean(entity, known)} Known: {', '.join(known)}."
+            )
     if names and language != "en":
         raise RecipeError(f"{part}: names are found in English only, not in {language!r}. Set names: false to go by patterns.")
     missed = [entity for entity in entities or () if entity in NAMED and not names]
@@ -257,7 +259,7 @@ def _recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
 def _own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
     from presidio_analyzer import Pattern, PatternRecognizer
 
-    class Recognizer(PatternRecognizer):  # type: ignore[misc]
+    class Recognizer(PatternRecognizer):
         """A value that does not pass its check is none; one that does is no surer for it, as many numbers do by chance."""
 
         def __init__(self, kind: Entity) -> None:

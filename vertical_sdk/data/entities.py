@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 __all__ = ["Entity", "labelled"]
 
-GLUE = r"(?:\s+(?i:is|was|of))?[\s:#=]{0,3}"
+GLUE = r"(?:\s+(?i:is|was))?[\s:#=]{0,3}"
 
 
 @dataclass(frozen=True)

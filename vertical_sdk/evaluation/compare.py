@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ from vertical_sdk.metrics.use import bind, default_metrics, higher_is_better
 from vertical_sdk.metrics.use import inputs as metric_inputs
 from vertical_sdk.models.baselines.fitted import Fitted
 from vertical_sdk.models.baselines.general import General, as_outputs
+from vertical_sdk.models.decision import fit_offsets, headline
+from vertical_sdk.models.ensemble import Ensemble
 from vertical_sdk.models.head import PROBE_HEAD
 from vertical_sdk.models.outputs import Outputs, prompt, references
 from vertical_sdk.paths import write_whole
@@ -80,8 +82,7 @@ class _Bench:
     @property
     def headline(self) -> str:
         """The metric that is looked at first: the gate's, or the first of the recipe."""
-        gate = self.recipe.evaluate.gate
-        return gate.metric if gate else next(iter(self.metrics))
+        return headline(self.recipe).use
 
     def measure(self, name: str, outputs: Outputs) -> Callable[[Any], float]:
         """A metric as a function of which rows are looked at."""
@@ -140,8 +141,7 @@ def evaluate(
         askers["alone"] = lambda: _ask_adapter(model, rows, progress, fused=False)
         titles = TITLES | {"adapter": "specialist (" + " + ".join(map(_named, model.ensemble.shares)) + ")"}
     for part in recipe.evaluate.against:
-        kept = model.ensemble.partner(part) if model.ensemble is not None else None
-        askers[part.use] = _asker(part, kept, prepared, unprepared, rows, card, recipe, general, folder)
+        askers[part.use] = _asker(part, model.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
     for name, ask in askers.items():
         progress(f"asking {titles.get(name, name)}", None)
         started = time.monotonic()
@@ -228,12 +228,13 @@ def _ask_adapter(model: VerticalModel, rows: Sequence[Example], progress: Progre
     if model.card.task == "generation":
         return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
     raw = torch.from_numpy(model.outputs(rows, fused=fused, progress=progress))
-    return as_outputs(raw, model.card.task, model.card.calibration.temperature)
+    calibration = model.card.calibration
+    return as_outputs(raw, model.card.task, calibration.temperature, calibration.offsets)
 
 
 def _asker(
     part: Part,
-    kept: Fitted | None,
+    ensemble: Ensemble | None,
     prepared: Prepared | None,
     unprepared: str,
     rows: Sequence[Example],
@@ -242,19 +243,24 @@ def _asker(
     general: General,
     folder: Path,
 ) -> Callable[[], Outputs]:
-    """`kept` is the adapter's partner of that name, who saw more than a rival would be shown: the validation rows too."""
+    """How to ask a rival. The adapter's own partner of that name saw more than a rival would be shown, the validation rows too."""
     arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.against")
 
     def ask() -> Outputs:
-        if kept is not None:
-            return kept.ask(rows, general)
+        partner = ensemble.ask_partner(part, rows, general) if ensemble is not None else None
+        if partner is not None:
+            return partner
         there = part.use == "base" or (part.use == "probe" and (folder / PROBE_HEAD).is_file())
         if prepared is None and not there:
             raise DataError(f"{part.use} could not be trained: {unprepared}")
         train = prepared.originals if prepared else ()
         seed = int(recipe.train.get("seed", 0))
         fitted: Fitted = baselines.get(part.use)(train, card.labels, card.task, seed, general, **arguments)
-        return fitted.ask(rows, general)
+        said = fitted.ask(rows, general)
+        if part.use == "base" or prepared is None or not prepared.validation:
+            return said
+        offsets = fit_offsets(fitted.ask(prepared.validation, general), prepared.validation, card.labels, recipe)
+        return replace(said, offsets=np.array(offsets) if offsets else None)
 
     return ask
 

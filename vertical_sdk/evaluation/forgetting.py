@@ -39,8 +39,6 @@ FEWEST = 20
 """Paragraphs; with fewer, one lucky hit moves the measure too much."""
 READ = 16 << 20
 """Characters of a text file that are looked at: many times what is measured."""
-WRAPPED = 200
-"""A text file with a longer line has a paragraph on each line; else lines are wrapped and blank lines part the paragraphs."""
 CHARACTERS = 20_000
 LONGEST = 2_000
 WINDOW = 256
@@ -165,7 +163,7 @@ def _recall(specialist: Specialist, pairs: Sequence[tuple[str, str]], progress: 
     made = run_rows(
         specialist, rows, specialist.features, progress=lambda share: progress(f"reading general text {what}", share)
     )
-    first, second = F.normalize(made, dim=-1).split(len(pairs))
+    first, second = F.normalize(made, dim=-1).chunk(2)
     likeness = first @ second.T
     own = likeness.diagonal().clone()
     others = likeness.fill_diagonal_(-math.inf).amax(1)
@@ -221,14 +219,14 @@ def _one_file(path: Path) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    """The paragraphs of a text file."""
+    """The paragraphs of a text file: its lines where one of them is as long as a paragraph, or no blank lines part them."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(READ)
     except UnicodeDecodeError:
         raise DataError(f"evaluate.forgetting: {path}: is not UTF-8 text. Save the file as UTF-8.") from None
     lines = [line.strip() for line in text.splitlines()]
-    if "" not in lines or any(len(line) > WRAPPED for line in lines):
+    if "" not in lines or any(len(line.split()) >= FEWEST_WORDS for line in lines):
         return [line for line in lines if line]
     return [" ".join(block.split()) for block in re.split(r"\n{2,}", "\n".join(lines)) if block.strip()]
 

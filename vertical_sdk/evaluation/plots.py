@@ -265,7 +265,8 @@ def _tick(value: float, ticks: Sequence[float], percent: bool) -> str:
     """A number on an axis, with as many decimals as its neighbours need."""
     step = min((b - a for a, b in pairwise(ticks)), default=abs(value) or 1.0) * (100 if percent else 1)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{value:,.{decimals}%}" if percent else f"{value:,.{decimals}f}".replace("-", "−")
+    thousands = "," if abs(value) >= 10_000 else ""  # a year has none
+    return (f"{value:.{decimals}%}" if percent else f"{value:{thousands}.{decimals}f}").replace("-", "−")
 
 
 def _kept(confusion: Sequence[Sequence[int]]) -> list[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Card, read_card
@@ -16,8 +17,8 @@ from vertical_sdk.data.records import from_fields
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.attach import open_specialist
 from vertical_sdk.inference.load import find_adapter
-from vertical_sdk.metrics.calibration import to_probabilities
 from vertical_sdk.models.base import Base, pull_base
+from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.chat import ask, encode_turns
 from vertical_sdk.models.ensemble import ENSEMBLE, Ensemble, load_ensemble
@@ -28,7 +29,7 @@ from vertical_sdk.types import Example, Message, Prediction, Progress, silent
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
 
-__all__ = ["VerticalModel", "probabilities_of"]
+__all__ = ["VerticalModel"]
 
 
 @dataclass(frozen=True)
@@ -225,14 +226,13 @@ class VerticalModel:
             ]
         assert card.labels is not None
         labels = card.labels.labels
+        calibration = card.calibration
+        found = as_outputs(torch.from_numpy(outputs), card.task, calibration.temperature, calibration.offsets)
+        assert found.scores is not None
         predictions = []
-        for shares, row in zip(probabilities_of(outputs, card), rows, strict=True):
+        for shares, said, row in zip(found.scores, found.predictions(card.task), rows, strict=True):
             by_label = {label: float(share) for label, share in zip(labels, shares, strict=True)}
-            chosen = (
-                tuple(label for label in labels if by_label[label] >= 0.5)
-                if card.task == "multilabel"
-                else labels[int(shares.argmax())]
-            )
+            chosen = tuple(labels[k] for k in np.flatnonzero(said)) if card.task == "multilabel" else labels[int(said)]
             predictions.append(Prediction(label=chosen, probabilities=by_label, truncated=row.cut, adapter=name))
         return predictions
 
@@ -250,8 +250,6 @@ class VerticalModel:
         ).numpy()
         ensemble = self._loaded[name].ensemble
         if ensemble is not None and fused and len(examples):
-            from vertical_sdk.models.baselines.general import General
-
             outputs = ensemble.fuse(outputs, examples, General(specialist, progress=progress))
         return outputs, rows
 
@@ -268,11 +266,6 @@ class VerticalModel:
         if name not in self._loaded:
             raise AdapterError(f"no adapter is called {name!r} here. Loaded: {', '.join(self._loaded)}.")
         return name
-
-
-def probabilities_of(outputs: NDArray[np.float32], card: Card) -> NDArray[np.float64]:
-    """Calibrated probabilities from raw outputs: (rows, labels)."""
-    return to_probabilities(outputs, temperature=card.calibration.temperature, multilabel=card.task == "multilabel")
 
 
 def _example(given: str | Mapping[str, Any] | Example, number: int, card: Card, name: str) -> Example:

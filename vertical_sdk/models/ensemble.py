@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.metrics.calibration import to_probabilities
 from vertical_sdk.models.baselines.fitted import Arrays, Fitted, as_bytes, from_bytes, pack, unpack
+from vertical_sdk.models.decision import fit_offsets
 from vertical_sdk.models.outputs import Outputs, references
-from vertical_sdk.recipe import Part
+from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, Task, silent
 
 __all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "load_ensemble", "save_ensemble"]
@@ -49,6 +50,7 @@ class Ensemble:
     partners  fitted on training and validation rows
     weights   (1 + partners,) the adapter's first
     bias      (k,)
+    offsets   how each partner would choose labels by itself, for when it is asked as a rival
     """
 
     task: Task
@@ -56,6 +58,7 @@ class Ensemble:
     partners: tuple[Fitted, ...]
     weights: Floats
     bias: Floats
+    offsets: tuple[tuple[float, ...], ...]
 
     def fuse(self, own: NDArray[Any], rows: Sequence[Example], base: Any) -> NDArray[np.float32]:
         """The raw outputs of the whole from those of the adapter, (rows, k): logits, or numbers.
@@ -65,9 +68,12 @@ class Ensemble:
         said = [_evidence(partner.ask(rows, base), self.task) for partner in self.partners]
         return _pool([_own_evidence(own, self.task), *said], self.weights, self.bias).astype(np.float32)
 
-    def partner(self, part: Part) -> Fitted | None:
-        """The partner of that name with those arguments."""
-        return next((fitted for one, fitted in zip(self.parts, self.partners, strict=True) if one == part), None)
+    def ask_partner(self, part: Part, rows: Sequence[Example], base: Any) -> Outputs | None:
+        """What the partner of that name and those arguments says by itself; None where there is none."""
+        for one, fitted, offsets in zip(self.parts, self.partners, self.offsets, strict=True):
+            if one == part:
+                return replace(fitted.ask(rows, base), offsets=np.array(offsets) if offsets else None)
+        return None
 
     @property
     def shares(self) -> dict[str, float]:
@@ -76,17 +82,16 @@ class Ensemble:
 
 
 def fit_ensemble(
-    parts: Sequence[Part],
+    recipe: Recipe,
     train: Sequence[Example],
     validation: Sequence[Example],
     own: NDArray[Any],
     labels: LabelSpace | None,
-    task: Task,
     seed: int,
     base: Any,
     progress: Progress = silent,
 ) -> Ensemble:
-    """Fit the partners, and the stacker on the validation rows.
+    """Fit the recipe's partners, and the stacker on the validation rows.
 
     train, validation  rows without augmented copies
     own                the adapter's raw outputs for the validation rows, (rows, k)
@@ -94,13 +99,14 @@ def fit_ensemble(
     For each of 3 folds of the validation rows (whole groups), a partner is fitted on the training rows and the other folds, and
     speaks about the fold; in the end it is fitted on all of them. Raises what the baselines raise.
     """
+    task, parts = recipe.task, recipe.ensemble
     folds = np.array([stable_hash(seed, row.group or row.id) % FOLDS for row in validation])
     systems = [_own_evidence(own, task)]
-    partners = []
+    partners, offsets = [], []
     for number, part in enumerate(parts):
         arguments = catalog.baselines.check(part.use, part.arguments, f"ensemble.{number}")
         fit = catalog.baselines.get(part.use)
-        said: Floats | None = None
+        said: list[tuple[list[int], Outputs]] = []
         for fold in range(FOLDS):
             progress(f"ensemble: {part.use}", fold / (FOLDS + 1))
             held = np.flatnonzero(folds == fold).tolist()
@@ -108,15 +114,14 @@ def fit_ensemble(
                 continue
             learned = [*train, *(row for row, at in zip(validation, folds, strict=True) if at != fold)]
             fitted = fit(learned, labels, task, seed, base, **arguments)
-            found = _evidence(fitted.ask([validation[i] for i in held], base), task)
-            said = np.zeros((len(validation), found.shape[1])) if said is None else said
-            said[held] = found
-        assert said is not None
-        systems.append(said)
+            said.append((held, fitted.ask([validation[i] for i in held], base)))
+        whole = _in_order(said)
+        systems.append(_evidence(whole, task))
+        offsets.append(fit_offsets(whole, validation, labels, recipe))
         partner = fit([*train, *validation], labels, task, seed, base, **arguments)
         partners.append(unpack(part.use, pack(part.use, partner, f"ensemble.{number}")))
     weights, bias = _stack(systems, references(validation, labels, task), task)
-    return Ensemble(task, tuple(parts), tuple(partners), weights, bias)
+    return Ensemble(task, parts, tuple(partners), weights, bias, tuple(offsets))
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
@@ -124,7 +129,13 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     from safetensors.numpy import save_file
 
     tensors: Arrays = {
-        "kept": as_bytes({"task": ensemble.task, "parts": [part.model_dump() for part in ensemble.parts]}),
+        "kept": as_bytes(
+            {
+                "task": ensemble.task,
+                "parts": [part.model_dump() for part in ensemble.parts],
+                "offsets": ensemble.offsets,
+            }
+        ),
         "weights": ensemble.weights,
         "bias": ensemble.bias,
     }
@@ -154,9 +165,18 @@ def load_ensemble(folder: Path) -> Ensemble | None:
         )
         if len(tensors["weights"]) != len(parts) + 1:
             raise ValueError(f"{len(tensors['weights'])} weights for {len(parts)} partners")
-        return Ensemble(kept["task"], parts, partners, tensors["weights"], tensors["bias"])
+        offsets = tuple(tuple(one) for one in kept["offsets"])
+        return Ensemble(kept["task"], parts, partners, tensors["weights"], tensors["bias"], offsets)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, json.JSONDecodeError) as error:
         raise CorruptAdapter(f"{path}: cannot be read as the adapter's partners: {error}. Take the adapter anew.") from None
+
+
+def _in_order(said: Sequence[tuple[list[int], Outputs]]) -> Outputs:
+    """What was said of parts of the rows, as one."""
+    order = np.argsort([i for held, _ in said for i in held])
+    if said[0][1].values is not None:
+        return Outputs(values=np.concatenate([one.values for _, one in said])[order])
+    return Outputs(scores=np.concatenate([one.scores for _, one in said])[order])
 
 
 def _own_evidence(raw: NDArray[Any], task: Task) -> Floats:

@@ -24,12 +24,14 @@ class Outputs:
     values    (rows,) numbers, for regression
     texts     one a row, for generation
     unparsed  rows whose answer could not be read
+    offsets   (labels,) added to log-probabilities (log-odds for multilabel) before labels are chosen (`models.decision`)
     """
 
     scores: NDArray[np.float64] | None = None
     values: NDArray[np.float64] | None = None
     texts: list[str] | None = None
     unparsed: int = 0
+    offsets: NDArray[np.float64] | None = None
 
     def predictions(self, task: Task) -> Any:
         """The predictions as the task's metrics want them (see `vertical_sdk.metrics`).
@@ -41,9 +43,11 @@ class Outputs:
         if task == "regression" and self.values is not None:
             return self.values
         if task == "multilabel" and self.scores is not None:
-            return (self.scores >= 0.5).astype(np.int64)
+            least = 0.5 if self.offsets is None else 1 / (1 + np.exp(self.offsets))
+            return (self.scores >= least).astype(np.int64)
         if task in {"classification", "ordinal"} and self.scores is not None:
-            return np.where(self.scores.max(axis=1) > 0, self.scores.argmax(axis=1), NO_ANSWER).astype(np.int64)
+            best = self.scores if self.offsets is None else np.log(self.scores.clip(1e-300)) + self.offsets
+            return np.where(self.scores.max(axis=1) > 0, best.argmax(axis=1), NO_ANSWER).astype(np.int64)
         raise ValueError(f"these outputs are not those of {task}")
 
 

@@ -24,8 +24,9 @@ from vertical_sdk.errors import DataError
 from vertical_sdk.losses import bind_loss, what_to_avoid
 from vertical_sdk.metrics.calibration import calibrate
 from vertical_sdk.models.base import Base, pull_base
-from vertical_sdk.models.baselines.general import General
+from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.batching import Encoded
+from vertical_sdk.models.decision import fit_offsets
 from vertical_sdk.models.ensemble import Ensemble, fit_ensemble, save_ensemble
 from vertical_sdk.models.head import PROBE_HEAD, fit_probe, load_head, save_head
 from vertical_sdk.models.lora import half_frozen
@@ -115,7 +116,7 @@ def train(
             if recipe.ensemble:
                 ensemble, outputs = _ensemble(specialist, outputs, recipe, prepared, arguments.seed, progress)
                 facts["ensemble"] = {name: round(weight, 4) for name, weight in ensemble.shares.items()}
-            calibration = _calibrate(outputs, validation, recipe)
+            calibration = _calibrate(outputs, validation, recipe, prepared)
             _save(folder, specialist, pulled, recipe, prepared, calibration, ensemble, facts)
         trainer.accelerator.wait_for_everyone()
     return Run(folder, facts["resumed_from"])
@@ -155,19 +156,22 @@ def _ensemble(
 ) -> tuple[Ensemble, Any]:
     """The partners and their stacker, and what the whole says of the validation rows."""
     if outputs is None:
-        raise DataError(f"{recipe.name}: ensemble: the stacker is fitted on validation rows, and there are none. See data.split.")
+        raise DataError(
+            f"{recipe.name}: ensemble: the stacker is fitted on validation rows, and there are none. See data.split."
+        )
     base = General(specialist, progress=progress)
     rows = prepared.validation
-    ensemble = fit_ensemble(
-        recipe.ensemble, prepared.originals, rows, outputs, prepared.labels, recipe.task, seed, base, progress
-    )
+    ensemble = fit_ensemble(recipe, prepared.originals, rows, outputs, prepared.labels, seed, base, progress)
     return ensemble, ensemble.fuse(outputs, rows, base)
 
 
-def _calibrate(outputs: Any, validation: Sequence[Encoded], recipe: Recipe) -> Calibration:
+def _calibrate(outputs: Any, validation: Sequence[Encoded], recipe: Recipe, prepared: Prepared) -> Calibration:
+    """How sure to be, and which labels to say."""
     if outputs is None or recipe.task in {"generation", "regression"}:
         return Calibration()
-    return calibrate(outputs, torch.tensor([row.target for row in validation]).numpy(), recipe.task)
+    found = calibrate(outputs, torch.tensor([row.target for row in validation]).numpy(), recipe.task)
+    said = as_outputs(torch.from_numpy(outputs), recipe.task, found.temperature)
+    return found.model_copy(update={"offsets": fit_offsets(said, prepared.validation, prepared.labels, recipe)})
 
 
 def _save(

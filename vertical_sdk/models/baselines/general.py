@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,11 +56,12 @@ def _read(row: Example) -> tuple[object, ...]:
     return (row.text, row.messages)
 
 
-def as_outputs(raw: Tensor, task: Task, temperature: float = 1.0) -> Outputs:
+def as_outputs(raw: Tensor, task: Task, temperature: float = 1.0, offsets: Sequence[float] = ()) -> Outputs:
     """Raw outputs of a specialist or a head, (rows, k), as Outputs."""
     if task == "regression":
         return Outputs(values=raw[:, 0].double().numpy())
-    return Outputs(scores=to_probabilities(raw.numpy(), temperature=temperature, multilabel=task == "multilabel"))
+    scores = to_probabilities(raw.numpy(), temperature=temperature, multilabel=task == "multilabel")
+    return Outputs(scores=scores, offsets=np.array(offsets) if len(offsets) else None)
 
 
 @dataclass(frozen=True)

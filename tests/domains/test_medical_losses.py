@@ -1,0 +1,139 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vertical_sdk import catalog
+from vertical_sdk.losses import IGNORE, what_to_avoid
+from vertical_sdk.losses.classification import class_balanced
+from vertical_sdk.losses.ordinal import earth_mover
+from vertical_sdk.types import LabelSpace
+
+balanced, faithful = catalog.losses.get("medical.ordinal_balanced"), catalog.losses.get("medical.faithful")
+SPACE = LabelSpace(("no", "maybe", "yes"), counts={"no": 30, "maybe": 10, "yes": 60})
+P = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])
+
+
+def test_the_ordinal_loss_is_the_earth_movers_where_all_labels_are_alike() -> None:
+    labels = torch.tensor([2, 0])
+
+    torch.testing.assert_close(balanced(P.log(), labels, SPACE, beta=0.0, weight=0.7), earth_mover(P.log(), labels, weight=0.7))
+
+
+def test_the_ordinal_loss_without_distance_is_class_balanced() -> None:
+    labels = torch.tensor([1, 2])
+
+    ours = balanced(P.log(), labels, SPACE, weight=0.0, beta=0.9, smoothing=0.1)
+
+    torch.testing.assert_close(ours, class_balanced(P.log(), labels, SPACE, beta=0.9, smoothing=0.1))
+
+
+def test_the_ordinal_loss_weighs_a_rare_label_as_one_over_n() -> None:
+    # yes told of a row that is a maybe: reached (.5, .8, 1) against wanted (0, 1, 1); weights 1/n average 1 over 100 rows: 100/(3n)
+    expected = (-math.log(0.3) + 0.25 + 0.04) * 100 / 30
+
+    assert balanced(P[:1].log(), torch.tensor([1]), SPACE, beta=1.0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_far_miss_costs_more_than_a_near_one() -> None:
+    near, far = torch.tensor([[0.0, 5.0, 0.0]]), torch.tensor([[5.0, 0.0, 0.0]])
+    yes = torch.tensor([2])
+
+    assert balanced(far, yes, SPACE).item() > balanced(near, yes, SPACE).item() + 0.5
+
+
+def test_unlikelihood_is_added_for_each_token_to_avoid() -> None:
+    avoid = torch.tensor([[1, 2], [0, -1]])
+    labels = torch.tensor([0, 1])
+    expected = (-math.log(0.5) - 0.5 * (math.log(0.7) + math.log(0.8)) - math.log(0.6) - 0.5 * math.log(0.9)) / 2
+
+    assert faithful(P.log(), labels, avoid, weight=0.5).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_weight_or_tokens_it_is_cross_entropy() -> None:
+    labels = torch.tensor([0, 1])
+    plain = F.cross_entropy(P.log(), labels)
+
+    torch.testing.assert_close(faithful(P.log(), labels, torch.tensor([[1], [0]]), weight=0.0), plain)
+    torch.testing.assert_close(faithful(P.log(), labels, torch.zeros(2, 0, dtype=torch.long)), plain)
+
+
+def test_what_is_not_to_be_learned_costs_nothing_and_gradients_are_finite() -> None:
+    far = torch.tensor([[200.0, -200.0, 0.0], [-300.0, 300.0, 300.0], [1.0, 2.0, 3.0]], requires_grad=True)
+    faithful(far, torch.tensor([1, 0, IGNORE]), torch.tensor([[0, 2], [1, 2], [0, 1]])).backward()
+    assert far.grad is not None
+    assert far.grad.isfinite().all()
+    assert not far.grad[2].any()
+
+    none = torch.randn(1, 3, requires_grad=True)
+    loss = faithful(none, torch.tensor([IGNORE]), torch.tensor([[0]]))
+    loss.backward()
+    assert loss.item() == 0.0
+    ordinal = torch.tensor([[500.0, 0.0, -500.0]], requires_grad=True)
+    balanced(ordinal, torch.tensor([2]), SPACE).backward()
+    assert ordinal.grad is not None
+    assert ordinal.grad.isfinite().all()
+
+
+class Letters:
+    """A tokenizer of single characters, but for the pieces named."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.texts = [*pieces, *(chr(c) for c in range(32, 127)), "\n"]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def batch_decode(self, rows: list[list[int]]) -> list[str]:
+        return ["".join(self.texts[token] for token in row) for row in rows]
+
+    def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
+        ids = []
+        while text:
+            longest = max((piece for piece in self.texts if text.startswith(piece)), key=len)
+            ids.append(self.texts.index(longest))
+            text = text[len(longest) :]
+        return {"input_ids": ids}
+
+
+def avoided(question: str, answer: str, *pieces: str) -> list[set[str]]:
+    from vertical_sdk.domains.medical.unsaid import unsaid_tokens
+
+    tokenizer = Letters(*pieces)
+    found = unsaid_tokens(tokenizer)(question, tokenizer(answer)["input_ids"])
+    return [{tokenizer.texts[token] for token in ids} for ids in found]
+
+
+def test_digits_that_begin_no_number_of_the_question_are_avoided() -> None:
+    digits = [{c for c in ids if c.isdigit()} for ids in avoided("I am seventy six, and took 20 mg.", "a 76 b")]
+
+    # a number may begin with 7 or 6 ("seventy", "six") or 2, or with a 0 before them; behind 7 comes 6 or 0; behind 76 nothing
+    begins = set("1345 89") - {" "}
+    assert digits == [begins, begins, begins, set("12345789"), set("0123456789"), begins]
+
+
+def test_the_answers_own_token_is_never_avoided() -> None:
+    assert "9" not in avoided("I am seventy six.", "9")[0]
+    assert "9" in avoided("I am seventy six.", "8")[0]
+
+
+def test_drugs_that_nobody_spoke_of_are_avoided_where_they_would_begin_or_go_on() -> None:
+    pieces = (" lis", "inopril", " met", "formin", "oprolol", " war", "farin")
+
+    found = avoided("I take metformin.", "x metoprolol", *pieces)
+
+    assert found[0] & set(pieces) == {" lis", " war"}
+    assert found[-1] & set(pieces) == {" lis", " war"}
+    assert "oprolol" in avoided("I take metformin.", "x metformin", *pieces)[-1]
+    assert " lis" not in avoided("I take lisinopril.", "x", *pieces)[0]
+
+
+def test_only_a_loss_that_asks_for_it_is_told_what_to_avoid() -> None:
+    from vertical_sdk.recipe import load_recipe
+
+    note = load_recipe("medical/dialogue-note")
+
+    assert what_to_avoid(note) is not None
+    assert what_to_avoid(note.replace({"loss": "cross_entropy"})) is None
+    assert what_to_avoid(note.replace({"loss": None})) is None
