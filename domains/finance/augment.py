@@ -30,7 +30,8 @@ NAMED = "3M|4K|8K|10K|401k"
 AMOUNT = re.compile(
     rf"(?P<money>(?<![\w.,])(?:[$€£¥]\s?){NUMBER})(?![\d,]*\d)"
     rf"|(?<![\w.,$]){NUMBER.replace('number', 'share')}(?=\s?(?:%|percent\b|pct\b|bps?\b))"
-    rf"|(?<![\w.,$])(?!(?i:{NAMED})\b){NUMBER.replace('number', 'sum')}(?=\s?(?:[MBKmbk]|[Mm]illion|[Bb]illion|[Tt]rillion|[Mm]ln|[Bb]ln|[Bb]n)\b)"
+    rf"|(?<![\w.,$])(?!(?i:{NAMED})\b){NUMBER.replace('number', 'sum')}"
+    r"(?=\s?(?:[MBKmbk]|[Mm]illion|[Bb]illion|[Tt]rillion|[Mm]ln|[Bb]ln|[Bb]n)\b)"
 )
 """Money with its sign, a share, or a count with its unit. Years, dates, quarters, names and bare numbers are none of them."""
 

@@ -21,8 +21,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 DAYS_A_YEAR = 252
 MOST = 1 << 20
-_SEEN: dict[int, tuple[Example, int, int]] = {}
-"""id of a row → the row, which keeps the id its own, its day and its ticker's number."""
+DAY_BITS = 24
+_SEEN: dict[int, tuple[Example, int]] = {}
+"""id of a row → the row, which keeps the id its own, and its ticker's number above the bits of its day's number."""
 _TICKERS: dict[str, int] = {}
 
 
@@ -48,23 +49,22 @@ def walk(signs: Floats, returns: Floats, rows: Sequence[Example], costs_bp: floa
     a bootstrap of whole days (evaluate.resample: groups) drew twice counts twice. A bootstrap of single rows tears holes
     into portfolios and overstates what is traded; do not trust its intervals.
     """
-    days, tickers = _facts(rows)
-    calendar, day = np.unique(days, return_inverse=True)
-    key = tickers * np.int64(len(calendar) + 1) + day
-    unique, first = np.unique(key, return_index=True)
+    codes, first, times = np.unique(_codes(rows), return_index=True, return_counts=True)
+    days = codes & ((1 << DAY_BITS) - 1)
+    calendar, own = np.unique(days, return_inverse=True)
     size = len(calendar)
-    own = day[first]
     held = np.bincount(own, minlength=size).astype(np.float64)
     position = signs[first] / held[own]
     gross = np.bincount(own, weights=position * returns[first], minlength=size)
-    follows = np.append(unique[1:] == unique[:-1] + 1, False)
+    same_ticker = codes[1:] >> DAY_BITS == codes[:-1] >> DAY_BITS
+    follows = np.append(same_ticker & (own[1:] == own[:-1] + 1), False)
     preceded = np.append(False, follows[:-1])
     before = np.where(preceded, np.append(0.0, position[:-1]), 0.0)
     traded = np.bincount(own, weights=np.abs(position - before), minlength=size + 1)
     closed = ~follows
     traded += np.bincount(own[closed] + 1, weights=np.abs(position[closed]), minlength=size + 1)
     net = gross - costs_bp / 10_000 * traded[:size]
-    return Walk(net, np.bincount(day, minlength=size) / held)
+    return Walk(net, np.bincount(own, weights=times, minlength=size) / held)
 
 
 def annual_return(walked: Walk) -> float:
@@ -91,18 +91,19 @@ def drawdown(walked: Walk) -> float:
     return float((1 - value / np.maximum.accumulate(value)).max())
 
 
-def _facts(rows: Sequence[Example]) -> tuple[Ints, Ints]:
-    """Day and ticker of each row as numbers, looked up once a row."""
-    found = np.empty((len(rows), 2), dtype=np.int64)
-    for i, row in enumerate(rows):
-        seen = _SEEN.get(id(row))
-        if seen is None:
-            seen = _look(row)
-        found[i] = seen[1:]
-    return found[:, 0], found[:, 1]
+def _codes(rows: Sequence[Example]) -> Ints:
+    """Ticker and day of each row as one number, looked up once a row, because a bootstrap asks a thousand times."""
+    try:
+        return np.fromiter((_SEEN[id(row)][1] for row in rows), np.int64, len(rows))
+    except KeyError:
+        if len(_SEEN) + len(rows) > MOST:
+            _SEEN.clear()
+        for row in rows:
+            _SEEN[id(row)] = (row, _code(row))
+        return np.fromiter((_SEEN[id(row)][1] for row in rows), np.int64, len(rows))
 
 
-def _look(row: Example) -> tuple[Example, int, int]:
+def _code(row: Example) -> int:
     facts = dict(row.record)
     ticker = facts.get("ticker")
     try:
@@ -111,8 +112,4 @@ def _look(row: Example) -> tuple[Example, int, int]:
         raise DataError(f"row {row.id}: has no date, which a back-test needs; see the reader finance.stock_tweets.") from None
     if not ticker:
         raise DataError(f"row {row.id}: has no ticker, which a back-test needs; see the reader finance.stock_tweets.")
-    if len(_SEEN) >= MOST:
-        _SEEN.clear()
-    seen = (row, day, _TICKERS.setdefault(str(ticker), len(_TICKERS)))
-    _SEEN[id(row)] = seen
-    return seen
+    return _TICKERS.setdefault(str(ticker), len(_TICKERS)) << DAY_BITS | day

@@ -41,8 +41,8 @@ PUBLISHED: Costs = ((0.0, 1.0), (5.0, 0.0))
 """German credit data: a bad risk accepted costs 5, a good one refused 1. Rows are the truth, columns the decision."""
 ONE: tuple[Task, ...] = ("classification", "ordinal")
 MOST = 1 << 20
-_CELLS: dict[tuple[int, str], tuple[Example, Cell]] = {}
-"""(id of a row, field) → the row, which keeps the id its own, and the cell."""
+_CELLS: dict[str, dict[int, tuple[Example, Cell]]] = {}
+"""field → id of a row → the row, which keeps the id its own, and the cell."""
 
 
 def cheapest(probabilities: Floats, costs: Costs) -> Ints:
@@ -217,7 +217,7 @@ def _gap(accepted: Bools, groups: Ints, least: int) -> float:
 
 def _groups(rows: Sequence[Example], field: str, bounds: tuple[float, ...]) -> Ints:
     """Each row's group as a number; -1 where the field is not known."""
-    cells = [_cell(row, field) for row in rows]
+    cells = _cells(rows, field)
     if bounds:
         wrong = next((cell for cell in cells if isinstance(cell, str)), None)
         if wrong is not None:
@@ -229,14 +229,19 @@ def _groups(rows: Sequence[Example], field: str, bounds: tuple[float, ...]) -> I
     return np.array([codes.setdefault(cell, len(codes) - 1) for cell in cells], dtype=np.int64)
 
 
-def _cell(row: Example, field: str) -> Cell:
-    """A field of a row's record, looked up once a row, because a bootstrap asks a thousand times."""
-    seen = _CELLS.get((id(row), field))
-    if seen is None:
-        facts = dict(row.record)
-        if field not in facts:
-            raise DataError(f"row {row.id}: its record has no field {field!r}; it has {', '.join(facts) or 'none'}.")
-        if len(_CELLS) >= MOST:
-            _CELLS.clear()
-        seen = _CELLS[id(row), field] = (row, facts[field])
-    return seen[1]
+def _cells(rows: Sequence[Example], field: str) -> list[Cell]:
+    """A field of each row's record, looked up once a row, because a bootstrap asks a thousand times."""
+    seen = _CELLS.setdefault(field, {})
+    try:
+        return [seen[id(row)][1] for row in rows]
+    except KeyError:
+        if len(seen) + len(rows) > MOST:
+            seen.clear()
+        for row in rows:
+            facts = dict(row.record)
+            if field not in facts:
+                raise DataError(
+                    f"row {row.id}: its record has no field {field!r}; it has {', '.join(facts) or 'none'}."
+                ) from None
+            seen[id(row)] = (row, facts[field])
+        return [seen[id(row)][1] for row in rows]

@@ -10,6 +10,8 @@ from typing import Any
 
 from .terms import COMMON, DISEASE_ENDINGS, DISEASES, DRUG_ENDINGS, DRUGS, words
 
+TELLING = 5
+"""Letters of a token from which it is taken to tell the drug that it begins."""
 DIGITS = re.compile(r"\d+")
 NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+")
 WORDS = re.compile(r"[^\W\d_]+")
@@ -150,23 +152,28 @@ def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[i
 
     - a number: digits after which no number of the question begins so,
     - a drug of our list that the question does not name; as far as the answer until there has written its beginning, and only by
-      tokens of three letters or more that neither question nor answer contain.
+      tokens that neither question nor answer contain. The first token of a name is one only if it tells the name, as a long one does:
+      " well" begins more than Wellbutrin.
 
     The answer's own token is never among them, whatever it writes: it is learned as it stands.
     """
     texts: list[str] = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
     digit_tokens = {token: text for token, text in enumerate(texts) if text.strip().isdigit() and text.strip().isascii()}
-    spelled = {drug: tuple(tokenizer(f" {drug}", add_special_tokens=False)["input_ids"]) for drug in DRUGS}
+    spelled = [
+        (drug, tuple(tokenizer(f" {name}", add_special_tokens=False)["input_ids"]))
+        for drug in DRUGS
+        for name in (drug, drug.capitalize())
+    ]
 
     def find(question: str, answer: Sequence[int]) -> list[tuple[int, ...]]:
         said = numbers(question)
         own = {*tokenizer(question, add_special_tokens=False)["input_ids"], *answer}
         named = drugs(question)
         after: dict[tuple[int, ...], set[int]] = {}
-        for drug, ids in spelled.items():
+        for drug, ids in spelled:
             if drug not in named:
                 for at, token in enumerate(ids):
-                    if token not in own and (at or len(texts[token].strip()) >= 3):
+                    if token not in own and (at or len(texts[token].strip()) >= TELLING):
                         after.setdefault(ids[:at], set()).add(token)
         starts = after.pop((), set())
         longest = max(map(len, after), default=0)

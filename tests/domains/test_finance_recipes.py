@@ -10,7 +10,22 @@ from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.recipe import Recipe, load_recipe
 
 NAMES = ("news-sentiment", "credit-risk", "bankruptcy", "stock-direction")
-WORDS = "bank oil chip cloud deal fund rate bond yield merger board sales profit outlook guidance plant strike tariff".split()
+WORDS = (
+    "bank",
+    "oil",
+    "chip",
+    "cloud",
+    "deal",
+    "fund",
+    "rate",
+    "bond",
+    "yield",
+    "merger",
+    "board",
+    "sales",
+    "outlook",
+    "plant",
+)
 
 
 def sentence(rng: random.Random) -> str:

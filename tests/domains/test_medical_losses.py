@@ -119,14 +119,14 @@ def test_the_answers_own_token_is_never_avoided() -> None:
 
 
 def test_drugs_that_nobody_spoke_of_are_avoided_where_they_would_begin_or_go_on() -> None:
-    pieces = (" lis", "inopril", " met", "formin", "oprolol", " war", "farin")
+    pieces = (" lisin", "opril", " met", "formin", "oprolol", " warfarin", " we", "llbutrin")
 
     found = avoided("I take metformin.", "x metoprolol", *pieces)
 
-    assert found[0] & set(pieces) == {" lis", " war"}
-    assert found[-1] & set(pieces) == {" lis", " war"}
+    assert found[0] & set(pieces) == {" lisin", " warfarin"}
+    assert found[-1] & set(pieces) == {" lisin", " warfarin"}
     assert "oprolol" in avoided("I take metformin.", "x metformin", *pieces)[-1]
-    assert " lis" not in avoided("I take lisinopril.", "x", *pieces)[0]
+    assert " lisin" not in avoided("I take lisinopril.", "x", *pieces)[0]
 
 
 def test_only_a_loss_that_asks_for_it_is_told_what_to_avoid() -> None:

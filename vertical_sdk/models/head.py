@@ -17,6 +17,8 @@ from vertical_sdk.types import Task
 __all__ = ["HEAD", "PROBE_HEAD", "Head", "fit_probe", "load_head", "save_head"]
 
 HEAD = "head.safetensors"
+STRENGTH = 10.0
+"""Inverse L2 penalty of the probe: features have length 1, so that weights must be large to say anything."""
 PROBE_HEAD = "probe.safetensors"
 """The linear probe of the frozen base, kept beside the adapter: what the head began as, and a rival in its evaluation."""
 
@@ -94,10 +96,10 @@ def fit_probe(features: Tensor, targets: Any, task: Task, outputs: int, *, seed:
         elif task == "multilabel":
             for label in range(outputs):
                 if 0 < y[:, label].sum() < len(y):
-                    one = LogisticRegression(C=1.0, max_iter=300, random_state=seed).fit(x, y[:, label])
+                    one = LogisticRegression(C=STRENGTH, max_iter=300, random_state=seed).fit(x, y[:, label])
                     weight[label], bias[label] = one.coef_[0], one.intercept_[0]
         else:
-            model = LogisticRegression(C=1.0, max_iter=300, random_state=seed).fit(x, y)
+            model = LogisticRegression(C=STRENGTH, max_iter=300, random_state=seed).fit(x, y)
             if len(model.classes_) == 2:
                 weight[model.classes_] = np.concatenate([-model.coef_, model.coef_]) / 2
                 bias[model.classes_] = np.concatenate([-model.intercept_, model.intercept_]) / 2
