@@ -29,6 +29,7 @@ from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.decision import fit_offsets
 from vertical_sdk.models.ensemble import Ensemble, fit_ensemble, save_ensemble
 from vertical_sdk.models.head import PROBE_HEAD, fit_probe, load_head, save_head
+from vertical_sdk.models.fused import fused_lora
 from vertical_sdk.models.lora import half_frozen
 from vertical_sdk.models.probes import take_probes
 from vertical_sdk.models.specialist import Specialist, fresh_specialist, run_rows
@@ -90,7 +91,11 @@ def train(
         trainer = VerticalTrainer(specialist, arguments, rows, validation, bind_loss(recipe, prepared.labels, scale), progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
         started = time.monotonic()
-        with half_frozen(specialist.trunk, enabled=arguments.bf16), _attention(recipe.data.max_length):
+        with (
+            half_frozen(specialist.trunk, enabled=arguments.bf16),
+            fused_lora(specialist.trunk),
+            _attention(recipe.data.max_length),
+        ):
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         facts = {
             "steps": trainer.state.global_step,
