@@ -32,7 +32,7 @@ check: $(DEV)
 	$(BIN)/python -m pytest -m slow tests/test_readme.py
 
 recipes: $(DEV)
-	$(BIN)/python benchmarks/recipes.py
+	$(BIN)/python benchmarks/recipes.py $(if $(DATA),--data $(DATA))
 
 bench: $(DEV)
 	@for file in benchmarks/*.py; do \

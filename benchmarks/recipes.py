@@ -1,13 +1,17 @@
 """Train and evaluate every recipe, and write what came out to docs/results.md.
 
-    python benchmarks/recipes.py ["RECIPE [--base B] [--set k=v]..."]...
+    python benchmarks/recipes.py [--data FOLDER] [--again] ["RECIPE [--base B] [--set k=v]..."]...
 
-Each recipe runs as a user would run it, `vertical train RECIPE --json`, in a process of its own. A recipe whose data or
-base cannot be had here is told as such. Numbers of recipes that were not run this time stay as they were.
+Each recipe runs as a user would run it, `vertical train RECIPE --json`, in a process of its own. A recipe whose data or base
+cannot be had here is told as such. What was measured with the recipe as it now is stays, so a second call goes on where the first
+was stopped; --again measures it anew.
+
+--data FOLDER  take data that no package index has from files in FOLDER instead of the recipes' own sources: FILES says which
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import shlex
@@ -24,6 +28,25 @@ from vertical_sdk.recipe import load_recipe, recipe_names
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results.md"
 RECORDS = ROOT / "benchmarks" / "results.json"
+FILES = {
+    "medical/abstracts": {"data.source": "medical/abstracts.csv"},
+    "medical/dialogue-section": {
+        "data.source.train": "medical/dialogue_train.csv",
+        "data.source.validation": "medical/dialogue_validation.csv",
+    },
+    "medical/dialogue-note": {
+        "data.source.train": "medical/dialogue_train.csv",
+        "data.source.validation": "medical/dialogue_validation.csv",
+    },
+    "medical/pubmedqa": {"data.source": "medical/pubmedqa.jsonl"},
+    "finance/news-sentiment": {"data.source": "finance/news_sentiment.csv", "data.file": None},
+    "finance/credit-risk": {"data.source": "finance/credit_default.csv", "data.file": None, "data.sha256": None},
+    "finance/bankruptcy": {"data.source": "finance/bankruptcy.csv"},
+    "finance/stock-direction": {"data.source": "finance/stock_tweets.csv"},
+    "legal/contract-clause": {"data.source": "legal/contract_clauses.csv"},
+    "legal/unfair-terms": {"data.source": "legal/terms_of_service.csv"},
+}
+"""Recipe → settings for files in the folder that --data names. Of finance/credit-risk both sets are measured."""
 HEAD = """\
 # Results
 
@@ -32,18 +55,26 @@ over the recipe's own test rows, which nothing was trained on.
 """
 
 
-def run(asked: str) -> dict[str, Any]:
+def run(asked: str, data: Path | None) -> dict[str, Any]:
     """Train and evaluate one recipe, with the options that stand behind its name; what happened, as plain data."""
     name, *options = shlex.split(asked)
+    shown = list(options)
+    if data is not None and name in FILES and "--own-source" not in options:
+        for key, value in FILES[name].items():
+            place = "null" if value is None else str(data / value)
+            options += ["--set", f"{key}={place}"]
+            shown += ["--set", f"{key}={'null' if value is None else 'DATA/' + value}"]
+    options, shown = ([o for o in some if o != "--own-source"] for some in (options, shown))
     command = [sys.executable, "-m", "vertical_sdk.cli", "train", name, *options, "--json"]
     started = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False)
     told = json.loads(done.stdout) if done.stdout.strip() else {"error": {"message": f"ended with {done.returncode}"}}
     recipe = load_recipe(name)
     record = {
-        "command": f"vertical train {asked}",
+        "command": " ".join(["vertical train", name, *shown]),
         "summary": recipe.summary,
         "base": recipe.base,
+        "recipe": recipe.digest,
         "date": time.strftime("%Y-%m-%d"),
         "seed": recipe.train.get("seed", 0),
         "machine": machine(),
@@ -52,7 +83,9 @@ def run(asked: str) -> dict[str, Any]:
     if "error" in told:
         return record | {"error": told["error"]["message"]}
     found = told["evaluation"]
-    record |= {"base": found["provenance"]["base"]["name"], "training_seconds": found["provenance"]["training"]["seconds"]}
+    training = found["provenance"]["training"]
+    record |= {"base": found["provenance"]["base"]["name"], "training_seconds": training["seconds"]}
+    record |= {"ensemble": training.get("ensemble"), "forgetting": found.get("forgetting")}
     return record | {key: found[key] for key in ("rows", "systems", "tests", "confidence")} | {"gate": told["gate"]}
 
 
@@ -79,6 +112,9 @@ def section(name: str, record: dict[str, Any]) -> str:
         f"| {record['systems'][t['rival']]['title']} | {t['metric']} | {cell(t['difference'], '+')} | {t['p_value']:.3g} |"
         for t in record["tests"]
     ]
+    if record.get("ensemble"):
+        shares = ", ".join(f"{name} {weight:.2f}" for name, weight in record["ensemble"].items())
+        lines += ["", f"Weights in the ensemble: {shares}."]
     if record["gate"]:
         lines += ["", f"Gate: {'passed' if record['gate']['passed'] else 'failed'}. " + " ".join(record["gate"]["reasons"])]
     return "\n".join([*lines, ""])
@@ -93,14 +129,25 @@ def cell(value: dict[str, float | None] | None, sign: str = "") -> str:
 
 def main() -> None:
     """Run the recipes named on the command line, or all."""
+    given = argparse.ArgumentParser(description="Train and evaluate recipes, and write docs/results.md.")
+    given.add_argument("recipes", nargs="*", help="'RECIPE [--set k=v]...'; all of them where there is none")
+    given.add_argument("--data", type=Path, help="a folder with the files of FILES")
+    given.add_argument("--again", action="store_true", help="measure anew what was measured")
+    options = given.parse_args()
+    data = options.data.resolve() if options.data else None
     records: dict[str, Any] = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.is_file() else {}
-    for name in sys.argv[1:] or recipe_names():
-        print(f"== {name}", flush=True)
-        records[name] = run(name)
+    every = [*recipe_names(), "finance/credit-risk --own-source"] if data else recipe_names()
+    for asked in options.recipes or every:
+        known = records.get(asked, {})
+        if not options.again and "systems" in known and known.get("recipe") == load_recipe(shlex.split(asked)[0]).digest:
+            print(f"== {asked}: measured on {known['date']}", flush=True)
+            continue
+        print(f"== {asked}", flush=True)
+        records[asked] = run(asked, data)
         RECORDS.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         page = [HEAD, *(section(key, record) for key, record in sorted(records.items()))]
         RESULTS.write_text("\n".join(page), encoding="utf-8")
-        print(section(name, records[name]), flush=True)
+        print(section(asked, records[asked]), flush=True)
 
 
 if __name__ == "__main__":

@@ -191,9 +191,7 @@ losses: Catalog[Callable[..., Any]] = Catalog("loss", "vertical_sdk.losses", "lo
 metrics: Catalog[Callable[..., Any]] = Catalog("metric", "vertical_sdk.metrics", "metrics")
 readers: Catalog[Callable[..., Any]] = Catalog("reader", "vertical_sdk.data.read", "data")
 cleaners: Catalog[Callable[..., Any]] = Catalog("cleaner", "vertical_sdk.data.clean", "data")
-deidentifiers: Catalog[Callable[..., Any]] = Catalog(
-    "de-identifier", "vertical_sdk.data.deidentify", "deidentify"
-)
+deidentifiers: Catalog[Callable[..., Any]] = Catalog("de-identifier", "vertical_sdk.data.deidentify", "deidentify")
 splitters: Catalog[Callable[..., Any]] = Catalog("splitter", "vertical_sdk.data.split", "data")
 augmentations: Catalog[Callable[..., Any]] = Catalog("augmentation", "vertical_sdk.data.augment", "augment")
 baselines: Catalog[Callable[..., Any]] = Catalog("baseline", "vertical_sdk.models.baselines")

@@ -126,7 +126,8 @@ class Forgetting(Closed):
     """What the adapter may cost in general ability: measured on general text with the adapter off and on."""
 
     source: str | None = Field(
-        default=None, description="A file of general prose, in any place that data.source may name; our own sentences where None."
+        default=None,
+        description="A file of general prose, in any place that data.source may name; our own sentences where None.",
     )
     file: str | None = Field(default=None, description="The file inside the source, where it has several.")
     budget: float = Field(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
 from vertical_sdk.data.texts import texts_of, with_texts
@@ -253,6 +254,7 @@ PAGE = re.compile(
 
 
 @cleaners.register("legal.numbering")
+@mends
 def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Take away the enumeration that a text begins with, and lines that only say which page this is.
 
@@ -285,6 +287,7 @@ def _without_number(text: str) -> str:
 
 
 @cleaners.register("legal.citations")
+@mends
 def citations(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write [CITATION] for every reference to a case, a statute or a section of the contract. Labels never change."""
     tally = Tally("legal.citations")

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.data.read import Missing, Table, read_table, table
 from vertical_sdk.data.texts import texts_of, with_texts
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Example, Message, Task
+from vertical_sdk.types import Example, Task
 
 WORDS = {
     1: "infection",
@@ -188,26 +189,6 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
     return Table(tuple(examples), f"{rows.format}, PubMedQA", labels=ANSWERS, account=account)
 
 
-@readers.register("medical.dialogues")
-def dialogues(
-    path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, instruction: str | None = None
-) -> Table:
-    """A file of dialogues and notes, as the reader "table" reads it; for generation with an instruction before each.
-
-    instruction  the system's turn: what is to be written. Give the same text as prompt.system, which is used for a text without turns
-
-    Raises DataError that names file and line.
-    """
-    found = table(path, columns, task) if path.is_dir() else read_table(path, columns, task, missing=missing)
-    if not instruction or task != "generation":
-        return found
-    turn = Message("system", instruction)
-    asked = [
-        e if e.messages and e.messages[0].role == "system" else replace(e, messages=(turn, *e.messages)) for e in found.examples
-    ]
-    return replace(found, examples=tuple(asked))
-
-
 def _context(value: Any, where: str) -> str:
     """The abstract's sections, one a line."""
     sections = value.get("contexts") if isinstance(value, Mapping) else value
@@ -280,6 +261,7 @@ UNIT = _units()
 
 
 @cleaners.register("medical.units")
+@mends
 def units(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write units alike: mg/dL for mg/dl, mcg for ug and µg, mL for ml, mmHg for mm Hg, one space between number and unit.
 

@@ -1,7 +1,8 @@
 import pytest
 
 from vertical_sdk.catalog import cleaners
-from vertical_sdk.data.clean import contradicting, drop_duplicates, normalize, normalize_text
+from vertical_sdk.data.clean import contradicting, drop_duplicates, mended, normalize
+from vertical_sdk.recipe import Data, Part, Recipe
 from vertical_sdk.types import Example, Message
 
 
@@ -21,7 +22,8 @@ def rows(*pairs: tuple[str, str]) -> list[Example]:
     ],
 )
 def test_normalize_mends_the_text_and_keeps_its_lines(before: str, after: str) -> None:
-    assert normalize_text(before) == after
+    (row,), _ = normalize([Example("1", before)])
+    assert row.text == after
 
 
 def test_normalize_counts_why_a_row_changed_and_drops_the_empty() -> None:
@@ -121,3 +123,20 @@ def test_near_duplicates_go_where_the_label_is_the_same() -> None:
 def test_a_recipe_may_set_what_the_cleaners_take() -> None:
     assert cleaners.check("drop_duplicates", {"near": 0.9}) == {"near": 0.9}
     assert set(cleaners.options("normalize")) == {"min_characters", "max_characters"}
+
+
+def test_what_is_asked_is_written_as_training_was_and_no_row_is_lost() -> None:
+    cleaning = (Part(use="normalize", min_characters=5), Part(use="drop_duplicates"), Part(use="finance.urls"))
+    recipe = Recipe(name="own", task="classification", data=Data(source="x.csv", clean=cleaning))
+    asked = [
+        Example("a", "Up  again https://t.co/xyz"),
+        Example("b", "no"),
+        Example("a2", "Up again"),
+        Example("a3", "Up again"),
+    ]
+
+    found, account = mended(asked, recipe)
+
+    assert [row.text for row in found] == ["Up again", "no", "Up again", "Up again"]
+    assert [row.id for row in found] == ["a", "b", "a2", "a3"]
+    assert account.changed["white space"] == 1

@@ -197,7 +197,7 @@ def test_rows_to_predict_come_back_all_and_in_order(tmp_path: Path) -> None:
     rows, account = read_rows(path, recipe(path), LabelSpace(("a", "b")))
 
     assert [(e.text, e.target) for e in rows] == [("b b", None), ("", None), ("b b", None)]
-    assert account.changed == {"text normalised": 1}
+    assert account.changed == {"white space": 1}
 
 
 def test_rows_to_evaluate_need_a_label_that_was_trained(tmp_path: Path) -> None:

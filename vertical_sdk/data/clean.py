@@ -1,23 +1,27 @@
 """Cleaners: what is done to rows before anything is learned from them.
 
-Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows.
+Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows. One that only writes texts in
+another way, each by itself, is marked with `@mends` under its registration: it is also applied to what a specialist is asked, so
+that it never reads what it was not trained on.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 from vertical_sdk.catalog import cleaners
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.dedup import near_repeats
 from vertical_sdk.data.texts import canonical, full_text, texts_of, with_texts
 from vertical_sdk.errors import RecipeError
+from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example
 
-__all__ = ["drop_duplicates", "normalize", "normalize_text"]
+__all__ = ["drop_duplicates", "mended", "mends", "normalize"]
 
 CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
@@ -25,9 +29,40 @@ CONTROL = re.compile(
 SPACES = re.compile(r"[^\S\n]+")
 AROUND_BREAK = re.compile(r" ?\n ?")
 MANY_BREAKS = re.compile(r"\n{3,}")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def mends(cleaner: F) -> F:
+    """Mark a cleaner that rewrites each text by itself; rows that it would drop are kept when a specialist is asked."""
+    vars(cleaner)["mends"] = True
+    return cleaner
+
+
+def mended(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], StepAccount]:
+    """Rows to ask about, with their texts written as the recipe's cleaners wrote those of training; no row is dropped.
+
+    Each account of a cleaner counts rows; here they are one.
+    """
+    tally = Tally("clean")
+    rows = list(examples)
+    for number, part in enumerate(recipe.data.clean):
+        clean = cleaners.get(part.use)
+        if not getattr(clean, "mends", False):
+            continue
+        arguments = cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}")
+        numbered = [replace(row, id=str(place)) for place, row in enumerate(rows)]
+        found, account = clean(numbered, **arguments)
+        for row in found:
+            rows[int(row.id)] = replace(row, id=rows[int(row.id)].id)
+        for reason, places in account.rows.items():
+            if reason in account.changed:
+                for place in places:
+                    tally.change(rows[int(place)].id, reason)
+    return rows, tally.close(len(rows), len(rows))
 
 
 @cleaners.register("normalize")
+@mends
 def normalize(
     examples: Sequence[Example], *, min_characters: int = 1, max_characters: int | None = None
 ) -> tuple[list[Example], StepAccount]:
@@ -60,11 +95,6 @@ def normalize(
                 tally.change(example.id, reason)
             kept.append(with_texts(example, new))
     return kept, tally.close(len(examples), len(kept))
-
-
-def normalize_text(text: str) -> str:
-    """The same for one text, as it is done to what a specialist is asked."""
-    return _normalized(text)[0]
 
 
 @cleaners.register("drop_duplicates")

@@ -16,11 +16,11 @@ from vertical_sdk import catalog
 from vertical_sdk.card import SourceRecord
 from vertical_sdk.data.account import Account, StepAccount, Tally
 from vertical_sdk.data.augment import augment
-from vertical_sdk.data.clean import normalize_text
+from vertical_sdk.data.clean import mended
 from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import count_labels, label_space, refuse_unknown, without_unlearned
 from vertical_sdk.data.read import Missing, Table, join_tables, read_table
-from vertical_sdk.data.texts import ranked, texts_of, with_texts
+from vertical_sdk.data.texts import prompted, ranked
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, Split, silent
@@ -62,7 +62,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     data = recipe.data
     progress("fetching data", 0.0)
     table, sources = _read(recipe, progress)
-    rows = list(table.examples)
+    rows = [prompted(example, recipe.prompt) for example in table.examples]
     account = Account((table.account or StepAccount("read", len(rows), len(rows)),))
     account.check(data.limits)
     _check_ids(rows)
@@ -122,7 +122,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
 def read_rows(
     path: Path, recipe: Recipe, labels: LabelSpace | None, *, require_label: bool = False
 ) -> tuple[list[Example], StepAccount]:
-    """The rows of a file to predict or to evaluate on: all of them, in order, with the text normalised as in training.
+    """The rows of a file to predict or to evaluate on: all of them, in order, with the texts written as in training.
 
     The recipe's own reader reads them where it can read rows without a label (it then has a parameter `missing`); else they are
     a table with the recipe's columns, or with text and label where the recipe's reader reads another format. Raises DataError
@@ -136,18 +136,14 @@ def read_rows(
         table = reader(path, recipe.data.columns, recipe.task, missing=missing, **options)
     else:
         own = part.use != "table"
-        columns: dict[str, str] = {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
+        columns: dict[str, str] = (
+            {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
+        )
         table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
-    tally = Tally("read")
-    rows = []
-    for example in table.examples:
-        mended = with_texts(example, [normalize_text(text) for text in texts_of(example)])
-        if mended is not example:
-            tally.change(example.id, "text normalised")
-        rows.append(mended)
+    rows, account = mended([prompted(example, recipe.prompt) for example in table.examples], recipe)
     if labels is not None:
         refuse_unknown(rows, labels.labels, "those that were trained", str(path))
-    return rows, tally.close(len(rows), len(rows))
+    return rows, account
 
 
 def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord, ...]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+from vertical_sdk.recipe import Prompt
 from vertical_sdk.types import Example, Message
 
-__all__ = ["canonical", "full_text", "prompt_text", "ranked", "stable_hash", "texts_of", "with_texts"]
+__all__ = ["ask", "canonical", "full_text", "prompt_text", "prompted", "ranked", "stable_hash", "texts_of", "with_texts"]
 
 
 def texts_of(example: Example) -> list[str]:
@@ -36,6 +37,20 @@ def prompt_text(example: Example) -> str:
     if not turns:
         return example.text
     return "\n".join(turn.content for turn in (turns[:-1] if turns[-1].role == "assistant" else turns))
+
+
+def ask(prompt: Prompt, text: str) -> tuple[Message, ...]:
+    """The conversation that asks about a text."""
+    system = (Message("system", prompt.system),) if prompt.system else ()
+    return (*system, Message("user", prompt.user.replace("{text}", text)))
+
+
+def prompted(example: Example, prompt: Prompt) -> Example:
+    """A row of one question, without a system's turn, asked as the recipe asks: what is learned is what will be asked."""
+    turns = example.messages
+    if not turns or turns[0].role != "user" or any(turn.role == "user" for turn in turns[1:]):
+        return example
+    return replace(example, messages=(*ask(prompt, turns[0].content), *turns[1:]))
 
 
 def canonical(text: str) -> str:

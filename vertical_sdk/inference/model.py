@@ -13,17 +13,20 @@ import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Card, read_card
+from vertical_sdk.data.clean import mended
 from vertical_sdk.data.records import from_fields
+from vertical_sdk.data.texts import ask
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.attach import open_specialist
 from vertical_sdk.inference.load import find_adapter
 from vertical_sdk.models.base import Base, pull_base
 from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.batching import Encoded
-from vertical_sdk.models.chat import ask, encode_turns
+from vertical_sdk.models.chat import encode_turns
 from vertical_sdk.models.ensemble import ENSEMBLE, Ensemble, load_ensemble
 from vertical_sdk.models.specialist import Specialist, load_trunk, run_rows
 from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Message, Prediction, Progress, silent
 
 if TYPE_CHECKING:
@@ -152,7 +155,7 @@ class VerticalModel:
         for name in dict.fromkeys(names):
             positions = [number for number, owner in enumerate(names) if owner == name]
             card = self._loaded[name].card
-            rows = [_example(texts[number], number, card, name) for number in positions]
+            rows = _rows([texts[number] for number in positions], positions, card, name)
             answers |= zip(positions, self._predict(rows, name), strict=True)
         return [answers[number] for number in range(len(texts))]
 
@@ -268,10 +271,18 @@ class VerticalModel:
         return name
 
 
-def _example(given: str | Mapping[str, Any] | Example, number: int, card: Card, name: str) -> Example:
-    """What a user asks about, as a row."""
-    if isinstance(given, Example):
-        return given
+def _rows(given: Sequence[str | Mapping[str, Any] | Example], positions: Sequence[int], card: Card, name: str) -> list[Example]:
+    """What a user asks about, as rows whose texts are written as those of training were; rows of a reader are already."""
+    rows = [one if isinstance(one, Example) else _example(one, n, card, name) for one, n in zip(given, positions, strict=True)]
+    asked = [place for place, one in enumerate(given) if not isinstance(one, Example)]
+    if asked:
+        found, _ = mended([rows[place] for place in asked], Recipe.model_validate(card.recipe))
+        for place, row in zip(asked, found, strict=True):
+            rows[place] = row
+    return rows
+
+
+def _example(given: str | Mapping[str, Any], number: int, card: Card, name: str) -> Example:
     if card.fields:
         if not isinstance(given, Mapping):
             reads = ", ".join(field.name for field in card.fields)

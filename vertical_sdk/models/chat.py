@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from vertical_sdk.data.texts import ask
 from vertical_sdk.errors import BaseModelError, DataError
 from vertical_sdk.models.batching import Encoded
 from vertical_sdk.recipe import Prompt
 from vertical_sdk.types import Message
 
-__all__ = ["ask", "encode_conversation", "encode_prompt", "encode_turns", "require_template"]
+__all__ = ["encode_conversation", "encode_prompt", "encode_turns", "require_template"]
 
 
 def require_template(tokenizer: Any, base: str) -> None:
@@ -20,12 +21,6 @@ def require_template(tokenizer: Any, base: str) -> None:
             f"{base}: has no chat template, so it is not known how it is to be asked. Use its instruction-tuned sibling, or put a "
             "chat_template.jinja into the base's folder."
         )
-
-
-def ask(prompt: Prompt, text: str) -> tuple[Message, ...]:
-    """The conversation that asks about a text."""
-    system = (Message("system", prompt.system),) if prompt.system else ()
-    return (*system, Message("user", prompt.user.replace("{text}", text)))
 
 
 def _render(tokenizer: Any, messages: Sequence[Message], *, question: bool) -> str:

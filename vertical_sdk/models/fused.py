@@ -51,16 +51,15 @@ def fused_lora(trunk: Any) -> Iterator[None]:
     """Within it, LoRA layers of the plain kind run as one operation where they train; all others as PEFT has them."""
     from peft.tuners.lora import Linear
 
-    changed: list[Any] = []
+    plain: list[Any] = [layer for layer in trunk.modules() if isinstance(layer, Linear)]
+    changed = [(layer, forward) for layer in plain if (forward := _fused_forward(layer)) is not None]
     try:
-        for layer in trunk.modules():
-            if isinstance(layer, Linear) and (forward := _fused_forward(layer)) is not None:
-                layer.forward = forward
-                changed.append(layer)
+        for layer, forward in changed:
+            layer.forward = forward
         yield
     finally:
-        for layer in changed:
-            del layer.forward
+        for layer, _ in changed:
+            vars(layer).pop("forward", None)
 
 
 def _fused_forward(layer: Any) -> Callable[[Tensor], Tensor] | None:

@@ -94,6 +94,10 @@ def fetch(
     return Fetched(pick(target / FILES, file, source), f"pypi:{name}=={version}", record["sha256"], record["license"])
 
 
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+"""For which a wheel without compiled code may be tagged."""
+
+
 def _home() -> Path:
     return cache_home() / "wheels"
 
@@ -134,9 +138,25 @@ def _download(source: str, name: str, version: str, temporary: Path) -> Path:
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
     command = [sys.executable, "-c", RUN_PIP, "download", *options, "--log", str(log), "-d", str(folder), f"{name}=={version}"]
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
-    done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-    )
+
+    def ask(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *more],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+
+    done = ask()
+    if "No matching distribution" in done.stdout + done.stderr:
+        # a wheel made for one Python is read as well under another, as nothing of it is imported
+        others = (
+            ask("--python-version", one, "--implementation", "cp", "--abi", "none", "--platform", "any") for one in PYTHONS
+        )
+        done = next((other for other in others if other.returncode == 0), done)
     if done.returncode != 0:
         raise _explain(source, name, version, temporary, done.stdout + done.stderr + _failures(log))
     wheels = list(folder.iterdir())

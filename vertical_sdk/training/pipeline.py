@@ -28,8 +28,8 @@ from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.decision import fit_offsets
 from vertical_sdk.models.ensemble import Ensemble, fit_ensemble, save_ensemble
-from vertical_sdk.models.head import PROBE_HEAD, fit_probe, load_head, save_head
 from vertical_sdk.models.fused import fused_lora
+from vertical_sdk.models.head import PROBE_HEAD, fit_probe, load_head, save_head
 from vertical_sdk.models.lora import half_frozen
 from vertical_sdk.models.probes import take_probes
 from vertical_sdk.models.specialist import Specialist, fresh_specialist, run_rows
