@@ -6,13 +6,14 @@ USE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart setup test check recipes bench clean
+.PHONY: help quickstart setup test check recipes ablation bench clean
 
 help:
 	@echo "make quickstart   make, prove, publish and use a medical specialist, on this CPU"
 	@echo "make test         the fast tests"
 	@echo "make check        format, lint, types, tests and the README's code: what CI runs"
-	@echo "make recipes      train and evaluate every recipe, and write docs/results.md"
+	@echo "make recipes      train and evaluate every recipe, and write docs/results.md (DATA=FOLDER: files in place of the hub)"
+	@echo "make ablation     what each vertical loss and augmentation buys, into docs/ablation.md"
 	@echo "make bench        the other measurements in benchmarks/"
 	@echo "make clean        remove .venv and what tools leave behind; runs and registries stay"
 
@@ -34,9 +35,12 @@ check: $(DEV)
 recipes: $(DEV)
 	$(BIN)/python benchmarks/recipes.py $(if $(DATA),--data $(DATA))
 
+ablation: $(DEV)
+	$(BIN)/python benchmarks/ablation.py $(if $(DATA),--data $(DATA))
+
 bench: $(DEV)
 	@for file in benchmarks/*.py; do \
-		case $$file in benchmarks/recipes.py) continue ;; esac; \
+		case $$file in benchmarks/recipes.py|benchmarks/ablation.py|benchmarks/local.py) continue ;; esac; \
 		echo "== $$file"; $(BIN)/python $$file || exit 1; \
 	done
 

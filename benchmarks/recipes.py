@@ -6,14 +6,13 @@ Each recipe runs as a user would run it, `vertical train RECIPE --json`, in a pr
 cannot be had here is told as such. What was measured with the recipe as it now is stays, so a second call goes on where the first
 was stopped; --again measures it anew.
 
---data FOLDER  take data that no package index has from files in FOLDER instead of the recipes' own sources: FILES says which
+--data FOLDER  take data that no package index has from files in FOLDER instead of the recipes' own sources: local.py says which
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shlex
 import subprocess
 import sys
@@ -21,32 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
+from local import FILES, ROOT, machine
 
 from vertical_sdk.recipe import load_recipe, recipe_names
 
-ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results.md"
 RECORDS = ROOT / "benchmarks" / "results.json"
-FILES = {
-    "medical/abstracts": {"data.source": "medical/abstracts.csv"},
-    "medical/dialogue-section": {
-        "data.source.train": "medical/dialogue_train.csv",
-        "data.source.validation": "medical/dialogue_validation.csv",
-    },
-    "medical/dialogue-note": {
-        "data.source.train": "medical/dialogue_train.csv",
-        "data.source.validation": "medical/dialogue_validation.csv",
-    },
-    "medical/pubmedqa": {"data.source": "medical/pubmedqa.jsonl"},
-    "finance/news-sentiment": {"data.source": "finance/news_sentiment.csv", "data.file": None},
-    "finance/credit-risk": {"data.source": "finance/credit_default.csv", "data.file": None, "data.sha256": None},
-    "finance/bankruptcy": {"data.source": "finance/bankruptcy.csv"},
-    "finance/stock-direction": {"data.source": "finance/stock_tweets.csv"},
-    "legal/contract-clause": {"data.source": "legal/contract_clauses.csv"},
-    "legal/unfair-terms": {"data.source": "legal/terms_of_service.csv"},
-}
-"""Recipe → settings for files in the folder that --data names. Of finance/credit-risk both sets are measured."""
 HEAD = """\
 # Results
 
@@ -87,12 +66,6 @@ def run(asked: str, data: Path | None) -> dict[str, Any]:
     record |= {"base": found["provenance"]["base"]["name"], "training_seconds": training["seconds"]}
     record |= {"ensemble": training.get("ensemble"), "forgetting": found.get("forgetting")}
     return record | {key: found[key] for key in ("rows", "systems", "tests", "confidence")} | {"gate": told["gate"]}
-
-
-def machine() -> str:
-    """The machine in a few words."""
-    memory = psutil.virtual_memory().total / 1e9
-    return f"{psutil.cpu_count()} CPU cores, {memory:.0f} GB, Python {platform.python_version()}"
 
 
 def section(name: str, record: dict[str, Any]) -> str:

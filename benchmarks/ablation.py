@@ -1,0 +1,189 @@
+"""What each recipe's vertical loss and augmentation buy over plain cross-entropy without augmentation.
+
+    python benchmarks/ablation.py [--data FOLDER] [--rows N] [--seeds 0 1 2] [RECIPE]...
+
+Every variant of a recipe is trained on the same rows from the same start, and judged on the recipe's *validation* rows, so that
+choosing by it leaves the test rows untouched. To cost minutes instead of days, at most --rows training rows are taken, and each variant
+sees them --epochs times. The adapter is judged alone, without partners, by the recipe's own metric with the labels that its
+probabilities make likeliest. What was measured with the recipe as it now is stays: a second call goes on where the first was stopped.
+Results go to benchmarks/ablation.json and docs/ablation.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import random
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import transformers
+from local import FILES, ROOT, machine
+
+from vertical_sdk import catalog
+from vertical_sdk.data.augment import augment
+from vertical_sdk.data.labels import count_labels
+from vertical_sdk.data.prepare import Prepared, prepare
+from vertical_sdk.losses import USUAL, bind_loss
+from vertical_sdk.metrics.use import bind
+from vertical_sdk.models.base import pull_base
+from vertical_sdk.models.baselines.general import as_outputs
+from vertical_sdk.models.decision import headline
+from vertical_sdk.models.fused import fused_lora
+from vertical_sdk.models.head import fit_probe
+from vertical_sdk.models.lora import half_frozen
+from vertical_sdk.models.outputs import references
+from vertical_sdk.models.specialist import fresh_specialist, run_rows
+from vertical_sdk.recipe import Part, Recipe, load_recipe, recipe_names
+from vertical_sdk.training.arguments import training_arguments
+from vertical_sdk.training.encode import encode_rows
+from vertical_sdk.training.pipeline import _attention
+from vertical_sdk.training.trainer import VerticalTrainer
+from vertical_sdk.types import Example, LabelSpace, silent
+
+RECORDS = ROOT / "benchmarks" / "ablation.json"
+PAGE = ROOT / "docs" / "ablation.md"
+HEAD = """\
+# What the vertical parts buy
+
+`make ablation` writes this page (`benchmarks/ablation.py` says how). Each number is the recipe's own metric on its validation rows:
+the mean over the seeds, and behind ± the standard deviation. "Buys" is the difference to plain cross-entropy without augmentation on the
+same seeds, with the range over the seeds. Few rows, few steps, the adapter alone: compare within a row, not with docs/results.md.
+"""
+
+
+def variants(recipe: Recipe) -> Iterator[tuple[str, Part | None, tuple[Part, ...], int]]:
+    """Name, loss, augmentations and copies of each way to train."""
+    plain, own = Part(use=USUAL[recipe.task]), recipe.loss or Part(use=USUAL[recipe.task])
+    if recipe.task == "ordinal":
+        plain = Part(use="cross_entropy")
+    yield "plain", plain, (), 0
+    if own != plain:
+        yield f"loss {own.use}", own, (), 0
+    for part in recipe.data.augment:
+        yield f"augmentation {part.use}", plain, (part,), max(1, recipe.data.copies)
+    if recipe.data.augment and own != plain:
+        yield "all of them", own, recipe.data.augment, max(1, recipe.data.copies)
+
+
+def chosen(prepared: Prepared, most: int, seed: int) -> list[Example]:
+    """At most so many original training rows."""
+    rows = list(prepared.originals)
+    return rows if len(rows) <= most else random.Random(seed).sample(rows, most)
+
+
+def score(recipe: Recipe, train: list[Example], prepared: Prepared, seed: int, epochs: float, real: int) -> float:
+    """The recipe's metric on the validation rows, of an adapter trained on these rows.
+
+    `real` is the number of rows that are no copies: each variant takes as many steps as they need.
+    """
+    labels: LabelSpace | None = prepared.labels
+    if labels is not None:
+        counts = count_labels([row for row in train if row.copy_of is None])
+        labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
+    transformers.set_seed(seed)
+    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels)
+    rows = encode_rows(specialist, train, learn=True)
+    validation = encode_rows(specialist, prepared.validation, learn=False)
+    if specialist.head is not None:
+        originals = [row for row, example in zip(rows, train, strict=True) if example.copy_of is None]
+        features = run_rows(specialist, originals, specialist.features, bf16=True)
+        head = fit_probe(features, [row.target for row in originals], recipe.task, specialist.head.linear.out_features)
+        specialist.head.mean.copy_(head.mean)
+        specialist.head.std.copy_(head.std)
+        specialist.head.load_state_dict(head.state_dict())
+    folder = Path(tempfile.mkdtemp())
+    steps = max(1, round(epochs * real / int(recipe.train.get("per_device_train_batch_size", 32))))
+    settings = {**recipe.train, "max_steps": steps, "eval_strategy": "no", "save_strategy": "no", "seed": seed}
+    scale = float(specialist.head.std) if specialist.head is not None else 1.0
+    trainer = VerticalTrainer(
+        specialist, training_arguments(settings, folder, "ablation"), rows, [], bind_loss(recipe, labels, scale), silent
+    )
+    with half_frozen(specialist.trunk, enabled=True), fused_lora(specialist.trunk), _attention(recipe.data.max_length):
+        trainer.train()
+    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
+    shutil.rmtree(folder)
+    said = as_outputs(run_rows(specialist, validation, lambda batch: specialist(batch)[0], bf16=True), recipe.task)
+    part = headline(recipe)
+    measure = bind(part.use, labels, part.arguments)
+    truth = references(prepared.validation, labels, recipe.task)
+    return measure(said.predictions(recipe.task), truth, said.scores, prepared.validation)
+
+
+def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The record of a recipe, after each run."""
+    recipe = load_recipe(name, settings)
+    recipe.check()
+    key = {"recipe": load_recipe(name).digest, "rows": options.rows, "epochs": options.epochs}
+    record = known if all(known.get(k) == v for k, v in key.items()) else {**key, "found": {}}
+    record |= {"metric": headline(recipe).use, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    prepared = prepare(recipe.replace({"data.augment": []}))
+    for seed in options.seeds:
+        rows = chosen(prepared, options.rows, seed)
+        for title, loss, parts, copies in variants(recipe):
+            found = record["found"].setdefault(title, {})
+            if str(seed) in found:
+                continue
+            train = rows
+            if parts:
+                named = [
+                    functools.partial(
+                        catalog.augmentations.get(part.use), **catalog.augmentations.check(part.use, part.arguments, name)
+                    )
+                    for part in parts
+                ]
+                train, _ = augment(rows, named, copies, seed)
+            tried = recipe.replace({"loss": loss.model_dump() if loss else None})
+            found[str(seed)] = score(tried, list(train), prepared, seed, options.epochs, len(rows))
+            print(f"{name}: {title}, seed {seed}: {found[str(seed)]:.4f}", flush=True)
+            yield record
+
+
+def page(records: dict[str, Any]) -> str:
+    """All records as a page."""
+    lines = [HEAD]
+    for name, record in sorted(records.items()):
+        facts = f"{record['metric']} · at most {record['rows']} rows, {record['epochs']:g} epochs"
+        lines += [f"## {name}", "", f"{facts} · {record['date']} · {record['machine']}", ""]
+        lines += ["| trained with | value | buys |", "|---|---|---|"]
+        plain = record["found"].get("plain", {})
+        for title, found in record["found"].items():
+            values = list(found.values())
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            gains = [found[seed] - plain[seed] for seed in found if seed in plain]
+            bought = "" if title == "plain" else f"{np.mean(gains):+.3f} ({min(gains):+.3f} to {max(gains):+.3f})"
+            lines.append(f"| {title} | {np.mean(values):.3f}{spread} | {bought} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Ablate the recipes named on the command line, or all that train an encoder."""
+    given = argparse.ArgumentParser(description="What each recipe's vertical loss and augmentation buy.")
+    given.add_argument("recipes", nargs="*", help="all that have a vertical part where there is none")
+    given.add_argument("--data", type=Path, help="a folder with the files of benchmarks/local.py")
+    given.add_argument("--rows", type=int, default=600)
+    given.add_argument("--epochs", type=float, default=3.0)
+    given.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = given.parse_args()
+    data = options.data.resolve() if options.data else None
+    records: dict[str, Any] = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.is_file() else {}
+    for name in options.recipes or [one for one in recipe_names() if load_recipe(one).task != "generation"]:
+        places = FILES.get(name, {}) if data else {}
+        settings = {key: str(data / value) if value and data else value for key, value in places.items()}
+        for record in ablate(name, settings, options, records.get(name, {})):
+            records[name] = record
+            RECORDS.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+            PAGE.write_text(page(records), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

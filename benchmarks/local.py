@@ -1,0 +1,35 @@
+"""What measurements of recipes share: where local files of their data are, and which machine this is."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+FILES = {
+    "medical/abstracts": {"data.source": "medical/abstracts.csv"},
+    "medical/dialogue-section": {
+        "data.source.train": "medical/dialogue_train.csv",
+        "data.source.validation": "medical/dialogue_validation.csv",
+    },
+    "medical/dialogue-note": {
+        "data.source.train": "medical/dialogue_train.csv",
+        "data.source.validation": "medical/dialogue_validation.csv",
+    },
+    "medical/pubmedqa": {"data.source": "medical/pubmedqa.jsonl"},
+    "finance/news-sentiment": {"data.source": "finance/news_sentiment.csv", "data.file": None},
+    "finance/credit-risk": {"data.source": "finance/credit_default.csv", "data.file": None, "data.sha256": None},
+    "finance/bankruptcy": {"data.source": "finance/bankruptcy.csv"},
+    "finance/stock-direction": {"data.source": "finance/stock_tweets.csv"},
+    "legal/contract-clause": {"data.source": "legal/contract_clauses.csv"},
+    "legal/unfair-terms": {"data.source": "legal/terms_of_service.csv"},
+}
+"""Recipe → settings for files in the folder that --data names. Of finance/credit-risk both sets are measured."""
+
+
+def machine() -> str:
+    """The machine in a few words."""
+    memory = psutil.virtual_memory().total / 1e9
+    return f"{psutil.cpu_count()} CPU cores, {memory:.0f} GB, Python {platform.python_version()}"
