@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example
 
-__all__ = ["DAYS_A_YEAR", "Walk", "annual_return", "drawdown", "sharpe", "walk"]
+__all__ = ["DAYS_A_YEAR", "Walk", "annual_return", "calendar", "drawdown", "sharpe", "walk"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -65,6 +65,12 @@ def walk(signs: Floats, returns: Floats, rows: Sequence[Example], costs_bp: floa
     traded += np.bincount(own[closed] + 1, weights=np.abs(position[closed]), minlength=size + 1)
     net = gross - costs_bp / 10_000 * traded[:size]
     return Walk(net, np.bincount(own, weights=times, minlength=size) / held)
+
+
+def calendar(rows: Sequence[Example]) -> list[str]:
+    """The days of a walk over these rows, in order, as YYYY-MM-DD."""
+    days = np.unique(_codes(rows) & ((1 << DAY_BITS) - 1))
+    return [date.fromordinal(int(day)).isoformat() for day in days]
 
 
 def annual_return(walked: Walk) -> float:

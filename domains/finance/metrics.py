@@ -12,7 +12,7 @@ from pydantic import Field
 from vertical_sdk.catalog import NotNegative, metrics
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.metrics.probability import auc
-from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.metrics.use import drawn_by, lower_is_better
 from vertical_sdk.types import Cell, Example, Task
 
 from . import backtest
@@ -168,7 +168,24 @@ def direction_mcc(predictions: Floats, references: Floats, *, least: NotNegative
     return float((np.mean(said & true) - said.mean() * true.mean()) / spread) if spread > 1e-12 else 0.0
 
 
+def _equity(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: float = 10.0) -> dict[str, object]:
+    """What 1 becomes day by day, for the system and for holding everything."""
+    held = backtest.walk(np.ones(len(references)), references, rows, costs_bp)
+    lines = {"": _walk(predictions, references, rows, costs_bp), "buy and hold": held}
+    days = backtest.calendar(rows)
+    return {
+        "title": f"Walk-forward back-test, {costs_bp:g} basis points a trade",
+        "x": "day",
+        "y": "what 1 has become",
+        "lines": {
+            name: [(day, round(float(value), 4)) for day, value in zip(days, np.cumprod(1 + walked.returns), strict=True)]
+            for name, walked in lines.items()
+        },
+    }
+
+
 @metrics.register("finance.backtest_return", tasks=("regression",))
+@drawn_by(_equity)
 def backtest_return(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0) -> float:
     """Return a year, after costs, of holding each day's shares long or short by the predicted sign, equally weighted.
 

@@ -7,7 +7,7 @@ from sklearn.metrics import matthews_corrcoef, roc_auc_score, roc_curve
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.metrics.use import higher_is_better
+from vertical_sdk.metrics.use import curve_of, higher_is_better
 from vertical_sdk.types import Example
 
 RNG = np.random.default_rng(0)
@@ -213,3 +213,18 @@ def test_less_is_better_where_it_is() -> None:
     more = {"ks", "gini", "recall_at_alarms", "direction_accuracy", "direction_mcc", "backtest_return", "backtest_sharpe"}
 
     assert {name for name in less | more if not higher_is_better(f"finance.{name}")} == less
+
+
+def test_the_back_test_draws_what_one_becomes() -> None:
+    rows = [
+        Example(f"{day}{ticker}", "t", record=(("ticker", ticker), ("date", f"2014-01-0{day}")))
+        for day in (2, 3)
+        for ticker in ("A", "B")
+    ]
+    returns = np.array([0.1, -0.1, 0.2, 0.0])
+
+    drawn = curve_of("finance.backtest_return", np.array([1.0, -1.0, 1.0, 1.0]), returns, rows, {"costs_bp": 0.0})
+
+    assert drawn is not None
+    assert drawn["lines"][""] == [("2014-01-02", 1.1), ("2014-01-03", 1.21)]  # both signs right; then half of .2 and half of 0
+    assert drawn["lines"]["buy and hold"] == [("2014-01-02", 1.0), ("2014-01-03", 1.1)]

@@ -16,7 +16,7 @@ from vertical_sdk.card import Card, Verdict, write_card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.errors import DataError, VerticalError
-from vertical_sdk.evaluation.audit import general_model, group_audit, label_audit
+from vertical_sdk.evaluation.audit import check_groups, general_model, group_audit, label_audit
 from vertical_sdk.evaluation.forgetting import measure as measure_forgetting
 from vertical_sdk.evaluation.forgetting import read_general, with_forgetting
 from vertical_sdk.evaluation.gate import decide
@@ -27,7 +27,7 @@ from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.abstention import abstention_curve
 from vertical_sdk.metrics.calibration import reliability, to_probabilities
-from vertical_sdk.metrics.use import bind, default_metrics, higher_is_better
+from vertical_sdk.metrics.use import bind, curve_of, default_metrics, higher_is_better
 from vertical_sdk.metrics.use import inputs as metric_inputs
 from vertical_sdk.models.baselines.fitted import Fitted
 from vertical_sdk.models.baselines.general import General, as_outputs
@@ -209,6 +209,7 @@ def _prepare(card: Card, recipe: Recipe, *, needed: bool, progress: Progress) ->
 def _bench(card: Card, recipe: Recipe, rows: Sequence[Example]) -> _Bench:
     if not rows:
         raise DataError("there are no rows to evaluate on.")
+    check_groups(rows, recipe.evaluate.groups)
     parts = list(recipe.evaluate.metrics) or [Part(use=name) for name in default_metrics(card.task)]
     gate = recipe.evaluate.gate
     if gate and gate.metric not in [part.use for part in parts]:
@@ -357,10 +358,26 @@ def _audits(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[str, An
             rival_name=name or "",
             **drawn,
         )
+    if curves := _curves(bench, said):
+        found["curves"] = curves
     if card.task in {"classification", "ordinal"}:
         shares = {key: outputs.scores for key, outputs in said.items() if outputs.scores is not None}
         found["abstention"] = {key: abstention_curve(one, bench.truth) for key, one in shares.items()}
     return found
+
+
+def _curves(bench: _Bench, said: dict[str, Outputs]) -> dict[str, Any]:
+    """Curves of the metrics that have one: a line for each system."""
+    drawn: dict[str, Any] = {}
+    for part in bench.recipe.evaluate.metrics:
+        for system, outputs in said.items():
+            values = outputs.predictions(bench.card.task)
+            curve = curve_of(part.use, values, bench.truth, bench.rows, part.arguments)
+            if curve is None:
+                continue
+            kept = drawn.setdefault(part.use, {**curve, "lines": {}})
+            kept["lines"] |= {name or TITLES.get(system, system): points for name, points in curve["lines"].items()}
+    return drawn
 
 
 def _forgetting(

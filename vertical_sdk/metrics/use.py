@@ -9,7 +9,18 @@ from typing import Any, Protocol, TypeVar
 from vertical_sdk import catalog
 from vertical_sdk.types import Example, LabelSpace, Task
 
-__all__ = ["LABELLED", "NO_ANSWER", "Measure", "bind", "default_metrics", "higher_is_better", "inputs", "lower_is_better"]
+__all__ = [
+    "LABELLED",
+    "NO_ANSWER",
+    "Measure",
+    "bind",
+    "curve_of",
+    "default_metrics",
+    "drawn_by",
+    "higher_is_better",
+    "inputs",
+    "lower_is_better",
+]
 
 LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
 """The tasks whose answers are labels."""
@@ -42,6 +53,32 @@ def lower_is_better(metric: F) -> F:
     """Mark a metric of which less is better (an error, a loss); stands under `@metrics.register`."""
     vars(metric)["higher_is_better"] = False
     return metric
+
+
+def drawn_by(curve: Callable[..., Mapping[str, Any]]) -> Callable[[F], F]:
+    """Mark a metric that has a curve for the report; stands under `@metrics.register`.
+
+    curve  called as the metric, with a system's rows, gives {"title", "x", "y": what the axes are, "lines": {name: [(x, y), …]}}; the
+           name "" is the system's own
+    """
+
+    def mark(metric: F) -> F:
+        vars(metric)["curve"] = curve
+        return metric
+
+    return mark
+
+
+def curve_of(
+    name: str, predictions: Any, references: Any, rows: Sequence[Example], arguments: Mapping[str, Any] | None = None
+) -> Mapping[str, Any] | None:
+    """The metric's curve over these rows; None for a metric without one.
+
+    Raises RecipeError for an argument that the metric does not take; UnknownName.
+    """
+    curve = getattr(catalog.metrics.get(name), "curve", None)
+    options = catalog.metrics.check(name, arguments or {})
+    return None if curve is None else curve(predictions, references, rows, **options)
 
 
 def higher_is_better(name: str) -> bool:
