@@ -64,7 +64,7 @@ def run(asked: str, data: Path | None) -> dict[str, Any]:
     found = told["evaluation"]
     training = found["provenance"]["training"]
     record |= {"base": found["provenance"]["base"]["name"], "training_seconds": training["seconds"]}
-    record |= {"ensemble": training.get("ensemble"), "forgetting": found.get("forgetting")}
+    record |= {"threads": training["cpu_threads"], "ensemble": training.get("ensemble"), "forgetting": found.get("forgetting")}
     return record | {key: found[key] for key in ("rows", "systems", "tests", "confidence")} | {"gate": told["gate"]}
 
 
@@ -76,7 +76,7 @@ def section(name: str, record: dict[str, Any]) -> str:
         return "\n".join([*lines, f"Not measured: {record['error']}", ""])
     measured = {key: system for key, system in record["systems"].items() if system["metrics"]}
     metrics = list(dict.fromkeys(metric for system in measured.values() for metric in system["metrics"]))
-    trained = f"base {record['base']}, trained in {record['training_seconds']:.0f} s"
+    trained = f"base {record['base']}, trained in {record['training_seconds']:.0f} s on {record.get('threads', 2)} CPU threads"
     lines += [f"{record['rows']} test rows, {100 * record['confidence']:g}% intervals, {trained}.", ""]
     lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     lines += [f"| {s['title']} | " + " | ".join(cell(s["metrics"].get(m)) for m in metrics) + " |" for s in measured.values()]
