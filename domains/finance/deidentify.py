@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 from vertical_sdk.catalog import deidentifiers
-from vertical_sdk.data.account import StepAccount
-from vertical_sdk.data.deidentify import ENTITIES, OnHit, deidentified
+from vertical_sdk.data.deidentify import ENTITIES, deidentifier
 from vertical_sdk.data.entities import Entity, labelled
 from vertical_sdk.data.surrogates import scrambled
-from vertical_sdk.types import Example
 
 NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|code|#))"
 WEIGHTS = (3, 7, 1) * 3
@@ -72,34 +69,15 @@ OWN = (
 )
 
 
-@deidentifiers.register("finance.identifiers")
-def identifiers(
-    examples: Sequence[Example],
-    seed: int,
-    *,
-    entities: tuple[str, ...] | None = None,
-    on_hit: OnHit = "surrogate",
-    language: str = "en",
-    score: float = 0.4,
-    names: bool = False,
-) -> tuple[list[Example], StepAccount]:
-    """Account, card, routing numbers, IBANs and BICs, and the general kinds but dates; see the general `presidio`.
+ABOUT = """Account, card, routing numbers, IBANs and BICs, and the general kinds but dates; see the general `presidio`.
 
-    entities  which kinds, the general ones among them; all but DATE_TIME where None, since a quarter's end or a maturity is what a
-              financial text is about
-    names     find people and places too, with a spaCy model that is fetched once
+entities  which kinds, the general ones among them; all but DATE_TIME where None, since a quarter's end or a maturity is what a
+          financial text is about
+names     find people and places too, with a spaCy model that is fetched once
 
-    Cards, IBANs and routing numbers must have right check digits. Raises what `presidio` raises.
-    """
-    return deidentified(
-        examples,
-        seed,
-        own=OWN,
-        usual=[entity for entity in ENTITIES if entity != "DATE_TIME"],
-        part="finance.identifiers",
-        entities=entities,
-        on_hit=on_hit,
-        language=language,
-        score=score,
-        names=names,
-    )
+Cards, IBANs and routing numbers must have right check digits. Raises what `presidio` raises.
+"""
+
+identifiers = deidentifiers.register("finance.identifiers")(
+    deidentifier("finance.identifiers", OWN, ABOUT, usual=[entity for entity in ENTITIES if entity != "DATE_TIME"])
+)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from vertical_sdk.catalog import deidentifiers
-from vertical_sdk.data.account import StepAccount
-from vertical_sdk.data.deidentify import OnHit, deidentified
+from vertical_sdk.data.deidentify import deidentifier
 from vertical_sdk.data.entities import Entity, labelled
 from vertical_sdk.data.surrogates import new_digits
-from vertical_sdk.types import Example
 
 NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|#))"
 CASE = rf"(?i:(?:case|docket|cause|claim|civil\s+action|criminal|index|file|appeal|application|petition|matter)){NUMBER}|(?i:docket)"
@@ -64,35 +60,15 @@ OWN = (
 )
 
 
-@deidentifiers.register("legal.identifiers")
-def identifiers(
-    examples: Sequence[Example],
-    seed: int,
-    *,
-    entities: tuple[str, ...] | None = None,
-    on_hit: OnHit = "surrogate",
-    language: str = "en",
-    score: float = 0.4,
-    names: bool = False,
-) -> tuple[list[Example], StepAccount]:
-    """Case and docket numbers, the parties of "X v. Y", bar numbers, and all general kinds; see the general `presidio`.
+ABOUT = """Case and docket numbers, the parties of "X v. Y", bar numbers, and all general kinds; see the general `presidio`.
 
-    entities  which kinds, the general ones among them; all where None
-    names     find people and places too, with a spaCy model that is fetched once
+entities  which kinds, the general ones among them; all where None
+names     find people and places too, with a spaCy model that is fetched once
 
-    Of a list of parties ("Smith, Jones and Brown v. Green") only the one beside the "v." is found. A party is found again by the words of
-    its name all over the document; words such as "United States" or "Inc." stay in what is made
-    up. Reporters ("410 U.S. 113") and neutral citations stay, and tell those who look them up which case it is. Raises what `presidio`
-    raises.
-    """
-    return deidentified(
-        examples,
-        seed,
-        own=OWN,
-        part="legal.identifiers",
-        entities=entities,
-        on_hit=on_hit,
-        language=language,
-        score=score,
-        names=names,
-    )
+Of a list of parties ("Smith, Jones and Brown v. Green") only the one beside the "v." is found. A party is found again by the words of
+its name all over the document; words such as "United States" or "Inc." stay in what is made
+up. Reporters ("410 U.S. 113") and neutral citations stay, and tell those who look them up which case it is. Raises what `presidio`
+raises.
+"""
+
+identifiers = deidentifiers.register("legal.identifiers")(deidentifier("legal.identifiers", OWN, ABOUT))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 from vertical_sdk.catalog import deidentifiers
-from vertical_sdk.data.account import StepAccount
-from vertical_sdk.data.deidentify import OnHit, deidentified
+from vertical_sdk.data.deidentify import deidentifier
 from vertical_sdk.data.entities import Entity, labelled
 from vertical_sdk.data.surrogates import new_digits
-from vertical_sdk.types import Example
 
 NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|identifiers?|#))"
 CODE = r"(?=(?:[A-Z/-]*\d){4})[A-Z0-9](?:[A-Z0-9/-]{2,17})[A-Z0-9]"
@@ -74,33 +71,13 @@ OWN = (
 )
 
 
-@deidentifiers.register("medical.identifiers")
-def identifiers(
-    examples: Sequence[Example],
-    seed: int,
-    *,
-    entities: tuple[str, ...] | None = None,
-    on_hit: OnHit = "surrogate",
-    language: str = "en",
-    score: float = 0.4,
-    names: bool = False,
-) -> tuple[list[Example], StepAccount]:
-    """Medical record numbers, insurance and NHS numbers, beds and wards, and all general kinds; see the general `presidio`.
+ABOUT = """Medical record numbers, insurance and NHS numbers, beds and wards, and all general kinds; see the general `presidio`.
 
-    entities  which kinds, the general ones among them; all where None
-    names     find people and places too, with a spaCy model that is fetched once
+entities  which kinds, the general ones among them; all where None
+names     find people and places too, with a spaCy model that is fetched once
 
-    Numbers are known by the label before them ("MRN", "member ID"), NHS numbers by their check digit, Medicare's by their form.
-    Raises what `presidio` raises.
-    """
-    return deidentified(
-        examples,
-        seed,
-        own=OWN,
-        part="medical.identifiers",
-        entities=entities,
-        on_hit=on_hit,
-        language=language,
-        score=score,
-        names=names,
-    )
+Numbers are known by the label before them ("MRN", "member ID"), NHS numbers by their check digit, Medicare's by their form.
+Raises what `presidio` raises.
+"""
+
+identifiers = deidentifiers.register("medical.identifiers")(deidentifier("medical.identifiers", OWN, ABOUT))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from vertical_sdk.data.deidentify import ENTITIES, deidentified
+from vertical_sdk.data.deidentify import ENTITIES, deidentifier
 from vertical_sdk.data.entities import Entity, labelled
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.types import Example, Message
@@ -16,7 +16,7 @@ SHIP = Entity("SHIP", ((r"(?<=\bMS )[A-Z]\w+(?: [A-Z]\w+)*", 0.9),), hint="MS ",
 
 
 def masked(text: str, *own: Entity, **options: Any) -> str:
-    return deidentified([Example("1", text)], 0, own=own, on_hit="mask", **options)[0][0].text
+    return deidentifier("own", own, "")([Example("1", text)], 0, on_hit="mask", **options)[0][0].text
 
 
 def test_a_context_word_makes_it_surer_and_a_failed_check_makes_it_none() -> None:
@@ -40,8 +40,8 @@ def test_of_kinds_that_are_as_sure_of_the_same_characters_the_own_one_is_meant()
 def test_a_name_is_found_again_without_the_words_that_say_nothing_and_is_made_up_word_by_word() -> None:
     turns = (Message("user", "MS Queen Victoria sank"), Message("assistant", "The Queen? No, Victoria."))
 
-    hidden, _ = deidentified([Example("1", messages=turns)], 0, own=[SHIP], on_hit="mask")
-    kept, account = deidentified([Example("1", messages=turns)], 0, own=[SHIP])
+    hidden, _ = deidentifier("own", [SHIP], "")([Example("1", messages=turns)], 0, on_hit="mask")
+    kept, account = deidentifier("own", [SHIP], "")([Example("1", messages=turns)], 0)
 
     assert [turn.content for turn in hidden[0].messages] == ["MS [SHIP] sank", "The Queen? No, [SHIP]."]
     made = kept[0].messages[0].content.split()[2]
@@ -54,7 +54,7 @@ def test_a_name_is_found_again_without_the_words_that_say_nothing_and_is_made_up
 def test_a_value_that_cannot_be_made_up_is_masked() -> None:
     stuck = Entity("LOT", ((r"\bL\d{4}\b", 0.9),), surrogate=lambda value, rng: value)
 
-    assert deidentified([Example("1", "lot L1237")], 0, own=[stuck])[0][0].text == "lot [LOT]"
+    assert deidentifier("own", [stuck], "")([Example("1", "lot L1237")], 0)[0][0].text == "lot [LOT]"
 
 
 def test_general_kinds_can_be_left_out_by_default_and_still_be_named() -> None:
@@ -66,9 +66,9 @@ def test_general_kinds_can_be_left_out_by_default_and_still_be_named() -> None:
 
 def test_messages_name_the_part_and_list_its_own_kinds() -> None:
     with pytest.raises(RecipeError, match=r"ships\.ids: no entity is called 'LOTT'\. Did you mean 'LOT'\? Known: LOT, EMAIL"):
-        deidentified([], 0, own=[LOT], part="ships.ids", entities=("LOTT",))
+        deidentifier("ships.ids", [LOT], "")([], 0, entities=("LOTT",))
     with pytest.raises(RecipeError, match=r"ships\.ids: PERSON cannot be found by patterns"):
-        deidentified([], 0, own=[LOT], part="ships.ids", entities=("PERSON",))
+        deidentifier("ships.ids", [LOT], "")([], 0, entities=("PERSON",))
 
 
 @pytest.mark.parametrize("text", ["lot 123", "Lot: 123", "lot no. 123", "lot number is 123", "lot #123"])

@@ -23,7 +23,7 @@ from vertical_sdk.data.texts import texts_of, with_texts
 from vertical_sdk.errors import MissingExtra, RecipeError, did_you_mean
 from vertical_sdk.types import Example
 
-__all__ = ["ENTITIES", "OnHit", "deidentified", "find_pii", "presidio"]
+__all__ = ["ENTITIES", "OnHit", "deidentifier", "find_pii", "presidio"]
 
 ENTITIES = (
     "EMAIL_ADDRESS",
@@ -54,6 +54,7 @@ HINTS = {
 
 OnHit: TypeAlias = Literal["surrogate", "mask", "drop"]
 Span: TypeAlias = tuple[int, int, str]
+Deidentifier: TypeAlias = Callable[..., tuple[list[Example], StepAccount]]
 Finder: TypeAlias = Callable[[Iterable[str]], Iterator[list[Span]]]
 
 
@@ -79,30 +80,46 @@ def presidio(
 
     Raises MissingExtra without the extra 'deidentify', RecipeError for an unknown entity or names in another language.
     """
-    return deidentified(examples, seed, entities=entities, on_hit=on_hit, language=language, score=score, names=names)
+    return _deidentified(examples, seed, "presidio", (), ENTITIES, entities, on_hit, language, score, names)
 
 
-def deidentified(
+def deidentifier(part: str, own: Sequence[Entity], about: str, usual: Sequence[str] = ENTITIES) -> Deidentifier:
+    """A de-identifier with a vertical's own kinds beside the general ones; its options are those of `presidio`.
+
+    part   its name, for messages
+    own    further kinds; where one covers the same characters as a general one and is as sure, the own one is meant
+    about  its docstring: what it finds, and what it does not
+    usual  the general kinds that are looked for where `entities` is None; all may be named there
+    """
+
+    def identifiers(
+        examples: Sequence[Example],
+        seed: int,
+        *,
+        entities: tuple[str, ...] | None = None,
+        on_hit: OnHit = "surrogate",
+        language: str = "en",
+        score: float = 0.4,
+        names: bool = False,
+    ) -> tuple[list[Example], StepAccount]:
+        return _deidentified(examples, seed, part, own, usual, entities, on_hit, language, score, names)
+
+    identifiers.__doc__ = about
+    return identifiers
+
+
+def _deidentified(
     examples: Sequence[Example],
     seed: int,
-    *,
-    own: Sequence[Entity] = (),
-    usual: Sequence[str] = ENTITIES,
-    part: str = "presidio",
-    entities: tuple[str, ...] | None = None,
-    on_hit: OnHit = "surrogate",
-    language: str = "en",
-    score: float = 0.4,
-    names: bool = False,
+    part: str,
+    own: Sequence[Entity],
+    usual: Sequence[str],
+    entities: tuple[str, ...] | None,
+    on_hit: OnHit,
+    language: str,
+    score: float,
+    names: bool,
 ) -> tuple[list[Example], StepAccount]:
-    """What `presidio` does, with a vertical's own kinds beside the general ones.
-
-    own       further kinds; where one covers the same characters as a general one and is as sure, the own one is meant
-    usual     the general kinds that are looked for where `entities` is None; all may be named there
-    part      the de-identifier's name, for messages
-
-    The rest, and what is raised, is as `presidio` has it.
-    """
     wanted = _wanted(part, own, usual, entities, names, language)
     own = [kind for kind in own if kind.name in wanted]
     find = _finder(wanted, language, score, own)
