@@ -1,0 +1,183 @@
+"""A specialist of records with partners: trained, judged, published, loaded and asked as one."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import write_csv
+
+from vertical_sdk import VerticalModel, evaluate, train
+from vertical_sdk.card import read_card
+from vertical_sdk.cli import main
+from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
+from vertical_sdk.metrics.calibration import to_probabilities
+from vertical_sdk.models.ensemble import ENSEMBLE, load_ensemble
+from vertical_sdk.recipe import load_recipe
+from vertical_sdk.registry import Registry
+from vertical_sdk.types import Example
+
+
+def applicants(n: int, seed: int) -> list[tuple[str, ...]]:
+    """Debt decides, age a little; the occupation says nothing."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(n):
+        debt, age = rng.gauss(5, 2), rng.randint(18, 80)
+        bad = debt + (1.5 if age < 30 else 0) + rng.gauss(0, 0.7) > 5.5
+        rows.append((f"{debt:.2f}", str(age), rng.choice(["nurse", "clerk"]), "bad" if bad else "good"))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
+    folder = tmp_path_factory.mktemp("records")
+    data = write_csv(folder / "applicants.csv", applicants(400, 0), ("debt", "age", "job", "risk"))
+    recipe = {
+        "name": "risk",
+        "task": "classification",
+        "base": str(encoder),
+        "labels": ["good", "bad"],
+        "data": {
+            "source": str(data),
+            "columns": {"label": "risk"},
+            "reader": {"use": "table", "record": {"debt": "debt", "age": "age", "job": "occupation"}},
+            "clean": [{"use": "normalize"}],
+            "decontaminate": None,
+            "augment": [{"use": "shuffle_fields", "p": 1.0}],
+            "max_length": 48,
+        },
+        "ensemble": [{"use": "boosted_trees", "n_estimators": 60}, {"use": "probe"}],
+        "adapter": {"r": 4},
+        "train": {"max_steps": 10, "per_device_train_batch_size": 16, "learning_rate": 0.01, "bf16": False},
+        "evaluate": {
+            "metrics": ["auc", "accuracy"],
+            "against": ["probe", {"use": "boosted_trees", "n_estimators": 60}, "majority"],
+            "groups": {"occupation": [], "age": [30, 60]},
+            "forgetting": {"budget": 1.0},
+            "resamples": 100,
+            "gate": {"metric": "auc", "beats": ["majority"]},
+        },
+    }
+    (folder / "risk.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    return train(folder / "risk.yaml", out=folder / "run").path
+
+
+ASKED = [{"debt": 9.0, "age": 25, "occupation": "nurse"}, {"debt": 1.0, "age": 50, "occupation": "clerk"}]
+
+
+def test_the_whole_is_published_loaded_and_asked_as_one(run: Path, tmp_path: Path) -> None:
+    evaluate(run)
+    registry = Registry(tmp_path / "registry")
+    registry.publish(run)
+    shutil.move(run / "adapter", tmp_path / "elsewhere")  # only what was published is left
+
+    try:
+        bad, good = VerticalModel.from_registry("risk@1", registry).predict(ASKED)
+    finally:
+        shutil.move(tmp_path / "elsewhere", run / "adapter")
+
+    assert (bad.label, good.label) == ("bad", "good")
+    assert bad.probabilities["bad"] > 0.8
+    assert good.probabilities["bad"] < 0.2
+
+
+def test_the_partners_decide_where_the_adapter_knows_nothing(run: Path) -> None:
+    model = VerticalModel.from_pretrained(run)
+    rows = [Example("1", "debt: 9; age: 25; occupation: nurse", record=tuple(ASKED[0].items()))]
+
+    fused, alone = model.outputs(rows), model.outputs(rows, fused=False)
+
+    kept = load_ensemble(run / "adapter")
+    assert kept is not None
+    trees = kept.partners[0].ask(rows, None).scores
+    assert trees is not None
+    assert kept.weights[1] > kept.weights[0]
+    assert to_probabilities(fused)[0, 1] > to_probabilities(alone)[0, 1]
+    assert set(kept.shares) == {"adapter", "boosted_trees", "probe"}
+
+
+def test_the_evaluation_shows_the_whole_its_adapter_and_each_partner(run: Path) -> None:
+    found = evaluate(run)
+
+    assert {"adapter", "alone", "probe", "boosted_trees", "majority"} <= set(found.systems)
+    assert found.systems["adapter"].title == "specialist (adapter + boosted trees + linear probe of the base)"
+    assert found.systems["adapter"].metrics["auc"].value > 0.9
+    assert found.group_audit is not None
+    assert [table.field for table in found.group_audit.fields] == ["occupation", "age"]
+    assert found.forgetting is not None
+    assert found.gate is not None
+    assert any("recall@1" in reason for reason in found.gate.reasons)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "What was forgotten" in page
+    assert "occupation" in page
+
+
+def test_the_card_says_which_fields_are_read(run: Path) -> None:
+    fields = read_card(run / "adapter").fields
+
+    assert [(field.name, field.told, field.words) for field in fields] == [
+        ("debt", True, False),
+        ("age", True, False),
+        ("occupation", True, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("debt: 9", "reads records.*debt, age, occupation"),
+        ({"dept": 9}, "unknown field 'dept'"),
+        ({"debt": "much"}, "should be a number"),
+        ({}, "no value"),
+    ],
+    ids=str,
+)
+def test_what_is_no_such_record_is_refused(run: Path, asked: object, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        VerticalModel.from_pretrained(run).predict([asked])  # type: ignore[list-item]
+
+
+def test_a_changed_byte_in_the_partners_is_found(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "adapter", tmp_path / "adapter")
+    path = tmp_path / "adapter" / ENSEMBLE
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(bytes(content))
+
+    with pytest.raises(CorruptAdapter, match=ENSEMBLE):
+        VerticalModel.from_pretrained(tmp_path / "adapter")
+
+
+def test_the_command_line_asks_with_json_and_with_a_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = write_csv(tmp_path / "new.csv", [("9", "25", "nurse"), ("1", "50", "clerk")], ("debt", "age", "job"))
+
+    assert main(["predict", str(run), *map(json.dumps, ASKED), "--json"]) == 0
+    typed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main(["predict", str(run), "--data", str(rows), "--json"]) == 0
+    read = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert [row["label"] for row in typed] == [row["label"] for row in read] == ["bad", "good"]
+    assert np.allclose([row["probabilities"]["bad"] for row in typed], [row["probabilities"]["bad"] for row in read], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"ensemble": ["boosted_tree"]}, "boosted_tree"),
+        ({"ensemble": [{"use": "tfidf", "c": 1}]}, "no argument 'c'"),
+        ({"task": "generation", "ensemble": ["tfidf"]}, "cannot be pooled"),
+    ],
+    ids=str,
+)
+def test_a_wrong_partner_is_refused_before_anything_loads(tmp_path: Path, settings: dict[str, object], said: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"name": "own", "task": "classification", "data": {"source": "x.csv"}}), encoding="utf-8")
+
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(path, settings).check()
