@@ -109,7 +109,7 @@ def test_the_evaluation_shows_the_whole_its_adapter_and_each_partner(run: Path) 
     assert found.systems["adapter"].title == "specialist (adapter + boosted trees + linear probe of the base)"
     assert found.systems["adapter"].metrics["auc"].value > 0.9
     assert found.group_audit is not None
-    assert [table.field for table in found.group_audit.fields] == ["occupation", "age"]
+    assert [table.name for table in found.group_audit.fields] == ["occupation", "age"]
     assert found.forgetting is not None
     assert found.gate is not None
     assert any("recall@1" in reason for reason in found.gate.reasons)

@@ -44,6 +44,9 @@ from vertical_sdk.types import Progress, silent
 
 __all__ = ["train"]
 
+PROBE_ROWS = 5000
+"""The linear probe is fitted on at most so many training rows: reading one costs a pass through the base."""
+
 
 def train(
     recipe: Recipe | str | Path,
@@ -86,7 +89,8 @@ def train(
         rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
         validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
         if specialist.head is not None:
-            _start_head(specialist, rows, recipe, folder, arguments, progress)
+            originals = [row for row, example in zip(rows, prepared.train, strict=True) if example.copy_of is None]
+            _start_head(specialist, originals, recipe, folder, arguments, progress)
         scale = float(specialist.head.std) if specialist.head is not None else 1.0
         trainer = VerticalTrainer(specialist, arguments, rows, validation, bind_loss(recipe, prepared.labels, scale), progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
@@ -137,6 +141,7 @@ def _start_head(
     if kept.is_file():
         probe = load_head(folder, PROBE_HEAD)
     else:
+        rows = rows if len(rows) <= PROBE_ROWS else random.Random(arguments.seed).sample(list(rows), PROBE_ROWS)  # noqa: S311
         features = run_rows(
             specialist,
             rows,
