@@ -1,4 +1,4 @@
-"""Losses for decisions about money: ordered labels, costs of mistakes, and the sign of a return."""
+"""Losses for decisions about money: what mistakes cost, and the sign of a return."""
 
 from __future__ import annotations
 
@@ -11,38 +11,15 @@ from torch import Tensor
 
 from vertical_sdk.catalog import NotNegative, Share, losses
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.losses.classification import class_weights, labelled, mean
+from vertical_sdk.losses.classification import labelled, mean
 from vertical_sdk.types import LabelSpace
 
-__all__ = ["cost_sensitive", "ordinal", "signed_return"]
+__all__ = ["cost_sensitive", "signed_return"]
 
 Costs = tuple[tuple[NotNegative, ...], ...]
 Positive = Annotated[float, Field(gt=0)]
 PUBLISHED: Costs = ((0.0, 1.0), (5.0, 0.0))
 """German credit data: a bad risk accepted costs 5, a good one refused 1. Rows are the truth, columns the decision."""
-
-
-@losses.register("finance.ordinal", tasks=("ordinal",))
-def ordinal(logits: Tensor, labels: Tensor, space: LabelSpace, *, beta: Share = 0.999, weight: NotNegative = 1.0) -> Tensor:
-    """Class-balanced cross-entropy plus the squared earth mover's distance to the label (Cui et al., 2019; Hou et al., 2016).
-
-    logits   (batch, classes)  float, classes in order
-    labels   (batch,)          int64, IGNORE where nothing is to be learned
-    beta     of the weights by effective number of rows; 0: all labels alike
-    weight   of the distance; 0 is class_balanced
-    returns  ()                mean over labelled rows, 0 if there are none
-
-    Both terms of a row are weighted by its label, so that rare ends of the scale are not pulled to the frequent middle. Why
-    not CORN (Shi, Cao and Raschka, 2021): its head has K - 1 outputs, P(label > k given label >= k), and everything here reads K
-    logits through a softmax. Written with a softmax, those conditional probabilities multiply to the label's probability, so
-    CORN's likelihood is cross-entropy again and knows of no distance; the distance is what the second term adds.
-    """
-    kept, target = labelled(logits, labels)
-    reached = kept.softmax(-1).cumsum(-1)
-    wanted = F.one_hot(target, logits.shape[-1]).to(kept).cumsum(-1)
-    distance = (reached - wanted).square().sum(-1)
-    surprise = F.cross_entropy(kept, target, reduction="none")
-    return mean((surprise + weight * distance) * class_weights(space, beta).to(logits)[target], logits)
 
 
 @losses.register("finance.cost_sensitive", tasks=("classification", "ordinal"))

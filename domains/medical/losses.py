@@ -7,43 +7,12 @@ from torch import Tensor
 
 from vertical_sdk.catalog import NotNegative, Share, losses
 from vertical_sdk.losses import avoids
-from vertical_sdk.losses.classification import class_weights, labelled, mean
-from vertical_sdk.types import LabelSpace
+from vertical_sdk.losses.classification import labelled, mean
 
 from .unsaid import unsaid_tokens
 
 SURE = 1e-6
 """How near to 1 the probability of a token to avoid is taken to come, so that its cost is finite."""
-
-
-@losses.register("medical.ordinal_balanced", tasks=("ordinal",))
-def ordinal_balanced(
-    logits: Tensor,
-    labels: Tensor,
-    space: LabelSpace,
-    *,
-    weight: NotNegative = 1.0,
-    beta: Share = 0.99,
-    smoothing: Share = 0.0,
-) -> Tensor:
-    """Cross-entropy plus the squared earth mover's distance, in which a row of a rare label counts more.
-
-    The distance is Hou et al.'s (2016), along the labels' order; a row of label y counts as the effective number of y's training
-    rows has it (Cui et al., 2019).
-
-    logits     (batch, classes)  float, classes in order
-    labels     (batch,)          int64, IGNORE where nothing is to be learned
-    weight     of the distance; 0 is class_balanced
-    beta       of the class balance; 0: all labels alike, which is earth_mover; towards 1: as 1/n
-    smoothing  share of the probability that is spread over all labels, in the cross-entropy
-    returns    ()                mean over labelled rows, 0 if there are none
-    """
-    kept, target = labelled(logits, labels)
-    reached = kept.softmax(-1).cumsum(-1)
-    wanted = F.one_hot(target, logits.shape[-1]).to(kept).cumsum(-1)
-    distance = (reached - wanted).square().sum(-1)
-    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing) + weight * distance
-    return mean(values * class_weights(space, beta).to(logits)[target], logits)
 
 
 @losses.register("medical.faithful", tasks=("generation",))

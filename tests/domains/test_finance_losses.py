@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from vertical_sdk.catalog import losses
 from vertical_sdk.errors import RecipeError
@@ -14,37 +13,7 @@ EVEN = LabelSpace(("low", "middle", "high"), counts={"low": 5, "middle": 5, "hig
 RARE = LabelSpace(("low", "middle", "high"), counts={"low": 1, "middle": 8, "high": 1})
 TWO = LabelSpace(("good", "bad"), counts={"good": 7, "bad": 3})
 
-ordinal, cost_sensitive, signed_return = (losses.get(f"finance.{n}") for n in ("ordinal", "cost_sensitive", "signed_return"))
-
-
-def test_even_labels_without_distance_give_cross_entropy() -> None:
-    logits, labels = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 3.0], [9.0, 9.0, 0.0]]), torch.tensor([0, 1, IGNORE])
-
-    torch.testing.assert_close(ordinal(logits, labels, EVEN, weight=0.0), F.cross_entropy(logits[:2], labels[:2]))
-
-
-def test_a_far_miss_costs_more_than_a_near_one() -> None:
-    near, far = torch.tensor([[0.0, 4.0, 0.0]]), torch.tensor([[0.0, 0.0, 4.0]])
-    label = torch.tensor([0])
-
-    assert ordinal(far, label, EVEN) > ordinal(near, label, EVEN) + 0.5
-    assert ordinal(far, label, EVEN, weight=0.0) == pytest.approx(float(ordinal(near, label, EVEN, weight=0.0)))
-
-
-def test_the_distance_is_that_of_the_cumulated_shares() -> None:
-    logits = torch.tensor([[math.log(0.2), math.log(0.3), math.log(0.5)]])
-
-    found = float(ordinal(logits, torch.tensor([0]), EVEN, weight=2.0))
-
-    assert found == pytest.approx(-math.log(0.2) + 2 * ((0.2 - 1) ** 2 + (0.5 - 1) ** 2), rel=1e-5)
-
-
-def test_a_rare_label_counts_by_its_effective_number() -> None:
-    logits = torch.zeros(1, 3)
-
-    rare, frequent = (float(ordinal(logits, torch.tensor([k]), RARE, beta=1.0, weight=0.0)) for k in (0, 1))
-
-    assert rare / frequent == pytest.approx(8)
+cost_sensitive, signed_return = (losses.get(f"finance.{n}") for n in ("cost_sensitive", "signed_return"))
 
 
 def by_hand(bad: float, label: int, share: float, softness: float) -> float:
@@ -110,35 +79,26 @@ def test_the_unit_of_returns_does_not_matter() -> None:
 
 @pytest.mark.parametrize("size", [1.0, 60.0])
 def test_gradients_are_finite_even_for_certain_mistakes(size: float) -> None:
-    one, labels = torch.tensor([[size, -size, 0.0]] * 3, requires_grad=True), torch.tensor([0, 1, 2])
     two = torch.tensor([[size, -size]] * 2, requires_grad=True)
     bet = torch.tensor([[size], [-size]], requires_grad=True)
 
-    total = (
-        ordinal(one, labels, RARE)
-        + cost_sensitive(two, torch.tensor([0, 1]), TWO)
-        + signed_return(bet, torch.tensor([0.1, 0.1]), 0.01)
-    )
+    total = cost_sensitive(two, torch.tensor([0, 1]), TWO) + signed_return(bet, torch.tensor([0.1, 0.1]), 0.01)
     total.backward()  # type: ignore[no-untyped-call]
 
-    assert all(x.grad is not None and torch.isfinite(x.grad).all() for x in (one, two, bet))
+    assert all(x.grad is not None and torch.isfinite(x.grad).all() for x in (two, bet))
 
 
 def test_rows_with_nothing_to_learn_cost_nothing() -> None:
     nothing = torch.tensor([IGNORE, IGNORE])
 
-    assert float(ordinal(torch.randn(2, 3), nothing, EVEN)) == 0
     assert float(cost_sensitive(torch.randn(2, 2), nothing, TWO)) == 0
     assert float(signed_return(torch.zeros(0, 1), torch.zeros(0), 1.0)) == 0
 
 
-@pytest.mark.parametrize("name", ["finance.ordinal", "finance.cost_sensitive"])
-def test_a_batch_is_the_weighted_mean_of_its_parts(name: str) -> None:
-    space = EVEN if name == "finance.ordinal" else TWO
-    logits = torch.randn(5, len(space), generator=torch.Generator().manual_seed(1))
+def test_a_batch_is_the_weighted_mean_of_its_parts() -> None:
+    logits = torch.randn(5, 2, generator=torch.Generator().manual_seed(1))
     labels = torch.tensor([0, 1, 1, 0, 1])
-    loss = losses.get(name)
 
-    parts = (2 * loss(logits[:2], labels[:2], space) + 3 * loss(logits[2:], labels[2:], space)) / 5
+    parts = (2 * cost_sensitive(logits[:2], labels[:2], TWO) + 3 * cost_sensitive(logits[2:], labels[2:], TWO)) / 5
 
-    torch.testing.assert_close(loss(logits, labels, space), parts)
+    torch.testing.assert_close(cost_sensitive(logits, labels, TWO), parts)

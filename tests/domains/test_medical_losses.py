@@ -6,41 +6,11 @@ import torch.nn.functional as F
 
 from vertical_sdk import catalog
 from vertical_sdk.losses import IGNORE, what_to_avoid
-from vertical_sdk.losses.classification import class_balanced
-from vertical_sdk.losses.ordinal import earth_mover
 from vertical_sdk.types import LabelSpace
 
-balanced, faithful = catalog.losses.get("medical.ordinal_balanced"), catalog.losses.get("medical.faithful")
+faithful = catalog.losses.get("medical.faithful")
 SPACE = LabelSpace(("no", "maybe", "yes"), counts={"no": 30, "maybe": 10, "yes": 60})
 P = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])
-
-
-def test_the_ordinal_loss_is_the_earth_movers_where_all_labels_are_alike() -> None:
-    labels = torch.tensor([2, 0])
-
-    torch.testing.assert_close(balanced(P.log(), labels, SPACE, beta=0.0, weight=0.7), earth_mover(P.log(), labels, weight=0.7))
-
-
-def test_the_ordinal_loss_without_distance_is_class_balanced() -> None:
-    labels = torch.tensor([1, 2])
-
-    ours = balanced(P.log(), labels, SPACE, weight=0.0, beta=0.9, smoothing=0.1)
-
-    torch.testing.assert_close(ours, class_balanced(P.log(), labels, SPACE, beta=0.9, smoothing=0.1))
-
-
-def test_the_ordinal_loss_weighs_a_rare_label_as_one_over_n() -> None:
-    # yes told of a row that is a maybe: reached (.5, .8, 1) against wanted (0, 1, 1); weights 1/n average 1 over 100 rows: 100/(3n)
-    expected = (-math.log(0.3) + 0.25 + 0.04) * 100 / 30
-
-    assert balanced(P[:1].log(), torch.tensor([1]), SPACE, beta=1.0).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_far_miss_costs_more_than_a_near_one() -> None:
-    near, far = torch.tensor([[0.0, 5.0, 0.0]]), torch.tensor([[5.0, 0.0, 0.0]])
-    yes = torch.tensor([2])
-
-    assert balanced(far, yes, SPACE).item() > balanced(near, yes, SPACE).item() + 0.5
 
 
 def test_unlikelihood_is_added_for_each_token_to_avoid() -> None:
@@ -70,10 +40,6 @@ def test_what_is_not_to_be_learned_costs_nothing_and_gradients_are_finite() -> N
     loss = faithful(none, torch.tensor([IGNORE]), torch.tensor([[0]]))
     loss.backward()
     assert loss.item() == 0.0
-    ordinal = torch.tensor([[500.0, 0.0, -500.0]], requires_grad=True)
-    balanced(ordinal, torch.tensor([2]), SPACE).backward()
-    assert ordinal.grad is not None
-    assert ordinal.grad.isfinite().all()
 
 
 class Letters:

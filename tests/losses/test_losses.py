@@ -63,9 +63,25 @@ def test_logit_adjustment_is_cross_entropy_behind_the_prior() -> None:
 def test_a_far_miss_costs_more_than_a_near_one_where_labels_have_an_order() -> None:
     sure_of_first = torch.tensor([[5.0, 0.0, 0.0]])
 
-    near, far = (earth_mover(sure_of_first, torch.tensor([label])).item() for label in (1, 2))
+    near, far = (earth_mover(sure_of_first, torch.tensor([label]), LabelSpace(("a", "b", "c"))).item() for label in (1, 2))
 
     assert far > near + 0.5
+
+
+def test_the_distance_without_weight_is_class_balanced_cross_entropy() -> None:
+    ours = earth_mover(LOGITS, LABELS, SPACE, weight=0.0, beta=0.9, smoothing=0.1)
+
+    torch.testing.assert_close(ours, class_balanced(LOGITS, LABELS, SPACE, beta=0.9, smoothing=0.1))
+
+
+def test_the_distance_is_that_of_the_cumulated_shares_and_rare_labels_weigh_more() -> None:
+    # the last told of a row that is the middle: reached (.2, .5, 1) against wanted (0, 1, 1); as 1/n over 10 rows: 10 / (3 * 8)
+    space = LabelSpace(("low", "middle", "high"), counts={"low": 1, "middle": 8, "high": 1})
+    logits = torch.tensor([[0.2, 0.3, 0.5]]).log()
+
+    found = earth_mover(logits, torch.tensor([1]), space, weight=2.0, beta=1.0).item()
+
+    assert found == pytest.approx((-math.log(0.3) + 2 * (0.04 + 0.25)) * 10 / 24, rel=1e-5)
 
 
 def test_asymmetric_without_focus_or_clip_is_binary_cross_entropy() -> None:
@@ -94,7 +110,7 @@ def test_the_mean_over_a_batch_is_the_weighted_mean_over_its_parts(name: str) ->
         labels = F.one_hot(labels, 3)
     elif name in {"squared_error", "huber"}:
         logits, labels, given = logits[:, :1], labels.float(), {"scale": 1.5}
-    elif name in {"class_balanced", "logit_adjusted", "hierarchical"}:
+    elif name in {"class_balanced", "logit_adjusted", "hierarchical", "earth_mover"}:
         given = {"space": SPACE}
     loss = losses.get(name)
 
