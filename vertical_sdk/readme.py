@@ -42,6 +42,12 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         f"LoRA adapter on `{card.base.name}`, made by vertical_sdk from the recipe `{recipe['name']}` ({card.recipe_digest[:12]}).",
         "",
     ]
+    if partners := card.training.get("ensemble"):
+        shares = ", ".join(f"{name} {weight:.2f}" for name, weight in partners.items())
+        lines += [
+            f"It answers together with its partners, with these weights: {shares}. PEFT by itself loads the adapter, without partners and head.",
+            "",
+        ]
     if systems:
         names = list(adapter)
         lines += [f"Measured on {card.metrics.get('rows')} rows that it was not trained on:", ""]
@@ -54,7 +60,8 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     if card.gate:
         lines += [f"Promotion gate: {'passed' if card.gate.passed else 'not passed'}. " + " ".join(card.gate.reasons), ""]
     lines += ["```python", "from vertical_sdk import VerticalModel", "", f'model = VerticalModel.from_registry("{card.name}")']
-    call = 'model.generate(["..."])' if card.task == "generation" else 'model.predict(["..."])'
+    asked = "{" + ", ".join(f'"{field.name}": ...' for field in card.fields[:3]) + "}" if card.fields else '"..."'
+    call = 'model.generate(["..."])' if card.task == "generation" else f"model.predict([{asked}])"
     lines += [call, "```", ""]
     lines += ["Data: " + "; ".join(f"{s.source} ({s.license or 'licence not stated'})" for s in card.sources) + ".", ""]
     return "\n".join(lines)

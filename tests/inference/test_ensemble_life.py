@@ -113,6 +113,9 @@ def test_the_evaluation_shows_the_whole_its_adapter_and_each_partner(run: Path) 
     assert found.forgetting is not None
     assert found.gate is not None
     assert any("recall@1" in reason for reason in found.gate.reasons)
+    readme = (run / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "together with its partners" in readme
+    assert 'model.predict([{"debt": ..., "age": ..., "occupation": ...}])' in readme
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "What was forgotten" in page
     assert "occupation" in page
