@@ -45,7 +45,7 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     if partners := card.training.get("ensemble"):
         shares = ", ".join(f"{name} {weight:.2f}" for name, weight in partners.items())
         lines += [
-            f"It answers together with its partners, with these weights: {shares}. PEFT by itself loads the adapter, without partners and head.",
+            f"It answers together with its partners, with these weights: {shares}. PEFT by itself loads the adapter alone.",
             "",
         ]
     if systems:
