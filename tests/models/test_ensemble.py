@@ -47,7 +47,7 @@ def test_a_useless_adapter_gets_little_weight_and_a_good_partner_much() -> None:
     train, validation, test = _records(400, 0), _records(200, 1), _records(400, 2)
     noise = np.random.default_rng(0).normal(size=(600, 2))
 
-    made = fit_ensemble(_recipe("boosted_trees"), train, validation, noise[:200], TWO, 0, None)
+    made, _ = fit_ensemble(_recipe("boosted_trees"), train, validation, noise[:200], TWO, 0, None)
     fused = made.fuse(noise[200:], test, None)
 
     assert made.weights[0] < 0.4 < made.weights[1]
@@ -59,7 +59,7 @@ def test_an_adapter_that_is_right_is_left_to_speak() -> None:
     truth = _truth(validation)
     knowing = np.stack([2.0 - 4 * truth, 4 * truth - 2.0], axis=1)
 
-    made = fit_ensemble(_recipe("majority"), train, validation, knowing, TWO, 0, None)
+    made, _ = fit_ensemble(_recipe("majority"), train, validation, knowing, TWO, 0, None)
 
     assert (made.fuse(knowing, validation, None).argmax(axis=1) == truth).all()
 
@@ -68,7 +68,7 @@ def test_the_pool_is_the_weighted_sum_of_log_probabilities() -> None:
     train, validation = _records(200, 0), _records(100, 1)
     own = np.random.default_rng(1).normal(size=(100, 2))
 
-    made = fit_ensemble(_recipe("tfidf", "boosted_trees"), train, validation, own, TWO, 0, None)
+    made, _ = fit_ensemble(_recipe("tfidf", "boosted_trees"), train, validation, own, TWO, 0, None)
 
     by_hand = made.weights[0] * np.log(to_probabilities(own)) + made.bias
     for weight, partner in zip(made.weights[1:], made.partners, strict=True):
@@ -90,7 +90,7 @@ def test_what_is_loaded_says_what_was_saved(task: Task, tmp_path: Path) -> None:
     )
     own = np.random.default_rng(1).normal(size=(120, 1 if task == "regression" else 2))
     labels = None if task == "regression" else TWO
-    made = fit_ensemble(_recipe("tfidf", "boosted_trees", task=task), train, validation, own, labels, 0, None)
+    made, _ = fit_ensemble(_recipe("tfidf", "boosted_trees", task=task), train, validation, own, labels, 0, None)
 
     save_ensemble(tmp_path, made)
     again = load_ensemble(tmp_path)
@@ -101,8 +101,23 @@ def test_what_is_loaded_says_what_was_saved(task: Task, tmp_path: Path) -> None:
     assert again.ask_partner(Part(use="tfidf", C=1.0), validation, None) is None
 
 
+def test_what_is_calibrated_on_was_said_by_partners_that_had_not_seen_the_rows() -> None:
+    rng = random.Random(0)
+    labelled = [Example(str(n), "text", rng.choice(["good", "bad"]), record=(("x", rng.random()),)) for n in range(300)]
+    train, validation = labelled[:200], labelled[200:]  # nothing can be learned here, only learned by heart
+    silent = np.zeros((100, 2))
+
+    made, out_of_fold = fit_ensemble(_recipe("boosted_trees"), train, validation, silent, TWO, 0, None)
+
+    by_heart = made.partners[0].ask(validation, None).scores
+    assert by_heart is not None
+    truth = _truth(validation)
+    assert (by_heart.argmax(axis=1) == truth).mean() > 0.75
+    assert (out_of_fold.argmax(axis=1) == truth).mean() < 0.65
+
+
 def test_a_cut_file_is_a_corrupt_adapter(tmp_path: Path) -> None:
-    made = fit_ensemble(_recipe("majority"), _records(50, 0), _records(50, 1), np.zeros((50, 2)), TWO, 0, None)
+    made, _ = fit_ensemble(_recipe("majority"), _records(50, 0), _records(50, 1), np.zeros((50, 2)), TWO, 0, None)
     save_ensemble(tmp_path, made)
     (tmp_path / ENSEMBLE).write_bytes((tmp_path / ENSEMBLE).read_bytes()[:-40])
 

@@ -90,14 +90,19 @@ def fit_ensemble(
     seed: int,
     base: Any,
     progress: Progress = silent,
-) -> Ensemble:
+) -> tuple[Ensemble, NDArray[np.float32]]:
     """Fit the recipe's partners, and the stacker on the validation rows.
 
     train, validation  rows without augmented copies
     own                the adapter's raw outputs for the validation rows, (rows, k)
 
     For each of 3 folds of the validation rows (whole groups), a partner is fitted on the training rows and the other folds, and
-    speaks about the fold; in the end it is fitted on all of them. Raises what the baselines raise.
+    speaks about the fold; in the end it is fitted on all of them.
+
+    returns  the ensemble, and what it says of the validation rows out of fold, (rows, k) raw: what may be calibrated on, as the
+             partners that are kept have learned these rows
+
+    Raises what the baselines raise.
     """
     task, parts = recipe.task, recipe.ensemble
     folds = np.array([stable_hash(seed, row.group or row.id) % FOLDS for row in validation])
@@ -121,7 +126,8 @@ def fit_ensemble(
         partner = fit([*train, *validation], labels, task, seed, base, **arguments)
         partners.append(unpack(part.use, pack(part.use, partner, f"ensemble.{number}")))
     weights, bias = _stack(systems, references(validation, labels, task), task)
-    return Ensemble(task, parts, tuple(partners), weights, bias, tuple(offsets))
+    ensemble = Ensemble(task, parts, tuple(partners), weights, bias, tuple(offsets))
+    return ensemble, _pool(systems, weights, bias).astype(np.float32)
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:

@@ -164,15 +164,13 @@ def _start_head(
 def _ensemble(
     specialist: Specialist, outputs: Any, recipe: Recipe, prepared: Prepared, seed: int, progress: Progress
 ) -> tuple[Ensemble, Any]:
-    """The partners and their stacker, and what the whole says of the validation rows."""
+    """The partners and their stacker, and what the whole says of the validation rows out of fold."""
     if outputs is None:
         raise DataError(
             f"{recipe.name}: ensemble: the stacker is fitted on validation rows, and there are none. See data.split."
         )
     base = General(specialist, progress=progress)
-    rows = prepared.validation
-    ensemble = fit_ensemble(recipe, prepared.originals, rows, outputs, prepared.labels, seed, base, progress)
-    return ensemble, ensemble.fuse(outputs, rows, base)
+    return fit_ensemble(recipe, prepared.originals, prepared.validation, outputs, prepared.labels, seed, base, progress)
 
 
 def _calibrate(outputs: Any, validation: Sequence[Encoded], recipe: Recipe, prepared: Prepared) -> Calibration:
