@@ -103,16 +103,16 @@ def test_what_is_loaded_says_what_was_saved(task: Task, tmp_path: Path) -> None:
 
 def test_what_is_calibrated_on_was_said_by_partners_that_had_not_seen_the_rows() -> None:
     rng = random.Random(0)
-    labelled = [Example(str(n), "text", rng.choice(["good", "bad"]), record=(("x", rng.random()),)) for n in range(300)]
+    labelled = [Example(str(n), f"word{n * 7919}", rng.choice(["good", "bad"])) for n in range(300)]
     train, validation = labelled[:200], labelled[200:]  # nothing can be learned here, only learned by heart
     silent = np.zeros((100, 2))
 
-    made, out_of_fold = fit_ensemble(_recipe("boosted_trees"), train, validation, silent, TWO, 0, None)
+    made, out_of_fold = fit_ensemble(_recipe("tfidf"), train, validation, silent, TWO, 0, None)
 
     by_heart = made.partners[0].ask(validation, None).scores
     assert by_heart is not None
     truth = _truth(validation)
-    assert (by_heart.argmax(axis=1) == truth).mean() > 0.75
+    assert (by_heart.argmax(axis=1) == truth).mean() > 0.9
     assert (out_of_fold.argmax(axis=1) == truth).mean() < 0.65
 
 
