@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from vertical_sdk.card import Calibration, Card, Verdict, write_card
+from vertical_sdk.card import Card, Verdict, write_card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.errors import DataError, VerticalError
@@ -135,10 +135,11 @@ def evaluate(
     said: dict[str, Outputs] = {}
     systems: dict[str, System] = {}
     general = General(model.specialist(), folder, progress)
-    askers: dict[str, Callable[[], Outputs]] = {"adapter": lambda: _ask_adapter(model, rows, progress)}
+    specialist = _Specialist(model, rows, general, progress)
+    askers: dict[str, Callable[[], Outputs]] = {"adapter": specialist.whole}
     titles = TITLES
     if model.ensemble is not None:
-        askers["alone"] = lambda: _ask_adapter(model, rows, progress, fused=False)
+        askers["alone"] = specialist.alone
         titles = TITLES | {"adapter": "specialist (" + " + ".join(map(_named, model.ensemble.shares)) + ")"}
     for part in recipe.evaluate.against:
         askers[part.use] = _asker(part, model.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
@@ -225,12 +226,31 @@ def _named(partner: str) -> str:
     )
 
 
-def _ask_adapter(model: VerticalModel, rows: Sequence[Example], progress: Progress, *, fused: bool = True) -> Outputs:
-    if model.card.task == "generation":
-        return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
-    raw = torch.from_numpy(model.outputs(rows, fused=fused, progress=progress))
-    calibration = model.card.calibration if fused else Calibration()  # what was fitted is for the whole
-    return as_outputs(raw, model.card.task, calibration.temperature, calibration.offsets)
+class _Specialist:
+    """The specialist, alone and as a whole; the adapter reads the rows once."""
+
+    def __init__(self, model: VerticalModel, rows: Sequence[Example], general: General, progress: Progress) -> None:
+        self.model, self.rows, self.general, self.progress = model, rows, general, progress
+        self._own: Any = None
+
+    def alone(self) -> Outputs:
+        """The adapter as it is: temperature and offsets were fitted for the whole."""
+        return as_outputs(torch.from_numpy(self._read()), self.model.card.task)
+
+    def whole(self) -> Outputs:
+        """What `predict` answers, and `generate`."""
+        card = self.model.card
+        if card.task == "generation":
+            return Outputs(texts=self.model.generate([row.messages[:-1] for row in self.rows], progress=self.progress))
+        raw = self._read()
+        if self.model.ensemble is not None:
+            raw = self.model.ensemble.fuse(raw, self.rows, self.general)
+        return as_outputs(torch.from_numpy(raw), card.task, card.calibration.temperature, card.calibration.offsets)
+
+    def _read(self) -> Any:
+        if self._own is None:
+            self._own = self.model.outputs(self.rows, fused=False, progress=self.progress)
+        return self._own
 
 
 def _asker(
