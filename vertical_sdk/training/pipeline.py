@@ -44,8 +44,8 @@ from vertical_sdk.types import Progress, silent
 
 __all__ = ["train"]
 
-PROBE_ROWS = 5000
-"""The linear probe is fitted on at most so many training rows: reading one costs a pass through the base."""
+PROBE_TOKENS = 1_000_000
+"""The linear probe is fitted on training rows of at most so many tokens in all: reading them costs a pass through the base."""
 
 
 def train(
@@ -141,7 +141,7 @@ def _start_head(
     if kept.is_file():
         probe = load_head(folder, PROBE_HEAD)
     else:
-        rows = rows if len(rows) <= PROBE_ROWS else random.Random(arguments.seed).sample(list(rows), PROBE_ROWS)  # noqa: S311
+        rows = _within(rows, PROBE_TOKENS, arguments.seed)
         features = run_rows(
             specialist,
             rows,
@@ -159,6 +159,19 @@ def _start_head(
     if recipe.head.init == "probe":
         head.load_state_dict(probe.state_dict())
     head.to(next(specialist.trunk.parameters()).device)
+
+
+def _within(rows: Sequence[Encoded], tokens: int, seed: int) -> list[Encoded]:
+    """All rows, or as many of them, chosen by the seed, as have so many tokens."""
+    if sum(len(row.ids) for row in rows) <= tokens:
+        return list(rows)
+    chosen: list[Encoded] = []
+    for row in random.Random(seed).sample(list(rows), len(rows)):  # noqa: S311
+        tokens -= len(row.ids)
+        if tokens < 0:
+            break
+        chosen.append(row)
+    return chosen
 
 
 def _ensemble(
