@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.types import Task
 
-__all__ = ["HEAD", "PROBE_HEAD", "Head", "fit_probe", "load_head", "save_head"]
+__all__ = ["HEAD", "PROBE_HEAD", "STRENGTHS", "Head", "fit_probe", "load_head", "save_head"]
 
 HEAD = "head.safetensors"
-STRENGTH = 10.0
-"""Inverse L2 penalty of the probe: features have length 1, so that weights must be large to say anything."""
+STRENGTHS = (1.0, 10.0)
+"""Inverse L2 penalties of a probe that are worth a try: features have length 1, and the more labels and rows, the larger its weights."""
 PROBE_HEAD = "probe.safetensors"
 """The linear probe of the frozen base, kept beside the adapter: what the head began as, and a rival in its evaluation."""
 
@@ -70,12 +70,15 @@ def load_head(folder: Path, name: str = HEAD) -> Head:
     return head
 
 
-def fit_probe(features: Tensor, targets: Any, task: Task, outputs: int, *, seed: int = 0) -> Head:
+def fit_probe(
+    features: Tensor, targets: Any, task: Task, outputs: int, *, seed: int = 0, strength: float = STRENGTHS[0]
+) -> Head:
     """The best linear layer on frozen features: logistic regression, or ridge regression.
 
     features  (rows, width) float    what the frozen base makes of the rows
     targets   as Encoded.target      one a row
     outputs   number of labels; 1 for regression
+    strength  inverse L2 penalty of the logistic regressions
     returns   a Head whose labels without any row stay unlikely
     """
     from sklearn.exceptions import ConvergenceWarning
@@ -96,10 +99,10 @@ def fit_probe(features: Tensor, targets: Any, task: Task, outputs: int, *, seed:
         elif task == "multilabel":
             for label in range(outputs):
                 if 0 < y[:, label].sum() < len(y):
-                    one = LogisticRegression(C=STRENGTH, max_iter=300, random_state=seed).fit(x, y[:, label])
+                    one = LogisticRegression(C=strength, max_iter=300, random_state=seed).fit(x, y[:, label])
                     weight[label], bias[label] = one.coef_[0], one.intercept_[0]
         else:
-            model = LogisticRegression(C=STRENGTH, max_iter=300, random_state=seed).fit(x, y)
+            model = LogisticRegression(C=strength, max_iter=300, random_state=seed).fit(x, y)
             if len(model.classes_) == 2:
                 weight[model.classes_] = np.concatenate([-model.coef_, model.coef_]) / 2
                 bias[model.classes_] = np.concatenate([-model.intercept_, model.intercept_]) / 2

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import transformers
+from torch import Tensor
 
 from vertical_sdk import __version__
 from vertical_sdk.card import Calibration, Card, write_card
@@ -29,7 +31,7 @@ from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.decision import fit_offsets
 from vertical_sdk.models.ensemble import Ensemble, fit_ensemble, save_ensemble
 from vertical_sdk.models.fused import fused_lora
-from vertical_sdk.models.head import PROBE_HEAD, fit_probe, load_head, save_head
+from vertical_sdk.models.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
 from vertical_sdk.models.lora import half_frozen
 from vertical_sdk.models.probes import take_probes
 from vertical_sdk.models.specialist import Specialist, fresh_specialist, run_rows
@@ -90,7 +92,7 @@ def train(
         validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
         if specialist.head is not None:
             originals = [row for row, example in zip(rows, prepared.train, strict=True) if example.copy_of is None]
-            _start_head(specialist, originals, recipe, folder, arguments, progress)
+            _start_head(specialist, originals, validation, recipe, folder, arguments, progress)
         scale = float(specialist.head.std) if specialist.head is not None else 1.0
         trainer = VerticalTrainer(specialist, arguments, rows, validation, bind_loss(recipe, prepared.labels, scale), progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
@@ -132,7 +134,13 @@ def train(
 
 
 def _start_head(
-    specialist: Specialist, rows: Sequence[Encoded], recipe: Recipe, folder: Path, arguments: Arguments, progress: Progress
+    specialist: Specialist,
+    rows: Sequence[Encoded],
+    validation: Sequence[Encoded],
+    recipe: Recipe,
+    folder: Path,
+    arguments: Arguments,
+    progress: Progress,
 ) -> None:
     """Fit the linear probe of the frozen base, and let the head begin there if the recipe says so."""
     head = specialist.head
@@ -141,16 +149,17 @@ def _start_head(
     if kept.is_file():
         probe = load_head(folder, PROBE_HEAD)
     else:
-        rows = _within(rows, PROBE_TOKENS, arguments.seed)
+        rows, judges = _within(rows, PROBE_TOKENS, arguments.seed), _within(validation, PROBE_TOKENS // 4, arguments.seed)
         features = run_rows(
             specialist,
-            rows,
+            [*rows, *judges],
             specialist.features,
             bf16=arguments.bf16,
             progress=lambda share: progress("reading with the base", share),
         )
-        targets = [row.target for row in rows]
-        probe = fit_probe(features, targets, recipe.task, head.linear.out_features, seed=arguments.seed)
+        probe = _best_probe(
+            features[: len(rows)], rows, features[len(rows) :], judges, head.linear.out_features, recipe, arguments
+        )
         if _rank() == 0:
             with telling_full_disk(folder):
                 save_head(folder, probe, PROBE_HEAD)
@@ -159,6 +168,34 @@ def _start_head(
     if recipe.head.init == "probe":
         head.load_state_dict(probe.state_dict())
     head.to(next(specialist.trunk.parameters()).device)
+
+
+def _best_probe(
+    features: Tensor,
+    rows: Sequence[Encoded],
+    judged: Tensor,
+    judges: Sequence[Encoded],
+    outputs: int,
+    recipe: Recipe,
+    arguments: Arguments,
+) -> Head:
+    """The probe of the penalty that the validation rows like best by their loss."""
+    targets = [row.target for row in rows]
+    probes = [
+        fit_probe(features, targets, recipe.task, outputs, seed=arguments.seed, strength=strength) for strength in STRENGTHS
+    ]
+    if not judges or recipe.task == "regression":
+        return probes[0]
+    truth = torch.tensor([row.target for row in judges])
+
+    def loss(head: Head) -> float:
+        with torch.inference_mode():
+            logits = head(judged)
+            if recipe.task == "multilabel":
+                return float(F.binary_cross_entropy_with_logits(logits, truth))
+            return float(F.cross_entropy(logits, truth))
+
+    return min(probes, key=loss)
 
 
 def _within(rows: Sequence[Encoded], tokens: int, seed: int) -> list[Encoded]:

@@ -162,14 +162,19 @@ def probe(
     base: General,
     *,
     most: int = 2000,
+    C: float = 1.0,  # noqa: N803  (scikit-learn's name)
 ) -> LinearProbe:
     """A linear layer on the frozen base, fitted on the training rows: what the base knows without being changed.
 
     The one that the adapter's head began from is used where it was kept. Else it is fitted here, on at most `most` training rows
     chosen by the seed, as reading a row costs a pass through the whole base.
+
+    C  inverse strength of the L2 penalty, where it is fitted here
     """
     if base.folder is not None and (base.folder / PROBE_HEAD).is_file():
         return LinearProbe(task, load_head(base.folder, PROBE_HEAD))
     chosen = train if len(train) <= most else random.Random(seed).sample(list(train), most)  # noqa: S311
     targets = [base.specialist.encode(row, learn=True).target for row in chosen]
-    return LinearProbe(task, fit_probe(base.features(chosen), targets, task, len(labels) if labels else 1, seed=seed))
+    return LinearProbe(
+        task, fit_probe(base.features(chosen), targets, task, len(labels) if labels else 1, seed=seed, strength=C)
+    )
