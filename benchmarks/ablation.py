@@ -122,10 +122,13 @@ def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, kno
     """The record of a recipe, after each run."""
     recipe = load_recipe(name, settings)
     recipe.check()
-    key = {"recipe": load_recipe(name).digest, "rows": options.rows, "epochs": options.epochs}
+    key = {"recipe": load_recipe(name).digest, "rows": options.rows, "judges": options.judges, "epochs": options.epochs}
     record = known if all(known.get(k) == v for k, v in key.items()) else {**key, "found": {}}
     record |= {"metric": headline(recipe).use, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     prepared = prepare(recipe.replace({"data.augment": []}))
+    if len(prepared.validation) > options.judges:
+        judges = random.Random(0).sample(prepared.validation, options.judges)
+        prepared = replace(prepared, validation=tuple(judges))
     for seed in options.seeds:
         rows = chosen(prepared, options.rows, seed)
         for title, loss, parts, copies in variants(recipe):
@@ -151,7 +154,9 @@ def page(records: dict[str, Any]) -> str:
     """All records as a page."""
     lines = [HEAD]
     for name, record in sorted(records.items()):
-        facts = f"{record['metric']} · at most {record['rows']} rows, {record['epochs']:g} epochs"
+        facts = (
+            f"{record['metric']} · at most {record['rows']} rows, {record['epochs']:g} epochs, {record['judges']} rows to judge"
+        )
         lines += [f"## {name}", "", f"{facts} · {record['date']} · {record['machine']}", ""]
         lines += ["| trained with | value | buys |", "|---|---|---|"]
         plain = record["found"].get("plain", {})
@@ -170,7 +175,8 @@ def main() -> None:
     given = argparse.ArgumentParser(description="What each recipe's vertical loss and augmentation buy.")
     given.add_argument("recipes", nargs="*", help="all that have a vertical part where there is none")
     given.add_argument("--data", type=Path, help="a folder with the files of benchmarks/local.py")
-    given.add_argument("--rows", type=int, default=600)
+    given.add_argument("--rows", type=int, default=600, help="at most so many training rows")
+    given.add_argument("--judges", type=int, default=1000, help="at most so many validation rows")
     given.add_argument("--epochs", type=float, default=3.0)
     given.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = given.parse_args()
