@@ -4,8 +4,8 @@
 
 Every variant of a recipe is trained on the same rows from the same start, and judged on the recipe's *validation* rows, so that
 choosing by it leaves the test rows untouched. To cost minutes instead of days, at most --rows training rows are taken, and each variant
-sees them --epochs times. The adapter is judged alone, without partners, by the recipe's own metric with the labels that its
-probabilities make likeliest. What was measured with the recipe as it now is stays: a second call goes on where the first was stopped.
+sees them --epochs times. The adapter is judged alone, without partners, by the recipe's own metric; which label is said is
+learned on one half of the rows for the other. What was measured with the recipe as it now is stays: a second call goes on where the first was stopped.
 Results go to benchmarks/ablation.json and docs/ablation.md.
 """
 
@@ -36,11 +36,11 @@ from vertical_sdk.losses import USUAL, bind_loss
 from vertical_sdk.metrics.use import bind
 from vertical_sdk.models.base import pull_base
 from vertical_sdk.models.baselines.general import as_outputs
-from vertical_sdk.models.decision import headline
+from vertical_sdk.models.decision import fit_offsets, headline
 from vertical_sdk.models.fused import fused_lora
 from vertical_sdk.models.head import fit_probe
 from vertical_sdk.models.lora import half_frozen
-from vertical_sdk.models.outputs import references
+from vertical_sdk.models.outputs import Outputs, references
 from vertical_sdk.models.specialist import fresh_specialist, run_rows
 from vertical_sdk.recipe import Part, Recipe, load_recipe, recipe_names
 from vertical_sdk.training.arguments import training_arguments
@@ -115,7 +115,15 @@ def score(recipe: Recipe, train: list[Example], prepared: Prepared, seed: int, e
     part = headline(recipe)
     measure = bind(part.use, labels, part.arguments)
     truth = references(prepared.validation, labels, recipe.task)
-    return measure(said.predictions(recipe.task), truth, said.scores, prepared.validation)
+    predictions = said.predictions(recipe.task)
+    if said.scores is not None:  # which label is said, each half by what the other half taught
+        half = np.arange(len(truth)) % 2 == 0
+        for one, other in ((half, ~half), (~half, half)):
+            taught = [prepared.validation[i] for i in np.flatnonzero(other)]
+            offsets = fit_offsets(Outputs(scores=said.scores[other]), taught, labels, recipe)
+            moved = Outputs(scores=said.scores[one], offsets=np.array(offsets) if offsets else None)
+            predictions[one] = moved.predictions(recipe.task)
+    return measure(predictions, truth, said.scores, prepared.validation)
 
 
 def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
