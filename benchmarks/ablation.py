@@ -3,9 +3,10 @@
     python benchmarks/ablation.py [--data FOLDER] [--rows N] [--seeds 0 1 2] [RECIPE]...
 
 Every variant of a recipe is trained on the same rows from the same start, and judged on the recipe's *validation* rows, so that
-choosing by it leaves the test rows untouched. To cost minutes instead of days, at most --rows training rows are taken, and each variant
-sees them --epochs times. The adapter is judged alone, without partners, by the recipe's own metric; which label is said is
-learned on one half of the rows for the other. What was measured with the recipe as it now is stays: a second call goes on where the first was stopped.
+choosing by it leaves the test rows untouched. To cost minutes instead of days, at most --rows training rows are taken, each variant
+takes as many steps as --epochs of them need, and at most --judges rows judge it. The adapter is judged alone, without partners, by the
+recipe's own metric; which label is said is learned on one half of the rows for the other. What was measured with the recipe as it now
+is stays: a second call goes on where the first was stopped.
 Results go to benchmarks/ablation.json and docs/ablation.md.
 """
 
