@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ LOT = Entity("LOT", ((r"\bL\d{4}\b", 0.1),), context=("lot",), valid=lambda valu
 SHIP = Entity("SHIP", ((r"(?<=\bMS )[A-Z]\w+(?: [A-Z]\w+)*", 0.9),), hint="MS ", names=frozenset({"queen"}))
 
 
-def masked(text: str, *own: Entity, **options: Any) -> str:
-    return deidentifier("own", own, "")([Example("1", text)], 0, on_hit="mask", **options)[0][0].text
+def masked(text: str, *own: Entity, usual: Sequence[str] = ENTITIES, **options: Any) -> str:
+    return deidentifier("own", own, "", usual)([Example("1", text)], 0, on_hit="mask", **options)[0][0].text
 
 
 def test_a_context_word_makes_it_surer_and_a_failed_check_makes_it_none() -> None:
