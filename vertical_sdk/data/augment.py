@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from vertical_sdk.catalog import Share, augmentations
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.records import as_text
+from vertical_sdk.data.records import as_text, told_names
 from vertical_sdk.data.texts import stable_hash, with_texts
 from vertical_sdk.types import Cell, Example
 
@@ -71,9 +71,8 @@ def retold(example: Example, record: Iterable[tuple[str, Cell]]) -> Example:
     A text that is not what the record's fields say (words of its own, or fields that were masked) stays, and so does the record.
     """
     fields = tuple(record)
-    before = f"; {example.text}"
-    told = {name for name, _ in example.record if f"; {name}: " in before}
-    if not told or as_text(field for field in example.record if field[0] in told) != example.text:
+    told = told_names(example)
+    if not told:
         return example
     return replace(example, record=fields, text=as_text(field for field in fields if field[0] in told))
 

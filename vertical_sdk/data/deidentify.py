@@ -3,7 +3,7 @@
 Every de-identifier is `deidentifier(examples, seed, *, ...) -> (examples, account)`. No finder of personal data finds all:
 what comes out has less of it, and is not anonymous for that.
 
-A vertical's own kinds (`data.entities.Entity`) go through `deidentified`, which is all of `presidio` but its name.
+A vertical's own kinds (`data.entities.Entity`) become a de-identifier by `deidentifier`, which is `presidio` with them.
 """
 
 from __future__ import annotations

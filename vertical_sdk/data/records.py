@@ -14,7 +14,7 @@ from vertical_sdk.card import Field
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Cell, Example
 
-__all__ = ["DIGITS", "as_cell", "as_text", "from_fields", "told_fields", "with_record"]
+__all__ = ["DIGITS", "as_cell", "as_text", "from_fields", "told_fields", "told_names", "with_record"]
 
 DIGITS = 3
 UNKNOWN = "unknown"
@@ -45,6 +45,13 @@ def as_cell(value: object) -> Cell:
     return number if math.isfinite(number) else None
 
 
+def told_names(example: Example) -> set[str]:
+    """The fields of a row's record that its text tells; none where the text is not what they say."""
+    before = f"; {example.text}"
+    told = {name for name, _ in example.record if f"; {name}: " in before}
+    return told if as_text(field for field in example.record if field[0] in told) == example.text else set()
+
+
 def told_fields(examples: Sequence[Example]) -> tuple[Field, ...]:
     """The fields of rows whose text is written from their record; none where it is not.
 
@@ -52,8 +59,7 @@ def told_fields(examples: Sequence[Example]) -> tuple[Field, ...]:
     """
     if not examples or not examples[0].record:
         return ()
-    pieces = set(examples[0].text.split("; "))
-    told = {name for name, value in examples[0].record if as_text([(name, value)]) in pieces}
+    told = told_names(examples[0])
     if not told:
         return ()
     words = {name for row in examples for name, value in row.record if isinstance(value, str)}
