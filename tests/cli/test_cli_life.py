@@ -180,3 +180,11 @@ def test_the_rows_of_a_recipe_are_shown_with_their_account(
     assert shown["account"]["read"] == 120
     assert main(["data", "show", str(recipe)]) == 0
     assert "120" in capsys.readouterr().out
+
+
+def test_a_typed_text_is_written_as_training_was(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(trained), "red   itch\u200b rash", "red itch rash", "--json"]) == 0
+    untidy, tidy = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+
+    assert untidy["text"] == tidy["text"] == "red itch rash"
+    assert untidy["probabilities"] == pytest.approx(tidy["probabilities"])

@@ -63,10 +63,13 @@ def predict(
 
 def _asked(texts: Sequence[str], model: Any) -> list[Example]:
     """Texts as rows; for a specialist that reads records each is one in JSON."""
-    if not model.card.fields:
-        return [Example(id=str(i), text=text) for i, text in enumerate(texts)]
+    from vertical_sdk.data.clean import mended
     from vertical_sdk.data.records import from_fields
+    from vertical_sdk.recipe import Recipe
 
+    recipe = Recipe.model_validate(model.card.recipe)
+    if not model.card.fields:
+        return mended([Example(id=str(i), text=text) for i, text in enumerate(texts)], recipe)[0]
     rows = []
     for number, text in enumerate(texts):
         try:
@@ -77,7 +80,7 @@ def _asked(texts: Sequence[str], model: Any) -> list[Example]:
             reads = ", ".join(field.name for field in model.card.fields)
             raise DataError(f"text {number}: {text[:60]!r} is no JSON object; this specialist reads records of {reads}.")
         rows.append(from_fields(record, model.card.fields, f"record {number}"))
-    return rows
+    return mended(rows, recipe)[0]
 
 
 def _rows(path: Path, model: Any) -> Sequence[Example]:
