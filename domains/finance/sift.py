@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.read import Missing, number_in
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 
 __all__ = ["Missing", "number", "only_for", "sift", "text_of"]
-
-Missing: TypeAlias = Literal["drop", "refuse", "keep"]
 
 
 def sift(rows: Iterable[tuple[str, Example]], path: Path, missing: Missing) -> tuple[tuple[Example, ...], StepAccount]:
@@ -66,10 +64,4 @@ def number(cell: object, where: str, column: str) -> float | None:
     text = text_of(cell)
     if text.lower() in {"", "?", "na", "nan", "null"}:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise DataError(f"{where}: column {column!r} holds {text[:40]!r}; a number is needed.") from None
-    if not math.isfinite(value):
-        raise DataError(f"{where}: column {column!r} holds {text!r}; a finite number is needed.")
-    return value
+    return number_in(text, where, column)

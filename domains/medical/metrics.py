@@ -10,33 +10,11 @@ from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.data.texts import prompt_text
-from vertical_sdk.types import Example, LabelSpace
+from vertical_sdk.types import Example
 
 from .unsaid import entities, figures, numbers
 
 Ints = NDArray[np.int64]
-
-
-@metrics.register("medical.hierarchical_f1", tasks=("classification", "ordinal"))
-def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace) -> float:
-    """F1 over labels and their parents (hierarchical precision and recall; Kiritchenko et al., 2006), summed over rows.
-
-    Each label is widened by its parent: with predicted sets P and true sets T, precision is Σ|P ∩ T| / Σ|P| and recall
-    Σ|P ∩ T| / Σ|T|. A wrong block of the right chapter is half right. An answer that could not be read (a negative position)
-    predicts nothing. Without parents it is accuracy.
-    """
-    parents = [labels.parent(label) for label in labels.labels]
-    nodes = {name: number for number, name in enumerate(dict.fromkeys((*labels.labels, *parents)))}
-    own = np.array([nodes[label] for label in labels.labels])
-    above = np.array([nodes[parent] for parent in parents])
-    size = 1 + (own != above)
-    read = predictions >= 0
-    said, true = predictions[read], references[read]
-    a, b, c, d = own[said], above[said], own[true], above[true]
-    shared = (a == c) | (a == d)
-    shared = shared.astype(np.int64) + ((b != a) & ((b == c) | (b == d)))
-    both = size[said].sum() + size[references].sum()
-    return float(2 * shared.sum() / both) if both else 0.0
 
 
 @metrics.register("medical.number_faithfulness", tasks=("generation",))

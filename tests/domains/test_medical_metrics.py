@@ -6,14 +6,14 @@ from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.use import bind
 from vertical_sdk.types import Example, LabelSpace, Message
 
-metrics.get("medical.hierarchical_f1")
+metrics.get("hierarchical_f1")
 from vertical_sdk.domains.medical.unsaid import entities, numbers  # noqa: E402
 
 TREE = LabelSpace(("a1", "a2", "b1", "lone"), parents={"a1": "A", "a2": "A", "b1": "B"})
 
 
 def test_a_wrong_block_of_the_right_chapter_is_half_right() -> None:
-    score = bind("medical.hierarchical_f1", TREE)
+    score = bind("hierarchical_f1", TREE)
 
     assert score(np.array([1]), np.array([0])) == 0.5
     assert score(np.array([2]), np.array([0])) == 0.0
@@ -27,7 +27,7 @@ def test_hierarchical_f1_is_that_of_the_sets_of_labels_and_parents() -> None:
     written, real = sum(len(sets[p]) for p in said if p >= 0), sum(len(sets[t]) for t in true)
     precision, recall = shared / written, shared / real
 
-    found = bind("medical.hierarchical_f1", TREE)(said, true)
+    found = bind("hierarchical_f1", TREE)(said, true)
 
     assert found == pytest.approx(2 * precision * recall / (precision + recall))
 
@@ -36,7 +36,7 @@ def test_without_parents_hierarchical_f1_is_accuracy() -> None:
     rng = np.random.default_rng(0)
     said, true = rng.integers(0, 3, 50), rng.integers(0, 3, 50)
 
-    found = bind("medical.hierarchical_f1", LabelSpace(("x", "y", "z")))(said, true)
+    found = bind("hierarchical_f1", LabelSpace(("x", "y", "z")))(said, true)
 
     assert found == pytest.approx(accuracy_score(true, said))
 

@@ -25,7 +25,7 @@ from vertical_sdk.data.records import as_cell, with_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.types import Example, Split, Target, Task
 
-__all__ = ["Missing", "Table", "join_tables", "read_table", "table"]
+__all__ = ["Missing", "Table", "join_tables", "number_in", "read_table", "table"]
 
 OneCharacter: TypeAlias = Annotated[str | None, Field(min_length=1, max_length=1)]
 Missing: TypeAlias = Literal["drop", "refuse", "keep"]
@@ -280,10 +280,18 @@ def _target(value: Any, where: str, column: str, task: Task, separator: str | No
     text = None if text is None or text.strip().lower() == "nan" else text.strip()
     if text is None or task != "regression":
         return text
+    return number_in(text, where, column)
+
+
+def number_in(text: str, where: str, column: str) -> float:
+    """A cell's text as a number.
+
+    Raises DataError, with its place, for what is none or not finite.
+    """
     try:
         number = float(text)
     except ValueError:
-        raise DataError(f"{where}: column {column!r} holds {text!r}; a number is needed.") from None
+        raise DataError(f"{where}: column {column!r} holds {text[:40]!r}; a number is needed.") from None
     if not math.isfinite(number):
         raise DataError(f"{where}: column {column!r} holds {text!r}; a finite number is needed.")
     return number

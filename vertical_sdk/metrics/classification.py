@@ -96,7 +96,7 @@ def balanced_accuracy(predictions: Ints, references: Ints) -> float:
     return float((right[here] / true[here]).mean()) if here.any() else 0.0
 
 
-@metrics.register("hierarchical_f1", tasks=("classification",))
+@metrics.register("hierarchical_f1", tasks=("classification", "ordinal"))
 def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
     """F1 over labels and their parents together: the right family is half the way (Kiritchenko et al., 2006).
 
