@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import file_digest, write_whole
-from vertical_sdk.types import Family, LabelSpace, Task
+from vertical_sdk.types import Family, LabelSpace, Numbers, Panel, Task
 
 __all__ = [
     "CARD",
@@ -19,6 +19,7 @@ __all__ = [
     "Fingerprint",
     "Probe",
     "SourceRecord",
+    "Steps",
     "Verdict",
     "folder_digests",
     "read_card",
@@ -67,8 +68,14 @@ class Calibration(_Frozen):
 
     ece_before, ece_after  expected calibration errors there
     offsets                added to the log-probabilities (log-odds for multilabel) before labels are chosen; none where empty
+    level, widths          an interval holds the truth with this probability; half its width (regression), or what is added to the
+                           outer quantiles at each step (forecasting), from conformal prediction
+    threshold              anomaly: the score from which an alarm is raised
     """
 
+    level: float | None = None
+    widths: tuple[float, ...] = ()
+    threshold: float | None = None
     temperature: float = 1.0
     ece_before: float | None = None
     ece_after: float | None = None
@@ -100,6 +107,26 @@ class Field(_Frozen):
     words: bool
 
 
+class Steps(_Frozen):
+    """What the series are that a specialist reads; see `vertical_sdk.types.Panel`."""
+
+    channels: tuple[str, ...]
+    seconds: float
+    history: int
+    horizon: int
+
+    @classmethod
+    def of(cls, panel: Panel | None) -> Steps | None:
+        """Without the graph, which is kept as a tensor."""
+        if panel is None:
+            return None
+        return cls(channels=panel.channels, seconds=panel.seconds, history=panel.history, horizon=panel.horizon)
+
+    def panel(self, graph: Numbers | None = None) -> Panel:
+        """With a graph, where there is one."""
+        return Panel(self.channels, self.seconds, self.history, self.horizon, graph)
+
+
 class Verdict(_Frozen):
     """What the promotion gate said, and why."""
 
@@ -121,6 +148,8 @@ class Card(_Frozen):
     labels: LabelSpace | None = None
     fields: tuple[Field, ...] = ()
     """What a record has, for a specialist that reads records instead of texts."""
+    steps: Steps | None = None
+    """What the series are, for forecasting and anomaly."""
     sources: tuple[SourceRecord, ...] = ()
     account: dict[str, Any] = {}
     calibration: Calibration = Calibration()

@@ -22,7 +22,7 @@ from vertical_sdk.domain import load_domain, recipe_folders
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
 from vertical_sdk.explain import explained, should_be
 from vertical_sdk.overrides import laid_over, with_defaults, with_settings
-from vertical_sdk.types import Task
+from vertical_sdk.types import Modality, Task
 from vertical_sdk.yaml_file import read_yaml, yaml_value
 
 __all__ = ["Gate", "Part", "Recipe", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
@@ -75,6 +75,7 @@ class Data(Closed):
     file: str | None = Field(default=None, description="The file to read inside the source, where it has several.")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="Digest of the source's wheel or file.")
     license: str | None = Field(default=None, description="SPDX name of the data's licence, for the card.")
+    modality: Modality = Field(default="text", description="What a row is: text, a series of numbers, or an image.")
     reader: Part | None = Field(default=None, description="Reads the source into rows; the general reader where there is none.")
     columns: dict[Literal["id", "text", "label", "messages", "group", "time", "split"], str] = Field(
         default_factory=dict, description="text, label, messages, group, time, id or split → the file's column."
@@ -104,6 +105,27 @@ class Head(Closed):
     )
     pooling: Literal["mean", "cls"] = "mean"
     dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class Series(Closed):
+    """How a series of numbers goes through a trunk that was pretrained on text, as patches in place of words."""
+
+    tokens: Literal["patches", "channels"] = Field(
+        default="patches",
+        description="What a token is: a patch of one channel's steps, each channel by itself (Zhou et al., 2023), or the whole "
+        "history of a channel, so that attention goes over channels (Liu et al., 2024).",
+    )
+    patch: int = Field(default=4, ge=1, description="Steps of a patch.")
+    layers: int | None = Field(default=None, ge=1, description="Only the trunk's first layers; all where None.")
+    quantiles: tuple[float, ...] = Field(default=(), description="Forecasting: beside the median, between 0 and 1.")
+
+
+class Image(Closed):
+    """How a picture is shown to a vision trunk."""
+
+    size: int | None = Field(
+        default=None, ge=16, description="Side in pixels that pictures are brought to; the base's own where None."
+    )
 
 
 class Prompt(Closed):
@@ -170,6 +192,8 @@ class Recipe(Closed):
         default=None, description="Labels in order (needed for ordinal), or label → description."
     )
     head: Head = Head()
+    series: Series = Series()
+    image: Image = Image()
     prompt: Prompt = Prompt()
     adapter: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
     loss: Part | None = Field(default=None, description="The task's usual loss where there is none.")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "Cell",
@@ -13,6 +16,9 @@ __all__ = [
     "Interval",
     "LabelSpace",
     "Message",
+    "Modality",
+    "Numbers",
+    "Panel",
     "Prediction",
     "Progress",
     "Split",
@@ -21,11 +27,15 @@ __all__ = [
     "silent",
 ]
 
-Task: TypeAlias = Literal["classification", "multilabel", "ordinal", "regression", "generation"]
-Family: TypeAlias = Literal["encoder", "causal"]
+Task: TypeAlias = Literal["classification", "multilabel", "ordinal", "regression", "generation", "forecasting", "anomaly"]
+Family: TypeAlias = Literal["encoder", "causal", "series", "vision"]
+Modality: TypeAlias = Literal["text", "series", "image"]
+"""What a row is: words, numbers in the order of time, or a picture."""
 Split: TypeAlias = Literal["train", "validation", "test"]
-Target: TypeAlias = str | tuple[str, ...] | float | None
-"""What is to be learned: a label (classification, ordinal), labels (multilabel), a number (regression), or nothing yet."""
+Numbers: TypeAlias = "NDArray[Any]"
+Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
+"""What is to be learned: a label (classification, ordinal), labels (multilabel), a number (regression), what came next, as
+(steps, channels) with NaN where it is not known (forecasting, anomaly), or nothing yet."""
 
 
 Cell: TypeAlias = str | float | None
@@ -49,7 +59,9 @@ class Example:
     split; `time` sorts in time order as a string. `only` keeps a row to one side: "train" rows are never evaluated on,
     "evaluate" rows never trained on. `split` is set where the source itself says it, and later by the splitter.
     `record` holds the fields that `text` was written from (`data.records`), or facts about the row that metrics want to see.
-    `copy_of` is the id of the row that an augmented copy was made of.
+    `copy_of` is the id of the row that an augmented copy was made of. `values` are a row's numbers: a series (steps,) or
+    (steps, channels), oldest first, NaN where nothing was measured; a picture (height, width) or (height, width, 3) of bytes;
+    or facts (n,) that a partner reads beside the text. They are not changed in place.
     """
 
     id: str
@@ -62,6 +74,7 @@ class Example:
     split: Split | None = None
     record: tuple[tuple[str, Cell], ...] = ()
     copy_of: str | None = None
+    values: Numbers | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,23 @@ class LabelSpace:
         return self.words.get(label, label)
 
 
+@dataclass(frozen=True)
+class Panel:
+    """What stands behind rows of series: the same channels at the same steps.
+
+    channels  their names, in the order of `Example.values`
+    seconds   between two steps
+    history   steps in `Example.values`; horizon: steps in the target
+    graph     (channels, channels) how near they are, 0 where they are not connected; None where nothing is known
+    """
+
+    channels: tuple[str, ...]
+    seconds: float
+    history: int
+    horizon: int
+    graph: Numbers | None = field(default=None, compare=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a specialist says about one input.
@@ -110,6 +140,7 @@ class Prediction:
     text           the generated answer; None for the other tasks
     truncated      tokens of the input that did not fit and were cut
     adapter        which adapter spoke
+    interval       (low, high) around a number, which holds the truth as often as the card's calibration says; None elsewhere
     """
 
     label: Target
@@ -117,6 +148,7 @@ class Prediction:
     text: str | None = None
     truncated: int = 0
     adapter: str = ""
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
 from vertical_sdk.catalog import Share, augmentations
@@ -89,14 +89,14 @@ def augment(
     rows: list[Example] = []
     for example in train:
         rows.append(example)
-        seen = {example}
+        seen = {_made(example)}
         for copy in range(1, copies + 1):
             rng = random.Random(stable_hash(seed, example.id, copy))  # noqa: S311
             made = example
             for part in parts:
                 made = part(made, rng)
-            if made not in seen:
-                seen.add(made)
+            if _made(made) not in seen:
+                seen.add(_made(made))
                 rows.append(replace(made, id=f"{example.id}+{copy}", copy_of=example.id))
                 tally.add(rows[-1].id, "augmented copy")
             else:
@@ -180,6 +180,12 @@ def drop_fields(example: Example, rng: random.Random, *, p: Share = 0.1) -> Exam
     if known and len(gone) == len(known):
         gone.discard(rng.choice(known))
     return retold(example, [(name, None if name in gone else value) for name, value in example.record]) if gone else example
+
+
+def _made(example: Example) -> Hashable:
+    """What an augmentation may change."""
+    numbers = None if example.values is None else example.values.tobytes()
+    return example.text, example.messages, example.record, numbers
 
 
 def _kept(word: str) -> bool:

@@ -82,7 +82,7 @@ def normalize(
             reasons.update(why)
         length = sum(map(len, new))
         asked = new[:-1] if example.messages and example.messages[-1].role == "assistant" else new
-        if not any(asked):
+        if not any(asked) and example.values is None:
             tally.drop(example.id, "empty")
         elif example.messages and example.messages[-1].role == "assistant" and not new[-1]:
             tally.drop(example.id, "no answer")
@@ -117,9 +117,9 @@ def drop_duplicates(
     seen: set[Hashable] = set()
     kept: list[Example] = []
     for example in examples:
-        answers: Mapping[Hashable, int] = labels.get(canonical(example.text), {}) if not example.messages else {}
+        answers: Mapping[Hashable, int] = labels.get(_said(example), {}) if not example.messages else {}
         winner = _majority(answers) if contradictions == "majority" else None
-        key = (canonical(full_text(example)), _kind(example))
+        key = (_said(example), _kind(example))
         if len(answers) > 1 and _target(example) != winner:
             tally.drop(example.id, "contradicting label")
         elif key in seen:
@@ -138,7 +138,7 @@ def drop_duplicates(
 def contradicting(examples: Sequence[Example]) -> list[Example]:
     """Rows that say the same as another row, under another label."""
     labels = _labels_by_text(examples)
-    return [e for e in examples if not e.messages and len(labels.get(canonical(e.text), {})) > 1]
+    return [e for e in examples if not e.messages and len(labels.get(_said(e), {})) > 1]
 
 
 def _normalized(text: str) -> tuple[str, list[str]]:
@@ -158,7 +158,9 @@ def _normalized(text: str) -> tuple[str, list[str]]:
 
 
 def _target(example: Example) -> Hashable:
-    return tuple(sorted(example.target)) if isinstance(example.target, tuple) else example.target
+    if isinstance(example.target, tuple):
+        return tuple(sorted(example.target))
+    return example.target if isinstance(example.target, str | float | int | None) else example.target.tobytes()
 
 
 def _kind(example: Example) -> Hashable:
@@ -166,11 +168,17 @@ def _kind(example: Example) -> Hashable:
     return example.only, example.split, _target(example)
 
 
-def _labels_by_text(examples: Sequence[Example]) -> dict[str, Counter[Hashable]]:
-    labels: dict[str, Counter[Hashable]] = {}
+def _said(example: Example) -> Hashable:
+    """The row's words, or its numbers where it has no words."""
+    text = canonical(full_text(example))
+    return text if text or example.values is None else (example.values.shape, example.values.tobytes())
+
+
+def _labels_by_text(examples: Sequence[Example]) -> dict[Hashable, Counter[Hashable]]:
+    labels: dict[Hashable, Counter[Hashable]] = {}
     for example in examples:
         if not example.messages and isinstance(example.target, (str, tuple)):
-            labels.setdefault(canonical(example.text), Counter())[_target(example)] += 1
+            labels.setdefault(_said(example), Counter())[_target(example)] += 1
     return labels
 
 

@@ -83,18 +83,31 @@ def decontaminate(
 ) -> tuple[list[Example], StepAccount]:
     """Drop the training rows that repeat, or nearly repeat, a row that the specialist is judged by.
 
-    Compared is what is asked, not the answer.
+    Compared is what is asked, not the answer; rows of numbers repeat each other only where all of them are the same.
     """
     tally = Tally(step)
-    hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in evaluation], threshold)
+    told = [e for e in evaluation if prompt_text(e)]
+    wordless = {_numbers(e) for e in evaluation if e.values is not None and not prompt_text(e)}
+    hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in told], threshold)
     kept = []
     for position, example in enumerate(train):
+        if example.values is not None and not prompt_text(example):
+            if _numbers(example) in wordless:
+                tally.drop(example.id, "repeats an evaluation row")
+            else:
+                kept.append(example)
+            continue
         if position not in hits:
             kept.append(example)
             continue
-        same = canonical(prompt_text(example)) == canonical(prompt_text(evaluation[hits[position]]))
+        same = canonical(prompt_text(example)) == canonical(prompt_text(told[hits[position]]))
         tally.drop(example.id, "repeats an evaluation row" if same else "nearly repeats an evaluation row")
     return kept, tally.close(len(train), len(kept))
+
+
+def _numbers(example: Example) -> Hashable:
+    assert example.values is not None
+    return example.values.shape, example.values.tobytes()
 
 
 class _Index:

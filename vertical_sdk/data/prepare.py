@@ -23,7 +23,7 @@ from vertical_sdk.data.read import Missing, Table, join_tables, read_table
 from vertical_sdk.data.texts import prompted, ranked
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Part, Recipe
-from vertical_sdk.types import Example, LabelSpace, Progress, Split, silent
+from vertical_sdk.types import Example, LabelSpace, Panel, Progress, Split, silent
 
 __all__ = ["Prepared", "prepare", "read_rows"]
 
@@ -43,6 +43,7 @@ class Prepared:
     account: Account
     sources: tuple[SourceRecord, ...]
     detected: str
+    panel: Panel | None = None
 
     @property
     def originals(self) -> tuple[Example, ...]:
@@ -116,7 +117,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     if labels is not None:
         counts = count_labels(train)
         labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
-    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected)
+    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected, table.panel)
 
 
 def read_rows(

@@ -23,7 +23,7 @@ from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
 from vertical_sdk.data.records import as_cell, with_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
-from vertical_sdk.types import Example, Split, Target, Task
+from vertical_sdk.types import Example, Panel, Split, Target, Task
 
 __all__ = ["Missing", "Table", "join_tables", "number_in", "read_table", "table"]
 
@@ -52,6 +52,7 @@ class Table:
     labels        all labels in order, where the source knows them
     license       SPDX name, where the source says it
     account       rows that the source has against rows read; all of them where it is None
+    panel         what the channels of series are, for forecasting and anomaly
     """
 
     examples: tuple[Example, ...]
@@ -62,6 +63,7 @@ class Table:
     labels: tuple[str, ...] | None = None
     license: str | None = None
     account: StepAccount | None = None
+    panel: Panel | None = None
 
 
 @readers.register("table")

@@ -165,7 +165,7 @@ def _strata(examples: Iterable[Example]) -> dict[str, str]:
             return f"tenth {bisect_left(edges, target)}"
         if isinstance(target, tuple):
             return min(target, key=lambda label: (counts[label], label), default="")
-        return target or ""
+        return target if isinstance(target, str) else ""
 
     return {e.id: stratum(e) for e in examples}
 

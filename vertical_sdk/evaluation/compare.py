@@ -98,7 +98,8 @@ class _Bench:
             shares = outputs.scores[rows] if outputs.scores is not None else None
             picked = said[rows].tolist() if outputs.texts else said[rows]
             looked_at = [self.rows[i] for i in rows] if wants_rows else None
-            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares, looked_at))
+            bounds = outputs.quantiles[rows] if outputs.quantiles is not None else None
+            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares, looked_at, bounds))
 
         return over
 
@@ -245,7 +246,7 @@ class _Specialist:
         raw = self._read()
         if self.model.ensemble is not None:
             raw = self.model.ensemble.fuse(raw, self.rows, self.general)
-        return as_outputs(torch.from_numpy(raw), card.task, card.calibration.temperature, card.calibration.offsets)
+        return as_outputs(torch.from_numpy(raw), card.task, card.calibration)
 
     def _read(self) -> Any:
         if self._own is None:
@@ -296,7 +297,8 @@ def _intervals(bench: _Bench, outputs: Outputs) -> dict[str, Any]:
             groups=bench.groups,
         )
         for name in bench.metrics
-        if outputs.scores is not None or "probabilities" not in metric_inputs(name)
+        if (outputs.scores is not None or "probabilities" not in metric_inputs(name))
+        and (outputs.quantiles is not None or "quantiles" not in metric_inputs(name))
     }
 
 

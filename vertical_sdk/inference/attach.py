@@ -8,8 +8,7 @@ from typing import Any
 
 from vertical_sdk.card import Card, Fingerprint, read_card
 from vertical_sdk.errors import BaseMismatch, CorruptAdapter
-from vertical_sdk.models.base import Base, load_tokenizer
-from vertical_sdk.models.head import HEAD, load_head
+from vertical_sdk.models.base import Base
 from vertical_sdk.models.lora import attach
 from vertical_sdk.models.probes import replay_probes
 from vertical_sdk.models.specialist import Specialist, specialist_class
@@ -62,7 +61,6 @@ def open_specialist(folder: Path, name: str, base: Base, trunk: Any) -> tuple[Sp
     recipe = Recipe.model_validate(card.recipe)
     trunk = attach(trunk, folder, name)
     try:
-        head = load_head(folder) if HEAD in card.files else None
         for file, digest in card.files.items():
             if not (folder / file).is_file():
                 raise CorruptAdapter(f"{folder / file}: is missing. Take the adapter anew.")
@@ -70,12 +68,10 @@ def open_specialist(folder: Path, name: str, base: Base, trunk: Any) -> tuple[Sp
                 raise CorruptAdapter(f"{folder / file}: was changed or cut since the adapter was made. Take the adapter anew.")
         trunk.set_adapter(name)
         device = next(trunk.parameters()).device
-        limit = min(recipe.data.max_length, base.max_length or 10**9)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-            specialist: Any = specialist_class(card.family)(trunk, load_tokenizer(base), recipe, card.labels, head, limit)
-        if specialist.head is not None:
-            specialist.head.to(device)
+            specialist: Any = specialist_class(card.family).opened(trunk, base, recipe, card, folder)
+        specialist.to(device)
         specialist.eval()
         replay_probes(specialist, card.probes, str(folder))
     except Exception:

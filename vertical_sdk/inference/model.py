@@ -222,15 +222,18 @@ class VerticalModel:
         card = self._loaded[name].card
         if card.task == "generation":
             raise AdapterError(f"{name}: writes answers; use generate.")
+        if card.task in {"forecasting", "anomaly"}:
+            raise AdapterError(f"{name}: says what comes next; use {'forecast' if card.task == 'forecasting' else 'monitor'}.")
         outputs, rows = self._ask(examples, name)
+        found = as_outputs(torch.from_numpy(outputs), card.task, card.calibration)
         if card.task == "regression":
+            bounds = [None] * len(rows) if found.quantiles is None else [(float(b[1]), float(b[2])) for b in found.quantiles]
             return [
-                Prediction(label=float(out[0]), truncated=row.cut, adapter=name) for out, row in zip(outputs, rows, strict=True)
+                Prediction(label=float(out[0]), truncated=row.cut, adapter=name, interval=bound)
+                for out, row, bound in zip(outputs, rows, bounds, strict=True)
             ]
         assert card.labels is not None
         labels = card.labels.labels
-        calibration = card.calibration
-        found = as_outputs(torch.from_numpy(outputs), card.task, calibration.temperature, calibration.offsets)
         assert found.scores is not None
         predictions = []
         for shares, said, row in zip(found.scores, found.predictions(card.task), rows, strict=True):

@@ -3,7 +3,8 @@
 Every loss is the mean, over the rows that have something to learn, of a value that depends on that row alone. So the mean over
 a batch is the weighted mean over its parts, and the trainer may cut a batch as it likes. Positional parameters are given by
 name: `logits`, `labels`, and if asked for `space` (the LabelSpace, with training counts) and `scale` (the spread of a
-regression's training targets). Keyword-only ones are the recipe's. A loss of generated tokens may also be told of tokens that
+training targets that are numbers), `graph` and `quantiles` (forecasting: how near channels are, (channels, channels), and the levels
+of the outputs). Keyword-only ones are the recipe's. A loss of generated tokens may also be told of tokens that
 should not stand in an answer: see `avoids`.
 """
 
@@ -14,6 +15,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor
 
 from vertical_sdk.catalog import losses
@@ -21,7 +23,7 @@ from vertical_sdk.errors import RecipeError
 from vertical_sdk.losses import classification, hierarchical, multilabel, ordinal, regression
 from vertical_sdk.losses.classification import IGNORE
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import LabelSpace
+from vertical_sdk.types import LabelSpace, Panel
 
 __all__ = [
     "IGNORE",
@@ -42,6 +44,8 @@ USUAL = {
     "multilabel": "binary_cross_entropy",
     "regression": "squared_error",
     "generation": "cross_entropy",
+    "forecasting": "masked_mae",
+    "anomaly": "masked_mae",
 }
 
 
@@ -69,7 +73,9 @@ def what_to_avoid(recipe: Recipe) -> Avoid | None:
     return found
 
 
-def bind_loss(recipe: Recipe, space: LabelSpace | None, scale: float = 1.0) -> Callable[..., Tensor]:
+def bind_loss(
+    recipe: Recipe, space: LabelSpace | None, scale: float = 1.0, panel: Panel | None = None
+) -> Callable[..., Tensor]:
     """The recipe's loss as a function of logits and labels alone, and of `avoid` where it is marked by `avoids`.
 
     Raises RecipeError for a loss that needs labels in a task that has none.
@@ -77,8 +83,11 @@ def bind_loss(recipe: Recipe, space: LabelSpace | None, scale: float = 1.0) -> C
     name = recipe.loss.use if recipe.loss else USUAL[recipe.task]
     arguments = losses.check(name, recipe.loss.arguments if recipe.loss else {}, f"{recipe.name}: loss")
     function = losses.get(name)
-    given: dict[str, Any] = {"space": space, "scale": scale}
+    graph = None if panel is None or panel.graph is None else torch.tensor(panel.graph, dtype=torch.float32)
+    given: dict[str, Any] = {"space": space, "scale": scale, "graph": graph, "quantiles": (0.5, *recipe.series.quantiles)}
     asked = {key: given[key] for key in inspect.signature(function).parameters if key in given}
     if "space" in asked and space is None:
         raise RecipeError(f"{recipe.name}: loss: {name} needs labels, and a {recipe.task} task has none.")
+    if "graph" in asked and graph is None:
+        raise RecipeError(f"{recipe.name}: loss: {name} needs a graph of the channels, and the data has none.")
     return functools.partial(function, **asked, **arguments)

@@ -27,7 +27,7 @@ LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
 NO_ANSWER = -1
 """The prediction that stands where an answer could not be read as a label; it is never right."""
 
-GIVEN = ("predictions", "references", "probabilities", "labels", "rows")
+GIVEN = ("predictions", "references", "probabilities", "quantiles", "labels", "rows")
 
 _DEFAULT: Mapping[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1", "weighted_f1", "mcc", "log_loss", "ece"),
@@ -35,6 +35,8 @@ _DEFAULT: Mapping[Task, tuple[str, ...]] = {
     "ordinal": ("accuracy", "macro_f1", "quadratic_kappa", "rank_mae", "log_loss", "ece"),
     "regression": ("mae", "rmse", "r2"),
     "generation": ("exact_match", "token_f1", "rouge_l"),
+    "forecasting": ("forecast_mae", "forecast_rmse", "forecast_mape"),
+    "anomaly": ("auc", "average_precision"),
 }
 
 F = TypeVar("F", bound=Callable[..., float])
@@ -44,7 +46,12 @@ class Measure(Protocol):
     """A metric with its arguments and labels settled."""
 
     def __call__(
-        self, predictions: Any, references: Any, probabilities: Any = None, rows: Sequence[Example] | None = None
+        self,
+        predictions: Any,
+        references: Any,
+        probabilities: Any = None,
+        rows: Sequence[Example] | None = None,
+        quantiles: Any = None,
     ) -> float:
         """The metric's value over these rows; `rows` are the Examples themselves, in the order of the predictions."""
 
@@ -90,7 +97,7 @@ def higher_is_better(name: str) -> bool:
 
 
 def inputs(name: str) -> frozenset[str]:
-    """Which of predictions, references, probabilities, labels and rows a metric wants to see.
+    """Which of predictions, references, probabilities, quantiles, labels and rows a metric wants to see.
 
     Raises UnknownName.
     """
@@ -112,15 +119,24 @@ def bind(name: str, labels: LabelSpace | None = None, arguments: Mapping[str, An
     wanted = inputs(name)
     options = catalog.metrics.check(name, arguments or {})
 
-    def measure(predictions: Any, references: Any, probabilities: Any = None, rows: Sequence[Example] | None = None) -> float:
+    def measure(
+        predictions: Any,
+        references: Any,
+        probabilities: Any = None,
+        rows: Sequence[Example] | None = None,
+        quantiles: Any = None,
+    ) -> float:
         if probabilities is None and "probabilities" in wanted:
             raise TypeError(f"the metric {name!r} needs probabilities")
+        if quantiles is None and "quantiles" in wanted:
+            raise TypeError(f"the metric {name!r} needs quantiles")
         if rows is None and "rows" in wanted:
             raise TypeError(f"the metric {name!r} needs rows, the Examples in the order of the predictions")
         given = {
             "predictions": predictions,
             "references": references,
             "probabilities": probabilities,
+            "quantiles": quantiles,
             "labels": labels,
             "rows": rows,
         }

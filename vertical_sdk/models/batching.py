@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from vertical_sdk.types import Numbers
 
 __all__ = ["Encoded", "micro_batches", "pad"]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One row as token ids.
+    """One row as a trunk reads it: token ids, or numbers.
 
     ids     the tokens that fit
     learn   generation only: for each token whether it belongs to an answer and is to be learned
-    target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression)
+    target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), or an
+            array (steps, channels) of what came next (forecasting, anomaly)
     cut     how many tokens did not fit
     avoid   generation only: for each token to be learned, in order, ids that should not stand in its place; see losses.avoids
+    values  series, as (steps, channels) float32, or an image, as bytes; None for text
+    at      series: when it ends, in seconds since Monday 0:00; 0 where that is not known
+    size    tokens that the numbers become; 0 for text, whose ids are counted
     """
 
-    ids: tuple[int, ...]
+    ids: tuple[int, ...] = ()
     learn: tuple[bool, ...] = ()
-    target: int | float | tuple[float, ...] | None = None
+    target: int | float | tuple[float, ...] | Numbers | None = None
     cut: int = 0
     avoid: tuple[tuple[int, ...], ...] = ()
+    values: Numbers | None = field(default=None, compare=False)
+    at: float = 0.0
+    size: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many tokens the row is in the trunk."""
+        return self.size or len(self.ids)
 
     @property
     def units(self) -> int:

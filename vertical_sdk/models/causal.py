@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vertical_sdk.card import Card
 from vertical_sdk.models.base import Base, load_tokenizer
 from vertical_sdk.models.batching import Encoded, pad
 from vertical_sdk.models.chat import encode_conversation, encode_prompt, require_template
 from vertical_sdk.models.choices import Choices, plan_choices, tree_inputs
-from vertical_sdk.models.head import Head
+from vertical_sdk.models.head import HEAD, Head, load_head, save_head
 from vertical_sdk.models.lora import with_lora
 from vertical_sdk.models.specialist import Batch, encode_target, load_trunk
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, Progress, Task, silent
+from vertical_sdk.types import Example, LabelSpace, Panel, Progress, Task, silent
 
 __all__ = ["CausalSpecialist"]
 
@@ -26,16 +28,14 @@ class CausalSpecialist(nn.Module):
     likelihood of the labels' words behind the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
     """
 
-    def __init__(
-        self, trunk: Any, tokenizer: Any, recipe: Recipe, labels: LabelSpace | None, head: Head | None, max_length: int
-    ) -> None:
+    def __init__(self, trunk: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__()
         self.trunk = trunk
-        self.tokenizer = tokenizer
+        self.tokenizer = tokenizer = load_tokenizer(base)
         self.task: Task = recipe.task
         self.labels = labels
         self.prompt = recipe.prompt
-        self.max_length = max_length
+        self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
         self.head: Head | None = None
         self.choices: Choices | None = None
         if self.task in {"multilabel", "regression"}:
@@ -47,12 +47,33 @@ class CausalSpecialist(nn.Module):
             )
 
     @classmethod
-    def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None) -> CausalSpecialist:
+    def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, panel: Panel | None = None) -> CausalSpecialist:
         """Untrained: LoRA that changes nothing yet."""
-        tokenizer = load_tokenizer(base)
-        require_template(tokenizer, base.name)
+        require_template(load_tokenizer(base), base.name)
         trunk = with_lora(load_trunk(base), recipe.adapter, "CAUSAL_LM", recipe.name)
-        return cls(trunk, tokenizer, recipe, labels, None, min(recipe.data.max_length, base.max_length or 10**9))
+        return cls(trunk, base, recipe, labels)
+
+    @classmethod
+    def opened(cls, trunk: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> CausalSpecialist:
+        """What `save` wrote, on a trunk that the adapter is on already."""
+        return cls(trunk, base, recipe, card.labels, load_head(folder) if HEAD in card.files else None)
+
+    def save(self, folder: Path) -> None:
+        """Write the head, where there is one."""
+        if self.head is not None:
+            save_head(folder, self.head)
+
+    def begin(self, rows: Sequence[Encoded]) -> None:
+        """Nothing: the head is started from a probe."""
+
+    @property
+    def scale(self) -> float:
+        """The spread of a regression's training targets; 1 for other tasks."""
+        return float(self.head.std) if self.head is not None else 1.0
+
+    def probe_row(self, text: str) -> Example:
+        """The text itself."""
+        return Example(id=text, text=text)
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
         """A conversation with its answers marked, or the prompt that asks about the text."""

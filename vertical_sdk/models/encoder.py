@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vertical_sdk.card import Card
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.models.base import Base, load_tokenizer
 from vertical_sdk.models.batching import Encoded, pad
-from vertical_sdk.models.head import Head
+from vertical_sdk.models.head import Head, load_head, save_head
 from vertical_sdk.models.lora import with_lora
 from vertical_sdk.models.specialist import Batch, encode_target, load_trunk
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, Panel, Task
 
 __all__ = ["EncoderSpecialist"]
 
@@ -24,29 +26,48 @@ __all__ = ["EncoderSpecialist"]
 class EncoderSpecialist(nn.Module):
     """Trunk → pooled, unit-length features (batch, width) → dropout → head → (batch, k)."""
 
-    def __init__(
-        self, trunk: Any, tokenizer: Any, recipe: Recipe, labels: LabelSpace | None, head: Head | None, max_length: int
-    ) -> None:
+    def __init__(self, trunk: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__()
         self.trunk = trunk
-        self.tokenizer = tokenizer
+        self.tokenizer = load_tokenizer(base)
         self.task: Task = recipe.task
         self.labels = labels
         width = trunk.get_base_model().config.hidden_size
         self.head: Head = head or Head(width, len(labels) if labels else 1)
         self.pooling = recipe.head.pooling
         self.dropout = nn.Dropout(recipe.head.dropout)
-        self.max_length = max_length
+        self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
 
     @classmethod
-    def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None) -> EncoderSpecialist:
+    def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, panel: Panel | None = None) -> EncoderSpecialist:
         """Untrained: LoRA that changes nothing yet, and a head of random weights."""
         if recipe.task == "generation":
             raise RecipeError(
                 f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m."
             )
         trunk = with_lora(load_trunk(base), recipe.adapter, "FEATURE_EXTRACTION", recipe.name)
-        return cls(trunk, load_tokenizer(base), recipe, labels, None, min(recipe.data.max_length, base.max_length or 10**9))
+        return cls(trunk, base, recipe, labels)
+
+    @classmethod
+    def opened(cls, trunk: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> EncoderSpecialist:
+        """What `save` wrote, on a trunk that the adapter is on already."""
+        return cls(trunk, base, recipe, card.labels, load_head(folder))
+
+    def save(self, folder: Path) -> None:
+        """Write the head."""
+        save_head(folder, self.head)
+
+    def begin(self, rows: Sequence[Encoded]) -> None:
+        """Nothing: the head is started from a probe."""
+
+    @property
+    def scale(self) -> float:
+        """The spread of a regression's training targets; 1 for other tasks."""
+        return float(self.head.std)
+
+    def probe_row(self, text: str) -> Example:
+        """The text itself."""
+        return Example(id=text, text=text)
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
         """Text as the tokenizer has it, cut at the end to `max_length` tokens."""

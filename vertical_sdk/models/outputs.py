@@ -21,7 +21,8 @@ class Outputs:
     """What a system said, row by row.
 
     scores    (rows, labels) probabilities; a row of zeros where the system gave no answer that could be read
-    values    (rows,) numbers, for regression
+    values    (rows,) numbers, for regression; (rows, steps, channels) for forecasting
+    quantiles (rows, steps, channels, q) for forecasting with quantiles, the median first
     texts     one a row, for generation
     unparsed  rows whose answer could not be read
     offsets   (labels,) added to log-probabilities (log-odds for multilabel) before labels are chosen (`models.decision`)
@@ -29,6 +30,7 @@ class Outputs:
 
     scores: NDArray[np.float64] | None = None
     values: NDArray[np.float64] | None = None
+    quantiles: NDArray[np.float64] | None = None
     texts: list[str] | None = None
     unparsed: int = 0
     offsets: NDArray[np.float64] | None = None
@@ -40,7 +42,7 @@ class Outputs:
         """
         if task == "generation" and self.texts is not None:
             return self.texts
-        if task == "regression" and self.values is not None:
+        if task in {"regression", "forecasting"} and self.values is not None:
             return self.values
         if task == "multilabel" and self.scores is not None:
             least = 0.5 if self.offsets is None else 1 / (1 + np.exp(self.offsets))
@@ -60,6 +62,8 @@ def references(rows: Sequence[Example], labels: LabelSpace | None, task: Task) -
         return [answer(row) for row in rows]
     if task == "regression":
         return np.array([_number(row) for row in rows], dtype=np.float64)
+    if task in {"forecasting", "anomaly"}:
+        return np.stack([np.asarray(row.target, dtype=np.float64) for row in rows])
     if labels is None:
         raise ValueError(f"{task} needs labels")
     place = {label: i for i, label in enumerate(labels.labels)}

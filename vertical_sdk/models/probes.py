@@ -15,7 +15,6 @@ from vertical_sdk.card import Probe
 from vertical_sdk.errors import IdleAdapter
 from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.specialist import LARGE, Specialist, run_rows, switched_off
-from vertical_sdk.types import Example
 
 __all__ = ["replay_probes", "take_probes"]
 
@@ -24,6 +23,8 @@ SENTENCES = (
     "Nothing of note was found on Monday.",
     "Please send 12 copies to the office.",
 )
+MOST = 64
+"""Numbers of an answer that are kept, about: a forecast for many channels has thousands."""
 TOKENS = 24
 """Tokens of a probe that a generation specialist is compared on."""
 
@@ -73,7 +74,7 @@ def replay_probes(specialist: Specialist, probes: Sequence[Probe], where: str) -
 
 
 def _answers(specialist: Specialist, texts: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
-    rows = [specialist.encode(Example(id=text, text=text), learn=False) for text in texts]
+    rows = [specialist.encode(specialist.probe_row(text), learn=False) for text in texts]
     if specialist.task == "generation":
         rows = [Encoded(ids=row.ids[:TOKENS], learn=(True,) * len(row.ids[:TOKENS])) for row in rows]
     with switched_off(specialist):
@@ -82,9 +83,10 @@ def _answers(specialist: Specialist, texts: Sequence[str]) -> tuple[list[Tensor]
 
 
 def _answer(specialist: Specialist, row: Encoded) -> Tensor:
-    """Outputs for one row (k,), or for generation the log-likelihood of each of its tokens after the first."""
+    """Outputs for one row (k,), or some where they are many; for generation the log-likelihood of each token after the first."""
     if specialist.task != "generation":
-        return run_rows(specialist, [row], lambda batch: specialist(batch)[0])[0]
+        whole = run_rows(specialist, [row], lambda batch: specialist(batch)[0])[0].flatten()
+        return whole[:: max(1, len(whole) // MOST)]
     with torch.inference_mode():
         device = next(specialist.trunk.parameters()).device
         outputs, targets = specialist({key: value.to(device) for key, value in specialist.collate([row]).items()})

@@ -9,22 +9,26 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vertical_sdk.errors import BaseModelError, DataError
+from vertical_sdk.card import Card
+from vertical_sdk.errors import BaseModelError, DataError, RecipeError
 from vertical_sdk.models.base import Base, load_config
 from vertical_sdk.models.batching import Encoded, micro_batches
 from vertical_sdk.models.head import Head
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, Target, Task
+from vertical_sdk.types import Example, Family, LabelSpace, Numbers, Panel, Target, Task
 
 __all__ = [
     "Batch",
     "Specialist",
     "encode_target",
+    "family_for",
     "fresh_specialist",
     "load_trunk",
     "run_rows",
@@ -38,6 +42,8 @@ LARGE = 1_000_000_000
 FAMILIES = {
     "encoder": "vertical_sdk.models.encoder:EncoderSpecialist",
     "causal": "vertical_sdk.models.causal:CausalSpecialist",
+    "series": "vertical_sdk.models.series:SeriesSpecialist",
+    "vision": "vertical_sdk.models.vision:VisionSpecialist",
 }
 
 
@@ -47,10 +53,32 @@ class Specialist(Protocol):
     trunk: Any
     """A peft.PeftModel."""
     tokenizer: Any
+    """None where no text is read."""
     task: Task
     labels: LabelSpace | None
     head: Head | None
     max_length: int
+
+    @classmethod
+    def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, panel: Panel | None) -> Specialist:
+        """Untrained: LoRA that changes nothing yet."""
+
+    @classmethod
+    def opened(cls, trunk: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> Specialist:
+        """What `save` wrote, on a trunk that the adapter is on already."""
+
+    def save(self, folder: Path) -> None:
+        """Write what is trained besides the trunk's adapter."""
+
+    def begin(self, rows: Sequence[Encoded]) -> None:
+        """Take from the training rows what must be known before training, such as their scale."""
+
+    @property
+    def scale(self) -> float:
+        """The spread of training targets that are numbers; 1 where they are none."""
+
+    def probe_row(self, text: str) -> Example:
+        """The input that a probe's text stands for."""
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
         """A row as tokens; with `learn` its target too."""
@@ -104,16 +132,31 @@ def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
     return model.to(device).eval()
 
 
-def fresh_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None) -> Specialist:
+def family_for(base: Base, recipe: Recipe) -> Family:
+    """How the base reads what the recipe's rows are.
+
+    Raises RecipeError where it cannot.
+    """
+    if (base.family == "vision") != (recipe.data.modality == "image"):
+        needed = "a vision base such as efficientnet-lite0" if recipe.data.modality == "image" else "a base that reads text"
+        raise RecipeError(
+            f"{recipe.name}: data.modality is {recipe.data.modality}, and {base.name} is a {base.family}: take {needed}."
+        )
+    return "series" if recipe.data.modality == "series" else base.family
+
+
+def fresh_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None, panel: Panel | None = None) -> Specialist:
     """An untrained specialist: LoRA as the recipe says, which changes nothing yet.
+
+    panel  what the channels of series are, for forecasting and anomaly
 
     Raises RecipeError or BaseModelError where the base cannot do the task.
     """
-    made: Specialist = specialist_class(base.family).fresh(base, recipe, labels)
+    made: Specialist = specialist_class(family_for(base, recipe)).fresh(base, recipe, labels, panel)
     return made
 
 
-def encode_target(target: Target, task: Task, labels: LabelSpace | None) -> int | float | tuple[float, ...]:
+def encode_target(target: Target, task: Task, labels: LabelSpace | None) -> int | float | tuple[float, ...] | Numbers:
     """A row's target as numbers.
 
     Raises DataError for a label that the label space has not.
@@ -122,6 +165,10 @@ def encode_target(target: Target, task: Task, labels: LabelSpace | None) -> int 
         if not isinstance(target, (int, float)):
             raise DataError(f"a regression target must be a number, not {target!r}.")
         return float(target)
+    if task in {"forecasting", "anomaly"}:
+        if not isinstance(target, np.ndarray):
+            raise DataError(f"the target of {task} must be an array (steps, channels), not {target!r}.")
+        return target.astype(np.float32)
     if labels is None:
         raise DataError(f"{task} needs labels.")
     try:
@@ -153,7 +200,7 @@ def run_rows(
     specialist.trunk.eval()
     done = 0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for group in micro_batches([len(row.ids) for row in rows], token_budget):
+        for group in micro_batches([row.length for row in rows], token_budget):
             batch = {key: value.to(device) for key, value in specialist.collate([rows[n] for n in group]).items()}
             parts.append((group, what(batch).float().cpu()))
             done += len(group)

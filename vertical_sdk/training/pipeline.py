@@ -19,7 +19,7 @@ import transformers
 from torch import Tensor
 
 from vertical_sdk import __version__
-from vertical_sdk.card import Calibration, Card, write_card
+from vertical_sdk.card import Calibration, Card, Steps, write_card
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.data.records import told_fields
 from vertical_sdk.errors import DataError
@@ -32,9 +32,11 @@ from vertical_sdk.models.decision import fit_offsets
 from vertical_sdk.models.ensemble import Ensemble, fit_ensemble, save_ensemble
 from vertical_sdk.models.fused import fused_lora
 from vertical_sdk.models.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
+from vertical_sdk.models.intervals import fit_intervals
 from vertical_sdk.models.lora import half_frozen
+from vertical_sdk.models.outputs import references
 from vertical_sdk.models.probes import take_probes
-from vertical_sdk.models.specialist import Specialist, fresh_specialist, run_rows
+from vertical_sdk.models.specialist import Specialist, family_for, fresh_specialist, run_rows
 from vertical_sdk.paths import telling_full_disk, write_whole
 from vertical_sdk.readme import render_readme
 from vertical_sdk.recipe import Recipe, load_recipe
@@ -85,16 +87,17 @@ def train(
         progress(f"loading {recipe.base}", None)
         pulled = pull_base(recipe.base, progress=progress)
         transformers.set_seed(arguments.seed)
-        specialist = fresh_specialist(pulled, recipe, prepared.labels)
+        specialist = fresh_specialist(pulled, recipe, prepared.labels, prepared.panel)
         limit = recipe.data.limits.truncated
         avoid = what_to_avoid(recipe)
         rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
         validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
+        originals = [row for row, example in zip(rows, prepared.train, strict=True) if example.copy_of is None]
+        specialist.begin(originals)
         if specialist.head is not None:
-            originals = [row for row, example in zip(rows, prepared.train, strict=True) if example.copy_of is None]
             _start_head(specialist, originals, validation, recipe, folder, arguments, progress)
-        scale = float(specialist.head.std) if specialist.head is not None else 1.0
-        trainer = VerticalTrainer(specialist, arguments, rows, validation, bind_loss(recipe, prepared.labels, scale), progress)
+        loss = bind_loss(recipe, prepared.labels, specialist.scale, prepared.panel)
+        trainer = VerticalTrainer(specialist, arguments, rows, validation, loss, progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
         started = time.monotonic()
         with (
@@ -200,11 +203,11 @@ def _best_probe(
 
 def _within(rows: Sequence[Encoded], tokens: int, seed: int) -> list[Encoded]:
     """All rows, or as many of them, chosen by the seed, as have so many tokens."""
-    if sum(len(row.ids) for row in rows) <= tokens:
+    if sum(row.length for row in rows) <= tokens:
         return list(rows)
     chosen: list[Encoded] = []
     for row in random.Random(seed).sample(list(rows), len(rows)):  # noqa: S311
-        tokens -= len(row.ids)
+        tokens -= row.length
         if tokens < 0:
             break
         chosen.append(row)
@@ -225,10 +228,12 @@ def _ensemble(
 
 def _calibrate(outputs: Any, validation: Sequence[Encoded], recipe: Recipe, prepared: Prepared) -> Calibration:
     """How sure to be, and which labels to say."""
-    if outputs is None or recipe.task in {"generation", "regression"}:
+    if outputs is None or recipe.task == "generation":
         return Calibration()
+    if recipe.task in {"regression", "forecasting", "anomaly"}:
+        return fit_intervals(outputs, references(prepared.validation, prepared.labels, recipe.task), recipe)
     found = calibrate(outputs, torch.tensor([row.target for row in validation]).numpy(), recipe.task)
-    said = as_outputs(torch.from_numpy(outputs), recipe.task, found.temperature)
+    said = as_outputs(torch.from_numpy(outputs), recipe.task, found)
     return found.model_copy(update={"offsets": fit_offsets(said, prepared.validation, prepared.labels, recipe)})
 
 
@@ -249,9 +254,10 @@ def _save(
         staged.mkdir(parents=True)
         try:
             specialist.trunk.save_pretrained(str(staged))
-            specialist.tokenizer.save_pretrained(str(staged))
+            if specialist.tokenizer is not None:
+                specialist.tokenizer.save_pretrained(str(staged))
+            specialist.save(staged)
             if specialist.head is not None:
-                save_head(staged, specialist.head)
                 shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
             if ensemble is not None:
                 save_ensemble(staged, ensemble)
@@ -262,12 +268,13 @@ def _save(
         card = Card(
             name=recipe.name,
             task=recipe.task,
-            family=base.family,
+            family=family_for(base, recipe),
             base=base.fingerprint,
             recipe=recipe.to_dict(),
             recipe_digest=recipe.digest,
             labels=prepared.labels,
             fields=told_fields(prepared.originals),
+            steps=Steps.of(prepared.panel),
             sources=prepared.sources,
             account=prepared.account.to_dict(),
             calibration=calibration,

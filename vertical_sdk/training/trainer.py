@@ -89,7 +89,7 @@ class VerticalTrainer(transformers.Trainer):
         """Forward and backward over one batch in parts; returns the batch's share of the step's mean loss."""
         model.train()
         rows: list[Encoded] = inputs
-        groups = list(micro_batches([len(row.ids) for row in rows], self.budget))
+        groups = list(micro_batches([row.length for row in rows], self.budget))
         total = torch.zeros((), device=self.args.device)
         for number, group in enumerate(groups):
             part = [rows[position] for position in group]
@@ -115,7 +115,7 @@ class VerticalTrainer(transformers.Trainer):
         model.eval()
         total = 0.0
         with torch.no_grad(), self.accelerator.autocast():
-            for group in micro_batches([len(row.ids) for row in rows], 4 * self.budget):
+            for group in micro_batches([row.length for row in rows], 4 * self.budget):
                 total += float(self._part_loss(model, [rows[position] for position in group]))
         metrics = {f"{metric_key_prefix}_loss": total / sum(row.units for row in rows)}
         self.log(metrics)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vertical_sdk.card import Calibration
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError
 from vertical_sdk.metrics.calibration import to_probabilities
@@ -19,11 +20,15 @@ from vertical_sdk.models.baselines.fitted import Arrays, as_bytes, from_bytes
 from vertical_sdk.models.causal import CausalSpecialist
 from vertical_sdk.models.chat import encode_turns
 from vertical_sdk.models.head import PROBE_HEAD, Head, fit_probe, load_head
+from vertical_sdk.models.intervals import widened
 from vertical_sdk.models.outputs import Outputs
 from vertical_sdk.models.specialist import Specialist, run_rows, switched_off
 from vertical_sdk.types import Example, LabelSpace, Progress, Task, silent
 
 __all__ = ["General", "LinearProbe", "ZeroShot", "as_outputs", "base", "probe"]
+
+
+UNCALIBRATED = Calibration()
 
 
 class General:
@@ -53,15 +58,20 @@ class General:
 
 def _read(row: Example) -> tuple[object, ...]:
     """What a specialist reads of a row."""
-    return (row.text, row.messages)
+    return (row.text, row.messages, None if row.values is None else row.values.tobytes())
 
 
-def as_outputs(raw: Tensor, task: Task, temperature: float = 1.0, offsets: Sequence[float] = ()) -> Outputs:
-    """Raw outputs of a specialist or a head, (rows, k), as Outputs."""
+def as_outputs(raw: Tensor, task: Task, calibration: Calibration = UNCALIBRATED) -> Outputs:
+    """Raw outputs of a specialist or a head, (rows, k) or (rows, steps, channels, quantiles), as Outputs."""
     if task == "regression":
-        return Outputs(values=raw[:, 0].double().numpy())
-    scores = to_probabilities(raw.numpy(), temperature=temperature, multilabel=task == "multilabel")
-    return Outputs(scores=scores, offsets=np.array(offsets) if len(offsets) else None)
+        values = raw[:, 0].double().numpy()
+        bounds = [values, *(values + sign * width for width in calibration.widths for sign in (-1, 1))]
+        return Outputs(values=values, quantiles=np.stack(bounds, axis=1) if calibration.widths else None)
+    if task in {"forecasting", "anomaly"}:  # (rows, steps, channels, quantiles), the median first
+        quantiles = widened(raw.double().numpy(), calibration.widths)
+        return Outputs(values=quantiles[..., 0], quantiles=quantiles if quantiles.shape[-1] > 1 else None)
+    scores = to_probabilities(raw.numpy(), temperature=calibration.temperature, multilabel=task == "multilabel")
+    return Outputs(scores=scores, offsets=np.array(calibration.offsets) if calibration.offsets else None)
 
 
 @dataclass(frozen=True)
