@@ -40,8 +40,8 @@ class Fingerprint(_Frozen):
     architecture   the class in config.json
     revision       the hub's commit, where it came from there; not part of the comparison
     weights        over the names, shapes, types and bytes of all tensors
-    tokenizer      over the tokenizer's files
-    vocab_size     rows of the input embedding
+    tokenizer      over the tokenizer's files; of a vision base, over how pictures are prepared
+    vocab_size     rows of the input embedding; 0 of a vision base
     chat_template  over the template's text; None where there is none
     """
 

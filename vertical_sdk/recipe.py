@@ -12,9 +12,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import to_jsonable_python
 
 from vertical_sdk import catalog
@@ -117,7 +117,18 @@ class Series(Closed):
     )
     patch: int = Field(default=4, ge=1, description="Steps of a patch.")
     layers: int | None = Field(default=None, ge=1, description="Only the trunk's first layers; all where None.")
-    quantiles: tuple[float, ...] = Field(default=(), description="Forecasting: beside the median, between 0 and 1.")
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(), description="Forecasting: levels beside the median's, in rising order; an interval reaches from the first to the last."
+    )
+    alarms: float = Field(default=1.0, gt=0, description="Anomaly: false alarms that are allowed a channel and day.")
+
+
+    @field_validator("quantiles")
+    @classmethod
+    def _rising(cls, quantiles: tuple[float, ...]) -> tuple[float, ...]:
+        if list(quantiles) != sorted(set(quantiles) - {0.5}):
+            raise ValueError("should be in rising order, each once, and without the median's 0.5")
+        return quantiles
 
 
 class Image(Closed):

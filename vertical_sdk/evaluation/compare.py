@@ -17,6 +17,7 @@ from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.errors import DataError, VerticalError
 from vertical_sdk.evaluation.audit import check_groups, general_model, group_audit, label_audit
+from vertical_sdk.evaluation.forecasts import forecast_curves
 from vertical_sdk.evaluation.forgetting import measure as measure_forgetting
 from vertical_sdk.evaluation.forgetting import read_general, with_forgetting
 from vertical_sdk.evaluation.gate import decide
@@ -29,6 +30,7 @@ from vertical_sdk.metrics.abstention import abstention_curve
 from vertical_sdk.metrics.calibration import reliability, to_probabilities
 from vertical_sdk.metrics.use import bind, curve_of, default_metrics, higher_is_better
 from vertical_sdk.metrics.use import inputs as metric_inputs
+from vertical_sdk.models.alarms import fit_threshold
 from vertical_sdk.models.baselines.fitted import Fitted
 from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.decision import fit_offsets, headline
@@ -236,7 +238,7 @@ class _Specialist:
 
     def alone(self) -> Outputs:
         """The adapter as it is: temperature and offsets were fitted for the whole."""
-        return as_outputs(torch.from_numpy(self._read()), self.model.card.task)
+        return as_outputs(torch.from_numpy(self._read()), self.model.card.task, rows=self.rows)
 
     def whole(self) -> Outputs:
         """What `predict` answers, and `generate`."""
@@ -246,7 +248,7 @@ class _Specialist:
         raw = self._read()
         if self.model.ensemble is not None:
             raw = self.model.ensemble.fuse(raw, self.rows, self.general)
-        return as_outputs(torch.from_numpy(raw), card.task, card.calibration)
+        return as_outputs(torch.from_numpy(raw), card.task, card.calibration, self.rows)
 
     def _read(self) -> Any:
         if self._own is None:
@@ -281,6 +283,13 @@ def _asker(
         said = fitted.ask(rows, general)
         if part.use == "base" or prepared is None or not prepared.validation:
             return said
+        if card.task == "anomaly":
+            assert card.steps is not None
+            normal = [row for row in prepared.validation if dict(row.record).get("anomaly") != 1]
+            usual = fitted.ask(normal, general).values
+            assert usual is not None
+            steps, allowed = card.steps, recipe.series.alarms
+            return replace(said, threshold=fit_threshold(usual, steps.seconds, len(steps.channels), allowed))
         offsets = fit_offsets(fitted.ask(prepared.validation, general), prepared.validation, card.labels, recipe)
         return replace(said, offsets=np.array(offsets) if offsets else None)
 
@@ -380,7 +389,7 @@ def _audits(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[str, An
             rival_name=name or "",
             **drawn,
         )
-    if curves := _curves(bench, said):
+    if curves := _curves(bench, said) | forecast_curves(bench.rows, bench.truth, said, card):
         found["curves"] = curves
     if card.task in {"classification", "ordinal"}:
         shares = {key: outputs.scores for key, outputs in said.items() if outputs.scores is not None}
@@ -411,7 +420,9 @@ def _forgetting(
 
 
 def _examples(bench: _Bench, said: dict[str, Outputs]) -> list[ExampleRow]:
-    """Some rows for a reader, half of them wrong where there are so many; the same ones each time."""
+    """Some rows for a reader, half of them wrong where there are so many; the same ones each time. Numbers are drawn instead."""
+    if not any(prompt(row) for row in bench.rows[:SHOWN]):
+        return []
     texts = {name: _readable(bench.card, outputs) for name, outputs in said.items() if name in {"adapter", "base"}}
     truth = _readable(bench.card, None, bench.truth)
     order = np.random.default_rng(0).permutation(len(bench.rows)).tolist()
@@ -436,6 +447,8 @@ def _readable(card: Card, outputs: Outputs | None, truth: Any = None) -> list[st
         return list(values)
     if card.task == "regression":
         return [f"{value:.4g}" for value in values]
+    if card.task == "anomaly":
+        return ["alarm" if value else "usual" for value in values]
     assert card.labels is not None
     names = card.labels.labels
     if card.task == "multilabel":

@@ -18,12 +18,14 @@ from vertical_sdk.data.records import from_fields
 from vertical_sdk.data.texts import ask
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.attach import open_specialist
+from vertical_sdk.inference.forecast import Forecast, Monitor, as_forecast, as_history
 from vertical_sdk.inference.load import find_adapter
 from vertical_sdk.models.base import Base, pull_base
 from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.chat import encode_turns
 from vertical_sdk.models.ensemble import ENSEMBLE, Ensemble, load_ensemble
+from vertical_sdk.models.intervals import widened
 from vertical_sdk.models.specialist import Specialist, load_trunk, run_rows
 from vertical_sdk.paths import telling_full_disk
 from vertical_sdk.recipe import Recipe
@@ -168,6 +170,36 @@ class VerticalModel:
         name   which specialist; the one in use where there is none
         """
         return self._ask(examples, name or self._active, fused=fused, progress=progress)[0]
+
+    def forecast(self, history: Any, horizon: int | None = None, *, adapter: str | None = None) -> Forecast:
+        """What comes after a history of measured values.
+
+        history  a DataFrame with a column a channel and times as its index, oldest first, or an array (steps, channels); NaN and left
+                 out steps count as not measured. The last `card.steps.history` steps are read
+        horizon  steps ahead, at most `card.steps.horizon`, which is meant where it is None
+
+        Raises AdapterError for a specialist that forecasts nothing; DataError for channels or times that it does not know.
+        """
+        name = self._known(adapter or self._active)
+        card = self._loaded[name].card
+        if card.task != "forecasting" or card.steps is None:
+            raise AdapterError(f"{name}: is made for {card.task}, and forecasts nothing; use predict.")
+        panel = card.steps.panel()
+        row, last = as_history(history, panel, name)
+        outputs, _ = self._ask([row], name)
+        found = widened(outputs[0:1], card.calibration.widths)[0]
+        return as_forecast(found, (0.5, *sorted(Recipe.model_validate(card.recipe).series.quantiles)), panel, last, horizon)
+
+    def monitor(self, *, adapter: str | None = None) -> Monitor:
+        """A watch over values as they come in: `update(value, time)` says how unusual each is, and whether that is an alarm.
+
+        Raises AdapterError for a specialist that was not trained for anomalies.
+        """
+        name = self._known(adapter or self._active)
+        card = self._loaded[name].card
+        if card.task != "anomaly" or card.steps is None:
+            raise AdapterError(f"{name}: is made for {card.task}, and watches nothing; use predict.")
+        return Monitor(card, lambda row: self._ask([row], name)[0][0])
 
     @property
     def ensemble(self) -> Ensemble | None:

@@ -26,6 +26,7 @@ class Outputs:
     texts     one a row, for generation
     unparsed  rows whose answer could not be read
     offsets   (labels,) added to log-probabilities (log-odds for multilabel) before labels are chosen (`models.decision`)
+    threshold anomaly: `values` are scores (rows,), and from here on they are alarms
     """
 
     scores: NDArray[np.float64] | None = None
@@ -34,6 +35,7 @@ class Outputs:
     texts: list[str] | None = None
     unparsed: int = 0
     offsets: NDArray[np.float64] | None = None
+    threshold: float | None = None
 
     def predictions(self, task: Task) -> Any:
         """The predictions as the task's metrics want them (see `vertical_sdk.metrics`).
@@ -42,6 +44,8 @@ class Outputs:
         """
         if task == "generation" and self.texts is not None:
             return self.texts
+        if task == "anomaly" and self.values is not None and self.threshold is not None:
+            return (self.values >= self.threshold).astype(np.int64)
         if task in {"regression", "forecasting"} and self.values is not None:
             return self.values
         if task == "multilabel" and self.scores is not None:
@@ -62,8 +66,10 @@ def references(rows: Sequence[Example], labels: LabelSpace | None, task: Task) -
         return [answer(row) for row in rows]
     if task == "regression":
         return np.array([_number(row) for row in rows], dtype=np.float64)
-    if task in {"forecasting", "anomaly"}:
+    if task == "forecasting":
         return np.stack([np.asarray(row.target, dtype=np.float64) for row in rows])
+    if task == "anomaly":
+        return np.array([dict(row.record).get("anomaly") == 1 for row in rows], dtype=np.int64)
     if labels is None:
         raise ValueError(f"{task} needs labels")
     place = {label: i for i, label in enumerate(labels.labels)}

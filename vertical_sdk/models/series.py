@@ -40,9 +40,11 @@ __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
 
 SERIES = "series.safetensors"
 DAY, WEEK = 86_400.0, 604_800.0
-RIDGE = 1e-3
+RIDGE = 1e-4
 """Penalty of the linear model, as a share of the features' mean square."""
-ROWS_OF_RIDGE = 200_000
+LINEAR_ROWS = 50_000
+"""The linear model is fitted on so many rows of channels at most."""
+ROUNDS = 10
 STEADY = 4
 """Weeks of training rows from which the usual course is one of the week, not of the day."""
 
@@ -120,10 +122,7 @@ class Course(nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Tensor, at: Tensor, targets: Tensor, levels: Sequence[float]) -> None:
-        """Take everything from the training rows: spreads, the usual course, and the linear model by ridge regression.
-
-        The quantiles start at those of the linear model's errors.
-        """
+        """Take everything from the training rows: spreads, the usual course, and the linear model by quantile regression."""
         spread = _nan_std(targets.flatten(0, 1))
         self.spread.copy_(spread.clamp_min(1e-6 + 1e-3 * float(spread.mean())))
         self._learn_usual(targets, at)
@@ -133,23 +132,14 @@ class Course(nn.Module):
         whole = torch.nonzero(~y.isnan().any(dim=1))[:, 0]
         if len(whole) < 2 * self.width:
             return
-        if len(whole) > ROWS_OF_RIDGE:
-            whole = whole[torch.linspace(0, len(whole) - 1, ROWS_OF_RIDGE).long()]
-        x, y = x[whole].double(), y[whole].double()
-        center, middle = x.mean(0), y.mean(0)
-        x, y = x - center, y - middle
-        gram = x.T @ x
-        penalty = RIDGE * float(gram.diagonal().mean()) * torch.eye(len(gram), dtype=gram.dtype)
-        weight = torch.linalg.solve(gram + penalty, x.T @ y)
-        error = (y - x @ weight).float()
-        if len(error) > 20_000:
-            error = error[torch.linspace(0, len(error) - 1, 20_000).long()]
-        shift = torch.quantile(error, torch.tensor(levels), dim=0)  # (quantiles, horizon)
-        if len(levels) == 1:
-            shift = torch.zeros_like(shift)
-        steps = (middle - center @ weight).float() + shift
-        self.linear.weight.copy_(weight.float().T.repeat_interleave(self.quantiles, dim=0))
-        self.linear.bias.copy_(steps.T.flatten())
+        if len(whole) > LINEAR_ROWS:
+            whole = whole[torch.linspace(0, len(whole) - 1, LINEAR_ROWS).long()]
+        x = torch.cat([x[whole], torch.ones(len(whole), 1)], dim=1).double()
+        found = torch.stack(
+            [_quantile_lines(x, y[whole].double(), level) for level in levels], dim=2
+        )  # (width + 1, horizon, q)
+        self.linear.weight.copy_(found[:-1].flatten(1).T)
+        self.linear.bias.copy_(found[-1].flatten())
 
     def _learn_usual(self, targets: Tensor, at: Tensor) -> None:
         seconds, slots = self.panel.seconds, len(self.usual)
@@ -176,7 +166,8 @@ class Course(nn.Module):
         """The usual values at so many steps, the first of them that far from `at`: (rows, steps, channels)."""
         seconds = at[:, None] + torch.arange(first, first + steps, device=at.device) * self.panel.seconds
         used = max(1, round(float(self.period) / self.panel.seconds))
-        return self.usual[((seconds % self.period) / self.panel.seconds).round().long() % used]
+        found: Tensor = self.usual[((seconds % self.period) / self.panel.seconds).round().long() % used]
+        return found
 
 
 class SeriesSpecialist(nn.Module):
@@ -241,8 +232,23 @@ class SeriesSpecialist(nn.Module):
             most = model.config.num_hidden_layers
             if recipe.series.layers > most:
                 raise RecipeError(f"{recipe.name}: series.layers = {recipe.series.layers}, and {base.name} has {most}.")
-            settings.setdefault("layers_to_transform", list(range(recipe.series.layers)))
-        return cls(with_lora(model, settings, "FEATURE_EXTRACTION", recipe.name), recipe, labels, panel)
+            rest = "|".join(map(str, range(recipe.series.layers, most)))
+            settings.setdefault("exclude_modules", rf".*(pooler|\.(?:{rest})\.).*")
+        made = cls(with_lora(model, settings, "FEATURE_EXTRACTION", recipe.name), recipe, labels, panel)
+        if (
+            panel is not None
+            and base.max_length is not None
+            and made.tokens(panel.history, len(panel.channels)) > base.max_length
+        ):
+            raise RecipeError(
+                f"{recipe.name}: series: {panel.history} steps of {len(panel.channels)} channels are more tokens than the at most "
+                f"{base.max_length} tokens that {base.name} reads. Raise series.patch, or take another base."
+            )
+        return made
+
+    def tokens(self, steps: int, channels: int) -> int:
+        """Tokens that see each other: all channels, or the patches of one and its context."""
+        return channels if self.settings.tokens == "channels" else 1 + math.ceil(steps / self.settings.patch)
 
     @classmethod
     def opened(cls, trunk: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> SeriesSpecialist:
@@ -313,8 +319,8 @@ class SeriesSpecialist(nn.Module):
         if not np.isfinite(values).any():
             raise DataError(f"row {example.id}: nothing was measured in it.")
         target = encode_target(example.target, self.task, self.labels) if learn else None
-        each = 1 if self.settings.tokens == "channels" else 1 + math.ceil(len(values) / self.settings.patch)
-        return Encoded(values=values, at=seconds_of_week(example.time), target=target, size=values.shape[1] * each)
+        size = self.tokens(*values.shape) * (1 if self.settings.tokens == "channels" else values.shape[1])
+        return Encoded(values=values, at=seconds_of_week(example.time), target=target, size=size)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
         """values (rows, steps, channels), filled with NaN in front; at (rows,); targets where there are any."""
@@ -401,6 +407,27 @@ def _first_layers(model: Any, count: int | None) -> Iterator[None]:
     raise RecipeError(f"series.layers: the layers of a {type(model).__name__} cannot be told apart; leave it out.")
 
 
+def _quantile_lines(x: Tensor, y: Tensor, level: float) -> Tensor:
+    """Linear quantile regression of each column of y (rows, k) on x (rows, width), whose last column is 1: (width, k).
+
+    By least squares with weights that turn the square into the pinball loss (Schlossmacher, 1973, for the median).
+    """
+    penalty = RIDGE * torch.eye(x.shape[1], dtype=x.dtype)
+
+    def solve(weights: Tensor, target: Tensor) -> Any:
+        weighted = x * weights[:, None]
+        gram = weighted.T @ x
+        return torch.linalg.solve(gram + gram.diagonal().mean() * penalty, weighted.T @ target)
+
+    found: Tensor = solve(torch.ones(len(x), dtype=x.dtype), y)
+    found[-1] += (y - x @ found).sort(dim=0).values[min(len(x) - 1, int(level * len(x)))]
+    for _ in range(ROUNDS):
+        off = y - x @ found
+        weights = torch.where(off > 0, level, 1 - level) / off.abs().clamp_min(1e-3)
+        found = torch.stack([solve(weights[:, k], y[:, k]) for k in range(y.shape[1])], dim=1)
+    return found
+
+
 def _near(graph: Numbers | None, channels: int) -> Tensor:
     """Rows that sum to 1, without a channel itself; zero where it has no neighbour."""
     if graph is None:
@@ -417,7 +444,8 @@ def _carried(values: Tensor, usual: Tensor) -> Tensor:
     after = torch.where(known, steps, values.shape[1]).flip(1).cummin(dim=1).values.flip(1)
     source = torch.where(before >= 0, before, after.clamp_max(values.shape[1] - 1))
     filled = values.nan_to_num().gather(1, source)
-    return torch.where(known.any(dim=1, keepdim=True), filled, usual)
+    carried: Tensor = torch.where(known.any(dim=1, keepdim=True), filled, usual)
+    return carried
 
 
 def _nan_mean(values: Tensor) -> Tensor:

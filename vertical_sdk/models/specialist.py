@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,10 +18,12 @@ import torch
 from torch import Tensor
 
 from vertical_sdk.card import Card
-from vertical_sdk.errors import BaseModelError, DataError, RecipeError
+from vertical_sdk.errors import BaseModelError, DataError, MissingExtra, RecipeError
 from vertical_sdk.models.base import Base, load_config
 from vertical_sdk.models.batching import Encoded, micro_batches
+from vertical_sdk.models.family import is_timm
 from vertical_sdk.models.head import Head
+from vertical_sdk.models.weights import read_json
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Family, LabelSpace, Numbers, Panel, Target, Task
 
@@ -110,11 +113,33 @@ def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
 
     Raises BaseModelError.
     """
-    import transformers
-
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = base.parameters > LARGE and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    dtype = torch.bfloat16 if half else torch.float32
+    model = _from_ours(base) or _from_transformers(base, torch.bfloat16 if half else torch.float32)
+    model.config._name_or_path = base.hub_id or base.name  # what PEFT writes into adapter_config.json: a name, not a path here
+    model.requires_grad_(False)
+    return model.to(device).eval()
+
+
+def _from_ours(base: Base) -> Any:
+    """A network that is written here; None for all others.
+
+    Raises MissingExtra for one of timm's that is not, where timm is not installed.
+    """
+    if base.family != "vision" or not is_timm(config := read_json(base.path / "config.json")):
+        return None
+    from vertical_sdk.models.efficientnet import ARCHITECTURE, load_lite
+
+    if config["architecture"] == ARCHITECTURE:
+        return load_lite(base.path)
+    if importlib.util.find_spec("timm") is None:
+        raise MissingExtra("vision", f"{base.name}, a model of timm,")
+    return None
+
+
+def _from_transformers(base: Base, dtype: torch.dtype) -> Any:
+    import transformers
+
     loader: Any = transformers.AutoModelForCausalLM if base.family == "causal" else transformers.AutoModel
     try:
         config = load_config(base)
@@ -122,14 +147,11 @@ def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
             if isinstance(value, float) and ("dropout" in key or key.endswith("pdrop")):
                 setattr(config, key, 0.0)
         with _no_bar():
-            model: Any = loader.from_pretrained(
+            return loader.from_pretrained(
                 base.path, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BaseModelError(f"{base.name}: its weights in {base.path} cannot be loaded: {error}") from None
-    model.config._name_or_path = base.hub_id or base.name  # what PEFT writes into adapter_config.json: a name, not a path here
-    model.requires_grad_(False)
-    return model.to(device).eval()
 
 
 def family_for(base: Base, recipe: Recipe) -> Family:

@@ -25,6 +25,7 @@ from vertical_sdk.data.records import told_fields
 from vertical_sdk.errors import DataError
 from vertical_sdk.losses import bind_loss, what_to_avoid
 from vertical_sdk.metrics.calibration import calibrate
+from vertical_sdk.models.alarms import fit_alarms
 from vertical_sdk.models.base import Base, pull_base
 from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.batching import Encoded
@@ -230,7 +231,12 @@ def _calibrate(outputs: Any, validation: Sequence[Encoded], recipe: Recipe, prep
     """How sure to be, and which labels to say."""
     if outputs is None or recipe.task == "generation":
         return Calibration()
-    if recipe.task in {"regression", "forecasting", "anomaly"}:
+    if recipe.task == "anomaly":
+        assert prepared.panel is not None
+        normal = references(prepared.validation, None, "anomaly") == 0
+        rows = [row for row, kept in zip(prepared.validation, normal, strict=True) if kept]
+        return fit_alarms(outputs[normal], rows, prepared.panel.seconds, len(prepared.panel.channels), recipe.series.alarms)
+    if recipe.task in {"regression", "forecasting"}:
         return fit_intervals(outputs, references(prepared.validation, prepared.labels, recipe.task), recipe)
     found = calibrate(outputs, torch.tensor([row.target for row in validation]).numpy(), recipe.task)
     said = as_outputs(torch.from_numpy(outputs), recipe.task, found)

@@ -5,7 +5,7 @@ general base model, for those that need it. Its keyword-only parameters are what
 is a rival, in `ensemble` where it is a partner.
 """
 
-from vertical_sdk.models.baselines import classical, general, trees
+from vertical_sdk.models.baselines import classical, detectors, forecast_trees, forecasts, general, pixels, trees
 from vertical_sdk.models.baselines.fitted import Fitted, pack, unpack
 
-__all__ = ["Fitted", "classical", "general", "pack", "trees", "unpack"]
+__all__ = ["Fitted", "classical", "detectors", "forecast_trees", "forecasts", "general", "pack", "pixels", "trees", "unpack"]

@@ -23,6 +23,11 @@ KINDS = {
     "boosted_trees": "vertical_sdk.models.baselines.trees:BoostedTrees",
     "base": "vertical_sdk.models.baselines.general:ZeroShot",
     "probe": "vertical_sdk.models.baselines.general:LinearProbe",
+    "pixels": "vertical_sdk.models.baselines.pixels:Pixels",
+    "persistence": "vertical_sdk.models.baselines.forecasts:Persistence",
+    "seasonal": "vertical_sdk.models.baselines.forecasts:Seasonal",
+    "linear": "vertical_sdk.models.baselines.forecasts:Linear",
+    "boosted_forecast": "vertical_sdk.models.baselines.forecast_trees:BoostedForecast",
 }
 """Where the class of each baseline stands that can be kept."""
 

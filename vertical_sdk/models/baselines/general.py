@@ -16,6 +16,7 @@ from vertical_sdk.card import Calibration
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError
 from vertical_sdk.metrics.calibration import to_probabilities
+from vertical_sdk.models.alarms import scores as alarm_scores
 from vertical_sdk.models.baselines.fitted import Arrays, as_bytes, from_bytes
 from vertical_sdk.models.causal import CausalSpecialist
 from vertical_sdk.models.chat import encode_turns
@@ -61,13 +62,18 @@ def _read(row: Example) -> tuple[object, ...]:
     return (row.text, row.messages, None if row.values is None else row.values.tobytes())
 
 
-def as_outputs(raw: Tensor, task: Task, calibration: Calibration = UNCALIBRATED) -> Outputs:
-    """Raw outputs of a specialist or a head, (rows, k) or (rows, steps, channels, quantiles), as Outputs."""
+def as_outputs(raw: Tensor, task: Task, calibration: Calibration = UNCALIBRATED, rows: Sequence[Example] = ()) -> Outputs:
+    """Raw outputs of a specialist or a head, (rows, k) or (rows, steps, channels, quantiles), as Outputs.
+
+    rows  what was asked about, with what then came: for anomaly
+    """
+    if task == "anomaly":
+        return Outputs(values=alarm_scores(raw.numpy(), rows, calibration.widths), threshold=calibration.threshold)
     if task == "regression":
         values = raw[:, 0].double().numpy()
         bounds = [values, *(values + sign * width for width in calibration.widths for sign in (-1, 1))]
         return Outputs(values=values, quantiles=np.stack(bounds, axis=1) if calibration.widths else None)
-    if task in {"forecasting", "anomaly"}:  # (rows, steps, channels, quantiles), the median first
+    if task == "forecasting":  # (rows, steps, channels, quantiles), the median first
         quantiles = widened(raw.double().numpy(), calibration.widths)
         return Outputs(values=quantiles[..., 0], quantiles=quantiles if quantiles.shape[-1] > 1 else None)
     scores = to_probabilities(raw.numpy(), temperature=calibration.temperature, multilabel=task == "multilabel")

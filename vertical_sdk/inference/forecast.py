@@ -1,0 +1,191 @@
+"""From a table of measured values to what comes next, and a watch over values as they come in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.card import Card
+from vertical_sdk.errors import DataError, did_you_mean
+from vertical_sdk.models.alarms import scores
+from vertical_sdk.types import Example, Panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Alarm", "Forecast", "Monitor", "as_forecast", "as_history"]
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What comes next, a row a step and a column a channel.
+
+    mean       the central forecast: the median, which is what the model was trained for
+    quantiles  level → the forecast that the truth stays below with that probability
+    index      the times of the steps
+    """
+
+    mean: pd.DataFrame
+    quantiles: Mapping[float, pd.DataFrame]
+
+    @property
+    def index(self) -> pd.Index[Any]:
+        """The times of the steps, or their numbers where the history had no times."""
+        return self.mean.index
+
+
+def as_history(history: Any, panel: Panel, name: str) -> tuple[Example, Any]:
+    """The last steps of a history as a row to ask about, and the time of the last of them.
+
+    history  a DataFrame with a column a channel (a Series, or (steps,), where there is one channel) and times as its index, or an array
+             (steps, channels) without times. Steps that are missing from the index count as not measured, as NaN does; columns may
+             stand in any order
+
+    Raises DataError for channels that are not those of the specialist, times that do not lie on its grid or stand twice, or nothing
+    measured in the steps that it reads.
+    """
+    import pandas as pd
+
+    if isinstance(history, pd.Series):
+        history = history.to_frame(panel.channels[0] if len(panel.channels) == 1 else history.name)
+    last: Any = None
+    if isinstance(history, pd.DataFrame):
+        values, last = _on_grid(_columns(history, panel, name), panel, name)
+    else:
+        values = np.asarray(history, dtype=np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        if values.ndim != 2 or values.shape[1] != len(panel.channels):
+            raise DataError(f"{name}: the history has shape {values.shape}; it should be (steps, {len(panel.channels)}).")
+    if not len(values):
+        raise DataError(f"{name}: the history is empty; give the last {panel.history} steps.")
+    values = values[-panel.history :]
+    if len(values) < panel.history:
+        values = np.concatenate([np.full((panel.history - len(values), values.shape[1]), np.nan), values])
+    if not np.isfinite(values).any():
+        raise DataError(f"{name}: nothing was measured in the last {panel.history} steps of the history.")
+    time = last.isoformat() if last is not None else None
+    return Example(id="history", values=values.astype(np.float32), time=time), last
+
+
+def as_forecast(quantiles: NDArray[Any], levels: Sequence[float], panel: Panel, last: Any, horizon: int | None) -> Forecast:
+    """Quantiles (steps, channels, q), the median first, as tables."""
+    import pandas as pd
+
+    steps = panel.horizon if horizon is None else horizon
+    if not 1 <= steps <= panel.horizon:
+        raise DataError(f"horizon = {horizon} is wrong: this specialist sees 1 to {panel.horizon} steps ahead.")
+    index: Any = pd.RangeIndex(1, steps + 1, name="step")
+    if last is not None:
+        step = pd.Timedelta(seconds=panel.seconds)
+        index = pd.DatetimeIndex([last + step * k for k in range(1, steps + 1)])
+    tables = [
+        pd.DataFrame(quantiles[:steps, :, k], index=index, columns=list(panel.channels)) for k in range(quantiles.shape[2])
+    ]
+    return Forecast(tables[0], dict(zip(levels[1:], tables[1:], strict=True)))
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What a monitor says of a value.
+
+    score    how far it lies from what was expected, in units of what is usual; NaN while too little is known
+    alarm    whether the score is above the threshold, which was set for the number of false alarms that the recipe allows
+    expected one value a channel
+    """
+
+    score: float
+    alarm: bool
+    expected: tuple[float, ...]
+
+
+class Monitor:
+    """Watches values as they come in; made by `VerticalModel.monitor`."""
+
+    def __init__(self, card: Card, ask: Callable[[Example], NDArray[Any]]) -> None:
+        assert card.steps is not None
+        self._panel = card.steps.panel()
+        self._card, self._ask = card, ask
+        self._seen: deque[NDArray[np.float32]] = deque(maxlen=self._panel.history)
+        self._last: datetime | None = None
+
+    def update(self, value: Any, time: datetime | str | None = None) -> Alarm:
+        """Take the next value, or one value a channel, and say whether it is out of the ordinary.
+
+        value  a number, or (channels,); NaN where nothing was measured
+        time   when it was measured, for specialists that know the time of day; steps left out count as not measured
+
+        Raises DataError for a value of another shape, or a time that does not come behind the last one.
+        """
+        now = np.asarray(value, dtype=np.float32).reshape(-1)
+        if now.shape != (len(self._panel.channels),):
+            raise DataError(f"{now.size} values were given; this specialist watches {len(self._panel.channels)} channels.")
+        moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+        if moment is not None and self._last is not None:
+            steps = (moment - self._last).total_seconds() / self._panel.seconds
+            if steps < 0.5 or abs(steps - round(steps)) > 0.01:
+                raise DataError(
+                    f"{moment}: does not come a whole number of steps of {self._panel.seconds:g} s after {self._last}."
+                )
+            for _ in range(min(round(steps) - 1, self._panel.history)):
+                self._seen.append(np.full_like(now, np.nan))
+        before = self._last
+        self._last = moment
+        known = np.stack(self._seen) if self._seen else np.zeros((0, len(now)), np.float32)
+        self._seen.append(now)
+        if len(known) < self._panel.history or not np.isfinite(known).any():
+            return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
+        row = Example(id="now", values=known, target=now[None], time=before.isoformat() if before else None)
+        expected = self._ask(row)
+        score = float(scores(expected[None], [row], self._card.calibration.widths)[0])
+        threshold = self._card.calibration.threshold
+        return Alarm(score, threshold is not None and score >= threshold, tuple(float(one) for one in expected[0, :, 0]))
+
+
+def _columns(history: pd.DataFrame, panel: Panel, name: str) -> pd.DataFrame:
+    names = [str(column) for column in history.columns]
+    missing = [channel for channel in panel.channels if channel not in names]
+    extra = [column for column in names if column not in panel.channels]
+    if missing or extra or len(set(names)) < len(names):
+        wrong = f"lacks {', '.join(missing[:5])}" if missing else f"has {', '.join(extra[:5])}, which it does not know"
+        if not missing and not extra:
+            wrong = "has a column twice"
+        hint = did_you_mean(extra[0], panel.channels) if extra else ""
+        raise DataError(f"{name}: the history {wrong}.{hint} It reads {len(panel.channels)} channels.")
+    return history.set_axis(names, axis=1)[list(panel.channels)]
+
+
+def _on_grid(history: pd.DataFrame, panel: Panel, name: str) -> tuple[NDArray[np.float64], Any]:
+    """The last steps with a row each, and the time of the last; no time where the index has none."""
+    import pandas as pd
+
+    values = history.to_numpy(dtype=np.float64)
+    index = history.index
+    if not isinstance(index, pd.DatetimeIndex):
+        if isinstance(index, pd.RangeIndex):
+            return values, None
+        raise DataError(f"{name}: the history's index should hold times (a DatetimeIndex), not {index.dtype}.")
+    if not len(index):
+        return values, None
+    if index.has_duplicates or not index.is_monotonic_increasing:
+        what = "stands twice" if index.has_duplicates else "is not in order"
+        first = index[index.duplicated()][0] if index.has_duplicates else next(b for a, b in pairwise(index) if b < a)
+        raise DataError(f"{name}: the time {first} {what}; each step stands once, oldest first.")
+    back = (index[-1] - index).total_seconds().to_numpy() / panel.seconds
+    off = np.abs(back - np.round(back)) > 0.01
+    if off.any():
+        raise DataError(
+            f"{name}: the time {index[int(np.flatnonzero(off)[0])]} does not lie on the grid of {panel.seconds:g} s that ends at "
+            f"{index[-1]}. Resample the history: history.resample('{panel.seconds:g}s').mean()."
+        )
+    places = np.round(back).astype(int)
+    grid = np.full((panel.history, values.shape[1]), np.nan)
+    inside = places < panel.history
+    grid[panel.history - 1 - places[inside]] = values[inside]
+    return grid, index[-1]

@@ -1,0 +1,52 @@
+"""Anomalies: how far a value lies from its forecast, and from where on that is an alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.card import Calibration
+from vertical_sdk.types import Example
+
+__all__ = ["fit_alarms", "fit_threshold", "scores"]
+
+DAY = 86_400.0
+Floats = NDArray[np.float64]
+
+
+def scores(raw: NDArray[Any], rows: Sequence[Example], widths: Sequence[float]) -> Floats:
+    """The largest error of a row over its channels, in units of the channel's usual error: (rows,). 0 where nothing was measured.
+
+    raw     (rows, 1, channels, quantiles) forecasts, the median first
+    widths  (channels,) usual errors
+    """
+    truth = np.stack([np.asarray(row.target, dtype=np.float64) for row in rows])[:, 0]
+    errors = np.abs(truth - raw[:, 0, :, 0]) / np.asarray(widths)
+    found: Floats = np.where(np.isnan(errors), 0.0, errors).max(axis=1)
+    return found
+
+
+def fit_alarms(raw: NDArray[Any], rows: Sequence[Example], seconds: float, channels: int, allowed: float) -> Calibration:
+    """Usual errors (their median over the rows) and the threshold that `allowed` false alarms a channel and day ask for."""
+    truth = np.stack([np.asarray(row.target, dtype=np.float64) for row in rows])[:, 0]
+    errors = np.abs(truth - raw[:, 0, :, 0])
+    usual = np.nanmedian(errors, axis=0)
+    widths = tuple(float(one) for one in np.maximum(np.nan_to_num(usual), 1e-6 + 1e-3 * np.nanmax(usual)))
+    threshold = fit_threshold(scores(raw, rows, widths), seconds, channels, allowed)
+    return Calibration(widths=widths, threshold=threshold, rows=len(rows))
+
+
+def fit_threshold(normal: Floats, seconds: float, channels: int, allowed: float) -> float:
+    """The score that rows without an anomaly reach as often as is allowed.
+
+    normal   (rows,) scores of rows without an anomaly
+    seconds  between two rows
+    allowed  false alarms a channel and day
+    """
+    share = min(1.0, allowed * channels * seconds / DAY)
+    ordered = np.sort(normal)
+    place = min(len(ordered) - 1, int(np.ceil(len(ordered) * (1 - share))))
+    return float(np.nextafter(ordered[place], np.inf))
