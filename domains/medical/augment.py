@@ -1,4 +1,4 @@
-"""Augmentations for clinical texts."""
+"""Augmentations for clinical texts; those of molecules, heart beats and pictures stand in files of their own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,26 @@ from vertical_sdk.catalog import Share, augmentations
 from vertical_sdk.data.augment import on_text
 from vertical_sdk.types import Example
 
+from .beats import scale_amplitude, time_warp
+from .images import intensity_window, rotate, shift, zoom
+from .molecules import random_smiles
 from .questions import rephrased
 from .terms import FIXED, SYNONYMS
+
+__all__ = [
+    "abbreviations",
+    "drop_sentences",
+    "drop_turns",
+    "intensity_window",
+    "paraphrase_question",
+    "random_smiles",
+    "rotate",
+    "scale_amplitude",
+    "shift",
+    "synonyms",
+    "time_warp",
+    "zoom",
+]
 
 ABBREVIATIONS = {
     "abdominal": "abd",

@@ -1,4 +1,4 @@
-"""Readers of medical sources, and the cleaning of units."""
+"""Readers of medical sources, and the cleaning of units; molecules, heart beats and pictures have files of their own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,23 @@ from vertical_sdk.data.read import Missing, Table, read_table, table
 from vertical_sdk.data.texts import texts_of, with_texts
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
+
+from .beats import ecg_beats
+from .images import medmnist
+from .molecules import canonical_smiles, fingerprints, scaffold, smiles
+
+__all__ = [
+    "abstracts",
+    "canonical_smiles",
+    "ecg_beats",
+    "fingerprints",
+    "icd10cm",
+    "medmnist",
+    "pubmedqa",
+    "scaffold",
+    "smiles",
+    "units",
+]
 
 WORDS = {
     1: "infection",

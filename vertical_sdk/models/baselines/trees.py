@@ -1,5 +1,5 @@
 # ruff: noqa: ARG001, ARG002  (all baselines are given the same things)
-"""Gradient-boosted trees on records: the strong rival wherever rows are fields and not sentences."""
+"""Gradient-boosted trees on records and numbers: the strong rival wherever rows are fields and not sentences."""
 
 from __future__ import annotations
 
@@ -29,18 +29,23 @@ class BoostedTrees:
     fields  name and, for a field of words, its words in order
     model   one text for labels or numbers; for multilabel one a label ("" for a label that no or every row has)
     share   (labels,) the labels' shares of the training rows, which such a label is given
+    values  how many numbers of a row's `values` stand behind its fields
     """
 
     task: Task
     fields: tuple[tuple[str, tuple[str, ...] | None], ...]
     models: tuple[str, ...]
     share: NDArray[np.float64]
+    values: int = 0
 
     def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
-        """Probabilities of the labels, or numbers."""
+        """Probabilities of the labels, or numbers.
+
+        Raises DataError for a row without the values that the trees read.
+        """
         import lightgbm
 
-        table = _table(rows, self.fields)
+        table = _table(rows, self.fields, self.values)
         said = [np.asarray(lightgbm.Booster(model_str=text).predict(table)) if text else None for text in self.models]
         if self.task == "regression":
             assert said[0] is not None
@@ -53,7 +58,7 @@ class BoostedTrees:
 
     def arrays(self) -> Arrays:
         """Fields and trees."""
-        kept = {"task": self.task, "fields": self.fields, "models": self.models}
+        kept = {"task": self.task, "fields": self.fields, "models": self.models, "values": self.values}
         return {"kept": as_bytes(kept), "share": self.share}
 
     @classmethod
@@ -61,7 +66,7 @@ class BoostedTrees:
         """The same again."""
         kept = from_bytes(arrays["kept"])
         fields = tuple((name, None if words is None else tuple(words)) for name, words in kept["fields"])
-        return cls(kept["task"], fields, tuple(kept["models"]), arrays["share"])
+        return cls(kept["task"], fields, tuple(kept["models"]), arrays["share"], kept.get("values", 0))
 
 
 @baselines.register("boosted_trees", tasks=("classification", "ordinal", "multilabel", "regression"))
@@ -80,11 +85,12 @@ def boosted_trees(
     colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 0.5,
     reg_lambda: Annotated[float, Field(ge=0)] = 1.0,
 ) -> BoostedTrees:
-    """Gradient-boosted trees (LightGBM; Ke et al., 2017) on the rows' records. Names are those of LightGBM's scikit-learn interface.
+    """Gradient-boosted trees (LightGBM; Ke et al., 2017) on the rows' records, and on their `values` where those are (n,).
 
-    Words are categories, of which those that no training row has count as unknown; so do missing numbers.
+    Words are categories, of which those that no training row has count as unknown; so do missing numbers. Series of several
+    channels and images are not read. Names are those of LightGBM's scikit-learn interface.
 
-    Raises DataError for rows without records, MissingExtra without LightGBM.
+    Raises DataError for rows with neither, or with different numbers of values; MissingExtra without LightGBM.
     """
     try:
         import lightgbm
@@ -92,11 +98,12 @@ def boosted_trees(
         raise MissingExtra("trees", f"boosted trees ({error})") from None
     if not train:
         raise DataError("boosted_trees: there are no training rows.")
-    bare = next((row for row in train if not row.record), None)
+    size_of = next((_size(row) for row in train if _size(row)), 0)
+    bare = next((row for row in train if not row.record and not size_of), None)
     if bare is not None:
-        raise DataError(f"boosted_trees: row {bare.id} has no fields; it reads records, and tfidf reads text.")
+        raise DataError(f"boosted_trees: row {bare.id} has no fields and no (n,) values; it reads these, and tfidf reads text.")
     fields = _fields(train)
-    table, truth = _table(train, fields), references(train, labels, task)
+    table, truth = _table(train, fields, size_of), references(train, labels, task)
     words = [i for i, (_, known) in enumerate(fields) if known is not None]
     size = len(labels) if labels else 1
     params = {
@@ -118,12 +125,17 @@ def boosted_trees(
         return str(lightgbm.train(params | objective, data, num_boost_round=n_estimators).model_to_string())
 
     if task == "regression":
-        return BoostedTrees(task, fields, (grow(truth, {"objective": "regression"}),), np.zeros(1))
+        return BoostedTrees(task, fields, (grow(truth, {"objective": "regression"}),), np.zeros(1), size_of)
     if task == "multilabel":
         models = [grow(truth[:, k], {"objective": "binary"}) if 0 < truth[:, k].sum() < len(truth) else "" for k in range(size)]
-        return BoostedTrees(task, fields, tuple(models), truth.mean(axis=0))
+        return BoostedTrees(task, fields, tuple(models), truth.mean(axis=0), size_of)
     objective = {"objective": "binary"} if size == 2 else {"objective": "multiclass", "num_class": size}
-    return BoostedTrees(task, fields, (grow(truth, objective),), np.bincount(truth, minlength=size) / len(truth))
+    return BoostedTrees(task, fields, (grow(truth, objective),), np.bincount(truth, minlength=size) / len(truth), size_of)
+
+
+def _size(row: Example) -> int:
+    """How many numbers a row has beside its fields; none where its values are no plain list."""
+    return 0 if row.values is None or row.values.ndim != 1 else len(row.values)
 
 
 def _fields(rows: Sequence[Example]) -> tuple[tuple[str, tuple[str, ...] | None], ...]:
@@ -137,14 +149,22 @@ def _fields(rows: Sequence[Example]) -> tuple[tuple[str, tuple[str, ...] | None]
     return tuple((name, tuple(sorted(words)) if words else None) for name, words in found.items())
 
 
-def _table(rows: Sequence[Example], fields: Sequence[tuple[str, tuple[str, ...] | None]]) -> NDArray[np.float64]:
-    """Numbers (rows, fields); NaN for what is not known."""
-    table = np.full((len(rows), len(fields)), np.nan)
+def _table(rows: Sequence[Example], fields: Sequence[tuple[str, tuple[str, ...] | None]], values: int) -> NDArray[np.float64]:
+    """Numbers (rows, fields + values); NaN for what is not known."""
+    table = np.full((len(rows), len(fields) + values), np.nan)
     places = {
         name: (i, None if words is None else {word: float(n) for n, word in enumerate(words)})
         for i, (name, words) in enumerate(fields)
     }
     for n, row in enumerate(rows):
+        if values and _size(row) != values:
+            said = f" ({row.text[:40]!r})" if row.text else ""
+            raise DataError(
+                f"boosted_trees: row {row.id}{said} has {_size(row) or 'no'} (n,) values, and {values} are read. A row that the "
+                "recipe's reader or cleaners cannot make numbers of has none."
+            )
+        if values:
+            table[n, len(fields) :] = row.values
         for name, value in row.record:
             place, codes = places.get(name, (None, None))
             if place is None or value is None:

@@ -1,0 +1,239 @@
+"""Heart beats of an electrocardiogram as series of numbers: their reader, and augmentations of series."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertical_sdk.catalog import NotNegative, Share, augmentations, readers
+from vertical_sdk.data.account import Tally
+from vertical_sdk.data.formats import read_file
+from vertical_sdk.data.read import Missing, Table, number_in
+from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.types import Example, Task
+
+__all__ = ["BEATS", "ecg_beats", "scale_amplitude", "time_warp"]
+
+BEATS = {
+    "normal": "A normal beat.",
+    "R-on-T": "A premature ventricular contraction that falls on the T wave of the beat before.",
+    "PVC": "A premature ventricular contraction.",
+    "supraventricular": "A premature or ectopic beat from above the ventricles.",
+    "unclassified": "A beat that those who annotated the recording could not classify.",
+}
+"""What 1 to 5 stand for in ECG5000, in order."""
+NAMES = tuple(BEATS)
+LABELS = ("label", "target", "class")
+LEAST = 8
+"""Steps that a beat has at least."""
+LARGEST = 64 << 20
+"""Bytes that one table may have; that of ECG5000's 5,000 beats has some 11 MB."""
+BETWEEN = re.compile(r"[\s,;]+")
+MEMBER = re.compile(r"\w+_(TRAIN|TEST)\.(txt|tsv)")
+Knots = Annotated[int, Field(ge=1)]
+Line = tuple[str, str, str | None, Sequence[str]]
+"""Where a beat stands, its id, its label if there is one, and its numbers."""
+
+
+@readers.register("medical.ecg_beats")
+def ecg_beats(
+    path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, member: str | None = None
+) -> Table:
+    """Beats of an electrocardiogram, all of one length, with one of 5 kinds: UCR's ECG5000 (Dau et al., 2019).
+
+    path    a table with a header, of which one column is called label (or target, or class) and all others are the steps in order; or
+            one as the UCR archive has it, without a header, the label in front, between blanks, tabs or commas; or the archive's zip or
+            folder with ECG5000_TRAIN.txt and ECG5000_TEST.txt
+    member  the file to read in a zip or folder; the training and the test file together where None
+
+    Labels are 1 to 5 or their names. A row has `values` (steps,) float32, NaN where a cell is empty, and no text. Raises DataError with
+    file and line for a cell that is no number, another label, or rows of several lengths.
+    """
+    if columns:
+        raise RecipeError("medical.ecg_beats: knows its columns; leave data.columns out.")
+    if task != "classification":
+        raise RecipeError(f"medical.ecg_beats: gives labels for classification, not for {task}.")
+    tally = Tally("read")
+    kept: list[Example] = []
+    count = 0
+    for where, name, told, cells in _lines(path, member):
+        count += 1
+        label = _label(told, where)
+        values = np.array([_number(cell, where, step) for step, cell in enumerate(cells)], dtype=np.float32)
+        if len(values) < LEAST or (kept and kept[0].values is not None and len(values) != len(kept[0].values)):
+            wanted = len(kept[0].values) if kept and kept[0].values is not None else f"at least {LEAST}"
+            raise DataError(f"{where}: has {len(values)} steps; {wanted} are needed, as all beats have the same number.")
+        lacks = "nothing measured" if np.isnan(values).all() else "no label" if label is None else None
+        if lacks and (missing == "refuse" or (missing == "keep" and lacks != "no label")):
+            raise DataError(
+                f"{where}: {lacks}. Here every row needs {'numbers' if missing == 'keep' else 'numbers and a label'}."
+            )
+        if lacks and missing == "drop":
+            tally.drop(name, lacks)
+        else:
+            kept.append(Example(name, target=label, values=values))
+    account = tally.close(count, len(kept))
+    if not kept:
+        raise DataError(f"{path}: none of its {count} rows can be used: {dict(account.dropped)}.")
+    said = f"{len(kept)} beats of {len(kept[0].values if kept[0].values is not None else ())} steps"
+    return Table(tuple(kept), said, descriptions=BEATS, labels=NAMES, account=account)
+
+
+def _lines(path: Path, member: str | None) -> Iterator[Line]:
+    if zipfile.is_zipfile(path):
+        yield from _from_zip(path, member)
+    elif path.is_dir():
+        inside = {file.name: file for file in sorted(path.rglob("*")) if file.is_file()}
+        for name in _members(path, list(inside), member):
+            yield from _plain(_decoded(inside[name].read_bytes(), inside[name]), str(inside[name]), f"{_part(name)}:")
+    elif path.suffix.lower() in {".txt", ".tsv", ".csv"} and path.is_file() and path.stat().st_size <= LARGEST:
+        text = _decoded(path.read_bytes(), path)
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        if _all_numbers(BETWEEN.split(first.strip())):
+            yield from _plain(text, str(path), "")
+        else:
+            yield from _with_header(path)
+    else:
+        yield from _with_header(path)
+
+
+def _with_header(path: Path) -> Iterator[Line]:
+    rows = read_file(path)
+    label = next((column for column in rows.columns if column.casefold() in LABELS), None)
+    steps = [column for column in rows.columns if column != label]
+    for index, row in enumerate(rows.rows):
+        told = row.get(label) if label else None
+        yield rows.at(index), str(rows.places[index]), _text(told) or None, [_text(row.get(step)) for step in steps]
+
+
+def _plain(text: str, shown: str, prefix: str) -> Iterator[Line]:
+    """Lines of numbers without a header, the label in front."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            label, *cells = BETWEEN.split(line.strip())
+            yield f"{shown}:{number}", f"{prefix}{number}", label, cells
+
+
+def _from_zip(path: Path, member: str | None) -> Iterator[Line]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inside = {entry.filename.rpartition("/")[2]: entry for entry in archive.infolist()}
+            for name in _members(path, list(inside), member):
+                if inside[name].file_size > LARGEST:
+                    raise DataError(f"{path}: {name} is over {LARGEST >> 20} MB, far more than such tables have.")
+                text = _decoded(archive.read(inside[name]), f"{path}: {name}")
+                yield from _plain(text, f"{path}: {name}", f"{_part(name)}:")
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
+
+
+def _members(path: Path, there: Sequence[str], member: str | None) -> list[str]:
+    """The files to read: that one, or the training and the test file."""
+    found = [name for name in there if (name == member if member else MEMBER.fullmatch(name))]
+    if not found:
+        wanted = repr(member) if member else "..._TRAIN.txt or ..._TEST.txt"
+        raise DataError(f"{path}: has no {wanted}; it has {', '.join(sorted(there)[:10]) or 'nothing'}.")
+    return sorted(found, reverse=True)
+
+
+def _part(name: str) -> str:
+    return name.rpartition(".")[0].rpartition("_")[2].lower()
+
+
+def _decoded(content: bytes, shown: Path | str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{shown}: byte at offset {error.start} is not UTF-8. Save the file as UTF-8.") from None
+
+
+def _all_numbers(cells: Sequence[str]) -> bool:
+    try:
+        return bool([float(cell) for cell in cells])
+    except ValueError:
+        return False
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell).strip()
+
+
+def _number(cell: str, where: str, step: int) -> float:
+    """A step; NaN where nothing was measured."""
+    return math.nan if cell.lower() in {"", "nan", "?"} else number_in(cell, where, f"step {step}")
+
+
+def _label(told: str | None, where: str) -> str | None:
+    if told is None or told.lower() in {"", "nan", "?"}:
+        return None
+    if told in NAMES:
+        return told
+    try:
+        kind = float(told)
+    except ValueError:
+        kind = 0.0
+    if kind not in range(1, len(NAMES) + 1):
+        raise DataError(f"{where}: the label {told!r} is none of 1 to {len(NAMES)} or {', '.join(NAMES)}.")
+    return NAMES[int(kind) - 1]
+
+
+@augmentations.register("medical.time_warp")
+def time_warp(
+    example: Example, rng: random.Random, *, p: Share = 0.5, strength: NotNegative = 0.1, knots: Knots = 4
+) -> Example:
+    """With probability p let a series run faster here and slower there; beginning, end and length stay (Um et al., 2017).
+
+    strength  standard deviation of the logarithm of the speed
+    knots     places, evenly spaced, that the speed is drawn for; between them it changes evenly
+
+    Time never runs backwards, so waves keep their order. The label never changes; a row without values stays as it is.
+    """
+    values = example.values
+    if values is None or rng.random() >= p or len(values) < 3:
+        return example
+    pace = _curve(rng, strength, knots, len(values) - 1)
+    moments = np.concatenate([[0.0], np.cumsum(pace)]) * (len(values) - 1) / pace.sum()
+    return replace(example, values=_at(values, moments))
+
+
+@augmentations.register("medical.scale_amplitude")
+def scale_amplitude(
+    example: Example, rng: random.Random, *, p: Share = 0.5, strength: NotNegative = 0.1, knots: Knots = 4
+) -> Example:
+    """With probability p make a series higher here and flatter there, by a smooth positive factor (Um et al., 2017).
+
+    strength  standard deviation of the factor's logarithm
+    knots     places, evenly spaced, that the factor is drawn for; 1: the same for the whole, which a model that brings each series to
+              the same height does not see
+
+    Zero stays zero, and no wave changes its sign. The label never changes; a row without values stays as it is.
+    """
+    values = example.values
+    if values is None or rng.random() >= p:
+        return example
+    factor = _curve(rng, strength, knots, len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    return replace(example, values=(values * factor).astype(values.dtype))
+
+
+def _curve(rng: random.Random, strength: float, knots: int, steps: int) -> NDArray[np.float64]:
+    """A positive number for each step, around 1."""
+    drawn = [math.exp(rng.gauss(0, strength)) for _ in range(knots)]
+    return np.interp(np.linspace(0, 1, steps), np.linspace(0, 1, knots), drawn)
+
+
+def _at(values: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[Any]:
+    """What the series, or each of its channels, is at these moments, in steps."""
+    flat = values.reshape(len(values), -1)
+    steps = np.arange(len(values))
+    return np.stack([np.interp(moments, steps, one) for one in flat.T], axis=1).reshape(values.shape).astype(values.dtype)
