@@ -40,7 +40,7 @@ from vertical_sdk.models.outputs import Outputs, prompt, references
 from vertical_sdk.paths import write_whole
 from vertical_sdk.readme import render_readme
 from vertical_sdk.recipe import Forgetting, Part, Recipe
-from vertical_sdk.types import Example, Progress, silent
+from vertical_sdk.types import Example, Panel, Progress, silent
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -182,7 +182,7 @@ def evaluate(
         provenance=_provenance(card, data),
         forgetting=forgot,
         **_label_tables(bench, said, card),
-        **_audits(bench, said, card),
+        **_audits(bench, said, card, getattr(model.specialist(), "panel", None)),
     )
     if data is None:
         _record(folder, card, evaluation, model.base.hub_id)
@@ -363,7 +363,7 @@ def _label_tables(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[s
     return tables
 
 
-def _audits(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[str, Any]:
+def _audits(bench: _Bench, said: dict[str, Outputs], card: Card, panel: Panel | None) -> dict[str, Any]:
     """Which labels and groups gained and lost against the general model, and what abstaining would buy."""
     recipe, own = bench.recipe, said["adapter"]
     name = general_model(said)
@@ -389,7 +389,7 @@ def _audits(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[str, An
             rival_name=name or "",
             **drawn,
         )
-    if curves := _curves(bench, said) | forecast_curves(bench.rows, bench.truth, said, card):
+    if curves := _curves(bench, said) | forecast_curves(bench.rows, bench.truth, said, card.task, panel):
         found["curves"] = curves
     if card.task in {"classification", "ordinal"}:
         shares = {key: outputs.scores for key, outputs in said.items() if outputs.scores is not None}
@@ -403,7 +403,7 @@ def _curves(bench: _Bench, said: dict[str, Outputs]) -> dict[str, Any]:
     for part in bench.recipe.evaluate.metrics:
         for system, outputs in said.items():
             values = outputs.predictions(bench.card.task)
-            curve = curve_of(part.use, values, bench.truth, bench.rows, part.arguments)
+            curve = curve_of(part.use, values, bench.truth, bench.rows, part.arguments, outputs.scores)
             if curve is None:
                 continue
             kept = drawn.setdefault(part.use, {**curve, "lines": {}})

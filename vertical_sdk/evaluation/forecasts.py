@@ -8,25 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.card import Card
 from vertical_sdk.models.outputs import Outputs
-from vertical_sdk.types import Example
+from vertical_sdk.types import Example, Panel, Task
 
-__all__ = ["forecast_curves"]
+__all__ = ["forecast_curves", "layout"]
 
 Curve = dict[str, Any]
 SHOWN = 3
 """So many channels are drawn over a stretch of time."""
+FEW = 8
+"""Of so many channels no map is drawn."""
 STRETCH = 96
 """So many forecasts of one channel follow each other in a drawing."""
 
 
-def forecast_curves(rows: Sequence[Example], truth: NDArray[Any], said: Mapping[str, Outputs], card: Card) -> dict[str, Curve]:
-    """Drawings by name, each {"title", "x", "y", "lines": {name: [(x, y), …]}}; none for other tasks than forecasting."""
-    if card.task != "forecasting" or card.steps is None:
+def forecast_curves(
+    rows: Sequence[Example], truth: NDArray[Any], said: Mapping[str, Outputs], task: Task, panel: Panel | None
+) -> dict[str, Curve]:
+    """Drawings by name, each {"title", "x", "y", "lines": {name: [(x, y), …]}}; none for other tasks than forecasting.
+
+    A map has "points" in place of lines: (x, y, error, channel), near each other where the graph says so.
+    """
+    if task != "forecasting" or panel is None:
         return {}
     errors = {name: np.abs(outputs.values - truth) for name, outputs in said.items() if outputs.values is not None}
-    minutes = card.steps.seconds / 60
+    minutes = panel.seconds / 60
     unit, per = ("hours", 60.0) if minutes >= 30 else ("minutes", 1.0)
     by_step = {
         _line(name): [((k + 1) * minutes / per, float(np.nanmean(one[:, k]))) for k in range(one.shape[1])]
@@ -54,12 +60,44 @@ def forecast_curves(rows: Sequence[Example], truth: NDArray[Any], said: Mapping[
                 "upper bound": own.quantiles[stretch, last, place, -1],
             }
         curves[f"channel {place}"] = {
-            "title": f"{card.steps.channels[place]}: what was foreseen {(last + 1) * minutes / per:g} {unit} before, and what came",
+            "title": f"{panel.channels[place]}: what was foreseen {(last + 1) * minutes / per:g} {unit} before, and what came",
             "x": "step",
             "y": "value",
             "lines": {name: [(float(i), float(v)) for i, v in enumerate(one) if np.isfinite(v)] for name, one in lines.items()},
         }
+    if panel.graph is not None and len(panel.channels) > FEW:
+        places = layout(panel.graph)
+        at = np.nanmean(errors["adapter"], axis=(0, 1))
+        curves["map"] = {
+            "title": "Error by channel, as the graph lays them out (not by geography)",
+            "x": "",
+            "y": "mean absolute error",
+            "lines": {},
+            "points": [
+                (float(x), float(y), float(e), name) for (x, y), e, name in zip(places, at, panel.channels, strict=True)
+            ],
+        }
     return curves
+
+
+def layout(graph: NDArray[Any]) -> NDArray[np.float64]:
+    """Places (channels, 2) whose distances are like those along the graph (classical scaling: Torgerson, 1952).
+
+    graph  (channels, channels) how near, from 0
+    """
+    from scipy.sparse.csgraph import shortest_path
+
+    near = np.maximum(graph, graph.T).astype(np.float64)
+    np.fill_diagonal(near, 0)
+    length = np.where(near > 0, 1 - np.log(np.maximum(near, 1e-12) / near.max()) if near.any() else 1.0, 0)
+    far = shortest_path(length, directed=False)
+    finite = far[np.isfinite(far)]
+    far[~np.isfinite(far)] = 1.2 * finite.max() if finite.any() else 1.0
+    squared = far**2
+    centred = -0.5 * (squared - squared.mean(0) - squared.mean(1)[:, None] + squared.mean())
+    values, vectors = np.linalg.eigh(centred)
+    places: NDArray[np.float64] = vectors[:, -2:] * np.sqrt(np.maximum(values[-2:], 0))
+    return places
 
 
 def _line(system: str) -> str:

@@ -16,7 +16,16 @@ from markupsafe import Markup, escape
 from vertical_sdk.evaluation.result import Bin, LabelChange
 from vertical_sdk.types import Interval
 
-__all__ = ["MOST_LABELS", "change_plot", "confusion_plot", "interval_plot", "line_plot", "number", "reliability_plot"]
+__all__ = [
+    "MOST_LABELS",
+    "change_plot",
+    "confusion_plot",
+    "interval_plot",
+    "line_plot",
+    "map_plot",
+    "number",
+    "reliability_plot",
+]
 
 MOST_LABELS = 60
 """So many labels a confusion plot shows; of more, those most often confused."""
@@ -155,6 +164,34 @@ def line_plot(
         f'<g transform="rotate(-90 14 {top + height / 2})">{turned}</g>',
     ]
     return _svg(left + width + 230, max(top + height + 46, top + 19 * len(drawn) + 10), parts, f"{y_title} by {x_title}")
+
+
+def map_plot(points: Sequence[Sequence[Any]], what: str = "") -> Markup:
+    """Places as dots, the larger and darker the greater their value; the greatest three have their names.
+
+    points  (x, y, value, name); what: what the value is
+    """
+    shown = [(float(x), float(y), float(v), str(n)) for x, y, v, n in points if all(map(math.isfinite, (x, y, v)))]
+    if len(shown) < 2:
+        return Markup("")
+    width, height, edge = 560, 340, 24
+    xs, ys, values = [p[0] for p in shown], [p[1] for p in shown], [p[2] for p in shown]
+    x_of, _ = _axis(min(xs), max(xs), edge, width - edge, margin=0.02)
+    y_of, _ = _axis(min(ys), max(ys), height - edge, edge, margin=0.02)
+    least, most = min(values), max(values)
+    parts = [f'<rect x="0" y="0" width="{width}" height="{height}" class="frame" />']
+    ordered = sorted(shown, key=lambda point: point[2])
+    for x, y, value, name in ordered:
+        share = (value - least) / (most - least) if most > least else 0.5
+        parts.append(
+            f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="{3 + 6 * share:.1f}" class="place" fill-opacity="{0.25 + 0.65 * share:.2f}">'
+            f"<title>{escape(name)}: {number(value)}</title></circle>"
+        )
+    parts += [_text(x_of(x) + 11, y_of(y) + 4, _short(name, 20), "start", "quiet", name, 11) for x, y, _, name in ordered[-3:]]
+    parts.append(
+        _text(edge, height + 18, f"{what}: {number(least)} (small) to {number(most)} (large)", "start", "quiet", "", 11)
+    )
+    return _svg(width + 4, height + 26, parts, f"{what} by place")
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:

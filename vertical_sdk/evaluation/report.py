@@ -15,6 +15,7 @@ from vertical_sdk.evaluation.plots import (
     confusion_plot,
     interval_plot,
     line_plot,
+    map_plot,
     number,
     reliability_plot,
 )
@@ -120,6 +121,8 @@ def _abstention(evaluation: Evaluation, order: list[str]) -> dict[str, Any]:
 
 
 def _curve(curve: Mapping[str, Any]) -> str:
+    if curve.get("points"):
+        return map_plot(curve["points"], str(curve.get("y", "")))
     return line_plot(curve.get("lines", {}), str(curve.get("x", "")), str(curve.get("y", "")))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,17 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
-from vertical_sdk.metrics.use import LABELLED, lower_is_better
+from vertical_sdk.metrics.use import LABELLED, drawn_by, lower_is_better
 
-__all__ = ["auc", "average_precision", "calibration_bins", "ece", "log_loss", "precision_at_recall"]
+__all__ = [
+    "auc",
+    "average_precision",
+    "calibration_bins",
+    "ece",
+    "log_loss",
+    "precision_at_recall",
+    "sensitivity_at_specificity",
+]
 
 Floats = NDArray[np.float64]
 SMALL = float(np.finfo(np.float64).eps)
@@ -64,7 +72,23 @@ def log_loss(probabilities: Floats, references: Ints) -> float:
     return float(-np.log(np.clip(given, SMALL, 1.0)).mean())
 
 
+def _roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] | None:
+    """The ROC curve of the second of two labels."""
+    if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] != 2 or len(set(references.tolist())) < 2:
+        return None
+    found, taken = _steps(probabilities[:, 1], references == 1)
+    wrong = taken - found
+    points = zip((wrong / max(1, wrong[-1])).tolist(), (found / max(1, found[-1])).tolist(), strict=True)
+    return {
+        "title": "ROC curve",
+        "x": "share of the others that are taken for it",
+        "y": "share of the rows with the second label that are found",
+        "lines": {"": [(0.0, 0.0), *points]},
+    }
+
+
 @metrics.register("auc", tasks=LABELLED)
+@drawn_by(_roc)
 def auc(probabilities: Floats, references: Ints) -> float:
     """Area under the ROC curve: how often a row with the label gets more probability than one without (ties count half).
 
@@ -87,6 +111,18 @@ def precision_at_recall(probabilities: Floats, references: Ints, *, recall: Anno
     It is averaged over labels as `auc` is, each with a threshold of its own; 0 where there is none.
     """
     return _each_label(functools.partial(_precision_at_recall, recall=recall), probabilities, references, 0.0)
+
+
+@metrics.register("sensitivity_at_specificity", tasks=LABELLED)
+def sensitivity_at_specificity(
+    probabilities: Floats, references: Ints, *, specificity: Annotated[float, Field(ge=0, le=1)] = 0.9
+) -> float:
+    """The share of rows with the label that is found at a threshold which leaves this share of the others, or more, alone.
+
+    What a test of screening is judged by. It is averaged over labels as `auc` is, each with a threshold of its own; 0 where
+    there is none.
+    """
+    return _each_label(functools.partial(_sensitivity, specificity=specificity), probabilities, references, 0.0)
 
 
 def _each_label(
@@ -117,6 +153,13 @@ def _precision_at_recall(scores: Floats, has: NDArray[np.bool_], recall: float) 
     found, taken = _steps(scores, has)
     enough = found >= recall * found[-1] * (1 - 1e-12)
     return float((found / taken)[enough].max())
+
+
+def _sensitivity(scores: Floats, has: NDArray[np.bool_], specificity: float) -> float:
+    found, taken = _steps(scores, has)
+    wrong = taken - found
+    allowed = wrong <= (1 - specificity) * wrong[-1] * (1 + 1e-12)
+    return float(found[allowed].max(initial=0) / found[-1])
 
 
 def _steps(scores: Floats, has: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

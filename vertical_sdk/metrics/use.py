@@ -62,11 +62,11 @@ def lower_is_better(metric: F) -> F:
     return metric
 
 
-def drawn_by(curve: Callable[..., Mapping[str, Any]]) -> Callable[[F], F]:
+def drawn_by(curve: Callable[..., Mapping[str, Any] | None]) -> Callable[[F], F]:
     """Mark a metric that has a curve for the report; stands under `@metrics.register`.
 
-    curve  called as the metric, with a system's rows, gives {"title", "x", "y": what the axes are, "lines": {name: [(x, y), …]}}; the
-           name "" is the system's own
+    curve  called with those of predictions, references, probabilities and rows that it names, gives {"title", "x", "y": what the axes
+           are, "lines": {name: [(x, y), …]}}, or None where there is nothing to draw; the name "" is the system's own
     """
 
     def mark(metric: F) -> F:
@@ -77,7 +77,12 @@ def drawn_by(curve: Callable[..., Mapping[str, Any]]) -> Callable[[F], F]:
 
 
 def curve_of(
-    name: str, predictions: Any, references: Any, rows: Sequence[Example], arguments: Mapping[str, Any] | None = None
+    name: str,
+    predictions: Any,
+    references: Any,
+    rows: Sequence[Example],
+    arguments: Mapping[str, Any] | None = None,
+    probabilities: Any = None,
 ) -> Mapping[str, Any] | None:
     """The metric's curve over these rows; None for a metric without one.
 
@@ -85,7 +90,14 @@ def curve_of(
     """
     curve = getattr(catalog.metrics.get(name), "curve", None)
     options = catalog.metrics.check(name, arguments or {})
-    return None if curve is None else curve(predictions, references, rows, **options)
+    if curve is None:
+        return None
+    given = {"predictions": predictions, "references": references, "probabilities": probabilities, "rows": rows}
+    taken = inspect.signature(curve).parameters
+    drawn: Mapping[str, Any] | None = curve(
+        **{key: value for key, value in given.items() if key in taken}, **{key: options[key] for key in options if key in taken}
+    )
+    return drawn
 
 
 def higher_is_better(name: str) -> bool:

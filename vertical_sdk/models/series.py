@@ -45,6 +45,8 @@ RIDGE = 1e-4
 LINEAR_ROWS = 50_000
 """The linear model is fitted on so many rows of channels at most."""
 ROUNDS = 10
+SMOOTH = 1_800.0
+"""Seconds to both sides over which what is usual at a time is averaged."""
 STEADY = 4
 """Weeks of training rows from which the usual course is one of the week, not of the day."""
 
@@ -71,6 +73,8 @@ class Course(nn.Module):
     spread   (channels,) standard deviation of each
     usual    (slots, channels) mean at each time of the day or week
     period   () seconds of all slots
+    others   (7, slots, channels) the same without the rows of one weekday, while training: what is usual must not be known from the
+             row itself
     near     (channels, channels) rows of weights of the channels near by, which sum to 1; zero without a graph
     linear   features → (horizon · quantiles)
     """
@@ -87,6 +91,8 @@ class Course(nn.Module):
         self.register_buffer("usual", torch.zeros(slots, channels))
         self.register_buffer("period", torch.tensor(WEEK))
         self.register_buffer("near", _near(panel.graph, channels))
+        self.others: Tensor | None
+        self.register_buffer("others", None, persistent=False)
         self.linear = nn.Linear(self.width, panel.horizon * quantiles)
 
     @property
@@ -142,32 +148,40 @@ class Course(nn.Module):
         self.linear.bias.copy_(found[-1].flatten())
 
     def _learn_usual(self, targets: Tensor, at: Tensor) -> None:
-        seconds, slots = self.panel.seconds, len(self.usual)
-        weeks = len(at) * seconds / WEEK
-        steps = torch.arange(1, targets.shape[1] + 1) * seconds
-        period = WEEK if weeks >= STEADY else DAY
-        slot = (((at[:, None] + steps) % period) / seconds).round().long().flatten() % slots
-        flat = targets.flatten(0, 1)
-        known = ~flat.isnan()
-        total = torch.zeros_like(self.usual, dtype=torch.float64)
-        count = torch.zeros_like(total)
-        total.index_add_(0, slot, flat.nan_to_num().double())
-        count.index_add_(0, slot, known.double())
+        seconds = self.panel.seconds
+        weekly = len(at) * seconds / WEEK >= STEADY
+        period = WEEK if weekly else DAY
         used = max(1, round(period / seconds))
-        around = max(1, round(1800 / seconds)) if seconds < 1800 else 0
-        for table in (total, count):  # the slots of half an hour to both sides, as single ones have few rows
-            one = table[:used].clone()
-            table[:used] = sum(one.roll(k, 0) for k in range(-around, around + 1))
-        mean = total.sum(0) / count.sum(0).clamp_min(1)
-        self.usual.copy_(torch.where(count > 0, total / count.clamp_min(1), mean).float())
+        steps = torch.arange(1, targets.shape[1] + 1) * seconds
+        slot = (((at[:, None] + steps) % period) / seconds).round().long() % used
+        day = (at // DAY).long()[:, None].expand_as(slot)
+        known = ~targets.isnan()
+        total = torch.zeros(7, used, targets.shape[2], dtype=torch.float64)
+        count = torch.zeros_like(total)
+        total.index_put_((day, slot), targets.nan_to_num().double(), accumulate=True)
+        count.index_put_((day, slot), known.double(), accumulate=True)
+        if around := round(SMOOTH / seconds):  # single slots have few rows
+            total, count = (torch.stack([one.roll(k, 1) for k in range(-around, around + 1)]).sum(0) for one in (total, count))
+        if not weekly and int((count.sum((1, 2)) > 0).sum()) > 1:
+            self.others = _means(total.sum(0) - total, count.sum(0) - count)
+        self.usual[:used] = _means(total.sum(0)[None], count.sum(0)[None])[0]
         self.period.fill_(period)
 
     def _usual(self, at: Tensor, first: int, steps: int) -> Tensor:
         """The usual values at so many steps, the first of them that far from `at`: (rows, steps, channels)."""
         seconds = at[:, None] + torch.arange(first, first + steps, device=at.device) * self.panel.seconds
         used = max(1, round(float(self.period) / self.panel.seconds))
-        found: Tensor = self.usual[((seconds % self.period) / self.panel.seconds).round().long() % used]
+        slot = ((seconds % self.period) / self.panel.seconds).round().long() % used
+        if self.training and self.others is not None:
+            return self.others[(at // DAY).long()[:, None].expand_as(slot), slot]
+        found: Tensor = self.usual[slot]
         return found
+
+
+def _means(total: Tensor, count: Tensor) -> Tensor:
+    """Of (n, slots, channels); a slot without rows has the channel's mean."""
+    whole = total.sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp_min(1)
+    return torch.where(count > 0, total / count.clamp_min(1), whole).float()
 
 
 class SeriesSpecialist(nn.Module):
