@@ -218,3 +218,24 @@ def test_no_validation_part_can_be_asked_for() -> None:
     rows, _ = stratified(labelled({"a": 50, "b": 50}), 0, test=0.2, validation=0)
 
     assert Counter(e.split for e in rows) == {"train": 80, "test": 20}
+
+
+def hourly(count: int) -> list[Example]:
+    return [Example(f"r{n}", target=f"{n % 2}", time=f"2024-01-{1 + n // 24:02d}T{n % 24:02d}:00:00") for n in range(count)]
+
+
+def test_a_gap_sets_aside_the_hours_before_each_later_part() -> None:
+    rows, account = time(hourly(100), 0, test=0.2, validation=0.2, gap=5)
+
+    found = parts(rows)
+    assert found["test"] == {f"r{n}" for n in range(80, 100)}
+    assert found["validation"] == {f"r{n}" for n in range(60, 76)}  # r75 is five hours before r80
+    assert found["train"] == {f"r{n}" for n in range(56)}
+    assert account.set_aside == {"less than 5 hours before the next part": 8}
+
+
+def test_a_gap_needs_whole_times() -> None:
+    rows = [Example(f"r{n}", target=f"{n % 2}", time=f"{n:05d}") for n in range(50)]
+
+    with pytest.raises(DataError, match="are not both ISO 8601"):
+        time(rows, 0, gap=1.0)

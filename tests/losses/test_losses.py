@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from vertical_sdk.catalog import losses
+from vertical_sdk.errors import RecipeError
 from vertical_sdk.losses import IGNORE
 from vertical_sdk.losses.classification import class_balanced, cross_entropy, focal, logit_adjusted
 from vertical_sdk.losses.multilabel import asymmetric, binary_cross_entropy
@@ -30,6 +31,18 @@ def test_focal_weighs_a_row_by_how_wrong_it_is() -> None:
     logits, labels = torch.tensor([[0.0, 0.0]]), torch.tensor([1])
 
     assert focal(logits, labels, gamma=2.0).item() == pytest.approx(0.25 * math.log(2))
+
+
+def test_focal_makes_a_missed_case_cost_what_the_recipe_says() -> None:
+    logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+    labels = torch.tensor([0, 1])
+    space = LabelSpace(("healthy", "ill"))
+
+    found = focal(logits, labels, space, gamma=2.0, costs={"ill": 3.0})
+
+    assert found.item() == pytest.approx((1 + 3) / 2 * 0.25 * math.log(2))
+    with pytest.raises(RecipeError, match=r"'il' is no label of this task. Did you mean 'ill'\?"):
+        focal(logits, labels, space, costs={"il": 3.0})
 
 
 def test_rows_without_a_label_teach_nothing() -> None:
@@ -110,6 +123,9 @@ def test_the_mean_over_a_batch_is_the_weighted_mean_over_its_parts(name: str) ->
         labels = F.one_hot(labels, 3)
     elif name in {"squared_error", "huber"}:
         logits, labels, given = logits[:, :1], labels.float(), {"scale": 1.5}
+    elif name in {"masked_mae", "pinball"}:  # (rows, steps, channels, quantiles)
+        logits, labels, given = torch.randn(7, 3, 2, 1), torch.randn(7, 3, 2), {"scale": 1.5}
+        given |= {"quantiles": (0.5,)} if name == "pinball" else {}
     elif name in {"class_balanced", "logit_adjusted", "hierarchical", "earth_mover"}:
         given = {"space": SPACE}
     loss = losses.get(name)

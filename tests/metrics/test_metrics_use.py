@@ -12,7 +12,9 @@ from vertical_sdk.metrics import bind, default_metrics, higher_is_better, inputs
 from vertical_sdk.metrics.interface import as_evaluate
 from vertical_sdk.types import Example, Task
 
-LESS_IS_BETTER = {"aurc", "ece", "log_loss", "mae", "rmse", "rank_mae"}
+LESS_IS_BETTER = {"aurc", "ece", "log_loss", "mae", "rmse", "rank_mae"} | {
+    *("forecast_mae", "forecast_rmse", "forecast_mape", "coverage_gap", "interval_width", "pinball_loss")
+}
 
 
 def test_every_metric_knows_which_way_is_better() -> None:
@@ -23,7 +25,7 @@ def test_every_metric_knows_which_way_is_better() -> None:
 
 def test_every_metric_wants_only_what_the_sdk_gives() -> None:
     for name in catalog.metrics.names():
-        assert inputs(name) <= {"predictions", "references", "probabilities", "labels", "rows"}
+        assert inputs(name) <= {"predictions", "references", "probabilities", "quantiles", "labels", "rows"}
 
 
 @pytest.mark.parametrize("task", get_args(Task))

@@ -177,6 +177,10 @@ def test_passwords_are_not_shown() -> None:
     assert without_secrets("/data/a@b.csv") == "/data/a@b.csv"
 
 
+def test_owner_and_repository_are_no_secrets() -> None:
+    assert without_secrets("github://owner:repository@main/data") == "github://owner:repository@main/data"
+
+
 def test_a_digest_must_look_like_one(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="64 hexadecimal"):
         fetch(str(tmp_path), sha256="abc")

@@ -12,8 +12,9 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from vertical_sdk.catalog import splitters
+from vertical_sdk.catalog import NotNegative, splitters
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.labels import without_unlearned
 from vertical_sdk.data.texts import ranked, stable_hash
@@ -64,9 +65,12 @@ def group(
 
 @splitters.register("time")
 def time(
-    examples: Sequence[Example], seed: int, *, test: float = 0.15, validation: float = 0.1
+    examples: Sequence[Example], seed: int, *, test: float = 0.15, validation: float = 0.1, gap: NotNegative = 0.0
 ) -> tuple[list[Example], StepAccount]:
     """The last rows judge, those before them are tuned on, the first ones are learned from; nothing is random.
+
+    gap  hours before a later part begins in which rows are set aside: as many as a row looks ahead (and back), and nothing that a
+         later part asks for was learned. Rows then need whole times, in ISO 8601
 
     Rows of the same time never stand on two sides. A group that goes on into a later part is set aside in the earlier one.
     """
@@ -90,7 +94,12 @@ def time(
         return "test" if moment >= from_test else "validation" if moment >= from_validation else "train"
 
     places = {e.id: place(e) for e in examples}
-    return _finish("time", examples, places, validation, _torn(examples, places))
+    aside = _torn(examples, places)
+    if gap:
+        begins = {"train": from_validation, "validation": from_test}
+        near = {e.id for e in examples if places[e.id] in begins and _hours(e.time or "", begins[places[e.id]], e.id) < gap}
+        aside |= dict.fromkeys(near - set(aside), f"less than {gap:g} hours before the next part")
+    return _finish("time", examples, places, validation, aside)
 
 
 @splitters.register("given")
@@ -138,6 +147,20 @@ def _boundary(times: Sequence[str], share: float) -> str:
     if boundary == times[0]:
         return next((moment for moment in times if moment > boundary), boundary)
     return boundary
+
+
+def _hours(earlier: str, later: str, row: str) -> float:
+    """Hours between two times.
+
+    Raises DataError for what is no ISO 8601.
+    """
+    try:
+        ends = [datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (earlier, later)]
+        return (ends[1] - ends[0]).total_seconds() / 3600
+    except (ValueError, TypeError):
+        raise DataError(
+            f"split by time: gap: the times of row {row} and of the next part, {earlier!r} and {later!r}, are not both ISO 8601."
+        ) from None
 
 
 def _unit(example: Example) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vertical_sdk.catalog import losses
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.losses import classification, hierarchical, multilabel, ordinal, regression
+from vertical_sdk.losses import classification, forecasting, hierarchical, multilabel, ordinal, regression
 from vertical_sdk.losses.classification import IGNORE
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import LabelSpace, Panel
@@ -31,6 +31,7 @@ __all__ = [
     "avoids",
     "bind_loss",
     "classification",
+    "forecasting",
     "hierarchical",
     "multilabel",
     "ordinal",
@@ -85,8 +86,9 @@ def bind_loss(
     function = losses.get(name)
     graph = None if panel is None or panel.graph is None else torch.tensor(panel.graph, dtype=torch.float32)
     given: dict[str, Any] = {"space": space, "scale": scale, "graph": graph, "quantiles": (0.5, *recipe.series.quantiles)}
-    asked = {key: given[key] for key in inspect.signature(function).parameters if key in given}
-    if "space" in asked and space is None:
+    takes = inspect.signature(function).parameters
+    asked = {key: given[key] for key in takes if key in given}
+    if "space" in asked and space is None and takes["space"].default is inspect.Parameter.empty:
         raise RecipeError(f"{recipe.name}: loss: {name} needs labels, and a {recipe.task} task has none.")
     if "graph" in asked and graph is None:
         raise RecipeError(f"{recipe.name}: loss: {name} needs a graph of the channels, and the data has none.")

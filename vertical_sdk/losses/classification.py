@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.catalog import NotNegative, Share, losses
+from vertical_sdk.errors import RecipeError, did_you_mean
 from vertical_sdk.types import LabelSpace
 
 __all__ = ["IGNORE", "class_balanced", "cross_entropy", "focal", "logit_adjusted"]
@@ -36,6 +39,20 @@ def class_weights(space: LabelSpace, beta: float) -> Tensor:
     return weights * counts.sum() / (weights * counts).sum()
 
 
+def cost_of(space: LabelSpace | None, costs: Mapping[str, float]) -> Tensor:
+    """What a miss of each label costs, (labels,) float64.
+
+    Raises RecipeError where a cost is of no label of the task.
+    """
+    known = space.labels if space else ()
+    if unknown := [label for label in costs if label not in known]:
+        raise RecipeError(
+            f"loss: costs: {', '.join(map(repr, unknown))} is no label of this task.{did_you_mean(unknown[0], known)} "
+            f"Labels: {', '.join(known) or 'none'}."
+        )
+    return torch.tensor([costs.get(label, 1.0) for label in known], dtype=torch.float64)
+
+
 @losses.register("cross_entropy", tasks=("classification", "ordinal", "generation"))
 def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: Share = 0.0) -> Tensor:
     """The negative log-probability of the label.
@@ -50,17 +67,30 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: Share = 0.0) -> 
 
 
 @losses.register("focal", tasks=("classification", "ordinal", "generation"))
-def focal(logits: Tensor, labels: Tensor, *, gamma: NotNegative = 2.0) -> Tensor:
+def focal(
+    logits: Tensor,
+    labels: Tensor,
+    space: LabelSpace | None = None,
+    *,
+    gamma: NotNegative = 2.0,
+    costs: dict[str, NotNegative] | None = None,
+) -> Tensor:
     """Cross-entropy that pays less attention to examples already right (Lin et al., 2017).
 
     logits   (batch, classes)  float
     labels   (batch,)          int64, IGNORE where nothing is to be learned
     gamma    0 is cross-entropy
+    costs    label → what a miss of it costs (alpha of the paper); 1 for a label that is not named
     returns  ()                mean over labelled rows, 0 if there are none
+
+    Raises RecipeError where a cost is of no label of the task.
     """
     kept, target = labelled(logits, labels)
     logp = kept.log_softmax(-1).gather(1, target[:, None])[:, 0]
-    return mean(-((1 - logp.exp()) ** gamma) * logp, logits)
+    values = -((1 - logp.exp()) ** gamma) * logp
+    if costs:
+        values = values * cost_of(space, costs).to(logits)[target]
+    return mean(values, logits)
 
 
 @losses.register("class_balanced", tasks=("classification", "ordinal"))

@@ -3,16 +3,18 @@
 A metric is a function in `catalog.metrics`. It names among its positional parameters what it wants to see:
 
     predictions    (rows,) int64 positions in `labels`, NO_ANSWER where an answer could not be read as a label;
-                   multilabel (rows, labels) 0 or 1; regression (rows,) float; generation: a list of str
-    references     the same, never NO_ANSWER
+                   multilabel (rows, labels) 0 or 1; regression (rows,) float; generation: a list of str; forecasting
+                   (rows, steps, channels) float
+    references     the same, never NO_ANSWER; forecasting: NaN where it is not known
     probabilities  (rows, labels) float
+    quantiles      (..., quantiles) float beside the predictions of numbers, the median first; for systems that say any
     labels         the LabelSpace
     rows           the Examples themselves, in the order of predictions: their record, text, messages, group and time
 
 and returns a float. Its keyword-only parameters are what a recipe may set.
 """
 
-from vertical_sdk.metrics import abstention, classification, probability, regression, text
+from vertical_sdk.metrics import abstention, classification, forecasting, probability, regression, text
 from vertical_sdk.metrics.use import (
     NO_ANSWER,
     bind,
@@ -28,6 +30,7 @@ __all__ = [
     "bind",
     "classification",
     "default_metrics",
+    "forecasting",
     "higher_is_better",
     "inputs",
     "lower_is_better",

@@ -75,7 +75,7 @@ def _hint(name: str, path: Path) -> str:
 
 def without_secrets(source: str) -> str:
     """An address without its user, password and signed query, as it may be shown and recorded."""
-    if "://" not in source:
+    if "://" not in source or source.startswith("github://"):  # OWNER:REPOSITORY@REVISION stands where others have a user
         return source
     parts = urlsplit(source)
     query = "" if SECRET.search(parts.query) else parts.query

@@ -1,0 +1,10 @@
+"""Readers for traffic; each stands in a file of its own."""
+
+from __future__ import annotations
+
+from .casualties import casualties
+from .routes import streets
+from .sensors import sensors
+from .volumes import interstate
+
+__all__ = ["casualties", "interstate", "sensors", "streets"]

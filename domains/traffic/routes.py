@@ -1,0 +1,259 @@
+"""How long each street takes when a city is full, and which way to go: rows of streets, and the metrics of the routes planned by them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertical_sdk.catalog import metrics, readers
+from vertical_sdk.data.account import Tally
+from vertical_sdk.data.read import Missing, Table
+from vertical_sdk.data.records import as_text
+from vertical_sdk.data.settings import read_settings
+from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.types import Cell, Example, Task
+
+from .cities import Cities, City, Morning, simulate
+from .sumo import side_by_side, simulator
+
+__all__ = ["free_flow_saving", "planned", "route_gap", "streets"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Count = Annotated[int, Field(ge=1)]
+FACTS = ("city", "street", "from", "to", "peak")
+"""Fields that the text does not tell: where a row stands, and whether routes are planned for its interval."""
+MOST = 1 << 20
+
+
+@readers.register("traffic.streets")
+def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+    """Every street of simulated cities in every interval of the day, and the logarithm of how much longer than free it takes.
+
+    path  a scenario in YAML: `cities`, and what holds for all of them (see `domains/traffic/scenarios`)
+
+    A row is a record of the street (length, lanes, speed limit, signal), of its place in the network, and of the demand: how much of
+    it would come along if all drove the fastest free path, and in a static user equilibrium. The target is log(time / free time)
+    after SUMO's dynamic assignment; the group is the city. Each city is simulated once and kept in the cache.
+
+    Raises DataError for a scenario that is wrong, MissingExtra without SUMO.
+    """
+    del missing  # every row has its target
+    if columns:
+        raise RecipeError("traffic.streets: a scenario has no columns; leave data.columns out.")
+    if task != "regression":
+        raise RecipeError(f"traffic.streets: its rows are for regression, not for {task}.")
+    scenario = read_settings(path, Cities)
+    scenario.check(str(path))
+    sumo = simulator(scenario.sumo, str(path))
+
+    def simulated(city: City) -> Morning:
+        try:
+            return simulate(city, scenario, sumo)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    mornings = side_by_side(simulated, list(scenario.cities))
+    examples = tuple(
+        row for city, morning in zip(scenario.cities, mornings, strict=True) for row in _rows(city, scenario, morning)
+    )
+    said = f"SUMO {sumo.version}: {len(mornings)} cities, {sum(len(m.trips) for m in mornings)} trips, {len(examples)} rows"
+    return Table(examples, said, account=Tally("read").close(len(examples), len(examples)))
+
+
+def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
+    roads, step = morning.roads, cities.minutes * 60
+    fixed = {
+        "length": roads.length,
+        "lanes": roads.lanes,
+        "limit": roads.speed * 3.6,
+        "free time": roads.free,
+        "priority": roads.priority,
+        "green": roads.green,
+        "wait": roads.wait,
+        "ways in": np.bincount(roads.head, minlength=len(roads.junctions))[roads.tail].astype(np.float64),
+        "ways out": np.bincount(roads.tail, minlength=len(roads.junctions))[roads.head].astype(np.float64),
+        "centrality": roads.centrality,
+    }
+    past = np.zeros(len(roads.names))
+    for number in range(len(cities.profile)):
+        trips = morning.trips.departing(number * step, (number + 1) * step)
+        demand = _demand(roads, trips, step / 3600, cities.informed, past)
+        past = np.maximum(0.0, past + demand["balanced load"] - 1)
+        ratio = np.log(morning.seconds[number] / roads.free)
+        whole = {"interval": np.full(len(roads.names), number + 1.0), "load": np.full(len(roads.names), city.load), **demand, **fixed}
+        names, table = list(whole), np.stack(list(whole.values()), axis=1)
+        for i, street in enumerate(roads.names):
+            told = tuple(zip(names, map(float, table[i]), strict=True))
+            ends = (roads.junctions[roads.tail[i]], roads.junctions[roads.head[i]])
+            facts: tuple[Cell, ...] = (city.name, street, *ends, float(number + 1 == cities.peak))
+            yield Example(
+                id=f"{city.name}/{number + 1}/{street}",
+                text=as_text(told),
+                target=float(ratio[i]),
+                group=city.name,
+                record=(*told, *zip(FACTS, facts, strict=True)),
+            )
+
+
+def _demand(roads: Any, trips: Any, hours: float, informed: float, past: Floats) -> dict[str, Floats]:
+    """What the demand says of each road, with no simulation: volumes over capacity, here, before and behind."""
+    free = roads.load(roads.free, trips) / hours
+    balanced, seconds = roads.equilibrium(trips, hours, informed, past * hours * 3600)
+    alone, shared = free / roads.capacity, balanced / roads.capacity
+    return {
+        "free volume": free,
+        "free load": alone,
+        "balanced load": shared,
+        "balanced delay": np.log(seconds / roads.free),
+        "queue before": past,
+        "load behind": roads.before(shared),
+        "load ahead": roads.after(shared),
+        "overload ahead": roads.after(np.maximum(0.0, shared - 1)),
+    }
+
+
+@metrics.register("traffic.route_gap", tasks=("regression",))
+@lower_is_better
+def route_gap(predictions: Floats, references: Floats, rows: Sequence[Example], *, pairs: Count = 60, least: float = 60.0) -> float:
+    """How much longer the planned routes take than the best ones: the mean of cost / least cost - 1 over pairs of junctions.
+
+    Routes are the shortest paths (networkx) by the predicted times of the peak's interval; what they cost, and what the best route
+    costs, is by the times of SUMO's dynamic assignment in that interval.
+
+    pairs  drawn for each city by seed, the same for every system, whose fastest free path takes at least `least` seconds
+
+    A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. Where single rows are drawn,
+    streets are missing from the map. 0 where no row is of a peak.
+    """
+    found = planned(predictions, references, rows, pairs, least)
+    return _weighted([(float((own / best - 1).mean()), weight) for (own, best, _), weight in found])
+
+
+@metrics.register("traffic.free_flow_saving", tasks=("regression",))
+def free_flow_saving(
+    predictions: Floats, references: Floats, rows: Sequence[Example], *, pairs: Count = 60, least: float = 60.0
+) -> float:
+    """How much shorter the planned routes are than those that free-flow times give: the mean of 1 - cost / cost of the free path.
+
+    Costs, pairs and resamples are those of `traffic.route_gap`.
+    """
+    found = planned(predictions, references, rows, pairs, least)
+    return _weighted([(float((1 - own / free).mean()), weight) for (own, _, free), weight in found])
+
+
+def planned(
+    predictions: Floats, references: Floats, rows: Sequence[Example], pairs: int, least: float
+) -> list[tuple[tuple[Floats, Floats, Floats], float]]:
+    """For each city that has rows of its peak: what the pairs' planned, best and free routes cost (pairs,), and its weight.
+
+    The weight is how often its rows stand here. Costs are kept by the predictions' bytes, as a bootstrap asks a thousand times.
+    """
+    codes = _codes(rows)
+    at = np.flatnonzero(codes >= 0)
+    unique, first, times = np.unique(codes[at], return_index=True, return_counts=True)
+    cities = unique >> STREET_BITS
+    found = []
+    for city in np.unique(cities):
+        own = cities == city
+        places = at[first[own]]
+        said = np.ascontiguousarray(predictions[places], dtype=np.float64)
+        true = np.ascontiguousarray(references[places], dtype=np.float64)
+        whole = tuple((unique[own] & ((1 << STREET_BITS) - 1)).tolist())
+        costs = _costs(int(city), whole, said.tobytes(), true.tobytes(), pairs, least)
+        if costs is not None:
+            found.append((costs, float(times[own].mean())))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _costs(
+    city: int, streets: tuple[int, ...], said: bytes, true: bytes, pairs: int, least: float
+) -> tuple[Floats, Floats, Floats] | None:
+    """Seconds of the planned, the best and the free route of each pair; None where no pair is far enough apart."""
+    import networkx as nx
+
+    known = [_STREETS[city][street] for street in streets]
+    graph = nx.DiGraph()
+    times = zip(np.frombuffer(said), np.frombuffer(true), strict=True)
+    for street, (log_said, log_true) in zip(known, times, strict=True):
+        seconds = {"free": street.free, "said": street.free * float(np.exp(log_said)), "true": street.free * float(np.exp(log_true))}
+        if seconds["free"] < graph.get_edge_data(street.tail, street.head, {"free": np.inf})["free"]:
+            graph.add_edge(street.tail, street.head, **seconds)
+    rng = random.Random(0)  # noqa: S311
+    wanted: list[tuple[str, str]] = []
+    junctions = sorted(graph)
+    far: dict[str, list[str]] = {}
+    for _ in range(20 * pairs):
+        if len(wanted) == pairs:
+            break
+        start = rng.choice(junctions)
+        if start not in far:
+            reach = nx.single_source_dijkstra_path_length(graph, start, weight="free")
+            far[start] = sorted(end for end, seconds in reach.items() if seconds >= least)
+        if far[start]:
+            wanted.append((start, rng.choice(far[start])))
+    if not wanted:
+        return None
+    costs: dict[str, list[float]] = {"said": [], "true": [], "free": []}
+    for by, each in costs.items():
+        ways = {start: nx.single_source_dijkstra_path(graph, start, weight=by) for start in {pair[0] for pair in wanted}}
+        for start, end in wanted:
+            way = ways[start][end]
+            each.append(sum(graph[a][b]["true"] for a, b in zip(way, way[1:], strict=False)))
+    return np.array(costs["said"]), np.array(costs["true"]), np.array(costs["free"])
+
+
+@dataclass(frozen=True)
+class _Street:
+    tail: str
+    head: str
+    free: float
+
+
+STREET_BITS = 24
+_SEEN: dict[int, tuple[Example, int]] = {}
+"""id of a row → the row, which keeps the id its own, and its city's number above the bits of its street's; -1 off the peak."""
+_CITIES: dict[str, int] = {}
+_STREETS: dict[int, dict[int, _Street]] = {}
+_NUMBERS: dict[tuple[int, _Street], int] = {}
+
+
+def _codes(rows: Sequence[Example]) -> Ints:
+    """Each row's city and street as one number, looked up once a row."""
+    try:
+        return np.fromiter((_SEEN[id(row)][1] for row in rows), np.int64, len(rows))
+    except KeyError:
+        if len(_SEEN) + len(rows) > MOST:
+            _SEEN.clear()
+        for row in rows:
+            _SEEN[id(row)] = (row, _code(row))
+        return np.fromiter((_SEEN[id(row)][1] for row in rows), np.int64, len(rows))
+
+
+def _code(row: Example) -> int:
+    facts = dict(row.record)
+    lacks = [name for name in (*FACTS, "free time") if facts.get(name) is None]
+    if lacks:
+        raise DataError(f"row {row.id}: its record lacks {', '.join(lacks)}, by which routes are planned; see traffic.streets.")
+    if not facts["peak"]:
+        return -1
+    city = _CITIES.setdefault(str(facts["city"]), len(_CITIES))
+    street = _Street(str(facts["from"]), str(facts["to"]), float(facts["free time"] or 0))
+    number = _NUMBERS.setdefault((city, street), len(_STREETS.setdefault(city, {})))
+    _STREETS[city][number] = street
+    return city << STREET_BITS | number
+
+
+def _weighted(found: Sequence[tuple[float, float]]) -> float:
+    values, weights = [value for value, _ in found], [weight for _, weight in found]
+    return float(np.average(values, weights=weights)) if found else 0.0

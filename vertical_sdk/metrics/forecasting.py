@@ -1,0 +1,122 @@
+"""Metrics of forecasts: (rows, steps, channels) in the unit of the series; what is not known of the truth (NaN) counts nothing.
+
+Those of quantiles see them as `Outputs.quantiles` has them: the median first, then the recipe's levels in rising order.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertical_sdk.catalog import metrics
+from vertical_sdk.errors import RecipeError
+from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.types import Task
+
+__all__ = ["coverage", "coverage_gap", "forecast_mae", "forecast_mape", "forecast_rmse", "interval_width", "pinball_loss"]
+
+Floats = NDArray[np.float64]
+Step = Annotated[int, Field(ge=1)]
+Level = Annotated[float, Field(gt=0, lt=1)]
+NUMBERS: tuple[Task, ...] = ("forecasting", "regression")
+
+
+@metrics.register("forecast_mae", tasks=("forecasting",))
+@lower_is_better
+def forecast_mae(predictions: Floats, references: Floats, *, step: Step | None = None) -> float:
+    """Mean absolute error; of one step ahead, from 1, or of all of them where `step` is None."""
+    return _mean(np.abs(_at(predictions, step) - _at(references, step)))
+
+
+@metrics.register("forecast_rmse", tasks=("forecasting",))
+@lower_is_better
+def forecast_rmse(predictions: Floats, references: Floats, *, step: Step | None = None) -> float:
+    """Root of the mean squared error; of one step ahead, or of all of them."""
+    return float(np.sqrt(_mean(np.square(_at(predictions, step) - _at(references, step)))))
+
+
+@metrics.register("forecast_mape", tasks=("forecasting",))
+@lower_is_better
+def forecast_mape(
+    predictions: Floats, references: Floats, *, step: Step | None = None, least: Annotated[float, Field(gt=0)] = 1.0
+) -> float:
+    """Mean absolute error as a share of the truth (0.1 is 10%); of one step ahead, or of all of them.
+
+    least  truths nearer to 0 than this are left out, as any error is a large share of nearly nothing
+    """
+    truth = _at(references, step)
+    size = np.abs(truth)
+    return _mean(np.abs(_at(predictions, step) - truth)[size >= least] / size[size >= least])
+
+
+@metrics.register("coverage", tasks=NUMBERS)
+def coverage(references: Floats, quantiles: Floats) -> float:
+    """Share of the truths that lie within the outer quantiles; it should be what the interval promises, no less and no more."""
+    low, high = _bounds(quantiles)
+    known = ~np.isnan(references)
+    return _mean(((references >= low) & (references <= high))[known].astype(np.float64))
+
+
+@metrics.register("coverage_gap", tasks=NUMBERS)
+@lower_is_better
+def coverage_gap(references: Floats, quantiles: Floats, *, level: Level = 0.9) -> float:
+    """How far the coverage is from what the interval promises, to either side.
+
+    level  what it promises: the highest quantile's level less the lowest one's
+    """
+    found: float = coverage(references, quantiles)
+    return abs(found - level)
+
+
+@metrics.register("interval_width", tasks=NUMBERS)
+@lower_is_better
+def interval_width(references: Floats, quantiles: Floats) -> float:
+    """Mean width of the interval where the truth is known: of two that cover as much, the narrower one says more."""
+    low, high = _bounds(quantiles)
+    return _mean((high - low)[~np.isnan(references)])
+
+
+@metrics.register("pinball_loss", tasks=NUMBERS)
+@lower_is_better
+def pinball_loss(references: Floats, quantiles: Floats, *, levels: tuple[Level, ...] = (0.05, 0.95)) -> float:
+    """The quantile loss, mean over the median and these levels, times 2 (Koenker and Bassett, 1978); without levels, the MAE.
+
+    levels  as the recipe's series.quantiles
+
+    Raises RecipeError where there are not as many quantiles.
+    """
+    if quantiles.shape[-1] != 1 + len(levels):
+        raise RecipeError(
+            f"evaluate.metrics: pinball_loss: levels = {list(levels)}, and the forecasts have {quantiles.shape[-1] - 1} quantiles "
+            "beside the median; set levels to the recipe's series.quantiles."
+        )
+    level = np.array((0.5, *sorted(levels)))
+    off = references[..., None] - quantiles
+    return 2 * _mean(np.maximum(level * off, (level - 1) * off).mean(axis=-1))
+
+
+def _at(values: Floats, step: int | None) -> Floats:
+    """One step of (rows, steps, channels), or all.
+
+    Raises RecipeError for a step that is not forecast.
+    """
+    if step is None:
+        return values
+    if step > values.shape[1]:
+        raise RecipeError(f"evaluate.metrics: step = {step}, and {values.shape[1]} steps are forecast.")
+    return values[:, step - 1]
+
+
+def _mean(values: Floats) -> float:
+    """Over what is known; 0 where nothing is."""
+    if values.size and not np.isnan(total := values.sum()):
+        return float(total / values.size)
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def _bounds(quantiles: Floats) -> tuple[Floats, Floats]:
+    return quantiles.min(axis=-1), quantiles.max(axis=-1)
