@@ -25,6 +25,12 @@ FILES = {
     "finance/stock-direction": {"data.source": "finance/stock_tweets.csv"},
     "legal/contract-clause": {"data.source": "legal/contract_clauses.csv"},
     "legal/unfair-terms": {"data.source": "legal/terms_of_service.csv"},
+    "medical/chest-xray": {"data.source": "medical/chest_xray.npz"},
+    "medical/ecg-beats": {"data.source": "medical/ecg_beats.csv"},
+    "medical/molecule-bbb": {"data.source": "medical/molecules_bbbp.csv"},
+    "medical/molecule-solubility": {"data.source": "medical/molecules_esol.csv"},
+    "traffic/flow-forecast": {"data.source": "traffic/los_speed.csv", "data.reader.adjacency": "traffic/los_adjacency.csv"},
+    "traffic/incident-severity": {"data.source": "traffic/road_casualties.csv"},
 }
 """Recipe → settings for files in the folder that --data names. Of finance/credit-risk both sets are measured."""
 

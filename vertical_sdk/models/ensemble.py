@@ -7,7 +7,8 @@ Wolpert, Stacked Generalization, 1992. Each system's probabilities p are pooled 
 One weight a system, whatever the number of labels, so that a few hundred rows suffice. They are the most likely ones on the
 validation rows, which the adapter was not trained on and of which each partner speaks as one fitted without them (out of fold), so
 the pooled probabilities are calibrated. A yes-or-no decision (two labels, or each label of a multilabel task) has a bias too. A
-weak normal prior holds weights near an equal share, and biases near 0. Numbers are pooled as a weighted sum.
+weak normal prior holds weights near an equal share, and biases near 0. Numbers are pooled as a weighted sum; forecasts as a weighted
+mean, whose weights have the least absolute error, and the adapter's quantiles move with its median.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ SMALLEST = 1e-6
 """Probabilities nearer to 0 or 1 count as this far from it: a partner that is sure must not silence the others."""
 WEIGHT_SPREAD, BIAS_SPREAD = 1.0, 0.5
 """Standard deviations of the priors."""
+MOST_NUMBERS = 200_000
+"""Weights of forecasts are fitted on so many numbers at most."""
 Floats = NDArray[np.float64]
 
 
@@ -61,12 +64,12 @@ class Ensemble:
     offsets: tuple[tuple[float, ...], ...]
 
     def fuse(self, own: NDArray[Any], rows: Sequence[Example], base: Any) -> NDArray[np.float32]:
-        """The raw outputs of the whole from those of the adapter, (rows, k): logits, or numbers.
+        """The raw outputs of the whole from those of the adapter, in the same shape: logits, numbers, or quantiles.
 
         base  the general model (`General`), for partners that need it
         """
         said = [_evidence(partner.ask(rows, base), self.task) for partner in self.partners]
-        return _pool([_own_evidence(own, self.task), *said], self.weights, self.bias).astype(np.float32)
+        return _whole(own, _pool([_own_evidence(own, self.task), *said], self.weights, self.bias), self.task)
 
     def ask_partner(self, part: Part, rows: Sequence[Example], base: Any) -> Outputs | None:
         """What the partner of that name and those arguments says by itself; None where there is none."""
@@ -127,7 +130,7 @@ def fit_ensemble(
         partners.append(unpack(part.use, pack(part.use, partner, f"ensemble.{number}")))
     weights, bias = _stack(systems, references(validation, labels, task), task)
     ensemble = Ensemble(task, parts, tuple(partners), weights, bias, tuple(offsets))
-    return ensemble, _pool(systems, weights, bias).astype(np.float32)
+    return ensemble, _whole(own, _pool(systems, weights, bias), task)
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
@@ -190,6 +193,8 @@ def _own_evidence(raw: NDArray[Any], task: Task) -> Floats:
     wide = np.asarray(raw, dtype=np.float64)
     if task == "regression":
         return wide
+    if task == "forecasting":
+        return wide[..., 0]
     return _evidence(Outputs(scores=to_probabilities(wide, multilabel=task == "multilabel")), task)
 
 
@@ -198,9 +203,18 @@ def _evidence(outputs: Outputs, task: Task) -> Floats:
     if task == "regression":
         assert outputs.values is not None
         return outputs.values[:, None].astype(np.float64)
+    if task == "forecasting":
+        assert outputs.values is not None
+        return outputs.values.astype(np.float64)
     assert outputs.scores is not None
     scores = np.clip(outputs.scores.astype(np.float64), SMALLEST, 1 - SMALLEST)
     return np.log(scores) - np.log1p(-scores) if task == "multilabel" else np.log(scores)
+
+
+def _whole(own: NDArray[Any], pooled: Floats, task: Task) -> NDArray[np.float32]:
+    """What is pooled, in the shape of the adapter's raw outputs."""
+    moved = pooled if task != "forecasting" else own + (pooled - own[..., 0])[..., None]
+    return moved.astype(np.float32)
 
 
 def _pool(systems: Sequence[Floats], weights: Floats, bias: Floats) -> Floats:
@@ -211,6 +225,8 @@ def _stack(systems: Sequence[Floats], truth: Any, task: Task) -> tuple[Floats, F
     """The likeliest weights and biases under the priors (L-BFGS-B; weights from 0)."""
     from scipy.optimize import minimize
 
+    if task == "forecasting":
+        return _shares(systems, truth), np.zeros(1)
     size, k, rows = len(systems), systems[0].shape[1], len(systems[0])
     spread = float(np.std(truth)) or 1.0
     biased = task in {"multilabel", "regression"} or k == 2
@@ -241,3 +257,28 @@ def _stack(systems: Sequence[Floats], truth: Any, task: Task) -> tuple[Floats, F
     bounds = [(0.0, 5.0)] * size + [(-10.0, 10.0)] * biases
     found = minimize(surprise, start, method="L-BFGS-B", bounds=bounds)
     return split(np.asarray(found.x))
+
+
+def _shares(systems: Sequence[Floats], truth: Floats) -> Floats:
+    """Weights from 0 that sum to 1, of the mean that has the least absolute error (Nelder and Mead on their logarithms)."""
+    from scipy.optimize import minimize
+
+    known = ~np.isnan(truth)
+    stacked = np.stack([one[known] for one in systems])
+    if stacked.shape[1] > MOST_NUMBERS:
+        stacked = stacked[:, np.linspace(0, stacked.shape[1] - 1, MOST_NUMBERS).astype(int)]
+        kept = np.linspace(0, known.sum() - 1, MOST_NUMBERS).astype(int)
+    else:
+        kept = np.arange(stacked.shape[1])
+    so = truth[known][kept]
+
+    def shares(parameters: Floats) -> Floats:
+        raised = np.exp(np.append(parameters, 0.0) - max(0.0, float(parameters.max(initial=0.0))))
+        found: Floats = raised / raised.sum()
+        return found
+
+    def error(parameters: Any) -> float:
+        return float(np.abs(shares(parameters) @ stacked - so).mean())
+
+    found = minimize(error, np.zeros(len(systems) - 1), method="Nelder-Mead")
+    return shares(np.asarray(found.x))

@@ -1,9 +1,9 @@
 """Series of numbers through a trunk that was pretrained on text: patches of them, or whole channels, stand in the words' places.
 
 The trunk is frozen but for LoRA; what goes in and comes out is trained (Zhou et al., One Fits All, 2023). A forecast is a linear model's,
-fitted in closed form before training, and what the trunk adds to it:
+fitted before training, and what a small network, which sees one channel, and the trunk add to it:
 
-    forecast = last value + spread of the channel · (linear(features) + outlet(trunk(features)))
+    forecast = last value + spread of the channel · (linear(features) + curved(features, channel) + outlet(trunk(features)))
 
 The features of a channel are its own history and that of the channels near by in the graph, both from the last value and in units of
 the channel's spread, where something was measured, the usual course of the day (of the week, after four weeks) behind and ahead, and
@@ -47,6 +47,8 @@ LINEAR_ROWS = 50_000
 ROUNDS = 10
 SMOOTH = 1_800.0
 """Seconds to both sides over which what is usual at a time is averaged."""
+NAME, HIDDEN = 16, 128
+"""Numbers that are learned of a channel, and the width of the small network."""
 STEADY = 4
 """Weeks of training rows from which the usual course is one of the week, not of the day."""
 
@@ -77,9 +79,10 @@ class Course(nn.Module):
              row itself
     near     (channels, channels) rows of weights of the channels near by, which sum to 1; zero without a graph
     linear   features → (horizon · quantiles)
+    curved   features and what is learned of the channel → the same, of two hidden layers; begins at 0
     """
 
-    def __init__(self, panel: Panel, quantiles: int) -> None:
+    def __init__(self, panel: Panel, quantiles: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.panel, self.quantiles = panel, quantiles
         channels, slots = len(panel.channels), max(1, round(WEEK / panel.seconds))
@@ -93,7 +96,16 @@ class Course(nn.Module):
         self.register_buffer("near", _near(panel.graph, channels))
         self.others: Tensor | None
         self.register_buffer("others", None, persistent=False)
-        self.linear = nn.Linear(self.width, panel.horizon * quantiles)
+        outputs = panel.horizon * quantiles
+        self.linear = nn.Linear(self.width, outputs)
+        self.name = nn.Embedding(channels, NAME)
+        self.curved = nn.Sequential(
+            *(nn.Linear(self.width + NAME, HIDDEN), nn.GELU(), nn.Dropout(dropout)),
+            *(nn.Linear(HIDDEN, HIDDEN), nn.GELU(), nn.Dropout(dropout)),
+            nn.Linear(HIDDEN, outputs),
+        )
+        for parameter in self.curved[-1].parameters():
+            nn.init.zeros_(parameter)
 
     @property
     def width(self) -> int:
@@ -122,7 +134,10 @@ class Course(nn.Module):
 
     def forward(self, features: Tensor, last: Tensor, more: Tensor | None = None) -> Tensor:
         """The forecast (rows, horizon, channels, quantiles) in the data's unit; `more` (rows, channels, horizon · quantiles) is added."""
-        steps: Tensor = self.linear(features) if more is None else self.linear(features) + more
+        named = torch.cat([features, self.name.weight.expand(len(features), -1, -1)], dim=-1)
+        steps: Tensor = self.linear(features) + self.curved(named)
+        if more is not None:
+            steps = steps + more
         steps = steps.reshape(*steps.shape[:2], self.panel.horizon, self.quantiles).transpose(1, 2)
         return last[:, None, :, None] + self.spread[:, None] * steps
 
@@ -149,7 +164,9 @@ class Course(nn.Module):
 
     def _learn_usual(self, targets: Tensor, at: Tensor) -> None:
         seconds = self.panel.seconds
-        weekly = len(at) * seconds / WEEK >= STEADY
+        apart = torch.unique(at).diff()
+        pace = float(apart.min()) if len(apart) else seconds  # of the rows, which may skip steps
+        weekly = len(at) * pace / WEEK >= STEADY
         period = WEEK if weekly else DAY
         used = max(1, round(period / seconds))
         steps = torch.arange(1, targets.shape[1] + 1) * seconds
@@ -212,7 +229,7 @@ class SeriesSpecialist(nn.Module):
         if self.task in {"forecasting", "anomaly"}:
             if panel is None:
                 raise RecipeError(f"{recipe.name}: {self.task} needs a reader that says what its channels are.")
-            course = Course(panel, len(self.levels))
+            course = Course(panel, len(self.levels), recipe.head.dropout)
             self.own["course"] = course
             size = course.width
             tokens = 1
