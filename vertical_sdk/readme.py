@@ -23,7 +23,7 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     metadata: dict[str, Any] = {
         "library_name": "peft",
         "base_model": base,
-        "pipeline_tag": PIPELINES.get(card.task, "text-classification"),
+        "pipeline_tag": "image-classification" if card.family == "vision" else PIPELINES.get(card.task, "text-classification"),
         "tags": ["lora", f"base_model:adapter:{base}", "vertical_sdk"],
         "datasets": [source.source for source in card.sources],
     }

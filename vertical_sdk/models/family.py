@@ -10,7 +10,7 @@ from vertical_sdk.errors import BaseModelError
 from vertical_sdk.models.weights import read_json
 from vertical_sdk.types import Family
 
-__all__ = ["family_of", "longest_input"]
+__all__ = ["family_of", "is_timm", "longest_input"]
 
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 ENCODER = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForPreTraining")
@@ -22,7 +22,14 @@ ENCODER_TYPES = frozenset({
     "roberta-prelayernorm", "roc_bert", "roformer", "splinter", "squeezebert", "xlm", "xlm-roberta", "xlm-roberta-xl",
     "xmod", "yoso",
 })
+VISION_TYPES = frozenset({
+    "beit", "bit", "clip_vision_model", "convnext", "convnextv2", "cvt", "data2vec-vision", "deit", "dinov2",
+    "dinov2_with_registers", "dinov3_convnext", "dinov3_vit", "efficientnet", "focalnet", "hgnet_v2", "hiera", "ijepa", "levit",
+    "mobilenet_v1", "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "pvt_v2", "regnet", "resnet",
+    "siglip_vision_model", "swiftformer", "swin", "swinv2", "textnet", "timm_wrapper", "vit", "vit_mae", "vit_msn",
+})
 # fmt: on
+VISION = ("ForImageClassification", "ForMaskedImageModeling")
 COUNTS_FROM_PADDING = frozenset(
     {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "data2vec-text", "mpnet"}
 )
@@ -41,15 +48,17 @@ def family_of(config: Mapping[str, Any], folder: Path) -> Family:
             f"{folder / 'config.json'}: the model brings code of its own (auto_map), and such code is never run. Choose a "
             "model that transformers has built in."
         )
+    if any(name.endswith(VISION) for name in names) or kind in VISION_TYPES or is_timm(config):
+        return "vision"
     if not config.get("is_encoder_decoder"):
         if any(name.endswith(CAUSAL) for name in names):
             return "causal"
         if any(name.endswith(ENCODER) for name in names) or kind in ENCODER_TYPES:
             return "encoder"
     raise BaseModelError(
-        f"{folder / 'config.json'}: architectures = {names}, model_type = {kind!r}: neither an encoder nor a causal model. "
-        f"Known are classes that end in {', '.join((*CAUSAL, *ENCODER))}, "
-        f"and the model types {', '.join(sorted(ENCODER_TYPES))}."
+        f"{folder / 'config.json'}: architectures = {names}, model_type = {kind!r}: neither an encoder nor a causal nor a vision model. "
+        f"Known are classes that end in {', '.join((*CAUSAL, *ENCODER, *VISION))}, "
+        f"and the model types {', '.join(sorted(ENCODER_TYPES | VISION_TYPES))}."
     )
 
 
@@ -65,6 +74,11 @@ def longest_input(config: Mapping[str, Any], folder: Path) -> int | None:
     if isinstance(stated, int | float) and 0 < stated < 1e9:
         bounds.append(int(stated))
     return min(bounds, default=None)
+
+
+def is_timm(config: Mapping[str, Any]) -> bool:
+    """Whether config.json is one that timm wrote on the hub: it names an architecture, and how pictures are prepared."""
+    return isinstance(config.get("architecture"), str) and isinstance(config.get("pretrained_cfg"), Mapping)
 
 
 def _known(kind: str) -> bool:

@@ -11,6 +11,9 @@ from typing import Any
 
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import BaseModelError, RunError
+from vertical_sdk.models.family import family_of
+from vertical_sdk.models.pictures import FILES as PICTURES
+from vertical_sdk.models.pictures import picture_settings
 from vertical_sdk.models.weights import Tensor, read_json, read_tensors, weight_files, weights_digest
 from vertical_sdk.paths import cache_home, file_digest, write_whole
 
@@ -35,6 +38,7 @@ OTHERS = (
     "special_tokens_map.json",
     "chat_template.jinja",
     *VOCABULARIES,
+    *PICTURES,
 )
 
 
@@ -78,9 +82,18 @@ def _known(kept: Path, stamps: Mapping[str, list[int]]) -> dict[str, Any] | None
 def _digests(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     tensors = read_tensors(folder)
+    architecture = str((config.get("architectures") or [config.get("architecture") or "unknown"])[0])
+    if family_of(config, folder) == "vision":
+        return {
+            "architecture": architecture,
+            "weights": weights_digest(tensors),
+            "tokenizer": hashlib.sha256(picture_settings(folder).text().encode()).hexdigest(),
+            "vocab_size": 0,
+            "chat_template": None,
+        }
     settings = read_json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
     return {
-        "architecture": str((config.get("architectures") or ["unknown"])[0]),
+        "architecture": architecture,
         "weights": weights_digest(tensors),
         "tokenizer": _tokenizer_digest(folder, settings),
         "vocab_size": _vocab_size(folder, tensors, config),

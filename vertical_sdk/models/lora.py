@@ -18,8 +18,10 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 DEFAULTS = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 
 
-def with_lora(model: Any, settings: Mapping[str, Any], task_type: str, where: str) -> Any:
+def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, where: str) -> Any:
     """The model as a peft.PeftModel with a fresh adapter called "default".
+
+    task_type  as PEFT has it; None for a model that takes other inputs than text
 
     Raises RecipeError where PEFT refuses the settings.
     """
