@@ -195,7 +195,7 @@ def test_the_doctor_tells_what_is_there(capsys: pytest.CaptureFixture[str], home
     assert found["packages"]["torch"]
     assert found["cache"]["folder"] == str(home / "cache")
     assert found["registry"]["writable"]
-    assert {base["name"] for base in found["bases"]} == {"minilm-l6", "smollm2-135m"}
+    assert {base["name"] for base in found["bases"]} == {"efficientnet-lite0", "minilm-l6", "smollm2-135m"}
     assert not home.exists()
 
 

