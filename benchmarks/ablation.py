@@ -1,4 +1,5 @@
-"""What each recipe's vertical loss and augmentation buy over plain cross-entropy without augmentation.
+"""What each recipe's vertical loss and augmentation buy over the usual loss without augmentation, and what a pretrained trunk buys
+where it reads numbers.
 
     python benchmarks/ablation.py [--data FOLDER] [--rows N] [--seeds 0 1 2] [RECIPE]...
 
@@ -21,9 +22,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import transformers
@@ -61,25 +62,42 @@ HEAD = """\
 # What the vertical parts buy
 
 `make ablation` writes this page (`benchmarks/ablation.py` says how). Each number is the recipe's own metric on its validation rows:
-the mean over the seeds, and behind ± the standard deviation. "Buys" is the difference to plain cross-entropy without augmentation on the
-same seeds, with the range over the seeds. Few rows, few steps, the adapter alone: compare within a table, not with docs/results.md.
-A part that costs on every seed is left out of its recipe; where seeds disagree, so few rows decide nothing.
+the mean over the seeds, and behind ± the standard deviation. "Buys" is the difference to the usual loss without augmentation on the
+same seeds, with the range over the seeds; of errors, less is better. Few rows, few steps, the adapter alone: compare within a table,
+not with docs/results.md. A part that costs on every seed is left out of its recipe; where seeds disagree, so few rows decide nothing.
 """
 
 
-def variants(recipe: Recipe) -> Iterator[tuple[str, Part | None, tuple[Part, ...], int]]:
-    """Name, loss, augmentations and copies of each way to train."""
+@dataclass(frozen=True)
+class Variant:
+    """One way to train: loss, augmentations, copies of each row, and what is done to the trunk."""
+
+    title: str
+    loss: Part
+    parts: tuple[Part, ...] = ()
+    copies: int = 0
+    trunk: Literal["adapted", "frozen", "random"] = "adapted"
+
+
+def variants(recipe: Recipe) -> Iterator[Variant]:
+    """What is compared; the first is the plain one."""
     plain = Part(use=USUAL[recipe.task])
     own = Part.model_validate(LEFT_OUT[recipe.name]) if recipe.name in LEFT_OUT else recipe.loss or plain
     if recipe.task == "ordinal":
         plain = Part(use="cross_entropy")
-    yield "plain", plain, (), 0
+    if own.use == "pinball":
+        plain = own  # it is the question, not the answer, that has quantiles
+    copies = max(1, recipe.data.copies)
+    yield Variant("plain", plain)
     if own != plain:
-        yield f"loss {own.use}" + (" (left out)" if recipe.name in LEFT_OUT else ""), own, (), 0
+        yield Variant(f"loss {own.use}" + (" (left out)" if recipe.name in LEFT_OUT else ""), own)
     for part in recipe.data.augment:
-        yield f"augmentation {part.use}", plain, (part,), max(1, recipe.data.copies)
+        yield Variant(f"augmentation {part.use}", plain, (part,), copies)
     if recipe.data.augment and own != plain:
-        yield "all of them", own, recipe.data.augment, max(1, recipe.data.copies)
+        yield Variant("all of them", own, recipe.data.augment, copies)
+    if recipe.data.modality != "text":
+        yield Variant("plain, trunk frozen, without LoRA", plain, trunk="frozen")
+        yield Variant("plain, trunk of random weights", plain, trunk="random")
 
 
 def chosen(prepared: Prepared, most: int, seed: int) -> list[Example]:
@@ -88,7 +106,9 @@ def chosen(prepared: Prepared, most: int, seed: int) -> list[Example]:
     return rows if len(rows) <= most else random.Random(seed).sample(rows, most)
 
 
-def score(recipe: Recipe, train: list[Example], prepared: Prepared, seed: int, epochs: float, real: int) -> float:
+def score(
+    recipe: Recipe, variant: Variant, train: list[Example], prepared: Prepared, seed: int, epochs: float, real: int
+) -> float:
     """The recipe's metric on the validation rows, of an adapter trained on these rows.
 
     `real` is the number of rows that are no copies: each variant takes as many steps as they need.
@@ -98,11 +118,17 @@ def score(recipe: Recipe, train: list[Example], prepared: Prepared, seed: int, e
         counts = count_labels([row for row in train if row.copy_of is None])
         labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
     transformers.set_seed(seed)
-    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels)
+    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels, prepared.panel)
+    for name, weights in specialist.trunk.named_parameters():
+        if "lora_" in name:
+            weights.requires_grad_(variant.trunk != "frozen")
+        elif variant.trunk == "random" and weights.dim() > 1:  # as wide as it was, without what it had learned
+            weights.data.normal_(std=float(weights.std()))
     rows = encode_rows(specialist, train, learn=True)
     validation = encode_rows(specialist, prepared.validation, learn=False)
+    originals = [row for row, example in zip(rows, train, strict=True) if example.copy_of is None]
+    specialist.begin(originals)
     if specialist.head is not None:
-        originals = [row for row, example in zip(rows, train, strict=True) if example.copy_of is None]
         features = run_rows(specialist, originals, specialist.features, bf16=True)
         head = fit_probe(features, [row.target for row in originals], recipe.task, specialist.head.linear.out_features)
         specialist.head.mean.copy_(head.mean)
@@ -111,15 +137,14 @@ def score(recipe: Recipe, train: list[Example], prepared: Prepared, seed: int, e
     folder = Path(tempfile.mkdtemp())
     steps = max(1, round(epochs * real / int(recipe.train.get("per_device_train_batch_size", 32))))
     settings = {**recipe.train, "max_steps": steps, "eval_strategy": "no", "save_strategy": "no", "seed": seed}
-    scale = float(specialist.head.std) if specialist.head is not None else 1.0
-    trainer = VerticalTrainer(
-        specialist, training_arguments(settings, folder, "ablation"), rows, [], bind_loss(recipe, labels, scale), silent
-    )
+    loss = bind_loss(recipe.replace({"loss": variant.loss.model_dump()}), labels, specialist.scale, prepared.panel)
+    trainer = VerticalTrainer(specialist, training_arguments(settings, folder, "ablation"), rows, [], loss, silent)
     with half_frozen(specialist.trunk, enabled=True), fused_lora(specialist.trunk), _attention(recipe.data.max_length):
         trainer.train()
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
     shutil.rmtree(folder)
-    said = as_outputs(run_rows(specialist, validation, lambda batch: specialist(batch)[0], bf16=True), recipe.task)
+    raw = run_rows(specialist, validation, lambda batch: specialist(batch)[0], bf16=True)
+    said = as_outputs(raw, recipe.task)
     part = headline(recipe)
     measure = bind(part.use, labels, part.arguments)
     truth = references(prepared.validation, labels, recipe.task)
@@ -131,14 +156,19 @@ def score(recipe: Recipe, train: list[Example], prepared: Prepared, seed: int, e
             offsets = fit_offsets(Outputs(scores=said.scores[other]), taught, labels, recipe)
             moved = Outputs(scores=said.scores[one], offsets=np.array(offsets) if offsets else None)
             predictions[one] = moved.predictions(recipe.task)
-    return measure(predictions, truth, said.scores, prepared.validation)
+    return measure(predictions, truth, said.scores, prepared.validation, said.quantiles)
 
 
 def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The record of a recipe, after each run."""
     recipe = load_recipe(name, settings)
     recipe.check()
-    key = {"recipe": load_recipe(name).replace({"loss": None}).digest, "rows": options.rows, "judges": options.judges, "epochs": options.epochs}
+    key = {
+        "recipe": load_recipe(name).replace({"loss": None}).digest,
+        "rows": options.rows,
+        "judges": options.judges,
+        "epochs": options.epochs,
+    }
     record = known if all(known.get(k) == v for k, v in key.items()) else {**key, "found": {}}
     record |= {"metric": headline(recipe).use, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     prepared = prepare(recipe.replace({"data.augment": []}))
@@ -147,22 +177,21 @@ def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, kno
         prepared = replace(prepared, validation=tuple(judges))
     for seed in options.seeds:
         rows = chosen(prepared, options.rows, seed)
-        for title, loss, parts, copies in variants(recipe):
-            found = record["found"].setdefault(title, {})
+        for variant in variants(recipe):
+            found = record["found"].setdefault(variant.title, {})
             if str(seed) in found:
                 continue
             train = rows
-            if parts:
+            if variant.parts:
                 named = [
                     functools.partial(
                         catalog.augmentations.get(part.use), **catalog.augmentations.check(part.use, part.arguments, name)
                     )
-                    for part in parts
+                    for part in variant.parts
                 ]
-                train, _ = augment(rows, named, copies, seed)
-            tried = recipe.replace({"loss": loss.model_dump() if loss else None})
-            found[str(seed)] = score(tried, list(train), prepared, seed, options.epochs, len(rows))
-            print(f"{name}: {title}, seed {seed}: {found[str(seed)]:.4f}", flush=True)
+                train, _ = augment(rows, named, variant.copies, seed)
+            found[str(seed)] = score(recipe, variant, list(train), prepared, seed, options.epochs, len(rows))
+            print(f"{name}: {variant.title}, seed {seed}: {found[str(seed)]:.4f}", flush=True)
             yield record
 
 
