@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -46,8 +47,12 @@ def run(asked: str, data: Path | None) -> dict[str, Any]:
     options, shown = ([o for o in some if o != "--own-source"] for some in (options, shown))
     command = [sys.executable, "-m", "vertical_sdk.cli", "train", name, *options, "--json"]
     started = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=False)
-    told = json.loads(done.stdout) if done.stdout.strip() else {"error": {"message": f"ended with {done.returncode}"}}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    told = json.loads(said) if said.strip() else {"error": {"message": f"ended with {process.returncode}"}}
     recipe = load_recipe(name)
     record = {
         "command": " ".join(["vertical train", name, *shown]),
@@ -58,6 +63,7 @@ def run(asked: str, data: Path | None) -> dict[str, Any]:
         "seed": recipe.train.get("seed", 0),
         "machine": machine(),
         "seconds": round(time.monotonic() - started),
+        "memory": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
     }
     if "error" in told:
         return record | {"error": told["error"]["message"]}
@@ -77,6 +83,7 @@ def section(name: str, record: dict[str, Any]) -> str:
     measured = {key: system for key, system in record["systems"].items() if system["metrics"]}
     metrics = list(dict.fromkeys(metric for system in measured.values() for metric in system["metrics"]))
     trained = f"base {record['base']}, trained in {record['training_seconds']:.0f} s on {record.get('threads', 2)} CPU threads"
+    trained += f", at most {record['memory'] / 1e9:.1f} GB of memory" if "memory" in record else ""
     lines += [f"{record['rows']} test rows, {100 * record['confidence']:g}% intervals, {trained}.", ""]
     lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     lines += [f"| {s['title']} | " + " | ".join(cell(s["metrics"].get(m)) for m in metrics) + " |" for s in measured.values()]

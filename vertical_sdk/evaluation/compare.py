@@ -53,9 +53,16 @@ TITLES = {
     "probe": "general base, linear probe",
     "tfidf": "TF-IDF + linear",
     "boosted_trees": "boosted trees",
+    "boosted_forecast": "boosted trees",
+    "persistence": "the last value again",
+    "seasonal": "what is usual then",
+    "linear": "linear model",
+    "zscore": "deviation from the window",
+    "seasonal_zscore": "deviation from what is usual",
+    "pixels": "linear model of pixels",
     "alone": "its adapter alone",
 }
-CLASSICAL = ("tfidf", "boosted_trees", "majority")
+CLASSICAL = ("tfidf", "boosted_trees", "boosted_forecast", "linear", "pixels", "seasonal_zscore", "majority")
 SHOWN = 20
 
 
