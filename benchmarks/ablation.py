@@ -76,7 +76,7 @@ class Variant:
     loss: Part
     parts: tuple[Part, ...] = ()
     copies: int = 0
-    trunk: Literal["adapted", "frozen", "random"] = "adapted"
+    trunk: Literal["adapted", "frozen", "random", "scratch"] = "adapted"
 
 
 def variants(recipe: Recipe) -> Iterator[Variant]:
@@ -97,7 +97,8 @@ def variants(recipe: Recipe) -> Iterator[Variant]:
         yield Variant("all of them", own, recipe.data.augment, copies)
     if recipe.data.modality != "text":
         yield Variant("plain, trunk frozen, without LoRA", plain, trunk="frozen")
-        yield Variant("plain, trunk of random weights", plain, trunk="random")
+        yield Variant("plain, trunk of random weights with LoRA", plain, trunk="random")
+        yield Variant("plain, same shape from scratch, all of it trained", plain, trunk="scratch")
 
 
 def chosen(prepared: Prepared, most: int, seed: int) -> list[Example]:
@@ -120,9 +121,11 @@ def score(
     transformers.set_seed(seed)
     specialist = fresh_specialist(pull_base(recipe.base), recipe, labels, prepared.panel)
     for name, weights in specialist.trunk.named_parameters():
-        if "lora_" in name:
-            weights.requires_grad_(variant.trunk != "frozen")
-        elif variant.trunk == "random" and weights.dim() > 1:  # as wide as it was, without what it had learned
+        lora = "lora_" in name
+        weights.requires_grad_(variant.trunk != "frozen" if lora else variant.trunk == "scratch")
+        if (
+            variant.trunk in {"random", "scratch"} and not lora and weights.dim() > 1
+        ):  # as wide as it was, without what it had learned
             weights.data.normal_(std=float(weights.std()))
     rows = encode_rows(specialist, train, learn=True)
     validation = encode_rows(specialist, prepared.validation, learn=False)

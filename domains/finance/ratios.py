@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from vertical_sdk.catalog import readers
-from vertical_sdk.data.formats import LINE_LIMIT, read_file
+from vertical_sdk.data.formats import BROKEN_ZIP, LINE_LIMIT, read_file
 from vertical_sdk.data.read import Table
 from vertical_sdk.data.records import as_text
 from vertical_sdk.errors import DataError
@@ -183,7 +183,7 @@ def _from_zip(path: Path, member: str) -> list[tuple[str, str, Sequence[Any]]]:
             copy = Path(folder) / f"table{Path(member).suffix}"
             copy.write_bytes(archive.read(inside[0]))
             return _table(copy, f"{path}: {member}")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+    except BROKEN_ZIP as error:
         raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
 
 

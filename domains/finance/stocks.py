@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from vertical_sdk.catalog import readers
-from vertical_sdk.data.formats import read_file
+from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, Task
@@ -107,7 +107,7 @@ def _repository(path: Path, look_back: int, posts: int) -> Iterator[Row]:
             if large:
                 raise DataError(f"{path}: {large[0]} is over {LARGEST >> 20} MB, far more than such a file has.")
             yield from _rows(path, archive.namelist(), archive.read, look_back, posts)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except BROKEN_ZIP as error:
         raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
 
 

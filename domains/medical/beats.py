@@ -6,7 +6,6 @@ import math
 import random
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import NotNegative, Share, augmentations, readers
 from vertical_sdk.data.account import Tally
-from vertical_sdk.data.formats import read_file
+from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table, number_in
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
@@ -134,7 +133,7 @@ def _from_zip(path: Path, member: str | None) -> Iterator[Line]:
                     raise DataError(f"{path}: {name} is over {LARGEST >> 20} MB, far more than such tables have.")
                 text = _decoded(archive.read(inside[name]), f"{path}: {name}")
                 yield from _plain(text, f"{path}: {name}", f"{_part(name)}:")
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except BROKEN_ZIP as error:
         raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
 
 

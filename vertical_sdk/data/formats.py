@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 from vertical_sdk.errors import DataError
 
-__all__ = ["LINE_LIMIT", "SUFFIXES", "Rows", "file_format", "read_file"]
+__all__ = ["BROKEN_ZIP", "LINE_LIMIT", "SUFFIXES", "Rows", "file_format", "read_file"]
 
 LINE_LIMIT = 16 << 20
 """Bytes of the longest line; a longer one is a broken file, and would only fill the memory."""
@@ -28,6 +30,8 @@ SUFFIXES = {
     ".pq": "Parquet",
     ".arff": "ARFF",
 }
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError)
+"""What zipfile raises for an archive that is cut, damaged, encrypted or packed in a way that it does not know."""
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 
