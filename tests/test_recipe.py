@@ -354,3 +354,19 @@ def test_parts_and_their_arguments_are_checked_before_any_weights_load(write: Wr
 
     with pytest.raises(RecipeError, match=says):
         recipe.check()
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"task": "forecasting"}, "forecasting reads a series"),
+        ({"task": "generation", "data.modality": "image"}, "generation reads text"),
+        ({"data.modality": "series", "evaluate.forgetting": {"budget": 0.1}}, "is measured on prose"),
+        ({"data.modality": "image", "evaluate.against": ["base"]}, "base and tfidf read text"),
+        ({"data.modality": "series", "evaluate.against": ["probe"], "ensemble": ["tfidf"]}, "base and tfidf read text"),
+    ],
+)
+def test_what_cannot_be_asked_of_such_rows_is_refused(keys: dict[str, object], said: str) -> None:
+    plain = Recipe.model_validate({"name": "t", "task": "classification", "data": {"source": "x"}})
+    with pytest.raises(RecipeError, match=said):
+        plain.replace(keys).check()

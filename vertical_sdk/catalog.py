@@ -189,7 +189,7 @@ def _own_domains() -> list[str]:
 
 losses: Catalog[Callable[..., Any]] = Catalog("loss", "vertical_sdk.losses", "losses")
 metrics: Catalog[Callable[..., Any]] = Catalog("metric", "vertical_sdk.metrics", "metrics")
-readers: Catalog[Callable[..., Any]] = Catalog("reader", "vertical_sdk.data.read", "data")
+readers: Catalog[Callable[..., Any]] = Catalog("reader", "vertical_sdk.data", "data")
 cleaners: Catalog[Callable[..., Any]] = Catalog("cleaner", "vertical_sdk.data.clean", "data")
 deidentifiers: Catalog[Callable[..., Any]] = Catalog("de-identifier", "vertical_sdk.data.deidentify", "deidentify")
 splitters: Catalog[Callable[..., Any]] = Catalog("splitter", "vertical_sdk.data.split", "data")

@@ -118,10 +118,10 @@ class Series(Closed):
     patch: int = Field(default=4, ge=1, description="Steps of a patch.")
     layers: int | None = Field(default=None, ge=1, description="Only the trunk's first layers; all where None.")
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        default=(), description="Forecasting: levels beside the median's, in rising order; an interval reaches from the first to the last."
+        default=(),
+        description="Forecasting: levels beside the median's, in rising order; an interval reaches from the first to the last.",
     )
     alarms: float = Field(default=1.0, gt=0, description="Anomaly: false alarms that are allowed a channel and day.")
-
 
     @field_validator("quantiles")
     @classmethod
@@ -255,6 +255,7 @@ class Recipe(Closed):
             if part is not None:
                 table.check(part.use, part.arguments, f"{self.name}: {where}")
                 table.require(part.use, self.task, f"{self.name}: {where}")
+        self._check_modality()
         self._check_gate()
         if isinstance(self.labels, tuple) and len(set(self.labels)) < len(self.labels):
             twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
@@ -276,6 +277,24 @@ class Recipe(Closed):
                     raise RecipeError(f"{self.name}: {section}: unknown key {key!r}.{did_you_mean(key, known)}")
                 if right := should_be(types.get(key, Any), value):
                     raise RecipeError(f"{self.name}: {section}: {key} = {value!r} is wrong: it should {right}.")
+
+    def _check_modality(self) -> None:
+        modality = self.data.modality
+        if self.task in {"forecasting", "anomaly"} and modality != "series":
+            raise RecipeError(f"{self.name}: data.modality: {self.task} reads a series; set it to series.")
+        if modality == "text":
+            return
+        if self.task == "generation":
+            raise RecipeError(f"{self.name}: task: generation reads text, and data.modality is {modality}.")
+        if self.evaluate.forgetting is not None:
+            raise RecipeError(
+                f"{self.name}: evaluate.forgetting: is measured on prose, which a specialist of {modality} does not read."
+            )
+        if any(part.use in {"base", "tfidf"} for part in (*self.evaluate.against, *self.ensemble)):
+            raise RecipeError(
+                f"{self.name}: base and tfidf read text, and data.modality is {modality}; set evaluate.against (and ensemble) to others, "
+                "such as probe."
+            )
 
     def _check_gate(self) -> None:
         gate = self.evaluate.gate

@@ -17,7 +17,9 @@ from pydantic import Field
 from vertical_sdk.catalog import NotNegative, Share, augmentations
 from vertical_sdk.types import Example, Numbers
 
-__all__ = ["calendar_shift", "drop_sensors", "jitter", "missing_block"]
+from .routes import demand_scaling
+
+__all__ = ["calendar_shift", "demand_scaling", "drop_sensors", "jitter", "missing_block"]
 
 
 @augmentations.register("traffic.drop_sensors")

@@ -12,10 +12,9 @@ from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table, number_in
 from vertical_sdk.data.records import with_record
+from vertical_sdk.data.windows import moment_in
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, Task
-
-from .windows import moment_in
 
 __all__ = ["LABELS", "casualties"]
 

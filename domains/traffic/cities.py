@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 MAKER = 1
 """To be raised where this file comes to make other files of the same settings."""
 TYPES = """<types>
-    <type id="arterial" priority="3" numLanes="{LN}" speed="16.67"/>
+    <type id="arterial" priority="3" numLanes="1" speed="16.67"/>
     <type id="street" priority="2" numLanes="1" speed="13.89"/>
     <type id="local" priority="1" numLanes="1" speed="8.33"/>
 </types>
@@ -60,6 +60,9 @@ class City(BaseModel):
         description="Volume over capacity of the busiest twentieth of the streets at the peak, if all took the fastest free path."
     )
     seed: Annotated[int, Field(ge=0, lt=1 << 31)]
+    split: Literal["train", "validation", "test"] | None = Field(
+        default=None, description="The part that it stands on, where data.split is given."
+    )
 
 
 class Cities(BaseModel):
@@ -102,7 +105,12 @@ def simulate(city: City, cities: Cities, sumo: Simulator) -> Morning:
     Raises DataError, which names the city, where SUMO refuses it.
     """
     general = cities.model_dump(mode="json", exclude={"cities", "sumo", "peak"})
-    settings = {"maker": MAKER, "sumo": sumo.version, "cities": general, "city": city.model_dump(mode="json", exclude={"name"})}
+    settings = {
+        "maker": MAKER,
+        "sumo": sumo.version,
+        "cities": general,
+        "city": city.model_dump(mode="json", exclude={"name", "split"}),
+    }
     try:
         folder = simulated("cities", settings, lambda target: _make(city, cities, sumo, target))
     except DataError as error:
@@ -131,13 +139,12 @@ def _make(city: City, cities: Cities, sumo: Simulator, target: Path) -> None:
 
 def _draw_streets(city: City, sumo: Simulator, work: Path) -> None:
     """Streets of three kinds, drawn road by road, with a signal at every junction that gives each approach its turn."""
-    (work / "types.xml").write_text(TYPES.replace("{LN}",__import__("os").environ.get("LN","2")))
+    (work / "types.xml").write_text(TYPES)
     shape: tuple[object, ...] = ("--grid", "--grid.number", city.size, "--grid.length", 400, "--grid.attach-length", 150)
     if city.shape == "random":
         between = ("--rand.min-distance", 300, "--rand.max-distance", 500)
         shape = ("--rand", "--rand.iterations", city.size, *between, "--bidi-probability", 1)
-    import os
-    signals = (*(("--tls.guess",) if os.environ.get("TG") else ("--default.junctions.type", "traffic_light")), "--tls.layout", "incoming", "--tls.left-green.time", 0)
+    signals = ("--default.junctions.type", "traffic_light", "--tls.layout", "incoming", "--tls.left-green.time", 0)
     drawn = ("--random-type", "--type-files", "types.xml", "--seed", city.seed)
     last = ("--no-turnarounds.except-deadend", "true", "--junctions.corner-detail", 0, "--output-file", "streets.net.xml")
     run(sumo, work, "netgenerate", *shape, *signals, *drawn, *last)
@@ -147,7 +154,9 @@ def _draw_aims(city: City, cities: Cities, roads: Roads, work: Path) -> None:
     """Where trips begin and end: anywhere by length and lanes, and at one of some centres drawn from the middle of the city."""
     rng = random.Random(f"{city.seed} aims")  # noqa: S311
     low, high = roads.places.min(axis=0), roads.places.max(axis=0)
-    centres = np.array([[a + (b - a) * rng.uniform(0.3, 0.7) for a, b in zip(low, high, strict=True)] for _ in range(cities.centres)])
+    centres = np.array(
+        [[a + (b - a) * rng.uniform(0.3, 0.7) for a, b in zip(low, high, strict=True)] for _ in range(cities.centres)]
+    )
     middle = (roads.places[roads.tail] + roads.places[roads.head]) / 2
     near = np.exp(-(((middle[:, None] - centres[None]) / 500.0) ** 2).sum(axis=2)).sum(axis=1)
     size = roads.length * roads.lanes / 100
@@ -192,10 +201,10 @@ def _assign(city: City, cities: Cities, sumo: Simulator, work: Path) -> None:
         raise DataError("none of its drivers adapts; raise load, informed or size.")
     ET.ElementTree(adapt).write(work / "adapt.trips.xml")
     ET.ElementTree(keep).write(work / "keep.trips.xml")
-    habits: tuple[object, ...] = ()
+    habits: tuple[str, ...] = ()
     if len(keep):
-        files = ("-n", "streets.net.xml", "-r", "keep.trips.xml", "-o", "keep.rou.xml", "--ignore-errors", "--no-step-log")
-        run(sumo, work, "duarouter", *files, "--no-warnings", "--seed", city.seed)
+        way = ("-n", "streets.net.xml", "-r", "keep.trips.xml", "-o", "keep.rou.xml")
+        run(sumo, work, "duarouter", *way, "--ignore-errors", "--no-step-log", "--no-warnings", "--seed", city.seed)
         habits = ("--additional", "../keep.rou.xml")
     (work / "rounds").mkdir()
     step = cities.minutes * 60

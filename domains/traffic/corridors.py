@@ -63,7 +63,9 @@ class Corridor(BaseModel):
     demand: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(0.45, 0.65, 0.8, 0.75, 0.55), min_length=1, description="Share of the road's capacity, each half hour."
     )
-    ramp: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.15, description="Share of the cars that join or leave on the way.")
+    ramp: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.15, description="Share of the cars that join or leave on the way."
+    )
     train: Count = Field(default=10, description="Days without incidents to learn from.")
     validation: Count = Field(default=2, description="Days without incidents to set the alarm by.")
     test: Count = Field(default=8, description="Days with incidents.")
@@ -113,7 +115,9 @@ def incidents_of(corridor: Corridor, day: int) -> tuple[Incident, ...]:
         slack = part - seconds - 60 * corridor.incidents.recovery
         start = float(round(whole * 0.2 + number * part + rng.uniform(0, max(0.0, slack))))
         section = rng.randrange(min(corridor.incidents.reach + 1, corridor.sections - 2), corridor.sections - 1)
-        found.append(Incident(f"day {day + 1} incident {number + 1}", section, rng.randrange(1, corridor.lanes), start, seconds))
+        found.append(
+            Incident(f"day {day + 1} incident {number + 1}", section, rng.randrange(1, corridor.lanes), start, seconds)
+        )
     return tuple(found)
 
 
@@ -141,7 +145,18 @@ def _make(corridor: Corridor, day: int, sumo: Simulator, target: Path) -> None:
     (work / "loops.add.xml").write_text(_loops(corridor, incidents_of(corridor, day)))
     until = WARM + corridor.steps * corridor.seconds
     files = ("-n", "road.net.xml", "-r", "traffic.rou.xml", "-a", "loops.add.xml", "--end", until)
-    run(sumo, work, "sumo", *files, "--seed", corridor.seed * 1000 + day, "--no-step-log", "--no-warnings", "--xml-validation", "never")
+    run(
+        sumo,
+        work,
+        "sumo",
+        *files,
+        "--seed",
+        corridor.seed * 1000 + day,
+        "--no-step-log",
+        "--no-warnings",
+        "--xml-validation",
+        "never",
+    )
     np.save(target / "readings.npy", _readings(corridor, work / "loops.xml"), allow_pickle=False)
     shutil.rmtree(work)
 
@@ -197,15 +212,16 @@ def _loops(corridor: Corridor, happens: tuple[Incident, ...]) -> str:
     joins = _ramps(corridor)[0]
     lines = ["<additional>"]
     for i in range(corridor.sections):
-        for lane in range(corridor.lanes + (i == joins)):
-            lines.append(
-                f'<inductionLoop id="{i}.{lane}" lane="e{i}_{lane}" pos="{corridor.length / 2}" period="{corridor.seconds}" file="loops.xml"/>'
-            )
+        loop = f'pos="{corridor.length / 2}" period="{corridor.seconds}" file="loops.xml"'
+        own = range(corridor.lanes + (i == joins))
+        lines += [f'<inductionLoop id="{i}.{lane}" lane="e{i}_{lane}" {loop}/>' for lane in own]
     for number, each in enumerate(happens):
         begin = WARM + each.start
         closed = "".join(f'<closingLaneReroute id="e{each.section}_{lane}" disallow="all"/>' for lane in range(each.lanes))
         interval = f'<interval begin="{begin}" end="{begin + each.seconds}">{closed}</interval>'
-        lines.append(f'<rerouter id="incident{number}" edges="e{max(0, each.section - 2)} e{each.section}">{interval}</rerouter>')
+        lines.append(
+            f'<rerouter id="incident{number}" edges="e{max(0, each.section - 2)} e{each.section}">{interval}</rerouter>'
+        )
     return "\n".join([*lines, "</additional>", ""])
 
 

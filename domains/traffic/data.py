@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .casualties import casualties
+from .incidents import incidents, marked_series
 from .routes import streets
 from .sensors import sensors
 from .volumes import interstate
 
-__all__ = ["casualties", "interstate", "sensors", "streets"]
+__all__ = ["casualties", "incidents", "interstate", "marked_series", "sensors", "streets"]

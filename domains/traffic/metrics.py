@@ -12,9 +12,18 @@ from vertical_sdk.errors import RecipeError
 from vertical_sdk.metrics.forecasting import Floats, forecast_mae, forecast_mape, forecast_rmse
 from vertical_sdk.metrics.use import lower_is_better
 
+from .alarms import detection_rate, false_alarms, time_to_detect
 from .routes import free_flow_saving, route_gap
 
-__all__ = ["MINUTES", "at_minutes", "free_flow_saving", "route_gap"]
+__all__ = [
+    "MINUTES",
+    "at_minutes",
+    "detection_rate",
+    "false_alarms",
+    "free_flow_saving",
+    "route_gap",
+    "time_to_detect",
+]
 
 MINUTES = (15, 30, 60)
 Seconds = Annotated[float, Field(gt=0)]

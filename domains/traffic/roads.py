@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +64,11 @@ class Roads:
         """Cars an hour, by lanes, green time and right of way."""
         return np.asarray(self.lanes * 3600 / HEADWAY * self.green * (1 - (1 - MINOR) * self.minor))
 
+    @property
+    def room(self) -> Floats:
+        """How many cars can stand on it, at 7.5 metres each."""
+        return np.asarray(self.length * self.lanes / 7.5)
+
     @cached_property
     def index(self) -> dict[str, int]:
         """Road → its position."""
@@ -88,8 +92,11 @@ class Roads:
         found = nx.edge_betweenness_centrality(graph, weight="weight")
         return np.array([found[pair] for pair in zip(self.tail.tolist(), self.head.tolist(), strict=True)])
 
-    def load(self, cost: Floats, trips: Trips) -> Floats:
-        """How many trips use each road when all take the path of least cost (all-or-nothing assignment)."""
+    def load(self, cost: Floats, trips: Trips, turns: Floats | None = None) -> Floats:
+        """How many trips use each road when all take the path of least cost (all-or-nothing assignment).
+
+        turns  (roads, roads), to which the trips that go from one road to another are added
+        """
         from scipy.sparse import csr_matrix
         from scipy.sparse.csgraph import dijkstra
 
@@ -103,18 +110,42 @@ class Roads:
             return volume
         distance, before = dijkstra(graph, indices=starts, return_predecessors=True)
         for row, origin in enumerate(starts.tolist()):
-            own = self.head[trips.start] == origin
+            own = (self.head[trips.start] == origin) & np.isfinite(distance[row])[self.tail[trips.end]]
             flow = np.zeros(size)
             np.add.at(flow, self.tail[trips.end[own]], trips.count[own])
-            flow[~np.isfinite(distance[row])] = 0.0
-            for junction in np.argsort(-np.where(np.isfinite(distance[row]), distance[row], -1.0)).tolist():
+            order = np.argsort(-np.where(np.isfinite(distance[row]), distance[row], -1.0)).tolist()
+            onwards = []
+            for junction in order:
                 if flow[junction] > 0 and junction != origin:
                     previous = int(before[row, junction])
-                    volume[self.between[previous, junction]] += flow[junction]
+                    road = int(self.between[previous, junction])
+                    volume[road] += flow[junction]
                     flow[previous] += flow[junction]
+                    if previous != origin:
+                        onwards.append((int(self.between[before[row, previous], previous]), road, flow[junction]))
+            if turns is not None:
+                self._turn(turns, trips, own, onwards, before[row], origin)
         return volume
 
-    def equilibrium(self, trips: Trips, hours: float, informed: float, waiting: Floats, rounds: int = 12) -> tuple[Floats, Floats]:
+    def _turn(self, turns: Floats, trips: Trips, own: Any, onwards: list[Any], before: Any, origin: int) -> None:
+        """Add the turns of the trips from one junction: between roads of the tree, and from and to each trip's own two roads."""
+        for road, following, count in onwards:
+            turns[road, following] += count
+        for start, end, count in zip(
+            trips.start[own].tolist(), trips.end[own].tolist(), trips.count[own].tolist(), strict=True
+        ):
+            at = int(self.tail[end])
+            if at == origin:
+                turns[start, end] += count
+                continue
+            turns[int(self.between[before[at], at]), end] += count
+            while before[at] != origin:
+                at = int(before[at])
+            turns[start, int(self.between[origin, at])] += count
+
+    def equilibrium(
+        self, trips: Trips, hours: float, informed: float, waiting: Floats, rounds: int = 12
+    ) -> tuple[Floats, Floats]:
         """Cars an hour and seconds of each road in a static user equilibrium, by successive averages.
 
         informed  share of trips that look for the path of least time; the others drive the fastest free path
@@ -216,8 +247,9 @@ def read_trips(path: Path, roads: Roads) -> Trips:
         (float(trip.get("depart", 0)), roads.index[str(trip.get("from"))], roads.index[str(trip.get("to"))])
         for trip in _root(path).iter("trip")
     )
-    depart, start, end = (np.array([row[i] for row in found]) for i in range(3))
-    return Trips(depart.astype(np.float64), start.astype(np.int64), end.astype(np.int64), np.ones(len(found)))
+    depart = np.array([moment for moment, _, _ in found], dtype=np.float64)
+    ends = np.array([pair for _, *pair in found], dtype=np.int64).reshape(len(found), 2)
+    return Trips(depart, ends[:, 0], ends[:, 1], np.ones(len(found)))
 
 
 def _right_of_way(root: Any) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
@@ -253,5 +285,3 @@ def _root(path: Path) -> Any:
         return ET.parse(path).getroot()  # noqa: S314  (written by SUMO on this machine)
     except (OSError, ET.ParseError) as error:
         raise DataError(f"{path}: cannot be read as SUMO's XML: {error}.") from None
-
-

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.catalog import metrics, readers
+from vertical_sdk.catalog import NotNegative, Share, augmentations, metrics, readers
 from vertical_sdk.data.account import Tally
+from vertical_sdk.data.augment import retold
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import as_text
 from vertical_sdk.data.settings import read_settings
@@ -25,13 +27,26 @@ from vertical_sdk.types import Cell, Example, Task
 from .cities import Cities, City, Morning, simulate
 from .sumo import side_by_side, simulator
 
-__all__ = ["free_flow_saving", "planned", "route_gap", "streets"]
+__all__ = ["demand_scaling", "free_flow_saving", "planned", "route_gap", "streets"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Count = Annotated[int, Field(ge=1)]
 FACTS = ("city", "street", "from", "to", "peak")
 """Fields that the text does not tell: where a row stands, and whether routes are planned for its interval."""
+DEMAND = (
+    "free volume",
+    "free load",
+    "balanced load",
+    "queue before",
+    "full",
+    "load behind",
+    "load ahead",
+    "full ahead",
+    "full beyond",
+    "load across",
+)
+"""Fields that grow with the number of trips."""
 MOST = 1 << 20
 
 
@@ -74,7 +89,6 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
     roads, step = morning.roads, cities.minutes * 60
     fixed = {
         "length": roads.length,
-        "lanes": roads.lanes,
         "limit": roads.speed * 3.6,
         "free time": roads.free,
         "priority": roads.priority,
@@ -90,7 +104,12 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
         demand = _demand(roads, trips, step / 3600, cities.informed, past)
         past = np.maximum(0.0, past + demand["balanced load"] - 1)
         ratio = np.log(morning.seconds[number] / roads.free)
-        whole = {"interval": np.full(len(roads.names), number + 1.0), "load": np.full(len(roads.names), city.load), **demand, **fixed}
+        whole = {
+            "interval": np.full(len(roads.names), number + 1.0),
+            "load": np.full(len(roads.names), city.load),
+            **demand,
+            **fixed,
+        }
         names, table = list(whole), np.stack(list(whole.values()), axis=1)
         for i, street in enumerate(roads.names):
             told = tuple(zip(names, map(float, table[i]), strict=True))
@@ -101,30 +120,56 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
                 text=as_text(told),
                 target=float(ratio[i]),
                 group=city.name,
+                split=city.split,
                 record=(*told, *zip(FACTS, facts, strict=True)),
             )
 
 
 def _demand(roads: Any, trips: Any, hours: float, informed: float, past: Floats) -> dict[str, Floats]:
     """What the demand says of each road, with no simulation: volumes over capacity, here, before and behind."""
-    free = roads.load(roads.free, trips) / hours
+    turns = np.zeros((len(roads.names), len(roads.names)))
+    free = roads.load(roads.free, trips, turns) / hours
     balanced, seconds = roads.equilibrium(trips, hours, informed, past * hours * 3600)
     alone, shared = free / roads.capacity, balanced / roads.capacity
+    share = turns / np.maximum(1e-9, turns.sum(axis=1, keepdims=True))
+    full = np.maximum(0.0, past + shared - 1) * roads.capacity * hours / roads.room
     return {
         "free volume": free,
         "free load": alone,
         "balanced load": shared,
         "balanced delay": np.log(seconds / roads.free),
         "queue before": past,
+        "full": full,
         "load behind": roads.before(shared),
-        "load ahead": roads.after(shared),
-        "overload ahead": roads.after(np.maximum(0.0, shared - 1)),
+        "load ahead": share @ shared,
+        "full ahead": share @ full,
+        "full beyond": share @ (share @ full),
+        "capacity ahead": share @ roads.capacity,
+        "delay ahead": share @ np.log(seconds / roads.free),
+        "load across": roads.after(shared),
     }
+
+
+@augmentations.register("traffic.demand_scaling")
+def demand_scaling(example: Example, rng: random.Random, *, p: Share = 0.5, spread: NotNegative = 0.05) -> Example:
+    """With probability p, multiply all that grows with demand by one number near 1, as counts of trips are never exact. The target stays.
+
+    spread  standard deviation of the number's logarithm
+    """
+    if rng.random() >= p:
+        return example
+    factor = float(np.exp(rng.gauss(0, spread)))
+    return retold(
+        example,
+        [(name, value * factor if name in DEMAND and isinstance(value, float) else value) for name, value in example.record],
+    )
 
 
 @metrics.register("traffic.route_gap", tasks=("regression",))
 @lower_is_better
-def route_gap(predictions: Floats, references: Floats, rows: Sequence[Example], *, pairs: Count = 60, least: float = 60.0) -> float:
+def route_gap(
+    predictions: Floats, references: Floats, rows: Sequence[Example], *, pairs: Count = 60, least: float = 60.0
+) -> float:
     """How much longer the planned routes take than the best ones: the mean of cost / least cost - 1 over pairs of junctions.
 
     Routes are the shortest paths (networkx) by the predicted times of the peak's interval; what they cost, and what the best route
@@ -186,7 +231,11 @@ def _costs(
     graph = nx.DiGraph()
     times = zip(np.frombuffer(said), np.frombuffer(true), strict=True)
     for street, (log_said, log_true) in zip(known, times, strict=True):
-        seconds = {"free": street.free, "said": street.free * float(np.exp(log_said)), "true": street.free * float(np.exp(log_true))}
+        seconds = {
+            "free": street.free,
+            "said": street.free * float(np.exp(log_said)),
+            "true": street.free * float(np.exp(log_true)),
+        }
         if seconds["free"] < graph.get_edge_data(street.tail, street.head, {"free": np.inf})["free"]:
             graph.add_edge(street.tail, street.head, **seconds)
     rng = random.Random(0)  # noqa: S311
@@ -209,7 +258,7 @@ def _costs(
         ways = {start: nx.single_source_dijkstra_path(graph, start, weight=by) for start in {pair[0] for pair in wanted}}
         for start, end in wanted:
             way = ways[start][end]
-            each.append(sum(graph[a][b]["true"] for a, b in zip(way, way[1:], strict=False)))
+            each.append(sum(graph[a][b]["true"] for a, b in pairwise(way)))
     return np.array(costs["said"]), np.array(costs["true"]), np.array(costs["free"])
 
 

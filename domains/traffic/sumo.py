@@ -72,7 +72,7 @@ def simulator(wanted: str | None = None, where: str = "") -> Simulator:
             f"{at}sumo: was made for SUMO {wanted}, and {version} is installed, which gives other rows. "
             f"pip install eclipse-sumo=={wanted}, or say sumo: {version}."
         )
-    return Simulator(Path(list(spec.submodule_search_locations)[0]), version)
+    return Simulator(Path(next(iter(spec.submodule_search_locations))), version)
 
 
 def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: float = LONGEST) -> None:
@@ -109,6 +109,8 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
         raise
     finally:
         _RUNNING.discard(process)
+        if process.stdout is not None:
+            process.stdout.close()
     if process.returncode:
         words = " ".join(said.split())[-SHOWN:]
         raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it said nothing'}")

@@ -7,26 +7,19 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
-
-import numpy as np
-from pydantic import Field
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table
+from vertical_sdk.data.series import Count, as_series, only_forecasts
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Panel, Task
-
-from .sensors import FORECASTS, numbers_in
-from .windows import moment_in, on_grid, windows
+from vertical_sdk.types import Task
 
 __all__ = ["interstate"]
 
-Count = Annotated[int, Field(ge=1)]
 HOUR = 3600.0
-DAY = 24 * HOUR
 TIMES = ("date_time", "datetime")
 VOLUME = "traffic_volume"
 LARGEST = 64 << 20
@@ -54,14 +47,13 @@ def interstate(
     taken; both are counted. Weather and holidays are not read. Rows of one day are one group. Raises DataError, with file and line, for
     another header, or a cell that is no number or time.
     """
-    if task not in FORECASTS:
-        raise RecipeError(f"traffic.interstate: its rows are for {' and '.join(FORECASTS)}, not for {task}.")
+    only_forecasts("traffic.interstate", task)
     if columns:
         raise RecipeError("traffic.interstate: knows its columns; leave data.columns out.")
     with tempfile.TemporaryDirectory() as folder:
         table = _unpacked(path, Path(folder))
         try:
-            rows = read_file(table)
+            rows = replace(read_file(table), path=path)
         except DataError as error:
             raise DataError(str(error).replace(str(table), str(path))) from None
     time = next((name for name in TIMES if name in rows.columns), None)
@@ -69,17 +61,18 @@ def interstate(
         raise DataError(
             f"{path}: its columns are {', '.join(rows.columns[:12])}; {' or '.join(TIMES)} and {VOLUME} are needed."
         )
-    places = [rows.at(i).replace(str(table), str(path)) for i in range(len(rows.rows))]
-    times = [moment_in(row[time], at, time) for row, at in zip(rows.rows, places, strict=True)]
-    try:
-        read = numbers_in(rows, (VOLUME,))
-    except DataError as error:
-        raise DataError(str(error).replace(str(table), str(path))) from None
-    begin, values, notes = on_grid(times, read, HOUR, places)
-    panel = Panel((VOLUME,), HOUR, history, horizon)
-    notes["hours without a number"] = int(np.isnan(values).sum())
-    kept, account = windows(values, begin, panel, path, missing, stride=stride, block=DAY, notes=notes)
-    return Table(kept, f"{rows.format}: {len(values)} hours from {begin.isoformat()}", account=account, panel=panel)
+    return as_series(
+        rows,
+        {"time": time},
+        task,
+        missing,
+        reader="traffic.interstate",
+        history=history,
+        horizon=horizon,
+        channels=(VOLUME,),
+        stride=stride,
+        seconds=HOUR,
+    )
 
 
 def _unpacked(path: Path, folder: Path) -> Path:

@@ -140,7 +140,7 @@ def test_times_of_the_file_are_taken_and_missing_steps_left_unknown(tmp_path: Pa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"adjacency": "1,0\n0,1\n"}, "has 2 lines, and los_speed.csv has 3 sensors"),
+        ({"adjacency": "1,0\n0,1\n"}, "has 2 lines, and los_speed.csv has 3 channels"),
         ({"adjacency": "1,0,0\n0,1\n0,0,1\n"}, "los_adj.csv:2: 2 fields; 3 are needed"),
         ({"adjacency": "1,0,0\n0,x,0\n0,0,1\n"}, "los_adj.csv:2: column '2' holds 'x'; a number is needed"),
         ({"adjacency": "1,0,0\n0,1,-2\n0,0,1\n"}, "los_adj.csv:2: holds -2"),
@@ -159,7 +159,7 @@ def test_broken_sensor_files_are_refused_with_file_and_line(tmp_path: Path, chan
 def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("61.5,62.25\n" + "61.0,60.0\n" * 9)
 
-    with pytest.raises(DataError, match="is a line of measurements; sensors' names are needed"):
+    with pytest.raises(DataError, match="is a line of measurements; names of the columns are needed"):
         read("traffic.sensors", tmp_path / "a.csv", history=2, horizon=2, adjacency=None)
 
 
@@ -200,7 +200,7 @@ def test_missing_hours_are_unknown_and_double_ones_merged(tmp_path: Path) -> Non
     table = read("traffic.interstate", tmp_path / "metro.csv", history=6, horizon=2)
 
     assert table.account is not None
-    assert table.account.notes == {"steps missing": 1, "rows of the same time merged": 2, "hours without a number": 1}
+    assert table.account.notes == {"steps missing": 1, "rows of the same time merged": 2, "cells without a number": 1}
     np.testing.assert_array_equal(table.examples[0].values[:, 0], [0, 100, 200, np.nan, 400, 500])  # type: ignore[index]
     np.testing.assert_array_equal(table.examples[0].target, [[600], [700]])
     assert table.panel is not None

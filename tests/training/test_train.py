@@ -54,6 +54,7 @@ def test_a_run_leaves_a_whole_adapter_and_its_events(encoder: Path, tmp_path: Pa
     files = {p.name for p in run.adapter.iterdir()}
     assert files >= {*WEIGHTS, "adapter_config.json", "vertical.json", "README.md", "tokenizer.json"}
     assert list((tmp_path / "run" / "events").iterdir())
+    assert str(tmp_path / "home") not in (run.adapter / "adapter_config.json").read_text()
     assert run.card.labels is not None
     assert run.card.labels.labels == tuple(sorted(TOPICS))
     assert run.card.training["cut_rows"] == 0

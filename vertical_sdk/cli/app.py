@@ -15,7 +15,20 @@ from typing import Annotated, cast
 import typer
 
 from vertical_sdk import __version__
-from vertical_sdk.cli import base, data, doctor, evaluate, output, predict, quickstart, recipe, registry, train
+from vertical_sdk.cli import (
+    base,
+    data,
+    doctor,
+    evaluate,
+    forecast,
+    monitor,
+    output,
+    predict,
+    quickstart,
+    recipe,
+    registry,
+    train,
+)
 from vertical_sdk.errors import RunError, VerticalError
 
 __all__ = ["app", "main"]
@@ -51,6 +64,8 @@ app.command()(quickstart.quickstart)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)
+app.command()(forecast.forecast)
+app.command()(monitor.monitor)
 app.add_typer(recipe.verbs, name="recipe")
 app.add_typer(data.verbs, name="data")
 app.add_typer(base.verbs, name="base")

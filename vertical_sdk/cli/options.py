@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Json", "RegistryAt", "Settings", "group", "read_settings"]
+__all__ = ["Json", "RegistryAt", "Settings", "TimeColumn", "group", "read_settings"]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else.")]
 RegistryAt = Annotated[
     str | None, typer.Option("--registry", metavar="FOLDER", help="The registry's folder; your own where there is none.")
+]
+TimeColumn = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The column of the times, where it is not called as in the recipe.")
 ]
 Settings = Annotated[
     list[str] | None,

@@ -12,7 +12,7 @@ import typer
 
 from vertical_sdk.cli.options import RegistryAt
 from vertical_sdk.cli.output import emit, say, show, showing, table
-from vertical_sdk.errors import DataError
+from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.types import Example, Prediction
 
 __all__ = ["predict"]
@@ -24,13 +24,14 @@ AT_ONCE = 256
 def predict(
     adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask; put -- before a text like -x.")
+        list[str] | None,
+        typer.Argument(metavar="[TEXT]...", help="What to ask, or pictures' paths; put -- before a text like -x."),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="A file with a row for each question.")] = None,
     registry: RegistryAt = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON document a line, one for each row.")] = False,
 ) -> None:
-    """Ask a specialist: texts on the command line, or the rows of a file; one answer a row, in their order."""
+    """Ask a specialist: texts, records or series (JSON), pictures (paths), or the rows of a file; an answer a row, in their order."""
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either texts or --data FILE.")
     for number, text in enumerate(texts or (), 1):
@@ -46,6 +47,9 @@ def predict(
         from vertical_sdk.registry import Registry
 
         model = load(adapter, Registry(registry))
+        if model.card.task in {"forecasting", "anomaly"}:
+            verb = "forecast" if model.card.task == "forecasting" else "monitor"
+            raise AdapterError(f"{adapter}: is made for {model.card.task}; use vertical {verb}.")
         rows = _rows(data, model) if data is not None else _asked(texts or (), model)
         answered = _answers(model, rows)
         first = list(islice(answered, AT_ONCE))
@@ -62,25 +66,35 @@ def predict(
 
 
 def _asked(texts: Sequence[str], model: Any) -> list[Example]:
-    """Texts as rows; for a specialist that reads records each is one in JSON."""
-    from vertical_sdk.data.clean import mended
-    from vertical_sdk.data.records import from_fields
+    """Texts as rows: for a specialist that reads records or series each is one in JSON, for one that reads pictures a file's path."""
+    import numpy as np
+
+    from vertical_sdk.inference.inputs import as_rows
     from vertical_sdk.recipe import Recipe
 
-    recipe = Recipe.model_validate(model.card.recipe)
-    if not model.card.fields:
-        return mended([Example(id=str(i), text=text) for i, text in enumerate(texts)], recipe)[0]
-    rows = []
+    given: list[Any] = list(texts)
+    modality = Recipe.model_validate(model.card.recipe).data.modality
     for number, text in enumerate(texts):
-        try:
-            record = json.loads(text)
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
+        if model.card.fields:
             reads = ", ".join(field.name for field in model.card.fields)
-            raise DataError(f"text {number}: {text[:60]!r} is no JSON object; this specialist reads records of {reads}.")
-        rows.append(from_fields(record, model.card.fields, f"record {number}"))
-    return mended(rows, recipe)[0]
+            given[number] = _json(text, dict, number, f"no JSON object; this specialist reads records of {reads}")
+        elif modality == "series":
+            numbers = _json(text, list, number, "no JSON list; this specialist reads series, such as [0.5, null, 0.7]")
+            try:
+                given[number] = np.array(numbers, dtype=np.float64)
+            except (TypeError, ValueError):
+                raise DataError(f"text {number}: {text[:60]!r} is no list of numbers, or of as many for each step.") from None
+    return as_rows(given, range(len(given)), model.card, model.card.name)
+
+
+def _json(text: str, kind: type, number: int, otherwise: str) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, kind):
+        raise DataError(f"text {number}: {text[:60]!r} is {otherwise}.")
+    return found
 
 
 def _rows(path: Path, model: Any) -> Sequence[Example]:
@@ -88,7 +102,7 @@ def _rows(path: Path, model: Any) -> Sequence[Example]:
     from vertical_sdk.recipe import Recipe
 
     rows, _ = read_rows(path, Recipe.model_validate(model.card.recipe), model.card.labels)
-    blank = [row.id for row in rows if not row.text.strip() and not row.messages]
+    blank = [row.id for row in rows if not row.text.strip() and not row.messages and row.values is None]
     if blank:
         shown = ", ".join(blank[:5]) + (", …" if len(blank) > 5 else "")
         raise DataError(f"{path}: {len(blank)} rows have no text: {shown}. Fill them, or take them out.")
@@ -117,12 +131,13 @@ def _chunks(
 
 
 def _document(row: Example, prediction: Prediction, *, with_id: bool) -> dict[str, Any]:
-    document: dict[str, Any] = {"id": row.id} if with_id else {}
-    document |= {
-        "text": row.text or (row.messages[-1].content if row.messages else ""),
-        "label": prediction.label,
-        "probabilities": prediction.probabilities,
-    }
+    told = row.text or (row.messages[-1].content if row.messages else "")
+    wordless = row.values is not None and not told
+    document: dict[str, Any] = {"id": row.id} if with_id or wordless else {}
+    document |= {} if wordless else {"text": told}
+    document |= {"label": prediction.label, "probabilities": prediction.probabilities}
+    if prediction.interval is not None:
+        document["interval"] = prediction.interval
     if prediction.text is not None:
         document["answer"] = prediction.text
     return document | {"truncated": prediction.truncated, "adapter": prediction.adapter}
@@ -131,7 +146,10 @@ def _document(row: Example, prediction: Prediction, *, with_id: bool) -> dict[st
 def _line(row: Example, prediction: Prediction) -> list[Any]:
     label = prediction.label
     answer = prediction.text if prediction.text is not None else ", ".join(label) if isinstance(label, tuple) else label
+    if prediction.interval is not None:
+        answer = f"{label:.4g}, {prediction.interval[0]:.4g} to {prediction.interval[1]:.4g}"
     said = (label,) if isinstance(label, str) else label if isinstance(label, tuple) else ()
     sure = ", ".join(f"{prediction.probabilities[name]:.3f}" for name in said if name in prediction.probabilities)
-    shown = row.text if len(row.text) <= 200 else row.text[:199] + "…"
+    told = row.text or (row.id if row.values is not None else "")
+    shown = told if len(told) <= 200 else told[:199] + "…"
     return [shown, answer, sure or None]

@@ -69,7 +69,7 @@ def normalize(
     """Mend wrongly decoded characters, drop control characters, and make every run of white space one space.
 
     Line ends stay, at most two in a row. A row whose text, or whose question or answer, is then shorter than
-    `min_characters` or longer than `max_characters` is dropped. Labels never change.
+    `min_characters` or longer than `max_characters` is dropped, but for rows of numbers, which have no text. Labels never change.
     """
     tally = Tally("normalize")
     kept = []
@@ -86,7 +86,7 @@ def normalize(
             tally.drop(example.id, "empty")
         elif example.messages and example.messages[-1].role == "assistant" and not new[-1]:
             tally.drop(example.id, "no answer")
-        elif length < min_characters:
+        elif length < min_characters and (length or example.values is None):
             tally.drop(example.id, f"shorter than {min_characters} characters")
         elif max_characters is not None and length > max_characters:
             tally.drop(example.id, f"longer than {max_characters} characters")

@@ -121,19 +121,23 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
 
 
 def read_rows(
-    path: Path, recipe: Recipe, labels: LabelSpace | None, *, require_label: bool = False
+    path: Path, recipe: Recipe, labels: LabelSpace | None, *, require_label: bool = False, panel: Panel | None = None
 ) -> tuple[list[Example], StepAccount]:
     """The rows of a file to predict or to evaluate on: all of them, in order, with the texts written as in training.
 
+    panel  what the specialist reads, for forecasting and anomaly: a reader that can choose takes these channels at this pace
+
     The recipe's own reader reads them where it can read rows without a label (it then has a parameter `missing`); else they are
     a table with the recipe's columns, or with text and label where the recipe's reader reads another format. Raises DataError
-    for a label that was not in training, and, where `require_label`, for a row without one.
+    for a label that was not in training, for channels or a pace that were not, and, where `require_label`, for a row without one.
     """
     missing: Missing = "refuse" if require_label else "keep"
     part = recipe.data.reader or Part(use="table")
     options = catalog.readers.check(part.use, part.arguments, f"{recipe.name}: data.reader")
     reader = catalog.readers.get(part.use)
     if part.use != "table" and "missing" in inspect.signature(reader).parameters:
+        if panel is not None and "channels" in inspect.signature(reader).parameters:
+            options |= {"channels": list(panel.channels), "seconds": panel.seconds}
         table = reader(path, recipe.data.columns, recipe.task, missing=missing, **options)
     else:
         own = part.use != "table"
@@ -141,10 +145,29 @@ def read_rows(
             {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
         )
         table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
+    if panel is not None:
+        _check_panel(path, table.panel, panel)
     rows, account = mended([prompted(example, recipe.prompt) for example in table.examples], recipe)
     if labels is not None:
         refuse_unknown(rows, labels.labels, "those that were trained", str(path))
     return rows, account
+
+
+def _check_panel(path: Path, found: Panel | None, panel: Panel) -> None:
+    """Raise DataError where a file's series are not those that were trained."""
+    if found is None:
+        raise DataError(f"{path}: has no series of channels, and this specialist reads {', '.join(panel.channels[:5])}.")
+    if found.channels != panel.channels:
+        lacks = [channel for channel in panel.channels if channel not in found.channels]
+        extra = [channel for channel in found.channels if channel not in panel.channels]
+        wrong = (
+            f"lacks {', '.join(lacks[:5])}" if lacks else f"has {', '.join(extra[:5])} too" if extra else "has another order"
+        )
+        raise DataError(
+            f"{path}: {wrong}. This specialist reads {len(panel.channels)} channels: {', '.join(panel.channels[:5])}."
+        )
+    if found.seconds != panel.seconds:
+        raise DataError(f"{path}: has a step every {found.seconds:g} s; this specialist reads one every {panel.seconds:g} s.")
 
 
 def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord, ...]]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
+import numpy as np
 from pydantic import Field
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
+from vertical_sdk.data.numbers import number_in, numbers_in
 from vertical_sdk.data.records import as_cell, with_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.types import Example, Panel, Split, Target, Task
@@ -75,6 +77,7 @@ def table(
     separator: str | None = None,
     delimiter: OneCharacter = None,
     record: Literal["all"] | dict[str, str] | None = None,
+    values: Literal["all"] | list[str] | None = None,
 ) -> Table:
     """Read a file of rows, or a folder with one file or one for each split.
 
@@ -83,14 +86,16 @@ def table(
     delimiter  between the fields of a CSV; taken from its header where None
     record     the row is a record, and its text is written from these columns: column → what it is called there, or "all" that
                no key of `columns` names, as they are called
+    values     the row is numbers, such as a signal of so many steps: these columns in order, or "all" that no key of `columns` names.
+               An empty cell counts as not measured. For data.modality: series
 
     Rows without a label are dropped and counted. Raises DataError that names file and line.
     """
     if not path.is_dir():
-        return read_table(path, columns, task, separator=separator, delimiter=delimiter, record=record)
+        return read_table(path, columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
     files = _data_files(path)
     if len(files) == 1:
-        return read_table(files[0], columns, task, separator=separator, delimiter=delimiter, record=record)
+        return read_table(files[0], columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
     by_split: dict[Split, list[Table]] = {}
     for file in files:
         found = _split_of(file)
@@ -99,7 +104,7 @@ def table(
             raise DataError(
                 f"{path}: has several files and {file.name!r} is no split's name. Set data.file to one of: {names}."
             )
-        part = read_table(file, columns, task, separator=separator, delimiter=delimiter, record=record)
+        part = read_table(file, columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
         if len([f for f in files if _split_of(f) == found]) > 1:
             part = replace(part, examples=tuple(replace(e, id=f"{file.stem}:{e.id}") for e in part.examples))
         by_split.setdefault(found, []).append(part)
@@ -114,24 +119,30 @@ def read_table(
     separator: str | None = None,
     delimiter: str | None = None,
     record: Literal["all"] | Mapping[str, str] | None = None,
+    values: Literal["all"] | Sequence[str] | None = None,
     missing: Missing = "drop",
 ) -> Table:
     """One file; `missing` says what becomes of a row without text or label: dropped, refused, or kept as it is."""
     rows = read_file(path, delimiter=delimiter)
-    fields = _fields(rows, columns, task, record) if record else {}
-    told = {**columns, "text": next(iter(fields))} if fields else columns
+    if record and values:
+        raise RecipeError("data.reader: record and values: a row is a record or a row of numbers, not both.")
+    taken = _taken(rows, columns, task, "record", record) if record else _taken(rows, columns, task, "values", values)
+    told = {**columns, "text": taken[0]} if taken else columns
     layout = find_layout(rows, told, task, need_label=missing != "keep")
-    if fields:
-        layout = replace(
-            layout, said=f"{rows.format}, a record of {len(fields)} fields, label from {layout.columns.get('label')!r}"
-        )
+    names = dict(record) if isinstance(record, Mapping) else {}
+    numbers = numbers_in(rows, taken) if values else None
+    if taken:
+        what = f"a record of {len(taken)} fields" if record else f"rows of {len(taken)} numbers"
+        layout = replace(layout, said=f"{rows.format}, {what}, label from {layout.columns.get('label')!r}")
     tally = Tally("read")
     examples: list[Example] = []
     ids: dict[str, int] = {}
     for index, row in enumerate(rows.rows):
         example = _example(rows, layout, index, row, task, separator)
-        if fields:
-            example = with_record(example, {name: as_cell(row.get(column)) for column, name in fields.items()})
+        if numbers is not None:
+            example = replace(example, text="", values=numbers[index])
+        elif taken:
+            example = with_record(example, {names.get(column, column): as_cell(row.get(column)) for column in taken})
         if example.id in ids:
             raise DataError(
                 f"{rows.at(index)}: the id {example.id!r} stands already on {rows.unit} {rows.places[ids[example.id]]}."
@@ -149,8 +160,8 @@ def read_table(
         raise DataError(
             f"{path}: none of its {len(rows.rows)} rows can be used: {dict(account.dropped)}. Read was {layout.said}."
         )
-    names = rows.names.get(layout.columns.get("label", ""))
-    return Table(tuple(examples), layout.said, labels=names, account=account)
+    labels = rows.names.get(layout.columns.get("label", ""))
+    return Table(tuple(examples), layout.said, labels=labels, account=account)
 
 
 def join_tables(parts: Mapping[Split, Table]) -> Table:
@@ -230,24 +241,28 @@ def _example(rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], tas
     return replace(example, text=text, target=_target(row.get(column), where, column, task, separator, rows.names.get(column)))
 
 
-def _fields(rows: Rows, columns: Mapping[str, str], task: Task, record: Literal["all"] | Mapping[str, str]) -> dict[str, str]:
-    """Column → what the record calls it.
+def _taken(
+    rows: Rows, columns: Mapping[str, str], task: Task, key: str, chosen: Literal["all"] | Iterable[str] | None
+) -> list[str]:
+    """The columns that `record` or `values` takes; none where there is no such key.
 
     Raises RecipeError for a conversation, DataError for a column that is missing.
     """
+    if not chosen:
+        return []
     if task == "generation":
-        raise RecipeError("data.reader.record: a record is for labels and numbers, not for generation.")
-    if record == "all":
+        raise RecipeError(f"data.reader.{key}: is for labels and numbers, not for generation.")
+    if chosen == "all":
         usual = {"label": LABELS, "id": ("id",)}
-        taken = {columns.get(key) or next((c for c in rows.columns if c.lower() in usual.get(key, ())), None) for key in KEYS}
-        return {column: column for column in rows.columns if column not in taken}
-    for column in record:
+        keys = {columns.get(key) or next((c for c in rows.columns if c.lower() in usual.get(key, ())), None) for key in KEYS}
+        return [column for column in rows.columns if column not in keys]
+    for column in chosen:
         if column not in rows.columns:
             raise DataError(
-                f"{rows.path}: data.reader.record: no column {column!r}.{did_you_mean(column, rows.columns)} "
+                f"{rows.path}: data.reader.{key}: no column {column!r}.{did_you_mean(column, rows.columns)} "
                 f"The columns are {', '.join(map(repr, rows.columns))}."
             )
-    return dict(record)
+    return list(chosen)
 
 
 def _lacks(example: Example, task: Task) -> str | None:
@@ -256,7 +271,10 @@ def _lacks(example: Example, task: Task) -> str | None:
             return "no text"
         answered = example.messages[-1].role == "assistant" and example.messages[-1].content.strip()
         return None if answered else "no answer"
-    if not example.text.strip():
+    if example.values is not None:
+        if not np.isfinite(example.values).any():
+            return "nothing measured"
+    elif not example.text.strip():
         return "no text"
     return "no label" if example.target is None else None
 
@@ -283,20 +301,6 @@ def _target(value: Any, where: str, column: str, task: Task, separator: str | No
     if text is None or task != "regression":
         return text
     return number_in(text, where, column)
-
-
-def number_in(text: str, where: str, column: str) -> float:
-    """A cell's text as a number.
-
-    Raises DataError, with its place, for what is none or not finite.
-    """
-    try:
-        number = float(text)
-    except ValueError:
-        raise DataError(f"{where}: column {column!r} holds {text[:40]!r}; a number is needed.") from None
-    if not math.isfinite(number):
-        raise DataError(f"{where}: column {column!r} holds {text!r}; a finite number is needed.")
-    return number
 
 
 def _labels(value: Any, where: str, column: str, separator: str | None) -> tuple[str, ...]:

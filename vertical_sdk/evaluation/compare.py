@@ -21,6 +21,7 @@ from vertical_sdk.evaluation.forecasts import forecast_curves
 from vertical_sdk.evaluation.forgetting import measure as measure_forgetting
 from vertical_sdk.evaluation.forgetting import read_general, with_forgetting
 from vertical_sdk.evaluation.gate import decide
+from vertical_sdk.evaluation.pictures import drawn
 from vertical_sdk.evaluation.report import write_report
 from vertical_sdk.evaluation.result import Bin, Comparison, Evaluation, ExampleRow, System
 from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
@@ -36,7 +37,7 @@ from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.decision import fit_offsets, headline
 from vertical_sdk.models.ensemble import Ensemble
 from vertical_sdk.models.head import PROBE_HEAD
-from vertical_sdk.models.outputs import Outputs, prompt, references
+from vertical_sdk.models.outputs import Outputs, alarms, prompt, references
 from vertical_sdk.paths import write_whole
 from vertical_sdk.readme import render_readme
 from vertical_sdk.recipe import Forgetting, Part, Recipe
@@ -137,7 +138,9 @@ def evaluate(
     card, recipe = model.card, Recipe.model_validate(model.card.recipe)
     prepared, unprepared = _prepare(card, recipe, needed=data is None, progress=progress)
     if data is not None:
-        rows: Sequence[Example] = read_rows(data, recipe, card.labels, require_label=True)[0]
+        rows: Sequence[Example] = read_rows(
+            data, recipe, card.labels, require_label=True, panel=card.steps.panel() if card.steps else None
+        )[0]
     else:
         assert prepared is not None
         rows = prepared.test
@@ -184,7 +187,7 @@ def evaluate(
         lower_is_better=[name for name in bench.metrics if not higher_is_better(name)],
         gate=gate,
         calibration=card.calibration,
-        examples=_examples(bench, said),
+        examples=_examples(bench, said, model.specialist()),
         account=card.account,
         provenance=_provenance(card, data),
         forgetting=forgot,
@@ -292,11 +295,12 @@ def _asker(
             return said
         if card.task == "anomaly":
             assert card.steps is not None
+            assert said.values is not None
             normal = [row for row in prepared.validation if dict(row.record).get("anomaly") != 1]
             usual = fitted.ask(normal, general).values
             assert usual is not None
             steps, allowed = card.steps, recipe.series.alarms
-            return replace(said, threshold=fit_threshold(usual, steps.seconds, len(steps.channels), allowed))
+            return alarms(said.values, fit_threshold(usual, steps.seconds, len(steps.channels), allowed))
         offsets = fit_offsets(fitted.ask(prepared.validation, general), prepared.validation, card.labels, recipe)
         return replace(said, offsets=np.array(offsets) if offsets else None)
 
@@ -426,9 +430,9 @@ def _forgetting(
     return forgot.to_dict(spec.budget), with_forgetting(gate, forgot, spec.budget)
 
 
-def _examples(bench: _Bench, said: dict[str, Outputs]) -> list[ExampleRow]:
+def _examples(bench: _Bench, said: dict[str, Outputs], specialist: Any) -> list[ExampleRow]:
     """Some rows for a reader, half of them wrong where there are so many; the same ones each time. Numbers are drawn instead."""
-    if not any(prompt(row) for row in bench.rows[:SHOWN]):
+    if bench.recipe.data.modality == "series":
         return []
     texts = {name: _readable(bench.card, outputs) for name, outputs in said.items() if name in {"adapter", "base"}}
     truth = _readable(bench.card, None, bench.truth)
@@ -436,6 +440,7 @@ def _examples(bench: _Bench, said: dict[str, Outputs]) -> list[ExampleRow]:
     wrong = [i for i in order if texts["adapter"][i] != truth[i]][: SHOWN // 2]
     right = [i for i in order if texts["adapter"][i] == truth[i]][: SHOWN - len(wrong)]
     scores = said["adapter"].scores if bench.card.task in {"classification", "ordinal"} else None
+    images = bench.recipe.data.modality == "image"
     return [
         ExampleRow(
             prompt(bench.rows[i]),
@@ -443,6 +448,7 @@ def _examples(bench: _Bench, said: dict[str, Outputs]) -> list[ExampleRow]:
             texts["adapter"][i],
             texts["base"][i] if "base" in texts else None,
             float(scores[i].max()) if scores is not None else None,
+            *(drawn(bench.rows[i].values, specialist, 0 if scores is None else int(scores[i].argmax())) if images else ()),
         )
         for i in (*right, *wrong)
     ]

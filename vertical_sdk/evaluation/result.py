@@ -89,13 +89,18 @@ class Bin:
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One test row as a person reads it; labels of a multilabel row stand in one string."""
+    """One test row as a person reads it; labels of a multilabel row stand in one string.
+
+    picture, evidence  of an image: itself, and where in it the evidence for what the specialist says is, as data: addresses
+    """
 
     text: str
     reference: str
     adapter: str
     base: str | None = None
     probability: float | None = None
+    picture: str | None = None
+    evidence: str | None = None
 
 
 @dataclass(frozen=True)

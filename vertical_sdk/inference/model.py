@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Card, read_card
-from vertical_sdk.data.clean import mended
-from vertical_sdk.data.records import from_fields
 from vertical_sdk.data.texts import ask
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.attach import open_specialist
 from vertical_sdk.inference.forecast import Forecast, Monitor, as_forecast, as_history
+from vertical_sdk.inference.inputs import Asked, as_rows
 from vertical_sdk.inference.load import find_adapter
 from vertical_sdk.models.base import Base, pull_base
 from vertical_sdk.models.baselines.general import General, as_outputs
@@ -137,19 +136,19 @@ class VerticalModel:
         self._trunk.set_adapter(self._slot(name or self._active))
         return loaded.specialist
 
-    def predict(
-        self, texts: Sequence[str | Mapping[str, Any] | Example], *, adapters: Sequence[str] | None = None
-    ) -> list[Prediction]:
-        """What the specialist in use says about each text or record; a batch may mix specialists.
+    def predict(self, texts: Sequence[Asked], *, adapters: Sequence[str] | None = None) -> list[Prediction]:
+        """What the specialist in use says about each text, record, series or picture; a batch may mix specialists.
 
-        texts     one an answer: a text; {field: value} for a specialist that reads records (`card.fields`); or a row as a reader
-                  gives it. A single string is refused, as it would be read letter by letter
+        texts     one an answer: a text; {field: value} for a specialist that reads records (`card.fields`); an array (steps,) or
+                  (steps, channels) for one that reads series; the path of a PNG or JPEG, or bytes (height, width) or
+                  (height, width, 3), for one that reads pictures; or a row as a reader gives it. What is not in a list is refused,
+                  as a text would be read letter by letter
         adapters  for each text the specialist to ask; the one in use where there is none
 
-        Raises DataError for what is no text or record, AdapterError for a specialist that is not loaded or writes instead.
+        Raises DataError for what the specialist does not read, AdapterError for one that is not loaded or does something else.
         """
-        if isinstance(texts, str | Mapping):
-            raise DataError("predict takes a list of texts or records; for one text write predict([text]).")
+        if isinstance(texts, str | Path | Mapping | np.ndarray):
+            raise DataError("predict takes a list; for one text, record, series or picture write predict([it]).")
         names = [self._active] * len(texts) if adapters is None else [self._known(name) for name in adapters]
         if len(names) != len(texts):
             raise DataError(f"{len(texts)} texts but {len(names)} adapters: give one adapter for each text.")
@@ -157,7 +156,8 @@ class VerticalModel:
         for name in dict.fromkeys(names):
             positions = [number for number, owner in enumerate(names) if owner == name]
             card = self._loaded[name].card
-            rows = _rows([texts[number] for number in positions], positions, card, name)
+            _refuse_other_tasks(card, name)
+            rows = as_rows([texts[number] for number in positions], positions, card, name)
             answers |= zip(positions, self._predict(rows, name), strict=True)
         return [answers[number] for number in range(len(texts))]
 
@@ -252,10 +252,6 @@ class VerticalModel:
 
     def _predict(self, examples: Sequence[Example], name: str) -> list[Prediction]:
         card = self._loaded[name].card
-        if card.task == "generation":
-            raise AdapterError(f"{name}: writes answers; use generate.")
-        if card.task in {"forecasting", "anomaly"}:
-            raise AdapterError(f"{name}: says what comes next; use {'forecast' if card.task == 'forecasting' else 'monitor'}.")
         outputs, rows = self._ask(examples, name)
         found = as_outputs(torch.from_numpy(outputs), card.task, card.calibration)
         if card.task == "regression":
@@ -306,25 +302,9 @@ class VerticalModel:
         return name
 
 
-def _rows(given: Sequence[str | Mapping[str, Any] | Example], positions: Sequence[int], card: Card, name: str) -> list[Example]:
-    """What a user asks about, as rows whose texts are written as those of training were; rows of a reader are already."""
-    rows = [one if isinstance(one, Example) else _example(one, n, card, name) for one, n in zip(given, positions, strict=True)]
-    asked = [place for place, one in enumerate(given) if not isinstance(one, Example)]
-    if asked:
-        found, _ = mended([rows[place] for place in asked], Recipe.model_validate(card.recipe))
-        for place, row in zip(asked, found, strict=True):
-            rows[place] = row
-    return rows
-
-
-def _example(given: str | Mapping[str, Any], number: int, card: Card, name: str) -> Example:
-    if card.fields:
-        if not isinstance(given, Mapping):
-            reads = ", ".join(field.name for field in card.fields)
-            raise DataError(
-                f"input {number} is {given!r}; {name} reads records: give {{field: value}} with fields among {reads}."
-            )
-        return from_fields(given, card.fields, f"record {number}")
-    if not isinstance(given, str) or not given.strip():
-        raise DataError(f"text {number} is {given!r}; every text must be a string that is not empty.")
-    return Example(id=str(number), text=given)
+def _refuse_other_tasks(card: Card, name: str) -> None:
+    """Raise AdapterError for a specialist that `predict` is not for."""
+    if card.task == "generation":
+        raise AdapterError(f"{name}: writes answers; use generate.")
+    if card.task in {"forecasting", "anomaly"}:
+        raise AdapterError(f"{name}: says what comes next; use {'forecast' if card.task == 'forecasting' else 'monitor'}.")

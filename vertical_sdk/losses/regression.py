@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertical_sdk.catalog import NotNegative, losses
+from vertical_sdk.catalog import NotNegative, Share, losses
 from vertical_sdk.losses.classification import mean
 
-__all__ = ["huber", "squared_error"]
+__all__ = ["huber", "quantile", "squared_error"]
 
 
 @losses.register("squared_error", tasks=("regression",))
@@ -35,3 +36,17 @@ def huber(logits: Tensor, labels: Tensor, scale: float, *, delta: NotNegative = 
     """
     error = logits[:, 0] / scale
     return mean(F.huber_loss(error, (labels / scale).to(error), reduction="none", delta=delta), logits)
+
+
+@losses.register("quantile", tasks=("regression",))
+def quantile(logits: Tensor, labels: Tensor, scale: float, *, level: Share = 0.5) -> Tensor:
+    """The pinball loss, whose least expected value is at a quantile (Koenker and Bassett, 1978).
+
+    logits   (batch, 1)  in the target's unit
+    labels   (batch,)    in the target's unit
+    scale    the spread of the training targets, in the same unit
+    level    the share of truths that should lie below what is said; 0.5 is the median, and half the absolute error
+    returns  ()          mean over rows, in units of scale, 0 if there are none
+    """
+    missed = (labels - logits[:, 0]) / scale
+    return mean(torch.maximum(level * missed, (level - 1) * missed), logits)

@@ -14,7 +14,7 @@ A metric is a function in `catalog.metrics`. It names among its positional param
 and returns a float. Its keyword-only parameters are what a recipe may set.
 """
 
-from vertical_sdk.metrics import abstention, classification, forecasting, probability, regression, text
+from vertical_sdk.metrics import abstention, alarms, classification, forecasting, probability, regression, text
 from vertical_sdk.metrics.use import (
     NO_ANSWER,
     bind,
@@ -27,6 +27,7 @@ from vertical_sdk.metrics.use import (
 __all__ = [
     "NO_ANSWER",
     "abstention",
+    "alarms",
     "bind",
     "classification",
     "default_metrics",

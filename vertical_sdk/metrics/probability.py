@@ -87,7 +87,7 @@ def _roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] | Non
     }
 
 
-@metrics.register("auc", tasks=LABELLED)
+@metrics.register("auc", tasks=(*LABELLED, "anomaly"))
 @drawn_by(_roc)
 def auc(probabilities: Floats, references: Ints) -> float:
     """Area under the ROC curve: how often a row with the label gets more probability than one without (ties count half).
@@ -98,7 +98,7 @@ def auc(probabilities: Floats, references: Ints) -> float:
     return _each_label(_auc, probabilities, references, 0.5)
 
 
-@metrics.register("average_precision", tasks=LABELLED)
+@metrics.register("average_precision", tasks=(*LABELLED, "anomaly"))
 def average_precision(probabilities: Floats, references: Ints) -> float:
     """Area under the precision-recall curve as a sum of steps, averaged over labels as `auc` is; 0 where there is none."""
     return _each_label(_average_precision, probabilities, references, 0.0)

@@ -36,7 +36,7 @@ _DEFAULT: Mapping[Task, tuple[str, ...]] = {
     "regression": ("mae", "rmse", "r2"),
     "generation": ("exact_match", "token_f1", "rouge_l"),
     "forecasting": ("forecast_mae", "forecast_rmse", "forecast_mape"),
-    "anomaly": ("auc", "average_precision"),
+    "anomaly": ("average_precision", "alarm_f1", "alarm_recall", "alarm_precision"),
 }
 
 F = TypeVar("F", bound=Callable[..., float])

@@ -110,7 +110,7 @@ def attach(model: Any, folder: Path, name: str) -> Any:
                 model.add_adapter(name, config)
             else:
                 model = peft.get_peft_model(model, config, adapter_name=name)
-            expected = peft.get_peft_model_state_dict(model, adapter_name=name)
+            expected = peft.get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     except ValueError as error:
         raise BaseMismatch(f"{folder}: does not fit this base: {error}") from None
     missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))

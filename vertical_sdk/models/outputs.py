@@ -13,7 +13,7 @@ from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.metrics.use import NO_ANSWER
 from vertical_sdk.types import Example, LabelSpace, Task
 
-__all__ = ["Outputs", "answer", "prompt", "references"]
+__all__ = ["Outputs", "alarms", "answer", "prompt", "references"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Outputs:
     texts     one a row, for generation
     unparsed  rows whose answer could not be read
     offsets   (labels,) added to log-probabilities (log-odds for multilabel) before labels are chosen (`models.decision`)
-    threshold anomaly: `values` are scores (rows,), and from here on they are alarms
+    threshold anomaly: `values` are scores (rows,) from 0 without bound, and from here on they are alarms; `scores` has their order
     """
 
     scores: NDArray[np.float64] | None = None
@@ -55,6 +55,12 @@ class Outputs:
             best = self.scores if self.offsets is None else np.log(self.scores.clip(1e-300)) + self.offsets
             return np.where(self.scores.max(axis=1) > 0, best.argmax(axis=1), NO_ANSWER).astype(np.int64)
         raise ValueError(f"these outputs are not those of {task}")
+
+
+def alarms(values: NDArray[np.float64], threshold: float | None) -> Outputs:
+    """Outputs of a detector: `values` from 0 without bound, and in `scores` s / (1 + s), for metrics that only look at their order."""
+    share = values / (1 + values)
+    return Outputs(scores=np.stack([1 - share, share], axis=1), values=values, threshold=threshold)
 
 
 def references(rows: Sequence[Example], labels: LabelSpace | None, task: Task) -> Any:

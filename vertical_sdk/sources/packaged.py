@@ -34,7 +34,7 @@ def fetch(
         package = import_domain(vertical, source)
     except UnknownName as error:
         raise SourceError(str(error)) from None
-    path = pick(Path(list(package.__path__)[0]), inside, source)
+    path = pick(Path(next(iter(package.__path__))), inside, source)
     digest = content_digest(path)
     check_digest(source, digest, sha256)
     return Fetched(path, source, digest, None)

@@ -259,7 +259,7 @@ def _save(
     with telling_full_disk(staged):
         staged.mkdir(parents=True)
         try:
-            specialist.trunk.save_pretrained(str(staged))
+            specialist.trunk.save_pretrained(str(staged), save_embedding_layers=False)  # else PEFT asks the hub about the base
             if specialist.tokenizer is not None:
                 specialist.tokenizer.save_pretrained(str(staged))
             specialist.save(staged)

@@ -22,7 +22,7 @@ from vertical_sdk.models.causal import CausalSpecialist
 from vertical_sdk.models.chat import encode_turns
 from vertical_sdk.models.head import PROBE_HEAD, Head, fit_probe, load_head
 from vertical_sdk.models.intervals import widened
-from vertical_sdk.models.outputs import Outputs
+from vertical_sdk.models.outputs import Outputs, alarms
 from vertical_sdk.models.specialist import Specialist, run_rows, switched_off
 from vertical_sdk.types import Example, LabelSpace, Progress, Task, silent
 
@@ -68,7 +68,8 @@ def as_outputs(raw: Tensor, task: Task, calibration: Calibration = UNCALIBRATED,
     rows  what was asked about, with what then came: for anomaly
     """
     if task == "anomaly":
-        return Outputs(values=alarm_scores(raw.numpy(), rows, calibration.widths), threshold=calibration.threshold)
+        widths = calibration.widths or (1.0,) * raw.shape[2]
+        return alarms(alarm_scores(raw.numpy(), rows, widths), calibration.threshold)
     if task == "regression":
         values = raw[:, 0].double().numpy()
         bounds = [values, *(values + sign * width for width in calibration.widths for sign in (-1, 1))]

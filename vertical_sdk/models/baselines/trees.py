@@ -84,11 +84,14 @@ def boosted_trees(
     subsample: Annotated[float, Field(gt=0, le=1)] = 0.8,
     colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 0.5,
     reg_lambda: Annotated[float, Field(ge=0)] = 1.0,
+    without: tuple[str, ...] = (),
 ) -> BoostedTrees:
     """Gradient-boosted trees (LightGBM; Ke et al., 2017) on the rows' records, and on their `values` where those are (n,).
 
     Words are categories, of which those that no training row has count as unknown; so do missing numbers. Series of several
     channels and images are not read. Names are those of LightGBM's scikit-learn interface.
+
+    without  fields that are not read, such as names that stand in a record for a metric's sake
 
     Raises DataError for rows with neither, or with different numbers of values; MissingExtra without LightGBM.
     """
@@ -102,7 +105,7 @@ def boosted_trees(
     bare = next((row for row in train if not row.record and not size_of), None)
     if bare is not None:
         raise DataError(f"boosted_trees: row {bare.id} has no fields and no (n,) values; it reads these, and tfidf reads text.")
-    fields = _fields(train)
+    fields = tuple(field for field in _fields(train) if field[0] not in without)
     table, truth = _table(train, fields, size_of), references(train, labels, task)
     words = [i for i, (_, known) in enumerate(fields) if known is not None]
     size = len(labels) if labels else 1

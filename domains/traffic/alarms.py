@@ -1,0 +1,140 @@
+"""Metrics of alarms: how many incidents are noticed, how soon, and how often nothing was there.
+
+A row is one sensor and step; its record says whether it lies in an incident (`anomaly`), in which (`incident`), how many minutes after
+its begin the step ends (`minutes`), which sensor (`series`) and how many hours it stands for (`hours`); see `traffic.incidents`. Rows that
+a bootstrap draws twice count twice: draw whole days (`evaluate.resample: groups`), so that incidents stay whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.catalog import metrics
+from vertical_sdk.errors import DataError
+from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.types import Example
+
+__all__ = ["detection_rate", "false_alarms", "time_to_detect"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+MOST = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class _Facts:
+    """Of rows: incident or -1, minutes since its begin, series, seconds since 1970 and hours of a row."""
+
+    incident: Ints
+    minutes: Floats
+    series: Ints
+    moment: Floats
+    hours: Floats
+
+
+@metrics.register("traffic.detection_rate", tasks=("anomaly",))
+def detection_rate(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
+    """The share of incidents with at least one alarm, at any of their sensors, from their begin to their end; 0 where there are none.
+
+    predictions  (rows,) 1 for an alarm, 0 for none
+    """
+    noticed, weights, _ = _incidents(np.asarray(predictions), _facts(rows))
+    return float(np.average(noticed, weights=weights)) if len(noticed) else 0.0
+
+
+@metrics.register("traffic.time_to_detect", tasks=("anomaly",))
+@lower_is_better
+def time_to_detect(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
+    """Minutes from an incident's begin to the end of the first step with an alarm, averaged over the incidents that are noticed.
+
+    Read it beside the detection rate: who notices only the easy ones is fast. Where none is noticed, the longest that any row is after its
+    incident's begin; 0 without incidents.
+
+    predictions  (rows,) 1 for an alarm, 0 for none
+    """
+    facts = _facts(rows)
+    noticed, weights, first = _incidents(np.asarray(predictions), facts)
+    if not len(noticed):
+        return 0.0
+    if not noticed.any():
+        return float(facts.minutes[facts.incident >= 0].max())
+    return float(np.average(first[noticed], weights=weights[noticed]))
+
+
+@metrics.register("traffic.false_alarms", tasks=("anomaly",))
+@lower_is_better
+def false_alarms(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
+    """Alarms outside incidents, for each sensor and 24 hours outside incidents; alarms in a row of one sensor are one alarm.
+
+    predictions  (rows,) 1 for an alarm, 0 for none
+    """
+    facts, alarm = _facts(rows), np.asarray(predictions) > 0
+    outside = facts.incident < 0
+    hours = float(facts.hours[outside].sum())
+    wrong = np.flatnonzero(alarm & outside)
+    if not hours or not len(wrong):
+        return 0.0
+    keys = np.stack([facts.series[wrong].astype(np.float64), facts.moment[wrong]], axis=1)
+    unique, at, times = np.unique(keys, axis=0, return_index=True, return_counts=True)
+    step = facts.hours[wrong[at]] * 3600
+    follows = (unique[1:, 0] == unique[:-1, 0]) & (unique[1:, 1] - unique[:-1, 1] <= 1.5 * step[1:])
+    begins = np.append(True, ~follows)
+    return float(times[begins].sum()) / (hours / 24)
+
+
+def _incidents(alarm: NDArray[Any], facts: _Facts) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """For each incident here: whether it was noticed, how often it stands here, minutes to its first alarm (infinite where none)."""
+    own = np.flatnonzero(facts.incident >= 0)
+    names, where = np.unique(facts.incident[own], return_inverse=True)
+    first = np.full(len(names), np.inf)
+    np.minimum.at(first, where, np.where(alarm[own] > 0, facts.minutes[own], np.inf))
+    keys = np.stack([where.astype(np.float64), facts.series[own].astype(np.float64), facts.moment[own]], axis=1)
+    different = np.bincount(np.unique(keys, axis=0)[:, 0].astype(np.int64), minlength=len(names)) if len(own) else np.zeros(0)
+    weights = np.bincount(where, minlength=len(names)) / np.maximum(1, different)
+    return np.isfinite(first), weights, first
+
+
+_SEEN: dict[int, tuple[Example, tuple[int, float, int, float, float]]] = {}
+"""id of a row → the row, which keeps the id its own, and its facts, as a bootstrap asks a thousand times."""
+_NAMES: dict[str, int] = {}
+
+
+def _facts(rows: Sequence[Example]) -> _Facts:
+    try:
+        found = [_SEEN[id(row)][1] for row in rows]
+    except KeyError:
+        if len(_SEEN) + len(rows) > MOST:
+            _SEEN.clear()
+        for row in rows:
+            _SEEN[id(row)] = (row, _fact(row))
+        found = [_SEEN[id(row)][1] for row in rows]
+    table = np.array(found, dtype=np.float64).reshape(len(found), 5)
+    return _Facts(table[:, 0].astype(np.int64), table[:, 1], table[:, 2].astype(np.int64), table[:, 3], table[:, 4])
+
+
+def _fact(row: Example) -> tuple[int, float, int, float, float]:
+    facts = dict(row.record)
+    series, hours = facts.get("series"), facts.get("hours")
+    try:
+        moment = datetime.fromisoformat((row.time or "").replace("Z", "+00:00")).replace(tzinfo=None)
+    except ValueError:
+        moment = None
+    if series is None or moment is None or not isinstance(hours, float) or facts.get("anomaly") is None:
+        raise DataError(f"row {row.id}: needs a time, and anomaly, series and hours in its record; see traffic.incidents.")
+    at = (moment - datetime(1970, 1, 1)).total_seconds()
+    if not facts["anomaly"]:
+        return -1, 0.0, _number(f"series {series}"), at, hours
+    minutes = facts.get("minutes")
+    if facts.get("incident") is None or not isinstance(minutes, float):
+        raise DataError(f"row {row.id}: lies in an incident, so its record needs incident and minutes; see traffic.incidents.")
+    return _number(f"incident {facts['incident']}"), minutes, _number(f"series {series}"), at, hours
+
+
+def _number(name: str) -> int:
+    return _NAMES.setdefault(name, len(_NAMES))

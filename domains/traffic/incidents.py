@@ -1,0 +1,297 @@
+"""Readers of sensors in which something went wrong: simulated incidents on a motorway, and measured series with known anomalies.
+
+Both give one row a sensor and step: what was measured before it as `values`, what was measured then as the target, and in the record
+whether that was in an incident (`anomaly`), which one, how long after its begin, and how many hours a row stands for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from vertical_sdk.catalog import Share, readers
+from vertical_sdk.data.account import Tally
+from vertical_sdk.data.formats import read_file
+from vertical_sdk.data.read import Missing, Table, number_in
+from vertical_sdk.data.settings import read_settings
+from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.types import Cell, Example, Panel, Split, Task
+
+from .corridors import CHANNELS, Corridor, incidents_of, simulate
+from .sumo import side_by_side, simulator
+
+__all__ = ["Window", "incidents", "marked_series"]
+
+Floats = NDArray[np.float32]
+Count = Annotated[int, Field(ge=1)]
+FIRST_DAY = datetime(2024, 1, 1)
+LONGEST = 1 << 22
+"""Steps that a series may have once it is on an even grid."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """When something is wrong with a series: from `start` until before `end`."""
+
+    name: str
+    start: datetime
+    end: datetime
+
+
+@readers.register("traffic.incidents")
+def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, history: Count = 15) -> Table:
+    """A simulated motorway: loops' speed, flow and occupancy each minute, on quiet days and on days with incidents.
+
+    path     a scenario in YAML (see `domains/traffic/scenarios`)
+    history  steps before a row
+
+    Quiet days are for training and validation, days with incidents for the test. An incident belongs to the detectors of its section
+    and of those next upstream, from its begin until some minutes after its end; rows of other detectors in that time are left out, as an
+    alarm there is neither right nor false. The group is the day. Each day is simulated once and kept in the cache.
+
+    Raises DataError for a scenario that is wrong, MissingExtra without SUMO.
+    """
+    del missing  # a simulation knows the truth of every row
+    _only_for("traffic.incidents", columns, task)
+    corridor = read_settings(path, Corridor)
+    corridor.check(str(path))
+    if history >= corridor.steps:
+        raise DataError(f"{path}: a day has {corridor.steps} steps, too few for a history of {history}.")
+    sumo = simulator(corridor.sumo, str(path))
+    days = list(range(corridor.train + corridor.validation + corridor.test))
+
+    def simulated(day: int) -> Floats:
+        try:
+            return simulate(corridor, day, sumo)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    tally = Tally("read")
+    rows: list[Example] = []
+    count = 0
+    for day, readings in zip(days, side_by_side(simulated, days), strict=True):
+        split: Split = (
+            "train" if day < corridor.train else "validation" if day < corridor.train + corridor.validation else "test"
+        )
+        start = FIRST_DAY + timedelta(days=day, hours=corridor.begin)
+        for section in range(corridor.sections):
+            own, elsewhere = _windows_at(corridor, day, section, start)
+            series = f"detector {section + 1:02d}"
+            values, name = readings[:, section], f"day {day + 1:02d}"
+            for row in _rows(values, start, corridor.seconds, history, series, own, partial(_always, split), name):
+                count += 1
+                end = datetime.fromisoformat(row.time or "") + timedelta(seconds=2 * corridor.seconds)
+                if any(each.start < end and end - timedelta(seconds=corridor.seconds) < each.end for each in elsewhere):
+                    tally.drop(row.id, "an incident elsewhere on the road")
+                else:
+                    rows.append(row)
+    happened = sum(len(incidents_of(corridor, day)) for day in days)
+    said = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
+    panel = Panel(CHANNELS, float(corridor.seconds), history, 1)
+    return Table(tuple(rows), said, account=tally.close(count, len(rows)), panel=panel)
+
+
+def _always(split: Split, _moment: datetime) -> Split:
+    return split
+
+
+def _windows_at(corridor: Corridor, day: int, section: int, start: datetime) -> tuple[list[Window], list[Window]]:
+    """A detector's own incidents, and those of others."""
+    own: list[Window] = []
+    elsewhere: list[Window] = []
+    for each in incidents_of(corridor, day):
+        begin = start + timedelta(seconds=each.start)
+        window = Window(each.name, begin, begin + timedelta(seconds=each.seconds, minutes=corridor.incidents.recovery))
+        near = 0 <= each.section - section <= corridor.incidents.reach
+        (own if near else elsewhere).append(window)
+    return own, elsewhere
+
+
+@readers.register("traffic.marked_series")
+def marked_series(
+    path: Path,
+    columns: Mapping[str, str],
+    task: Task,
+    missing: Missing = "drop",
+    *,
+    history: Count = 24,
+    seconds: Annotated[float, Field(gt=0)] = 900.0,
+    train: Share = 0.4,
+    validation: Share = 0.1,
+    folder: str | None = None,
+) -> Table:
+    """A folder of series, `timestamp,value` each, and a JSON file of when they were anomalous, in the layout of the Numenta benchmark.
+
+    seconds            of a step: readings at uneven times are put on an even grid, the mean of those in a step, NaN where there are none
+    train, validation  shares of each series' days to learn from, and to set the alarm by; the rest is the test
+    folder             the part of the source to read, such as data/realTraffic; all series where None
+
+    labels.json (file → {"windows": [[start, end], ...]}) or combined_windows.json (folder/file → [[start, end], ...]) is found anywhere in
+    the source. Rows in a window, or with one in their history, are for evaluation only; the group is a day of a series.
+
+    Raises DataError, with file and line, for a cell that is no time or number, and where no windows are found.
+    """
+    _only_for("traffic.marked_series", columns, task)
+    home = path if path.is_dir() else path.parent
+    files = [path] if path.is_file() else sorted((home / folder if folder else home).rglob("*.csv"))
+    if not files:
+        raise DataError(
+            f"{home / folder if folder else home}: has no series; files of timestamp,value ending in .csv are needed."
+        )
+    marks = _marks(home, needed=missing != "keep")
+    tally = Tally("read")
+    rows: list[Example] = []
+    count = 0
+    for file in files:
+        name = file.stem
+        start, values = _series(file, seconds)
+        windows = marks.get(file.name, [])
+        own = [Window(f"{name} window {n + 1}", *each) for n, each in enumerate(windows)]
+        parts = _parts(start, len(values), seconds, train, validation)
+        made = list(_rows(values, start, seconds, history, name, own, parts, name, daily=True, keep=missing == "keep"))
+        known = [row for row in made if row.target is not None or missing == "keep"]
+        for row in made:
+            if row.target is None and missing != "keep":
+                tally.drop(row.id, "nothing measured")
+        count += len(made)
+        rows += known
+    if not rows:
+        raise DataError(f"{path}: no series has {history} steps of {seconds:g} seconds and one more; take a shorter history.")
+    said = f"{len(files)} series, {sum(len(marks.get(f.name, [])) for f in files)} windows of anomalies"
+    panel = Panel(("value",), seconds, history, 1)
+    return Table(tuple(rows), said, account=tally.close(count, len(rows)), panel=panel)
+
+
+def _rows(
+    values: Floats,
+    start: datetime,
+    seconds: float,
+    history: int,
+    series: str,
+    windows: Sequence[Window],
+    part: Callable[[datetime], Split],
+    name: str,
+    *,
+    daily: bool = False,
+    keep: bool = False,
+) -> Iterator[Example]:
+    """A row for each step of (steps, channels) that has a history.
+
+    part  a step's begin → the split; daily: the group is the series' day, else `name`; keep: also the step after the last one
+    """
+    step = timedelta(seconds=seconds)
+    dirty = np.zeros(len(values) + 1, dtype=bool)
+    inside: list[Window | None] = [None] * (len(values) + 1)
+    for each in windows:
+        first = math.floor((each.start - start) / step)
+        last = math.ceil((each.end - start) / step)
+        for at in range(max(0, first), min(len(inside), last)):
+            inside[at] = each
+            dirty[at] = True
+    for at in range(history, len(values) + keep):
+        begin = start + at * step
+        window = inside[at]
+        known = at < len(values) and not np.isnan(values[at]).all()
+        since = None if window is None else (begin + step - window.start).total_seconds() / 60
+        record: tuple[tuple[str, Cell], ...] = (
+            ("anomaly", float(window is not None)),
+            ("series", series),
+            ("incident", None if window is None else window.name),
+            ("minutes", since),
+            ("hours", seconds / 3600),
+        )
+        yield Example(
+            id=f"{name}/{series}/{begin.isoformat()}" if name != series else f"{series}/{begin.isoformat()}",
+            values=values[at - history : at],
+            target=values[at : at + 1] if known else None,
+            time=(begin - step).isoformat(),
+            group=f"{name} {begin.date().isoformat()}" if daily else name,
+            only="evaluate" if dirty[at - history : at + 1].any() else None,
+            split=part(begin),
+            record=record,
+        )
+
+
+def _series(file: Path, seconds: float) -> tuple[datetime, Floats]:
+    """The first step's begin and (steps, 1) means, NaN where nothing was measured; steps begin at whole multiples from midnight."""
+    table = read_file(file)
+    lacks = [name for name in ("timestamp", "value") if name not in table.columns]
+    if lacks:
+        raise DataError(f"{file}: has no column {' and '.join(lacks)}; it has {', '.join(table.columns)}.")
+    moments, numbers = [], []
+    for index, row in enumerate(table.rows):
+        where, text = table.at(index), str(row.get("timestamp") or "").strip()
+        try:
+            moments.append(datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=None))
+        except ValueError:
+            raise DataError(f"{where}: the timestamp {text[:40]!r} is none; write 2015-09-01 13:45:00.") from None
+        cell = str(row.get("value") if row.get("value") is not None else "").strip()
+        numbers.append(number_in(cell, where, "value") if cell else math.nan)
+    if not moments:
+        raise DataError(f"{file}: has no rows.")
+    midnight = min(moments).replace(hour=0, minute=0, second=0, microsecond=0)
+    at = np.array([math.floor((moment - midnight).total_seconds() / seconds) for moment in moments])
+    first, size = int(at.min()), int(at.max() - at.min()) + 1
+    if size > LONGEST:
+        raise DataError(
+            f"{file}: from {min(moments)} to {max(moments)} there are {size} steps of {seconds:g} seconds; is a time wrong?"
+        )
+    known = ~np.isnan(numbers)
+    total = np.bincount(at[known] - first, weights=np.asarray(numbers)[known], minlength=size)
+    count = np.bincount(at[known] - first, minlength=size)
+    mean = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
+    return midnight + timedelta(seconds=first * seconds), mean[:, None].astype(np.float32)
+
+
+def _parts(start: datetime, steps: int, seconds: float, train: float, validation: float) -> Callable[[datetime], Split]:
+    """A function from a step's begin to its split; whole days, in the order of time."""
+    if train + validation >= 1:
+        raise RecipeError(f"data.reader: train = {train} and validation = {validation} leave nothing to be judged on.")
+    days = (start + timedelta(seconds=(steps - 1) * seconds)).date().toordinal() - start.date().toordinal() + 1
+    first = start.date().toordinal()
+    tunes, tests = first + max(1, round(days * train)), first + max(2, round(days * (train + validation)))
+
+    def part(moment: datetime) -> Split:
+        day = moment.date().toordinal()
+        return "train" if day < tunes else "validation" if day < tests else "test"
+
+    return part
+
+
+def _marks(home: Path, *, needed: bool) -> dict[str, list[tuple[datetime, datetime]]]:
+    """File name → its windows."""
+    found = next((f for name in ("labels.json", "combined_windows.json") for f in sorted(home.rglob(name))), None)
+    if found is None:
+        if needed:
+            raise DataError(
+                f"{home}: has neither labels.json nor combined_windows.json, which say when the series were anomalous."
+            )
+        return {}
+    try:
+        plain = json.loads(found.read_text(encoding="utf-8"))
+        marks = {}
+        for name, windows in plain.items():
+            pairs = windows["windows"] if isinstance(windows, dict) else windows
+            marks[Path(name).name] = [(datetime.fromisoformat(str(a)), datetime.fromisoformat(str(b))) for a, b in pairs]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f'{found}: cannot be read as windows: {error}. It should be {{"file.csv": [["2015-09-14 17:45:00", "2015-09-15 17:24:00"]]}}.'
+        ) from None
+    return marks
+
+
+def _only_for(reader: str, columns: Mapping[str, str], task: Task) -> None:
+    if columns:
+        raise RecipeError(f"{reader}: knows its columns; leave data.columns out.")
+    if task != "anomaly":
+        raise RecipeError(f"{reader}: its rows are for anomaly, not for {task}.")

@@ -1,0 +1,122 @@
+"""vertical forecast: what comes after the series of a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vertical_sdk.cli.options import Json, RegistryAt, TimeColumn
+from vertical_sdk.cli.output import emit, say, show, showing, table
+from vertical_sdk.errors import AdapterError, DataError
+
+__all__ = ["forecast", "read_series"]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A step ahead of one channel; bounds where the specialist has an interval."""
+
+    time: str
+    channel: str
+    forecast: float
+    lower: float | None = None
+    upper: float | None = None
+
+
+def forecast(
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="A line a step and a column a channel, up to now.")],
+    time: TimeColumn = None,
+    horizon: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Steps ahead; as many as it was trained for where not given.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a CSV: time, channel, forecast, lower, upper.")
+    ] = None,
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """What comes next in each channel of a file, from its last step on, with an interval where the specialist has one."""
+    with showing() as progress:
+        progress(f"loading {adapter}", None)
+        from vertical_sdk.inference import load
+        from vertical_sdk.registry import Registry
+
+        model = load(adapter, Registry(registry))
+        if model.card.task != "forecasting":
+            raise AdapterError(f"{adapter}: is made for {model.card.task}, and forecasts nothing; use vertical predict.")
+        lines = _ahead(model, read_series(data, model, time)[-1:], horizon)
+    level = model.card.calibration.level
+    if out is not None:
+        from vertical_sdk.paths import write_whole
+
+        write_whole(out, _csv(lines))
+    if as_json:
+        emit({"adapter": adapter, "level": level, "forecasts": [vars(line) for line in lines]})
+    elif out is not None:
+        show(f"{out}: {len(lines)} lines")
+    else:
+        show(_table(lines))
+    if any(line.lower is not None for line in lines):
+        say(f"lower and upper hold what comes in {level:.0%} of cases." if level else "lower and upper are not calibrated.")
+
+
+def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
+    """The rows of a file, read as those of training were, the last of them at its last step.
+
+    time  another column of times than the recipe's
+
+    Raises DataError for a file that has other channels or another pace, or cannot be read.
+    """
+    from vertical_sdk import catalog
+    from vertical_sdk.data.prepare import read_rows
+    from vertical_sdk.recipe import Recipe
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    recipe = Recipe.model_validate(model.card.recipe)
+    options = catalog.readers.options(recipe.data.reader.use) if recipe.data.reader else {}
+    settings: dict[str, Any] = {"data.columns.time": time} if time else {}
+    if "stride" in options:
+        settings["data.reader.stride"] = 1
+    rows, _ = read_rows(path, recipe.replace(settings), None, panel=model.card.steps.panel())
+    return rows
+
+
+def _ahead(model: Any, rows: Sequence[Any], horizon: int | None) -> list[_Line]:
+    import pandas as pd
+
+    (row,) = rows
+    panel = model.card.steps.panel()
+    last, step = datetime.fromisoformat(row.time), timedelta(seconds=panel.seconds)
+    index = pd.DatetimeIndex([last - k * step for k in reversed(range(len(row.values)))])
+    found = model.forecast(pd.DataFrame(row.values, index=index, columns=list(panel.channels)), horizon)
+    bounds = (
+        [found.quantiles[level] for level in (min(found.quantiles), max(found.quantiles))] if len(found.quantiles) > 1 else []
+    )
+    lines = []
+    for moment in found.index:
+        for channel in panel.channels:
+            numbers = [float(f"{one.at[moment, channel]:.6g}") for one in (found.mean, *bounds)]
+            lines.append(_Line(moment.isoformat(), channel, *numbers))
+    return lines
+
+
+def _csv(lines: Sequence[_Line]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["time", "channel", "forecast", "lower", "upper"])
+    writer.writerows(vars(line).values() for line in lines)
+    return text.getvalue()
+
+
+def _table(lines: Sequence[_Line]) -> Any:
+    columns = ["time", "channel", "forecast"] + (["lower", "upper"] if lines[0].lower is not None else [])
+    return table(columns, [[getattr(line, column) for column in columns] for line in lines])
