@@ -78,7 +78,7 @@ def test_the_page_about_recipes_tells_every_key() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     schema = recipe_schema()
     keys = set(schema["properties"])
-    for section in ("Data", "Limits", "Head", "Prompt", "Evaluate", "Gate"):
+    for section in ("Data", "Limits", "Head", "Series", "Image", "Prompt", "Evaluate", "Gate"):
         keys |= set(schema["$defs"][section]["properties"])
 
     assert sorted(key for key in keys if f"`{key}`" not in text and f"{key}:" not in text) == []

@@ -46,7 +46,9 @@ class Incidents(BaseModel):
     minutes: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
         default=(10.0, 25.0), description="How long lanes are closed, at least and at most."
     )
-    recovery: Annotated[float, Field(ge=0)] = Field(default=10.0, description="Minutes after it that still belong to it.")
+    recovery: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="Minutes after it that belong to it at least; it lasts until its queue is gone."
+    )
     reach: Annotated[int, Field(ge=0)] = Field(default=2, description="Detectors upstream that should notice it.")
 
 
@@ -217,7 +219,9 @@ def _loops(corridor: Corridor, happens: tuple[Incident, ...]) -> str:
         lines += [f'<inductionLoop id="{i}.{lane}" lane="e{i}_{lane}" {loop}/>' for lane in own]
     for number, each in enumerate(happens):
         begin = WARM + each.start
-        closed = "".join(f'<closingLaneReroute id="e{each.section}_{lane}" disallow="all"/>' for lane in range(each.lanes))
+        top = corridor.lanes + (each.section == joins)
+        shut = range(top - each.lanes, top)  # from the left: nobody is cut off from a ramp
+        closed = "".join(f'<closingLaneReroute id="e{each.section}_{lane}" disallow="all"/>' for lane in shut)
         interval = f'<interval begin="{begin}" end="{begin + each.seconds}">{closed}</interval>'
         lines.append(
             f'<rerouter id="incident{number}" edges="e{max(0, each.section - 2)} e{each.section}">{interval}</rerouter>'

@@ -27,13 +27,14 @@ from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, Panel, Split, Task
 
-from .corridors import CHANNELS, Corridor, incidents_of, simulate
+from .corridors import CHANNELS, Corridor, Incident, incidents_of, simulate
 from .sumo import side_by_side, simulator
 
 __all__ = ["Window", "incidents", "marked_series"]
 
 Floats = NDArray[np.float32]
 Count = Annotated[int, Field(ge=1)]
+FLOWING, QUIET = 0.8, 3
 FIRST_DAY = datetime(2024, 1, 1)
 LONGEST = 1 << 22
 """Steps that a series may have once it is on an even grid."""
@@ -56,7 +57,7 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
     history  steps before a row
 
     Quiet days are for training and validation, days with incidents for the test. An incident belongs to the detectors of its section
-    and of those next upstream, from its begin until some minutes after its end; rows of other detectors in that time are left out, as an
+    and of those next upstream, from its begin until its queue is gone; rows of other detectors in that time are left out, as an
     alarm there is neither right nor false. The group is the day. Each day is simulated once and kept in the cache.
 
     Raises DataError for a scenario that is wrong, MissingExtra without SUMO.
@@ -85,7 +86,7 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
         )
         start = FIRST_DAY + timedelta(days=day, hours=corridor.begin)
         for section in range(corridor.sections):
-            own, elsewhere = _windows_at(corridor, day, section, start)
+            own, elsewhere = _windows_at(corridor, day, section, start, readings)
             series = f"detector {section + 1:02d}"
             values, name = readings[:, section], f"day {day + 1:02d}"
             for row in _rows(values, start, corridor.seconds, history, series, own, partial(_always, split), name):
@@ -105,16 +106,32 @@ def _always(split: Split, _moment: datetime) -> Split:
     return split
 
 
-def _windows_at(corridor: Corridor, day: int, section: int, start: datetime) -> tuple[list[Window], list[Window]]:
+def _windows_at(
+    corridor: Corridor, day: int, section: int, start: datetime, readings: Floats
+) -> tuple[list[Window], list[Window]]:
     """A detector's own incidents, and those of others."""
     own: list[Window] = []
     elsewhere: list[Window] = []
     for each in incidents_of(corridor, day):
         begin = start + timedelta(seconds=each.start)
-        window = Window(each.name, begin, begin + timedelta(seconds=each.seconds, minutes=corridor.incidents.recovery))
+        window = Window(each.name, begin, start + timedelta(seconds=_cleared(corridor, each, readings)))
         near = 0 <= each.section - section <= corridor.incidents.reach
         (own if near else elsewhere).append(window)
     return own, elsewhere
+
+
+def _cleared(corridor: Corridor, incident: Incident, readings: Floats) -> float:
+    """Seconds into the day when an incident is over: its minutes of recovery, and until nowhere upstream the queue is left.
+
+    A queue is left while a detector measures less than FLOWING of its day's median speed in any of QUIET steps.
+    """
+    speed = readings[:, : incident.section + 1, 0]
+    slow: NDArray[np.bool_] = np.logical_or.reduce(speed < FLOWING * np.nanmedian(speed, axis=0), axis=1)
+    end = incident.start + incident.seconds + 60 * corridor.incidents.recovery
+    first = min(len(slow), math.ceil(end / corridor.seconds))
+    while first < len(slow) and slow[max(0, first - 1) : first + QUIET].any():
+        first += 1
+    return max(end, float(first * corridor.seconds))
 
 
 @readers.register("traffic.marked_series")

@@ -204,7 +204,8 @@ class Trips:
         """Those that depart from `begin` until before `end`, equal ones as one."""
         own = (self.depart >= begin) & (self.depart < end)
         pairs, at = np.unique(np.stack([self.start[own], self.end[own]], axis=1), axis=0, return_inverse=True)
-        count = np.bincount(at.ravel(), weights=self.count[own], minlength=len(pairs))
+        count = np.zeros(len(pairs))
+        np.add.at(count, at.ravel(), self.count[own])
         return Trips(np.full(len(pairs), begin), pairs[:, 0], pairs[:, 1], count)
 
 

@@ -111,7 +111,8 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
         _RUNNING.discard(process)
         if process.stdout is not None:
             process.stdout.close()
-    if process.returncode:
+    refused = not program.endswith(".py") and any(line.startswith("Error:") for line in said.splitlines())
+    if process.returncode or refused:  # netgenerate ends with 0 where it could not read a file
         words = " ".join(said.split())[-SHOWN:]
         raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it said nothing'}")
 

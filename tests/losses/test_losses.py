@@ -12,7 +12,7 @@ from vertical_sdk.losses import IGNORE
 from vertical_sdk.losses.classification import class_balanced, cross_entropy, focal, logit_adjusted
 from vertical_sdk.losses.multilabel import asymmetric, binary_cross_entropy
 from vertical_sdk.losses.ordinal import earth_mover
-from vertical_sdk.losses.regression import huber, squared_error
+from vertical_sdk.losses.regression import huber, quantile, squared_error
 from vertical_sdk.types import LabelSpace
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5], [9.0, 9.0, 0.0], [-1.0, 0.3, 2.0]])
@@ -111,6 +111,17 @@ def test_regression_losses_are_in_units_of_the_targets_spread() -> None:
 
     assert squared_error(outputs, targets, 2.0).item() == pytest.approx(2.0)
     assert huber(outputs, targets, 2.0, delta=1.0).item() == pytest.approx((2.0 - 0.5) / 2)
+    # 10 is 4 below the truth, which is 2 spreads: too low costs the level, too high the rest.
+    assert quantile(outputs, targets, 2.0, level=0.9).item() == pytest.approx(0.9 * 2.0 / 2)
+    assert quantile(2 * targets[:, None] - outputs, targets, 2.0, level=0.9).item() == pytest.approx(0.1 * 2.0 / 2)
+
+
+def test_the_least_quantile_loss_is_at_the_quantile() -> None:
+    targets = torch.arange(101.0)
+
+    costs = [quantile(torch.full((101, 1), float(said)), targets, 1.0, level=0.8).item() for said in range(101)]
+
+    assert costs.index(min(costs)) == 80
 
 
 @pytest.mark.parametrize("name", losses.names())
@@ -121,7 +132,7 @@ def test_the_mean_over_a_batch_is_the_weighted_mean_over_its_parts(name: str) ->
     given: dict[str, object] = {}
     if name in {"binary_cross_entropy", "asymmetric"}:
         labels = F.one_hot(labels, 3)
-    elif name in {"squared_error", "huber"}:
+    elif name in {"squared_error", "huber", "quantile"}:
         logits, labels, given = logits[:, :1], labels.float(), {"scale": 1.5}
     elif name in {"masked_mae", "pinball"}:  # (rows, steps, channels, quantiles)
         logits, labels, given = torch.randn(7, 3, 2, 1), torch.randn(7, 3, 2), {"scale": 1.5}

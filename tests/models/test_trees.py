@@ -93,3 +93,18 @@ def test_pictures_are_no_list_of_numbers() -> None:
 
     with pytest.raises(DataError, match=r"row 0 has no fields and no \(n,\) values"):
         catalog.baselines.get("boosted_trees")(pictures, TWO, "classification", 0, None)
+
+
+def test_trees_leave_out_the_fields_that_they_are_told_to() -> None:
+    rows = [
+        Example(f"{n}", target=float(n % 5), record=(("name", f"street {n % 5}"), ("debt", float(n * 7919 % 13))))
+        for n in range(300)
+    ]
+    fit = catalog.baselines.get("boosted_trees")
+
+    all_fields, without = fit(rows, None, "regression", 0, None), fit(rows, None, "regression", 0, None, without=("name",))
+
+    assert [name for name, _ in all_fields.fields] == ["name", "debt"]
+    assert [name for name, _ in without.fields] == ["debt"]
+    renamed = [Example(row.id, record=(("name", "else"), row.record[1])) for row in rows]
+    np.testing.assert_array_equal(without.ask(rows, None).values, without.ask(renamed, None).values)

@@ -1,12 +1,18 @@
+"""Pictures from a recipe to a judged and working specialist."""
+
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
 from vertical_sdk.data.prepare import prepare
+from vertical_sdk.evaluation import evaluate
 from vertical_sdk.inference.attach import open_specialist
 from vertical_sdk.models.base import pull_base
 from vertical_sdk.models.specialist import load_trunk, run_rows
@@ -53,6 +59,7 @@ def test_a_vision_specialist_is_trained_saved_and_loaded(tmp_path: Path) -> None
             "loss": {"use": "focal", "costs": {"standing": 2.0}},
             "adapter": {"r": 4, "lora_alpha": 8},
             "ensemble": [{"use": "pixels", "side": 16}],
+            "evaluate": {"metrics": ["accuracy", "auc"], "against": ["probe", "pixels"], "resamples": 100},
             "train": {"num_train_epochs": 3, "learning_rate": 0.01, "per_device_train_batch_size": 8, "bf16": False},
         }
     )
@@ -68,3 +75,14 @@ def test_a_vision_specialist_is_trained_saved_and_loaded(tmp_path: Path) -> None
     assert (card.family, card.base.vocab_size, run.resumed_from) == ("vision", 0, None)
     assert set(card.training["ensemble"]) == {"adapter", "pixels"}
     assert "pipeline_tag: image-classification" in (tmp_path / "run" / "adapter" / "README.md").read_text()
+
+    judged = evaluate(run.path)
+    assert judged.systems["adapter"].metrics["accuracy"].value > 0.9
+    assert judged.curves["auc"]["title"] == "ROC curve"
+    shown = judged.examples[0]
+    for address in (shown.picture, shown.evidence):
+        assert address is not None
+        image = Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,"))))
+        assert image.size == (112, 112)
+    assert shown.picture != shown.evidence
+    assert str(shown.picture) in (run.path / "report.html").read_text()

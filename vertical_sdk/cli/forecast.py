@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,13 +21,19 @@ __all__ = ["forecast", "read_series"]
 
 @dataclass(frozen=True)
 class _Line:
-    """A step ahead of one channel; bounds where the specialist has an interval."""
+    """A step ahead of one channel; bounds where the specialist has an interval, the series' name where a file has several."""
 
     time: str
     channel: str
     forecast: float
     lower: float | None = None
     upper: float | None = None
+    series: str | None = field(default=None, kw_only=True)
+
+    def told(self) -> dict[str, Any]:
+        """What a document or a file says of it."""
+        own = {key: value for key, value in vars(self).items() if key != "series"}
+        return own if self.series is None else {"series": self.series, **own}
 
 
 def forecast(
@@ -52,14 +58,15 @@ def forecast(
         model = load(adapter, Registry(registry))
         if model.card.task != "forecasting":
             raise AdapterError(f"{adapter}: is made for {model.card.task}, and forecasts nothing; use vertical predict.")
-        lines = _ahead(model, read_series(data, model, time)[-1:], horizon)
+        last = {dict(row.record).get("series"): row for row in read_series(data, model, time)}
+        lines = [line for row in last.values() for line in _ahead(model, row, horizon)]
     level = model.card.calibration.level
     if out is not None:
         from vertical_sdk.paths import write_whole
 
         write_whole(out, _csv(lines))
     if as_json:
-        emit({"adapter": adapter, "level": level, "forecasts": [vars(line) for line in lines]})
+        emit({"adapter": adapter, "level": level, "forecasts": [line.told() for line in lines]})
     elif out is not None:
         show(f"{out}: {len(lines)} lines")
     else:
@@ -69,7 +76,7 @@ def forecast(
 
 
 def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
-    """The rows of a file, read as those of training were, the last of them at its last step.
+    """The rows of a file, read as those of training were, up to the last step of each series.
 
     time  another column of times than the recipe's
 
@@ -90,10 +97,10 @@ def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
     return rows
 
 
-def _ahead(model: Any, rows: Sequence[Any], horizon: int | None) -> list[_Line]:
+def _ahead(model: Any, row: Any, horizon: int | None) -> list[_Line]:
+    """What comes after one moment."""
     import pandas as pd
 
-    (row,) = rows
     panel = model.card.steps.panel()
     last, step = datetime.fromisoformat(row.time), timedelta(seconds=panel.seconds)
     index = pd.DatetimeIndex([last - k * step for k in reversed(range(len(row.values)))])
@@ -105,18 +112,18 @@ def _ahead(model: Any, rows: Sequence[Any], horizon: int | None) -> list[_Line]:
     for moment in found.index:
         for channel in panel.channels:
             numbers = [float(f"{one.at[moment, channel]:.6g}") for one in (found.mean, *bounds)]
-            lines.append(_Line(moment.isoformat(), channel, *numbers))
+            lines.append(_Line(moment.isoformat(), channel, *numbers, series=dict(row.record).get("series")))
     return lines
 
 
 def _csv(lines: Sequence[_Line]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["time", "channel", "forecast", "lower", "upper"])
-    writer.writerows(vars(line).values() for line in lines)
+    writer.writerow(lines[0].told())
+    writer.writerows(line.told().values() for line in lines)
     return text.getvalue()
 
 
 def _table(lines: Sequence[_Line]) -> Any:
-    columns = ["time", "channel", "forecast"] + (["lower", "upper"] if lines[0].lower is not None else [])
+    columns = [key for key in lines[0].told() if lines[0].lower is not None or key not in {"lower", "upper"}]
     return table(columns, [[getattr(line, column) for column in columns] for line in lines])

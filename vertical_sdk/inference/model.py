@@ -148,7 +148,7 @@ class VerticalModel:
         Raises DataError for what the specialist does not read, AdapterError for one that is not loaded or does something else.
         """
         if isinstance(texts, str | Path | Mapping | np.ndarray):
-            raise DataError("predict takes a list; for one text, record, series or picture write predict([it]).")
+            raise DataError("predict takes a list of texts, records, series or pictures; for one text write predict([text]).")
         names = [self._active] * len(texts) if adapters is None else [self._known(name) for name in adapters]
         if len(names) != len(texts):
             raise DataError(f"{len(texts)} texts but {len(names)} adapters: give one adapter for each text.")

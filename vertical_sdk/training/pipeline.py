@@ -58,7 +58,7 @@ def train(
     *,
     base: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     resume: bool = False,
     progress: Progress = silent,
 ) -> Run:
@@ -77,7 +77,8 @@ def train(
     chosen = dict(settings or {}) | ({"base": base} if base else {})
     recipe = recipe.replace(chosen) if isinstance(recipe, Recipe) else load_recipe(recipe, chosen)
     recipe.check()
-    folder = _same_everywhere(out or (unfinished(recipe, Path("runs")) if resume else None) or new_folder(recipe, Path("runs")))
+    given = Path(out) if out else None
+    folder = _same_everywhere(given or (unfinished(recipe, Path("runs")) if resume else None) or new_folder(recipe, Path("runs")))
     if resume and (folder / "adapter").is_dir():
         with claim(folder, recipe, resume=True):
             return Run(folder)

@@ -1,0 +1,327 @@
+"""Series from a table: steps, channels, what is missing, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vertical_sdk.catalog import readers
+from vertical_sdk.data.prepare import prepare, read_rows
+from vertical_sdk.data.read import Table
+from vertical_sdk.data.windows import commonest_pace, moment_in
+from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import Panel, Task
+
+
+def hours(count: int, channels: str = "a,b") -> list[str]:
+    """A header and lines of an hour each; the n-th channel holds 100 n plus the hour's number."""
+    names = channels.split(",")
+    first = datetime(2024, 1, 1)
+    lines = [f"time,{channels}"]
+    lines += [
+        ",".join([str(first + timedelta(hours=n)), *(str(100 * k + n) for k in range(1, len(names) + 1))]) for n in range(count)
+    ]
+    return lines
+
+
+def write(folder: Path, lines: list[str], name: str = "own.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def read(path: Path, task: Task = "forecasting", missing: str = "drop", **options: Any) -> Table:
+    columns = options.pop("columns", {})
+    table = readers.get("series")(path, columns, task, missing, **{"history": 3, "horizon": 2, **options})
+    assert isinstance(table, Table)
+    return table
+
+
+def test_channels_times_and_pace_are_found_in_the_file(tmp_path: Path) -> None:
+    lines = [f"{line},{'note' if n == 0 else 'dry'}" for n, line in enumerate(hours(10))]
+
+    table = read(write(tmp_path, lines))
+
+    assert table.panel == Panel(("a", "b"), 3600.0, 3, 2)
+    assert "2 channels: a, b" in table.detected
+    first, last = table.examples[0], table.examples[-1]
+    assert (first.time, last.time) == ("2024-01-01T02:00:00", "2024-01-01T07:00:00")
+    np.testing.assert_array_equal(first.values, [[100, 200], [101, 201], [102, 202]])
+    np.testing.assert_array_equal(first.target, [[103, 203], [104, 204]])
+    assert {row.group for row in table.examples} == {"2024-01-01T00:00:00"}
+    assert np.shares_memory(first.values, table.examples[1].values)
+
+
+def test_channels_may_be_chosen_and_ordered(tmp_path: Path) -> None:
+    table = read(write(tmp_path, hours(9, "a,b,c")), channels=["c", "a"])
+
+    assert table.panel is not None
+    assert table.panel.channels == ("c", "a")
+    np.testing.assert_array_equal(table.examples[0].values[0], [300, 100])  # type: ignore[index]
+
+
+def test_steps_that_are_missing_double_or_out_of_order_are_mended_and_counted(tmp_path: Path) -> None:
+    lines = hours(9, "a")
+    double = lines[5].replace(",104", ",110")
+    path = write(tmp_path, [lines[0], *reversed(lines[1:4]), *lines[5:], double])  # without the hour 3, hour 4 twice
+
+    table = read(path)
+
+    assert table.account is not None
+    assert table.account.notes == {"steps missing": 1, "rows of the same time merged": 1, "cells without a number": 1}
+    np.testing.assert_array_equal(table.examples[1].values[:, 0], [101, 102, np.nan])  # type: ignore[index]
+    np.testing.assert_array_equal(table.examples[1].target, [[107], [105]])
+
+
+def test_cells_that_say_nothing_are_unknown_and_zeros_only_where_it_is_said(tmp_path: Path) -> None:
+    lines = hours(9, "a")
+    lines[1], lines[2] = lines[1].replace(",100", ",NA"), lines[2].replace(",101", ",0")
+
+    kept = read(write(tmp_path, lines)).examples[0].values
+    gone = read(write(tmp_path, lines), zero_is_missing=True).examples[0].values
+
+    np.testing.assert_array_equal(kept[:, 0], [np.nan, 0, 102])  # type: ignore[index]
+    np.testing.assert_array_equal(gone[:, 0], [np.nan, np.nan, 102])  # type: ignore[index]
+
+
+def test_no_row_reaches_from_one_series_into_another(tmp_path: Path) -> None:
+    plain = hours(7, "a")
+    lines = ["time,a,pump", *(f"{line},p1" for line in plain[1:]), *(f"{line},p2" for line in plain[1:])]
+    path = write(tmp_path, [lines[0], *sorted(lines[1:])])  # the lines of the two stand in turns
+
+    table = read(path, columns={"group": "pump"})
+
+    assert [row.id for row in table.examples] == [f"p{p} 2024-01-01T0{h}:00:00" for p in (1, 2) for h in (2, 3, 4)]
+    assert {row.group for row in table.examples} == {"p1 2024-01-01T00:00:00", "p2 2024-01-01T00:00:00"}
+    assert dict(table.examples[0].record) == {"series": "p1"}
+    np.testing.assert_array_equal(table.examples[3].values, [[100], [101], [102]])
+    assert {row.group for row in read(path, columns={"group": "pump"}, block=None).examples} == {"p1", "p2"}
+
+
+def test_a_series_that_is_too_short_is_counted(tmp_path: Path) -> None:
+    lines = ["time,a,pump", *(f"{line},p1" for line in hours(7, "a")[1:]), "2024-01-01 00:00:00,5,p2"]
+
+    table = read(write(tmp_path, lines), columns={"group": "pump"})
+
+    assert table.account is not None
+    assert table.account.notes == {"series too short": 1}
+
+
+def test_a_graph_beside_the_file_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, hours(9))
+    (tmp_path / "near.csv").write_text("1,0.5\n0.5,1\n")
+
+    table = read(tmp_path, adjacency="near.csv")
+
+    assert table.panel is not None
+    assert table.panel.graph is not None
+    assert table.panel.graph.tolist() == [[1, 0.5], [0.5, 1]]
+    with pytest.raises(DataError, match=r"far.csv: no such file"):
+        read(path, adjacency="far.csv")
+
+
+def test_anomalies_that_are_marked_are_not_learned_from(tmp_path: Path) -> None:
+    lines = [f"{line},{'odd' if n == 0 else int(n == 6)}" for n, line in enumerate(hours(10, "a"))]
+
+    rows = read(write(tmp_path, lines), "anomaly", horizon=1, labels="odd").examples
+
+    assert [dict(row.record)["anomaly"] for row in rows] == [0, 0, 1, 0, 0, 0, 0]  # the fifth hour, after 2, 3 and 4
+    assert [row.only for row in rows] == [None, None, *["evaluate"] * 4, None]
+    assert [float(np.asarray(row.target).item()) for row in rows] == [103 + n for n in range(7)]
+
+
+def test_rows_to_predict_end_with_the_last_step_also_where_nothing_was_measured(tmp_path: Path) -> None:
+    lines = hours(6, "a")
+    lines[4:] = [line.rpartition(",")[0] + "," for line in lines[4:]]
+
+    rows = read(write(tmp_path, lines), missing="keep").examples
+
+    assert [row.time for row in rows] == [f"2024-01-01T0{h}:00:00" for h in (2, 3, 4, 5)]
+    assert rows[-1].target is None
+    assert np.isnan(rows[-1].values).all()  # type: ignore[arg-type]
+
+
+def test_times_with_a_zone_are_taken_to_utc(tmp_path: Path) -> None:
+    path = write(tmp_path, ["time,a", *(f"2024-07-01T{h:02d}:00:00+02:00,{h}" for h in range(2, 9))])
+
+    assert read(path).examples[0].time == "2024-07-01T02:00:00"
+    assert moment_in("2024-07-01T00:00:00Z", "x", "y") == datetime(2024, 7, 1)
+
+
+def test_a_file_without_times_needs_a_start_and_a_pace(tmp_path: Path) -> None:
+    path = write(tmp_path, ["a,b", *(f"{n},{n}" for n in range(8))])
+
+    assert read(path, start="2024-01-01", seconds=60).examples[0].time == "2024-01-01T00:02:00"
+    with pytest.raises(DataError, match=r"own.csv: no column of times. The columns are 'a', 'b'"):
+        read(path)
+
+
+def test_the_commonest_pace_is_the_pace() -> None:
+    first = datetime(2024, 1, 1)
+    times = [first + timedelta(minutes=m) for m in (0, 5, 10, 30, 35, 5)]
+
+    assert commonest_pace([times]) == 300
+    assert commonest_pace([times[:1], times[1:2]]) is None
+    assert commonest_pace([[first + timedelta(minutes=m) for m in (0, 5, 15)]]) == 300
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "said"),
+    [
+        (hours(9), {"columns": {"time": "when"}}, "data.columns.time: no column 'when'"),
+        (hours(9), {"columns": {"group": "pum"}}, "data.columns.group: no column 'pum'"),
+        (hours(9), {"channels": ["a", "bb"]}, "data.reader.channels: no column 'bb'. Did you mean 'b'?"),
+        (hours(9), {"channels": ["a", "time"]}, "'time' is named as a channel and for something else"),
+        (hours(9), {"channels": ["a", "a"]}, "a channel is named twice"),
+        (
+            [*hours(9, "a"), "2024-01-01 08:30:00,1"],
+            {},
+            "own.csv:11: 2024-01-01T08:30:00 is no whole number of steps of 3600 s",
+        ),
+        ([*hours(9, "a"), "soon,1"], {}, "own.csv:11: column 'time' holds 'soon'; a time such as"),
+        ([*hours(9, "a"), "2024-01-01 09:00:00,many"], {}, "own.csv:11: column 'a' holds 'many'; a number is needed"),
+        ([*hours(9, "a"), "2024-01-01 09:00:00,inf"], {}, "own.csv:11: column 'a' holds 'inf'; a finite number is needed"),
+        (hours(4), {}, "has 4 steps; 5 are needed for one row (3 before and 2 after its moment)"),
+        (["time,date,a", "2024-01-01,2024-01-01,1"], {}, "'time' and 'date' could both be the time"),
+        (["time,a", "2024-01-01,x", "2024-01-02,y"], {}, "no column holds numbers"),
+        (["time,a", "2024-01-01,1"], {}, "no series has two times"),
+        (["time,a,p", "2024-01-01,1,", "2024-01-02,1,x"], {"columns": {"group": "p"}}, "own.csv:2: column 'p' is empty"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_place(
+    tmp_path: Path, lines: list[str], options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read(write(tmp_path, lines), **options)
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "said"),
+    [
+        ("classification", {}, "its rows are for forecasting and anomaly, not for classification"),
+        ("anomaly", {"horizon": 2}, "horizon = 2: an anomaly is told by the next step alone"),
+        ("forecasting", {"labels": "b"}, "anomalies are marked for the task anomaly"),
+        ("forecasting", {"columns": {"text": "b"}}, "it knows time and group, not text"),
+    ],
+)
+def test_what_the_reader_cannot_do_is_refused(tmp_path: Path, task: Task, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        read(write(tmp_path, hours(9)), task, **options)
+
+
+def test_marks_are_0_or_1(tmp_path: Path) -> None:
+    lines = [f"{line},{'odd' if n == 0 else n}" for n, line in enumerate(hours(9, "a"))]
+
+    with pytest.raises(DataError, match=r"own.csv:3: column 'odd' holds '2'; 0 or 1 is needed"):
+        read(write(tmp_path, lines), "anomaly", horizon=1, labels="odd")
+
+
+def recipe(path: Path, **reader: Any) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "own",
+            "task": "forecasting",
+            "data": {
+                "source": str(path),
+                "modality": "series",
+                "reader": {"use": "series", "history": 3, "horizon": 2, **reader},
+                "clean": [],
+                "split": {"use": "time", "test": 0.2, "validation": 0.2, "gap": 2},
+                "decontaminate": None,
+            },
+        }
+    )
+
+
+def test_a_recipe_prepares_its_rows_and_keeps_the_parts_apart(tmp_path: Path) -> None:
+    found = prepare(recipe(write(tmp_path, hours(200)), block=3600))
+
+    assert found.panel == Panel(("a", "b"), 3600.0, 3, 2)
+    ends = [max(row.time or "" for row in part) for part in (found.train, found.validation)]
+    begins = [min(row.time or "" for row in part) for part in (found.validation, found.test)]
+    assert all(
+        datetime.fromisoformat(begin) - datetime.fromisoformat(end) >= timedelta(hours=2)
+        for end, begin in zip(ends, begins, strict=True)
+    )
+
+
+def test_a_file_to_forecast_gives_the_channels_that_were_trained(tmp_path: Path) -> None:
+    panel = Panel(("b", "a"), 3600.0, 3, 2)
+    own = recipe(write(tmp_path, hours(9)))
+
+    rows, _ = read_rows(write(tmp_path, hours(9, "a,b,c"), "new.csv"), own, None, panel=panel)
+
+    np.testing.assert_array_equal(rows[-1].values, [[206, 106], [207, 107], [208, 108]])
+    with pytest.raises(DataError, match="no column 'b'"):
+        read_rows(write(tmp_path, hours(9, "a"), "less.csv"), own, None, panel=panel)
+
+
+def test_a_file_of_another_pace_or_of_other_channels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "los_speed.csv").write_text("\n".join(["a,b", *["1,2"] * 30]) + "\n")
+    own = recipe(tmp_path, use="traffic.sensors", adjacency=None).replace({"domain": "traffic"})
+
+    with pytest.raises(DataError, match="has a step every 300 s; this specialist reads one every 60 s"):
+        read_rows(tmp_path / "los_speed.csv", own, None, panel=Panel(("a", "b"), 60.0, 3, 2))
+    with pytest.raises(DataError, match="has another order"):
+        read_rows(tmp_path / "los_speed.csv", own, None, panel=Panel(("b", "a"), 300.0, 3, 2))
+    with pytest.raises(DataError, match="lacks c"):
+        read_rows(tmp_path / "los_speed.csv", own, None, panel=Panel(("a", "c"), 300.0, 3, 2))
+
+
+# Rows of numbers with a label, by the reader of tables
+
+
+def signals(folder: Path, *lines: str) -> Path:
+    return write(folder, ["s1,s2,s3,kind", *(lines or ("1,2,3,x", "4,,6,y", ",,,x", "7,8,9,"))])
+
+
+def test_a_row_of_numbers_with_a_label_needs_no_text(tmp_path: Path) -> None:
+    found = readers.get("table")(signals(tmp_path), {"label": "kind"}, "classification", values="all")
+
+    assert [row.target for row in found.examples] == ["x", "y"]
+    assert [row.text for row in found.examples] == ["", ""]
+    assert found.examples[0].values.dtype == np.float32
+    np.testing.assert_array_equal(found.examples[1].values, [4, np.nan, 6])
+    assert found.account.dropped == {"nothing measured": 1, "no label": 1}
+    chosen = readers.get("table")(signals(tmp_path), {"label": "kind"}, "classification", values=["s3", "s1"])
+    np.testing.assert_array_equal(chosen.examples[0].values, [3, 1])
+
+
+def test_numbers_of_a_row_are_refused_where_they_are_none(tmp_path: Path) -> None:
+    table = readers.get("table")
+
+    with pytest.raises(DataError, match=r"own.csv:2: column 's2' holds 'two'; a number is needed"):
+        table(signals(tmp_path, "1,two,3,x"), {"label": "kind"}, "classification", values="all")
+    with pytest.raises(DataError, match=r"data.reader.values: no column 's4'"):
+        table(signals(tmp_path), {"label": "kind"}, "classification", values=["s4"])
+    with pytest.raises(RecipeError, match="not both"):
+        table(signals(tmp_path), {"label": "kind"}, "classification", values="all", record="all")
+
+
+def test_rows_of_numbers_pass_the_usual_cleaning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [",".join(f"{v:.3f}" for v in rng.normal(size=3)) + f",{'xy'[n % 2]}" for n in range(60)]
+    own = Recipe.model_validate(
+        {
+            "name": "beats",
+            "task": "classification",
+            "data": {
+                "source": str(signals(tmp_path, *lines, lines[0])),
+                "modality": "series",
+                "reader": {"use": "table", "values": "all"},
+                "columns": {"label": "kind"},
+            },
+        }
+    )
+
+    found = prepare(own)
+
+    assert len(found.train) + len(found.validation) + len(found.test) == 60
+    assert {"duplicate": 1} in [dict(step.dropped) for step in found.account.steps]
