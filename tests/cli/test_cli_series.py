@@ -253,6 +253,22 @@ def test_a_watch_takes_a_file_or_what_comes_in(watcher: Path, words: list[str]) 
     assert main(["monitor", str(watcher), *words]) == 2
 
 
+def recipe_file(folder: Path, recipe: dict[str, Any]) -> Path:
+    return write(folder / "recipe.yaml", [json.dumps(recipe)])  # JSON is YAML
+
+
+def test_rows_of_a_series_are_shown_in_few_words(forecaster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = json.loads((forecaster / "recipe.json").read_text())
+    own = str(recipe_file(tmp_path, recipe.get("recipe", recipe)))
+
+    assert main(["data", "show", own, "--rows", "1", "--json"]) == 0
+    first = document(capsys)["rows"]["train"]["first"][0]
+    assert first["text"].startswith("6 × 2 numbers, ")
+    assert first["target"].startswith("3 × 2 numbers, ")
+    assert main(["data", "check", "waves.csv", "--recipe", own, "--json"]) == 2
+    assert "vertical data show" in document(capsys)["error"]["message"]
+
+
 def test_rows_of_numbers_are_predicted_from_a_file_and_from_json(
     tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,5 +300,7 @@ def test_rows_of_numbers_are_predicted_from_a_file_and_from_json(
     assert [line["id"] for line in filed] == ["2", "3"]
     assert [line["probabilities"] for line in typed] == [pytest.approx(line["probabilities"]) for line in filed]
     assert "text" not in typed[0]
+    assert main(["data", "check", str(tmp_path / "beats.csv"), "--recipe", str(recipe_file(tmp_path, recipe)), "--json"]) == 0
+    assert document(capsys)["duplicates"]["count"] == 0
     assert main(["predict", str(run), "red rash", "--json"]) == 3
     assert "reads series" in document(capsys)["error"]["message"]

@@ -112,8 +112,21 @@ def _became(step: Mapping[str, Any]) -> str:
 
 def _row(example: Example) -> dict[str, Any]:
     text = example.text or " ⏎ ".join(f"{turn.role}: {turn.content}" for turn in example.messages)
+    if not text and example.values is not None:
+        text = _numbers(example.values)
     target = example.target
+    if hasattr(target, "shape"):
+        return {"id": example.id, "text": text, "target": _numbers(target)}
     return {"id": example.id, "text": _short(text), "target": list(target) if isinstance(target, tuple) else target}
+
+
+def _numbers(values: Any) -> str:
+    """What an array holds, in few words."""
+    import numpy as np
+
+    known = values[np.isfinite(values)]
+    within = f", {known.min():g} to {known.max():g}" if known.size else ", none known"
+    return " × ".join(map(str, values.shape)) + f" numbers{within}"
 
 
 def _short(text: str, most: int = 300) -> str:

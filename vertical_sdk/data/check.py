@@ -13,7 +13,7 @@ from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.read import read_table
 from vertical_sdk.data.texts import canonical, full_text, prompt_text
-from vertical_sdk.errors import MissingExtra
+from vertical_sdk.errors import MissingExtra, RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Task
 
@@ -32,18 +32,24 @@ def check_file(
 
     columns, task   as in a recipe; taken from `recipe` where it is given. A column called "split" is taken for that.
 
-    A row that cannot be read raises DataError with file and line, as in training.
+    Rows of numbers are not compared with each other. A row that cannot be read raises DataError with file and line, as in training;
+    tasks that read series raise RecipeError.
     """
     chosen: Mapping[Any, str] = columns if columns is not None else recipe.data.columns if recipe else {}
     columns = dict(chosen)
     task = recipe.task if recipe else task
+    if task in {"forecasting", "anomaly"}:
+        raise RecipeError(
+            f"{path}: {task} reads series, which have no rows of their own to check; see vertical data show RECIPE."
+        )
     raw = read_file(path)
     if "split" not in columns and "split" in raw.columns:
         columns["split"] = "split"
     options = recipe.data.reader.arguments if recipe and recipe.data.reader and recipe.data.reader.use == "table" else {}
     table = read_table(path, columns, task, **options)
     rows = list(table.examples)
-    texts = [full_text(e) for e in rows]
+    told = [e for e in rows if e.values is None or full_text(e)]
+    texts = [full_text(e) for e in told]
     near = near_repeats(texts, NEAR)
     exact = _exact(texts)
     clashes = contradicting(rows)
@@ -60,14 +66,14 @@ def check_file(
         "targets": _numbers([e.target for e in rows if isinstance(e.target, float)]),
         "characters": _numbers([float(len(text)) for text in texts]),
         "words": _numbers([float(len(text.split())) for text in texts]),
-        "duplicates": {"count": len(exact), "rows": [rows[i].id for i in exact[:SHOWN]]},
+        "duplicates": {"count": len(exact), "rows": [told[i].id for i in exact[:SHOWN]]},
         "near_duplicates": {
             "count": len(near) - len(exact),
-            "rows": [[rows[i].id, rows[j].id] for i, j in near.items() if i not in set(exact)][:SHOWN],
+            "rows": [[told[i].id, told[j].id] for i, j in near.items() if i not in set(exact)][:SHOWN],
         },
         "contradictions": {"count": len(clashes), "rows": [e.id for e in clashes[:SHOWN]]},
         "personal_data": _personal(texts),
-        "leakage": _leakage(rows),
+        "leakage": _leakage(told),
     }
     report["problems"] = _problems(report, recipe)
     return report
