@@ -78,7 +78,9 @@ def train(
     recipe = recipe.replace(chosen) if isinstance(recipe, Recipe) else load_recipe(recipe, chosen)
     recipe.check()
     given = Path(out) if out else None
-    folder = _same_everywhere(given or (unfinished(recipe, Path("runs")) if resume else None) or new_folder(recipe, Path("runs")))
+    folder = _same_everywhere(
+        given or (unfinished(recipe, Path("runs")) if resume else None) or new_folder(recipe, Path("runs"))
+    )
     if resume and (folder / "adapter").is_dir():
         with claim(folder, recipe, resume=True):
             return Run(folder)
