@@ -161,10 +161,12 @@ def family_for(base: Base, recipe: Recipe) -> Family:
 
     Raises RecipeError where it cannot.
     """
-    if (base.family == "vision") != (recipe.data.modality == "image"):
-        needed = "a vision base such as efficientnet-lite0" if recipe.data.modality == "image" else "a base that reads text"
+    image, sees = recipe.data.modality == "image", base.family == "vision"
+    if image != sees:
+        needed = "a vision base such as efficientnet-lite0" if image else "one that reads text, such as minilm-l6"
         raise RecipeError(
-            f"{recipe.name}: data.modality is {recipe.data.modality}, and {base.name} is a {base.family}: take {needed}."
+            f"{recipe.name}: base: {base.name} reads {'images' if sees else 'text'}, and data.modality is {recipe.data.modality}: take "
+            f"{needed}."
         )
     return "series" if recipe.data.modality == "series" else base.family
 
