@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.errors import DataError
+from vertical_sdk.metrics.use import codes
 from vertical_sdk.types import Example
 
 __all__ = ["DAYS_A_YEAR", "Walk", "annual_return", "calendar", "drawdown", "sharpe", "walk"]
@@ -20,10 +21,7 @@ __all__ = ["DAYS_A_YEAR", "Walk", "annual_return", "calendar", "drawdown", "shar
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 DAYS_A_YEAR = 252
-MOST = 1 << 20
 DAY_BITS = 24
-_SEEN: dict[int, tuple[Example, int]] = {}
-"""id of a row → the row, which keeps the id its own, and its ticker's number above the bits of its day's number."""
 _TICKERS: dict[str, int] = {}
 
 
@@ -97,19 +95,8 @@ def drawdown(walked: Walk) -> float:
     return float((1 - value / np.maximum.accumulate(value)).max())
 
 
-def _codes(rows: Sequence[Example]) -> Ints:
-    """Ticker and day of each row as one number, looked up once a row, because a bootstrap asks a thousand times."""
-    try:
-        return np.fromiter((_SEEN[id(row)][1] for row in rows), np.int64, len(rows))
-    except KeyError:
-        if len(_SEEN) + len(rows) > MOST:
-            _SEEN.clear()
-        for row in rows:
-            _SEEN[id(row)] = (row, _code(row))
-        return np.fromiter((_SEEN[id(row)][1] for row in rows), np.int64, len(rows))
-
-
 def _code(row: Example) -> int:
+    """The number of a row's ticker above the bits of its day's."""
     facts = dict(row.record)
     ticker = facts.get("ticker")
     try:
@@ -119,3 +106,6 @@ def _code(row: Example) -> int:
     if not ticker:
         raise DataError(f"row {row.id}: has no ticker, which a back-test needs; see the reader finance.stock_tweets.")
     return _TICKERS.setdefault(str(ticker), len(_TICKERS)) << DAY_BITS | day
+
+
+_codes = codes(_code)

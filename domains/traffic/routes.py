@@ -21,7 +21,7 @@ from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import as_text
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.metrics.use import codes, lower_is_better
 from vertical_sdk.types import Cell, Example, Task
 
 from .cities import Cities, City, Morning, simulate
@@ -47,7 +47,6 @@ DEMAND = (
     "load across",
 )
 """Fields that grow with the number of trips."""
-MOST = 1 << 20
 
 
 @readers.register("traffic.streets")
@@ -270,26 +269,13 @@ class _Street:
 
 
 STREET_BITS = 24
-_SEEN: dict[int, tuple[Example, int]] = {}
-"""id of a row → the row, which keeps the id its own, and its city's number above the bits of its street's; -1 off the peak."""
 _CITIES: dict[str, int] = {}
 _STREETS: dict[int, dict[int, _Street]] = {}
 _NUMBERS: dict[tuple[int, _Street], int] = {}
 
 
-def _codes(rows: Sequence[Example]) -> Ints:
-    """Each row's city and street as one number, looked up once a row."""
-    try:
-        return np.fromiter((_SEEN[id(row)][1] for row in rows), np.int64, len(rows))
-    except KeyError:
-        if len(_SEEN) + len(rows) > MOST:
-            _SEEN.clear()
-        for row in rows:
-            _SEEN[id(row)] = (row, _code(row))
-        return np.fromiter((_SEEN[id(row)][1] for row in rows), np.int64, len(rows))
-
-
 def _code(row: Example) -> int:
+    """The number of a row's city above the bits of its street's; -1 off the peak."""
     facts = dict(row.record)
     lacks = [name for name in (*FACTS, "free time") if facts.get(name) is None]
     if lacks:
@@ -301,6 +287,9 @@ def _code(row: Example) -> int:
     number = _NUMBERS.setdefault((city, street), len(_STREETS.setdefault(city, {})))
     _STREETS[city][number] = street
     return city << STREET_BITS | number
+
+
+_codes = codes(_code)
 
 
 def _weighted(found: Sequence[tuple[float, float]]) -> float:

@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vertical_sdk import catalog
 from vertical_sdk.types import Example, LabelSpace, Task
 
@@ -14,6 +17,7 @@ __all__ = [
     "NO_ANSWER",
     "Measure",
     "bind",
+    "codes",
     "curve_of",
     "default_metrics",
     "drawn_by",
@@ -98,6 +102,26 @@ def curve_of(
         **{key: value for key, value in given.items() if key in taken}, **{key: options[key] for key in options if key in taken}
     )
     return drawn
+
+
+def codes(read: Callable[[Example], int], most: int = 1_000_000) -> Callable[[Sequence[Example]], NDArray[np.int64]]:
+    """`read` over rows, computed once a row: a bootstrap asks a thousand times about the same ones.
+
+    most  so many rows are remembered
+    """
+    seen: dict[int, tuple[Example, int]] = {}  # the row is held, so that its id stays its own
+
+    def of(rows: Sequence[Example]) -> NDArray[np.int64]:
+        try:
+            return np.fromiter((seen[id(row)][1] for row in rows), np.int64, len(rows))
+        except KeyError:
+            if len(seen) + len(rows) > most:
+                seen.clear()
+            for row in rows:
+                seen[id(row)] = (row, read(row))
+            return np.fromiter((seen[id(row)][1] for row in rows), np.int64, len(rows))
+
+    return of
 
 
 def higher_is_better(name: str) -> bool:

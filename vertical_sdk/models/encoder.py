@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from vertical_sdk.card import Card
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.models.base import Base, load_tokenizer
 from vertical_sdk.models.batching import Encoded, pad
-from vertical_sdk.models.head import Head, load_head, save_head
+from vertical_sdk.models.head import Head
 from vertical_sdk.models.lora import with_lora
+from vertical_sdk.models.pooled import PooledSpecialist
 from vertical_sdk.models.specialist import Batch, encode_target, load_trunk
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, Panel, Task
+from vertical_sdk.types import Example, LabelSpace, Panel
 
 __all__ = ["EncoderSpecialist"]
 
 
-class EncoderSpecialist(nn.Module):
-    """Trunk → pooled, unit-length features (batch, width) → dropout → head → (batch, k)."""
+class EncoderSpecialist(PooledSpecialist):
+    """A text as tokens, pooled over them."""
 
     def __init__(self, trunk: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
-        super().__init__()
-        self.trunk = trunk
+        super().__init__(trunk, base, recipe, labels)
         self.tokenizer = load_tokenizer(base)
-        self.task: Task = recipe.task
-        self.labels = labels
         width = trunk.get_base_model().config.hidden_size
-        self.head: Head = head or Head(width, len(labels) if labels else 1)
-        self.pooling = recipe.head.pooling
-        self.dropout = nn.Dropout(recipe.head.dropout)
+        self.head = head or Head(width, len(labels) if labels else 1)
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
 
     @classmethod
@@ -47,23 +41,6 @@ class EncoderSpecialist(nn.Module):
             )
         trunk = with_lora(load_trunk(base), recipe.adapter, "FEATURE_EXTRACTION", recipe.name)
         return cls(trunk, base, recipe, labels)
-
-    @classmethod
-    def opened(cls, trunk: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> EncoderSpecialist:
-        """What `save` wrote, on a trunk that the adapter is on already."""
-        return cls(trunk, base, recipe, card.labels, load_head(folder))
-
-    def save(self, folder: Path) -> None:
-        """Write the head."""
-        save_head(folder, self.head)
-
-    def begin(self, rows: Sequence[Encoded]) -> None:
-        """Nothing: the head is started from a probe."""
-
-    @property
-    def scale(self) -> float:
-        """The spread of a regression's training targets; 1 for other tasks."""
-        return float(self.head.std)
 
     def probe_row(self, text: str) -> Example:
         """The text itself."""
@@ -93,7 +70,3 @@ class EncoderSpecialist(nn.Module):
             return F.normalize(hidden[:, 0].float(), dim=-1)
         mask = batch["attention_mask"].unsqueeze(-1)
         return F.normalize((hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Outputs (rows, k) and targets."""
-        return self.head(self.dropout(self.features(batch))), batch.get("targets")

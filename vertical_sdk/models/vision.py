@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vertical_sdk.card import Card
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError
 from vertical_sdk.models.base import Base
 from vertical_sdk.models.batching import Encoded
-from vertical_sdk.models.head import Head, load_head, save_head
+from vertical_sdk.models.head import Head
 from vertical_sdk.models.lora import with_lora
 from vertical_sdk.models.pictures import picture_settings
+from vertical_sdk.models.pooled import PooledSpecialist
 from vertical_sdk.models.specialist import Batch, encode_target, load_trunk
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, Numbers, Panel, Task
+from vertical_sdk.types import Example, LabelSpace, Numbers, Panel
 
 __all__ = ["VisionSpecialist", "activation_map", "lora_targets"]
 
@@ -36,15 +35,11 @@ CELL = 8
 TASKS = ("classification", "ordinal", "multilabel", "regression")
 
 
-class VisionSpecialist(nn.Module):
-    """Trunk → pooled, unit-length features (batch, width) → dropout → head → (batch, k)."""
+class VisionSpecialist(PooledSpecialist):
+    """A picture as pixels, pooled over its places."""
 
     def __init__(self, trunk: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.tokenizer = None
-        self.task: Task = recipe.task
-        self.labels = labels
+        super().__init__(trunk, base, recipe, labels)
         settings = picture_settings(base.path)
         self.size = recipe.image.size or settings.size
         patch = getattr(trunk.get_base_model().config, "patch_size", None)
@@ -53,10 +48,8 @@ class VisionSpecialist(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(settings.mean).reshape(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).reshape(3, 1, 1), persistent=False)
-        self.pooling = recipe.head.pooling
         self.more = _any_size(trunk.get_base_model(), self.size)
-        self.dropout = nn.Dropout(recipe.head.dropout)
-        self.head: Head = head or Head(self._width(base), len(labels) if labels else 1)
+        self.head = head or Head(self._width(base), len(labels) if labels else 1)
 
     @classmethod
     def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, panel: Panel | None = None) -> VisionSpecialist:
@@ -66,23 +59,6 @@ class VisionSpecialist(nn.Module):
         model = load_trunk(base)
         targets = {} if "target_modules" in recipe.adapter else {"target_modules": lora_targets(model)}
         return cls(with_lora(model, {**targets, **recipe.adapter}, None, recipe.name), base, recipe, labels)
-
-    @classmethod
-    def opened(cls, trunk: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> VisionSpecialist:
-        """What `save` wrote, on a trunk that the adapter is on already."""
-        return cls(trunk, base, recipe, card.labels, load_head(folder))
-
-    def save(self, folder: Path) -> None:
-        """Write the head."""
-        save_head(folder, self.head)
-
-    def begin(self, rows: Sequence[Encoded]) -> None:
-        """Nothing: the head is started from a probe."""
-
-    @property
-    def scale(self) -> float:
-        """The spread of a regression's training targets; 1 for other tasks."""
-        return float(self.head.std)
 
     def probe_row(self, text: str) -> Example:
         """A picture of 8 × 8 squares whose greys are the text's SHAKE-256 (FIPS 202): the same everywhere, and nobody's."""
@@ -138,10 +114,6 @@ class VisionSpecialist(nn.Module):
     def features(self, batch: Batch) -> Tensor:
         """Pooled over the picture, of length 1: (rows, width)."""
         return F.normalize(self.maps(batch)[1], dim=-1)
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Outputs (rows, k) and targets."""
-        return self.head(self.dropout(self.features(batch))), batch.get("targets")
 
     def train(self, mode: bool = True) -> VisionSpecialist:
         """Training mode for head and LoRA alone: batch normalisation and stochastic depth belong to the frozen base."""
