@@ -298,7 +298,11 @@ def test_an_adapter_trained_in_bfloat16_proves_itself_in_float32(
 
 def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> None:
     rows = [(text, "y") for text, _ in topic_rows(80)]
-    data = {"source": str(write_csv(tmp_path / "qa.csv", rows, ("prompt", "completion"))), "decontaminate": None, "clean": []}
+    data = {
+        "source": str(write_csv(tmp_path / "qa.csv", rows, ("prompt", "completion"))),
+        "decontaminate": None,
+        "clean": ["normalize"],
+    }
     recipe = topic_recipe(
         tmp_path, causal, name="echo", task="generation", data=data, evaluate={"resamples": 100, "against": ["base"]},
         train__num_train_epochs=8, train__learning_rate=0.03, adapter={"r": 16, "lora_alpha": 32},
@@ -309,6 +313,11 @@ def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> No
     evaluation = evaluate(run.path)
 
     assert model.generate(["cough 900", "rash 901"], max_new_tokens=8) == ["y", "y"]
+    asked = []
+    specialist = model.specialist()
+    specialist.write = lambda rows, **_: asked.extend(rows) or []
+    model.generate(["cough  \t 900", "cough 900"])
+    assert asked[0] == asked[1]
     assert evaluation.systems["adapter"].metrics["exact_match"].value == 1.0
     assert evaluation.systems["base"].metrics["exact_match"].value == 0.0
     with pytest.raises(AdapterError, match="use generate"):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Card, read_card
+from vertical_sdk.data.clean import mended
 from vertical_sdk.data.texts import ask
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.attach import open_specialist
@@ -217,7 +218,8 @@ class VerticalModel:
     ) -> list[str]:
         """What the specialist writes, choosing the likeliest token each time.
 
-        prompts  texts, put into the recipe's prompt; or conversations that end with the user's turn
+        prompts  texts, put into the recipe's prompt; or conversations that end with the user's turn. They are cleaned as training rows
+                 were
 
         Raises AdapterError where the base is an encoder, which cannot write.
         """
@@ -227,7 +229,9 @@ class VerticalModel:
         if not isinstance(specialist, CausalSpecialist):
             raise AdapterError(f"{adapter or self._active}: {self._base.name} is an encoder and cannot write; use predict.")
         turns = [ask(specialist.prompt, p) if isinstance(p, str) else tuple(p) for p in prompts]
-        rows = [encode_turns(specialist.tokenizer, messages, specialist.max_length) for messages in turns]
+        recipe = Recipe.model_validate(self._loaded[adapter or self._active].card.recipe)
+        cleaned, _ = mended([Example(id=str(n), messages=messages) for n, messages in enumerate(turns)], recipe)
+        rows = [encode_turns(specialist.tokenizer, row.messages, specialist.max_length) for row in cleaned]
         return specialist.write(rows, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress)
 
     def save_pretrained(self, path: str | Path) -> None:
