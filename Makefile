@@ -13,7 +13,7 @@ help:
 	@echo "make test         the fast tests"
 	@echo "make check        format, lint, types, tests and the README's code: what CI runs"
 	@echo "make recipes      train and evaluate every recipe, and write docs/results.md (DATA=FOLDER: files in place of the hub)"
-	@echo "make ablation     what each vertical loss and augmentation buys, into docs/ablation.md"
+	@echo "make ablation     what each vertical loss and augmentation buys, into docs/results.md"
 	@echo "make bench        the other measurements in benchmarks/"
 	@echo "make clean        remove .venv and what tools leave behind; runs and registries stay"
 
@@ -40,7 +40,7 @@ ablation: $(DEV)
 
 bench: $(DEV)
 	@for file in benchmarks/*.py; do \
-		case $$file in benchmarks/recipes.py|benchmarks/ablation.py|benchmarks/local.py) continue ;; esac; \
+		case $$file in benchmarks/recipes.py|benchmarks/ablation.py|benchmarks/local.py|benchmarks/page.py) continue ;; esac; \
 		echo "== $$file"; $(BIN)/python $$file || exit 1; \
 	done
 

@@ -8,17 +8,15 @@ choosing by it leaves the test rows untouched. To cost minutes instead of days, 
 takes as many steps as --epochs of them need, and at most --judges rows judge it. The adapter is judged alone, without partners, by the
 recipe's own metric; which label is said is learned on one half of the rows for the other. What was measured with the recipe as it now
 is stays: a second call goes on where the first was stopped.
-Results go to benchmarks/ablation.json and docs/ablation.md.
+Results go to benchmarks/ablation.json and docs/results.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import json
 import random
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,8 +25,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import page
 import transformers
-from local import FILES, ROOT, machine
+from local import FILES, machine
 
 from vertical_sdk import catalog
 from vertical_sdk.data.augment import augment
@@ -51,21 +50,11 @@ from vertical_sdk.training.pipeline import _attention
 from vertical_sdk.training.trainer import VerticalTrainer
 from vertical_sdk.types import Example, LabelSpace, silent
 
-RECORDS = ROOT / "benchmarks" / "ablation.json"
-PAGE = ROOT / "docs" / "ablation.md"
 LEFT_OUT: dict[str, dict[str, Any]] = {
     "legal/unfair-terms": {"use": "asymmetric", "gamma_positive": 0.0, "gamma_negative": 2.0, "clip": 0.05},
     "legal/license-category": {"use": "hierarchical", "weight": 0.5, "beta": 0.99, "smoothing": 0.05},
 }
 """Losses that a recipe does without, as they bought nothing here; they are measured still."""
-HEAD = """\
-# What the vertical parts buy
-
-`make ablation` writes this page (`benchmarks/ablation.py` says how). Each number is the recipe's own metric on its validation rows:
-the mean over the seeds, and behind ± the standard deviation. "Buys" is the difference to the usual loss without augmentation on the
-same seeds, with the range over the seeds; of errors, less is better. Few rows, few steps, the adapter alone: compare within a table,
-not with docs/results.md. A part that costs on every seed is left out of its recipe; where seeds disagree, so few rows decide nothing.
-"""
 
 
 @dataclass(frozen=True)
@@ -198,26 +187,6 @@ def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, kno
             yield record
 
 
-def page(records: dict[str, Any]) -> str:
-    """All records as a page."""
-    lines = [HEAD]
-    for name, record in sorted(records.items()):
-        facts = (
-            f"{record['metric']} · at most {record['rows']} rows, {record['epochs']:g} epochs, {record['judges']} rows to judge"
-        )
-        lines += [f"## {name}", "", f"{facts} · {record['date']} · {record['machine']}", ""]
-        lines += ["| trained with | value | buys |", "|---|---|---|"]
-        plain = record["found"].get("plain", {})
-        for title, found in record["found"].items():
-            values = list(found.values())
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            gains = [found[seed] - plain[seed] for seed in found if seed in plain]
-            bought = "" if title == "plain" else f"{np.mean(gains):+.3f} ({min(gains):+.3f} to {max(gains):+.3f})"
-            lines.append(f"| {title} | {np.mean(values):.3f}{spread} | {bought} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Ablate the recipes named on the command line, or all that train an encoder."""
     given = argparse.ArgumentParser(description="What each recipe's vertical loss and augmentation buy.")
@@ -229,14 +198,13 @@ def main() -> None:
     given.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = given.parse_args()
     data = options.data.resolve() if options.data else None
-    records: dict[str, Any] = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.is_file() else {}
+    records = page.read(page.ABLATION)
     for name in options.recipes or [one for one in recipe_names() if load_recipe(one).task != "generation"]:
         places = FILES.get(name, {}) if data else {}
         settings = {key: str(data / value) if value and data else value for key, value in places.items()}
         for record in ablate(name, settings, options, records.get(name, {})):
             records[name] = record
-            RECORDS.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-            PAGE.write_text(page(records), encoding="utf-8")
+            page.keep(page.ABLATION, records)
 
 
 if __name__ == "__main__":

@@ -21,18 +21,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import page
 from local import FILES, ROOT, machine
 
 from vertical_sdk.recipe import load_recipe, recipe_names
-
-RESULTS = ROOT / "docs" / "results.md"
-RECORDS = ROOT / "benchmarks" / "results.json"
-HEAD = """\
-# Results
-
-Each table comes from one command on one machine; `make recipes` writes this page anew. Values stand with their intervals,
-over the recipe's own test rows, which nothing was trained on.
-"""
 
 
 def run(asked: str, data: Path | None) -> dict[str, Any]:
@@ -74,39 +66,6 @@ def run(asked: str, data: Path | None) -> dict[str, Any]:
     return record | {key: found[key] for key in ("rows", "systems", "tests", "confidence")} | {"gate": told["gate"]}
 
 
-def section(name: str, record: dict[str, Any]) -> str:
-    """A recipe's part of the page."""
-    facts = f"`{record['command']}` · {record['date']} · seed {record['seed']} · {record['machine']} · {record['seconds']} s"
-    lines = [f"## {name}", "", record["summary"], "", facts, ""]
-    if "error" in record:
-        return "\n".join([*lines, f"Not measured: {record['error']}", ""])
-    measured = {key: system for key, system in record["systems"].items() if system["metrics"]}
-    metrics = list(dict.fromkeys(metric for system in measured.values() for metric in system["metrics"]))
-    trained = f"base {record['base']}, trained in {record['training_seconds']:.0f} s on {record.get('threads', 2)} CPU threads"
-    trained += f", at most {record['memory'] / 1e9:.1f} GB of memory" if "memory" in record else ""
-    lines += [f"{record['rows']} test rows, {100 * record['confidence']:g}% intervals, {trained}.", ""]
-    lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
-    lines += [f"| {s['title']} | " + " | ".join(cell(s["metrics"].get(m)) for m in metrics) + " |" for s in measured.values()]
-    lines += ["", "| the specialist against | in | difference | p |", "|---|---|---|---|"]
-    lines += [
-        f"| {record['systems'][t['rival']]['title']} | {t['metric']} | {cell(t['difference'], '+')} | {t['p_value']:.3g} |"
-        for t in record["tests"]
-    ]
-    if record.get("ensemble"):
-        shares = ", ".join(f"{name} {weight:.2f}" for name, weight in record["ensemble"].items())
-        lines += ["", f"Weights in the ensemble: {shares}."]
-    if record["gate"]:
-        lines += ["", f"Gate: {'passed' if record['gate']['passed'] else 'failed'}. " + " ".join(record["gate"]["reasons"])]
-    return "\n".join([*lines, ""])
-
-
-def cell(value: dict[str, float | None] | None, sign: str = "") -> str:
-    """A value with its interval."""
-    if value is None or None in value.values():
-        return "-"
-    return f"{value['value']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
-
-
 def main() -> None:
     """Run the recipes named on the command line, or all."""
     given = argparse.ArgumentParser(description="Train and evaluate recipes, and write docs/results.md.")
@@ -115,7 +74,7 @@ def main() -> None:
     given.add_argument("--again", action="store_true", help="measure anew what was measured")
     options = given.parse_args()
     data = options.data.resolve() if options.data else None
-    records: dict[str, Any] = json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.is_file() else {}
+    records = page.read(page.RECORDS)
     every = [*recipe_names(), "finance/credit-risk --own-source"] if data else recipe_names()
     for asked in options.recipes or every:
         known = records.get(asked, {})
@@ -124,10 +83,8 @@ def main() -> None:
             continue
         print(f"== {asked}", flush=True)
         records[asked] = run(asked, data)
-        RECORDS.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        page = [HEAD, *(section(key, record) for key, record in sorted(records.items()))]
-        RESULTS.write_text("\n".join(page), encoding="utf-8")
-        print(section(asked, records[asked]), flush=True)
+        page.keep(page.RECORDS, records)
+        print(page.section(asked, records[asked]), flush=True)
 
 
 if __name__ == "__main__":
