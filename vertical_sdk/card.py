@@ -114,20 +114,17 @@ class Steps(_Frozen):
     seconds: float
     history: int
     horizon: int
-    lead: int = 0
 
     @classmethod
     def of(cls, panel: Panel | None) -> Steps | None:
         """Without the graph, which is kept as a tensor."""
         if panel is None:
             return None
-        return cls(
-            channels=panel.channels, seconds=panel.seconds, history=panel.history, horizon=panel.horizon, lead=panel.lead
-        )
+        return cls(channels=panel.channels, seconds=panel.seconds, history=panel.history, horizon=panel.horizon)
 
     def panel(self, graph: Numbers | None = None) -> Panel:
         """With a graph, where there is one."""
-        return Panel(self.channels, self.seconds, self.history, self.horizon, graph, self.lead)
+        return Panel(self.channels, self.seconds, self.history, self.horizon, graph)
 
 
 class Verdict(_Frozen):

@@ -121,8 +121,6 @@ class Panel:
     channels  their names, in the order of `Example.values`
     seconds   between two steps
     history   steps in `Example.values`; horizon: steps in the target
-    lead      steps between the history and the first step of the target: an alarm that compares with older values stays on while
-              something lasts
     graph     (channels, channels) how near they are, 0 where they are not connected; None where nothing is known
     """
 
@@ -131,7 +129,6 @@ class Panel:
     history: int
     horizon: int
     graph: Numbers | None = field(default=None, compare=False)
-    lead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

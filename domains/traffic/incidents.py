@@ -34,7 +34,6 @@ __all__ = ["Window", "incidents", "marked_series"]
 
 Floats = NDArray[np.float32]
 Count = Annotated[int, Field(ge=1)]
-NotNegativeCount = Annotated[int, Field(ge=0)]
 FLOWING, QUIET = 0.8, 3
 FIRST_DAY = datetime(2024, 1, 1)
 LONGEST = 1 << 22
@@ -51,20 +50,11 @@ class Window:
 
 
 @readers.register("traffic.incidents")
-def incidents(
-    path: Path,
-    columns: Mapping[str, str],
-    task: Task,
-    missing: Missing = "drop",
-    *,
-    history: Count = 15,
-    lead: NotNegativeCount = 0,
-) -> Table:
+def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, history: Count = 15) -> Table:
     """A simulated motorway: loops' speed, flow and occupancy each minute, on quiet days and on days with incidents.
 
     path     a scenario in YAML (see `domains/traffic/scenarios`)
-    history  steps that a row shows
-    lead     steps between them and the row's own: what lasts no longer than these is compared with what was before it
+    history  steps before a row
 
     Quiet days are for training and validation, days with incidents for the test. An incident belongs to the detectors of its section
     and of those next upstream, from its begin until its queue is gone; rows of other detectors in that time are left out, as an
@@ -76,8 +66,8 @@ def incidents(
     _only_for("traffic.incidents", columns, task)
     corridor = read_settings(path, Corridor)
     corridor.check(str(path))
-    if history + lead >= corridor.steps:
-        raise DataError(f"{path}: a day has {corridor.steps} steps, too few for a history of {history} and a lead of {lead}.")
+    if history >= corridor.steps:
+        raise DataError(f"{path}: a day has {corridor.steps} steps, too few for a history of {history}.")
     sumo = simulator(corridor.sumo, str(path))
     days = list(range(corridor.train + corridor.validation + corridor.test))
 
@@ -99,7 +89,7 @@ def incidents(
             own, elsewhere = _windows_at(corridor, day, section, start, readings)
             series = f"detector {section + 1:02d}"
             values, name = readings[:, section], f"day {day + 1:02d}"
-            for row in _rows(values, start, corridor.seconds, history, series, own, partial(_always, split), name, lead=lead):
+            for row in _rows(values, start, corridor.seconds, history, series, own, partial(_always, split), name):
                 count += 1
                 end = datetime.fromisoformat(row.time or "") + timedelta(seconds=2 * corridor.seconds)
                 if any(each.start < end and end - timedelta(seconds=corridor.seconds) < each.end for each in elsewhere):
@@ -108,7 +98,7 @@ def incidents(
                     rows.append(row)
     happened = sum(len(incidents_of(corridor, day)) for day in days)
     said = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
-    panel = Panel(CHANNELS, float(corridor.seconds), history, 1, lead=lead)
+    panel = Panel(CHANNELS, float(corridor.seconds), history, 1)
     return Table(tuple(rows), said, account=tally.close(count, len(rows)), panel=panel)
 
 
@@ -211,7 +201,6 @@ def _rows(
     *,
     daily: bool = False,
     keep: bool = False,
-    lead: int = 0,
 ) -> Iterator[Example]:
     """A row for each step of (steps, channels) that has a history.
 
@@ -226,7 +215,7 @@ def _rows(
         for at in range(max(0, first), min(len(inside), last)):
             inside[at] = each
             dirty[at] = True
-    for at in range(history + lead, len(values) + keep):
+    for at in range(history, len(values) + keep):
         begin = start + at * step
         window = inside[at]
         known = at < len(values) and not np.isnan(values[at]).all()
@@ -240,11 +229,11 @@ def _rows(
         )
         yield Example(
             id=f"{name}/{series}/{begin.isoformat()}" if name != series else f"{series}/{begin.isoformat()}",
-            values=values[at - lead - history : at - lead],
+            values=values[at - history : at],
             target=values[at : at + 1] if known else None,
             time=(begin - step).isoformat(),
             group=f"{name} {begin.date().isoformat()}" if daily else name,
-            only="evaluate" if dirty[at - lead - history : at + 1].any() else None,
+            only="evaluate" if dirty[at - history : at + 1].any() else None,
             split=part(begin),
             record=record,
         )

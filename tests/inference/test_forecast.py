@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 from conftest import save_encoder
 
-from vertical_sdk.card import Calibration, Card, Fingerprint, Steps
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.evaluation import evaluate
 from vertical_sdk.inference import VerticalModel
-from vertical_sdk.inference.forecast import Monitor, as_history
+from vertical_sdk.inference.forecast import as_history
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.training import train
-from vertical_sdk.types import Example, Panel
+from vertical_sdk.types import Panel
 
 HOUR = pd.Timedelta(hours=1)
 
@@ -150,30 +149,3 @@ def test_a_watch_is_quiet_where_all_is_usual_and_speaks_where_it_is_not(tmp_path
         watch.update([1.0, 2.0, 3.0])
     with pytest.raises(AdapterError, match="forecasts nothing"):
         model.forecast(frame)
-
-
-def test_a_watch_with_a_lead_compares_with_what_was_measured_before_it() -> None:
-    base = Fingerprint(name="b", architecture="B", weights="0", tokenizer="0", vocab_size=1)
-    card = Card(
-        name="w",
-        task="anomaly",
-        family="series",
-        base=base,
-        recipe={},
-        recipe_digest="0",
-        steps=Steps(channels=("a",), seconds=60.0, history=2, horizon=1, lead=3),
-        calibration=Calibration(widths=(1.0,), threshold=2.0),
-    )
-    shown = []
-
-    def ask(row: Example) -> np.ndarray:
-        assert row.values is not None
-        shown.append(row.values[:, 0].tolist())
-        return np.zeros((1, 1, 1))
-
-    watch = Monitor(card, ask)
-    said = [watch.update(float(n)) for n in range(7)]
-
-    assert [np.isnan(one.score) for one in said] == [True] * 5 + [False] * 2
-    assert shown == [[0.0, 1.0], [1.0, 2.0]]
-    assert (said[5].score, said[5].alarm) == (5.0, True)

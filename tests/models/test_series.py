@@ -105,14 +105,6 @@ def test_gaps_count_as_the_last_value_and_dark_channels_as_usual() -> None:
     assert features[0, 1, 3:6].tolist() == [0.0, 0.0, 0.0]
 
 
-def test_a_lead_moves_what_is_usual_back_with_the_history() -> None:
-    course = Course(Panel(("a",), HOUR, 2, 1, lead=3), 1)
-    course.usual[:, 0] = torch.arange(len(course.usual)).float()
-    features, _ = course.features(torch.zeros(1, 2, 1), torch.tensor([10 * HOUR]))  # ends at 7 o'clock; 11 o'clock is foreseen
-
-    assert features[0, 0, 4:7].tolist() == [6.0, 7.0, 11.0]
-
-
 def test_neighbours_of_the_graph_are_read_and_a_channel_is_not_its_own() -> None:
     graph = np.array([[1.0, 1.0, 3.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     course = Course(Panel(("a", "b", "c"), HOUR, 1, 1, graph), 1)

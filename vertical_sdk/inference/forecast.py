@@ -112,7 +112,7 @@ class Monitor:
         assert card.steps is not None
         self._panel = card.steps.panel()
         self._card, self._ask = card, ask
-        self._seen: deque[NDArray[np.float32]] = deque(maxlen=self._panel.history + self._panel.lead)
+        self._seen: deque[NDArray[np.float32]] = deque(maxlen=self._panel.history)
         self._last: datetime | None = None
 
     def update(self, value: Any, time: datetime | str | None = None) -> Alarm:
@@ -133,14 +133,13 @@ class Monitor:
                 raise DataError(
                     f"{moment}: does not come a whole number of steps of {self._panel.seconds:g} s after {self._last}."
                 )
-            for _ in range(min(round(steps) - 1, self._panel.history + self._panel.lead)):
+            for _ in range(min(round(steps) - 1, self._panel.history)):
                 self._seen.append(np.full_like(now, np.nan))
         before = self._last
         self._last = moment
         known = np.stack(self._seen) if self._seen else np.zeros((0, len(now)), np.float32)
         self._seen.append(now)
-        known = known[: self._panel.history] if len(known) == self._panel.history + self._panel.lead else known[:0]
-        if not np.isfinite(known).any():
+        if len(known) < self._panel.history or not np.isfinite(known).any():
             return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
         row = Example(id="now", values=known, target=now[None], time=before.isoformat() if before else None)
         expected = self._ask(row)

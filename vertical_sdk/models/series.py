@@ -119,7 +119,7 @@ class Course(nn.Module):
         What was not measured counts as the last value before it; a channel of which nothing was measured stands at its usual value.
         """
         panel = self.panel
-        expected = self._usual(at, -panel.history - panel.lead + 1, panel.history)
+        expected = self._usual(at, -panel.history + 1, panel.history)
         known = ~values.isnan()
         filled = _carried(values, expected)
         last = filled[:, -1]
