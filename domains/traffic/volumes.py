@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vertical_sdk.catalog import readers
-from vertical_sdk.data.formats import read_file
+from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.series import Count, as_series, only_forecasts
 from vertical_sdk.errors import DataError, RecipeError
@@ -101,7 +101,7 @@ def _member(archive: Path, shown: Path) -> bytes:
             if entries[0].file_size > LARGEST:
                 raise DataError(f"{shown}: its table is over {LARGEST >> 20} MB, far more than these data have.")
             return file.read(entries[0])
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error) as error:
+    except BROKEN_ZIP as error:
         raise DataError(f"{shown}: the archive is cut or damaged ({error}). Take it anew.") from None
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from vertical_sdk.catalog import Share, augmentations
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.records import as_text, told_names
-from vertical_sdk.data.texts import stable_hash, with_texts
+from vertical_sdk.data.texts import numbers, stable_hash, with_texts
 from vertical_sdk.types import Cell, Example
 
 __all__ = [
@@ -184,8 +184,7 @@ def drop_fields(example: Example, rng: random.Random, *, p: Share = 0.1) -> Exam
 
 def _made(example: Example) -> Hashable:
     """What an augmentation may change."""
-    numbers = None if example.values is None else example.values.tobytes()
-    return example.text, example.messages, example.record, numbers
+    return example.text, example.messages, example.record, numbers(example)
 
 
 def _kept(word: str) -> bool:

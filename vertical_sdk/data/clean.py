@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 from vertical_sdk.catalog import cleaners
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.dedup import near_repeats
-from vertical_sdk.data.texts import canonical, full_text, texts_of, with_texts
+from vertical_sdk.data.texts import canonical, full_text, numbers, texts_of, with_texts
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example
@@ -171,7 +171,7 @@ def _kind(example: Example) -> Hashable:
 def _said(example: Example) -> Hashable:
     """The row's words, or its numbers where it has no words."""
     text = canonical(full_text(example))
-    return text if text or example.values is None else (example.values.shape, example.values.tobytes())
+    return text if text or example.values is None else numbers(example)
 
 
 def _labels_by_text(examples: Sequence[Example]) -> dict[Hashable, Counter[Hashable]]:

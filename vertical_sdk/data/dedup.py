@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.texts import canonical, prompt_text
+from vertical_sdk.data.texts import canonical, numbers, prompt_text
 from vertical_sdk.types import Example
 
 __all__ = ["bands", "decontaminate", "jaccard", "near_repeats", "nearest_in", "shingles"]
@@ -87,12 +87,12 @@ def decontaminate(
     """
     tally = Tally(step)
     told = [e for e in evaluation if prompt_text(e)]
-    wordless = {_numbers(e) for e in evaluation if e.values is not None and not prompt_text(e)}
+    wordless = {numbers(e) for e in evaluation if e.values is not None and not prompt_text(e)}
     hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in told], threshold)
     kept = []
     for position, example in enumerate(train):
         if example.values is not None and not prompt_text(example):
-            if _numbers(example) in wordless:
+            if numbers(example) in wordless:
                 tally.drop(example.id, "repeats an evaluation row")
             else:
                 kept.append(example)
@@ -103,11 +103,6 @@ def decontaminate(
         same = canonical(prompt_text(example)) == canonical(prompt_text(told[hits[position]]))
         tally.drop(example.id, "repeats an evaluation row" if same else "nearly repeats an evaluation row")
     return kept, tally.close(len(train), len(kept))
-
-
-def _numbers(example: Example) -> Hashable:
-    assert example.values is not None
-    return example.values.shape, example.values.tobytes()
 
 
 class _Index:

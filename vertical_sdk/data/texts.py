@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable
 from dataclasses import replace
 
 from vertical_sdk.recipe import Prompt
 from vertical_sdk.types import Example, Message
 
-__all__ = ["ask", "canonical", "full_text", "prompt_text", "prompted", "ranked", "stable_hash", "texts_of", "with_texts"]
+__all__ = [
+    "ask",
+    "canonical",
+    "full_text",
+    "numbers",
+    "prompt_text",
+    "prompted",
+    "ranked",
+    "stable_hash",
+    "texts_of",
+    "with_texts",
+]
 
 
 def texts_of(example: Example) -> list[str]:
@@ -51,6 +63,11 @@ def prompted(example: Example, prompt: Prompt) -> Example:
     if not turns or turns[0].role != "user" or any(turn.role == "user" for turn in turns[1:]):
         return example
     return replace(example, messages=(*ask(prompt, turns[0].content), *turns[1:]))
+
+
+def numbers(example: Example) -> Hashable:
+    """The row's numbers in a form that can be compared; None where it has none."""
+    return None if example.values is None else (example.values.shape, example.values.tobytes())
 
 
 def canonical(text: str) -> str:

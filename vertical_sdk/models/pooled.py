@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ __all__ = ["PooledSpecialist"]
 S = TypeVar("S", bound="PooledSpecialist")
 
 
-class PooledSpecialist(nn.Module):
+class PooledSpecialist(nn.Module, ABC):
     """Trunk → pooled, unit-length features (batch, width) → dropout → head → (batch, k)."""
 
     head: Head
@@ -53,9 +54,9 @@ class PooledSpecialist(nn.Module):
         """The spread of a regression's training targets; 1 for other tasks."""
         return float(self.head.std)
 
+    @abstractmethod
     def features(self, batch: Batch) -> Tensor:
         """(rows, width), of length 1."""
-        raise NotImplementedError
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Outputs (rows, k) and targets."""

@@ -16,7 +16,6 @@ import contextlib
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +32,20 @@ from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.head import HEAD, Head, load_head, save_head
 from vertical_sdk.models.lora import with_lora
 from vertical_sdk.models.specialist import Batch, encode_target, load_trunk
+from vertical_sdk.models.steps import DAY, SMOOTH, STEADY, WEEK, carried, neighbours, since_monday
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, Numbers, Panel, Task
+from vertical_sdk.types import Example, LabelSpace, Panel, Task
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
 
 SERIES = "series.safetensors"
-DAY, WEEK = 86_400.0, 604_800.0
 RIDGE = 1e-4
 """Penalty of the linear model, as a share of the features' mean square."""
 LINEAR_ROWS = 50_000
 """The linear model is fitted on so many rows of channels at most."""
 ROUNDS = 10
-SMOOTH = 1_800.0
-"""Seconds to both sides over which what is usual at a time is averaged."""
 NAME, HIDDEN = 16, 128
 """Numbers that are learned of a channel, and the width of the small network."""
-STEADY = 4
-"""Weeks of training rows from which the usual course is one of the week, not of the day."""
 
 
 def seconds_of_week(time: str | None) -> float:
@@ -61,12 +56,9 @@ def seconds_of_week(time: str | None) -> float:
     if time is None:
         return 0.0
     try:
-        moment = datetime.fromisoformat(time.replace("Z", "+00:00"))
+        return since_monday(time) % WEEK
     except ValueError:
         raise DataError(f"{time!r} is no time; write it as 2024-01-31T08:05:00.") from None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(timezone.utc)
-    return moment.weekday() * DAY + moment.hour * 3600.0 + moment.minute * 60.0 + moment.second
 
 
 class Course(nn.Module):
@@ -93,7 +85,8 @@ class Course(nn.Module):
         self.register_buffer("spread", torch.ones(channels))
         self.register_buffer("usual", torch.zeros(slots, channels))
         self.register_buffer("period", torch.tensor(WEEK))
-        self.register_buffer("near", _near(panel.graph, channels))
+        near = neighbours(panel)
+        self.register_buffer("near", torch.zeros(channels, channels) if near is None else torch.from_numpy(near).float())
         self.others: Tensor | None
         self.register_buffer("others", None, persistent=False)
         outputs = panel.horizon * quantiles
@@ -121,7 +114,7 @@ class Course(nn.Module):
         panel = self.panel
         expected = self._usual(at, -panel.history + 1, panel.history)
         known = ~values.isnan()
-        filled = _carried(values, expected)
+        filled = carried(values, expected)
         last = filled[:, -1]
         history = (filled - last[:, None]) / self.spread
         parts = [history, known.float()]
@@ -457,26 +450,6 @@ def _quantile_lines(x: Tensor, y: Tensor, level: float) -> Tensor:
         weights = torch.where(off > 0, level, 1 - level) / off.abs().clamp_min(1e-3)
         found = torch.stack([solve(weights[:, k], y[:, k]) for k in range(y.shape[1])], dim=1)
     return found
-
-
-def _near(graph: Numbers | None, channels: int) -> Tensor:
-    """Rows that sum to 1, without a channel itself; zero where it has no neighbour."""
-    if graph is None:
-        return torch.zeros(channels, channels)
-    near = torch.tensor(np.asarray(graph), dtype=torch.float32).clamp_min(0).fill_diagonal_(0)
-    return near / near.sum(dim=1, keepdim=True).clamp_min(1e-12)
-
-
-def _carried(values: Tensor, usual: Tensor) -> Tensor:
-    """Each gap in (rows, steps, channels) filled with what stood before it; in front, with what comes first, or is usual."""
-    known = ~values.isnan()
-    steps = torch.arange(values.shape[1], device=values.device)[None, :, None]
-    before = torch.where(known, steps, -1).cummax(dim=1).values
-    after = torch.where(known, steps, values.shape[1]).flip(1).cummin(dim=1).values.flip(1)
-    source = torch.where(before >= 0, before, after.clamp_max(values.shape[1] - 1))
-    filled = values.nan_to_num().gather(1, source)
-    carried: Tensor = torch.where(known.any(dim=1, keepdim=True), filled, usual)
-    return carried
 
 
 def _nan_mean(values: Tensor) -> Tensor:

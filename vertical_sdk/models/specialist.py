@@ -116,9 +116,8 @@ def load_trunk(base: Base, *, device: torch.device | None = None) -> Any:
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = base.parameters > LARGE and device.type == "cuda" and torch.cuda.is_bf16_supported()
     model = _from_ours(base) or _from_transformers(base, torch.bfloat16 if half else torch.float32)
-    model.name_or_path = (
-        base.hub_id or base.name
-    )  # what PEFT writes into adapter_config.json: not where the base lies on this machine
+    # what PEFT writes into adapter_config.json: not where the base lies on this machine
+    model.name_or_path = base.hub_id or base.name
     model.requires_grad_(False)
     return model.to(device).eval()
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vertical_sdk.card import Calibration
 from vertical_sdk.catalog import baselines
+from vertical_sdk.data.texts import numbers
 from vertical_sdk.errors import DataError
 from vertical_sdk.metrics.calibration import to_probabilities
 from vertical_sdk.models.alarms import scores as alarm_scores
@@ -59,7 +60,7 @@ class General:
 
 def _read(row: Example) -> tuple[object, ...]:
     """What a specialist reads of a row."""
-    return (row.text, row.messages, None if row.values is None else row.values.tobytes())
+    return row.text, row.messages, numbers(row)
 
 
 def as_outputs(raw: Tensor, task: Task, calibration: Calibration = UNCALIBRATED, rows: Sequence[Example] = ()) -> Outputs:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.errors import DataError
+from vertical_sdk.models import steps
+from vertical_sdk.models.steps import DAY, SMOOTH, STEADY, WEEK, neighbours, since_monday
 from vertical_sdk.types import Example, Panel
 
 __all__ = ["DAY", "WEEK", "Timeline", "Usual", "carried", "histories", "moments", "neighbours", "panel_of", "timeline"]
 
 Floats = NDArray[np.float64]
-DAY, WEEK = 86_400.0, 604_800.0
-STEADY = 4
-"""Weeks from which the usual course is one of the week, not of the day."""
-SMOOTH = 1_800.0
-"""Seconds to both sides over which the usual value of a moment is averaged, as single steps have few rows."""
 LONGEST = 1 << 28
 """Values that a line of time may have."""
 
@@ -50,14 +47,14 @@ def moments(rows: Sequence[Example]) -> Floats:
 
     Raises DataError for a row without a time.
     """
-    found = np.empty(len(rows))
-    for i, row in enumerate(rows):
-        try:
-            moment = datetime.fromisoformat((row.time or "").replace("Z", "+00:00"))
-        except ValueError:
-            raise DataError(f"baseline: row {row.id}: the time {row.time!r} is no ISO 8601 (2024-01-31T08:05:00).") from None
-        found[i] = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() + 3 * DAY
-    return found
+    return np.array([_moment(row) for row in rows])
+
+
+def _moment(row: Example) -> float:
+    try:
+        return since_monday(row.time or "")
+    except ValueError:
+        raise DataError(f"baseline: row {row.id}: the time {row.time!r} is no ISO 8601 (2024-01-31T08:05:00).") from None
 
 
 def histories(rows: Sequence[Example], panel: Panel) -> Floats:
@@ -123,25 +120,8 @@ def timeline(rows: Sequence[Example], panel: Panel) -> Timeline:
 
 def carried(values: Floats, usual: Floats) -> Floats:
     """Each gap in (rows, steps, channels) filled with what stood before it; in front, with what comes first, or is usual."""
-    known = ~np.isnan(values)
-    if known.all():
-        return values
-    steps = np.arange(values.shape[1])[None, :, None]
-    before = np.maximum.accumulate(np.where(known, steps, -1), axis=1)
-    after = np.minimum.accumulate(np.where(known, steps, values.shape[1])[:, ::-1], axis=1)[:, ::-1]
-    source = np.where(before >= 0, before, np.minimum(after, values.shape[1] - 1))
-    filled: Floats = np.where(known.any(axis=1, keepdims=True), np.take_along_axis(values, source, axis=1), usual)
+    filled: Floats = steps.carried(torch.tensor(values), torch.tensor(usual)).numpy()
     return filled
-
-
-def neighbours(panel: Panel) -> Floats | None:
-    """(channels, channels) weights of the channels near by, without a channel itself; rows sum to 1, or 0. None without a graph."""
-    if panel.graph is None:
-        return None
-    near = np.array(panel.graph, dtype=np.float64).clip(0)
-    np.fill_diagonal(near, 0)
-    total = near.sum(axis=1, keepdims=True)
-    return np.divide(near, total, out=np.zeros_like(near), where=total > 0) if total.any() else None
 
 
 @dataclass(frozen=True, eq=False)
