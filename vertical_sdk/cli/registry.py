@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from vertical_sdk.cli.options import Json, RegistryAt, group
 from vertical_sdk.cli.output import emit, say, show, size, table
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-
-if TYPE_CHECKING:
-    from vertical_sdk.registry import Version
 
 __all__ = ["verbs"]
 
@@ -61,7 +58,7 @@ def show_(reference: Reference, registry: RegistryAt = None, as_json: Json = Fal
     version = Registry(registry).resolve(reference)
     card = version.card
     if as_json:
-        emit({**_version(version), "card": card.model_dump(mode="json")})
+        emit({**version.plain(), "path": str(version.path), "card": card.model_dump(mode="json")})
         return
     facts: list[tuple[str, Any]] = [
         ("version", version),
@@ -107,7 +104,7 @@ def publish(
         store.set_alias(version.name, alias, version.number, why=reason)
         version = store.resolve(str(version))
     if as_json:
-        emit(_version(version))
+        emit(version.plain())
         return
     show(f"{version} (sha256:{version.digest[:16]}…){f', {alias}' if alias else ''}")
     say(f"In {store.location}. Use it: VerticalModel.from_registry('{version.name}@{alias or version.number}')")
@@ -156,7 +153,7 @@ def tag(
     store.tag(name, version, {key: value or None for key, value in _tags(tags).items()}, why=why)
     changed = store.resolve(f"{name}@{version}", check=False)
     if as_json:
-        emit(_version(changed))
+        emit(changed.plain())
     else:
         show(f"{changed}: " + (", ".join(f"{k}={v}" for k, v in changed.tags.items()) or "no tags"))
 
@@ -212,10 +209,6 @@ def _tags(texts: Sequence[str] | None) -> dict[str, str]:
             raise RegistryError(f"tag {text!r}: write KEY=VALUE.")
         tags[key] = value
     return tags
-
-
-def _version(version: Version) -> dict[str, Any]:
-    return {**asdict(version), "reference": str(version)}
 
 
 def _headline(metric: str | None, value: float | None) -> str | None:

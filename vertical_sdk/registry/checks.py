@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from vertical_sdk.card import CARD, Card
-from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError
+from vertical_sdk.domain import load_domain
+from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
 from vertical_sdk.registry.store import Manifest
 
-__all__ = ["adapter_folder", "check_files", "check_gate", "headline"]
+__all__ = ["adapter_folder", "check_files", "check_gate", "noted"]
 
 README = "README.md"
 REPORT = "report.html"
@@ -56,10 +59,33 @@ def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
             )
         if path.endswith(".safetensors"):
             try:
-                with safe_open(folder / path, framework="np"):
-                    pass
+                with safe_open(folder / path, framework="np") as tensors:
+                    names = list(tensors.keys())
             except SafetensorError as error:
                 raise CorruptAdapter(f"{folder}: {path} is not a safetensors file ({error}).") from None
+            if path == NEEDED[1]:
+                _check_peft(folder, names)
+
+
+def _check_peft(folder: Path, tensors: Sequence[str]) -> None:
+    """See that PEFT alone can load the folder: a configuration that it knows, and tensors under the names that it looks for."""
+    where = f"{folder / NEEDED[0]}"
+    try:
+        config = json.loads((folder / NEEDED[0]).read_bytes())
+        kind = config["peft_type"]
+    except (ValueError, TypeError, KeyError):
+        raise CorruptAdapter(f"{where}: is not a configuration of PEFT: it is no JSON object with a peft_type.") from None
+    if kind != "LORA":
+        raise CorruptAdapter(f"{where}: peft_type is {kind!r}; adapters here are LORA.")
+    mapping = config.get("auto_mapping") or {"parent_library": "transformers."}
+    if not isinstance(mapping, Mapping) or not str(mapping.get("parent_library")).startswith("transformers."):
+        raise CorruptAdapter(f"{where}: auto_mapping names a module to import that is not of transformers. Take it out.")
+    strange = [name for name in tensors if not name.startswith("base_model.model.")]
+    if strange or not any(".lora_" in name for name in tensors):
+        what = f"has the tensor {strange[0]!r}" if strange else "has no LoRA weights"
+        raise CorruptAdapter(
+            f"{folder / NEEDED[1]}: {what}; PEFT would load it and change nothing. Save it with save_pretrained."
+        )
 
 
 def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
@@ -85,18 +111,65 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
     )
 
 
-def headline(card: Card) -> tuple[str | None, float | None]:
+def noted(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]:
+    """What a registry keeps beside a version: what is listed, and what can be searched (`registry.query`)."""
+    metric, value = _headline(card)
+    return {
+        "task": card.task,
+        "base": card.base.name,
+        "metric": metric,
+        "value": value,
+        "gate": gate,
+        "forced": forced,
+        "reason": reason,
+        "facts": _facts(card, gate=gate, forced=forced),
+        "metrics": _metrics(card),
+    }
+
+
+def _facts(card: Card, *, gate: str, forced: bool) -> dict[str, list[str]]:
+    domain = card.recipe.get("domain")
+    found: dict[str, Any] = {
+        "base": [card.base.name],
+        "base_license": [card.base.license],
+        "domain": [domain],
+        "forced": [str(forced).lower()],
+        "gate": [gate],
+        "language": _languages(domain),
+        "license": [source.license for source in card.sources],
+        "recipe": [card.recipe_digest],
+        "source": [source.sha256 for source in card.sources],
+        "task": [card.task],
+    }
+    return {key: sorted({value for value in values if value}) for key, values in found.items() if any(values)}
+
+
+def _languages(domain: Any) -> list[str]:
+    """Those of the vertical; none where it is not installed here."""
+    if not isinstance(domain, str):
+        return []
+    try:
+        return list(load_domain(domain).languages)
+    except VerticalError:
+        return []
+
+
+def _metrics(card: Card) -> dict[str, float]:
+    """The adapter's values on the test rows; those of the whole where it has partners."""
+    systems = card.metrics.get("systems")
+    own = systems.get("adapter") if isinstance(systems, Mapping) else None
+    measured = own.get("metrics", {}) if isinstance(own, Mapping) else {}
+    found = {name: result.get("value") for name, result in measured.items() if isinstance(result, Mapping)}
+    return {name: float(v) for name, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
+
+
+def _headline(card: Card) -> tuple[str | None, float | None]:
     """The metric that the gate looks at, or else the first that was asked for, with the adapter's value on the test rows."""
     asked = card.recipe.get("evaluate") or {}
     gate = _gate_of(card)
     parts = [part["use"] if isinstance(part, Mapping) else part for part in asked.get("metrics") or ()]
     name = gate.get("metric") if gate else (parts[0] if parts else None)
-    if not isinstance(name, str):
-        return None, None
-    found: Any = card.metrics
-    for step in ("systems", "adapter", "metrics", name, "value"):
-        found = found.get(step) if isinstance(found, Mapping) else None
-    return name, float(found) if isinstance(found, int | float) else None
+    return (name, _metrics(card).get(name)) if isinstance(name, str) else (None, None)
 
 
 def _gate_of(card: Card) -> Mapping[str, Any] | None:

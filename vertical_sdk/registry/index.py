@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
 import sqlite3
+import sys
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ from typing import Any
 
 from vertical_sdk.errors import RegistryError, RunError
 from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event
 
@@ -26,26 +29,34 @@ __all__ = ["Index"]
 
 PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE names (name TEXT PRIMARY KEY, newest INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE versions (
     name TEXT NOT NULL, number INTEGER NOT NULL, digest TEXT NOT NULL, created TEXT NOT NULL, who TEXT NOT NULL,
-    record TEXT NOT NULL, PRIMARY KEY (name, number), UNIQUE (name, digest)
+    record TEXT NOT NULL, seal BLOB NOT NULL, PRIMARY KEY (name, number), UNIQUE (name, digest)
 );
+CREATE TABLE facts (
+    key TEXT NOT NULL, value TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (key, value, name, number)
+) WITHOUT ROWID;
+CREATE TABLE metrics (
+    key TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY (key, name, number)
+) WITHOUT ROWID;
 CREATE TABLE aliases (
-    name TEXT NOT NULL, alias TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (name, alias),
+    name TEXT NOT NULL, alias TEXT NOT NULL, number INTEGER NOT NULL, seal BLOB NOT NULL, PRIMARY KEY (name, alias),
     FOREIGN KEY (name, number) REFERENCES versions (name, number)
-);
+) WITHOUT ROWID;
 CREATE TABLE tags (
     name TEXT NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name, number, key),
     FOREIGN KEY (name, number) REFERENCES versions (name, number)
-);
+) WITHOUT ROWID;
+CREATE INDEX tagged ON tags (key, value, name, number);
 CREATE TABLE history (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, name TEXT NOT NULL, action TEXT NOT NULL,
-    alias TEXT, before INTEGER, after INTEGER, why TEXT NOT NULL
+    alias TEXT, before INTEGER, after INTEGER, why TEXT NOT NULL, evidence TEXT NOT NULL, seal BLOB NOT NULL
 );
+CREATE INDEX told ON history (name, id);
 CREATE TRIGGER versions_stay BEFORE UPDATE ON versions BEGIN SELECT RAISE(ABORT, 'a version never changes'); END;
 CREATE TRIGGER versions_remain BEFORE DELETE ON versions BEGIN SELECT RAISE(ABORT, 'a version is never removed'); END;
 CREATE TRIGGER history_stays BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'the log never changes'); END;
@@ -54,11 +65,18 @@ PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 ENTRY = """
-SELECT v.name, v.number, v.digest, v.created, v.who, v.record,
+SELECT v.name, v.number, v.digest, v.created, v.who, v.record, v.seal,
     (SELECT json_group_array(alias) FROM (SELECT alias FROM aliases WHERE name = v.name AND number = v.number ORDER BY alias)),
     (SELECT json_group_object(key, value) FROM tags WHERE name = v.name AND number = v.number)
 FROM versions AS v
 """
+LOGGED = "at, who, name, action, alias, before, after, why, evidence"
+RARE = 3000
+"""Versions that are looked at one by one sooner than two tables are merged."""
+BEHIND = "\x7f"
+"""Behind every character that a name may have."""
+ALL = -1
+"""SQLite's LIMIT for no limit."""
 
 
 class _Connection(sqlite3.Connection):
@@ -120,28 +138,74 @@ class Index:
         self._held = _Held()
 
     def find(self, reference: Reference) -> list[Entry]:
-        """The versions that a reference may mean."""
+        """The versions that a reference may mean. Raises RegistryError where its row, or the alias's, was changed by hand."""
         name = reference.name
         if reference.version is not None:
             return self._entries("WHERE v.name = ? AND v.number = ?", name, reference.version)
         if reference.alias is not None:
-            at = "WHERE v.name = ? AND v.number = (SELECT number FROM aliases WHERE name = ? AND alias = ?)"
-            return self._entries(at, name, name, reference.alias)
+            rows = self._read("SELECT number, seal FROM aliases WHERE name = ? AND alias = ?", name, reference.alias)
+            if not rows:
+                return []
+            number, seal = rows[0]
+            if seal != _seal(name, reference.alias, number):
+                raise self._changed(f"where {name}@{reference.alias} stands")
+            return self._entries("WHERE v.name = ? AND v.number = ?", name, number)
         if reference.digest is not None:
-            at = "WHERE v.name = ? AND substr(v.digest, 1, ?) = ? ORDER BY v.number"
-            return self._entries(at, name, len(reference.digest), reference.digest)
-        return self._entries("WHERE v.name = ? ORDER BY v.number DESC LIMIT 1", name)
+            between = "WHERE v.name = ? AND v.digest >= ? AND v.digest < ? ORDER BY v.number"
+            return self._entries(between, name, reference.digest, reference.digest + "g")
+        return self._entries("WHERE v.name = ? AND v.number = (SELECT newest FROM names WHERE name = ?)", name, name)
 
-    def versions(self, name: str) -> list[Entry]:
-        """All versions of a name, oldest first."""
-        return self._entries("WHERE v.name = ? ORDER BY v.number", name)
+    def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
+        """The versions of a name, oldest first: the `limit` newest of those below number `before`."""
+        below = "WHERE v.name = ? AND v.number < ? ORDER BY v.number DESC LIMIT ?"
+        return self._entries(below, name, sys.maxsize if before is None else before, ALL if limit is None else limit)[::-1]
 
-    def names(self, prefix: str = "") -> list[str]:
-        """The names that begin so, sorted."""
-        return [
-            row[0]
-            for row in self._read("SELECT name FROM names WHERE substr(name, 1, ?) = ? ORDER BY name", len(prefix), prefix)
-        ]
+    def names(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[str]:
+        """The names that begin so, sorted; at most `limit` of those behind `after`."""
+        between = "SELECT name FROM names WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?"
+        return [row[0] for row in self._read(between, prefix, prefix + BEHIND, after, ALL if limit is None else limit)]
+
+    def newest(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[tuple[Entry, Mapping[str, int]]]:
+        """The newest version of each of these names, and the name's aliases."""
+        names = (
+            "WHERE (v.name, v.number) IN "
+            "(SELECT name, newest FROM names WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?) ORDER BY v.name"
+        )
+        found = self._entries(names, prefix, prefix + BEHIND, after, ALL if limit is None else limit)
+        if not found:
+            return []
+        aliases: dict[str, dict[str, int]] = {}
+        between = "SELECT name, alias, number FROM aliases WHERE name >= ? AND name <= ? ORDER BY name, alias"
+        for name, alias, number in self._read(between, found[0].name, found[-1].name):
+            aliases.setdefault(name, {})[alias] = number
+        return [(entry, aliases.get(entry.name, {})) for entry in found]
+
+    def search(
+        self, conditions: Sequence[Condition], *, after: tuple[str, int] | None = None, limit: int | None = None
+    ) -> list[Entry]:
+        """The versions that meet all conditions, by name and number.
+
+        Behind its key, every table is sorted by name and number. So a rare fact is looked up and the other conditions asked of its
+        versions; where there is none, the tables are merged as they are read. Both stop at the limit.
+        """
+        behind, most = after or ("", 0), ALL if limit is None else limit
+        if not conditions:
+            return self._entries("WHERE (v.name, v.number) > (?, ?) ORDER BY v.name, v.number LIMIT ?", *behind, most)
+        asked = [_asked(condition) for condition in sorted(conditions, key=lambda condition: condition.metric)]
+        for n, (table, where, values) in enumerate(asked):
+            if table != "metrics" and len(self._read(f"SELECT 1 FROM {table} WHERE {where} LIMIT {RARE}", *values)) < RARE:  # noqa: S608
+                met = f"SELECT name, number FROM {table} AS rare WHERE {where} AND (name, number) > (?, ?)"  # noqa: S608
+                given = [*values, *behind]
+                for other, holds, more in asked[:n] + asked[n + 1 :]:
+                    same = "name = rare.name AND number = rare.number"
+                    met += f" AND EXISTS (SELECT 1 FROM {other} WHERE {holds} AND {same})"  # noqa: S608
+                    given += more
+                break
+        else:
+            parts = [f"SELECT name, number FROM {t} WHERE {where} AND (name, number) > (?, ?)" for t, where, _ in asked]  # noqa: S608
+            met, given = " INTERSECT ".join(parts), [value for *_, values in asked for value in (*values, *behind)]
+        query = f"WHERE (v.name, v.number) IN ({met} ORDER BY name, number LIMIT ?) ORDER BY v.name, v.number"
+        return self._entries(query, *given, most)
 
     def digests(self) -> list[str]:
         """The digests that some version has."""
@@ -149,7 +213,7 @@ class Index:
 
     def history(self, name: str) -> list[Event]:
         """The log of a name, oldest first."""
-        columns = "SELECT at, who, name, action, alias, before, after, why FROM history WHERE name = ? ORDER BY id"
+        columns = "SELECT at, who, name, action, alias, before, after, why, evidence FROM history WHERE name = ? ORDER BY id"
         return [Event(*row) for row in self._read(columns, name)]
 
     def add(self, name: str, digest: str, record: Mapping[str, Any], tags: Mapping[str, str], event: Event) -> None:
@@ -159,7 +223,11 @@ class Index:
         connection.execute("UPDATE names SET newest = newest + 1 WHERE name = ?", (name,))
         (number,) = connection.execute("SELECT newest FROM names WHERE name = ?", (name,)).fetchone()
         row = (name, number, digest, event.at, event.who, json.dumps(record, sort_keys=True))
-        connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, _seal(*row)))
+        facts = [(key, value, name, number) for key, values in record.get("facts", {}).items() for value in values]
+        connection.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?)", [*facts, ("name", name, name, number)])
+        measured = [(key, name, number, value) for key, value in record.get("metrics", {}).items()]
+        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", measured)
         connection.executemany("INSERT INTO tags VALUES (?, ?, ?, ?)", [(name, number, k, v) for k, v in tags.items()])
         self._log(event, None, number)
 
@@ -179,7 +247,8 @@ class Index:
             if number is None:
                 connection.execute("DELETE FROM aliases WHERE name = ? AND alias = ?", (name, alias))
             else:
-                connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)", (name, alias, number))
+                row = (name, alias, number)
+                connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (*row, _seal(*row)))
             self._log(event, before, number)
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
@@ -192,9 +261,44 @@ class Index:
             self._log(event, number, number)
 
     def problems(self) -> list[str]:
-        """What SQLite's own check finds."""
+        """What SQLite's own check finds, rows that were changed by hand, and what does not follow from the log."""
         found = [str(row[0]) for row in self._read("PRAGMA quick_check")]
-        return [] if found in ([], ["ok"]) else [f"{self.path.name}: {line}" for line in found]
+        if found not in ([], ["ok"]):
+            return [f"{self.path.name}: {line}" for line in found]
+        seal, broken = b"", []
+        stands: dict[tuple[str, str], int] = {}
+        published: set[tuple[str, int]] = set()
+        for *row, kept in self._read(f"SELECT {LOGGED}, seal FROM history ORDER BY id"):  # noqa: S608
+            seal = _seal(seal.hex(), *row)
+            if seal != kept:
+                broken.append(
+                    f"{self.path.name}: the log was changed at {row[0]} ({row[2]}, {row[3]}), or a line before it taken out"
+                )
+                break
+            name, action, alias, after = row[2], row[3], row[4], row[6]
+            if alias is not None:
+                stands[name, alias] = after or 0
+            elif action.startswith("publish"):
+                published.add((name, after))
+        else:
+            broken += self._unlogged(stands, published)
+        return broken
+
+    def _unlogged(self, stands: Mapping[tuple[str, str], int], published: set[tuple[str, int]]) -> list[str]:
+        """Aliases and versions that are not as the log left them, and versions whose row was changed."""
+        found = []
+        aliases = {(name, alias): number for name, alias, number in self._read("SELECT name, alias, number FROM aliases")}
+        for key in sorted({key for key, number in stands.items() if number} | set(aliases)):
+            here, logged = aliases.get(key, 0), stands.get(key, 0)
+            if here != logged:
+                found.append(f"{key[0]}@{key[1]} stands at version {here or 'none'}; the log left it at {logged or 'none'}")
+        rows = self._read("SELECT name, number, digest, created, who, record, seal FROM versions")
+        for *row, seal in rows:
+            if _seal(*row) != seal:
+                found.append(f"{self.path.name}: the row of {row[0]}@{row[1]} was changed by hand")
+        here_now = {(row[0], row[1]) for row in rows}
+        found += [f"{name}@{number} is in the log and not in the index" for name, number in sorted(published - here_now)]
+        return found + [f"{name}@{number} was never published" for name, number in sorted(here_now - published)]
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -224,16 +328,24 @@ class Index:
             _abandoned.append(held)
 
     def _log(self, event: Event, before: int | None, after: int | None) -> None:
-        row = (event.at, event.who, event.name, event.action, event.alias, before, after, event.why)
-        columns = "INSERT INTO history (at, who, name, action, alias, before, after, why) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        self._open().execute(columns, row)
+        connection = self._open()
+        last = connection.execute("SELECT seal FROM history ORDER BY id DESC LIMIT 1").fetchone()
+        row = (event.at, event.who, event.name, event.action, event.alias, before, after, event.why, event.evidence)
+        columns = f"INSERT INTO history ({LOGGED}, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+        connection.execute(columns, (*row, _seal(last[0].hex() if last else "", *row)))
 
     def _entries(self, where: str, *values: Any) -> list[Entry]:
-        rows = self._read(ENTRY + where, *values)
-        return [
-            Entry(name, number, digest, created, who, json.loads(record), tuple(json.loads(aliases)), json.loads(tags))
-            for name, number, digest, created, who, record, aliases, tags in rows
-        ]
+        found = []
+        for *row, seal, named, tagged in self._read(ENTRY + where, *values):
+            if seal != _seal(*row):
+                raise self._changed(f"the row of {row[0]}@{row[1]}")
+            name, number, digest, created, who, record = row
+            aliases = tuple(json.loads(named))
+            found.append(Entry(name, number, digest, created, who, json.loads(record), aliases, json.loads(tagged)))
+        return found
+
+    def _changed(self, what: str) -> RegistryError:
+        return RegistryError(f"{self.path}: {what} was changed by hand. Run `vertical registry verify`, and put back a copy.")
 
     def _read(self, query: str, *values: Any) -> Sequence[Any]:
         try:
@@ -288,7 +400,7 @@ class Index:
             connection.close()
             raise RegistryError(
                 f"{self.path}: this registry has format {version}, this vertical_sdk knows {SCHEMA_VERSION}. "
-                "Upgrade vertical_sdk, or choose another registry."
+                f"{'Upgrade vertical_sdk' if version > SCHEMA_VERSION else 'Publish its adapters anew'}, or choose another registry."
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -341,6 +453,20 @@ class Index:
             if type(error) is not sqlite3.DatabaseError:
                 raise
             raise RegistryError(f"{self.path}: the index is damaged ({said}). Put back a copy of it.") from error
+
+
+def _seal(*row: Any) -> bytes:
+    """SHA-256 of a row: not against an enemy who may write here, but against a flipped bit and a hand that "mends" a row."""
+    return hashlib.sha256(json.dumps(row).encode()).digest()
+
+
+def _asked(condition: Condition) -> tuple[str, str, list[Any]]:
+    """The table that knows a condition, what to ask of its rows, and with which values."""
+    if condition.metric:
+        return "metrics", f"key = ? AND value {condition.test} ?", [condition.key, condition.value]
+    if condition.key.startswith("tag."):
+        return "tags", "key = ? AND value = ?", [condition.key.removeprefix("tag."), condition.value]
+    return "facts", "key = ? AND value = ?", [condition.key, condition.value]
 
 
 def _place(draft: Path, path: Path) -> None:

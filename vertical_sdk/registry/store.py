@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
 __all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest"]
@@ -47,7 +48,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the audit log: who did what, when, and why. `before` and `after` are version numbers."""
+    """One line of the audit log: who did what, when, and why. `before` and `after` are version numbers.
+
+    `evidence` is JSON, or nothing: what an alias was moved on (the gate's tests), or the tags that were set.
+    """
 
     at: str
     who: str
@@ -57,6 +61,7 @@ class Event:
     before: int | None = None
     after: int | None = None
     why: str = ""
+    evidence: str = ""
 
 
 class Store(Protocol):
@@ -85,17 +90,30 @@ class Store(Protocol):
     def find(self, reference: Reference) -> Sequence[Entry]:
         """The versions that a reference may mean: none, one, or several where a digest's first digits are shared."""
 
-    def names(self, prefix: str = "") -> Sequence[str]:
-        """The names that begin so, sorted."""
+    def names(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> Sequence[str]:
+        """The names that begin so, sorted; at most `limit` of those that stand behind `after`."""
 
-    def versions(self, name: str) -> Sequence[Entry]:
-        """All versions of a name, from the first to the newest."""
+    def newest(
+        self, prefix: str = "", *, after: str = "", limit: int | None = None
+    ) -> Sequence[tuple[Entry, Mapping[str, int]]]:
+        """The newest version of each of these names, with all aliases of the name and where they stand."""
+
+    def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Entry]:
+        """The versions of a name, from the first to the newest; the `limit` newest of those below number `before`."""
+
+    def search(
+        self, conditions: Sequence[Condition], *, after: tuple[str, int] | None = None, limit: int | None = None
+    ) -> Sequence[Entry]:
+        """The versions that meet all conditions, by name and number; at most `limit` of those behind (name, number)."""
 
     def manifest(self, digest: str) -> Manifest:
         """The manifest with this digest. Raises CorruptAdapter where it is missing or changed."""
 
     def folder(self, digest: str) -> Path:
-        """A local folder with the files of a manifest, to be read and never written; the caller checks them."""
+        """A local folder with the files of a manifest, to be read and never written; the caller checks them.
+
+        A store that is elsewhere downloads what is not here yet (`depot.Depot.tree`). Raises SourceError where it cannot.
+        """
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Point an alias at a version, or take it away (None).

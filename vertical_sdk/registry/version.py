@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from vertical_sdk.card import Card, read_card
 
@@ -19,20 +21,40 @@ class Version:
     number: int
     digest: str
     """SHA-256 of its manifest: equal digests are equal files."""
-    path: Path
-    """A folder to load from (`PeftModel.from_pretrained(model, version.path)`) and never to write to."""
     created: str
     who: str = ""
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What can be searched: task, base, domain, language, license, source, ... (`registry.query.FACTS`)."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Its values on the test rows, as a whole."""
     gate: str = "no gate"
     """What the gate said when it was published: "passed", "no gate", or, if forced, "failed" or "not evaluated"."""
     forced: bool = False
     """It was published against its gate."""
     reason: str = ""
+    revoked: str | None = None
+    """Why it was revoked; None where it was not."""
+    signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Fingerprint of a key → the signature, as `model-signing` writes it."""
+    folder: Callable[[], Path] = field(default=Path, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.number}"
+
+    @cached_property
+    def path(self) -> Path:
+        """A folder to load from (`PeftModel.from_pretrained(model, version.path)`) and never to write to.
+
+        A registry that is elsewhere is asked for the files that are not here yet. Raises SourceError where they cannot be had.
+        """
+        return self.folder()
+
+    def plain(self) -> dict[str, Any]:
+        """Everything but the files, as plain data."""
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"folder", "signatures"}}
+        return {"reference": str(self), **shown, "signed_by": sorted(self.signatures)}
 
     @property
     def card(self) -> Card:

@@ -1,9 +1,7 @@
 """The store that is a plain folder.
 
-    index.sqlite             names, versions, aliases, tags and the log
-    objects/ab/<sha256>      each file once, under its digest; a manifest is such a file too
-    trees/<digest>/…         one folder a version's content: hard links to the objects, or copies where there are no links
-    staging/                 what is being written; emptied by gc
+    index.sqlite                     names, versions, aliases, tags and the log
+    objects/ trees/ staging/         the files (`registry.depot`); gc empties staging
 
 A publish copies into staging/, then, inside one SQLite transaction, moves the objects and then the tree to their places and
 enters the version. A crash before the commit leaves files that no version uses and gc removes.
@@ -12,9 +10,6 @@ enters the version. A crash before the commit leaves files that no version uses 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +19,11 @@ from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.registry.depot import Depot, copy_checked, parse_manifest, write_synced
 from vertical_sdk.registry.index import Index
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest
-from vertical_sdk.registry.tree import check_path, object_is_right, tree_problems
+from vertical_sdk.registry.tree import object_is_right, tree_problems
 
 __all__ = ["FileStore"]
 
@@ -40,12 +36,13 @@ class FileStore:
         if next((place for place in (self.root, *self.root.parents) if place.is_file()), None):
             raise RegistryError(f"{location}: a file stands where the registry's folder should be. Choose another folder.")
         self.index = Index(self.root / "index.sqlite")
-        self._objects = self.root / "objects"
-        self._trees = self.root / "trees"
-        self._staging = self.root / "staging"
+        self._depot = Depot(self.root)
+        self.folder = self._depot.folder
         self.find = self.index.find
         self.versions = self.index.versions
         self.names = self.index.names
+        self.newest = self.index.newest
+        self.search = self.index.search
         self.history = self.index.history
         self.move_alias = self.index.move_alias
         self.tag = self.index.tag
@@ -70,19 +67,15 @@ class FileStore:
             return known[0]
         with telling_full_disk(self.root), self._desk() as desk:
             for path, file in manifest.items():
-                _copy_checked(files[path], desk / file.sha256, file.sha256)
-            _write(desk / digest, canonical(manifest))
+                copy_checked(files[path], desk / file.sha256, file.sha256)
+            write_synced(desk / digest, canonical(manifest))
             with self.index.writing():
                 for sha256 in {digest, *(file.sha256 for file in manifest.values())}:
-                    self._settle_object(desk / sha256, sha256)
-                self._settle_tree(desk / "tree", digest, manifest)
+                    self._depot.settle_object(desk / sha256, sha256)
+                self._depot.settle_tree(desk / "tree", digest, manifest)
                 if not self.index.find(reference):
                     self.index.add(name, digest, record, tags, event)
         return self.index.find(reference)[0]
-
-    def folder(self, digest: str) -> Path:
-        """The tree of a manifest."""
-        return self._trees / digest
 
     def problems(self) -> list[str]:
         """Damage to the index, and objects whose bytes are not those of their name."""
@@ -94,7 +87,7 @@ class FileStore:
                 found.append(str(error))
                 continue
             for path, file in manifest.items():
-                if not object_is_right(self._object(file.sha256), file.sha256):
+                if not object_is_right(self._depot.object(file.sha256), file.sha256):
                     found.append(f"objects/{file.sha256[:2]}/{file.sha256} ({path}) is missing or has changed")
         return sorted(set(found))
 
@@ -106,13 +99,13 @@ class FileStore:
         with telling_full_disk(self.root), self.index.writing():
             live = set(self.index.digests())
             objects = live | {file.sha256 for digest in live for file in self._manifest(digest).values()}
-            for tree in _children(self._trees):
+            for tree in _children(self._depot.trees):
                 if tree.name not in live:
-                    self._staging.mkdir(exist_ok=True)
-                    tree.rename(self._staging / uuid.uuid4().hex)
-            for desk in _children(self._staging):
+                    self._depot.staging.mkdir(exist_ok=True)
+                    tree.rename(self._depot.staging / uuid.uuid4().hex)
+            for desk in _children(self._depot.staging):
                 freed += _clear(desk)
-            for shard in _children(self._objects):
+            for shard in _children(self._depot.objects):
                 for file in _children(shard):
                     if file.name not in objects:
                         freed += _size(file)
@@ -123,30 +116,21 @@ class FileStore:
         return freed
 
     def _manifest(self, digest: str) -> dict[str, Stored]:
-        where = self._object(digest)
+        where = self._depot.object(digest)
         try:
-            content = where.read_bytes()
+            return parse_manifest(where.read_bytes(), digest, str(where))
         except FileNotFoundError:
             raise CorruptAdapter(f"{where}: the manifest is missing. Publish the adapter again, or put back a copy.") from None
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise CorruptAdapter(f"{where}: the manifest has changed. Publish the adapter again, or put back a copy.")
-        try:
-            return {check_path(path): Stored(**file) for path, file in json.loads(content).items()}
-        except (ValueError, TypeError, AttributeError):
-            raise CorruptAdapter(f"{where}: not a manifest. Somebody wrote into the registry by hand; verify it.") from None
-
-    def _object(self, sha256: str) -> Path:
-        return self._objects / sha256[:2] / sha256
 
     @contextlib.contextmanager
     def _desk(self) -> Iterator[Path]:
         """A folder in staging that is ours while its lock is held, and gone afterwards."""
         from filelock import FileLock
 
-        desk = self._staging / uuid.uuid4().hex
+        desk = self._depot.staging / uuid.uuid4().hex
         lock = FileLock(f"{desk}.lock")
         with self.index.writing():  # gc does not run while the folder has no lock
-            self._staging.mkdir(parents=True, exist_ok=True)
+            self._depot.staging.mkdir(parents=True, exist_ok=True)
             lock.acquire()
             desk.mkdir()
         try:
@@ -155,77 +139,6 @@ class FileStore:
             shutil.rmtree(desk, ignore_errors=True)
             lock.release()
             Path(lock.lock_file).unlink(missing_ok=True)
-
-    def _settle_object(self, draft: Path, sha256: str) -> None:
-        """Move a file to its place, unless it stands there unharmed."""
-        place = self._object(sha256)
-        if object_is_right(place, sha256):
-            return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft.replace(place)
-        _sync(place.parent)
-
-    def _settle_tree(self, draft: Path, digest: str, manifest: Manifest) -> None:
-        """Put a tree in its place; one that stands there harmed is taken away first."""
-        place = self.folder(digest)
-        if place.exists():
-            if not tree_problems(place, manifest):
-                return
-            place.rename(draft.with_name("harmed"))
-        for path, file in manifest.items():
-            target = draft / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _link(self._object(file.sha256), target)
-        for parent in {(draft / path).parent for path in manifest}:
-            _sync(parent)
-        self._trees.mkdir(exist_ok=True)
-        draft.rename(place)
-        _sync(self._trees)
-
-
-def _copy_checked(source: Path, target: Path, sha256: str) -> None:
-    """Copy a file, and see that the bytes that were copied are those of the manifest."""
-    digest = hashlib.sha256()
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    with open(os.open(source, flags), "rb") as reader, target.open("wb") as writer:  # noqa: PTH123
-        while block := reader.read(1 << 20):
-            digest.update(block)
-            writer.write(block)
-        writer.flush()
-        os.fsync(writer.fileno())
-    if digest.hexdigest() != sha256:
-        raise CorruptAdapter(f"{source} changed while it was being published. Publish it when its run is over.")
-    target.chmod(0o444)
-
-
-def _write(target: Path, content: bytes) -> None:
-    with target.open("wb") as writer:
-        writer.write(content)
-        writer.flush()
-        os.fsync(writer.fileno())
-    target.chmod(0o444)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the file system has no links or a file has too many."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        target.chmod(0o444)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """See that the names in a folder survive a power cut."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _children(folder: Path) -> Sequence[Path]:

@@ -1,0 +1,193 @@
+"""What a registry insists on beyond the usual, what it takes away again, and the words of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vertical_sdk.card import SourceRecord, read_card, write_card
+from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.registry import Registry
+from vertical_sdk.registry.policy import Policy
+from vertical_sdk.registry.query import Condition, parse_condition
+
+MakeAdapter = Callable[..., Path]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "registry")
+
+
+def with_licenses(folder: Path, base: str | None, data: str | None) -> Path:
+    """The adapter with these licences in its card."""
+    card = read_card(folder)
+    source = SourceRecord(source="file:notes.csv", sha256="3" * 64, license=data)
+    write_card(folder, card.model_copy(update={"base": card.base.model_copy(update={"license": base}), "sources": (source,)}))
+    return folder
+
+
+def test_a_policy_of_licences_takes_what_matches_and_says_what_does_not(tmp_path: Path, make_adapter: MakeAdapter) -> None:
+    registry = Registry(tmp_path / "registry", Policy(licenses=("apache-2.0", "cc-by-*")))
+
+    taken = registry.publish(with_licenses(make_adapter(1), "Apache-2.0", "CC-BY-4.0"))
+    with pytest.raises(RegistryError) as refused:
+        registry.publish(with_licenses(make_adapter(2), "gpl-3.0", None))
+
+    assert taken.facts["license"] == ("CC-BY-4.0",)
+    assert "its base tiny is under gpl-3.0; its data file:notes.csv states no licence." in str(refused.value)
+    assert len(registry.versions("medical/triage")) == 1
+
+
+def test_the_policy_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "team.pub").write_text("a key")
+    monkeypatch.setenv("VERTICAL_TRUSTED_KEYS", str(tmp_path / "keys"))
+    monkeypatch.setenv("VERTICAL_LICENSES", "mit, cc0-1.0")
+
+    assert Registry(tmp_path / "r").policy == Policy((tmp_path / "keys" / "team.pub",), ("mit", "cc0-1.0"))
+
+
+def test_a_key_that_is_not_there_is_an_error_and_no_lack_of_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERTICAL_TRUSTED_KEYS", str(tmp_path / "gone"))
+
+    with pytest.raises(RegistryError, match="gone is neither a public key nor a folder"):
+        Registry(tmp_path / "r")
+
+
+def test_what_was_revoked_is_used_only_by_its_name(registry: Registry, make_adapter: MakeAdapter) -> None:
+    registry.publish(make_adapter(1))
+    registry.publish(make_adapter(2))
+    registry.set_alias("medical/triage", "production", 2)
+
+    registry.revoke("medical/triage@production", "learned from rows of another hospital")
+
+    with pytest.raises(RegistryError, match=r"medical/triage@2 was revoked: learned from rows of another hospital\."):
+        registry.resolve("medical/triage@production")
+    assert registry.resolve("medical/triage@production", allow_revoked=["medical/triage@2"]).number == 2
+    assert registry.resolve("medical/triage@2", check=False).revoked == "learned from rows of another hospital"
+    assert registry.resolve("medical/triage@1").revoked is None
+    assert registry.history("medical/triage")[-1].action == "revoke"
+
+
+def test_a_version_is_revoked_once_and_for_a_reason(registry: Registry, make_adapter: MakeAdapter) -> None:
+    registry.publish(make_adapter(1))
+
+    with pytest.raises(RegistryError, match="say why"):
+        registry.revoke("medical/triage@1", " ")
+    registry.revoke("medical/triage@1", "wrong labels")
+    with pytest.raises(RegistryError, match=r"was revoked already: wrong labels\."):
+        registry.revoke("medical/triage@1", "again")
+
+
+def test_tags_of_the_registry_itself_are_neither_set_nor_shown(registry: Registry, make_adapter: MakeAdapter) -> None:
+    registry.publish(make_adapter(1), tags={"stage": "pilot"})
+    registry.revoke("medical/triage@1", "wrong labels")
+
+    with pytest.raises(RegistryError, match=r"what begins with 'vertical\.' is kept"):
+        registry.tag("medical/triage", 1, {"vertical.revoked": None})
+    assert registry.resolve("medical/triage@1", check=False).tags == {"stage": "pilot"}
+
+
+def test_what_was_noted_of_a_version_is_found(registry: Registry, make_adapter: MakeAdapter) -> None:
+    registry.publish(with_licenses(make_adapter(1), "apache-2.0", "cc-by-4.0"), tags={"stage": "pilot"})
+    registry.publish(make_adapter(2, name="legal/clause"))
+
+    found = {
+        asked: [str(v) for v in registry.search(*asked.split())]
+        for asked in [
+            "macro_f1>0.9",
+            "macro_f1>0.95",
+            "license=cc-by-4.0",
+            "task=classification tag.stage=pilot",
+            "name=legal/clause",
+        ]
+    }
+
+    assert found == {
+        "macro_f1>0.9": ["legal/clause@1", "medical/triage@1"],
+        "macro_f1>0.95": [],
+        "license=cc-by-4.0": ["medical/triage@1"],
+        "task=classification tag.stage=pilot": ["medical/triage@1"],
+        "name=legal/clause": ["legal/clause@1"],
+    }
+
+
+def test_pages_of_a_search_and_of_a_list_join(registry: Registry, make_adapter: MakeAdapter) -> None:
+    for seed in range(3):
+        registry.publish(make_adapter(seed))
+        registry.publish(make_adapter(seed, name=f"legal/clause-{seed}"))
+
+    first = registry.search(limit=4)
+    rest = registry.search(limit=4, after=first[-1])
+    names = [s.name for s in registry.list(limit=2)] + [s.name for s in registry.list(after="legal/clause-1", limit=9)]
+
+    assert [str(v) for v in [*first, *rest]] == [
+        "legal/clause-0@1", "legal/clause-1@1", "legal/clause-2@1",
+        "medical/triage@1", "medical/triage@2", "medical/triage@3",
+    ]  # fmt: skip
+    assert names == ["legal/clause-0", "legal/clause-1", "legal/clause-2", "medical/triage"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("domain=medical", Condition("domain", "=", "medical")),
+        (" macro_f1 >= .8 ", Condition("macro_f1", ">=", 0.8)),
+        ("log_loss<0.4", Condition("log_loss", "<", 0.4)),
+        ("tag.note=a = b", Condition("tag.note", "=", "a = b")),
+        ("finance.recall_at_alarms=1", Condition("finance.recall_at_alarms", "=", 1.0)),
+    ],
+)
+def test_conditions_are_read(text: str, expected: Condition) -> None:
+    assert parse_condition(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("medical", "is not a condition"),
+        ("domain>medical", "domain is a word and can only be equal"),
+        ("domian=medical", "Did you mean 'domain'"),
+        ("=x", "is not a condition"),
+        ("macro_f1>", "is not a condition"),
+    ],
+)
+def test_what_is_no_condition_is_told(text: str, said: str) -> None:
+    with pytest.raises(RegistryError, match=said):
+        parse_condition(text)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("[]", "is not a configuration of PEFT"),
+        ('{"peft_type": "PROMPT_TUNING"}', "adapters here are LORA"),
+        ('{"peft_type": "LORA", "auto_mapping": {"parent_library": "evil"}}', "auto_mapping names a module"),
+    ],
+)
+def test_what_peft_could_not_load_is_not_published(
+    registry: Registry, make_adapter: MakeAdapter, config: str, said: str
+) -> None:
+    folder = make_adapter(1)
+    (folder / "adapter_config.json").write_text(config)
+    write_card(folder, read_card(folder))
+
+    with pytest.raises(CorruptAdapter, match=said):
+        registry.publish(folder)
+
+
+def test_weights_that_peft_would_pass_over_are_not_published(registry: Registry, make_adapter: MakeAdapter) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder = make_adapter(1)
+    save_file({"bert.query.lora_A.weight": np.zeros((2, 2), np.float32)}, folder / "adapter_model.safetensors")
+    write_card(folder, read_card(folder))
+
+    with pytest.raises(
+        CorruptAdapter, match=r"has the tensor 'bert\.query\.lora_A\.weight'; PEFT would load it and change nothing"
+    ):
+        registry.publish(folder)
