@@ -12,8 +12,8 @@ from vertical_sdk.models.base import Base
 from vertical_sdk.models.lora import attach
 from vertical_sdk.models.probes import replay_probes
 from vertical_sdk.models.specialist import Specialist, specialist_class
-from vertical_sdk.paths import file_digest
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.tree import known_digest
 
 __all__ = ["open_specialist", "require_same_base"]
 
@@ -64,7 +64,7 @@ def open_specialist(folder: Path, name: str, base: Base, trunk: Any) -> tuple[Sp
         for file, digest in card.files.items():
             if not (folder / file).is_file():
                 raise CorruptAdapter(f"{folder / file}: is missing. Take the adapter anew.")
-            if file_digest(folder / file) != digest:
+            if known_digest(folder / file) != digest:
                 raise CorruptAdapter(f"{folder / file}: was changed or cut since the adapter was made. Take the adapter anew.")
         trunk.set_adapter(name)
         device = next(trunk.parameters()).device

@@ -9,6 +9,7 @@ Only safetensors are read, and no code that comes with a model is ever run.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -229,8 +230,9 @@ def pull_base(name: str, *, revision: str | None = None, progress: Progress = si
     return _checked(name, folder, name, commit, _stated_license(folder))
 
 
+@functools.lru_cache(maxsize=8)
 def load_tokenizer(base: Base) -> Any:
-    """The base's tokenizer, from its folder alone.
+    """The base's tokenizer, from its folder alone; the same object for all specialists on the base, which only read it.
 
     Raises BaseModelError.
     """

@@ -107,9 +107,9 @@ def attach(model: Any, folder: Path, name: str) -> Any:
     try:
         with _calm():
             if isinstance(model, peft.PeftModel):
-                model.add_adapter(name, config)
+                model.add_adapter(name, config, low_cpu_mem_usage=True)
             else:
-                model = peft.get_peft_model(model, config, adapter_name=name)
+                model = peft.get_peft_model(model, config, adapter_name=name, low_cpu_mem_usage=True)
             expected = peft.get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     except ValueError as error:
         raise BaseMismatch(f"{folder}: does not fit this base: {error}") from None
@@ -124,7 +124,7 @@ def attach(model: Any, folder: Path, name: str) -> Any:
     for key, tensor in expected.items():
         if tensor.shape != weights[key].shape:
             raise BaseMismatch(f"{folder}: {key} has shape {tuple(weights[key].shape)}, this base takes {tuple(tensor.shape)}.")
-    peft.set_peft_model_state_dict(model, weights, adapter_name=name)
+    peft.set_peft_model_state_dict(model, weights, adapter_name=name, low_cpu_mem_usage=True)
     model.eval()
     return model
 
