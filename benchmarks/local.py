@@ -31,6 +31,7 @@ FILES = {
     "medical/molecule-solubility": {"data.source": "medical/molecules_esol.csv"},
     "traffic/flow-forecast": {"data.source": "traffic/los_speed.csv", "data.reader.adjacency": "traffic/los_adjacency.csv"},
     "traffic/incident-severity": {"data.source": "traffic/road_casualties.csv"},
+    "traffic/sensor-alarms": {"data.source": "traffic/sensor_anomalies", "data.reader.folder": None},
 }
 """Recipe → settings for files in the folder that --data names. Of finance/credit-risk both sets are measured."""
 

@@ -176,10 +176,12 @@ def marked_series(
         own = [Window(f"{name} window {n + 1}", *each) for n, each in enumerate(windows)]
         parts = _parts(start, len(values), seconds, train, validation)
         made = list(_rows(values, start, seconds, history, name, own, parts, name, daily=True, keep=missing == "keep"))
-        known = [row for row in made if row.target is not None or missing == "keep"]
+        known = []
         for row in made:
-            if row.target is None and missing != "keep":
-                tally.drop(row.id, "nothing measured")
+            if missing != "keep" and (row.target is None or row.values is None or np.isnan(row.values).all()):
+                tally.drop(row.id, "nothing measured")  # at its step, or anywhere before it
+            else:
+                known.append(row)
         count += len(made)
         rows += known
     if not rows:
