@@ -1,0 +1,425 @@
+"""The store on MLflow, against a real server: what only it does, beside the contract of all stores."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vertical_sdk.errors import DigestMismatch, MissingExtra, RegistryError, RunError, SourceError
+from vertical_sdk.registry import Registry
+from vertical_sdk.registry.query import parse_condition
+from vertical_sdk.registry.references import Reference
+from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.stores import mlflow_server, mlflow_turns, open_store
+from vertical_sdk.registry.stores.mlflow import MlflowStore
+from vertical_sdk.registry.stores.mlflow_files import new_run
+from vertical_sdk.registry.stores.mlflow_tags import LINE, TURN, is_name, read_name, spelled
+
+AT = "2026-01-01T00:00:00+00:00"
+
+
+@pytest.fixture
+def store(mlflow_address: str) -> MlflowStore:
+    return MlflowStore(mlflow_address)
+
+
+@pytest.fixture
+def client(mlflow_address: str) -> Any:
+    """MLflow's own client, which knows nothing of us."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(mlflow_address, mlflow_address)
+
+
+def event(action: str = "publish", **more: Any) -> Event:
+    return Event(at=AT, who="ada", name="a/b", action=action, **more)
+
+
+def put(store: MlflowStore, folder: Path, text: str, name: str = "a/b", **record: Any) -> Entry:
+    """Publish a folder whose x.json says so; `record` is kept with it."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    path.write_text(text)
+    manifest = {"x.json": Stored(hashlib.sha256(text.encode()).hexdigest(), len(text.encode()))}
+    return store.put(name, {"x.json": path}, manifest, record=record, tags={}, event=event())
+
+
+def overwrite(client: Any, folder: Path, run: str, path: str, text: str) -> None:
+    """Change an artifact on the server, as somebody who may write there can."""
+    (folder / Path(path).name).write_text(text)
+    client.log_artifact(run, str(folder / Path(path).name), path.rpartition("/")[0] or None)
+
+
+def test_mlflow_alone_sees_a_published_adapter_and_downloads_it_byte_for_byte(
+    mlflow_address: str, client: Any, make_adapter: Any, tmp_path: Path
+) -> None:
+    adapter = make_adapter(name="medical/triage")
+    registry = Registry(f"mlflow+{mlflow_address}")
+    version = registry.publish(adapter, tags={"stage": "pilot"})
+    registry.set_alias("medical/triage", "production", 1, why="it is good")
+    ours = registry.resolve("medical/triage@production").path
+
+    seen = client.get_model_version_by_alias("medical~triage", "production")
+    assert (seen.version, seen.status, seen.tags["stage"]) == ("1", "READY", "pilot")
+    theirs = Path(client.download_artifacts(seen.run_id, "adapter", str(tmp_path)))
+    assert seen.source.endswith("/artifacts/adapter")
+    files = {path.relative_to(adapter): path.read_bytes() for path in adapter.rglob("*") if path.is_file()}
+    for folder in (theirs, ours):
+        assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+    assert [e.action for e in registry.history(version.name)] == ["publish", "alias"]
+
+
+def test_names_are_spelled_as_mlflow_allows_and_back_again() -> None:
+    from mlflow.utils.validation import _validate_model_name
+
+    for name in ("medical/icd-chapter", "a", "a.b/c_d", "0/9"):
+        _validate_model_name(spelled(name))
+        assert is_name(name)
+        assert read_name(spelled(name)) == name
+    assert [read_name(odd) for odd in ("Fraud", "a/b", "a~b~c", "~a", "my model", "")] == [None] * 6
+
+
+def test_paths_that_mlflow_would_misread_are_refused(store: MlflowStore, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    empty = Stored(hashlib.sha256(b"").hexdigest(), 0)
+
+    with pytest.raises(RegistryError, match="'a#b' cannot be a file on MLflow"):
+        store.put("a/b", {"a#b": tmp_path / "x"}, {"a#b": empty}, record={}, tags={}, event=event())
+    odd = store.put("a/b", {"é/a b+c": tmp_path / "x"}, {"é/a b+c": empty}, record={}, tags={}, event=event())
+    assert (store.folder(odd.digest) / "é" / "a b+c").read_bytes() == b""
+
+
+def test_what_others_keep_on_the_server_is_passed_over(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    client.create_registered_model("Fraud Model")
+    client.create_registered_model("a~b", tags={"team": "risk"})
+    foreign = client.create_run("0").info
+    for name in ("Fraud Model", "a~b"):
+        client.create_model_version(name, foreign.artifact_uri, foreign.run_id)
+    client.set_registered_model_alias("a~b", "live", "1")
+
+    assert (store.names(), store.search([]), store.versions("a/b"), store.problems()) == ([], [], [], [])
+    assert [*store.find(Reference("a/b", version=1)), *store.find(Reference("a/b", alias="live"))] == []
+    first = put(store, tmp_path, "1")
+    client.create_model_version("a~b", foreign.artifact_uri, foreign.run_id)
+    assert first.number == 2
+    assert [e.number for e in (*store.find(Reference("a/b")), *store.versions("a/b"), *store.search([]))] == [2, 2, 2]
+    assert [entry.number for entry, _ in store.newest()] == [2]
+
+
+def test_a_copy_that_mlflow_made_under_another_name_is_a_version_there(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    put(store, tmp_path, "1", "dev/b")
+
+    client.copy_model_version("models:/dev~b/1", "prod~b")
+
+    (copied,) = store.find(Reference("prod/b"))
+    assert (copied.number, copied.who, copied.created) == (1, "ada", AT)
+    assert (store.folder(copied.digest) / "x.json").read_text() == "1"
+    assert [(e.name, e.action, e.after) for e in store.history("prod/b")] == [("prod/b", "publish", 1)]
+
+
+def test_a_changed_artifact_is_found_named_and_mended_by_another_publish(
+    store: MlflowStore, client: Any, tmp_path: Path
+) -> None:
+    entry = put(store, tmp_path, "right")
+    run = client.get_model_version("a~b", "1").run_id
+    overwrite(client, tmp_path, run, "adapter/x.json", "wrong")
+
+    with pytest.raises(DigestMismatch, match=r"x\.json"):
+        store.folder(entry.digest)
+    (line,) = store.problems()
+    assert line.startswith("a/b@1")
+    assert "x.json has changed" in line
+    assert put(store, tmp_path, "right").number == 1
+    assert store.problems() == []
+    assert (store.folder(entry.digest) / "x.json").read_text() == "right"
+
+
+def test_a_changed_manifest_is_found(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    entry = put(store, tmp_path, "1")
+    overwrite(client, tmp_path, client.get_model_version("a~b", "1").run_id, "manifest.json", "{}")
+
+    assert "manifest.json" in store.problems()[0]
+    with pytest.raises(Exception, match=r"manifest\.json: the manifest has changed"):
+        store.manifest(entry.digest)
+
+
+def test_tags_that_were_changed_by_hand_are_an_error_where_they_are_asked_for(
+    store: MlflowStore, client: Any, tmp_path: Path
+) -> None:
+    put(store, tmp_path, "1", gate="failed")
+    put(store, tmp_path, "2")
+    kept = client.get_model_version("a~b", "1").tags["vertical_sdk/entry"]
+    client.set_model_version_tag("a~b", "1", "vertical_sdk/entry", kept.replace("failed", "passed"))
+
+    with pytest.raises(RegistryError, match=r"a/b@1: the tags vertical_sdk/… .*changed by hand"):
+        store.find(Reference("a/b", version=1))
+    assert [e.number for e in store.versions("a/b")] == [2]
+    assert ["a/b@1: the tags" in line for line in store.problems()] == [True]
+
+
+def test_an_alias_that_was_moved_with_mlflow_alone_is_told(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    put(store, tmp_path, "1")
+    put(store, tmp_path, "2")
+    store.move_alias("a/b", "live", 1, 0, event("alias", alias="live"))
+    client.set_registered_model_alias("a~b", "live", "2")
+
+    assert store.problems() == ["a/b@live stands at version 2; the log left it at 1"]
+    with pytest.raises(RegistryError, match="stands at version 2; it was expected at version 1"):
+        store.move_alias("a/b", "live", 1, 1, event("alias", alias="live"))
+    store.move_alias("a/b", "live", 1, 2, event("alias", alias="live"))
+    assert store.problems() == []
+
+
+def test_pages_are_followed_to_the_end(store: MlflowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_server, "PAGE", 1)
+    for text in ("1", "2", "3"):
+        put(store, tmp_path, text, metrics={"f1": float(text) / 10})
+    put(store, tmp_path, "1", "a-b")
+    put(store, tmp_path, "1", "a")
+
+    assert store.names() == ["a", "a-b", "a/b"]
+    assert (store.names("a", after="a", limit=1), store.names("a/"), store.names("%")) == (["a-b"], ["a/b"], [])
+    assert [e.number for e in store.versions("a/b")] == [1, 2, 3]
+    assert [e.number for e in store.versions("a/b", before=3, limit=1)] == [2]
+    better = [parse_condition("f1>0.1"), parse_condition("name=a/b")]
+    assert [e.number for e in store.search(better)] == [2, 3]
+    assert [(e.name, e.number) for e in store.search([], after=("a", 1), limit=2)] == [("a-b", 1), ("a/b", 1)]
+
+
+def test_what_is_longer_than_a_tag_is_kept_whole(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    facts = [f"{n:064x}" for n in range(1500)]  # some 100,000 characters
+    put(store, tmp_path, "1", facts={"source": facts})
+    store.tag(
+        "a/b", 1, {"note": "é" * 300, "vertical.signature.x": "s" * 32_000, "none": ""}, event("tag", evidence="e" * 9000)
+    )
+    store.tag("a/b", 1, {"note": None}, event("tag", why="wrong"))
+
+    (entry,) = store.find(Reference("a/b"))
+    assert entry.record == {"facts": {"source": facts}}
+    assert entry.tags == {"vertical.signature.x": "s" * 32_000, "none": ""}
+    assert [(e.action, e.evidence, e.why) for e in store.history("a/b")[1:]] == [("tag", "e" * 9000, ""), ("tag", "", "wrong")]
+    assert max(map(len, client.get_registered_model("a~b").tags.values())) <= 5000  # MLflow's column on PostgreSQL
+
+
+def test_the_log_outlives_a_version_that_was_deleted_with_mlflow_and_its_number_is_not_used_again(
+    store: MlflowStore, client: Any, tmp_path: Path
+) -> None:
+    put(store, tmp_path, "1")
+    put(store, tmp_path, "2")
+    client.delete_model_version("a~b", "2")
+
+    assert put(store, tmp_path, "3").number == 3
+    assert [e.number for e in store.versions("a/b")] == [1, 3]
+    assert [e.after for e in store.history("a/b")] == [1, 2, 3]
+
+
+def test_a_line_that_a_crash_kept_from_the_log_is_told_by_its_version(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    put(store, tmp_path, "1")
+    (line,) = [key for key in client.get_registered_model("a~b").tags if key.startswith(LINE)]
+    client.delete_registered_model_tag("a~b", line)
+
+    assert store.history("a/b") == [event(after=1)]
+
+
+def test_a_run_without_a_version_is_garbage_when_it_is_old(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    store.safe_age = -60.0
+    store.gc()  # what other tests left
+    entry = put(store, tmp_path, "1")
+    left = new_run(store.server, "a/b", "0" * 64, "ada")
+    overwrite(client, tmp_path, left, "adapter/x.json", "half of it")
+
+    store.safe_age = 60.0
+    assert store.gc() == 0
+    store.safe_age = -60.0
+    assert store.gc() == len("half of it")
+    assert client.get_run(left).info.lifecycle_stage == "deleted"
+    assert store.gc() == 0
+    assert (store.folder(entry.digest) / "x.json").read_text() == "1"
+
+
+def test_a_download_goes_on_behind_what_is_there(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    put(store, tmp_path, "0123456789")
+    part = tmp_path / "part"
+    part.write_text("abcde")
+
+    store.server.download(client.get_model_version("a~b", "1").run_id, "adapter/x.json", part)
+
+    assert part.read_text() == "abcde56789"
+
+
+def test_a_file_that_is_gone_is_named(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    put(store, tmp_path, "1")
+
+    with pytest.raises(SourceError, match=r"adapter/y\.json: 404"):
+        store.server.download(client.get_model_version("a~b", "1").run_id, "adapter/y.json", tmp_path / "y")
+
+
+def test_a_folder_that_was_harmed_here_is_downloaded_anew(store: MlflowStore, tmp_path: Path) -> None:
+    folder = store.folder(put(store, tmp_path, "1").digest)
+    (folder / "x.json").chmod(0o600)
+    (folder / "x.json").write_text("2")
+
+    assert (store.folder(folder.name) / "x.json").read_text() == "1"
+
+
+def test_of_many_that_move_an_alias_from_the_same_place_one_does(store: MlflowStore, tmp_path: Path) -> None:
+    for text in "1234":
+        put(store, tmp_path, text)
+
+    def move(number: int) -> bool:
+        try:
+            store.move_alias("a/b", "live", number, 0, event("alias", alias="live"))
+        except RegistryError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        moved = [number for number, did in zip(range(1, 5), pool.map(move, range(1, 5)), strict=True) if did]
+
+    assert len(moved) == 1
+    assert [e.number for e in store.find(Reference("a/b", alias="live"))] == moved
+    assert [e.after for e in store.history("a/b") if e.alias] == moved
+
+
+@pytest.mark.slow
+def test_the_turn_of_a_dead_process_is_taken_away_and_that_of_a_living_one_waited_for(
+    store: MlflowStore, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, tmp_path, "1")
+    dead = f"{TURN}{0:020d}.0123456789abcdef"
+    client.set_registered_model_tag("a~b", dead, "a write that is going on")
+    monkeypatch.setattr(mlflow_turns, "PATIENCE", 0.5)
+    with pytest.raises(RunError, match="others have been writing to 'a~b'"):
+        store.move_alias("a/b", "live", 1, 0, event("alias", alias="live"))
+
+    monkeypatch.setattr(mlflow_turns, "PATIENCE", 60.0)
+    monkeypatch.setattr(mlflow_turns, "LEASE", 2.0)
+    store.move_alias("a/b", "live", 1, 0, event("alias", alias="live"))
+
+    assert not [key for key in client.get_registered_model("a~b").tags if key.startswith(TURN)]
+
+
+def publish_some(address: str, folder: Path, home: str, first: int) -> list[int]:
+    """Publish five adapters under one name, one of them the same for all; the numbers they got."""
+    os.environ["VERTICAL_HOME"] = home
+    store = MlflowStore(address)
+    return [put(store, folder, text).number for text in (*(f"{first + n}" for n in range(4)), "common")]
+
+
+@pytest.mark.slow
+def test_four_processes_that_publish_at_once_get_numbers_of_their_own(
+    store: MlflowStore, mlflow_address: str, tmp_path: Path, home: Path
+) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        jobs = [(mlflow_address, tmp_path / f"of-{n}", str(home), 10 * n) for n in range(4)]
+        numbers = pool.starmap(publish_some, jobs)
+
+    assert len({got[4] for got in numbers}) == 1
+    assert len({n for got in numbers for n in got}) == 17
+    versions = store.versions("a/b")
+    assert sorted({n for got in numbers for n in got}) == [e.number for e in versions]
+    assert sorted(e.after or 0 for e in store.history("a/b")) == [e.number for e in versions]
+    assert store.problems() == []
+
+
+def test_addresses_that_are_no_server_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(RegistryError, match="MLFLOW_TRACKING_URI, which is not set"):
+        open_store("mlflow://")
+    with pytest.raises(RegistryError, match=r"write mlflow\+http://host:5000"):
+        open_store("mlflow://host:5000")
+    with pytest.raises(RegistryError, match="leave the user and the password out"):
+        open_store("mlflow+https://ada:secret@host")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://ada:secret@host/db")
+    with pytest.raises(RegistryError, match=r"begins with postgresql:") as caught:
+        open_store("mlflow://")
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://host/mlflow/")
+    opened = open_store("mlflow://")
+    assert isinstance(opened, MlflowStore)
+    assert opened.server.uri == "https://host/mlflow"
+
+
+def test_a_server_that_does_not_answer_is_told_at_once() -> None:
+    with pytest.raises(RunError, match=r"http://127\.0\.0\.1:9: no MLflow server answers \(.*refused"):
+        open_store("mlflow+http://127.0.0.1:9").names()
+
+
+@pytest.fixture
+def guarded() -> Iterator[str]:
+    """The address of a server that lets only ada in, and knows no adapter."""
+
+    class Door(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            let_in = self.path == "/health" or self.headers.get("Authorization") == "Bearer ada"
+            self.send_response(200 if let_in else 401)
+            self.end_headers()
+            self.wfile.write(b"{}" if let_in else b"You are not authenticated.")
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_who_is_not_let_in_is_told_which_variables_say_who_asks(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RunError, match="MLFLOW_TRACKING_USERNAME"):
+        MlflowStore(guarded).names()
+
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "ada")
+    assert MlflowStore(guarded).names() == []
+
+
+def test_a_download_that_the_server_refuses_is_told(guarded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(SourceError, match="adapter/x: the server answered 401"):
+        MlflowStore(guarded).server.download("0" * 32, "adapter/x", tmp_path / "x")
+    with pytest.raises(SourceError, match=r"adapter/x: .*refused"):
+        MlflowStore("http://127.0.0.1:9").server.download("0" * 32, "adapter/x", tmp_path / "x")
+
+
+def test_a_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+
+    with pytest.raises(MissingExtra, match=r"vertical_sdk\[mlflow\]"):
+        MlflowStore("http://127.0.0.1:9").names()
+
+
+def test_mlflow_is_imported_where_it_is_used_without_telemetry_and_the_environment_stays() -> None:
+    program = """
+import os, sys
+from vertical_sdk.errors import RunError
+from vertical_sdk.registry.stores import open_store
+store = open_store("mlflow+http://127.0.0.1:9")
+assert "mlflow" not in sys.modules and "requests" not in sys.modules
+before = dict(os.environ)
+try:
+    store.names()
+except RunError:
+    pass
+from mlflow.telemetry import get_telemetry_client
+assert get_telemetry_client() is None and dict(os.environ) == before
+"""
+    off = {"MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI", "PYTEST_CURRENT_TEST", "GITHUB_ACTIONS"}
+    environment = {key: value for key, value in os.environ.items() if key not in off}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
