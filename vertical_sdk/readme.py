@@ -25,8 +25,10 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         "base_model": base,
         "pipeline_tag": "image-classification" if card.family == "vision" else PIPELINES.get(card.task, "text-classification"),
         "tags": ["lora", f"base_model:adapter:{base}", "vertical_sdk"],
-        "datasets": [source.source for source in card.sources],
     }
+    named = [source.source.removeprefix("hf:").partition(":")[0] for source in card.sources if source.source.startswith("hf:")]
+    if named:  # the hub refuses what is no dataset of its own here; the text below names every source
+        metadata["datasets"] = sorted(set(named))
     if card.base.license:
         metadata["license"] = card.base.license.lower()
     systems: dict[str, Any] = card.metrics.get("systems", {})
@@ -38,10 +40,11 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         metadata["model-index"] = [{"name": card.name, "results": [{"task": task, "dataset": data, "metrics": results}]}]
     lines = ["---", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {card.name}", ""]
     lines += [str(recipe.get("summary") or f"A {card.task} specialist."), ""]
-    lines += [
-        f"LoRA adapter on `{card.base.name}`, made by vertical_sdk from the recipe `{recipe['name']}` ({card.recipe_digest[:12]}).",
-        "",
-    ]
+    made = f"made by vertical_sdk from the recipe `{recipe['name']}` ({card.recipe_digest[:12]})"
+    made = "made elsewhere and imported" if card.training.get("imported") else made
+    lines += [f"LoRA adapter on `{card.base.name}`, {made}.", ""]
+    if card.parent:
+        lines += [f"Its training went on from `{card.parent.reference}` (weights {card.parent.weights[:12]}).", ""]
     if partners := card.training.get("ensemble"):
         shares = ", ".join(f"{name} {weight:.2f}" for name, weight in partners.items())
         lines += [
