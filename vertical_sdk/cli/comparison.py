@@ -8,7 +8,7 @@ from typing import Any
 
 from vertical_sdk.cli.output import say, show, table
 
-__all__ = ["show_evaluation", "show_report"]
+__all__ = ["interval_text", "p_text", "show_evaluation", "show_report"]
 
 
 def show_evaluation(evaluation: Mapping[str, Any]) -> None:
@@ -17,7 +17,7 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     measured = {key: system for key, system in systems.items() if system["metrics"]}
     names = list(dict.fromkeys(name for system in measured.values() for name in system["metrics"]))
     share = 100 * evaluation["confidence"]
-    rows = [[system["title"], *(_interval(system["metrics"].get(name)) for name in names)] for system in measured.values()]
+    rows = [[system["title"], *(interval_text(system["metrics"].get(name)) for name in names)] for system in measured.values()]
     show(
         table(
             ["system", *names],
@@ -29,7 +29,13 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
         if system.get("error"):
             show(f"{system['title']} was not measured: {system['error']}")
     tests = [
-        [systems[t["rival"]]["title"], t["metric"], _interval(t["difference"], "+"), _p(t["p_value"]), _p(t["mcnemar_p"])]
+        [
+            systems[t["rival"]]["title"],
+            t["metric"],
+            interval_text(t["difference"], "+"),
+            p_text(t["p_value"]),
+            p_text(t["mcnemar_p"]),
+        ]
         for t in evaluation["tests"]
     ]
     if tests:
@@ -50,12 +56,14 @@ def show_report(folder: Path) -> None:
         say(f"Report: {folder / 'report.html'}")
 
 
-def _interval(value: Mapping[str, float | None] | None, sign: str = "") -> str | None:
+def interval_text(value: Mapping[str, float | None] | None, sign: str = "") -> str | None:
+    """A value with its interval: 0.812 [0.790, 0.833]."""
     if value is None or value["value"] is None:
         return None
     low, high = (("?" if value[end] is None else f"{value[end]:{sign}.3f}") for end in ("low", "high"))
     return f"{value['value']:{sign}.3f} [{low}, {high}]"
 
 
-def _p(value: float | None) -> str | None:
+def p_text(value: float | None) -> str | None:
+    """A p-value: 0.031."""
     return None if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ import torch
 
 from vertical_sdk.card import Card, Verdict, write_card
 from vertical_sdk.catalog import baselines
-from vertical_sdk.data.prepare import Prepared, prepare, read_rows
+from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import DataError, VerticalError
-from vertical_sdk.evaluation.audit import check_groups, general_model, group_audit, label_audit
+from vertical_sdk.evaluation.audit import general_model, group_audit, label_audit
+from vertical_sdk.evaluation.bench import Bench, bench_of, own_rows
 from vertical_sdk.evaluation.forecasts import forecast_curves
 from vertical_sdk.evaluation.forgetting import measure as measure_forgetting
 from vertical_sdk.evaluation.forgetting import read_general, with_forgetting
@@ -29,15 +30,15 @@ from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.abstention import abstention_curve
 from vertical_sdk.metrics.calibration import reliability, to_probabilities
-from vertical_sdk.metrics.use import bind, curve_of, default_metrics, higher_is_better
+from vertical_sdk.metrics.use import curve_of, higher_is_better
 from vertical_sdk.metrics.use import inputs as metric_inputs
 from vertical_sdk.models.alarms import fit_threshold
 from vertical_sdk.models.baselines.fitted import Fitted
 from vertical_sdk.models.baselines.general import General, as_outputs
-from vertical_sdk.models.decision import fit_offsets, headline
+from vertical_sdk.models.decision import fit_offsets
 from vertical_sdk.models.ensemble import Ensemble
 from vertical_sdk.models.head import PROBE_HEAD
-from vertical_sdk.models.outputs import Outputs, alarms, prompt, references
+from vertical_sdk.models.outputs import Outputs, alarms, prompt
 from vertical_sdk.paths import write_whole
 from vertical_sdk.readme import render_readme
 from vertical_sdk.recipe import Forgetting, Part, Recipe
@@ -67,76 +68,32 @@ CLASSICAL = ("tfidf", "boosted_trees", "boosted_forecast", "linear", "pixels", "
 SHOWN = 20
 
 
-@dataclass(frozen=True, eq=False)
-class _Bench:
-    """The rows, the truth about them, and how everything is measured on them."""
-
-    card: Card
-    recipe: Recipe
-    rows: Sequence[Example]
-    truth: Any
-    metrics: dict[str, Callable[..., float]]
-    confidence: float
-
-    @property
-    def groups(self) -> list[str | None] | None:
-        """What is resampled together; None where each row stands for itself."""
-        if self.recipe.evaluate.resample == "rows":
-            return None
-        if not all(row.group for row in self.rows):
-            raise DataError(
-                "evaluate.resample is groups, but some rows have no group. Name their column in data.columns, or resample rows."
-            )
-        return [row.group for row in self.rows]
-
-    @property
-    def headline(self) -> str:
-        """The metric that is looked at first: the gate's, or the first of the recipe."""
-        return headline(self.recipe).use
-
-    def measure(self, name: str, outputs: Outputs) -> Callable[[Any], float]:
-        """A metric as a function of which rows are looked at."""
-        said, truth, metric = (
-            np.asarray(outputs.predictions(self.card.task), dtype=object if outputs.texts else None),
-            self.truth,
-            self.metrics[name],
-        )
-        known = np.asarray(truth, dtype=object) if outputs.texts else truth
-        wants_rows = "rows" in metric_inputs(name)
-
-        def over(rows: Any) -> float:
-            shares = outputs.scores[rows] if outputs.scores is not None else None
-            picked = said[rows].tolist() if outputs.texts else said[rows]
-            looked_at = [self.rows[i] for i in rows] if wants_rows else None
-            bounds = outputs.quantiles[rows] if outputs.quantiles is not None else None
-            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares, looked_at, bounds))
-
-        return over
-
-
 def evaluate(
     adapter: str | Path,
     *,
     data: Path | None = None,
     registry: Registry | None = None,
     base: str | None = None,
+    allow_revoked: Collection[str] = (),
     progress: Progress = silent,
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
 
-    adapter  a run's folder, an adapter's folder, or a registry reference
-    data     a CSV or JSONL file with the recipe's columns, all rows of which are scored; the recipe's own test rows where there
-             is none. Those of a run are recorded in it: metrics.json, report.html, the card's metrics and the gate's verdict
-    base     another place of the same base model
+    adapter        a run's folder, an adapter's folder, or a registry reference
+    data           a CSV or JSONL file with the recipe's columns, all rows of which are scored; the recipe's own test rows where
+                   there is none. Those of a run are recorded in it: metrics.json, report.html, the card's metrics and the gate's
+                   verdict
+    base           another place of the same base model
+    allow_revoked  versions ("medical/icd-chapter@3") that may be measured although they were revoked
 
     Raises what loading an adapter raises, and DataError for rows that cannot be scored, or test rows that have changed since
     training.
     """
-    folder = find_adapter(adapter, registry)
+    folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
     progress("loading the specialist", None)
     model = VerticalModel.from_pretrained(folder, base=base, progress=progress)
     card, recipe = model.card, Recipe.model_validate(model.card.recipe)
-    prepared, unprepared = _prepare(card, recipe, needed=data is None, progress=progress)
+    prepared, unprepared = own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
         rows: Sequence[Example] = read_rows(
             data, recipe, card.labels, require_label=True, panel=card.steps.panel() if card.steps else None
@@ -144,7 +101,7 @@ def evaluate(
     else:
         assert prepared is not None
         rows = prepared.test
-    bench = _bench(card, recipe, rows)
+    bench = bench_of(card, recipe, rows)
     said: dict[str, Outputs] = {}
     systems: dict[str, System] = {}
     general = General(model.specialist(), folder, progress)
@@ -197,39 +154,6 @@ def evaluate(
     if data is None:
         _record(folder, card, evaluation, model.base.hub_id)
     return evaluation
-
-
-def _prepare(card: Card, recipe: Recipe, *, needed: bool, progress: Progress) -> tuple[Prepared | None, str]:
-    """The recipe's rows anew; without them (and not `needed`) only the baselines that must be trained are missing."""
-    try:
-        prepared = prepare(recipe, progress=progress)
-    except VerticalError as error:
-        if needed:
-            raise
-        return None, f"its training rows cannot be had: {error}"
-    then, now = [s.sha256 for s in card.sources], [s.sha256 for s in prepared.sources]
-    if then != now:
-        changed = (
-            f"the data of {recipe.name} has changed since the adapter was trained ({', '.join(s.source for s in card.sources)})"
-        )
-        if needed:
-            raise DataError(
-                f"{changed}: its test rows may be among those that were trained on. Train anew, or give rows by --data."
-            )
-        return None, changed
-    return prepared, ""
-
-
-def _bench(card: Card, recipe: Recipe, rows: Sequence[Example]) -> _Bench:
-    if not rows:
-        raise DataError("there are no rows to evaluate on.")
-    check_groups(rows, recipe.evaluate.groups)
-    parts = list(recipe.evaluate.metrics) or [Part(use=name) for name in default_metrics(card.task)]
-    gate = recipe.evaluate.gate
-    if gate and gate.metric not in [part.use for part in parts]:
-        parts.insert(0, Part(use=gate.metric))
-    metrics = {part.use: bind(part.use, card.labels, part.arguments) for part in parts}
-    return _Bench(card, recipe, rows, references(rows, card.labels, card.task), metrics, gate.confidence if gate else 0.95)
 
 
 def _named(partner: str) -> str:
@@ -307,7 +231,7 @@ def _asker(
     return ask
 
 
-def _intervals(bench: _Bench, outputs: Outputs) -> dict[str, Any]:
+def _intervals(bench: Bench, outputs: Outputs) -> dict[str, Any]:
     return {
         name: bootstrap_interval(
             bench.measure(name, outputs),
@@ -322,7 +246,7 @@ def _intervals(bench: _Bench, outputs: Outputs) -> dict[str, Any]:
     }
 
 
-def _tests(bench: _Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], dict[str, PairedTest]]:
+def _tests(bench: Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], dict[str, PairedTest]]:
     """Paired tests of the adapter against each rival: the gate's metric (or the first) for all of them, then accuracy."""
     headline = bench.headline
     wanted = [headline] + [name for name in ("accuracy",) if name in bench.metrics and name != headline]
@@ -345,7 +269,7 @@ def _tests(bench: _Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], d
     return tests, main
 
 
-def _mcnemar(bench: _Bench, adapter: Outputs, rival: Outputs) -> float | None:
+def _mcnemar(bench: Bench, adapter: Outputs, rival: Outputs) -> float | None:
     if bench.card.task not in {"classification", "ordinal"}:
         return None
     return mcnemar(adapter.predictions(bench.card.task) == bench.truth, rival.predictions(bench.card.task) == bench.truth)
@@ -356,7 +280,7 @@ def _verdict(recipe: Recipe, tests: dict[str, PairedTest], rows: int) -> Verdict
     return decide(gate, tests) if gate and rows else None
 
 
-def _label_tables(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[str, Any]:
+def _label_tables(bench: Bench, said: dict[str, Outputs], card: Card) -> dict[str, Any]:
     if card.labels is None:
         return {}
     own = said["adapter"].predictions(card.task)
@@ -374,7 +298,7 @@ def _label_tables(bench: _Bench, said: dict[str, Outputs], card: Card) -> dict[s
     return tables
 
 
-def _audits(bench: _Bench, said: dict[str, Outputs], card: Card, panel: Panel | None) -> dict[str, Any]:
+def _audits(bench: Bench, said: dict[str, Outputs], card: Card, panel: Panel | None) -> dict[str, Any]:
     """Which labels and groups gained and lost against the general model, and what abstaining would buy."""
     recipe, own = bench.recipe, said["adapter"]
     name = general_model(said)
@@ -408,7 +332,7 @@ def _audits(bench: _Bench, said: dict[str, Outputs], card: Card, panel: Panel | 
     return found
 
 
-def _curves(bench: _Bench, said: dict[str, Outputs]) -> dict[str, Any]:
+def _curves(bench: Bench, said: dict[str, Outputs]) -> dict[str, Any]:
     """Curves of the metrics that have one: a line for each system."""
     drawn: dict[str, Any] = {}
     for part in bench.recipe.evaluate.metrics:
@@ -430,7 +354,7 @@ def _forgetting(
     return forgot.to_dict(spec.budget), with_forgetting(gate, forgot, spec.budget)
 
 
-def _examples(bench: _Bench, said: dict[str, Outputs], specialist: Any) -> list[ExampleRow]:
+def _examples(bench: Bench, said: dict[str, Outputs], specialist: Any) -> list[ExampleRow]:
     """Some rows for a reader, half of them wrong where there are so many; the same ones each time. Numbers are drawn instead."""
     if bench.recipe.data.modality == "series":
         return []

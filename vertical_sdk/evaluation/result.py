@@ -24,6 +24,7 @@ __all__ = [
     "LabelChange",
     "LabelRow",
     "System",
+    "finite",
 ]
 
 Change: TypeAlias = Literal["gained", "lost", "not sure"]
@@ -224,7 +225,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; a number that is not finite becomes None."""
-        plain: dict[str, Any] = _finite(asdict(self))
+        plain: dict[str, Any] = finite(asdict(self))
         plain["calibration"] = self.calibration and self.calibration.model_dump(mode="json")
         plain["gate"] = self.gate and self.gate.model_dump(mode="json")
         return plain
@@ -288,11 +289,12 @@ def _interval(plain: Mapping[str, float | None]) -> Interval:
     return Interval(value, low, high)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Plain data with None for every number that is not finite, which JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
