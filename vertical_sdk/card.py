@@ -17,6 +17,7 @@ __all__ = [
     "Card",
     "Field",
     "Fingerprint",
+    "Parent",
     "Probe",
     "SourceRecord",
     "Steps",
@@ -127,6 +128,19 @@ class Steps(_Frozen):
         return Panel(self.channels, self.seconds, self.history, self.horizon, graph)
 
 
+class Parent(_Frozen):
+    """The adapter whose weights training began from.
+
+    reference  as it was then: a version ("medical/triage@3"), or the name in the card of a folder
+    weights    SHA-256 of its adapter_model.safetensors, which names it in every registry that has it
+    version    SHA-256 of its manifest, where it came from a registry
+    """
+
+    reference: str
+    weights: str
+    version: str | None = None
+
+
 class Verdict(_Frozen):
     """What the promotion gate said, and why."""
 
@@ -155,7 +169,9 @@ class Card(_Frozen):
     calibration: Calibration = Calibration()
     probes: tuple[Probe, ...] = ()
     training: dict[str, Any] = {}
-    """Steps, seconds, final losses, seed, world size."""
+    """Steps, seconds, final losses, seed, world size; of an adapter that was imported, what is known of where it came from."""
+    parent: Parent | None = None
+    """What it goes on from; None where it began from the base alone."""
     metrics: dict[str, Any] = {}
     """The evaluation on the recipe's own test rows (`Evaluation.to_dict()`), empty until there is one."""
     gate: Verdict | None = None

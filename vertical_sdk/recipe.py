@@ -94,6 +94,11 @@ class Data(Closed):
     copies: int = Field(default=1, ge=0, description="Augmented copies made of each training row.")
     max_length: int = Field(default=128, ge=8, description="Tokens; what is longer is cut and counted.")
     limits: Limits = Limits()
+    remember_ids: bool = Field(
+        default=True,
+        description="Keep a salted index of the rows' own ids and groups with the adapter, where they have any, so that it can be asked "
+        "which adapters saw a record. Whoever has the adapter can then try an id that he guesses.",
+    )
 
 
 class Head(Closed):

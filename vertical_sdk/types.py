@@ -61,7 +61,8 @@ class Example:
     `record` holds the fields that `text` was written from (`data.records`), or facts about the row that metrics want to see.
     `copy_of` is the id of the row that an augmented copy was made of. `values` are a row's numbers: a series (steps,) or
     (steps, channels), oldest first, NaN where nothing was measured; a picture (height, width) or (height, width, 3) of bytes;
-    or facts (n,) that a partner reads beside the text. They are not changed in place.
+    or facts (n,) that a partner reads beside the text. They are not changed in place. `record_id` is the id that the source itself
+    gives the row, as it stands there; None where a row is only known by its place in a file.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Example:
     record: tuple[tuple[str, Cell], ...] = ()
     copy_of: str | None = None
     values: Numbers | None = field(default=None, compare=False)
+    record_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,10 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
         for index, row in enumerate(rows.rows):
             where = rows.at(index)
             cells = {plain: row.get(column) for plain, column in named.items()}
-            name = text_of(cells.get("id")) or str(rows.places[index])
+            own = text_of(cells.get("id")) or None
             target = _target(cells.get(label), bad, where, named.get(label, label))
-            yield where, with_record(Example(name, target=target), told(cells, where))
+            bare = Example(own or str(rows.places[index]), target=target, record_id=own)
+            yield where, with_record(bare, told(cells, where))
 
     kept, account = sift(examples(), path, missing)
     _check_ids(kept, rows)

@@ -195,6 +195,7 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
             f"{question.strip()}\n\n{context}".strip(),
             answer,
             time=year,
+            record_id=str(name) if name not in (None, "") else None,
         )
         if answer is None and missing == "refuse":
             raise DataError(f"{where}: has no answer. Here every row needs one of {', '.join(ANSWERS)}.")

@@ -27,6 +27,12 @@ def train(
         Path | None, typer.Option(metavar="FOLDER", help="The run's folder; runs/NAME-TIME where there is none.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="REFERENCE", help="An adapter to go on from: a reference of your registry, or a run's folder."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a specialist, and compare it with its base and with classical systems on rows it never saw."""
@@ -41,12 +47,13 @@ def train(
             from vertical_sdk.evaluation import evaluate
             from vertical_sdk.training import train as make
 
-            run = make(recipe, base=base, settings=chosen, out=out, resume=resume, progress=progress)
+            run = make(recipe, base=base, settings=chosen, out=out, resume=resume, start=start, progress=progress)
             if not first:
                 raise typer.Exit
             evaluation = evaluate(run.path, progress=progress).to_dict()
     except KeyboardInterrupt:
         options = [*(["--base", base] if base else []), *(f"--set={text}" for text in settings or ())]
+        options += ["--from", start] if start else []
         options += ["--out", str(out)] if out else []
         say(f"Stopped. Go on with: {shlex.join(['vertical', 'train', recipe, *options, '--resume'])}")
         raise typer.Exit(130) from None

@@ -225,6 +225,7 @@ def _example(rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], tas
     name = _plain(row.get(own), where, own) if own else None
     example = Example(
         id=name or str(rows.places[index]),
+        record_id=name,
         group=_plain(row.get(columns["group"]), where, columns["group"]) if "group" in columns else None,
         time=_time(row.get(columns["time"]), where) if "time" in columns else None,
         split=_split(row.get(columns["split"]), where) if "split" in columns else None,

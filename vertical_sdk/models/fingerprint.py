@@ -17,7 +17,7 @@ from vertical_sdk.models.pictures import picture_settings
 from vertical_sdk.models.weights import Tensor, read_json, read_tensors, weight_files, weights_digest
 from vertical_sdk.paths import cache_home, file_digest, write_whole
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "template_digest"]
 
 VOCABULARIES = (
     "vocab.txt",
@@ -97,7 +97,7 @@ def _digests(folder: Path) -> dict[str, Any]:
         "weights": weights_digest(tensors),
         "tokenizer": _tokenizer_digest(folder, settings),
         "vocab_size": _vocab_size(folder, tensors, config),
-        "chat_template": _template_digest(folder, settings),
+        "chat_template": template_digest(folder, settings),
     }
 
 
@@ -134,7 +134,7 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _template_digest(folder: Path, settings: Mapping[str, Any]) -> str | None:
+def template_digest(folder: Path, settings: Mapping[str, Any]) -> str | None:
     """Of the template's text; a template in its own file comes before one in tokenizer_config.json, as in transformers."""
     own = folder / "chat_template.jinja"
     template = own.read_text(encoding="utf-8", errors="replace") if own.is_file() else settings.get("chat_template")

@@ -19,9 +19,10 @@ import transformers
 from torch import Tensor
 
 from vertical_sdk import __version__
-from vertical_sdk.card import Calibration, Card, Steps, write_card
+from vertical_sdk.card import Calibration, Card, Parent, Steps, write_card
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.data.records import told_fields
+from vertical_sdk.data.seen import save_seen
 from vertical_sdk.errors import DataError
 from vertical_sdk.losses import bind_loss, what_to_avoid
 from vertical_sdk.metrics.calibration import calibrate
@@ -44,8 +45,9 @@ from vertical_sdk.recipe import Recipe, load_recipe
 from vertical_sdk.training.arguments import Arguments, training_arguments
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.run import Run, claim, new_folder, unfinished
+from vertical_sdk.training.start import check_start, find_start, go_on_from, require_same_start, save_start
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import Example, Progress, Split, silent
 
 __all__ = ["train"]
 
@@ -60,6 +62,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    start: str | Path | None = None,
     progress: Progress = silent,
 ) -> Run:
     """Train the adapter of a recipe.
@@ -70,9 +73,11 @@ def train(
     out       the run's folder; `runs/<name>-<time>` where there is none
     resume    go on with a run that was stopped, from its last whole checkpoint; its final weights are those of a run that was
               never stopped (on a CPU, bit for bit). Without `out`: the newest unfinished run of this recipe
+    start     an adapter to go on from: a run's folder, an adapter's, or a reference of the registry. It must be of the same base, task,
+              labels and adapter settings, and is recorded as the new card's parent; a resumed run must be given the same one
 
-    Raises RecipeError, DataError, SourceError, BaseModelError, RunError: before any weights load where that is possible. A run
-    that is stopped leaves its checkpoints and no half-written adapter.
+    Raises RecipeError, DataError, SourceError, BaseModelError, RunError, and AdapterError or RegistryError for `start`: before any
+    weights load where that is possible. A run that is stopped leaves its checkpoints and no half-written adapter.
     """
     chosen = dict(settings or {}) | ({"base": base} if base else {})
     recipe = recipe.replace(chosen) if isinstance(recipe, Recipe) else load_recipe(recipe, chosen)
@@ -81,6 +86,9 @@ def train(
     folder = _same_everywhere(
         given or (unfinished(recipe, Path("runs")) if resume else None) or new_folder(recipe, Path("runs"))
     )
+    begun = find_start(start) if start is not None else None
+    if resume:
+        require_same_start(folder, begun)
     if resume and (folder / "adapter").is_dir():
         with claim(folder, recipe, resume=True):
             return Run(folder)
@@ -92,6 +100,8 @@ def train(
         pulled = pull_base(recipe.base, progress=progress)
         transformers.set_seed(arguments.seed)
         specialist = fresh_specialist(pulled, recipe, prepared.labels, prepared.panel)
+        if begun is not None:
+            check_start(begun, specialist, pulled, recipe, prepared)
         limit = recipe.data.limits.truncated
         avoid = what_to_avoid(recipe)
         rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
@@ -100,6 +110,10 @@ def train(
         specialist.begin(originals)
         if specialist.head is not None:
             _start_head(specialist, originals, validation, recipe, folder, arguments, progress)
+        if begun is not None:
+            go_on_from(begun, specialist)
+            if main:
+                save_start(folder, begun)
         loss = bind_loss(recipe, prepared.labels, specialist.scale, prepared.panel)
         trainer = VerticalTrainer(specialist, arguments, rows, validation, loss, progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
@@ -135,7 +149,8 @@ def train(
                 ensemble, outputs = _ensemble(specialist, outputs, recipe, prepared, arguments.seed, progress)
                 facts["ensemble"] = {name: round(weight, 4) for name, weight in ensemble.shares.items()}
             calibration = _calibrate(outputs, validation, recipe, prepared)
-            _save(folder, specialist, pulled, recipe, prepared, calibration, ensemble, facts)
+            parent = begun.parent if begun is not None else None
+            _save(folder, specialist, pulled, recipe, prepared, calibration, ensemble, facts, parent)
         trainer.accelerator.wait_for_everyone()
     return Run(folder, facts["resumed_from"])
 
@@ -255,6 +270,7 @@ def _save(
     calibration: Calibration,
     ensemble: Ensemble | None,
     facts: dict[str, Any],
+    parent: Parent | None,
 ) -> None:
     """Write the adapter's folder beside its place, then put it there in one move."""
     staged = folder / ".adapter"
@@ -274,6 +290,13 @@ def _save(
             if "os error 28" in str(error) or "No space left" in str(error):
                 raise OSError(28, "No space left on device") from error
             raise
+        if recipe.data.remember_ids:
+            parts: dict[Split, Sequence[Example]] = {
+                "train": prepared.train,
+                "validation": prepared.validation,
+                "test": prepared.test,
+            }
+            save_seen(staged, parts, groups=prepared.panel is None)
         card = Card(
             name=recipe.name,
             task=recipe.task,
@@ -289,6 +312,7 @@ def _save(
             calibration=calibration,
             probes=take_probes(specialist),
             training=facts,
+            parent=parent,
             versions=_versions(),
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
