@@ -1,4 +1,4 @@
-"""How long the parts take that a user waits for each time: the import, the command's help, a look-up in the registry.
+"""How long the parts take that a user waits for each time: the import and the command's help (a look-up in the registry: registry.py).
 
     python benchmarks/startup.py [--runs N] [--json]
 
@@ -11,12 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 HEAVY = ("torch", "transformers", "peft", "datasets", "numpy", "pandas", "sklearn")
@@ -34,8 +31,6 @@ STARTS = {
     "vertical --help": ["-m", "vertical_sdk.cli", "--help"],
     "vertical recipe list": ["-m", "vertical_sdk.cli", "recipe", "list"],
 }
-VERSIONS = 100
-LOOKUPS = 2000
 
 
 def starts(runs: int) -> dict[str, float]:
@@ -55,48 +50,6 @@ def imported(runs: int) -> dict[str, Any]:
     return {"seconds": min(one["seconds"] for one in told), "heavy": sorted(set(HEAVY) & set(told[0]["modules"]))}
 
 
-def looked_up() -> dict[str, float]:
-    """Microseconds of `Registry.resolve` by alias among many versions: the first look, which reads the files, and later ones."""
-    from vertical_sdk.registry import Registry
-
-    with tempfile.TemporaryDirectory() as folder:
-        registry = Registry(Path(folder) / "registry")
-        adapter = Path(folder) / "adapter"
-        for number in range(VERSIONS):
-            write_adapter(adapter, number)
-            registry.publish(adapter)
-        registry.set_alias("bench/startup", "production", VERSIONS // 2)
-        registry.close()
-        fresh = Registry(Path(folder) / "registry")
-        seconds = []
-        for _ in range(LOOKUPS + 1):
-            begun = time.perf_counter()
-            fresh.resolve("bench/startup@production")
-            seconds.append(time.perf_counter() - begun)
-        begun = time.perf_counter()
-        for _ in range(LOOKUPS):
-            fresh.resolve("bench/startup@production", check=False)
-        unchecked = (time.perf_counter() - begun) / LOOKUPS
-        fresh.close()
-    return {"first": seconds[0] * 1e6, "later": statistics.median(seconds[1:]) * 1e6, "unchecked": unchecked * 1e6}
-
-
-def write_adapter(folder: Path, number: int) -> None:
-    """A folder that may be published, of a few hundred weights, other ones for each number."""
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    from vertical_sdk.card import Card, Fingerprint, write_card
-
-    folder.mkdir(exist_ok=True)
-    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
-    save_file({"lora_B": np.full((16, 16), number, dtype=np.float32)}, folder / "adapter_model.safetensors")
-    base = Fingerprint(name="none", architecture="none", weights="0" * 64, tokenizer="0" * 64, vocab_size=1)
-    name = "bench/startup"
-    card = Card(name=name, task="classification", family="encoder", base=base, recipe={"name": name}, recipe_digest="0" * 64)
-    write_card(folder, card)
-
-
 def main() -> None:
     """Measure, and print a table or one JSON document."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +57,6 @@ def main() -> None:
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
     found = {"python": platform.python_version(), "import": imported(chosen.runs), "starts": starts(chosen.runs)}
-    found["registry"] = looked_up()
     if chosen.json:
         print(json.dumps(found, indent=1))
         return
@@ -116,9 +68,6 @@ def main() -> None:
         print(f"| `{name}` | {seconds:.3f} | {seconds / nothing:.1f} | {seconds / typer_alone:.2f} |")
     print(f"\n`import vertical_sdk` alone: {1000 * found['import']['seconds']:.1f} ms; loads", end=" ")
     print(f"{', '.join(found['import']['heavy'])}." if found["import"]["heavy"] else f"none of {', '.join(HEAVY)}.")
-    print(f"\n| Registry.resolve by alias, {VERSIONS} versions | µs |\n|---|---:|")
-    for name, title in (("first", "first, files read"), ("later", "later, files compared"), ("unchecked", "check=False")):
-        print(f"| {title} | {found['registry'][name]:.0f} |")
 
 
 if __name__ == "__main__":

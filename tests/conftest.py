@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_server import empty, mlflow_server
 
 WORDS = re.findall(
     r"\w+",
@@ -193,3 +194,17 @@ def mount() -> Iterator[Callable[..., None]]:
     yield do
     for target in dict.fromkeys(mounted):
         subprocess.run(["umount", "--lazy", target], check=True)
+
+
+@pytest.fixture(scope="session")
+def mlflow_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server, which takes some ten seconds to start."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+@pytest.fixture
+def mlflow_address(mlflow_started: str) -> str:
+    """The address of an MLflow server that has no registered models."""
+    empty(mlflow_started)
+    return mlflow_started

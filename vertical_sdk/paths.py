@@ -23,10 +23,11 @@ def cache_home() -> Path:
     return Path(home) / "cache" if home else Path(platformdirs.user_cache_dir("vertical_sdk"))
 
 
-def registry_home() -> Path:
-    """The local registry: `$VERTICAL_HOME/registry`, or the user's data folder."""
-    home = os.environ.get("VERTICAL_HOME")
-    return Path(home) / "registry" if home else Path(platformdirs.user_data_dir("vertical_sdk")) / "registry"
+def registry_home() -> str:
+    """The registry that is used where none is named: `$VERTICAL_REGISTRY`, which may be an address (s3://bucket/adapters), else
+    the folder `$VERTICAL_HOME/registry`, or one in the user's data folder."""
+    named, home = os.environ.get("VERTICAL_REGISTRY"), os.environ.get("VERTICAL_HOME")
+    return named or str(Path(home or platformdirs.user_data_dir("vertical_sdk")) / "registry")
 
 
 def file_digest(path: Path) -> str:
@@ -38,7 +39,7 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
 
     Raises RunError where the folder is read-only or the disk is full; the old content then stands.
@@ -52,7 +53,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)
+            Path(name).chmod(mode)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

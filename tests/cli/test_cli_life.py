@@ -157,6 +157,7 @@ def test_a_gate_that_failed_stops_publishing_but_not_by_force(failed: Path, caps
 def test_a_changed_file_in_the_registry_is_found(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--registry", str(tmp_path / "store")]
     assert main(["registry", "publish", str(trained), *where, "--json"]) == 0
+    assert main(["registry", "show", document(capsys)["reference"], *where, "--json"]) == 0
     file = Path(document(capsys)["path"]) / "adapter_model.safetensors"
     content = file.read_bytes()
     file.chmod(0o644)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,23 @@ from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event, Manifest, Store, Stored, manifest_digest
 from vertical_sdk.registry.stores import STORES, open_store
 
-MAKERS: dict[str, Callable[[Path], Store]] = {
-    "file": lambda folder: open_store(f"file://{folder}/store"),
+MAKERS: dict[str, Callable[[Path, pytest.FixtureRequest], Store]] = {
+    "file": lambda folder, _: open_store(f"file://{folder}/store"),
+    "hf": lambda _, request: open_store(request.getfixturevalue("hub_owner")),
+    "http": lambda _, request: open_store(request.getfixturevalue("registry_server")),
+    "https": lambda _, request: open_store(request.getfixturevalue("registry_server_with_tls")),
+    "memory": lambda folder, _: open_store(f"memory://{folder.name}"),
+    "mlflow": lambda _, request: open_store(f"mlflow+{request.getfixturevalue('mlflow_address')}"),
+    "s3": lambda _, request: open_store(f"{request.getfixturevalue('bucket')}/adapters"),
 }
+"""Scheme → an empty store of it, of a folder of the test's own and of the servers that conftest.py starts as fixtures."""
 
 
 @pytest.fixture(params=sorted(MAKERS))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return MAKERS[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made = MAKERS[request.param](tmp_path, request)
+    yield made
+    made.close()
 
 
 def event(action: str = "publish") -> Event:
@@ -44,7 +53,7 @@ def put(store: Store, folder: Path, name: str = "a/b", **content: str) -> Entry:
 
 
 def test_every_store_in_the_table_is_tested_here() -> None:
-    assert set(MAKERS) == set(STORES)
+    assert set(MAKERS) == {scheme.partition("+")[0] for scheme in STORES}  # behind a "+" stands only how it is spoken to
 
 
 def test_what_was_put_is_read_back(store: Store, tmp_path: Path) -> None:
@@ -127,5 +136,5 @@ def test_gc_keeps_all_that_is_published(store: Store, tmp_path: Path) -> None:
 
 
 def test_an_unknown_scheme_is_told_with_those_that_are_known() -> None:
-    with pytest.raises(RegistryError, match=r"no store is called 's3'\. Known: file"):
-        open_store("s3://bucket/adapters")
+    with pytest.raises(RegistryError, match=r"no store is called 'ftp'\. Known: file, "):
+        open_store("ftp://host/adapters")

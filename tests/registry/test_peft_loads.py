@@ -33,7 +33,9 @@ def test_peft_loads_a_version_straight_from_its_folder(tmp_path: Path) -> None:
             nn.init.constant_(parameter, 1.0)
     trained.save_pretrained(tmp_path / "adapter")
     config = tmp_path / "adapter" / "adapter_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_mapping": None}))  # it names this test, to be imported
+    config.write_text(
+        json.dumps({**json.loads(config.read_text()), "auto_mapping": None})
+    )  # it names this test, to be imported
     base = Fingerprint(name="tiny", architecture="Tiny", weights="0" * 64, tokenizer="1" * 64, vocab_size=1)
     card = Card(name="tiny", task="regression", family="encoder", base=base, recipe={}, recipe_digest="2" * 64)
     write_card(tmp_path / "adapter", card)

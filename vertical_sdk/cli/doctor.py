@@ -18,7 +18,18 @@ from vertical_sdk.cli.output import emit, say, show, size, table
 __all__ = ["doctor"]
 
 PACKAGES = ("vertical_sdk", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "numpy")
-EXTRAS = {"deidentify": ("presidio_analyzer", "faker"), "mlflow": ("mlflow",), "wandb": ("wandb",)}
+EXTRAS = {
+    "chem": ("rdkit",),
+    "deidentify": ("presidio_analyzer", "faker"),
+    "mlflow": ("mlflow",),
+    "s3": ("s3fs",),
+    "server": ("fastapi", "uvicorn"),
+    "sign": ("model_signing",),
+    "traffic-sim": ("sumo", "networkx"),
+    "trees": ("lightgbm",),
+    "wandb": ("wandb",),
+}
+STATES = {True: "writable", False: "NOT WRITABLE", None: "elsewhere"}
 CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
@@ -98,10 +109,10 @@ def _cgroup_left() -> int:
 def _folders(registry: str | None) -> dict[str, Any]:
     from vertical_sdk.paths import cache_home, registry_home
 
-    cache, store = cache_home(), Path(registry) if registry else registry_home()
+    cache, store = cache_home(), registry or registry_home()
     return {
         "cache": {"folder": str(cache), "writable": _writable(cache), "free": shutil.disk_usage(_there(cache)).free},
-        "registry": {"folder": str(store), "writable": _writable(store)},
+        "registry": {"folder": store, "writable": None if "://" in store else _writable(Path(store))},
     }
 
 
@@ -143,7 +154,7 @@ def _problems(found: dict[str, Any]) -> list[str]:
     problems += [
         f"the {what} folder {found[what]['folder']} cannot be written; set VERTICAL_HOME to a folder that can"
         for what in ("cache", "registry")
-        if not found[what]["writable"]
+        if found[what]["writable"] is False
     ]
     if found["cache"]["free"] < 2e9:
         problems.append(
@@ -175,7 +186,7 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
             or "none; the recipes are made for a CPU",
         ),
         ("cache", f"{found['cache']['folder']}, {size(found['cache']['free'])} free"),
-        ("registry", f"{found['registry']['folder']}, {'writable' if found['registry']['writable'] else 'NOT WRITABLE'}"),
+        ("registry", f"{found['registry']['folder']}, {STATES[found['registry']['writable']]}"),
     ]
 
 

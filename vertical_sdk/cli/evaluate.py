@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vertical_sdk.cli.comparison import show_evaluation, show_report
-from vertical_sdk.cli.options import Json, RegistryAt
+from vertical_sdk.cli.options import AllowRevoked, Json, RegistryAt
 from vertical_sdk.cli.output import emit, showing
 
 __all__ = ["evaluate"]
@@ -20,6 +20,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Rows with labels; the recipe's own test rows else.")
     ] = None,
     registry: RegistryAt = None,
+    allow_revoked: AllowRevoked = None,
     as_json: Json = False,
 ) -> None:
     """Measure a specialist with intervals, beside its base and the classical systems that its recipe names."""
@@ -27,7 +28,9 @@ def evaluate(
         from vertical_sdk.evaluation import evaluate as measure
         from vertical_sdk.registry import Registry
 
-        evaluation = measure(adapter, data=data, registry=Registry(registry), progress=progress).to_dict()
+        evaluation = measure(
+            adapter, data=data, registry=Registry(registry), allow_revoked=allow_revoked or (), progress=progress
+        ).to_dict()
     if as_json:
         emit(evaluation)
         return

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vertical_sdk.cli.options import Json, RegistryAt, TimeColumn
+from vertical_sdk.cli.options import AllowRevoked, Json, RegistryAt, TimeColumn
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import AdapterError, DataError
 
@@ -47,6 +47,7 @@ def forecast(
         Path | None, typer.Option(metavar="FILE", help="Write a CSV: time, channel, forecast, lower, upper.")
     ] = None,
     registry: RegistryAt = None,
+    allow_revoked: AllowRevoked = None,
     as_json: Json = False,
 ) -> None:
     """What comes next in each channel of a file, from its last step on, with an interval where the specialist has one."""
@@ -55,7 +56,7 @@ def forecast(
         from vertical_sdk.inference import load
         from vertical_sdk.registry import Registry
 
-        model = load(adapter, Registry(registry))
+        model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
         if model.card.task != "forecasting":
             raise AdapterError(f"{adapter}: is made for {model.card.task}, and forecasts nothing; use vertical predict.")
         last = {dict(row.record).get("series"): row for row in read_series(data, model, time)}

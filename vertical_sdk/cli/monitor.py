@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from vertical_sdk.cli.forecast import read_series
-from vertical_sdk.cli.options import RegistryAt, TimeColumn
+from vertical_sdk.cli.options import AllowRevoked, RegistryAt, TimeColumn
 from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.errors import AdapterError, DataError
 
@@ -43,6 +43,7 @@ def monitor(
     ] = False,
     time: TimeColumn = None,
     registry: RegistryAt = None,
+    allow_revoked: AllowRevoked = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON document a line, one for each alarm.")] = False,
 ) -> None:
     """Where values are not what was expected: a line for each step that raises an alarm."""
@@ -55,7 +56,7 @@ def monitor(
         from vertical_sdk.inference import load
         from vertical_sdk.registry import Registry
 
-        model = load(adapter, Registry(registry))
+        model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
         if model.card.task != "anomaly":
             raise AdapterError(f"{adapter}: is made for {model.card.task}, and watches nothing; use vertical predict.")
         rows = read_series(data, model, time) if data is not None else ()

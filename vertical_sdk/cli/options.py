@@ -7,11 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Json", "RegistryAt", "Settings", "TimeColumn", "group", "read_settings"]
+__all__ = ["AllowRevoked", "Json", "RegistryAt", "Settings", "TimeColumn", "group", "read_settings"]
 
+AllowRevoked = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME@3", help="Use this version although it was revoked. May be repeated."),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else.")]
 RegistryAt = Annotated[
-    str | None, typer.Option("--registry", metavar="FOLDER", help="The registry's folder; your own where there is none.")
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="PLACE",
+        help="A folder, or an address such as s3://bucket/adapters or https://adapters.example.org; "
+        "$VERTICAL_REGISTRY, or your own, where there is none.",
+    ),
 ]
 TimeColumn = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The column of the times, where it is not called as in the recipe.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vertical_sdk.cli.options import RegistryAt
+from vertical_sdk.cli.options import AllowRevoked, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.types import Example, Prediction
@@ -29,6 +29,7 @@ def predict(
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="A file with a row for each question.")] = None,
     registry: RegistryAt = None,
+    allow_revoked: AllowRevoked = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON document a line, one for each row.")] = False,
 ) -> None:
     """Ask a specialist: texts, records or series (JSON), pictures (paths), or the rows of a file; an answer a row, in their order."""
@@ -46,7 +47,7 @@ def predict(
         from vertical_sdk.inference import load
         from vertical_sdk.registry import Registry
 
-        model = load(adapter, Registry(registry))
+        model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
         if model.card.task in {"forecasting", "anomaly"}:
             verb = "forecast" if model.card.task == "forecasting" else "monitor"
             raise AdapterError(f"{adapter}: is made for {model.card.task}; use vertical {verb}.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.card import Card, Fingerprint, read_card
-from vertical_sdk.errors import BaseMismatch, CorruptAdapter
+from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
 from vertical_sdk.models.base import Base
 from vertical_sdk.models.lora import attach
 from vertical_sdk.models.probes import replay_probes
@@ -58,6 +58,8 @@ def open_specialist(folder: Path, name: str, base: Base, trunk: Any) -> tuple[Sp
 
     card = read_card(folder)
     require_same_base(card.base, base.fingerprint, str(folder))
+    if unread := card.training.get("unread"):
+        raise AdapterError(f"{folder}: {unread}")
     recipe = Recipe.model_validate(card.recipe)
     trunk = attach(trunk, folder, name)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["find_adapter", "load"]
 
 
-def find_adapter(adapter: str | Path, registry: Registry | None = None) -> Path:
+def find_adapter(adapter: str | Path, registry: Registry | None = None, *, allow_revoked: Collection[str] = ()) -> Path:
     """The adapter's folder.
 
-    adapter  a run's folder, an adapter's folder, or a registry reference ("medical/icd-chapter@production")
+    adapter        a run's folder, an adapter's folder, or a registry reference ("medical/icd-chapter@production")
+    allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
 
     Raises AdapterError for a folder that is none, RegistryError for a reference that does not exist.
     """
@@ -40,13 +42,19 @@ def find_adapter(adapter: str | Path, registry: Registry | None = None) -> Path:
         )
     from vertical_sdk.registry import Registry
 
-    return (registry or Registry()).resolve(str(adapter)).path
+    return (registry or Registry()).resolve(str(adapter), allow_revoked=allow_revoked).path
 
 
 def load(
-    adapter: str | Path, registry: Registry | None = None, *, base: str | None = None, progress: Progress = silent
+    adapter: str | Path,
+    registry: Registry | None = None,
+    *,
+    base: str | None = None,
+    allow_revoked: Collection[str] = (),
+    progress: Progress = silent,
 ) -> VerticalModel:
     """A model from a run folder, an adapter folder or a registry reference, checked as `VerticalModel.from_pretrained` does."""
     from vertical_sdk.inference.model import VerticalModel
 
-    return VerticalModel.from_pretrained(find_adapter(adapter, registry), name=str(adapter), base=base, progress=progress)
+    folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
+    return VerticalModel.from_pretrained(folder, name=str(adapter), base=base, progress=progress)

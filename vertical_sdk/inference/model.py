@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,18 +61,25 @@ class VerticalModel:
 
     @classmethod
     def from_registry(
-        cls, reference: str, registry: Registry | None = None, *, base: str | None = None, progress: Progress = silent
+        cls,
+        reference: str,
+        registry: Registry | None = None,
+        *,
+        base: str | None = None,
+        allow_revoked: Collection[str] = (),
+        progress: Progress = silent,
     ) -> VerticalModel:
         """The specialist that a reference names: "medical/icd-chapter@production", "...@3", "...@sha256:…".
 
-        registry  where to look; the local one where there is none
-        base      another place of the same base model, such as a local folder
+        registry       where to look; the local one where there is none
+        base           another place of the same base model, such as a local folder
+        allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
 
         Raises RegistryError, and what `from_pretrained` raises.
         """
         from vertical_sdk.registry import Registry
 
-        version = (registry or Registry()).resolve(reference)
+        version = (registry or Registry()).resolve(reference, allow_revoked=allow_revoked)
         return cls.from_pretrained(version.path, name=reference, base=base, progress=progress)
 
     @classmethod

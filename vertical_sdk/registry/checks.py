@@ -112,8 +112,16 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
 
 
 def noted(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]:
-    """What a registry keeps beside a version: what is listed, and what can be searched (`registry.query`)."""
-    metric, value = _headline(card)
+    """What a registry keeps beside a version: what is listed, and what can be searched (`registry.query`).
+
+    Raises CorruptAdapter where the recipe or the results in the card are not as a run writes them.
+    """
+    try:
+        (metric, value), facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CorruptAdapter(
+            f"{card.name}: the recipe or the results in its card are not as a run writes them ({error})."
+        ) from None
     return {
         "task": card.task,
         "base": card.base.name,
@@ -122,8 +130,8 @@ def noted(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]
         "gate": gate,
         "forced": forced,
         "reason": reason,
-        "facts": _facts(card, gate=gate, forced=forced),
-        "metrics": _metrics(card),
+        "facts": facts,
+        "metrics": metrics,
     }
 
 
@@ -137,9 +145,11 @@ def _facts(card: Card, *, gate: str, forced: bool) -> dict[str, list[str]]:
         "gate": [gate],
         "language": _languages(domain),
         "license": [source.license for source in card.sources],
+        "parent": [card.parent.weights if card.parent else None],
         "recipe": [card.recipe_digest],
         "source": [source.sha256 for source in card.sources],
         "task": [card.task],
+        "weights": [card.files.get(NEEDED[1])],
     }
     return {key: sorted({value for value in values if value}) for key, values in found.items() if any(values)}
 
@@ -173,5 +183,6 @@ def _headline(card: Card) -> tuple[str | None, float | None]:
 
 
 def _gate_of(card: Card) -> Mapping[str, Any] | None:
-    gate = (card.recipe.get("evaluate") or {}).get("gate")
+    asked = card.recipe.get("evaluate")
+    gate = asked.get("gate") if isinstance(asked, Mapping) else None
     return gate if isinstance(gate, Mapping) else None

@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, SourceError
 from vertical_sdk.paths import cache_home, telling_full_disk
@@ -24,6 +25,8 @@ from vertical_sdk.registry.tree import check_path, object_is_right, tree_problem
 
 __all__ = ["Depot", "Fetch", "copy_checked", "downloads", "parse_manifest", "write_synced"]
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""A digest becomes a file's name, so it must be one."""
 Fetch = Callable[[Stored, Path], None]
 """Brings the bytes of a file into a path. What stands there already is the beginning of them, from a download that was cut: a fetch
 that can goes on behind it, one that cannot writes it anew."""
@@ -43,9 +46,11 @@ def parse_manifest(content: bytes, digest: str, where: str) -> dict[str, Stored]
         raise CorruptAdapter(f"{where}: the manifest has changed. Publish the adapter again, or put back a copy.")
     try:
         manifest = {check_path(path): Stored(**file) for path, file in json.loads(content).items()}
-        if manifest_digest(manifest) == digest:
+        below = {str(parent) for path in manifest for parent in PurePosixPath(path).parents}
+        plain = all(SHA256.fullmatch(file.sha256) and type(file.size) is int and file.size >= 0 for file in manifest.values())
+        if plain and not below & manifest.keys() and manifest_digest(manifest) == digest:
             return manifest
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         pass
     raise CorruptAdapter(f"{where}: not a manifest. Somebody wrote into the registry by hand; verify it.") from None
 

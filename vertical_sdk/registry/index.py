@@ -48,7 +48,8 @@ CREATE TABLE aliases (
     FOREIGN KEY (name, number) REFERENCES versions (name, number)
 ) WITHOUT ROWID;
 CREATE TABLE tags (
-    name TEXT NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name, number, key),
+    name TEXT NOT NULL, number INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, seal BLOB NOT NULL,
+    PRIMARY KEY (name, number, key),
     FOREIGN KEY (name, number) REFERENCES versions (name, number)
 ) WITHOUT ROWID;
 CREATE INDEX tagged ON tags (key, value, name, number);
@@ -67,7 +68,7 @@ COMMIT;
 ENTRY = """
 SELECT v.name, v.number, v.digest, v.created, v.who, v.record, v.seal,
     (SELECT json_group_array(alias) FROM (SELECT alias FROM aliases WHERE name = v.name AND number = v.number ORDER BY alias)),
-    (SELECT json_group_object(key, value) FROM tags WHERE name = v.name AND number = v.number)
+    (SELECT json_group_array(json_array(key, value, hex(seal))) FROM tags WHERE name = v.name AND number = v.number)
 FROM versions AS v
 """
 LOGGED = "at, who, name, action, alias, before, after, why, evidence"
@@ -153,7 +154,7 @@ class Index:
         if reference.digest is not None:
             between = "WHERE v.name = ? AND v.digest >= ? AND v.digest < ? ORDER BY v.number"
             return self._entries(between, name, reference.digest, reference.digest + "g")
-        return self._entries("WHERE v.name = ? AND v.number = (SELECT newest FROM names WHERE name = ?)", name, name)
+        return self._entries("WHERE v.name = ? ORDER BY v.number DESC LIMIT 1", name)
 
     def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
         """The versions of a name, oldest first: the `limit` newest of those below number `before`."""
@@ -222,13 +223,15 @@ class Index:
         connection.execute("INSERT INTO names VALUES (?, 0) ON CONFLICT DO NOTHING", (name,))
         connection.execute("UPDATE names SET newest = newest + 1 WHERE name = ?", (name,))
         (number,) = connection.execute("SELECT newest FROM names WHERE name = ?", (name,)).fetchone()
-        row = (name, number, digest, event.at, event.who, json.dumps(record, sort_keys=True))
-        connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, _seal(*row)))
+        row = _sealed(name, number, digest, event.at, event.who, json.dumps(record, sort_keys=True))
+        connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         facts = [(key, value, name, number) for key, values in record.get("facts", {}).items() for value in values]
         connection.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?)", [*facts, ("name", name, name, number)])
         measured = [(key, name, number, value) for key, value in record.get("metrics", {}).items()]
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", measured)
-        connection.executemany("INSERT INTO tags VALUES (?, ?, ?, ?)", [(name, number, k, v) for k, v in tags.items()])
+        connection.executemany(
+            "INSERT INTO tags VALUES (?, ?, ?, ?, ?)", [_sealed(name, number, k, v) for k, v in tags.items()]
+        )
         self._log(event, None, number)
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
@@ -247,8 +250,7 @@ class Index:
             if number is None:
                 connection.execute("DELETE FROM aliases WHERE name = ? AND alias = ?", (name, alias))
             else:
-                row = (name, alias, number)
-                connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", (*row, _seal(*row)))
+                connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", _sealed(name, alias, number))
             self._log(event, before, number)
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
@@ -257,12 +259,12 @@ class Index:
             for key, value in tags.items():
                 connection.execute("DELETE FROM tags WHERE name = ? AND number = ? AND key = ?", (name, number, key))
                 if value is not None:
-                    connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?)", (name, number, key, value))
+                    connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?, ?)", _sealed(name, number, key, value))
             self._log(event, number, number)
 
     def problems(self) -> list[str]:
         """What SQLite's own check finds, rows that were changed by hand, and what does not follow from the log."""
-        found = [str(row[0]) for row in self._read("PRAGMA quick_check")]
+        found = [str(row[0]) for row in self._read("PRAGMA integrity_check")]
         if found not in ([], ["ok"]):
             return [f"{self.path.name}: {line}" for line in found]
         seal, broken = b"", []
@@ -298,7 +300,12 @@ class Index:
                 found.append(f"{self.path.name}: the row of {row[0]}@{row[1]} was changed by hand")
         here_now = {(row[0], row[1]) for row in rows}
         found += [f"{name}@{number} is in the log and not in the index" for name, number in sorted(published - here_now)]
-        return found + [f"{name}@{number} was never published" for name, number in sorted(here_now - published)]
+        found += [f"{name}@{number} was never published" for name, number in sorted(here_now - published)]
+        for name, number, key, value, seal in self._read("SELECT name, number, key, value, seal FROM tags"):
+            if _seal(name, number, key, value) != seal:
+                found.append(f"{self.path.name}: the tag {key} of {name}@{number} was changed by hand")
+        newest = "SELECT n.name FROM names AS n WHERE newest IS NOT (SELECT MAX(number) FROM versions WHERE name = n.name)"
+        return found + [f"{self.path.name}: another version of {name} counts as its newest" for (name,) in self._read(newest)]
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -340,8 +347,12 @@ class Index:
             if seal != _seal(*row):
                 raise self._changed(f"the row of {row[0]}@{row[1]}")
             name, number, digest, created, who, record = row
-            aliases = tuple(json.loads(named))
-            found.append(Entry(name, number, digest, created, who, json.loads(record), aliases, json.loads(tagged)))
+            tags = {}
+            for key, value, kept in json.loads(tagged):
+                if kept != _seal(name, number, key, value).hex().upper():
+                    raise self._changed(f"the tag {key} of {name}@{number}")
+                tags[key] = value
+            found.append(Entry(name, number, digest, created, who, json.loads(record), tuple(json.loads(named)), tags))
         return found
 
     def _changed(self, what: str) -> RegistryError:
@@ -458,6 +469,10 @@ class Index:
 def _seal(*row: Any) -> bytes:
     """SHA-256 of a row: not against an enemy who may write here, but against a flipped bit and a hand that "mends" a row."""
     return hashlib.sha256(json.dumps(row).encode()).digest()
+
+
+def _sealed(*row: Any) -> tuple[Any, ...]:
+    return (*row, _seal(*row))
 
 
 def _asked(condition: Condition) -> tuple[str, str, list[Any]]:

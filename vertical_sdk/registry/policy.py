@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vertical_sdk.card import Card
 from vertical_sdk.errors import RegistryError
+from vertical_sdk.registry.identities import Identity, parse_identities
 
 __all__ = ["Policy", "check_licenses"]
 
@@ -18,16 +19,26 @@ __all__ = ["Policy", "check_licenses"]
 class Policy:
     """Nothing beyond the usual, as it stands.
 
-    trusted_keys  public keys (PEM files), one of which must have signed whatever is loaded; no signature is asked for where there is none
-    licenses      the licences that data and base may have, as SPDX names or patterns ("cc-by-*"); all, also none, where it is empty
+    trusted_keys        public keys (PEM files), one of which must have signed whatever is loaded
+    trusted_identities  the same for those who sign with sigstore; no signature is asked for where there is neither
+    sigstore            the configuration of a sigstore of one's own; the public one where it is None
+    licenses            the licences that data and base may have, as SPDX names or patterns ("cc-by-*"); all, also none, where it is empty
     """
 
     trusted_keys: tuple[Path, ...] = ()
     licenses: tuple[str, ...] = ()
+    trusted_identities: tuple[Identity, ...] = ()
+    sigstore: Path | None = None
+
+    @property
+    def signed(self) -> bool:
+        """Whether what is loaded must be signed."""
+        return bool(self.trusted_keys or self.trusted_identities)
 
     @classmethod
     def from_environment(cls) -> Policy:
-        """`$VERTICAL_TRUSTED_KEYS`: files, or folders of `*.pub` and `*.pem`, as in PATH; `$VERTICAL_LICENSES`: names between commas.
+        """`$VERTICAL_TRUSTED_KEYS`: files, or folders of `*.pub` and `*.pem`, as in PATH; `$VERTICAL_LICENSES`: names between commas;
+        `$VERTICAL_TRUSTED_IDENTITIES`: "NAME PROVIDER", between commas; `$VERTICAL_SIGSTORE`: a file.
 
         Raises RegistryError where a key's file does not exist, or a folder has none: a policy that cannot be kept is not left out.
         """
@@ -41,7 +52,9 @@ class Policy:
                 )
             keys += found
         names = (name.strip() for name in os.environ.get("VERTICAL_LICENSES", "").split(","))
-        return cls(tuple(keys), tuple(filter(None, names)))
+        identities = parse_identities(os.environ.get("VERTICAL_TRUSTED_IDENTITIES", ""), "$VERTICAL_TRUSTED_IDENTITIES")
+        own = os.environ.get("VERTICAL_SIGSTORE")
+        return cls(tuple(keys), tuple(filter(None, names)), identities, Path(own) if own else None)
 
 
 def check_licenses(card: Card, allowed: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
     domain=medical   task=classification   base=minilm-l6   language=en   license=cc-by-4.0   gate=passed
     source=<sha256>  recipe=<digest>       tag.stage=pilot  macro_f1>0.8  log_loss<=0.4
+    weights=<sha256 of adapter_model.safetensors>           parent=<the same, of the adapter that it goes on from>
 
 A fact may have several values (licences, languages, sources): one that equals is enough. A metric is the adapter's own value on
 its test rows, and the specialist's as a whole where it has partners.
@@ -22,7 +23,21 @@ if TYPE_CHECKING:
 
 __all__ = ["FACTS", "Condition", "meets", "parse_condition"]
 
-FACTS = ("base", "base_license", "domain", "forced", "gate", "language", "license", "name", "recipe", "source", "task")
+FACTS = (
+    "base",
+    "base_license",
+    "domain",
+    "forced",
+    "gate",
+    "language",
+    "license",
+    "name",
+    "parent",
+    "recipe",
+    "source",
+    "task",
+    "weights",
+)
 TESTS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,

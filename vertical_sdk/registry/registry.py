@@ -50,6 +50,13 @@ class Registry:
         self.location = str(location if location is not None else registry_home())
         self.policy = Policy.from_environment() if policy is None else policy
         self.store = open_store(self.location)
+        self._who: str | None = None
+
+    def acting_for(self, who: str) -> Registry:
+        """This registry, with somebody's name in its log: what a server does, it does for whoever asked."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, _who=who)
+        return other
 
     def __repr__(self) -> str:
         return f"Registry({self.location!r})"
@@ -90,7 +97,7 @@ class Registry:
             manifest[REPORT] = Stored(file_digest(report), report.stat().st_size)
             files[REPORT] = report
         record = noted(card, gate=gate, forced=forced, reason=reason)
-        event = _event(name, "publish by force" if forced else "publish", why=reason)
+        event = self.event(name, "publish by force" if forced else "publish", why=reason)
         return self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
 
     def resolve(self, reference: str, *, check: bool = True, allow_revoked: Collection[str] = ()) -> Version:
@@ -120,10 +127,10 @@ class Registry:
                     f"{version}: {'; '.join(wrong)} (in {version.path}). "
                     "Publish the same adapter again to mend it, or put back a copy."
                 )
-            if self.policy.trusted_keys:
+            if self.policy.signed:
                 from vertical_sdk.registry.signing import require_signature
 
-                require_signature(version, self.policy.trusted_keys)
+                require_signature(version, self.policy)
         return version
 
     def list(self, prefix: str | None = None, *, after: str = "", limit: int | None = None) -> Sequence[Summary]:
@@ -153,18 +160,27 @@ class Registry:
         return [self._version(entry) for entry in self.store.search(asked, after=behind, limit=limit)]
 
     def set_alias(
-        self, name: str, alias: str, version: int, *, expected: int | None = None, why: str = "", evidence: str = ""
+        self,
+        name: str,
+        alias: str,
+        version: int,
+        *,
+        expected: int | None = None,
+        why: str = "",
+        evidence: str = "",
+        action: str = "alias",
     ) -> None:
         """Point an alias at a version.
 
         expected  the version that it must stand at now, 0 where it must not exist yet; None: wherever it stands
         evidence  what it is moved on, as JSON, for the log
+        action    what the log calls it: "promote", "rollback"
 
         Raises RegistryError where there is no such version, or the alias does not stand where it was expected.
         """
         check_alias(alias, name)
         self._exists(name, version)
-        self.store.move_alias(name, alias, version, expected, _event(name, "alias", alias, why, evidence))
+        self.store.move_alias(name, alias, version, expected, self.event(name, action, alias, why, evidence))
 
     def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "") -> None:
         """Take an alias away; the version stays. Raises RegistryError where there is no such alias."""
@@ -172,7 +188,7 @@ class Registry:
         wanted = Reference(check_name(name), alias=alias)
         if not self.store.find(wanted):
             raise self._not_one(wanted, ())
-        self.store.move_alias(name, alias, None, expected, _event(name, "delete alias", alias, why))
+        self.store.move_alias(name, alias, None, expected, self.event(name, "delete alias", alias, why))
 
     def tag(self, name: str, version: int, tags: Mapping[str, str | None], *, why: str = "") -> None:
         """Set tags of a version; None takes one away. Raises RegistryError."""
@@ -240,6 +256,7 @@ class Registry:
             tags={key: value for key, value in entry.tags.items() if not key.startswith(OURS)},
             facts={key: tuple(values) for key, values in record["facts"].items()},
             metrics=record["metrics"],
+            metric=record["metric"],
             gate=record["gate"],
             forced=record["forced"],
             reason=record["reason"],
@@ -251,7 +268,12 @@ class Registry:
     def _tag(self, name: str, version: int, tags: Mapping[str, str | None], action: str, why: str) -> None:
         self._exists(name, version)
         told = json.dumps({key: value for key, value in tags.items() if not key.startswith(SIGNATURE)}, sort_keys=True)
-        self.store.tag(name, version, tags, _event(name, action, why=why, evidence=told))
+        self.store.tag(name, version, tags, self.event(name, action, why=why, evidence=told))
+
+    def event(self, name: str, action: str, alias: str | None = None, why: str = "", evidence: str = "") -> Event:
+        """A line for the log: now, and in the name of whoever uses this registry."""
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        return Event(at=now, who=self._who or _who(), name=name, action=action, alias=alias, why=why, evidence=evidence)
 
     def _exists(self, name: str, version: int) -> None:
         wanted = Reference(check_name(name), version=version)
@@ -293,12 +315,8 @@ def _summary(newest: Entry, aliases: Mapping[str, int]) -> Summary:
         value=record["value"],
         created=newest.created,
         forced=record["forced"],
+        revoked=newest.tags.get(REVOKED),
     )
-
-
-def _event(name: str, action: str, alias: str | None = None, why: str = "", evidence: str = "") -> Event:
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    return Event(at=now, who=_who(), name=name, action=action, alias=alias, why=why, evidence=evidence)
 
 
 def _who() -> str:

@@ -29,6 +29,8 @@ class Version:
     """What can be searched: task, base, domain, language, license, source, ... (`registry.query.FACTS`)."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Its values on the test rows, as a whole."""
+    metric: str | None = None
+    """The one of them that its gate looks at, or that was asked for first."""
     gate: str = "no gate"
     """What the gate said when it was published: "passed", "no gate", or, if forced, "failed" or "not evaluated"."""
     forced: bool = False
@@ -77,3 +79,5 @@ class Summary:
     value: float | None
     created: str
     forced: bool = False
+    revoked: str | None = None
+    """Why the newest version was revoked; None where it was not."""

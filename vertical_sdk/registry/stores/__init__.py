@@ -12,6 +12,14 @@ __all__ = ["STORES", "open_store"]
 
 STORES = {
     "file": "vertical_sdk.registry.stores.file:FileStore",
+    "hf": "vertical_sdk.registry.stores.hf:HfStore",
+    "http": "vertical_sdk.registry.stores.http:http",
+    "https": "vertical_sdk.registry.stores.http:https",
+    "memory": "vertical_sdk.registry.stores.memory:MemoryStore",
+    "mlflow": "vertical_sdk.registry.stores.mlflow:tracked",
+    "mlflow+http": "vertical_sdk.registry.stores.mlflow:over_http",
+    "mlflow+https": "vertical_sdk.registry.stores.mlflow:over_https",
+    "s3": "vertical_sdk.registry.stores.s3:S3Store",
 }
 """Scheme → the class, which is called with what stands after "scheme://"."""
 

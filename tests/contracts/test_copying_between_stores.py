@@ -1,0 +1,65 @@
+"""A copy into any store and out of it again is what it was. (Through a server: tests/registry/test_copying.py.)"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vertical_sdk.registry import Registry
+from vertical_sdk.registry.copying import copy
+from vertical_sdk.registry.policy import Policy
+from vertical_sdk.registry.registry import REVOKED, SIGNATURE
+from vertical_sdk.registry.store import Event, Stored
+from vertical_sdk.registry.stores import STORES
+
+ADDRESSES: dict[str, Callable[[Path, pytest.FixtureRequest], str]] = {
+    "file": lambda folder, _: f"file://{folder}/middle",
+    "hf": lambda _, request: request.getfixturevalue("hub_owner"),
+    "memory": lambda folder, _: f"memory://{folder.name}",
+    "mlflow": lambda _, request: f"mlflow+{request.getfixturevalue('mlflow_address')}",
+    "s3": lambda _, request: f"{request.getfixturevalue('bucket')}/adapters",
+}
+
+
+def fill(registry: Registry, folder: Path) -> None:
+    """Two versions with a file in a folder, an alias, a tag, a signature and a revocation."""
+    for number, text in enumerate(("one", "two"), 1):
+        file = folder / f"{text}.json"
+        file.write_text(text)
+        manifest = {"sub/x.json": Stored(hashlib.sha256(text.encode()).hexdigest(), len(text))}
+        tags = {"team": "a", SIGNATURE + "ab" * 32: "x" * 20_000} if number == 2 else {REVOKED: "wrong labels"}
+        event = Event(f"2026-01-0{number}T00:00:00+00:00", "ada", "a/b", "publish", why="a try")
+        record = {"task": "classification", "base": "tiny", "metric": None, "value": None, "gate": "no gate", "forced": False}
+        record |= {"reason": "a try", "facts": {"task": ["classification"]}, "metrics": {"macro_f1": 0.5}}
+        registry.store.put("a/b", {"sub/x.json": file}, manifest, record=record, tags=tags, event=event)
+    registry.set_alias("a/b", "live", 1)
+
+
+@pytest.mark.parametrize("kind", sorted(ADDRESSES))
+def test_a_copy_into_a_store_and_out_again_is_what_it_was(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if kind not in STORES:
+        pytest.skip("there is no such store")
+    first, middle, last = (
+        Registry(place, Policy()) for place in (tmp_path / "first", ADDRESSES[kind](tmp_path, request), tmp_path / "last")
+    )
+    fill(first, tmp_path)
+
+    there = copy(first, middle)
+    back = copy(middle, last)
+    again = copy(middle, last)
+
+    for account in (there, back):
+        assert [(v.before, v.after, v.new) for v in account.versions] == [(1, 1, True), (2, 2, True)]
+        assert [(a.alias, a.version, a.became) for a in account.aliases] == [("live", 1, "set")]
+    assert not any(v.new for v in again.versions)
+    for one, other in zip(first.store.versions("a/b"), last.store.versions("a/b"), strict=True):
+        assert (one.digest, one.tags, one.aliases) == (other.digest, other.tags, other.aliases)
+        assert (last.store.folder(other.digest) / "sub" / "x.json").read_bytes() == (
+            first.store.folder(one.digest) / "sub" / "x.json"
+        ).read_bytes()
+        assert (one.created, one.who, one.record) == (other.created, other.who, other.record)
+    assert last.store.problems() == []
+    middle.close()

@@ -1,0 +1,151 @@
+"""Versions in one file, to be carried where there is no network.
+
+A bundle is a zip archive whose members are stored and not packed, so that nothing in it can grow:
+
+    bundle.json          the format, and each version: name, number, digest, who, when, tags, aliases
+    objects/<sha256>     each file once, and each version's manifest, under the digest of its bytes
+
+The same versions give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.registry.bundle_reader import BLOCK, CONTENTS, FORMAT, LIMIT, Bundle, Contents, Line
+from vertical_sdk.registry.copying import Account, copy_from
+from vertical_sdk.registry.references import Reference
+from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.store import Entry, Stored, canonical
+from vertical_sdk.registry.version import Version
+from vertical_sdk.types import Progress, silent
+
+__all__ = ["LIMIT", "bundle", "unbundle"]
+
+WHEN = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip archive can say; all members have it."""
+
+
+def bundle(
+    registry: Registry,
+    references: Sequence[str],
+    file: Path,
+    *,
+    allow_revoked: Collection[str] = (),
+    progress: Progress = silent,
+) -> tuple[Version, ...]:
+    """Write versions into one file, whole or not at all; a file that is there is replaced.
+
+    references     which ("medical/icd-chapter@3"); a bare name is its newest version
+    allow_revoked  versions that may go in although they were revoked; they are so where they arrive
+
+    Raises what `Registry.resolve` raises, RegistryError where no version is named, and RunError where the file cannot be written.
+    """
+    if not references:
+        raise RegistryError("a bundle needs at least one version: name them, such as medical/icd-chapter@3.")
+    if file.is_dir():
+        raise RegistryError(f"{file} is a folder. Give the bundle's file, such as adapters.zip.")
+    found = {str(version): version for version in (registry.resolve(r, allow_revoked=allow_revoked) for r in references)}
+    versions = sorted(found.values(), key=lambda version: (version.name, version.number))
+    lines = [_line(registry.store.find(Reference(v.name, version=v.number))[0]) for v in versions]
+    contents = Contents(format=FORMAT, versions=lines).model_dump(mode="json")
+    pages: dict[str, bytes] = {}
+    files: dict[str, tuple[Path, Stored]] = {}
+    for version in versions:
+        manifest = registry.store.manifest(version.digest)
+        pages[version.digest] = canonical(manifest)
+        files |= {stored.sha256: (version.path / path, stored) for path, stored in manifest.items()}
+    with telling_full_disk(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                with zipfile.ZipFile(out, "w") as archive:
+                    _add_page(archive, CONTENTS, json.dumps(contents, sort_keys=True, indent=1).encode())
+                    members = sorted(pages.keys() | files.keys())
+                    for place, sha256 in enumerate(members):
+                        progress(f"writing {file.name}", place / len(members))
+                        if sha256 in files:
+                            _add_file(archive, *files[sha256])
+                        else:
+                            _add_page(archive, f"objects/{sha256}", pages[sha256])
+                out.flush()
+                os.fsync(out.fileno())
+            Path(draft).chmod(0o644)
+            Path(draft).replace(file)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+    return tuple(versions)
+
+
+def unbundle(
+    file: Path,
+    registry: Registry,
+    names: Sequence[str] = (),
+    *,
+    limit: int = LIMIT,
+    overwrite_aliases: bool = False,
+    progress: Progress = silent,
+) -> Account:
+    """Publish the versions of a bundle, as `copying.copy` does, after each was checked as a publish checks it.
+
+    names  only these; all, where there are none
+    limit  bytes of the largest bundle that is read
+
+    What is noted of a version is worked out from its card and never taken from the bundle; that it was published against its gate
+    stays with it. Where the registry's policy asks for signatures, each version must have one.
+
+    Raises RegistryError for a file that is no bundle, has something in it that a bundle has not, is too large, or that the policy
+    refuses; CorruptAdapter where a file in it is cut, changed or missing. Then nothing was published.
+    """
+    with Bundle(file, limit) as held:
+        held.check(names, registry.policy, progress)
+        where = f"the bundle {file.name}"
+        return copy_from(held, where, registry, names, overwrite_aliases=overwrite_aliases, progress=progress)
+
+
+def _line(entry: Entry) -> Line:
+    return Line(
+        name=entry.name,
+        number=entry.number,
+        digest=entry.digest,
+        created=entry.created,
+        who=entry.who,
+        forced=entry.record["forced"],
+        reason=entry.record["reason"],
+        tags=dict(sorted(entry.tags.items())),
+        aliases=sorted(entry.aliases),
+    )
+
+
+def _add_page(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    archive.writestr(_info(name, len(content)), content)
+
+
+def _add_file(archive: zipfile.ZipFile, path: Path, stored: Stored) -> None:
+    digest = hashlib.sha256()
+    with path.open("rb") as reader, archive.open(_info(f"objects/{stored.sha256}", stored.size), "w") as member:
+        while block := reader.read(BLOCK):
+            digest.update(block)
+            member.write(block)
+    if digest.hexdigest() != stored.sha256:
+        raise CorruptAdapter(f"{path} changed while it was being bundled. Verify the registry, then try again.")
+
+
+def _info(name: str, size: int) -> zipfile.ZipInfo:
+    """A member that is the same whenever and wherever it is written."""
+    info = zipfile.ZipInfo(name, WHEN)
+    info.create_system = 3
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    info.file_size = size
+    return info
