@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "Steps",
     "Verdict",
     "folder_digests",
+    "library_versions",
     "read_card",
     "write_card",
 ]
@@ -203,6 +205,23 @@ def write_card(folder: Path, card: Card) -> None:
     """Write the card, with the digests of the files as they now are."""
     card = card.model_copy(update={"files": folder_digests(folder)})
     write_whole(folder / CARD, card.model_dump_json(indent=1) + "\n")
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what makes adapters here, for a card."""
+    import peft
+    import torch
+    import transformers
+
+    from vertical_sdk import __version__
+
+    return {
+        "vertical_sdk": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+    }
 
 
 def folder_digests(folder: Path) -> dict[str, str]:

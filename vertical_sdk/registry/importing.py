@@ -9,7 +9,6 @@ transformers' own, on other features than those of the heads here, and FEATURE_E
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import tempfile
 import time
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertical_sdk.card import Card, Probe, SourceRecord, read_card, write_card
+from vertical_sdk.card import Card, Probe, SourceRecord, library_versions, read_card, write_card
 from vertical_sdk.errors import AdapterError, BaseMismatch, BaseModelError, CorruptAdapter, IdleAdapter, RegistryError
 from vertical_sdk.paths import telling_full_disk, write_whole
 from vertical_sdk.readme import render_readme
@@ -149,7 +148,7 @@ def import_adapter(
             recipe_digest=recipe.digest,
             sources=(SourceRecord(source=SOURCE, sha256="", license=license),),
             training={**facts, "unread": unread} if unread else facts,
-            versions=_versions(),
+            versions=library_versions(),  # of what made the probes; what trained it is not known
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
         progress("asking base and adapter", None)
@@ -390,20 +389,3 @@ def _missing(card: Card, config: Mapping[str, Any], named: str, given: str | Non
         else None,
     ]
     return tuple(line for line in lacks if line)
-
-
-def _versions() -> dict[str, str]:
-    """Of what made the probes; what trained it is not known."""
-    import peft
-    import torch
-    import transformers
-
-    from vertical_sdk import __version__
-
-    return {
-        "vertical_sdk": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "peft": peft.__version__,
-    }

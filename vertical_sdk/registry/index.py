@@ -23,7 +23,7 @@ from vertical_sdk.errors import RegistryError, RunError
 from vertical_sdk.paths import telling_full_disk
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event
+from vertical_sdk.registry.store import Entry, Event, require_stand
 
 __all__ = ["Index"]
 
@@ -239,12 +239,7 @@ class Index:
         with self.writing() as connection:
             row = connection.execute("SELECT number FROM aliases WHERE name = ? AND alias = ?", (name, alias)).fetchone()
             before = row[0] if row else None
-            if expected is not None and (before or 0) != expected:
-                now = f"stands at version {before}" if before else "does not exist"
-                was = f"at version {expected}" if expected else "not to exist"
-                raise RegistryError(
-                    f"{name}@{alias} {now}; it was expected {was}. Somebody else moved it: look at its history, then try again."
-                )
+            require_stand(name, alias, before, expected)
             if before == number:
                 return
             if number is None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
-__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest"]
+__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest", "require_stand"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,23 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of what this thread holds open; the next use opens it again."""
+
+
+def require_stand(name: str, alias: str, before: int | None, expected: int | None) -> None:
+    """The comparison of compare-and-swap.
+
+    before    the version that the alias stands at; None where it does not exist
+    expected  where it must stand (0: nowhere, None: anywhere)
+
+    Raises RegistryError that says where it stands.
+    """
+    if expected is None or (before or 0) == expected:
+        return
+    now = f"stands at version {before}" if before else "does not exist"
+    was = f"at version {expected}" if expected else "not to exist"
+    raise RegistryError(
+        f"{name}@{alias} {now}; it was expected {was}. Somebody else moved it: look at its history, then try again."
+    )
 
 
 def canonical(manifest: Manifest) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import random
 import shutil
 import time
@@ -18,8 +17,7 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
-from vertical_sdk import __version__
-from vertical_sdk.card import Calibration, Card, Parent, Steps, write_card
+from vertical_sdk.card import Calibration, Card, Parent, Steps, library_versions, write_card
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.data.records import told_fields
 from vertical_sdk.data.seen import save_seen
@@ -313,24 +311,12 @@ def _save(
             probes=take_probes(specialist),
             training=facts,
             parent=parent,
-            versions=_versions(),
+            versions=library_versions(),
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
         write_whole(staged / "README.md", render_readme(card, base.hub_id))
         write_card(staged, card)
         staged.rename(folder / "adapter")
-
-
-def _versions() -> dict[str, str]:
-    import peft
-
-    return {
-        "vertical_sdk": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "peft": peft.__version__,
-    }
 
 
 def _rank() -> int:

@@ -40,7 +40,7 @@ from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RegistryError, S
 from vertical_sdk.registry.depot import downloads, parse_manifest, write_synced
 from vertical_sdk.registry.query import Condition, meets
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest
+from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest, require_stand
 from vertical_sdk.registry.stores.mlflow_files import (
     EXPERIMENT,
     MANIFEST,
@@ -251,12 +251,7 @@ class MlflowStore:
         model = spelled(name)
         with take_turn(self.server, model) as turn:
             before = int(turn.registered.aliases.get(alias, 0)) or None
-            if expected is not None and (before or 0) != expected:
-                now = f"stands at version {before}" if before else "does not exist"
-                was = f"at version {expected}" if expected else "not to exist"
-                raise RegistryError(
-                    f"{name}@{alias} {now}; it was expected {was}. Somebody else moved it: look at its history, then try again."
-                )
+            require_stand(name, alias, before, expected)
             if before == number:
                 return
             with self._logged(model, replace(event, before=before, after=number)):
