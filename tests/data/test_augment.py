@@ -1,5 +1,6 @@
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,15 @@ def test_only_what_the_user_says_is_changed() -> None:
     made = letter_case(Example("1", messages=turns), random.Random(0), p=1.0)
 
     assert [t.content for t in made.messages] == ["Be SHORT", "hello there", "GOOD Day"]
+
+
+def test_a_copy_that_is_only_said_to_be_of_another_time_is_a_copy() -> None:
+    row = Example(id="a", time="2024-01-01T00:00:00")
+
+    rows, account = augment([row], [lambda example, rng: replace(example, time="2024-01-02T00:00:00")], 1, seed=0)
+
+    assert [r.time for r in rows] == ["2024-01-01T00:00:00", "2024-01-02T00:00:00"]
+    assert account.notes == {}
 
 
 def test_copies_follow_their_rows_and_unchanged_ones_are_not_added() -> None:

@@ -184,7 +184,7 @@ def drop_fields(example: Example, rng: random.Random, *, p: Share = 0.1) -> Exam
 
 def _made(example: Example) -> Hashable:
     """What an augmentation may change."""
-    return example.text, example.messages, example.record, numbers(example)
+    return example.text, example.messages, example.record, example.time, numbers(example)
 
 
 def _kept(word: str) -> bool:
