@@ -20,6 +20,7 @@ LAYERS = (
     {"sources"},
     {"models", "data", "losses", "metrics"},
     {"training", "inference", "evaluation", "registry"},
+    {"server"},
     {"cli"},
 )
 """From the lowest to the highest; a module imports those of its own layer and of those below."""

@@ -24,7 +24,7 @@ import httpx2
 
 from vertical_sdk import __version__, errors
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, OfflineError, RegistryError, SourceError, VerticalError
-from vertical_sdk.registry.depot import downloads, parse_manifest
+from vertical_sdk.registry.depot import Depot, downloads, parse_manifest
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest
@@ -189,7 +189,7 @@ class HttpStore:
         """The folder of a version, downloaded and checked where it is not here yet."""
         manifest = self.manifest(digest)
         paths = {file.sha256: path for path, file in manifest.items()}
-        return downloads().tree(digest, manifest, lambda file, part: self._download(digest, paths[file.sha256], file, part))
+        return _served().tree(digest, manifest, lambda file, part: self._download(digest, paths[file.sha256], file, part))
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Compare and swap."""
@@ -423,6 +423,14 @@ class HttpStore:
         return SourceError(
             f"{self.location} does not answer as a registry does. Is the address right, and the server as new as this?"
         )
+
+
+def _served() -> Depot:
+    """Where files are kept that come from servers.
+
+    Apart from what other stores download: a server on this machine may have to download a file that we wait for, and would wait for us.
+    """
+    return Depot(downloads().root / "served")
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,73 @@
+"""A served registry and its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from http_server import serving
+from registry.conftest import MakeAdapter, make_adapter  # noqa: F401  (the fixture)
+
+from vertical_sdk.registry import Registry
+from vertical_sdk.server.app import create_app
+from vertical_sdk.server.limits import Limits
+from vertical_sdk.server.tokens import Tokens
+
+__all__ = ["MakeAdapter", "Served"]
+
+SCOPES_OF = {"reader": ["read"], "publisher": ["publish"], "boss": ["publish", "promote"]}
+
+
+@dataclass
+class Served:
+    """A registry, where it is served, and the secrets of its tokens."""
+
+    registry: Registry
+    tokens: Tokens
+    address: str
+    secrets: dict[str, str]
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def ask(self, method: str, path: str, who: str | None = None, **what: Any) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {self.secrets[who]}"} if who else {}
+        headers |= what.pop("headers", {})
+        return httpx2.request(method, f"{self.address}{path}", headers=headers, **what)
+
+
+class Server:
+    """Starts what a test serves, and ends it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def app(self, limits: Limits | None = None, **settings: Any) -> tuple[Any, Served]:
+        registry, tokens = Registry(self.folder / "registry"), Tokens(self.folder / "registry" / "tokens.json")
+        secrets = {name: tokens.add(name, scopes) for name, scopes in SCOPES_OF.items()}
+        served = Served(registry, tokens, "", secrets)
+        made = create_app(registry, tokens, limits=limits, uploads=self.folder / "uploads", log=served.log.append, **settings)
+        return made, served
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    return Server(tmp_path)
+
+
+@pytest.fixture
+def served(server: Server) -> Iterator[Served]:
+    app, served = server.app()
+    with serving(app) as served.address:
+        yield served
+
+
+@pytest.fixture
+def client(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    """A registry as its users have it, with the token of who may do everything."""
+    monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["boss"])
+    registry = Registry(served.address)
+    yield registry
+    registry.close()

@@ -1,0 +1,61 @@
+"""Whatever is asked, as far as the API's own document can say it: no answer that is a 5xx, none that is not documented."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from vertical_sdk.server.limits import Limits
+
+MakeAdapter = Callable[..., Path]
+NOT_OURS = [positive_data_acceptance, negative_data_rejection]
+"""Names have more rules than a schema can say, and a query with more in it than is asked for is no error."""
+
+
+def run(server: Any, make_adapter: MakeAdapter, examples: int) -> None:
+    app, served = server.app(Limits(rate=1e9, burst=10**9))
+    served.registry.publish(make_adapter(1))
+    served.registry.publish(make_adapter(2))
+    served.registry.set_alias("medical/triage", "production", 1)
+    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app)
+    headers = {"Authorization": f"Bearer {served.secrets['boss']}"}
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) == 18
+    for operation, mode in itertools.product(operations, GenerationMode):
+
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            derandomize=examples < 100,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: Any) -> None:
+            case.call_and_validate(headers=headers, excluded_checks=NOT_OURS)
+
+        with contextlib.suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
+            ask()
+
+    assert {line["token"] for line in served.log} <= {"boss", None}
+    assert not [line for line in served.log if line["status"] >= 500]
+    assert served.registry.verify() == []
+
+
+def test_nothing_that_the_document_allows_breaks_the_server(server: Any, make_adapter: MakeAdapter) -> None:
+    run(server, make_adapter, 5)
+
+
+@pytest.mark.slow
+def test_nothing_that_the_document_allows_breaks_the_server_in_the_long_run(server: Any, make_adapter: MakeAdapter) -> None:
+    run(server, make_adapter, 200)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+import threading
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from vertical_sdk.errors import RegistryError
+from vertical_sdk.server.limits import Buckets
+from vertical_sdk.server.tokens import Tokens
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Tokens:
+    return Tokens(tmp_path / "registry" / "tokens.json")
+
+
+def test_only_the_digest_of_a_token_is_kept_where_only_its_owner_may_look(tokens: Tokens) -> None:
+    secret = tokens.add("ci", ["publish", "read"])
+
+    content = tokens.path.read_text()
+    assert secret not in content
+    assert secret.removeprefix("vertical_") not in content
+    assert json.loads(content)["tokens"][0]["sha256"] == hashlib.sha256(secret.encode()).hexdigest()
+    assert stat.S_IMODE(tokens.path.stat().st_mode) == 0o600
+    assert len(secret) >= len("vertical_") + 43  # 256 bits in base 64
+
+
+def test_a_token_is_known_by_its_secret_and_by_nothing_else(tokens: Tokens) -> None:
+    secret = tokens.add("ci", ["publish"])
+    tokens.add("boss", ["promote"])
+
+    found = tokens.find(secret)
+
+    assert found is not None
+    assert (found.name, found.scopes) == ("ci", ("publish",))
+    assert (found.may("read"), found.may("publish"), found.may("promote")) == (True, True, False)
+    assert [tokens.find(wrong) for wrong in ("", "ci", secret[:-1], secret + "A", found.sha256, "\udcff")] == [None] * 6
+
+
+def test_a_token_that_is_removed_or_over_lets_nobody_in_who_was_let_in_before(tokens: Tokens) -> None:
+    gone, over = tokens.add("gone", ["read"]), tokens.add("over", ["read"], days=1)
+    assert tokens.find(gone)
+    assert tokens.find(over)
+
+    Tokens(tokens.path).remove("gone")  # as another process does it
+    rows = json.loads(tokens.path.read_text())
+    rows["tokens"][0]["expires"] = (datetime.now(timezone.utc) - timedelta(seconds=1)).isoformat()
+    tokens.path.write_text(json.dumps(rows))
+
+    assert tokens.find(gone) is None
+    assert tokens.find(over) is None
+    assert [(token.name, token.expired) for token in tokens.list()] == [("over", True)]
+
+
+def test_names_and_scopes_that_are_none_are_refused(tokens: Tokens) -> None:
+    tokens.add("ci", ["read"])
+
+    for name, scopes, message in (
+        ("ci", ["read"], "already"),
+        ("../ci", ["read"], "cannot be a token's name"),
+        ("b", ["write"], "'write' is no scope. Scopes: read, publish, promote"),
+        ("b", [], "has no scope"),
+    ):
+        with pytest.raises(RegistryError, match=message):
+            tokens.add(name, scopes)
+    with pytest.raises(RegistryError, match=r"no token is called 'b'\. Tokens: ci"):
+        tokens.remove("b")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"tokens": [{"name": "x"}]}', '{"tokens": [1]}', "\x00"])
+def test_a_file_that_is_broken_lets_nobody_in(tokens: Tokens, content: str) -> None:
+    secret = tokens.add("ci", ["read"])
+    tokens.path.write_text(content)
+
+    with pytest.raises(RegistryError, match="is not a file of tokens"):
+        tokens.find(secret)
+
+
+def test_a_file_that_others_may_use_lets_nobody_in(tokens: Tokens) -> None:
+    secret = tokens.add("ci", ["read"])
+    tokens.path.chmod(0o640)
+
+    with pytest.raises(RegistryError, match="chmod 600"):
+        Tokens(tokens.path).find(secret)
+
+
+def test_tokens_that_are_made_at_once_are_all_kept(tokens: Tokens) -> None:
+    makers = [threading.Thread(target=Tokens(tokens.path).add, args=(f"t{n}", ["read"])) for n in range(8)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+
+    assert [token.name for token in tokens.list()] == [f"t{n}" for n in range(8)]
+
+
+def test_a_bucket_gives_what_it_holds_and_fills_again_for_each_alone() -> None:
+    now = 0.0
+    buckets = Buckets(rate=2, burst=3, clock=lambda: now)
+
+    assert [buckets.wait("ada") for _ in range(5)] == [0, 0, 0, 1, 1]
+    assert buckets.wait("bob") == 0
+    now = 0.5  # half a second is one request
+    assert [buckets.wait("ada") for _ in range(2)] == [0, 1]
+    now = 100.0
+    assert [buckets.wait("ada") for _ in range(4)] == [0, 0, 0, 1]
+    slow = Buckets(rate=0.1, burst=1, clock=lambda: now)
+    assert [slow.wait("ada"), slow.wait("ada")] == [0, 10]
+
+
+def test_buckets_that_are_full_again_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vertical_sdk.server.limits.FULL", 10)
+    now = 0.0
+    buckets = Buckets(rate=1, burst=2, clock=lambda: now)
+    for n in range(100):
+        now = float(n)
+        buckets.wait(f"address {n}")
+
+    assert len(buckets._left) <= 10
