@@ -23,7 +23,7 @@ quickstart: $(USE)
 setup: $(DEV)
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(DEV)
 	$(BIN)/ruff format --check .

@@ -34,8 +34,10 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Cache and registry of each test's own, and a working folder to run in."""
+    """Cache and registry of each test's own, a working folder to run in, and nothing of the tester's own settings."""
     monkeypatch.setenv("VERTICAL_HOME", str(tmp_path / "home"))
+    for name in ("COLUMNS", "VERTICAL_LICENSES", "VERTICAL_REGISTRY", "VERTICAL_TOKEN", "VERTICAL_TRUSTED_KEYS", "VERTICAL_USER"):
+        monkeypatch.delenv(name, raising=False)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
