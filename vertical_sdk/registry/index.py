@@ -65,12 +65,14 @@ CREATE TRIGGER history_remains BEFORE DELETE ON history BEGIN SELECT RAISE(ABORT
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
-ENTRY = """
+COLUMNS = """
 SELECT v.name, v.number, v.digest, v.created, v.who, v.record, v.seal,
     (SELECT json_group_array(alias) FROM (SELECT alias FROM aliases WHERE name = v.name AND number = v.number ORDER BY alias)),
     (SELECT json_group_array(json_array(key, value, hex(seal))) FROM tags WHERE name = v.name AND number = v.number)
-FROM versions AS v
 """
+ENTRY = f"{COLUMNS} FROM versions AS v "
+AT_ALIAS = f"{COLUMNS}, a.seal FROM aliases AS a JOIN versions AS v USING (name, number) WHERE a.name = ? AND a.alias = ?"
+NONE = "[]"
 LOGGED = "at, who, name, action, alias, before, after, why, evidence"
 RARE = 3000
 """Versions that are looked at one by one sooner than two tables are merged."""
@@ -144,13 +146,10 @@ class Index:
         if reference.version is not None:
             return self._entries("WHERE v.name = ? AND v.number = ?", name, reference.version)
         if reference.alias is not None:
-            rows = self._read("SELECT number, seal FROM aliases WHERE name = ? AND alias = ?", name, reference.alias)
-            if not rows:
-                return []
-            number, seal = rows[0]
-            if seal != _seal(name, reference.alias, number):
+            rows = self._read(AT_ALIAS, name, reference.alias)
+            if rows and rows[0][-1] != _seal(name, reference.alias, rows[0][1]):
                 raise self._changed(f"where {name}@{reference.alias} stands")
-            return self._entries("WHERE v.name = ? AND v.number = ?", name, number)
+            return [self._entry(*row[:-1]) for row in rows]
         if reference.digest is not None:
             between = "WHERE v.name = ? AND v.digest >= ? AND v.digest < ? ORDER BY v.number"
             return self._entries(between, name, reference.digest, reference.digest + "g")
@@ -337,18 +336,21 @@ class Index:
         connection.execute(columns, (*row, _seal(last[0].hex() if last else "", *row)))
 
     def _entries(self, where: str, *values: Any) -> list[Entry]:
-        found = []
-        for *row, seal, named, tagged in self._read(ENTRY + where, *values):
-            if seal != _seal(*row):
-                raise self._changed(f"the row of {row[0]}@{row[1]}")
-            name, number, digest, created, who, record = row
-            tags = {}
-            for key, value, kept in json.loads(tagged):
-                if kept != _seal(name, number, key, value).hex().upper():
-                    raise self._changed(f"the tag {key} of {name}@{number}")
-                tags[key] = value
-            found.append(Entry(name, number, digest, created, who, json.loads(record), tuple(json.loads(named)), tags))
-        return found
+        return [self._entry(*row) for row in self._read(ENTRY + where, *values)]
+
+    def _entry(self, *row: Any) -> Entry:
+        """The entry of a row of ENTRY. Raises RegistryError where it, or a tag, was changed by hand."""
+        *kept, seal, aliases, told = row
+        name, number, digest, created, who, record = kept
+        if seal != _seal(*kept):
+            raise self._changed(f"the row of {name}@{number}")
+        tags = {}
+        for key, value, sealed in json.loads(told) if told != NONE else ():
+            if sealed != _seal(name, number, key, value).hex().upper():
+                raise self._changed(f"the tag {key} of {name}@{number}")
+            tags[key] = value
+        named = tuple(json.loads(aliases)) if aliases != NONE else ()
+        return Entry(name, number, digest, created, who, json.loads(record), named, tags)
 
     def _changed(self, what: str) -> RegistryError:
         return RegistryError(f"{self.path}: {what} was changed by hand. Run `vertical registry verify`, and put back a copy.")

@@ -12,6 +12,7 @@ for a bare name is the newest version already and a version is written by its nu
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ class Reference:
         return f"{self.name}@{self.alias}" if self.alias is not None else self.name
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_reference(text: str) -> Reference:
     """The reference that a text spells.
 
