@@ -36,7 +36,14 @@ def _one_thread() -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Cache and registry of each test's own, a working folder to run in, and nothing of the tester's own settings."""
     monkeypatch.setenv("VERTICAL_HOME", str(tmp_path / "home"))
-    for name in ("COLUMNS", "VERTICAL_LICENSES", "VERTICAL_REGISTRY", "VERTICAL_TOKEN", "VERTICAL_TRUSTED_KEYS", "VERTICAL_USER"):
+    for name in (
+        "COLUMNS",
+        "VERTICAL_LICENSES",
+        "VERTICAL_REGISTRY",
+        "VERTICAL_TOKEN",
+        "VERTICAL_TRUSTED_KEYS",
+        "VERTICAL_USER",
+    ):
         monkeypatch.delenv(name, raising=False)
     work = tmp_path / "work"
     work.mkdir()
