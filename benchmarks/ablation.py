@@ -51,10 +51,15 @@ from vertical_sdk.training.trainer import VerticalTrainer
 from vertical_sdk.types import Example, LabelSpace, silent
 
 LEFT_OUT: dict[str, dict[str, Any]] = {
-    "legal/unfair-terms": {"use": "asymmetric", "gamma_positive": 0.0, "gamma_negative": 2.0, "clip": 0.05},
-    "legal/license-category": {"use": "hierarchical", "weight": 0.5, "beta": 0.99, "smoothing": 0.05},
+    "finance/bankruptcy": {"loss": {"use": "class_balanced", "beta": 0.999, "gamma": 1.0}},
+    "legal/license-category": {"loss": {"use": "hierarchical", "weight": 0.5, "beta": 0.99, "smoothing": 0.05}},
+    "legal/unfair-terms": {"loss": {"use": "asymmetric", "gamma_positive": 0.0, "gamma_negative": 2.0, "clip": 0.05}},
+    "traffic/flow-forecast": {
+        "loss": {"use": "traffic.smooth_mae", "weight": 0.05},
+        "augment": [{"use": "traffic.jitter", "share": 0.1}, {"use": "traffic.missing_block", "p": 0.2}],
+    },
 }
-"""Losses that a recipe does without, as they bought nothing here; they are measured still."""
+"""Parts that a recipe does without, as they bought nothing here; they are measured still."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,10 @@ class Variant:
 def variants(recipe: Recipe) -> Iterator[Variant]:
     """What is compared; the first is the plain one."""
     plain = Part(use=USUAL[recipe.task])
-    own = Part.model_validate(LEFT_OUT[recipe.name]) if recipe.name in LEFT_OUT else recipe.loss or plain
+    left: dict[str, Any] = LEFT_OUT.get(recipe.name, {})
+    own = Part.model_validate(left["loss"]) if "loss" in left else recipe.loss or plain
+    without = [Part.model_validate(part) for part in left.get("augment", ())]
+    parts = (*recipe.data.augment, *without)
     if recipe.task == "ordinal":
         plain = Part(use="cross_entropy")
     if own.use == "pinball":
@@ -79,11 +87,11 @@ def variants(recipe: Recipe) -> Iterator[Variant]:
     copies = max(1, recipe.data.copies)
     yield Variant("plain", plain)
     if own != plain:
-        yield Variant(f"loss {own.use}" + (" (left out)" if recipe.name in LEFT_OUT else ""), own)
-    for part in recipe.data.augment:
-        yield Variant(f"augmentation {part.use}", plain, (part,), copies)
-    if recipe.data.augment and own != plain:
-        yield Variant("all of them", own, recipe.data.augment, copies)
+        yield Variant(f"loss {own.use}" + (" (left out)" if "loss" in left else ""), own)
+    for part in parts:
+        yield Variant(f"augmentation {part.use}" + (" (left out)" if part in without else ""), plain, (part,), copies)
+    if parts and own != plain:
+        yield Variant("all of them", own, parts, copies)
     if recipe.data.modality != "text":
         yield Variant("plain, trunk frozen, without LoRA", plain, trunk="frozen")
         yield Variant("plain, trunk of random weights with LoRA", plain, trunk="random")

@@ -64,7 +64,7 @@ def test_a_graph_without_edges_adds_nothing() -> None:
 
 
 def test_the_recipes_loss_is_given_the_graph() -> None:
-    recipe = load_recipe("traffic/flow-forecast")
+    recipe = load_recipe("traffic/flow-forecast", {"loss": {"use": "traffic.smooth_mae", "weight": 0.05}})
     panel = Panel(("a", "b", "c"), 300.0, 12, 12, GRAPH.numpy())
     labels, logits = torch.randn(2, 12, 3), torch.randn(2, 12, 3, 1)
 
