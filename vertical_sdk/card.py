@@ -177,6 +177,8 @@ class Card(_Frozen):
     metrics: dict[str, Any] = {}
     """The evaluation on the recipe's own test rows (`Evaluation.to_dict()`), empty until there is one."""
     gate: Verdict | None = None
+    forced: str | None = None
+    """Why it was published against its gate; None where it was not. A registry writes it, and it stays wherever the folder goes."""
     versions: dict[str, str] = {}
     created: str = ""
     files: dict[str, str] = {}

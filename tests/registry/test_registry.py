@@ -152,6 +152,8 @@ def test_force_is_remembered_for_ever(registry: Registry, make_adapter: MakeAdap
     version = registry.resolve("medical/triage")
     assert (version.forced, version.gate, version.reason, version.who) == (True, "failed", "a demonstration", "ada")
     assert registry.list()[0].forced
+    assert version.card.forced == "a demonstration"
+    assert read_card(adapter).forced is None
     (event,) = registry.history("medical/triage")
     assert (event.action, event.who, event.why) == ("publish by force", "ada", "a demonstration")
 

@@ -8,12 +8,13 @@ import getpass
 import json
 import os
 import re
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.card import read_card
+from vertical_sdk.card import CARD, read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import file_digest, registry_home
 from vertical_sdk.registry.checks import REPORT, adapter_folder, check_files, check_gate, noted
@@ -98,7 +99,14 @@ class Registry:
             files[REPORT] = report
         record = noted(card, gate=gate, forced=forced, reason=reason)
         event = self.event(name, "publish by force" if forced else "publish", why=reason)
-        return self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
+        with tempfile.TemporaryDirectory(prefix="vertical-publish-") as desk:
+            if forced and card.forced is None:  # also in the card, which goes wherever the folder goes
+                told = Path(desk) / CARD
+                told.write_text(
+                    card.model_copy(update={"forced": reason or "no reason was given"}).model_dump_json(indent=1) + "\n"
+                )
+                manifest[CARD], files[CARD] = Stored(file_digest(told), told.stat().st_size), told
+            return self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
 
     def resolve(self, reference: str, *, check: bool = True, allow_revoked: Collection[str] = ()) -> Version:
         """The version that a reference means, after its files were compared with their digests.
