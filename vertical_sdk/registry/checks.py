@@ -117,7 +117,7 @@ def noted(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]
     Raises CorruptAdapter where the recipe or the results in the card are not as a run writes them.
     """
     try:
-        (metric, value), facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
+        metric, facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
     except (AttributeError, KeyError, TypeError) as error:
         raise CorruptAdapter(
             f"{card.name}: the recipe or the results in its card are not as a run writes them ({error})."
@@ -126,7 +126,7 @@ def noted(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]
         "task": card.task,
         "base": card.base.name,
         "metric": metric,
-        "value": value,
+        "value": metrics.get(metric) if metric is not None else None,
         "gate": gate,
         "forced": forced,
         "reason": reason,
@@ -173,13 +173,13 @@ def _metrics(card: Card) -> dict[str, float]:
     return {name: float(v) for name, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
 
 
-def _headline(card: Card) -> tuple[str | None, float | None]:
-    """The metric that the gate looks at, or else the first that was asked for, with the adapter's value on the test rows."""
+def _headline(card: Card) -> str | None:
+    """The metric that the gate looks at, or else the first that was asked for."""
     asked = card.recipe.get("evaluate") or {}
     gate = _gate_of(card)
     parts = [part["use"] if isinstance(part, Mapping) else part for part in asked.get("metrics") or ()]
     name = gate.get("metric") if gate else (parts[0] if parts else None)
-    return (name, _metrics(card).get(name)) if isinstance(name, str) else (None, None)
+    return name if isinstance(name, str) else None
 
 
 def _gate_of(card: Card) -> Mapping[str, Any] | None:

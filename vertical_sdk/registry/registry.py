@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import difflib
 import getpass
 import json
@@ -99,9 +100,9 @@ class Registry:
             files[REPORT] = report
         record = noted(card, gate=gate, forced=forced, reason=reason)
         event = self.event(name, "publish by force" if forced else "publish", why=reason)
-        with tempfile.TemporaryDirectory(prefix="vertical-publish-") as desk:
+        with contextlib.ExitStack() as desk:
             if forced and card.forced is None:  # also in the card, which goes wherever the folder goes
-                told = Path(desk) / CARD
+                told = Path(desk.enter_context(tempfile.TemporaryDirectory(prefix="vertical-publish-"))) / CARD
                 told.write_text(
                     card.model_copy(update={"forced": reason or "no reason was given"}).model_dump_json(indent=1) + "\n"
                 )
