@@ -6,11 +6,13 @@ import csv
 import random
 import re
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mlflow_server import empty, mlflow_server
+from moto_server import make_bucket, s3_server, use_server
 
 WORDS = re.findall(
     r"\w+",
@@ -217,3 +219,17 @@ def mlflow_address(mlflow_started: str) -> str:
     """The address of an MLflow server that has no registered models."""
     empty(mlflow_started)
     return mlflow_started
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of an S3 server."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty bucket (s3://…), which this process's AWS clients can use."""
+    use_server(monkeypatch, moto)
+    return make_bucket(f"b-{uuid.uuid4().hex}")

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from http_server import self_signed, unchecked
 from hub_endpoint import hub_server, use_hub
-from moto_server import make_bucket, s3_server, use_server
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    """The address of an S3 server."""
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture
-def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of an empty bucket (s3://…), which this process's AWS clients can use."""
-    use_server(monkeypatch, moto)
-    return make_bucket(f"b-{uuid.uuid4().hex}")
 
 
 @pytest.fixture

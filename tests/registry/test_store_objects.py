@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from moto_server import CREDENTIALS, make_bucket, s3_server, use_server
+from moto_server import CREDENTIALS
 
 from vertical_sdk.errors import CorruptAdapter, OfflineError, RegistryError, RunError, SourceError
 from vertical_sdk.registry import Registry
@@ -66,17 +66,10 @@ for turn in range(int(count)):
 """
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with s3_server() as address:
-        yield address
-
-
 @pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3(bucket: str) -> str:
     """The address of an empty registry on the S3 server."""
-    use_server(monkeypatch, moto)
-    return make_bucket(f"b-{uuid.uuid4().hex}") + "/team/adapters"
+    return f"{bucket}/team/adapters"
 
 
 @pytest.fixture
