@@ -38,15 +38,13 @@ from vertical_sdk.metrics.use import bind
 from vertical_sdk.models.base import pull_base
 from vertical_sdk.models.baselines.general import as_outputs
 from vertical_sdk.models.decision import fit_offsets, headline
-from vertical_sdk.models.fused import fused_lora
+from vertical_sdk.models.fused import fast_training
 from vertical_sdk.models.head import fit_probe
-from vertical_sdk.models.lora import half_frozen
 from vertical_sdk.models.outputs import Outputs, references
 from vertical_sdk.models.specialist import fresh_specialist, run_rows
 from vertical_sdk.recipe import Part, Recipe, load_recipe, recipe_names
 from vertical_sdk.training.arguments import training_arguments
 from vertical_sdk.training.encode import encode_rows
-from vertical_sdk.training.pipeline import _attention
 from vertical_sdk.training.trainer import VerticalTrainer
 from vertical_sdk.types import Example, LabelSpace, silent
 
@@ -139,7 +137,7 @@ def score(
     settings = {**recipe.train, "max_steps": steps, "eval_strategy": "no", "save_strategy": "no", "seed": seed}
     loss = bind_loss(recipe.replace({"loss": variant.loss.model_dump()}), labels, specialist.scale, prepared.panel)
     trainer = VerticalTrainer(specialist, training_arguments(settings, folder, "ablation"), rows, [], loss, silent)
-    with half_frozen(specialist.trunk, enabled=True), fused_lora(specialist.trunk), _attention(recipe.data.max_length):
+    with fast_training(specialist.trunk, bf16=True):
         trainer.train()
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
     shutil.rmtree(folder)

@@ -107,10 +107,9 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     from vertical_sdk.losses import bind_loss
     from vertical_sdk.models.base import pull_base
     from vertical_sdk.models.batching import Encoded
-    from vertical_sdk.models.lora import half_frozen
+    from vertical_sdk.models.fused import fast_training
     from vertical_sdk.models.specialist import fresh_specialist
     from vertical_sdk.training.arguments import training_arguments
-    from vertical_sdk.training.pipeline import _attention
     from vertical_sdk.training.trainer import VerticalTrainer
     from vertical_sdk.types import LabelSpace, silent
 
@@ -121,10 +120,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     encoded = [Encoded(tuple(ids), tuple(learn), target) for ids, learn, target in rows[task]]
     arguments = training_arguments(settings_of(task, dtype, steps), folder, recipe.name)
     trainer = VerticalTrainer(specialist, arguments, encoded, [], bind_loss(recipe, labels), silent)
-    under = contextlib.ExitStack()
-    under.enter_context(half_frozen(specialist.trunk, enabled=dtype == "bf16"))
-    under.enter_context(_attention(recipe.data.max_length))
-    return trainer, under
+    return trainer, fast_training(specialist.trunk, bf16=dtype == "bf16")
 
 
 def plain_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder: Path) -> tuple[Any, Any]:

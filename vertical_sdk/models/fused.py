@@ -17,7 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["fused_lora"]
+from vertical_sdk.models.attention import short_attention
+from vertical_sdk.models.lora import half_frozen
+
+__all__ = ["fast_training", "fused_lora"]
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -44,6 +47,13 @@ class _LoraLinear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dx = (dy @ weight).addmm_(back, down).view(ctx.shape).to(ctx.dtype)
         return dx, None, None, (back.T @ flat).float(), (dy.T @ inner).float() * ctx.scaling, None
+
+
+@contextlib.contextmanager
+def fast_training(trunk: Any, *, bf16: bool) -> Iterator[None]:
+    """What training runs under: the frozen weights in the precision that it computes in, LoRA and attention as one step each."""
+    with half_frozen(trunk, enabled=bf16), fused_lora(trunk), short_attention(trunk):
+        yield
 
 
 @contextlib.contextmanager

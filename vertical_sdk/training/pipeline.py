@@ -30,13 +30,13 @@ from vertical_sdk.models.baselines.general import General, as_outputs
 from vertical_sdk.models.batching import Encoded
 from vertical_sdk.models.decision import fit_offsets
 from vertical_sdk.models.ensemble import Ensemble, fit_ensemble, save_ensemble
-from vertical_sdk.models.fused import fused_lora
+from vertical_sdk.models.fused import fast_training
 from vertical_sdk.models.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
 from vertical_sdk.models.intervals import fit_intervals
 from vertical_sdk.models.lora import half_frozen
 from vertical_sdk.models.outputs import references
 from vertical_sdk.models.probes import take_probes
-from vertical_sdk.models.specialist import Specialist, family_for, fresh_specialist, run_rows
+from vertical_sdk.models.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
 from vertical_sdk.paths import telling_full_disk, write_whole
 from vertical_sdk.readme import render_readme
 from vertical_sdk.recipe import Recipe, load_recipe
@@ -116,11 +116,7 @@ def train(
         trainer = VerticalTrainer(specialist, arguments, rows, validation, loss, progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
         started = time.monotonic()
-        with (
-            half_frozen(specialist.trunk, enabled=arguments.bf16),
-            fused_lora(specialist.trunk),
-            _attention(recipe.data.max_length),
-        ):
+        with fast_training(specialist.trunk, bf16=arguments.bf16):
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         facts = {
             "steps": trainer.state.global_step,
@@ -170,13 +166,14 @@ def _start_head(
         probe = load_head(folder, PROBE_HEAD)
     else:
         rows, judges = _within(rows, PROBE_TOKENS, arguments.seed), _within(validation, PROBE_TOKENS // 4, arguments.seed)
-        features = run_rows(
-            specialist,
-            [*rows, *judges],
-            specialist.features,
-            bf16=arguments.bf16,
-            progress=lambda share: progress("reading with the base", share),
-        )
+        with switched_off(specialist), half_frozen(specialist.trunk, enabled=arguments.bf16):
+            features = run_rows(
+                specialist,
+                [*rows, *judges],
+                specialist.features,
+                bf16=arguments.bf16,
+                progress=lambda share: progress("reading with the base", share),
+            )
         probe = _best_probe(
             features[: len(rows)], rows, features[len(rows) :], judges, head.linear.out_features, recipe, arguments
         )
@@ -334,14 +331,6 @@ def _same_everywhere(folder: Path) -> Path:
     chosen = [str(folder)]
     broadcast_object_list(chosen)
     return Path(chosen[0])
-
-
-def _attention(longest: int) -> contextlib.AbstractContextManager[None]:
-    """On a CPU, the backward pass of fused attention takes ten times as long as plain matrix products for short rows."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    plain: contextlib.AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
-    return contextlib.nullcontext() if torch.cuda.is_available() or longest > 512 else plain
 
 
 @contextlib.contextmanager

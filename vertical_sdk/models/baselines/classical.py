@@ -244,7 +244,7 @@ def _one_against_rest(
             weight[1], bias[1] = -weight[0], -bias[0]
             continue
         model = LogisticRegression(
-            C=strength, solver="liblinear", dual=True, max_iter=10_000, class_weight=class_weight, random_state=seed
+            C=strength, solver="liblinear", dual=True, tol=0.01, max_iter=10_000, class_weight=class_weight, random_state=seed
         )
         model.fit(known, has, sample_weight=weights)
         weight[k], bias[k] = model.coef_[0], model.intercept_[0]
