@@ -138,3 +138,15 @@ def test_gc_keeps_all_that_is_published(store: Store, tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_told_with_those_that_are_known() -> None:
     with pytest.raises(RegistryError, match=r"no store is called 'ftp'\. Known: file, "):
         open_store("ftp://host/adapters")
+
+
+@pytest.mark.parametrize("written", ["s3:/bucket/adapters", "s3:bucket/adapters", "file:/srv/adapters", "hf:org/name"])
+def test_an_address_with_too_few_slashes_is_no_folder(written: str) -> None:
+    scheme, _, rest = written.partition(":")
+
+    with pytest.raises(
+        RegistryError, match=rf"two slashes: {scheme}://{rest.lstrip('/')}\. A folder of this name is \./{scheme}:"
+    ):
+        open_store(written)
+    assert not Path(f"{scheme}:").exists()
+    assert open_store(f"./{written}").names() == []

@@ -27,10 +27,15 @@ STORES = {
 def open_store(location: str | Path) -> Store:
     """The store at a location: a folder, or an address such as file:///srv/adapters.
 
-    Raises RegistryError for a scheme that no store knows.
+    Raises RegistryError for a scheme that no store knows, or that has not two slashes behind it.
     """
     scheme, colon, rest = str(location).partition("://")
     if not colon:
+        meant, found, rest = str(location).partition(":")
+        if found and meant in STORES:
+            raise RegistryError(
+                f"{location}: an address has two slashes: {meant}://{rest.lstrip('/')}. A folder of this name is ./{location}."
+            )
         scheme, rest = "file", str(location)
     if scheme not in STORES:
         raise RegistryError(
