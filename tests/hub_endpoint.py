@@ -19,12 +19,13 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from local_server import serving
 
 TOKEN = "hf_test"
 READER = "hf_reader"
@@ -96,8 +97,6 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
     hub: Hub
-
-    def log_message(self, *_: object) -> None: ...
 
     def handle(self) -> None:
         with contextlib.suppress(ConnectionError):
@@ -413,19 +412,12 @@ def hub_server(root: Path) -> Iterator[Hub]:
     from huggingface_hub import close_session
 
     hub = Hub(root)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHandler", (Handler,), {"hub": hub}))
-    server.daemon_threads = True
-    hub.address = f"http://127.0.0.1:{server.server_address[1]}"
-    hub.storage = f"http://localhost:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        close_session()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(type("OwnHandler", (Handler,), {"hub": hub})) as hub.address:
+        hub.storage = hub.address.replace("127.0.0.1", "localhost")
+        try:
+            yield hub
+        finally:
+            close_session()
 
 
 def use_hub(patch: pytest.MonkeyPatch, hub: Hub) -> None:

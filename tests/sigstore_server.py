@@ -11,14 +11,14 @@ import contextlib
 import hashlib
 import json
 import struct
-import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import local_server
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -172,9 +172,6 @@ def serving(folder: Path) -> Iterator[Path]:
     sigstore = Sigstore()
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
         def do_GET(self) -> None:
             self.answer({"authorization_endpoint": sigstore.url, "token_endpoint": sigstore.url})
 
@@ -193,15 +190,7 @@ def serving(folder: Path) -> Iterator[Path]:
             self.end_headers()
             self.wfile.write(content)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    sigstore.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with local_server.serving(Handler) as sigstore.url:
         config = folder / "sigstore.json"
         config.write_text(json.dumps(sigstore.config()))
         yield config
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -8,13 +8,13 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_server import serving
 
 from vertical_sdk.errors import DigestMismatch, MissingExtra, RegistryError, RunError, SourceError
 from vertical_sdk.registry import Registry
@@ -367,15 +367,8 @@ def guarded() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(b"{}" if let_in else b"You are not authenticated.")
 
-        def log_message(self, *_: object) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Door) as address:
+        yield address
 
 
 def test_who_is_not_let_in_is_told_which_variables_say_who_asks(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:

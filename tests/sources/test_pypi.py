@@ -11,11 +11,12 @@ import threading
 import venv
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import filelock
 import pytest
+from local_server import serving
 
 from vertical_sdk.errors import DigestMismatch, OfflineError, RunError, SourceError
 from vertical_sdk.paths import file_digest
@@ -190,17 +191,9 @@ def half_a_wheel() -> Iterator[tuple[str, threading.Event]]:
             self.end_headers()
             self.wfile.write(page)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/", asked
-    stop.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as address:
+        yield f"{address}/", asked
+        stop.set()
 
 
 def test_a_killed_download_leaves_nothing_that_is_used(
