@@ -130,6 +130,8 @@ def test_what_was_published_is_listed_shown_named_and_asked(trained: Path, capsy
     capsys.readouterr()
     assert main(["registry", "history", "topics", "--json"]) == 0
     assert [event["action"] for event in document(capsys)] == ["publish", "alias", "tag", "alias", "delete alias"]
+    assert main(["registry", "history", "topics", "--limit", "2", "--json"]) == 0
+    assert [event["action"] for event in document(capsys)] == ["alias", "delete alias"]
     assert main(["predict", "topics@production", "itch", "--json"]) == 0
     assert document(capsys)["adapter"] == "topics@production"
     assert main(["registry", "verify", "--json"]) == 0

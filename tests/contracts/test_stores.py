@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,22 @@ def test_bytes_that_are_not_those_of_the_manifest_are_refused(store: Store, tmp_
     assert store.names() == []
     store.gc()
     assert put(store, tmp_path, x="one").number == 1
+
+
+def test_a_log_is_read_in_parts_from_either_end(store: Store, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        put(store, tmp_path, x=str(number))
+
+    def after(**part: Any) -> list[int | None]:
+        return [line.after for line in store.history("a/b", **part)]
+
+    assert after() == [1, 2, 3]
+    assert after(newest_first=True) == [3, 2, 1]
+    assert after(limit=2) == [1, 2]
+    assert after(limit=1, newest_first=True) == [3]
+    assert after(skip=1, limit=1) == [2]
+    assert after(skip=1, newest_first=True) == [2, 1]
+    assert after(skip=3) == after(limit=5, skip=9, newest_first=True) == []
 
 
 def test_gc_keeps_all_that_is_published(store: Store, tmp_path: Path) -> None:

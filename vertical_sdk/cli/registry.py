@@ -159,11 +159,16 @@ def tag(
 
 
 @verbs.command()
-def history(name: Name, registry: RegistryAt = None, as_json: Json = False) -> None:
-    """Who published, aliased and tagged what, when and why."""
+def history(
+    name: Name,
+    limit: Annotated[int | None, typer.Option(min=1, help="The newest so many lines.")] = None,
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Who published, aliased and tagged what, when and why; the newest last."""
     from vertical_sdk.registry import Registry
 
-    events = Registry(registry).history(name)
+    events = Registry(registry).history(name, limit=limit, newest_first=True)[::-1]
     if as_json:
         emit([asdict(event) for event in events])
         return

@@ -211,10 +211,11 @@ class Index:
         """The digests that some version has."""
         return [row[0] for row in self._read("SELECT DISTINCT digest FROM versions ORDER BY digest")]
 
-    def history(self, name: str) -> list[Event]:
-        """The log of a name, oldest first."""
-        columns = "SELECT at, who, name, action, alias, before, after, why, evidence FROM history WHERE name = ? ORDER BY id"
-        return [Event(*row) for row in self._read(columns, name)]
+    def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
+        """The log of a name, or a part of it."""
+        order = "id DESC" if newest_first else "id"
+        columns = f"SELECT {LOGGED} FROM history WHERE name = ? ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608
+        return [Event(*row) for row in self._read(columns, name, -1 if limit is None else limit, skip)]
 
     def add(self, name: str, digest: str, record: Mapping[str, Any], tags: Mapping[str, str], event: Event) -> None:
         """The next version of a name; inside `writing`."""

@@ -221,10 +221,13 @@ class Registry:
         """Keep a signature of a version (`registry.signing` makes and checks them)."""
         self._tag(version.name, version.number, {SIGNATURE + fingerprint: signature}, "sign", f"with the key {fingerprint}")
 
-    def history(self, name: str) -> Sequence[Event]:
-        """Who published, aliased and tagged what, when and why; oldest first. Raises RegistryError."""
-        found = self.store.history(check_name(name))
-        if not found:
+    def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
+        """Who published, aliased and tagged what, when and why; at most `limit` lines of those behind the first `skip`.
+
+        Raises RegistryError where nothing has this name.
+        """
+        found = self.store.history(check_name(name), skip=skip, limit=limit, newest_first=newest_first)
+        if not found and not self.store.history(name, limit=1):
             raise self._not_one(Reference(name), ())
         return found
 

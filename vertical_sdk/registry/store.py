@@ -17,7 +17,7 @@ from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
-__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest", "require_stand"]
+__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest", "part_of", "require_stand"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,8 @@ class Store(Protocol):
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
         """Set a version's tags, or take away those that are None."""
 
-    def history(self, name: str) -> Sequence[Event]:
-        """The audit log of a name, oldest first."""
+    def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
+        """The audit log of a name; at most `limit` lines of those behind the first `skip`."""
 
     def problems(self) -> Sequence[str]:
         """What is wrong with the store itself, apart from the versions' folders; a sentence each."""
@@ -153,6 +153,12 @@ def require_stand(name: str, alias: str, before: int | None, expected: int | Non
     raise RegistryError(
         f"{name}@{alias} {now}; it was expected {was}. Somebody else moved it: look at its history, then try again."
     )
+
+
+def part_of(log: Sequence[Event], skip: int, limit: int | None, newest_first: bool) -> list[Event]:
+    """What `Store.history` gives, of a log that was read whole, oldest first."""
+    lines = log[::-1] if newest_first else log
+    return list(lines[skip : None if limit is None else skip + limit])
 
 
 def canonical(manifest: Manifest) -> bytes:

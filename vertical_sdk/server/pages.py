@@ -45,8 +45,6 @@ VERSIONS = 20
 EVENTS = 50
 LAST = 10
 """Events of the log that an adapter's own page shows."""
-MANY = 2000
-"""Of an adapter with more versions than these the log stands on its own page only: it is read whole."""
 MOST_README = 100_000
 """Characters of a README that are shown."""
 REPORT, README, CONFIG = "report.html", "README.md", "adapter_config.json"
@@ -171,7 +169,7 @@ def _adapter(registry: Registry, request: Request) -> Response:
     name, before = request.path_params["name"], _whole(request, "before")
     found = list(registry.versions(name, before=before, limit=VERSIONS + 1))[::-1]
     ((summary, *_), newest) = registry.list(name, limit=1), found[0].number if found and before is None else None
-    events = list(registry.history(name))[::-1] if summary.newest <= MANY else []
+    events = registry.history(name, limit=LAST + 1, newest_first=True)
     return _page(
         request,
         "adapter.html",
@@ -182,17 +180,15 @@ def _adapter(registry: Registry, request: Request) -> Response:
         newest=newest,
         before=before,
         events=events[:LAST],
-        all_events=len(events),
+        more_events=len(events) > LAST,
     )
 
 
 def _log(registry: Registry, request: Request) -> Response:
-    name, before = request.path_params["name"], _whole(request, "before")
-    events = registry.history(name)
-    end = len(events) if before is None else min(before, len(events))
-    begin = max(0, end - EVENTS)
-    shown = list(events[begin:end])[::-1]
-    return _page(request, "log.html", name=name, events=shown, older=begin or None, before=before, count=len(events))
+    name, skip = request.path_params["name"], _whole(request, "skip") or 0
+    events = registry.history(name, skip=skip, limit=EVENTS + 1, newest_first=True)
+    older = skip + EVENTS if len(events) > EVENTS else None
+    return _page(request, "log.html", name=name, events=events[:EVENTS], older=older, skip=skip)
 
 
 def _one(registry: Registry, request: Request) -> Response:

@@ -170,9 +170,11 @@ def registry_api(registry: Registry, uploads: Uploads, limits: Limits, *, anonym
         return list(store.search(asked, after=(after_name, after_number) if after_name else None, limit=limit))
 
     @routes.get("/history", dependencies=reading)
-    def history(name: Name, skip: Annotated[int, Query(ge=0, le=LARGEST)] = 0, limit: Limit = PAGE) -> list[Event]:
-        """The log of a name, oldest first; a log only grows, so that `skip` always means the same lines."""
-        return list(store.history(check_name(name))[skip : skip + limit])
+    def history(
+        name: Name, skip: Annotated[int, Query(ge=0, le=LARGEST)] = 0, limit: Limit = PAGE, newest_first: bool = False
+    ) -> list[Event]:
+        """The log of a name. It only grows: oldest first, `skip` always means the same lines."""
+        return list(store.history(check_name(name), skip=skip, limit=limit, newest_first=newest_first))
 
     @routes.get("/manifests/{digest}", dependencies=reading)
     def manifest(digest: Sha256) -> dict[str, Stored]:

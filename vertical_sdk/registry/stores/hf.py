@@ -38,7 +38,7 @@ from vertical_sdk.paths import telling_full_disk
 from vertical_sdk.registry.depot import copy_checked, downloads, parse_manifest
 from vertical_sdk.registry.query import Condition, meets
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest, part_of
 from vertical_sdk.registry.stores.book import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.stores.hf_client import (
     MAIN,
@@ -189,10 +189,10 @@ class HfStore:
         """Set tags, or take those away that are None."""
         self._write(name, lambda shelf: tag_line(shelf.book, number, tags, event))
 
-    def history(self, name: str) -> list[Event]:
-        """The log of a name, oldest first."""
+    def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
+        """The log of a name, or a part of it."""
         shelf = self._shelf(name)
-        return list(shelf.book.events) if shelf else []
+        return part_of(shelf.book.events if shelf else (), skip, limit, newest_first)
 
     def problems(self) -> list[str]:
         """Logs that were changed, manifests that do not fit, and git tags that are missing or stand elsewhere."""

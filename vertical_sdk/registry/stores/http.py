@@ -203,14 +203,15 @@ class HttpStore:
             self._ask("POST", "/tags", json={"name": name, "version": number, "tags": plain, "why": event.why}, once=True)
         self._mark(name, number, ours)
 
-    def history(self, name: str) -> list[Event]:
-        """The log of a name, oldest first."""
+    def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
+        """The log of a name, or a part of it."""
         found: list[Event] = []
         while True:
-            rows = self._get("/history", name=name, skip=len(found), limit=PAGE)
+            page = PAGE if limit is None else min(PAGE, limit - len(found))
+            rows = self._get("/history", name=name, skip=skip + len(found), limit=page, newest_first=newest_first)
             with self._understood():
                 found += [Event(**row) for row in rows]
-            if len(rows) < PAGE:
+            if len(rows) < page or len(found) == limit:
                 return found
 
     def problems(self) -> list[str]:

@@ -40,7 +40,7 @@ from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RegistryError, S
 from vertical_sdk.registry.depot import downloads, parse_manifest, write_synced
 from vertical_sdk.registry.query import Condition, meets
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest, require_stand
+from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest, part_of, require_stand
 from vertical_sdk.registry.stores.mlflow_files import (
     EXPERIMENT,
     MANIFEST,
@@ -271,15 +271,15 @@ class MlflowStore:
                 else:
                     self.server.ask("set_model_version_tag", model, str(number), key, value)
 
-    def history(self, name: str) -> list[Event]:
-        """The log of a name, oldest first, by the clocks of those who wrote it."""
+    def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
+        """The log of a name, or a part of it, by the clocks of those who wrote it."""
         model = spelled(name)
         registered = self.server.ask("get_registered_model", model, none_for={MISSING})
         if registered is None:
             return []
         told = dict(publish_line(version) for version in self._search(f"name = '{model}'") if readable(version))
         lines = {**told, **read_lines(registered.tags, f"{self.server.uri}: {name}")}
-        return [event for _, event in sorted(lines.items())]
+        return part_of([event for _, event in sorted(lines.items())], skip, limit, newest_first)
 
     def problems(self) -> list[str]:
         """Versions whose tags or files were changed on the server, and aliases that do not stand where the log left them.

@@ -31,7 +31,7 @@ from vertical_sdk.paths import telling_full_disk
 from vertical_sdk.registry.depot import copy_checked, downloads, parse_manifest, write_synced
 from vertical_sdk.registry.query import Condition, meets
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest, part_of
 from vertical_sdk.registry.stores.book import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.stores.bucket import AT_ONCE, Bucket, together
 from vertical_sdk.registry.tree import tree_problems
@@ -157,9 +157,9 @@ class ObjectStore:
         self._may_write()
         self._write(name, lambda book: tag_line(book, number, tags, event))
 
-    def history(self, name: str) -> list[Event]:
-        """The log of a name, oldest first."""
-        return list(self._book(name).events)
+    def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
+        """The log of a name, or a part of it."""
+        return part_of(self._book(name).events, skip, limit, newest_first)
 
     def problems(self) -> list[str]:
         """Logs with a line that was changed or taken out, and objects that are missing or whose bytes are not those of their name.
