@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,19 @@ from typing import Any
 import numpy as np
 from local import ROOT
 
+from vertical_sdk.metrics.use import higher_is_better
+
 RECORDS = ROOT / "benchmarks" / "results.json"
 ABLATION = ROOT / "benchmarks" / "ablation.json"
 PAGE = ROOT / "docs" / "results.md"
+GENERAL = {"alone", "base", "probe"}
+"""What is no cheap rival: the adapter by itself, and the general base as it comes or under a linear probe."""
 HEAD = """\
 # Results
 
 Each table comes from one command on one machine; `make recipes` writes this page anew. Values stand with their intervals, over the
 recipe's own test rows, which nothing was trained on. Behind them is [what the vertical parts buy](#what-the-vertical-parts-buy).
+In the first table "general base" is the better of zero-shot and linear probe, and "in all" is data, training and evaluation.
 """
 PARTS = """\
 ## What the vertical parts buy
@@ -39,8 +45,45 @@ def read(path: Path) -> dict[str, Any]:
 def keep(path: Path, records: dict[str, Any]) -> None:
     """Write records, and the page with them."""
     path.write_text(json.dumps(records, indent=1, sort_keys=path == RECORDS) + "\n", encoding="utf-8")
-    sections = [section(name, record) for name, record in sorted(read(RECORDS).items())]
-    PAGE.write_text("\n".join([HEAD, *sections, parts(read(ABLATION))]), encoding="utf-8")
+    measured = sorted(read(RECORDS).items())
+    sections = [section(name, record) for name, record in measured]
+    PAGE.write_text("\n".join([HEAD, overview(measured), *sections, parts(read(ABLATION))]), encoding="utf-8")
+
+
+def overview(measured: list[tuple[str, dict[str, Any]]]) -> str:
+    """A line for each recipe: the specialist, the general base and the strongest cheap rival in the metric that its gate looks at."""
+    head = (
+        "recipe",
+        "rows",
+        "metric",
+        "specialist",
+        "general base",
+        "strongest rival",
+        "lead over it",
+        "gate",
+        "trained",
+        "in all",
+    )
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, record in measured:
+        if "error" in record:
+            continue
+        systems, metric = record["systems"], record["tests"][0]["metric"]
+        sign = 1 if higher_is_better(metric) else -1
+        leads = {test["rival"]: test["difference"] for test in record["tests"] if test["metric"] == metric}
+        rivals = [rival for rival in leads if rival not in GENERAL]
+        general = [rival for rival in leads if rival in GENERAL - {"alone"}]
+        nearest = min(rivals, key=lambda rival: sign * leads[rival]["value"]) if rivals else None
+        base = min(general, key=lambda rival: sign * leads[rival]["value"]) if general else None
+        short = name.replace(" --set", " …", 1).partition("…")[0] + ("…" if " --set" in name else "")
+        shown = [f"[{short}](#{re.sub(r'[^a-z0-9 _-]', '', name.lower()).replace(' ', '-')})", str(record["rows"]), metric]
+        shown += [f"{systems[one]['metrics'][metric]['value']:.3f}" if one else "-" for one in ("adapter", base)]
+        shown += [f"{systems[nearest]['title']} {systems[nearest]['metrics'][metric]['value']:.3f}" if nearest else "-"]
+        shown += [cell(leads[nearest], "+") if nearest else "-"]
+        shown += ["-" if not record["gate"] else "passed" if record["gate"]["passed"] else "failed"]
+        shown += [f"{record['training_seconds']:.0f} s", f"{record['seconds']} s"]
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join([*lines, ""])
 
 
 def section(name: str, record: dict[str, Any]) -> str:
