@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from conftest import topic_rows, write_csv
 
 from vertical_sdk import cli, errors
 from vertical_sdk.cli import main
+from vertical_sdk.cli.doctor import EXTRAS
 from vertical_sdk.recipe import Recipe, load_recipe
 
 HERE = [sys.executable, "-m", "vertical_sdk.cli"]
@@ -38,6 +41,15 @@ def test_help_tells_every_exit_code_of_the_error_tree(capsys: pytest.CaptureFixt
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     assert f"vertical {verb}" in capsys.readouterr().out
+
+
+def test_the_doctor_and_the_readmes_know_every_extra() -> None:
+    declared = set(metadata("vertical_sdk").get_all("Provides-Extra") or ()) - {"dev"}
+
+    assert set(EXTRAS) == declared
+    for page in ("README.md", "README.zh-CN.md"):
+        text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+        assert set(re.findall(r"`([a-z0-9-]+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.M)))) >= declared
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:

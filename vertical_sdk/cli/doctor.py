@@ -27,6 +27,7 @@ EXTRAS = {
     "sign": ("model_signing",),
     "traffic-sim": ("sumo", "networkx"),
     "trees": ("lightgbm",),
+    "vision": ("timm",),
     "wandb": ("wandb",),
 }
 STATES = {True: "writable", False: "NOT WRITABLE", None: "elsewhere"}
