@@ -10,31 +10,17 @@ from vertical_sdk.models import attention
 from vertical_sdk.models.attention import short_attention
 from vertical_sdk.models.lora import with_lora
 
+SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 50}
+
 
 def _bert() -> Any:
-    config = transformers.BertConfig(
-        hidden_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        vocab_size=50,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    config: Any = transformers.BertConfig(**SIZES, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     return transformers.BertModel(config, add_pooling_layer=False)
 
 
 def _llama() -> Any:
     """Causal, and each key is shared by two queries."""
-    config = transformers.LlamaConfig(
-        hidden_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        vocab_size=50,
-    )
-    return transformers.LlamaModel(config)
+    return transformers.LlamaModel(transformers.LlamaConfig(**SIZES, num_key_value_heads=2))
 
 
 MODELS = {"bert": _bert, "llama": _llama}

@@ -75,10 +75,12 @@ def fit_offsets(outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | 
     every = np.arange(len(rows))
     step = _best(grid, lambda step: value(answers(step), every))
     plain, moved = answers(0.0), answers(step)
-    gain, *gains = (
-        value(moved, at) - value(plain, at) for at in (every, *np.random.default_rng(0).choice(every, (DRAWS, len(every))))
-    )
-    return tuple((step * direction).tolist()) if gain > 0 and gain >= np.std(gains) else ()
+    gain = value(moved, every) - value(plain, every)
+    if gain <= 0:
+        return ()
+    draws = np.random.default_rng(0).choice(every, (DRAWS, len(every)))
+    error = np.std([value(moved, at) - value(plain, at) for at in draws])
+    return tuple((step * direction).tolist()) if gain >= error else ()
 
 
 def _best(grid: NDArray[np.float64], value: Callable[[float], Any]) -> float:

@@ -15,6 +15,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -205,14 +206,11 @@ class HttpStore:
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
         """The log of a name, or a part of it."""
-        found: list[Event] = []
-        while True:
-            page = PAGE if limit is None else min(PAGE, limit - len(found))
-            rows = self._get("/history", name=name, skip=skip + len(found), limit=page, newest_first=newest_first)
-            with self._understood():
-                found += [Event(**row) for row in rows]
-            if len(rows) < page or len(found) == limit:
-                return found
+        later = count(skip + PAGE, PAGE)
+        asked = {"name": name, "skip": skip, "newest_first": newest_first}
+        found = self._pages("/history", asked, limit, lambda _: {"skip": next(later)})
+        with self._understood():
+            return [Event(**row) for row in found]
 
     def problems(self) -> list[str]:
         """What is wrong with the store behind the server; needs the scope promote."""
