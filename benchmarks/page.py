@@ -75,11 +75,8 @@ def overview(measured: list[tuple[str, dict[str, Any]]]) -> str:
         nearest = next((rival for rival in hardest if rival not in (*GENERAL, "alone")), None)
         base = next((rival for rival in hardest if rival in GENERAL), None)
         short, more, _ = name.partition(" --set")
-        shown = [
-            f"[{short}{' …' if more else ''}](#{re.sub(r'[^a-z0-9 _-]', '', name.lower()).replace(' ', '-')})",
-            str(record["rows"]),
-            metric,
-        ]
+        anchor = re.sub(r"[^a-z0-9 _-]", "", name.lower()).replace(" ", "-")
+        shown = [f"[{short}{' …' if more else ''}](#{anchor})", str(record["rows"]), metric]
         shown += [f"{systems[one]['metrics'][metric]['value']:.3f}" if one else "-" for one in ("adapter", base)]
         shown += [f"{systems[nearest]['title']} {systems[nearest]['metrics'][metric]['value']:.3f}" if nearest else "-"]
         shown += [cell(leads[nearest], "+") if nearest else "-"]
