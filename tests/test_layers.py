@@ -35,6 +35,7 @@ ORDER = (
     "kernels",
     "families",
     "baselines",
+    "training_arguments",
     "checking",
     "adapters",
     "engines",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -38,7 +38,7 @@ def check(
     if task not in get_args(Task):
         raise UnknownName("task", task, get_args(Task))
     known = load_recipe(recipe) if recipe else None
-    found = check_file(file, columns=columns or None, task=cast(Task, task), recipe=known)
+    found = check_file(file, columns=columns or None, task=task, recipe=known)
     if as_json:
         emit(found)
         return

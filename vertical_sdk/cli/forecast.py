@@ -15,7 +15,6 @@ import typer
 from vertical_sdk.cli.options import AllowRevoked, Json, RegistryAt, TimeColumn
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import AdapterError, DataError
-from vertical_sdk.tasks import get_task
 
 __all__ = ["forecast", "read_series"]
 
@@ -56,6 +55,7 @@ def forecast(
         progress(f"loading {adapter}", None)
         from vertical_sdk.inference import load
         from vertical_sdk.registry import Registry
+        from vertical_sdk.tasks import get_task
 
         model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
         if get_task(model.card.task).verb != "forecast":

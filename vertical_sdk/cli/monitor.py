@@ -16,7 +16,6 @@ from vertical_sdk.cli.forecast import read_series
 from vertical_sdk.cli.options import AllowRevoked, RegistryAt, TimeColumn
 from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.errors import AdapterError, DataError
-from vertical_sdk.tasks import get_task
 
 __all__ = ["monitor"]
 
@@ -56,6 +55,7 @@ def monitor(
         progress(f"loading {adapter}", None)
         from vertical_sdk.inference import load
         from vertical_sdk.registry import Registry
+        from vertical_sdk.tasks import get_task
 
         model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
         if get_task(model.card.task).verb != "monitor":
@@ -77,7 +77,7 @@ def _judged(model: Any, rows: Sequence[Any]) -> Iterator[_Seen]:
     """The steps of a file, each by what was before it."""
     import numpy as np
 
-    from vertical_sdk.calibration.alarms import scores
+    from vertical_sdk.calibration.alarms import compute_scores
     from vertical_sdk.data.windows import after
 
     layout, calibration = model.card.layout, model.card.calibration
@@ -85,7 +85,7 @@ def _judged(model: Any, rows: Sequence[Any]) -> Iterator[_Seen]:
     for start in range(0, len(rows), AT_ONCE):
         chunk = rows[start : start + AT_ONCE]
         raw = model.outputs(chunk)
-        for row, expected, score in zip(chunk, raw[:, 0, :, 0], scores(raw, chunk, calibration.widths), strict=True):
+        for row, expected, score in zip(chunk, raw[:, 0, :, 0], compute_scores(raw, chunk, calibration.widths), strict=True):
             alarm = calibration.threshold is not None and score >= calibration.threshold
             worst = _worst(expected, row.target[0], calibration.widths, layout.channels)
             yield _Seen(

@@ -13,7 +13,6 @@ import typer
 from vertical_sdk.cli.options import AllowRevoked, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import AdapterError, DataError
-from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Prediction
 
 __all__ = ["predict"]
@@ -47,6 +46,7 @@ def predict(
         progress(f"loading {adapter}", None)
         from vertical_sdk.inference import load
         from vertical_sdk.registry import Registry
+        from vertical_sdk.tasks import get_task
 
         model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
         if (verb := get_task(model.card.task).verb) not in {"predict", "generate"}:
@@ -111,6 +111,8 @@ def _rows(path: Path, model: Any) -> Sequence[Example]:
 
 
 def _answers(model: Any, rows: Sequence[Example]) -> Iterator[tuple[Example, Prediction]]:
+    from vertical_sdk.tasks import get_task
+
     generates = get_task(model.card.task).written
     for start in range(0, len(rows), AT_ONCE):
         chunk = rows[start : start + AT_ONCE]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.cli.registry import verbs
-
-if TYPE_CHECKING:
-    from vertical_sdk.types import Task
 
 __all__ = ["import_"]
 
@@ -49,7 +46,7 @@ def import_(
             folder,
             name,
             base=base,
-            task=cast("Task | None", task),
+            task=task,
             license=license_,
             system=system,
             prompt=prompt,

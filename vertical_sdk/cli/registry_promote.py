@@ -37,7 +37,7 @@ def promote(
 ) -> None:
     """Move an alias to a version that beats the one it stands at, on the same rows; ends with 8 where it does not."""
     with showing() as progress:
-        from vertical_sdk.evaluation import promote as compare_and_move
+        from vertical_sdk.promotion import promote as compare_and_move
         from vertical_sdk.registry import Registry
 
         found = compare_and_move(
