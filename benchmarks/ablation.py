@@ -1,11 +1,11 @@
-"""What each recipe's vertical loss and augmentation buy over the usual loss without augmentation, and what a pretrained trunk buys
+"""What each recipe's vertical loss and augmentation buy over the usual loss without augmentation, and what a pretrained backbone buys
 where it reads numbers.
 
     python benchmarks/ablation.py [--data FOLDER] [--rows N] [--seeds 0 1 2] [RECIPE]...
 
 Every variant of a recipe is trained on the same rows from the same start, and judged on the recipe's *validation* rows, so that
 choosing by it leaves the test rows untouched. To cost minutes instead of days, at most --rows training rows are taken, each variant
-takes as many steps as --epochs of them need, and at most --judges rows judge it. The adapter is judged alone, without partners, by the
+takes as many steps as --epochs of them need, and at most --judges rows judge it. The adapter is judged alone, without members, by the
 recipe's own metric; which label is said is learned on one half of the rows for the other. What was measured with the recipe as it now
 is stays: a second call goes on where the first was stopped.
 Results go to benchmarks/ablation.json and docs/results.md.
@@ -30,18 +30,18 @@ import transformers
 from local import FILES, machine
 
 from vertical_sdk import catalog
+from vertical_sdk.baselines.general import as_outputs
+from vertical_sdk.bases.base import pull_base
+from vertical_sdk.calibration.label_offsets import fit_offsets, headline
 from vertical_sdk.data.augment import augment
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.prepare import Prepared, prepare
+from vertical_sdk.families.head import fit_probe
+from vertical_sdk.families.specialist import fresh_specialist, run_rows
+from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import USUAL, bind_loss
-from vertical_sdk.metrics.use import bind
-from vertical_sdk.models.base import pull_base
-from vertical_sdk.models.baselines.general import as_outputs
-from vertical_sdk.models.decision import fit_offsets, headline
-from vertical_sdk.models.fused import fast_training
-from vertical_sdk.models.head import fit_probe
-from vertical_sdk.models.outputs import Outputs, references
-from vertical_sdk.models.specialist import fresh_specialist, run_rows
+from vertical_sdk.metrics.measure import bind
+from vertical_sdk.outputs import Outputs, references
 from vertical_sdk.recipe import Part, Recipe, load_recipe, recipe_names
 from vertical_sdk.training.arguments import training_arguments
 from vertical_sdk.training.encode import encode_rows
@@ -62,13 +62,13 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train: loss, augmentations, copies of each row, and what is done to the trunk."""
+    """One way to train: loss, augmentations, copies of each row, and what is done to the backbone."""
 
     title: str
     loss: Part
     parts: tuple[Part, ...] = ()
     copies: int = 0
-    trunk: Literal["adapted", "frozen", "random", "scratch"] = "adapted"
+    backbone: Literal["adapted", "frozen", "random", "scratch"] = "adapted"
 
 
 def variants(recipe: Recipe) -> Iterator[Variant]:
@@ -91,9 +91,9 @@ def variants(recipe: Recipe) -> Iterator[Variant]:
     if parts and own != plain:
         yield Variant("all of them", own, parts, copies)
     if recipe.data.modality != "text":
-        yield Variant("plain, trunk frozen, without LoRA", plain, trunk="frozen")
-        yield Variant("plain, trunk of random weights with LoRA", plain, trunk="random")
-        yield Variant("plain, same shape from scratch, all of it trained", plain, trunk="scratch")
+        yield Variant("plain, backbone frozen, without LoRA", plain, backbone="frozen")
+        yield Variant("plain, backbone of random weights with LoRA", plain, backbone="random")
+        yield Variant("plain, same shape from scratch, all of it trained", plain, backbone="scratch")
 
 
 def chosen(prepared: Prepared, most: int, seed: int) -> list[Example]:
@@ -114,12 +114,12 @@ def score(
         counts = count_labels([row for row in train if row.copy_of is None])
         labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
     transformers.set_seed(seed)
-    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels, prepared.panel)
-    for name, weights in specialist.trunk.named_parameters():
+    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels, prepared.layout)
+    for name, weights in specialist.backbone.named_parameters():
         lora = "lora_" in name
-        weights.requires_grad_(variant.trunk != "frozen" if lora else variant.trunk == "scratch")
+        weights.requires_grad_(variant.backbone != "frozen" if lora else variant.backbone == "scratch")
         if (
-            variant.trunk in {"random", "scratch"} and not lora and weights.dim() > 1
+            variant.backbone in {"random", "scratch"} and not lora and weights.dim() > 1
         ):  # as wide as it was, without what it had learned
             weights.data.normal_(std=float(weights.std()))
     rows = encode_rows(specialist, train, learn=True)
@@ -135,9 +135,9 @@ def score(
     folder = Path(tempfile.mkdtemp())
     steps = max(1, round(epochs * real / int(recipe.train.get("per_device_train_batch_size", 32))))
     settings = {**recipe.train, "max_steps": steps, "eval_strategy": "no", "save_strategy": "no", "seed": seed}
-    loss = bind_loss(recipe.replace({"loss": variant.loss.model_dump()}), labels, specialist.scale, prepared.panel)
+    loss = bind_loss(recipe.replace({"loss": variant.loss.model_dump()}), labels, specialist.scale, prepared.layout)
     trainer = VerticalTrainer(specialist, training_arguments(settings, folder, "ablation"), rows, [], loss, silent)
-    with fast_training(specialist.trunk, bf16=True):
+    with fast_training(specialist.backbone, bf16=True):
         trainer.train()
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
     shutil.rmtree(folder)
@@ -147,14 +147,14 @@ def score(
     measure = bind(part.use, labels, part.arguments)
     truth = references(prepared.validation, labels, recipe.task)
     predictions = said.predictions(recipe.task)
-    if said.scores is not None:  # which label is said, each half by what the other half taught
+    if said.probabilities is not None:  # which label is said, each half by what the other half taught
         half = np.arange(len(truth)) % 2 == 0
         for one, other in ((half, ~half), (~half, half)):
             taught = [prepared.validation[i] for i in np.flatnonzero(other)]
-            offsets = fit_offsets(Outputs(scores=said.scores[other]), taught, labels, recipe)
-            moved = Outputs(scores=said.scores[one], offsets=np.array(offsets) if offsets else None)
+            offsets = fit_offsets(Outputs(probabilities=said.probabilities[other]), taught, labels, recipe)
+            moved = Outputs(probabilities=said.probabilities[one], offsets=np.array(offsets) if offsets else None)
             predictions[one] = moved.predictions(recipe.task)
-    return measure(predictions, truth, said.scores, prepared.validation, said.quantiles)
+    return measure(predictions, truth, said.probabilities, prepared.validation, said.quantiles)
 
 
 def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, known: dict[str, Any]) -> Iterator[dict[str, Any]]:

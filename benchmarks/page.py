@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from local import ROOT
 
-from vertical_sdk.metrics.use import higher_is_better
+from vertical_sdk.metrics.measure import higher_is_better
 
 RECORDS = ROOT / "benchmarks" / "results.json"
 ABLATION = ROOT / "benchmarks" / "ablation.json"
@@ -51,14 +51,14 @@ def keep(path: Path, records: dict[str, Any]) -> None:
 
 
 def overview(measured: list[tuple[str, dict[str, Any]]]) -> str:
-    """A line for each recipe: the specialist, the general base and the strongest cheap rival in the metric that its gate looks at."""
+    """A line for each recipe: the specialist, the general base and the strongest cheap baseline in the metric that its gate looks at."""
     head = (
         "recipe",
         "rows",
         "metric",
         "specialist",
         "general base",
-        "strongest rival",
+        "strongest baseline",
         "lead over it",
         "gate",
         "trained",
@@ -70,10 +70,10 @@ def overview(measured: list[tuple[str, dict[str, Any]]]) -> str:
             continue
         systems, metric = record["systems"], record["tests"][0]["metric"]
         sign = 1 if higher_is_better(metric) else -1
-        leads = {test["rival"]: test["difference"] for test in record["tests"] if test["metric"] == metric}
-        hardest = sorted(leads, key=lambda rival: sign * leads[rival]["value"])
-        nearest = next((rival for rival in hardest if rival not in (*GENERAL, "alone")), None)
-        base = next((rival for rival in hardest if rival in GENERAL), None)
+        leads = {test["baseline"]: test["difference"] for test in record["tests"] if test["metric"] == metric}
+        hardest = sorted(leads, key=lambda baseline: sign * leads[baseline]["value"])
+        nearest = next((baseline for baseline in hardest if baseline not in (*GENERAL, "alone")), None)
+        base = next((baseline for baseline in hardest if baseline in GENERAL), None)
         short, more, _ = name.partition(" --set")
         anchor = re.sub(r"[^a-z0-9 _-]", "", name.lower()).replace(" ", "-")
         shown = [f"[{short}{' …' if more else ''}](#{anchor})", str(record["rows"]), metric]
@@ -106,7 +106,7 @@ def section(name: str, record: dict[str, Any]) -> str:
     lines += [f"| {s['title']} | " + " | ".join(cell(s["metrics"].get(m)) for m in metrics) + " |" for s in measured.values()]
     lines += ["", "| the specialist against | in | difference | p |", "|---|---|---|---|"]
     lines += [
-        f"| {record['systems'][t['rival']]['title']} | {t['metric']} | {cell(t['difference'], '+')} | {t['p_value']:.3g} |"
+        f"| {record['systems'][t['baseline']]['title']} | {t['metric']} | {cell(t['difference'], '+')} | {t['p_value']:.3g} |"
         for t in record["tests"]
     ]
     if record.get("ensemble"):

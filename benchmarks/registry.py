@@ -257,7 +257,7 @@ def s3_registry() -> Iterator[str]:
     """An S3 server on this machine with an empty bucket; the location of a registry in it."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     import botocore.session
-    from moto_server import CREDENTIALS, s3_server
+    from servers.moto_server import CREDENTIALS, s3_server
 
     with s3_server() as address:
         os.environ |= {**CREDENTIALS, "AWS_ENDPOINT_URL": address}
@@ -472,8 +472,8 @@ PATHS = [
 
 def hostile(folder: Path) -> dict[str, Any]:
     """Hostile references, manifests and bundles: how many were refused, and whether anything outside the registry was touched."""
+    from vertical_sdk.registry.blob_store import parse_manifest
     from vertical_sdk.registry.bundle import bundle, unbundle
-    from vertical_sdk.registry.depot import parse_manifest
 
     ground = folder / "ground"
     registry = Registry(ground / "registry")
@@ -581,9 +581,9 @@ def attach() -> dict[str, Any]:
     import peft
     import torch
 
+    from vertical_sdk.bases.base import pull_base
+    from vertical_sdk.families.specialist import load_backbone
     from vertical_sdk.inference import attach as attaching
-    from vertical_sdk.models.base import pull_base
-    from vertical_sdk.models.specialist import load_trunk
     from vertical_sdk.registry import tree
     from vertical_sdk.training import train
 
@@ -596,27 +596,32 @@ def attach() -> dict[str, Any]:
         registry = Registry(f"{folder}/registry", Policy())
         version = registry.publish(f"{folder}/run", "bench/attach")
         base = pull_base("minilm-l6")
-        replay, replayed = attaching.replay_probes, []
+        replay, replayed = attaching.replay_self_tests, []
 
         def timed(*arguments: Any) -> None:
             begun = time.perf_counter()
             replay(*arguments)
             replayed.append(time.perf_counter() - begun)
 
-        attaching.replay_probes = timed
+        attaching.replay_self_tests = timed
         ours, theirs = [], []
         for _ in range(11):
-            trunks = [load_trunk(base), load_trunk(base)]
+            backbones = [load_backbone(base), load_backbone(base)]
             tree._checked.clear()  # as in a fresh process: every file is read and compared
             begun = time.perf_counter()
-            attaching.open_specialist(registry.resolve("bench/attach@1").path, "a", base, trunks[0])
+            attaching.open_specialist(registry.resolve("bench/attach@1").path, "a", base, backbones[0])
             ours.append(time.perf_counter() - begun)
             begun = time.perf_counter()
-            peft.PeftModel.from_pretrained(trunks[1], str(version.path))
+            peft.PeftModel.from_pretrained(backbones[1], str(version.path))
             theirs.append(time.perf_counter() - begun)
         size = sum(path.stat().st_size for path in version.path.iterdir() if path.suffix == ".safetensors")
-    whole, alone, probes = (statistics.median(some[1:]) * 1e3 for some in (ours, theirs, replayed))
-    return {"bytes": size, "PEFT alone": alone, "resolve, verify, attach": whole - probes, "and replay the probes": whole}
+    whole, alone, self_tests = (statistics.median(some[1:]) * 1e3 for some in (ours, theirs, replayed))
+    return {
+        "bytes": size,
+        "PEFT alone": alone,
+        "resolve, verify, attach": whole - self_tests,
+        "and replay the self_tests": whole,
+    }
 
 
 PARTS = {"lookups": lookups, "search": search, "publishers": publishers, "kills": kills, "damage": damage, "attach": attach}

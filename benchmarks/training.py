@@ -47,10 +47,10 @@ def recipe_of(task: str) -> Any:
 
 def write_rows(path: Path, tasks: list[str]) -> None:
     """The rows of the tasks as tokens, which both systems read."""
+    from vertical_sdk.bases.base import load_tokenizer, pull_base
     from vertical_sdk.data.prepare import prepare
     from vertical_sdk.data.texts import ranked
-    from vertical_sdk.models.base import load_tokenizer, pull_base
-    from vertical_sdk.models.chat import ask, encode_conversation
+    from vertical_sdk.families.chat import ask, encode_conversation
     from vertical_sdk.types import Message
 
     prepared = prepare(recipe_of("classification"))
@@ -104,11 +104,11 @@ def same_start(model: Any) -> None:
 
 def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder: Path) -> tuple[Any, Any]:
     """The SDK's trainer, and what training runs under in `vertical_sdk.train`."""
+    from vertical_sdk.bases.base import pull_base
+    from vertical_sdk.families.batching import Encoded
+    from vertical_sdk.families.specialist import fresh_specialist
+    from vertical_sdk.kernels.fused_lora import fast_training
     from vertical_sdk.losses import bind_loss
-    from vertical_sdk.models.base import pull_base
-    from vertical_sdk.models.batching import Encoded
-    from vertical_sdk.models.fused import fast_training
-    from vertical_sdk.models.specialist import fresh_specialist
     from vertical_sdk.training.arguments import training_arguments
     from vertical_sdk.training.trainer import VerticalTrainer
     from vertical_sdk.types import LabelSpace, silent
@@ -120,7 +120,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     encoded = [Encoded(tuple(ids), tuple(learn), target) for ids, learn, target in rows[task]]
     arguments = training_arguments(settings_of(task, dtype, steps), folder, recipe.name)
     trainer = VerticalTrainer(specialist, arguments, encoded, [], bind_loss(recipe, labels), silent)
-    return trainer, fast_training(specialist.trunk, bf16=dtype == "bf16")
+    return trainer, fast_training(specialist.backbone, bf16=dtype == "bf16")
 
 
 def plain_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder: Path) -> tuple[Any, Any]:
@@ -129,12 +129,12 @@ def plain_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folde
     import torch
     import transformers
 
-    from vertical_sdk.models.base import pull_base
+    from vertical_sdk.bases.base import pull_base
 
     causal = task == "answers"
     loader = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
     off: dict[str, Any] = {} if causal else {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    trunk = loader.from_pretrained(pull_base(BASES[task]).path, dtype=torch.float32, local_files_only=True, **off)
+    backbone = loader.from_pretrained(pull_base(BASES[task]).path, dtype=torch.float32, local_files_only=True, **off)
     unread = {} if causal else {"exclude_modules": r".*pooler.*"}
     config = peft.LoraConfig(
         r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM" if causal else None, **unread
@@ -146,11 +146,11 @@ def plain_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folde
 
         def __init__(self) -> None:
             super().__init__()
-            self.trunk: Any = peft.get_peft_model(trunk, config)
-            self.linear = torch.nn.Linear(trunk.config.hidden_size, len(rows["labels"]))
+            self.backbone: Any = peft.get_peft_model(backbone, config)
+            self.linear = torch.nn.Linear(backbone.config.hidden_size, len(rows["labels"]))
 
         def forward(self, input_ids: Any, attention_mask: Any, labels: Any) -> dict[str, Any]:
-            hidden = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
+            hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
             mask = attention_mask.unsqueeze(-1)
             pooled = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
             logits = self.linear(pooled)
@@ -172,7 +172,7 @@ def plain_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folde
             padded["labels"].append(answers)
         return {key: torch.tensor(values) for key, values in padded.items()}
 
-    model = peft.get_peft_model(trunk, config) if causal else Classifier()
+    model = peft.get_peft_model(backbone, config) if causal else Classifier()
     same_start(model)
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),

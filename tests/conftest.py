@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mlflow_server import empty, mlflow_server
-from moto_server import make_bucket, s3_server, use_server
+from servers.mlflow_server import empty, mlflow_server
+from servers.moto_server import make_bucket, s3_server, use_server
 
 WORDS = re.findall(
     r"\w+",
@@ -162,7 +162,7 @@ def topic_recipe(folder: Path, base: Path, **settings: object) -> Path:
             "token_budget": 128,
         },
         "evaluate": {
-            "against": ["base", "probe", "tfidf"],
+            "baselines": ["base", "probe", "tfidf"],
             "resamples": 100,
             "gate": {"metric": "macro_f1", "beats": ["base"]},
         },

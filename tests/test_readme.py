@@ -20,7 +20,7 @@ QUICK = {
     "train.max_steps": 3,
     "train.per_device_train_batch_size": 8,
     "evaluate.resamples": 100,
-    "evaluate.against": ["base"],
+    "evaluate.baselines": ["base"],
     "evaluate.gate": None,
 }
 """The quickstart's recipe, cut down to seconds: what it learns is of no use here, that it exists is."""

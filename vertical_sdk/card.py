@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import file_digest, write_whole
-from vertical_sdk.types import Family, LabelSpace, Numbers, Panel, Task
+from vertical_sdk.types import Family, LabelSpace, SeriesLayout, Task
 
 __all__ = [
     "CARD",
@@ -19,9 +19,8 @@ __all__ = [
     "Field",
     "Fingerprint",
     "Parent",
-    "Probe",
+    "SelfTest",
     "SourceRecord",
-    "Steps",
     "Verdict",
     "folder_digests",
     "library_versions",
@@ -86,7 +85,7 @@ class Calibration(_Frozen):
     offsets: tuple[float, ...] = ()
 
 
-class Probe(_Frozen):
+class SelfTest(_Frozen):
     """An input with what base and adapter answered when the adapter was made.
 
     base     the outputs with the adapter switched off
@@ -101,33 +100,13 @@ class Probe(_Frozen):
 class Field(_Frozen):
     """One field of the records that a specialist reads.
 
-    told   whether its text tells it; a partner may read fields that the text leaves out
+    told   whether its text tells it; a member may read fields that the text leaves out
     words  whether it holds words; numbers otherwise
     """
 
     name: str
     told: bool
     words: bool
-
-
-class Steps(_Frozen):
-    """What the series are that a specialist reads; see `vertical_sdk.types.Panel`."""
-
-    channels: tuple[str, ...]
-    seconds: float
-    history: int
-    horizon: int
-
-    @classmethod
-    def of(cls, panel: Panel | None) -> Steps | None:
-        """Without the graph, which is kept as a tensor."""
-        if panel is None:
-            return None
-        return cls(channels=panel.channels, seconds=panel.seconds, history=panel.history, horizon=panel.horizon)
-
-    def panel(self, graph: Numbers | None = None) -> Panel:
-        """With a graph, where there is one."""
-        return Panel(self.channels, self.seconds, self.history, self.horizon, graph)
 
 
 class Parent(_Frozen):
@@ -148,7 +127,7 @@ class Verdict(_Frozen):
 
     passed: bool
     reasons: tuple[str, ...] = ()
-    """One sentence a rival: what was compared, by how much, at which confidence."""
+    """One sentence a baseline: what was compared, by how much, at which confidence."""
 
 
 class Card(_Frozen):
@@ -164,12 +143,12 @@ class Card(_Frozen):
     labels: LabelSpace | None = None
     fields: tuple[Field, ...] = ()
     """What a record has, for a specialist that reads records instead of texts."""
-    steps: Steps | None = None
+    layout: SeriesLayout | None = None
     """What the series are, for forecasting and anomaly."""
     sources: tuple[SourceRecord, ...] = ()
     account: dict[str, Any] = {}
     calibration: Calibration = Calibration()
-    probes: tuple[Probe, ...] = ()
+    self_tests: tuple[SelfTest, ...] = ()
     training: dict[str, Any] = {}
     """Steps, seconds, final losses, seed, world size; of an adapter that was imported, what is known of where it came from."""
     parent: Parent | None = None

@@ -194,4 +194,4 @@ cleaners: Catalog[Callable[..., Any]] = Catalog("cleaner", "vertical_sdk.data.cl
 deidentifiers: Catalog[Callable[..., Any]] = Catalog("de-identifier", "vertical_sdk.data.deidentify", "deidentify")
 splitters: Catalog[Callable[..., Any]] = Catalog("splitter", "vertical_sdk.data.split", "data")
 augmentations: Catalog[Callable[..., Any]] = Catalog("augmentation", "vertical_sdk.data.augment", "augment")
-baselines: Catalog[Callable[..., Any]] = Catalog("baseline", "vertical_sdk.models.baselines")
+baselines: Catalog[Callable[..., Any]] = Catalog("baseline", "vertical_sdk.baselines")

@@ -17,13 +17,15 @@
     ├── RunError                      9   a run cannot go on: folder in use, read-only or full disk
     └── MissingExtra                 10   an optional dependency is not installed
 
-A message says where, what, and what would be right. Exit code 1 is a bug of ours, 130 is Ctrl-C.
+A message says where, what happened, and what to do. The place (a path, a recipe's key) is a field of its own, `where`, so that
+a server can show the message without it. Exit code 1 means a bug in vertical_sdk; 130 means Ctrl-C.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 __all__ = [
     "AdapterError",
@@ -47,9 +49,20 @@ __all__ = [
 
 
 class VerticalError(Exception):
-    """The root of the tree; `exit_code` is what the command line ends with."""
+    """The root of the tree. `exit_code` is the exit code of the command line.
+
+    message  what happened and what to do, without the place
+    where    the place: a path on this machine, or a key of a recipe; "" if there is none
+
+    `str(error)` is "where: message".
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, where: str | Path = "") -> None:
+        self.message = message
+        self.where = str(where)
+        super().__init__(f"{self.where}: {message}" if self.where else message)
 
 
 class RecipeError(VerticalError):
@@ -63,10 +76,8 @@ class UnknownName(RecipeError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
         known = sorted(known)
-        at = f"{where}: " if where else ""
-        super().__init__(
-            f"{at}no {kind} is called {name!r}.{did_you_mean(name, known)} Available: {', '.join(known) or 'none'}."
-        )
+        available = ", ".join(known) or "none"
+        super().__init__(f"no {kind} is called {name!r}.{did_you_mean(name, known)} Available: {available}.", where=where)
 
 
 class DataError(VerticalError):

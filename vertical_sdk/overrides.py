@@ -13,7 +13,7 @@ __all__ = ["PARTS", "laid_over", "with_defaults", "with_settings"]
 
 PARTS = frozenset({"reader", "deidentify", "split", "loss"})
 """Keys that hold one part, whose short form is its name alone."""
-PART_LISTS = frozenset({"clean", "augment", "metrics", "against"})
+PART_LISTS = frozenset({"clean", "augment", "metrics", "baselines"})
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

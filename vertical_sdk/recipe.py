@@ -20,8 +20,8 @@ from pydantic_core import to_jsonable_python
 from vertical_sdk import catalog
 from vertical_sdk.domain import load_domain, recipe_folders
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
-from vertical_sdk.explain import explained, should_be
 from vertical_sdk.overrides import laid_over, with_defaults, with_settings
+from vertical_sdk.schema_errors import explained, should_be
 from vertical_sdk.types import Modality, Task
 from vertical_sdk.yaml_file import read_yaml, yaml_value
 
@@ -113,7 +113,7 @@ class Head(Closed):
 
 
 class Series(Closed):
-    """How a series of numbers goes through a trunk that was pretrained on text, as patches in place of words."""
+    """How a series of numbers goes through a backbone that was pretrained on text, as patches in place of words."""
 
     tokens: Literal["patches", "channels"] = Field(
         default="patches",
@@ -121,7 +121,7 @@ class Series(Closed):
         "history of a channel, so that attention goes over channels (Liu et al., 2024).",
     )
     patch: int = Field(default=4, ge=1, description="Steps of a patch.")
-    layers: int | None = Field(default=None, ge=1, description="Only the trunk's first layers; all where None.")
+    layers: int | None = Field(default=None, ge=1, description="Only the backbone's first layers; all where None.")
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         default=(),
         description="Forecasting: levels beside the median's, in rising order; an interval reaches from the first to the last.",
@@ -137,7 +137,7 @@ class Series(Closed):
 
 
 class Image(Closed):
-    """How a picture is shown to a vision trunk."""
+    """How a picture is shown to a vision backbone."""
 
     size: int | None = Field(
         default=None, ge=16, description="Side in pixels that pictures are brought to; the base's own where None."
@@ -152,7 +152,7 @@ class Prompt(Closed):
 
 
 class Gate(Closed):
-    """When a specialist may be published: `metric` beats each rival by more than `margin`, at `confidence`."""
+    """When a specialist may be published: `metric` beats each baseline by more than `margin`, at `confidence`."""
 
     metric: str
     beats: tuple[str, ...] = ("base", "tfidf")
@@ -178,7 +178,7 @@ class Evaluate(Closed):
     """How a specialist is judged."""
 
     metrics: tuple[Part, ...] = ()
-    against: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
+    baselines: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
     gate: Gate | None = None
     forgetting: Forgetting | None = Field(default=None, description="The gate fails where more is forgotten than its budget.")
     groups: dict[str, tuple[float, ...]] = Field(
@@ -214,7 +214,7 @@ class Recipe(Closed):
     adapter: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
     loss: Part | None = Field(default=None, description="The task's usual loss where there is none.")
     ensemble: tuple[Part, ...] = Field(
-        default=(), description="Partners whose predictions a calibrated stacker combines with the adapter's, saved as one."
+        default=(), description="Members whose predictions a calibrated stacker combines with the adapter's, saved as one."
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
@@ -252,7 +252,7 @@ class Recipe(Closed):
         parts += [(f"data.clean.{i}", catalog.cleaners, p) for i, p in enumerate(self.data.clean)]
         parts += [(f"data.augment.{i}", catalog.augmentations, p) for i, p in enumerate(self.data.augment)]
         parts += [(f"evaluate.metrics.{i}", catalog.metrics, p) for i, p in enumerate(self.evaluate.metrics)]
-        parts += [(f"evaluate.against.{i}", catalog.baselines, p) for i, p in enumerate(self.evaluate.against)]
+        parts += [(f"evaluate.baselines.{i}", catalog.baselines, p) for i, p in enumerate(self.evaluate.baselines)]
         parts += [(f"ensemble.{i}", catalog.baselines, p) for i, p in enumerate(self.ensemble)]
         if self.ensemble and self.task == "generation":
             raise RecipeError(f"{self.name}: ensemble: written answers cannot be pooled; leave ensemble out for generation.")
@@ -295,9 +295,9 @@ class Recipe(Closed):
             raise RecipeError(
                 f"{self.name}: evaluate.forgetting: is measured on prose, which a specialist of {modality} does not read."
             )
-        if any(part.use in {"base", "tfidf"} for part in (*self.evaluate.against, *self.ensemble)):
+        if any(part.use in {"base", "tfidf"} for part in (*self.evaluate.baselines, *self.ensemble)):
             raise RecipeError(
-                f"{self.name}: base and tfidf read text, and data.modality is {modality}; set evaluate.against (and ensemble) to others, "
+                f"{self.name}: base and tfidf read text, and data.modality is {modality}; set evaluate.baselines (and ensemble) to others, "
                 "such as probe."
             )
 
@@ -307,11 +307,11 @@ class Recipe(Closed):
             return
         where = f"{self.name}: evaluate.gate"
         catalog.metrics.require(gate.metric, self.task, f"{where}.metric")
-        rivals = [part.use for part in self.evaluate.against]
-        for rival in gate.beats:
-            if rival not in rivals:
+        baselines = [part.use for part in self.evaluate.baselines]
+        for baseline in gate.beats:
+            if baseline not in baselines:
                 raise RecipeError(
-                    f"{where}.beats: {rival!r} is not measured; name it in evaluate.against too, which has {', '.join(rivals)}."
+                    f"{where}.beats: {baseline!r} is not measured; name it in evaluate.baselines too, which has {', '.join(baselines)}."
                 )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import ConfigDict, Field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "NO_ANSWER",
     "Cell",
     "Example",
     "Family",
@@ -18,9 +21,9 @@ __all__ = [
     "Message",
     "Modality",
     "Numbers",
-    "Panel",
     "Prediction",
     "Progress",
+    "SeriesLayout",
     "Split",
     "Target",
     "Task",
@@ -38,6 +41,8 @@ Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
 (steps, channels) with NaN where it is not known (forecasting, anomaly), or nothing yet."""
 
 
+NO_ANSWER = -1
+"""The prediction for an answer that could not be read as a label; it is never right."""
 Cell: TypeAlias = str | float | None
 """A field of a record: a word, a number, or nothing that is known."""
 
@@ -61,7 +66,7 @@ class Example:
     `record` holds the fields that `text` was written from (`data.records`), or facts about the row that metrics want to see.
     `copy_of` is the id of the row that an augmented copy was made of. `values` are a row's numbers: a series (steps,) or
     (steps, channels), oldest first, NaN where nothing was measured; a picture (height, width) or (height, width, 3) of bytes;
-    or facts (n,) that a partner reads beside the text. They are not changed in place. `record_id` is the id that the source itself
+    or facts (n,) that a member reads beside the text. They are not changed in place. `record_id` is the id that the source itself
     gives the row, as it stands there; None where a row is only known by its place in a file.
     """
 
@@ -117,8 +122,8 @@ class LabelSpace:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """What stands behind rows of series: the same channels at the same steps.
+class SeriesLayout:
+    """The layout that all rows of series share; an adapter's card holds it without the graph.
 
     channels  their names, in the order of `Example.values`
     seconds   between two steps
@@ -126,11 +131,13 @@ class Panel:
     graph     (channels, channels) how near they are, 0 where they are not connected; None where nothing is known
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     channels: tuple[str, ...]
     seconds: float
     history: int
     horizon: int
-    graph: Numbers | None = field(default=None, compare=False)
+    graph: Annotated[Any, Field(exclude=True)] = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.errors import DataError
-from vertical_sdk.metrics.use import codes
+from vertical_sdk.metrics.measure import codes
 from vertical_sdk.types import Example
 
 __all__ = ["DAYS_A_YEAR", "Walk", "annual_return", "calendar", "drawdown", "sharpe", "walk"]

@@ -13,7 +13,7 @@ from vertical_sdk.data.records import as_cell, with_record
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Cell, Example, Task
 
-from .sift import Missing, number, only_for, sift, text_of
+from .complete_rows import Missing, number, only_for, sift, text_of
 
 __all__ = ["LABELS", "credit"]
 

@@ -22,9 +22,9 @@ from vertical_sdk.data.texts import texts_of, with_texts
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Split, Task
 
+from .complete_rows import Missing, only_for, sift, text_of
 from .credit import credit
 from .ratios import polish
-from .sift import Missing, only_for, sift, text_of
 from .stocks import stock_tweets
 
 __all__ = ["SENTIMENTS", "credit", "embargoed", "news", "polish", "stock_tweets", "tidy", "urls"]

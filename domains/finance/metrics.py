@@ -11,8 +11,8 @@ from pydantic import Field
 
 from vertical_sdk.catalog import NotNegative, metrics
 from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.metrics.measure import drawn_by, lower_is_better
 from vertical_sdk.metrics.probability import auc
-from vertical_sdk.metrics.use import drawn_by, lower_is_better
 from vertical_sdk.types import Cell, Example, Task
 
 from . import backtest

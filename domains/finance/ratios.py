@@ -20,7 +20,7 @@ from vertical_sdk.data.records import as_text
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, Task
 
-from .sift import Missing, number, only_for, sift, text_of
+from .complete_rows import Missing, number, only_for, sift, text_of
 
 __all__ = ["CLASSICAL", "LABELS", "RATIOS", "polish"]
 

@@ -18,7 +18,7 @@ from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, Task
 
-from .sift import Missing, number, only_for, sift, text_of
+from .complete_rows import Missing, number, only_for, sift, text_of
 
 __all__ = ["stock_tweets"]
 

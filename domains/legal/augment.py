@@ -36,7 +36,7 @@ ROLES = re.compile(
     r"affiliate|agent|assignee|assignor|author|bank|borrower|buyer|client|consultant|contractor|consumer|creditor|"
     r"customer|debtor|developer|distributor|employee|employer|endorser|executive|franchisee|franchisor|guarantor|holder|"
     r"indemnitee|indemnitor|investor|landlord|lender|lessee|lessor|licensee|licensor|manufacturer|member|operator|owner|"
-    r"partner|party|partie|provider|publisher|purchaser|recipient|reseller|seller|servicer|shareholder|sponsor|"
+    r"member|party|partie|provider|publisher|purchaser|recipient|reseller|seller|servicer|shareholder|sponsor|"
     r"subcontractor|subscriber|supplier|tenant|transferee|transferor|trustee|user|vendor|agreement|section|article|"
     r"exhibit|schedule|term|territory|product|products|services|software"
 )

@@ -18,7 +18,7 @@ INTRODUCES = (
 """Words in capitals that stand before a party without being of it."""
 OF_A_NAME = (
     "of the and for de la le du des von van der den del di da ex rel estate in re on behalf "
-    "inc incorporated corp corporation co company ltd limited llc llp lp plc gmbh ag sa nv bv bros brothers sons group holdings partners "
+    "inc incorporated corp corporation co company ltd limited llc llp lp plc gmbh ag sa nv bv bros brothers sons group holdings members "
     "association assn foundation trust union society institute university college school schools church hospital club "
     "united states america state states commonwealth people republic kingdom crown queen king regina rex government nation "
     "city town county village district province parish island board council commission commissioner department dept ministry minister "

@@ -9,7 +9,7 @@ from vertical_sdk.catalog import NotNegative, Share, losses
 from vertical_sdk.losses import avoids
 from vertical_sdk.losses.classification import labelled, mean
 
-from .unsaid import unsaid_tokens
+from .faithfulness import unsaid_tokens
 
 SURE = 1e-6
 """How near to 1 the probability of a token to avoid is taken to come, so that its cost is finite."""

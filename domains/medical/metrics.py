@@ -12,7 +12,7 @@ from vertical_sdk.catalog import metrics
 from vertical_sdk.data.texts import prompt_text
 from vertical_sdk.types import Example
 
-from .unsaid import entities, figures, numbers
+from .faithfulness import entities, figures, numbers
 
 Ints = NDArray[np.int64]
 

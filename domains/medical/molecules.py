@@ -246,7 +246,7 @@ def fingerprints(
     size: Annotated[int, Field(ge=16, le=65536)] = 1024,
     counts: bool = True,
 ) -> tuple[list[Example], StepAccount]:
-    """Put each molecule's Morgan fingerprint and 17 descriptors into its `values`, for partners that read numbers.
+    """Put each molecule's Morgan fingerprint and 17 descriptors into its `values`, for members that read numbers.
 
     radius  bonds around an atom that a piece of the molecule may reach (Rogers and Hahn, 2010); 2 is what is called ECFP4
     size    numbers that pieces are folded into

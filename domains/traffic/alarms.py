@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import DataError
-from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.metrics.measure import lower_is_better
 from vertical_sdk.types import Example
 
 __all__ = ["detection_rate", "false_alarms", "time_to_detect"]

@@ -25,7 +25,7 @@ from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table, number_in
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Cell, Example, Panel, Split, Task
+from vertical_sdk.types import Cell, Example, SeriesLayout, Split, Task
 
 from .corridors import CHANNELS, Corridor, Incident, incidents_of, simulate
 from .sumo import side_by_side, simulator
@@ -98,8 +98,8 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
                     rows.append(row)
     happened = sum(len(incidents_of(corridor, day)) for day in days)
     said = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
-    panel = Panel(CHANNELS, float(corridor.seconds), history, 1)
-    return Table(tuple(rows), said, account=tally.close(count, len(rows)), panel=panel)
+    layout = SeriesLayout(CHANNELS, float(corridor.seconds), history, 1)
+    return Table(tuple(rows), said, account=tally.close(count, len(rows)), layout=layout)
 
 
 def _always(split: Split, _moment: datetime) -> Split:
@@ -187,8 +187,8 @@ def marked_series(
     if not rows:
         raise DataError(f"{path}: no series has {history} steps of {seconds:g} seconds and one more; take a shorter history.")
     said = f"{len(files)} series, {sum(len(marks.get(f.name, [])) for f in files)} windows of anomalies"
-    panel = Panel(("value",), seconds, history, 1)
-    return Table(tuple(rows), said, account=tally.close(count, len(rows)), panel=panel)
+    layout = SeriesLayout(("value",), seconds, history, 1)
+    return Table(tuple(rows), said, account=tally.close(count, len(rows)), layout=layout)
 
 
 def _rows(

@@ -10,7 +10,7 @@ from pydantic import Field
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.metrics.forecasting import Floats, forecast_mae, forecast_mape, forecast_rmse
-from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.metrics.measure import lower_is_better
 
 from .alarms import detection_rate, false_alarms, time_to_detect
 from .routes import free_flow_saving, route_gap

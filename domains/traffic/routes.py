@@ -21,7 +21,7 @@ from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import as_text
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.metrics.use import codes, lower_is_better
+from vertical_sdk.metrics.measure import codes, lower_is_better
 from vertical_sdk.types import Cell, Example, Task
 
 from .cities import Cities, City, Morning, simulate

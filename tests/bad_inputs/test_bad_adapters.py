@@ -52,7 +52,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         task="generation",
         data__max_length=96,
         train__max_steps=2,
-        evaluate={"against": ["base"], "resamples": 100, "gate": {"metric": "exact_match", "beats": ["base"]}},
+        evaluate={"baselines": ["base"], "resamples": 100, "gate": {"metric": "exact_match", "beats": ["base"]}},
     )
 
 

@@ -29,7 +29,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
     """A recipe of 96 steps that saves often."""
     folder = tmp_path_factory.mktemp("days")
     return topic_recipe(
-        folder, encoder, train__num_train_epochs=8, train__save_steps=6, evaluate={"against": [], "resamples": 100}
+        folder, encoder, train__num_train_epochs=8, train__save_steps=6, evaluate={"baselines": [], "resamples": 100}
     )
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from vertical_sdk.card import Card, Fingerprint, Parent, SourceRecord, read_card, write_card
 from vertical_sdk.cli import main
-from vertical_sdk.data.seen import save_seen
+from vertical_sdk.record_index import save_seen
 from vertical_sdk.registry import Registry
 from vertical_sdk.types import Example
 

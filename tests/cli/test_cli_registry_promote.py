@@ -20,7 +20,7 @@ SHORT = {"train.max_steps": 3, "train.learning_rate": 1e-4, "head.init": "random
 def runs(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> tuple[Path, Path]:
     """One that was trained for a moment, and one that was trained."""
     folder = tmp_path_factory.mktemp("promote")
-    recipe = topic_recipe(folder, encoder, evaluate__against=["base"])
+    recipe = topic_recipe(folder, encoder, evaluate__baselines=["base"])
     made = [
         train(load_recipe(recipe, settings), out=folder / name).path for name, settings in (("weak", SHORT), ("strong", {}))
     ]

@@ -59,7 +59,7 @@ def made(folder: Path, encoder: Path, task: str) -> Path:
         "series": {"tokens": "channels", "quantiles": [0.05, 0.95] if ahead else [], "alarms": 0.1},
         "loss": "pinball" if ahead else "masked_mae",
         "train": {"num_train_epochs": 1, "learning_rate": 1e-3, "bf16": False},
-        "evaluate": {"against": ["persistence" if ahead else "zscore"]},
+        "evaluate": {"baselines": ["persistence" if ahead else "zscore"]},
     }
     return train(Recipe.model_validate(recipe), out=folder / "run").path
 
@@ -140,7 +140,7 @@ def test_of_several_series_each_is_looked_ahead_of(tmp_path: Path, encoder: Path
             "decontaminate": None,
         },
         "train": {"max_steps": 3, "bf16": False},
-        "evaluate": {"against": ["persistence"]},
+        "evaluate": {"baselines": ["persistence"]},
     }
     run = train(Recipe.model_validate(recipe), out=tmp_path / "run").path
     out = tmp_path / "next.csv"
@@ -287,7 +287,7 @@ def test_rows_of_numbers_are_predicted_from_a_file_and_from_json(
         },
         "series": {"patch": 2},
         "train": {"max_steps": 2, "bf16": False},
-        "evaluate": {"against": ["probe"]},
+        "evaluate": {"baselines": ["probe"]},
     }
     run = train(Recipe.model_validate(recipe), out=tmp_path / "run").path
     new = write(tmp_path / "new.csv", ["s1,s2,s3,s4", "0.1,0,,0", "1,1,1,1"])

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from http_server import self_signed, unchecked
-from hub_endpoint import hub_server, use_hub
+from servers.http_server import self_signed, unchecked
+from servers.hub_endpoint import hub_server, use_hub
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def series_recipe(folder: Path, base: Path, task: str) -> dict[str, Any]:
         data["columns"] = {"label": "kind"}
         recipe["series"] = {"patch": 4}
     data["source"] = str(path)
-    recipe["evaluate"] = {"against": ["persistence" if task == "forecasting" else "zscore" if task == "anomaly" else "probe"]}
+    recipe["evaluate"] = {"baselines": ["persistence" if task == "forecasting" else "zscore" if task == "anomaly" else "probe"]}
     return recipe
 
 
@@ -151,7 +151,7 @@ def image_recipe(folder: Path, base: Path, task: str) -> dict[str, Any]:
         "image": {"size": 16},
         "adapter": {"r": 4, "lora_alpha": 8},
         "ensemble": ["pixels", "probe"],
-        "evaluate": {"against": ["probe"]},
+        "evaluate": {"baselines": ["probe"]},
         "train": TRAIN,
     }
 

@@ -15,7 +15,7 @@ from vertical_sdk.data.read import Table
 from vertical_sdk.data.windows import commonest_pace, moment_in
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Panel, Task
+from vertical_sdk.types import SeriesLayout, Task
 
 
 def hours(count: int, channels: str = "a,b") -> list[str]:
@@ -47,7 +47,7 @@ def test_channels_times_and_pace_are_found_in_the_file(tmp_path: Path) -> None:
 
     table = read(write(tmp_path, lines))
 
-    assert table.panel == Panel(("a", "b"), 3600.0, 3, 2)
+    assert table.layout == SeriesLayout(("a", "b"), 3600.0, 3, 2)
     assert "2 channels: a, b" in table.detected
     first, last = table.examples[0], table.examples[-1]
     assert (first.time, last.time) == ("2024-01-01T02:00:00", "2024-01-01T07:00:00")
@@ -60,8 +60,8 @@ def test_channels_times_and_pace_are_found_in_the_file(tmp_path: Path) -> None:
 def test_channels_may_be_chosen_and_ordered(tmp_path: Path) -> None:
     table = read(write(tmp_path, hours(9, "a,b,c")), channels=["c", "a"])
 
-    assert table.panel is not None
-    assert table.panel.channels == ("c", "a")
+    assert table.layout is not None
+    assert table.layout.channels == ("c", "a")
     np.testing.assert_array_equal(table.examples[0].values[0], [300, 100])  # type: ignore[index]
 
 
@@ -118,9 +118,9 @@ def test_a_graph_beside_the_file_is_read(tmp_path: Path) -> None:
 
     table = read(tmp_path, adjacency="near.csv")
 
-    assert table.panel is not None
-    assert table.panel.graph is not None
-    assert table.panel.graph.tolist() == [[1, 0.5], [0.5, 1]]
+    assert table.layout is not None
+    assert table.layout.graph is not None
+    assert table.layout.graph.tolist() == [[1, 0.5], [0.5, 1]]
     with pytest.raises(DataError, match=r"far.csv: no such file"):
         read(path, adjacency="far.csv")
 
@@ -243,7 +243,7 @@ def recipe(path: Path, **reader: Any) -> Recipe:
 def test_a_recipe_prepares_its_rows_and_keeps_the_parts_apart(tmp_path: Path) -> None:
     found = prepare(recipe(write(tmp_path, hours(200)), block=3600))
 
-    assert found.panel == Panel(("a", "b"), 3600.0, 3, 2)
+    assert found.layout == SeriesLayout(("a", "b"), 3600.0, 3, 2)
     ends = [max(row.time or "" for row in part) for part in (found.train, found.validation)]
     begins = [min(row.time or "" for row in part) for part in (found.validation, found.test)]
     assert all(
@@ -253,14 +253,14 @@ def test_a_recipe_prepares_its_rows_and_keeps_the_parts_apart(tmp_path: Path) ->
 
 
 def test_a_file_to_forecast_gives_the_channels_that_were_trained(tmp_path: Path) -> None:
-    panel = Panel(("b", "a"), 3600.0, 3, 2)
+    layout = SeriesLayout(("b", "a"), 3600.0, 3, 2)
     own = recipe(write(tmp_path, hours(9)))
 
-    rows, _ = read_rows(write(tmp_path, hours(9, "a,b,c"), "new.csv"), own, None, panel=panel)
+    rows, _ = read_rows(write(tmp_path, hours(9, "a,b,c"), "new.csv"), own, None, layout=layout)
 
     np.testing.assert_array_equal(rows[-1].values, [[206, 106], [207, 107], [208, 108]])
     with pytest.raises(DataError, match="no column 'b'"):
-        read_rows(write(tmp_path, hours(9, "a"), "less.csv"), own, None, panel=panel)
+        read_rows(write(tmp_path, hours(9, "a"), "less.csv"), own, None, layout=layout)
 
 
 def test_a_file_of_another_pace_or_of_other_channels_is_refused(tmp_path: Path) -> None:
@@ -268,11 +268,11 @@ def test_a_file_of_another_pace_or_of_other_channels_is_refused(tmp_path: Path) 
     own = recipe(tmp_path, use="traffic.sensors", adjacency=None).replace({"domain": "traffic"})
 
     with pytest.raises(DataError, match="has a step every 300 s; this specialist reads one every 60 s"):
-        read_rows(tmp_path / "los_speed.csv", own, None, panel=Panel(("a", "b"), 60.0, 3, 2))
+        read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("a", "b"), 60.0, 3, 2))
     with pytest.raises(DataError, match="has another order"):
-        read_rows(tmp_path / "los_speed.csv", own, None, panel=Panel(("b", "a"), 300.0, 3, 2))
+        read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("b", "a"), 300.0, 3, 2))
     with pytest.raises(DataError, match="lacks c"):
-        read_rows(tmp_path / "los_speed.csv", own, None, panel=Panel(("a", "c"), 300.0, 3, 2))
+        read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("a", "c"), 300.0, 3, 2))
 
 
 # Rows of numbers with a label, by the reader of tables

@@ -7,7 +7,7 @@ from sklearn.metrics import matthews_corrcoef, roc_auc_score, roc_curve
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.metrics.use import curve_of, higher_is_better
+from vertical_sdk.metrics.measure import curve_of, higher_is_better
 from vertical_sdk.types import Example
 
 RNG = np.random.default_rng(0)

@@ -64,7 +64,7 @@ class Letters:
 
 
 def avoided(question: str, answer: str, *pieces: str) -> list[set[str]]:
-    from vertical_sdk.domains.medical.unsaid import unsaid_tokens
+    from vertical_sdk.domains.medical.faithfulness import unsaid_tokens
 
     tokenizer = Letters(*pieces)
     found = unsaid_tokens(tokenizer)(question, tokenizer(answer)["input_ids"])

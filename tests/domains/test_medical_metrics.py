@@ -3,11 +3,11 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from vertical_sdk.catalog import metrics
-from vertical_sdk.metrics.use import bind
+from vertical_sdk.metrics.measure import bind
 from vertical_sdk.types import Example, LabelSpace, Message
 
 metrics.get("hierarchical_f1")
-from vertical_sdk.domains.medical.unsaid import entities, numbers  # noqa: E402
+from vertical_sdk.domains.medical.faithfulness import entities, numbers  # noqa: E402
 
 TREE = LabelSpace(("a1", "a2", "b1", "lone"), parents={"a1": "A", "a2": "A", "b1": "B"})
 

@@ -256,7 +256,7 @@ def bbbp(path: Path) -> Path:
     return file_of(path, "num,name,p_np,smiles\n" + "\n".join(rows) + "\n")
 
 
-def test_the_recipe_for_the_blood_brain_barrier_gives_its_partner_fingerprints(tmp_path: Path) -> None:
+def test_the_recipe_for_the_blood_brain_barrier_gives_its_member_fingerprints(tmp_path: Path) -> None:
     recipe = load_recipe("medical/molecule-bbb", {"data.source": str(bbbp(tmp_path / "BBBP.csv"))})
     recipe.check()
 
@@ -270,7 +270,7 @@ def test_the_recipe_for_the_blood_brain_barrier_gives_its_partner_fingerprints(t
     trees = catalog.baselines.get("boosted_trees")(
         prepared.originals, prepared.labels, "classification", 0, None, n_estimators=5
     )
-    assert trees.ask(prepared.test, None).scores.shape == (len(prepared.test), 2)
+    assert trees.ask(prepared.test, None).probabilities.shape == (len(prepared.test), 2)
 
 
 def test_what_is_asked_is_written_and_described_as_training_was() -> None:
@@ -286,7 +286,7 @@ def test_what_is_asked_is_written_and_described_as_training_was() -> None:
     assert account.changed == {"written canonically": 1}
 
 
-def test_a_question_that_is_no_molecule_is_refused_by_the_partner() -> None:
+def test_a_question_that_is_no_molecule_is_refused_by_the_member() -> None:
     recipe = load_recipe("medical/molecule-bbb")
     rows, _ = mended(
         [Example(str(n), tail + ring, "x" if n % 2 else "y") for n, ring in enumerate(RINGS) for tail in TAILS], recipe

@@ -16,7 +16,7 @@ from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.data.read import Table
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.metrics.use import bind, higher_is_better
+from vertical_sdk.metrics.measure import bind, higher_is_better
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.types import Task
 
@@ -59,10 +59,10 @@ def test_a_row_of_sensors_is_a_moment_with_what_was_before_and_after(tmp_path: P
     assert isinstance(first.target, np.ndarray)
     assert first.values.tolist() == [[100 + t, 200 + t, 300 + t] for t in range(4)]
     assert first.target.tolist() == [[100 + t, 200 + t, 300 + t] for t in (4, 5)]
-    assert table.panel is not None
-    assert (table.panel.channels, table.panel.seconds) == (("717447", "717446", "717445"), 300.0)
-    assert table.panel.graph is not None
-    assert table.panel.graph.tolist() == [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]
+    assert table.layout is not None
+    assert (table.layout.channels, table.layout.seconds) == (("717447", "717446", "717445"), 300.0)
+    assert table.layout.graph is not None
+    assert table.layout.graph.tolist() == [[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1]]
 
 
 def test_rows_are_views_of_one_series(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_rows_to_predict_need_no_graph(tmp_path: Path) -> None:
     folder = sensors(tmp_path)
     (folder / "los_adj.csv").unlink()
 
-    assert read("traffic.sensors", folder, missing="keep", history=4, horizon=2).panel.graph is None  # type: ignore[union-attr]
+    assert read("traffic.sensors", folder, missing="keep", history=4, horizon=2).layout.graph is None  # type: ignore[union-attr]
     with pytest.raises(DataError, match=r"los_adj.csv: no such file.*data.reader.adjacency"):
         read("traffic.sensors", folder, history=4, horizon=2)
 
@@ -203,8 +203,8 @@ def test_missing_hours_are_unknown_and_double_ones_merged(tmp_path: Path) -> Non
     assert table.account.notes == {"steps missing": 1, "rows of the same time merged": 2, "cells without a number": 1}
     np.testing.assert_array_equal(table.examples[0].values[:, 0], [0, 100, 200, np.nan, 400, 500])  # type: ignore[index]
     np.testing.assert_array_equal(table.examples[0].target, [[600], [700]])
-    assert table.panel is not None
-    assert (table.panel.channels, table.panel.seconds, table.panel.graph) == (("traffic_volume",), 3600.0, None)
+    assert table.layout is not None
+    assert (table.layout.channels, table.layout.seconds, table.layout.graph) == (("traffic_volume",), 3600.0, None)
 
 
 def test_the_table_may_lie_in_a_zip_or_in_a_gzip_in_a_zip(tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_recipes_prepare_rows_of_their_source(name: str, tmp_path: Path) -> None
     assert found.train
     assert found.validation
     assert found.test
-    assert (found.panel is None) == (name == "incident-severity")
+    assert (found.layout is None) == (name == "incident-severity")
     groups = [{row.group for row in part} for part in (found.train, found.validation, found.test)]
     assert not groups[0] & groups[1]
     assert not (groups[0] | groups[1]) & groups[2]
@@ -393,11 +393,11 @@ def test_recipes_prepare_rows_of_their_source(name: str, tmp_path: Path) -> None
 def test_no_step_of_a_later_part_was_learned(name: str, tmp_path: Path) -> None:
     found = prepared(name, tmp_path)
 
-    assert found.panel is not None
-    step = timedelta(seconds=found.panel.seconds)
+    assert found.layout is not None
+    step = timedelta(seconds=found.layout.seconds)
     for earlier, later in ((found.originals, found.validation), (found.validation, found.test)):
-        learned = max(datetime.fromisoformat(row.time or "") for row in earlier) + found.panel.horizon * step
-        asked = min(datetime.fromisoformat(row.time or "") for row in later) - found.panel.history * step
+        learned = max(datetime.fromisoformat(row.time or "") for row in earlier) + found.layout.horizon * step
+        asked = min(datetime.fromisoformat(row.time or "") for row in later) - found.layout.history * step
         assert learned <= asked
 
 

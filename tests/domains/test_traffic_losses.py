@@ -11,7 +11,7 @@ from vertical_sdk.errors import RecipeError
 from vertical_sdk.losses import IGNORE, bind_loss
 from vertical_sdk.losses.forecasting import masked_mae
 from vertical_sdk.recipe import load_recipe
-from vertical_sdk.types import LabelSpace, Panel
+from vertical_sdk.types import LabelSpace, SeriesLayout
 
 NAN = float("nan")
 GRAPH = torch.tensor([[1.0, 0.5, 0.0], [0.2, 1.0, 0.3], [0.0, 0.0, 1.0]])
@@ -65,10 +65,10 @@ def test_a_graph_without_edges_adds_nothing() -> None:
 
 def test_the_recipes_loss_is_given_the_graph() -> None:
     recipe = load_recipe("traffic/flow-forecast", {"loss": {"use": "traffic.smooth_mae", "weight": 0.05}})
-    panel = Panel(("a", "b", "c"), 300.0, 12, 12, GRAPH.numpy())
+    layout = SeriesLayout(("a", "b", "c"), 300.0, 12, 12, GRAPH.numpy())
     labels, logits = torch.randn(2, 12, 3), torch.randn(2, 12, 3, 1)
 
-    bound = bind_loss(recipe, None, 2.0, panel)
+    bound = bind_loss(recipe, None, 2.0, layout)
 
     torch.testing.assert_close(bound(logits, labels), smooth_mae(logits, labels, 2.0, GRAPH, weight=0.05))
 

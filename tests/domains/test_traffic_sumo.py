@@ -434,8 +434,8 @@ def test_a_motorway_has_quiet_days_and_days_with_incidents(tmp_path: Path) -> No
     table = incidents(path, {}, "anomaly", history=5)
 
     rows = {split: [row for row in table.examples if row.split == split] for split in ("train", "validation", "test")}
-    assert table.panel is not None
-    assert table.panel.channels == ("speed", "flow", "occupancy")
+    assert table.layout is not None
+    assert table.layout.channels == ("speed", "flow", "occupancy")
     assert len(rows["train"]) == len(rows["validation"]) == 6 * 25
     assert all(dict(row.record)["anomaly"] == 0 and row.only is None for row in rows["train"])
     wrong = [row for row in rows["test"] if dict(row.record)["anomaly"] == 1]
@@ -466,8 +466,8 @@ def folder_of_series(tmp_path: Path, values: str = "2015-09-01 00:00:00,1\n") ->
 def test_marked_series_never_learn_from_an_anomaly(tmp_path: Path) -> None:
     table = marked_series(folder_of_series(tmp_path), {}, "anomaly", history=4)
 
-    assert table.panel is not None
-    assert (table.panel.channels, table.panel.seconds, table.panel.horizon) == (("value",), 900.0, 1)
+    assert table.layout is not None
+    assert (table.layout.channels, table.layout.seconds, table.layout.horizon) == (("value",), 900.0, 1)
     assert len(table.examples) == 960 - 4
     by_id = {row.id: row for row in table.examples}
     before, first, after, clean = (by_id[f"one/2015-09-03T{at}:00"] for at in ("05:45", "06:00", "08:45", "09:00"))

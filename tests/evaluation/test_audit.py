@@ -14,7 +14,7 @@ from vertical_sdk.errors import DataError
 from vertical_sdk.evaluation.audit import general_model, group_audit, group_names, label_audit
 from vertical_sdk.evaluation.result import Evaluation, Gap, GroupAudit
 from vertical_sdk.metrics import bind
-from vertical_sdk.models.outputs import Outputs
+from vertical_sdk.outputs import Outputs
 from vertical_sdk.types import Cell, Example, LabelSpace
 
 ABC = LabelSpace(("a", "b", "c"))
@@ -23,13 +23,15 @@ CREDIT = LabelSpace(("pays", "defaults"))
 
 def said(positions: Sequence[int] | NDArray[np.int64], size: int) -> Outputs:
     """A system that is sure of these labels; -1 is no answer."""
-    return Outputs(scores=np.array([np.eye(size)[p] if p >= 0 else np.zeros(size) for p in positions]))
+    return Outputs(probabilities=np.array([np.eye(size)[p] if p >= 0 else np.zeros(size) for p in positions]))
 
 
 def measure(truth: Any, task: Any = "classification") -> Callable[[str, Outputs], Callable[[Any], float]]:
     def of(name: str, outputs: Outputs) -> Callable[[Any], float]:
         metric, predictions = bind(name), outputs.predictions(task)
-        return lambda rows: metric(predictions[rows], truth[rows], None if outputs.scores is None else outputs.scores[rows])
+        return lambda rows: metric(
+            predictions[rows], truth[rows], None if outputs.probabilities is None else outputs.probabilities[rows]
+        )
 
     return of
 
@@ -51,12 +53,12 @@ def test_each_label_is_gained_or_lost_by_its_own_f1() -> None:
     truth = np.repeat([0, 1, 2], 40)
     own = truth.copy()
     own[40:80:2] = 2  # half of b is taken for c
-    rival = truth.copy()
-    rival[0:40:2] = 2  # half of a is taken for c
+    baseline = truth.copy()
+    baseline[0:40:2] = 2  # half of a is taken for c
 
-    found = label_audit(said(own, 3), said(rival, 3), truth, ABC, "classification", rival_name="probe", resamples=200)
+    found = label_audit(said(own, 3), said(baseline, 3), truth, ABC, "classification", baseline_name="probe", resamples=200)
 
-    assert found.rival == "probe"
+    assert found.baseline == "probe"
     assert [(one.label, one.n, one.verdict) for one in found.labels] == [
         ("a", 40, "gained"),
         ("c", 40, "not sure"),
@@ -64,25 +66,27 @@ def test_each_label_is_gained_or_lost_by_its_own_f1() -> None:
     ]
     f1 = dict(zip("abc", sk.f1_score(truth, own, average=None), strict=True))
     assert {one.label: one.own for one in found.labels} == pytest.approx(f1)
-    assert found.labels[0].difference.value == pytest.approx(1 - 2 / 3)  # F1 of the rival: 2 * 20 / (20 + 40)
+    assert found.labels[0].difference.value == pytest.approx(1 - 2 / 3)  # F1 of the baseline: 2 * 20 / (20 + 40)
     assert found.labels[0].difference.low > 0
 
 
 def test_nothing_is_said_for_sure_of_a_label_with_few_rows() -> None:
     truth = np.array([0] * 50 + [1] * 5)
 
-    found = label_audit(said(truth, 3), said([0] * 55, 3), truth, ABC, "classification", rival_name="base", resamples=200)
+    found = label_audit(said(truth, 3), said([0] * 55, 3), truth, ABC, "classification", baseline_name="base", resamples=200)
 
     assert [(one.label, one.verdict) for one in found.labels] == [("a", "gained"), ("b", "not sure")]
 
 
 def test_labels_of_multilabel_rows_are_audited_one_by_one() -> None:
     truth = np.array([[1, 1, 0], [0, 1, 0]] * 20)
-    rival = Outputs(scores=np.array([[1.0, 0, 0], [0, 1, 0]] * 20))
+    baseline = Outputs(probabilities=np.array([[1.0, 0, 0], [0, 1, 0]] * 20))
 
-    found = label_audit(Outputs(scores=truth.astype(float)), rival, truth, ABC, "multilabel", rival_name="base", resamples=200)
+    found = label_audit(
+        Outputs(probabilities=truth.astype(float)), baseline, truth, ABC, "multilabel", baseline_name="base", resamples=200
+    )
 
-    assert [(one.label, one.n, one.own, round(one.rival, 3), one.verdict) for one in found.labels] == [
+    assert [(one.label, one.n, one.own, round(one.baseline, 3), one.verdict) for one in found.labels] == [
         ("b", 40, 1.0, round(2 / 3, 3), "gained"),
         ("a", 20, 1.0, 1.0, "not sure"),
     ]
@@ -118,10 +122,10 @@ OWN = np.array([1] * 18 + [0] * 2 + [1] * 4 + [0] * 16 + [1] * 5 + [0] * 5 + [1]
 NOBODY = np.zeros(80, dtype=np.int64)
 
 
-def audit(own: Outputs, rival: Outputs | None, rows: list[Example], **fields: tuple[float, ...]) -> GroupAudit:
+def audit(own: Outputs, baseline: Outputs | None, rows: list[Example], **fields: tuple[float, ...]) -> GroupAudit:
     return group_audit(
         own,
-        rival,
+        baseline,
         DEFAULTS,
         rows,
         fields,
@@ -137,7 +141,7 @@ def test_rates_and_gaps_of_two_groups_are_those_counted_by_hand() -> None:
     found = audit(said(OWN, 2), said(NOBODY, 2), people(sex=SEX), sex=())
 
     f, m = found.fields[0].groups
-    assert (found.metric, found.rival, found.positive) == ("accuracy", "base", "defaults")
+    assert (found.metric, found.baseline, found.positive) == ("accuracy", "base", "defaults")
     assert (f.group, f.n, f.truth, f.predicted) == (
         "f",
         40,
@@ -146,8 +150,8 @@ def test_rates_and_gaps_of_two_groups_are_those_counted_by_hand() -> None:
     )
     assert (f.true_positive_rate, f.false_positive_rate) == (pytest.approx(18 / 20), pytest.approx(4 / 20))
     assert (m.true_positive_rate, m.false_positive_rate) == (pytest.approx(5 / 10), pytest.approx(3 / 30))
-    assert (f.own, f.rival, f.verdict) == (pytest.approx(34 / 40), 0.5, "gained")
-    assert (m.own, m.rival, m.verdict) == (pytest.approx(32 / 40), 0.75, "not sure")
+    assert (f.own, f.baseline, f.verdict) == (pytest.approx(34 / 40), 0.5, "gained")
+    assert (m.own, m.baseline, m.verdict) == (pytest.approx(32 / 40), 0.75, "not sure")
     assert f.difference is not None
     assert f.difference.value == pytest.approx(14 / 40)
     assert found.fields[0].gaps == {
@@ -159,7 +163,7 @@ def test_rates_and_gaps_of_two_groups_are_those_counted_by_hand() -> None:
 
 def test_the_auc_of_a_group_is_that_of_scikit_learn_and_none_for_one_class() -> None:
     chance = np.random.default_rng(0).uniform(size=80).round(1)
-    own = Outputs(scores=np.stack([1 - chance, chance], axis=1))
+    own = Outputs(probabilities=np.stack([1 - chance, chance], axis=1))
     only_payers = ["yes" if default else "no" for default in DEFAULTS]
 
     by_sex, by_outcome = audit(own, None, people(sex=SEX, defaulted=only_payers), sex=(), defaulted=()).fields
@@ -181,19 +185,19 @@ def test_gaps_are_taken_over_known_groups_with_enough_rows() -> None:
     assert found.gaps["equal_opportunity"] == Gap(None, None)  # of f none default now; m is alone
 
 
-def test_a_group_without_a_rival_is_neither_gained_nor_lost() -> None:
+def test_a_group_without_a_baseline_is_neither_gained_nor_lost() -> None:
     row = audit(said(OWN, 2), None, people(sex=SEX), sex=()).fields[0].groups[0]
 
-    assert (row.rival, row.difference, row.verdict) == (None, None, "not sure")
+    assert (row.baseline, row.difference, row.verdict) == (None, None, "not sure")
 
 
 def test_of_an_error_less_is_gained() -> None:
     truth = np.zeros(40)
-    own, rival = Outputs(values=np.full(40, 0.5)), Outputs(values=np.full(40, 2.0))
+    own, baseline = Outputs(values=np.full(40, 0.5)), Outputs(values=np.full(40, 2.0))
 
     found = group_audit(
         own,
-        rival,
+        baseline,
         truth,
         people(site=["x", "y"] * 20),
         {"site": ()},
@@ -204,7 +208,7 @@ def test_of_an_error_less_is_gained() -> None:
         resamples=200,
     )
 
-    assert [(one.group, one.own, one.rival, one.verdict) for one in found.fields[0].groups] == [
+    assert [(one.group, one.own, one.baseline, one.verdict) for one in found.fields[0].groups] == [
         ("x", 0.5, 2.0, "gained"),
         ("y", 0.5, 2.0, "gained"),
     ]
@@ -248,7 +252,7 @@ def test_a_field_that_no_row_has_is_answered_with_the_nearest() -> None:
 
 
 def test_audits_survive_json() -> None:
-    labels = label_audit(said(OWN, 2), said(NOBODY, 2), DEFAULTS, CREDIT, "classification", rival_name="base", resamples=100)
+    labels = label_audit(said(OWN, 2), said(NOBODY, 2), DEFAULTS, CREDIT, "classification", baseline_name="base", resamples=100)
     full = Evaluation(
         name="finance/credit",
         task="classification",

@@ -29,7 +29,7 @@ def test_every_system_has_every_metric_with_its_interval(run: Path) -> None:
         assert system["error"] is None
         assert {"accuracy", "macro_f1", "ece"} <= set(system["metrics"])
         assert all(m["low"] <= m["value"] <= m["high"] for m in system["metrics"].values())
-    assert {(t["rival"], t["metric"]) for t in plain["tests"]} >= {(r, "macro_f1") for r in ("base", "probe", "tfidf")}
+    assert {(t["baseline"], t["metric"]) for t in plain["tests"]} >= {(r, "macro_f1") for r in ("base", "probe", "tfidf")}
 
 
 def test_a_runs_own_evaluation_is_recorded_in_it(run: Path) -> None:

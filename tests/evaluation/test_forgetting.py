@@ -14,13 +14,13 @@ import pytest
 import torch
 from conftest import WORDS
 
+from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import DataError
 from vertical_sdk.evaluation.forgetting import Forgot, halves, measure, read_general, verdict, with_forgetting
 from vertical_sdk.evaluation.report import render
 from vertical_sdk.evaluation.result import Evaluation
-from vertical_sdk.models.base import pull_base
-from vertical_sdk.models.specialist import Specialist, fresh_specialist
+from vertical_sdk.families.specialist import Specialist, fresh_specialist
 from vertical_sdk.recipe import Forgetting, Recipe
 from vertical_sdk.types import LabelSpace
 
@@ -45,9 +45,9 @@ def specialist(base: Path, task: str = "classification") -> Specialist:
 
 
 def bend(one: Specialist, by: float) -> None:
-    """Give the adapter random weights, so that it changes what the trunk makes."""
+    """Give the adapter random weights, so that it changes what the backbone makes."""
     torch.manual_seed(0)
-    for name, weight in one.trunk.named_parameters():
+    for name, weight in one.backbone.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=by)
 
@@ -90,7 +90,7 @@ def test_recall_is_the_share_of_halves_that_find_each_other(encoder: Path) -> No
 
         def vector(text: str) -> torch.Tensor:
             with torch.inference_mode():
-                hidden = one.trunk(**one.tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+                hidden = one.backbone(**one.tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
             return hidden / hidden.norm()
 
         pairs = [tuple(f"{half}." for half in text.rstrip(".").split(". ")) for text in texts]
@@ -102,7 +102,7 @@ def test_recall_is_the_share_of_halves_that_find_each_other(encoder: Path) -> No
         return hits / len(pairs)
 
     after = found(True)
-    with one.trunk.disable_adapter():
+    with one.backbone.disable_adapter():
         before = found(False)
     assert (forgot.before, forgot.after) == pytest.approx((before, after))
     assert forgot.before > forgot.after
@@ -121,7 +121,7 @@ def test_bits_are_those_of_the_language_model_over_the_whole_text(causal: Path, 
     for text in texts:
         ids = one.tokenizer(text, return_tensors="pt")["input_ids"]
         with torch.inference_mode():
-            bits += float(one.trunk(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1) / math.log(2)
+            bits += float(one.backbone(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1) / math.log(2)
         characters += len(text) - 1  # the tiny model has a token for each byte, and nothing before the first one
     assert forgot.measure == "bits per character"
     assert forgot.after == pytest.approx(bits / characters, rel=1e-4)

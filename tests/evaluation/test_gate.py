@@ -12,7 +12,7 @@ def _test(value: float, low: float, high: float, confidence: float = 0.95) -> Pa
     return PairedTest(Interval(value, low, high), 0.01, confidence)
 
 
-def test_a_specialist_that_surely_beats_every_rival_passes() -> None:
+def test_a_specialist_that_surely_beats_every_baseline_passes() -> None:
     gate = Gate(metric="macro_f1", beats=("base", "tfidf"))
 
     verdict = decide(gate, {"base": _test(0.30, 0.25, 0.35), "tfidf": _test(0.02, 0.001, 0.04)})
@@ -33,7 +33,7 @@ def test_a_specialist_that_surely_beats_every_rival_passes() -> None:
         (_test(float("nan"), float("nan"), float("nan")), "Fails"),
     ],
 )
-def test_a_rival_that_is_not_surely_beaten_fails_the_gate(difference: PairedTest, reason: str) -> None:
+def test_a_baseline_that_is_not_surely_beaten_fails_the_gate(difference: PairedTest, reason: str) -> None:
     verdict = decide(Gate(metric="accuracy", beats=("tfidf",), margin=0.01), {"tfidf": difference})
 
     assert not verdict.passed
@@ -53,7 +53,7 @@ def test_the_margin_must_be_passed_and_not_only_met() -> None:
     assert not decide(gate, {"base": _test(0.5, 0.25, 0.75)}).passed
 
 
-def test_a_rival_that_was_not_measured_fails_the_gate() -> None:
+def test_a_baseline_that_was_not_measured_fails_the_gate() -> None:
     verdict = decide(Gate(metric="accuracy", beats=("base", "probe")), {"base": _test(0.3, 0.2, 0.4)})
 
     assert not verdict.passed

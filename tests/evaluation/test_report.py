@@ -300,7 +300,7 @@ def test_audited_evaluations_survive_json_and_give_the_same_report() -> None:
     assert render(back) == render(AUDITED)
 
 
-def test_groups_without_labels_or_a_rival_have_a_table_too() -> None:
+def test_groups_without_labels_or_a_baseline_have_a_table_too() -> None:
     plain = Evaluation(
         name="x",
         task="regression",

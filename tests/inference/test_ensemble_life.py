@@ -1,4 +1,4 @@
-"""A specialist of records with partners: trained, judged, published, loaded and asked as one."""
+"""A specialist of records with members: trained, judged, published, loaded and asked as one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import yaml
 from conftest import write_csv
 
 from vertical_sdk import VerticalModel, evaluate, train
+from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
+from vertical_sdk.calibration.temperature import to_probabilities
 from vertical_sdk.card import read_card
 from vertical_sdk.cli import main
 from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
-from vertical_sdk.metrics.calibration import to_probabilities
-from vertical_sdk.models.ensemble import ENSEMBLE, load_ensemble
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.registry import Registry
 from vertical_sdk.types import Example
@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
         "train": {"max_steps": 10, "per_device_train_batch_size": 16, "learning_rate": 0.01, "bf16": False},
         "evaluate": {
             "metrics": ["auc", "accuracy"],
-            "against": ["probe", {"use": "boosted_trees", "n_estimators": 60}, "majority"],
+            "baselines": ["probe", {"use": "boosted_trees", "n_estimators": 60}, "majority"],
             "groups": {"occupation": [], "age": [30, 60]},
             "forgetting": {"budget": 1.0},
             "resamples": 100,
@@ -87,7 +87,7 @@ def test_the_whole_is_published_loaded_and_asked_as_one(run: Path, tmp_path: Pat
     assert good.probabilities["bad"] < 0.2
 
 
-def test_the_partners_decide_where_the_adapter_knows_nothing(run: Path) -> None:
+def test_the_members_decide_where_the_adapter_knows_nothing(run: Path) -> None:
     model = VerticalModel.from_pretrained(run)
     rows = [Example("1", "debt: 9; age: 25; occupation: nurse", record=tuple(ASKED[0].items()))]
 
@@ -95,14 +95,14 @@ def test_the_partners_decide_where_the_adapter_knows_nothing(run: Path) -> None:
 
     kept = load_ensemble(run / "adapter")
     assert kept is not None
-    trees = kept.partners[0].ask(rows, None).scores
+    trees = kept.members[0].ask(rows, None).probabilities
     assert trees is not None
     assert kept.weights[1] > kept.weights[0]
     assert to_probabilities(fused)[0, 1] > to_probabilities(alone)[0, 1]
     assert set(kept.shares) == {"adapter", "boosted_trees", "probe"}
 
 
-def test_the_evaluation_shows_the_whole_its_adapter_and_each_partner(run: Path) -> None:
+def test_the_evaluation_shows_the_whole_its_adapter_and_each_member(run: Path) -> None:
     found = evaluate(run)
 
     assert {"adapter", "alone", "probe", "boosted_trees", "majority"} <= set(found.systems)
@@ -114,7 +114,7 @@ def test_the_evaluation_shows_the_whole_its_adapter_and_each_partner(run: Path) 
     assert found.gate is not None
     assert any("recall@1" in reason for reason in found.gate.reasons)
     readme = (run / "adapter" / "README.md").read_text(encoding="utf-8")
-    assert "together with its partners" in readme
+    assert "together with its members" in readme
     assert 'model.predict([{"debt": ..., "age": ..., "occupation": ...}])' in readme
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "What was forgotten" in page
@@ -146,7 +146,7 @@ def test_what_is_no_such_record_is_refused(run: Path, asked: object, said: str) 
         VerticalModel.from_pretrained(run).predict([asked])  # type: ignore[list-item]
 
 
-def test_a_changed_byte_in_the_partners_is_found(run: Path, tmp_path: Path) -> None:
+def test_a_changed_byte_in_the_members_is_found(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "adapter", tmp_path / "adapter")
     path = tmp_path / "adapter" / ENSEMBLE
     content = bytearray(path.read_bytes())
@@ -178,7 +178,7 @@ def test_the_command_line_asks_with_json_and_with_a_file(run: Path, tmp_path: Pa
     ],
     ids=str,
 )
-def test_a_wrong_partner_is_refused_before_anything_loads(tmp_path: Path, settings: dict[str, object], said: str) -> None:
+def test_a_wrong_member_is_refused_before_anything_loads(tmp_path: Path, settings: dict[str, object], said: str) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump({"name": "own", "task": "classification", "data": {"source": "x.csv"}}), encoding="utf-8")
 

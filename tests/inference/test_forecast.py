@@ -15,7 +15,7 @@ from vertical_sdk.inference import VerticalModel
 from vertical_sdk.inference.forecast import as_history
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.training import train
-from vertical_sdk.types import Panel
+from vertical_sdk.types import SeriesLayout
 
 HOUR = pd.Timedelta(hours=1)
 
@@ -55,7 +55,7 @@ def made(tmp_path: Path, task: str = "forecasting", **keys: object) -> Recipe:
         "train": {"num_train_epochs": 2, "learning_rate": 1e-3, "seed": 0},
         "evaluate": {
             "metrics": ["forecast_mae", "coverage"],
-            "against": ["persistence"],
+            "baselines": ["persistence"],
             "gate": {"metric": "forecast_mae", "beats": ["persistence"]},
             "resamples": 100,
             "resample": "groups",
@@ -94,7 +94,7 @@ def test_a_forecaster_is_trained_judged_kept_and_asked(tmp_path: Path) -> None:
         model.monitor()
 
 
-PANEL = Panel(("north", "south"), 3600.0, 4, 2)
+PANEL = SeriesLayout(("north", "south"), 3600.0, 4, 2)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_steps_that_are_left_out_count_as_not_measured() -> None:
 
 def test_a_watch_is_quiet_where_all_is_usual_and_speaks_where_it_is_not(tmp_path: Path) -> None:
     keys = {"data.reader": {"use": "traffic.sensors", "history": 8, "horizon": 1, "seconds": 3600}, "series.quantiles": []}
-    keys |= {"loss": "masked_mae", "series.alarms": 0.2, "evaluate": {"metrics": [], "against": ["zscore"]}}
+    keys |= {"loss": "masked_mae", "series.alarms": 0.2, "evaluate": {"metrics": [], "baselines": ["zscore"]}}
     run = train(made(tmp_path, "anomaly", **keys), out=tmp_path / "run")
     model = VerticalModel.from_pretrained(run.path)
     frame = table(14).iloc[-72:]

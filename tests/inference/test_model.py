@@ -70,7 +70,7 @@ def test_the_saved_adapter_is_what_was_loaded(made: Path, tmp_path: Path) -> Non
         model.save_pretrained(tmp_path / "copy")
 
 
-def test_peft_alone_loads_the_trunk_adapter(made: Path, encoder: Path) -> None:
+def test_peft_alone_loads_the_backbone_adapter(made: Path, encoder: Path) -> None:
     import warnings
 
     from peft import PeftModel
@@ -86,7 +86,7 @@ def test_peft_alone_loads_the_trunk_adapter(made: Path, encoder: Path) -> None:
     batch = model.specialist().collate(rows)
     with torch.inference_mode():
         theirs = peft_model(**batch).last_hidden_state
-        ours = model.specialist().trunk(**batch).last_hidden_state
+        ours = model.specialist().backbone(**batch).last_hidden_state
 
     torch.testing.assert_close(theirs, ours)
 
@@ -191,8 +191,8 @@ def _other_head(adapter: Path) -> None:
     _resign(adapter)
 
 
-def _no_probes(adapter: Path) -> None:
-    write_card(adapter, read_card(adapter).model_copy(update={"probes": ()}))
+def _no_self_tests(adapter: Path) -> None:
+    write_card(adapter, read_card(adapter).model_copy(update={"self_tests": ()}))
 
 
 def _no_card(adapter: Path) -> None:
@@ -214,7 +214,7 @@ def _half_a_card(adapter: Path) -> None:
         (_another_rank, BaseMismatch, "has shape"),
         (_other_numbers, IdleAdapter, "answers otherwise"),
         (_other_head, IdleAdapter, "answers otherwise"),
-        (_no_probes, IdleAdapter, "has no probes"),
+        (_no_self_tests, IdleAdapter, "has no self_tests"),
         (_no_card, CorruptAdapter, "has no vertical.json"),
         (_half_a_card, CorruptAdapter, "cut or changed"),
     ],
@@ -304,7 +304,7 @@ def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> No
         "clean": ["normalize"],
     }
     recipe = topic_recipe(
-        tmp_path, causal, name="echo", task="generation", data=data, evaluate={"resamples": 100, "against": ["base"]},
+        tmp_path, causal, name="echo", task="generation", data=data, evaluate={"resamples": 100, "baselines": ["base"]},
         train__num_train_epochs=8, train__learning_rate=0.03, adapter={"r": 16, "lora_alpha": 32},
     )  # fmt: skip
 

@@ -61,7 +61,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "image": {"size": 16},
         "adapter": {"r": 4, "lora_alpha": 8},
         "train": TRAIN,
-        "evaluate": {"against": ["probe"]},
+        "evaluate": {"baselines": ["probe"]},
     }
     return train(Recipe.model_validate(recipe), out=folder / "run").path
 
@@ -88,7 +88,7 @@ def beats(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
         },
         "series": {"patch": 4},
         "train": TRAIN,
-        "evaluate": {"against": ["probe"]},
+        "evaluate": {"baselines": ["probe"]},
     }
     return train(Recipe.model_validate(recipe), out=folder / "run").path
 

@@ -5,7 +5,7 @@ import pytest
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.metrics.use import bind, default_metrics, higher_is_better
+from vertical_sdk.metrics.measure import bind, default_metrics, higher_is_better
 
 NAN = float("nan")
 TRUTH = np.array([[[10.0, 20.0], [0.5, NAN]], [[40.0, 50.0], [60.0, 70.0]]])  # 2 rows, 2 steps, 2 channels

@@ -213,7 +213,7 @@ def test_a_password_in_an_address_does_not_reach_the_log(source: Registry, tmp_p
 def test_a_copy_through_a_server_is_published_by_who_copies_it(
     source: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from http_server import serving
+    from servers.http_server import serving
 
     from vertical_sdk.server.app import create_app
     from vertical_sdk.server.tokens import SCOPES, Tokens

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from vertical_sdk.card import Parent, SourceRecord, Verdict, read_card, write_card
-from vertical_sdk.data.seen import save_seen
 from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.record_index import save_seen
 from vertical_sdk.registry import Registry, Version
 from vertical_sdk.registry.lineage import diff, lineage, used_data, used_record
 from vertical_sdk.types import Example

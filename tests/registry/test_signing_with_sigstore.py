@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sigstore_server import ISSUER, serving, token
+from servers.sigstore_server import ISSUER, serving, token
 
 from vertical_sdk.cli import main
 from vertical_sdk.errors import OfflineError, RegistryError

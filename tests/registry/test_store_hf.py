@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hub_endpoint import READER, Hub, hub_server, use_hub
 from safetensors.numpy import save_file
+from servers.hub_endpoint import READER, Hub, hub_server, use_hub
 
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, OfflineError, RegistryError
 from vertical_sdk.paths import cache_home

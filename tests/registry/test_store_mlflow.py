@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_server import serving
+from servers.local_server import serving
 
 from vertical_sdk.errors import DigestMismatch, MissingExtra, RegistryError, RunError, SourceError
 from vertical_sdk.registry import Registry

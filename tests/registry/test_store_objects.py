@@ -19,7 +19,7 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from moto_server import CREDENTIALS
+from servers.moto_server import CREDENTIALS
 
 from vertical_sdk.errors import CorruptAdapter, OfflineError, RegistryError, RunError, SourceError
 from vertical_sdk.registry import Registry
@@ -433,7 +433,7 @@ def test_a_line_that_was_taken_out_is_found(memory: str, tmp_path: Path) -> None
     ],
 )
 def test_a_line_that_a_stranger_sealed_is_refused(memory: str, tmp_path: Path, change: dict[str, Any]) -> None:
-    from vertical_sdk.registry.stores.book import Book, publish_line
+    from vertical_sdk.registry.stores.event_log import Book, publish_line
 
     book = Book("a/b")
     good = publish_line(book, "a" * 64, {}, {}, EVENT)

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from http_server import serving
 from registry.conftest import MakeAdapter, make_adapter  # noqa: F401  (the fixture)
+from servers.http_server import serving
 
 from vertical_sdk.registry import Registry
 from vertical_sdk.server.app import create_app

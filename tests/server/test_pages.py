@@ -45,7 +45,8 @@ def results(own: float, text: str = "") -> dict[str, Any]:
             },
             "tfidf": {"title": "TF-IDF + linear", "metrics": {}, "error": f"it ran out of words{text}"},
         },
-        "tests": [{"rival": "base", "metric": "macro_f1", "difference": measured(0.555, 0.512, 0.599), "p_value": 0.0004, "mcnemar_p": 0.031}],
+        "tests": [{"baseline": "base", "metric": "macro_f1", "difference": measured(0.555, 0.512, 0.599), "p_value": 0.0004,
+                   "mcnemar_p": 0.031}],
     }  # fmt: skip
 
 

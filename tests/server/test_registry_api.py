@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from http_server import serving
+from servers.http_server import serving
 
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.store import canonical

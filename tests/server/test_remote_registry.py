@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from http_server import self_signed, serving
 from safetensors.numpy import load_file
+from servers.http_server import self_signed, serving
 
 from vertical_sdk.card import Verdict, read_card, write_card
 from vertical_sdk.errors import CorruptAdapter, GateFailed, OfflineError, RegistryError, SourceError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from local_server import serving
+from servers.local_server import serving
 
 from vertical_sdk.errors import DigestMismatch, OfflineError, SourceError
 from vertical_sdk.sources import fetch

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from local_server import serving
+from servers.local_server import serving
 
 from vertical_sdk.errors import OfflineError, SourceError
 from vertical_sdk.sources import fetch

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import filelock
 import pytest
-from local_server import serving
+from servers.local_server import serving
 
 from vertical_sdk.errors import DigestMismatch, OfflineError, RunError, SourceError
 from vertical_sdk.paths import file_digest

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from conftest import topic_recipe
 
-from vertical_sdk.models.base import pull_base
-from vertical_sdk.models.specialist import fresh_specialist
+from vertical_sdk.bases.base import pull_base
+from vertical_sdk.families.specialist import fresh_specialist
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.types import Example, Message

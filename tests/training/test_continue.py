@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from vertical_sdk import Registry, VerticalModel, train
 from vertical_sdk.card import read_card, write_card
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, RunError
-from vertical_sdk.models.lora import ADAPTER_WEIGHTS
+from vertical_sdk.families.lora import ADAPTER_WEIGHTS
 from vertical_sdk.paths import file_digest
 
 SHORT = {"train__num_train_epochs": 1}
@@ -114,7 +114,7 @@ def test_another_base_is_refused(first: tuple[Path, Path], tmp_path: Path) -> No
         ({"adapter.target_modules": ["query"]}, "other layers"),
         ({"head.pooling": "cls"}, r"another head\.pooling"),
         (
-            {"task": "ordinal", "labels": ["skin", "lung", "heart"], "evaluate.gate": None, "evaluate.against": ["majority"]},
+            {"task": "ordinal", "labels": ["skin", "lung", "heart"], "evaluate.gate": None, "evaluate.baselines": ["majority"]},
             "made for classification",
         ),
         ({"labels": {"skin": "a", "lung": "b", "heart": "c", "bone": "d"}}, "with 'bone'"),
@@ -142,7 +142,7 @@ def test_a_writer_goes_on_from_a_writer(tmp_path: Path) -> None:
     rows = write_csv(tmp_path / "qa.csv", [(f"what is {t}", label) for t, label in topic_rows(24)], ("prompt", "completion"))
     recipe = topic_recipe(
         tmp_path, base, task="generation", data__source=str(rows), data__columns={}, data__max_length=160,
-        evaluate__gate=None, evaluate__against=["base"], **SHORT
+        evaluate__gate=None, evaluate__baselines=["base"], **SHORT
     )  # fmt: skip
     one = train(recipe, out=tmp_path / "one")
 
@@ -163,7 +163,7 @@ def test_a_forecaster_goes_on_with_what_it_learned(tmp_path: Path) -> None:
     recipe = topic_recipe(
         tmp_path, base, task="forecasting", data__source=str(tmp_path / "series.csv"), data__columns={}, data__modality="series",
         data__reader={"use": "series", "history": 6, "horizon": 2}, data__clean=[], data__split={"use": "time"},
-        evaluate__gate=None, evaluate__against=["persistence"], **SHORT
+        evaluate__gate=None, evaluate__baselines=["persistence"], **SHORT
     )  # fmt: skip
     one = train(recipe, out=tmp_path / "one")
 

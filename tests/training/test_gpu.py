@@ -21,5 +21,5 @@ def test_the_same_recipe_trains_evaluates_and_answers_on_a_gpu(
 
     assert evaluate(run.path).systems["adapter"].metrics
     model = VerticalModel.from_pretrained(run.path)
-    assert next(model.specialist().trunk.parameters()).is_cuda
+    assert next(model.specialist().backbone.parameters()).is_cuda
     assert model.predict(["red itch rash"])[0].label in {"skin", "lung", "heart"}

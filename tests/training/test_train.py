@@ -15,10 +15,10 @@ from conftest import TOPICS, save_causal, topic_recipe, topic_rows, write_csv
 from safetensors.torch import load_file
 
 from vertical_sdk import train
+from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError, RunError
-from vertical_sdk.models.base import pull_base
-from vertical_sdk.models.specialist import fresh_specialist
+from vertical_sdk.families.specialist import fresh_specialist
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.training.arguments import training_arguments
 from vertical_sdk.training.encode import encode_rows
@@ -259,7 +259,7 @@ def test_the_other_tasks_train_on_either_family(
     recipe = topic_recipe(
         tmp_path, base, task=task, loss={"use": loss}, train__num_train_epochs=1,
         data={"source": str(data), "columns": {"text": "text", "label": "label"}, "decontaminate": None},
-        labels=["skin", "lung", "heart"] if task == "ordinal" else None, evaluate={"against": ["probe"], "resamples": 100},
+        labels=["skin", "lung", "heart"] if task == "ordinal" else None, evaluate={"baselines": ["probe"], "resamples": 100},
     )  # fmt: skip
 
     run = train(recipe, out=tmp_path / "run")

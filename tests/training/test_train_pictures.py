@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
+from vertical_sdk.adapters.load import open_specialist
+from vertical_sdk.bases.base import pull_base
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.evaluation import evaluate
-from vertical_sdk.inference.attach import open_specialist
-from vertical_sdk.models.base import pull_base
-from vertical_sdk.models.specialist import load_trunk, run_rows
+from vertical_sdk.families.specialist import load_backbone, run_rows
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.training.pipeline import train
 
@@ -59,14 +59,14 @@ def test_a_vision_specialist_is_trained_saved_and_loaded(tmp_path: Path) -> None
             "loss": {"use": "focal", "costs": {"standing": 2.0}},
             "adapter": {"r": 4, "lora_alpha": 8},
             "ensemble": [{"use": "pixels", "side": 16}],
-            "evaluate": {"metrics": ["accuracy", "auc"], "against": ["probe", "pixels"], "resamples": 100},
+            "evaluate": {"metrics": ["accuracy", "auc"], "baselines": ["probe", "pixels"], "resamples": 100},
             "train": {"num_train_epochs": 3, "learning_rate": 0.01, "per_device_train_batch_size": 8, "bf16": False},
         }
     )
 
     run = train(recipe, out=tmp_path / "run")
     base = pull_base(recipe.base)
-    specialist, card, _ = open_specialist(tmp_path / "run" / "adapter", "again", base, load_trunk(base))
+    specialist, card, _ = open_specialist(tmp_path / "run" / "adapter", "again", base, load_backbone(base))
 
     prepared = prepare(recipe)
     rows = [specialist.encode(row, learn=True) for row in prepared.test]

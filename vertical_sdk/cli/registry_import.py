@@ -42,7 +42,7 @@ def import_(
     if task is not None and task not in TASKS:
         raise typer.BadParameter(f"--task is one of {', '.join(TASKS)}.")
     with showing() as progress:
-        from vertical_sdk.registry.importing import import_adapter
+        from vertical_sdk.adapters.importing import import_adapter
 
         found = import_adapter(
             Registry(registry),

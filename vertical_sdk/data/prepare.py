@@ -23,7 +23,7 @@ from vertical_sdk.data.read import Missing, Table, join_tables, read_table
 from vertical_sdk.data.texts import prompted, ranked
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Part, Recipe
-from vertical_sdk.types import Example, LabelSpace, Panel, Progress, Split, silent
+from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
 
 __all__ = ["Prepared", "prepare", "read_rows"]
 
@@ -43,7 +43,7 @@ class Prepared:
     account: Account
     sources: tuple[SourceRecord, ...]
     detected: str
-    panel: Panel | None = None
+    layout: SeriesLayout | None = None
 
     @property
     def originals(self) -> tuple[Example, ...]:
@@ -117,15 +117,15 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     if labels is not None:
         counts = count_labels(train)
         labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
-    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected, table.panel)
+    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected, table.layout)
 
 
 def read_rows(
-    path: Path, recipe: Recipe, labels: LabelSpace | None, *, require_label: bool = False, panel: Panel | None = None
+    path: Path, recipe: Recipe, labels: LabelSpace | None, *, require_label: bool = False, layout: SeriesLayout | None = None
 ) -> tuple[list[Example], StepAccount]:
     """The rows of a file to predict or to evaluate on: all of them, in order, with the texts written as in training.
 
-    panel  what the specialist reads, for forecasting and anomaly: a reader that can choose takes these channels at this pace
+    layout  what the specialist reads, for forecasting and anomaly: a reader that can choose takes these channels at this pace
 
     The recipe's own reader reads them where it can read rows without a label (it then has a parameter `missing`); else they are
     a table with the recipe's columns, or with text and label where the recipe's reader reads another format. Raises DataError
@@ -136,8 +136,8 @@ def read_rows(
     options = catalog.readers.check(part.use, part.arguments, f"{recipe.name}: data.reader")
     reader = catalog.readers.get(part.use)
     if part.use != "table" and "missing" in inspect.signature(reader).parameters:
-        if panel is not None and "channels" in inspect.signature(reader).parameters:
-            options |= {"channels": list(panel.channels), "seconds": panel.seconds}
+        if layout is not None and "channels" in inspect.signature(reader).parameters:
+            options |= {"channels": list(layout.channels), "seconds": layout.seconds}
         table = reader(path, recipe.data.columns, recipe.task, missing=missing, **options)
     else:
         own = part.use != "table"
@@ -145,29 +145,29 @@ def read_rows(
             {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
         )
         table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
-    if panel is not None:
-        _check_panel(path, table.panel, panel)
+    if layout is not None:
+        _check_layout(path, table.layout, layout)
     rows, account = mended([prompted(example, recipe.prompt) for example in table.examples], recipe)
     if labels is not None:
         refuse_unknown(rows, labels.labels, "those that were trained", str(path))
     return rows, account
 
 
-def _check_panel(path: Path, found: Panel | None, panel: Panel) -> None:
+def _check_layout(path: Path, found: SeriesLayout | None, layout: SeriesLayout) -> None:
     """Raise DataError where a file's series are not those that were trained."""
     if found is None:
-        raise DataError(f"{path}: has no series of channels, and this specialist reads {', '.join(panel.channels[:5])}.")
-    if found.channels != panel.channels:
-        lacks = [channel for channel in panel.channels if channel not in found.channels]
-        extra = [channel for channel in found.channels if channel not in panel.channels]
+        raise DataError(f"{path}: has no series of channels, and this specialist reads {', '.join(layout.channels[:5])}.")
+    if found.channels != layout.channels:
+        lacks = [channel for channel in layout.channels if channel not in found.channels]
+        extra = [channel for channel in found.channels if channel not in layout.channels]
         wrong = (
             f"lacks {', '.join(lacks[:5])}" if lacks else f"has {', '.join(extra[:5])} too" if extra else "has another order"
         )
         raise DataError(
-            f"{path}: {wrong}. This specialist reads {len(panel.channels)} channels: {', '.join(panel.channels[:5])}."
+            f"{path}: {wrong}. This specialist reads {len(layout.channels)} channels: {', '.join(layout.channels[:5])}."
         )
-    if found.seconds != panel.seconds:
-        raise DataError(f"{path}: has a step every {found.seconds:g} s; this specialist reads one every {panel.seconds:g} s.")
+    if found.seconds != layout.seconds:
+        raise DataError(f"{path}: has a step every {found.seconds:g} s; this specialist reads one every {layout.seconds:g} s.")
 
 
 def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord, ...]]:

@@ -25,7 +25,7 @@ from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
 from vertical_sdk.data.numbers import number_in, numbers_in
 from vertical_sdk.data.records import as_cell, with_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
-from vertical_sdk.types import Example, Panel, Split, Target, Task
+from vertical_sdk.types import Example, SeriesLayout, Split, Target, Task
 
 __all__ = ["Missing", "Table", "join_tables", "number_in", "read_table", "table"]
 
@@ -54,7 +54,7 @@ class Table:
     labels        all labels in order, where the source knows them
     license       SPDX name, where the source says it
     account       rows that the source has against rows read; all of them where it is None
-    panel         what the channels of series are, for forecasting and anomaly
+    layout         what the channels of series are, for forecasting and anomaly
     """
 
     examples: tuple[Example, ...]
@@ -65,7 +65,7 @@ class Table:
     labels: tuple[str, ...] | None = None
     license: str | None = None
     account: StepAccount | None = None
-    panel: Panel | None = None
+    layout: SeriesLayout | None = None
 
 
 @readers.register("table")

@@ -19,7 +19,7 @@ from vertical_sdk.data.numbers import adjacency_in, is_number, numbers_in, says_
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.windows import Numbers, commonest_pace, moment_in, on_grid, windows
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
-from vertical_sdk.types import Panel, Task
+from vertical_sdk.types import SeriesLayout, Task
 
 __all__ = ["TIMES", "Count", "Seconds", "as_series", "only_forecasts", "series", "time_column"]
 
@@ -116,7 +116,7 @@ def as_series(
         values[values == 0] = np.nan
     marks = None if lines.labels is None else _marks(rows, lines.labels)
     pace, several = _several(rows, lines, seconds, start)
-    panel = Panel(lines.channels, pace, history, horizon, _graph(rows.path, adjacency, lines.channels, missing))
+    layout = SeriesLayout(lines.channels, pace, history, horizon, _graph(rows.path, adjacency, lines.channels, missing))
     tally = Tally("read")
     examples, count, begins, longest = [], 0, [], 0
     for name, (at, times) in several.items():
@@ -127,19 +127,19 @@ def as_series(
         notes = {key: notes.get(key, 0) + mended.get(key, 0) for key in {**notes, **mended}}
         marked = None if marks is None else np.nan_to_num(grid[:, -1]) > 0
         made, possible = windows(
-            own, begin, panel, missing, tally, stride=stride, block=block, series=name or None, marks=marked
+            own, begin, layout, missing, tally, stride=stride, block=block, series=name or None, marks=marked
         )
         notes["series too short"] = notes.get("series too short", 0) + (not possible)
         examples += made
         count += possible
         begins.append(begin)
         longest = max(longest, len(own))
-    _refuse_nothing(rows.path, len(examples), count, longest, panel, missing)
+    _refuse_nothing(rows.path, len(examples), count, longest, layout, missing)
     tally.notes = {name: number for name, number in notes.items() if number}
     said = f"{rows.format}: " + (f"{len(several)} series, the longest of " if len(several) > 1 else "")
     said += f"{longest} steps of {pace:g} s from {min(begins).isoformat()}, {_listed(lines.channels)}"
-    said += "" if panel.graph is None else ", with their graph"
-    return Table(tuple(examples), said, account=tally.close(count, len(examples)), panel=panel)
+    said += "" if layout.graph is None else ", with their graph"
+    return Table(tuple(examples), said, account=tally.close(count, len(examples)), layout=layout)
 
 
 def time_column(rows: Rows, columns: Mapping[str, str]) -> str | None:
@@ -264,11 +264,11 @@ def _graph(file: Path, adjacency: str | None, channels: Sequence[str], missing: 
     return None
 
 
-def _refuse_nothing(path: Path, rows: int, possible: int, steps: int, panel: Panel, missing: Missing) -> None:
-    ahead = 0 if missing == "keep" else panel.horizon
+def _refuse_nothing(path: Path, rows: int, possible: int, steps: int, layout: SeriesLayout, missing: Missing) -> None:
+    ahead = 0 if missing == "keep" else layout.horizon
     if not possible:
         raise DataError(
-            f"{path}: has {steps} steps; {panel.history + ahead} are needed for one row ({panel.history} before"
+            f"{path}: has {steps} steps; {layout.history + ahead} are needed for one row ({layout.history} before"
             f"{f' and {ahead} after' if ahead else ''} its moment). Take a longer series, or shorter history and horizon."
         )
     if not rows:

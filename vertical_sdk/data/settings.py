@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.explain import explained
+from vertical_sdk.schema_errors import explained
 from vertical_sdk.yaml_file import yaml_value
 
 __all__ = ["read_settings"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.read import Missing
 from vertical_sdk.errors import DataError
-from vertical_sdk.types import Example, Panel
+from vertical_sdk.types import Example, SeriesLayout
 
 __all__ = ["DENSEST", "OFF", "Numbers", "after", "commonest_pace", "moment_in", "on_grid", "windows"]
 
@@ -81,7 +81,7 @@ def on_grid(
 def windows(
     values: Numbers,
     start: datetime,
-    panel: Panel,
+    layout: SeriesLayout,
     missing: Missing,
     tally: Tally,
     *,
@@ -100,14 +100,14 @@ def windows(
     series   its name, where there are several; stands in ids, in the groups and in the record
     marks    (steps,) anomalies: the record says whether the step ahead is one; rows with one in sight are not learned from
     """
-    history, horizon = panel.history, panel.horizon
+    history, horizon = layout.history, layout.horizon
     ends = range(history - 1, len(values) - horizon, stride)
     if missing == "keep":
         ends = range((len(values) - history) % stride + history - 1, len(values), stride)
     dark = np.asarray(np.isnan(values).all(axis=1))
     rows = []
     for end in ends:
-        moment = start + timedelta(seconds=end * panel.seconds)
+        moment = start + timedelta(seconds=end * layout.seconds)
         time = moment.isoformat()
         name = time if series is None else f"{series} {time}"
         behind, before = slice(end - history + 1, end + 1), slice(end + 1, end + 1 + horizon)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vertical_sdk.evaluation.compare import evaluate
-    from vertical_sdk.evaluation.promotion import Promotion, promote
     from vertical_sdk.evaluation.result import Evaluation
+    from vertical_sdk.promotion.promote import Promotion, promote
 
 _HOMES = {"Evaluation": "result", "Promotion": "promotion", "evaluate": "compare", "promote": "promotion"}
 

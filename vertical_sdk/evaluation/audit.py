@@ -19,9 +19,9 @@ from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.evaluation.result import Change, FieldAudit, Gap, GroupAudit, GroupRow, LabelAudit, LabelChange
 from vertical_sdk.evaluation.statistics import Ints, OfRows, paired_bootstrap, percentile_interval, resampled_rows
 from vertical_sdk.metrics.classification import label_counts
+from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.metrics.probability import auc
-from vertical_sdk.metrics.use import higher_is_better
-from vertical_sdk.models.outputs import Outputs
+from vertical_sdk.outputs import Outputs
 from vertical_sdk.types import Cell, Example, Interval, LabelSpace, Task
 
 __all__ = ["FEW", "UNKNOWN", "check_groups", "general_model", "group_audit", "group_names", "label_audit"]
@@ -42,12 +42,12 @@ def general_model(measured: Iterable[str]) -> str | None:
 
 def label_audit(
     own: Outputs,
-    rival: Outputs,
+    baseline: Outputs,
     truth: Any,
     labels: LabelSpace,
     task: Task,
     *,
-    rival_name: str,
+    baseline_name: str,
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -55,12 +55,12 @@ def label_audit(
 ) -> LabelAudit:
     """F1 of each label, specialist and general model on the same resamples; labels that no row has are left out.
 
-    own, rival  what the specialist and the general model said
+    own, baseline  what the specialist and the general model said
     truth       (rows,) positions in `labels`; multilabel (rows, labels) of 0 and 1
-    rival_name  the general model's name among the systems
+    baseline_name  the general model's name among the systems
     groups      for each row the group it is drawn with; each row by itself where there is none
     """
-    said = (own.predictions(task), rival.predictions(task))
+    said = (own.predictions(task), baseline.predictions(task))
     size = len(labels)
 
     def f1(rows: Ints) -> NDArray[np.float64]:
@@ -77,12 +77,12 @@ def label_audit(
         verdict = _verdict(difference, n, 1)
         changes.append(LabelChange(labels.labels[i], n, float(value[0, i]), float(value[1, i]), difference, verdict))
     order = ("gained", "not sure", "lost")
-    return LabelAudit(rival_name, sorted(changes, key=lambda one: (order.index(one.verdict), -one.difference.value)))
+    return LabelAudit(baseline_name, sorted(changes, key=lambda one: (order.index(one.verdict), -one.difference.value)))
 
 
 def group_audit(
     own: Outputs,
-    rival: Outputs | None,
+    baseline: Outputs | None,
     truth: Any,
     rows: Sequence[Example],
     fields: Mapping[str, Sequence[float]],
@@ -91,7 +91,7 @@ def group_audit(
     task: Task,
     metric: str,
     measure: Callable[[str, Outputs], OfRows],
-    rival_name: str = "base",
+    baseline_name: str = "base",
     resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -99,7 +99,7 @@ def group_audit(
 ) -> GroupAudit:
     """How specialist and general model do on each group of rows, for each field of the record that is asked about.
 
-    own, rival  what the specialist and the general model said (None: it was not measured)
+    own, baseline  what the specialist and the general model said (None: it was not measured)
     truth       as `outputs.references` has it
     fields      field → bounds (`evaluate.groups` of a recipe); without bounds each value is a group
     metric      the metric that groups are compared by
@@ -110,8 +110,8 @@ def group_audit(
     """
     check_groups(rows, fields)
     two = labels is not None and len(labels) == 2 and task in {"classification", "ordinal"}
-    first, second = measure(metric, own), None if rival is None else measure(metric, rival)
-    said, theirs = own.predictions(task), None if rival is None else rival.predictions(task)
+    first, second = measure(metric, own), None if baseline is None else measure(metric, baseline)
+    said, theirs = own.predictions(task), None if baseline is None else baseline.predictions(task)
     sign = 1 if higher_is_better(metric) else -1
 
     def group_row(group: str, at: Ints) -> GroupRow:
@@ -147,7 +147,7 @@ def group_audit(
         gaps = {name: Gap(_gap(name, said, truth, known), _gap(name, theirs, truth, known)) for name in GAPS} if two else {}
         tables.append(FieldAudit(field, [group_row(group, at) for group, at in members.items()], gaps))
     positive = labels.labels[1] if two and labels is not None else None
-    return GroupAudit(metric, None if rival is None else rival_name, tables, positive)
+    return GroupAudit(metric, None if baseline is None else baseline_name, tables, positive)
 
 
 def check_groups(rows: Sequence[Example], fields: Iterable[str]) -> None:
@@ -239,9 +239,9 @@ def _share(said: Any, among: Any, at: Ints) -> float | None:
 
 
 def _auc(outputs: Outputs, truth: Any, at: Ints) -> float | None:
-    if outputs.scores is None or len(np.unique(truth[at])) < 2:
+    if outputs.probabilities is None or len(np.unique(truth[at])) < 2:
         return None
-    return float(auc(outputs.scores[at], truth[at]))
+    return float(auc(outputs.probabilities[at], truth[at]))
 
 
 def _gap(name: str, said: Any, truth: Any, members: Sequence[Ints]) -> float | None:

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from vertical_sdk.baselines.fitted import Fitted
+from vertical_sdk.baselines.general import General, as_outputs
+from vertical_sdk.baselines.stacking import Ensemble
+from vertical_sdk.calibration.alarms import fit_threshold
+from vertical_sdk.calibration.label_offsets import fit_offsets
+from vertical_sdk.calibration.temperature import reliability, to_probabilities
 from vertical_sdk.card import Card, Verdict, write_card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import DataError, VerticalError
 from vertical_sdk.evaluation.audit import general_model, group_audit, label_audit
-from vertical_sdk.evaluation.bench import Bench, bench_of, own_rows
 from vertical_sdk.evaluation.forecasts import forecast_curves
 from vertical_sdk.evaluation.forgetting import measure as measure_forgetting
 from vertical_sdk.evaluation.forgetting import read_general, with_forgetting
@@ -27,22 +32,17 @@ from vertical_sdk.evaluation.report import write_report
 from vertical_sdk.evaluation.result import Bin, Comparison, Evaluation, ExampleRow, System
 from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
 from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
+from vertical_sdk.evaluation.test_set import Bench, bench_of, own_rows
+from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.abstention import abstention_curve
-from vertical_sdk.metrics.calibration import reliability, to_probabilities
-from vertical_sdk.metrics.use import curve_of, higher_is_better
-from vertical_sdk.metrics.use import inputs as metric_inputs
-from vertical_sdk.models.alarms import fit_threshold
-from vertical_sdk.models.baselines.fitted import Fitted
-from vertical_sdk.models.baselines.general import General, as_outputs
-from vertical_sdk.models.decision import fit_offsets
-from vertical_sdk.models.ensemble import Ensemble
-from vertical_sdk.models.head import PROBE_HEAD
-from vertical_sdk.models.outputs import Outputs, alarms, prompt
+from vertical_sdk.metrics.measure import curve_of, higher_is_better
+from vertical_sdk.metrics.measure import inputs as metric_inputs
+from vertical_sdk.model_card import render_readme
+from vertical_sdk.outputs import Outputs, alarms, prompt
 from vertical_sdk.paths import write_whole
-from vertical_sdk.readme import render_readme
 from vertical_sdk.recipe import Forgetting, Part, Recipe
-from vertical_sdk.types import Example, Panel, Progress, silent
+from vertical_sdk.types import Example, Progress, SeriesLayout, silent
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -96,7 +96,7 @@ def evaluate(
     prepared, unprepared = own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
         rows: Sequence[Example] = read_rows(
-            data, recipe, card.labels, require_label=True, panel=card.steps.panel() if card.steps else None
+            data, recipe, card.labels, require_label=True, layout=card.layout if card.layout else None
         )[0]
     else:
         assert prepared is not None
@@ -111,7 +111,7 @@ def evaluate(
     if model.ensemble is not None:
         askers["alone"] = specialist.alone
         titles = TITLES | {"adapter": "specialist (" + " + ".join(map(_named, model.ensemble.shares)) + ")"}
-    for part in recipe.evaluate.against:
+    for part in recipe.evaluate.baselines:
         askers[part.use] = _asker(part, model.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
     for name, ask in askers.items():
         progress(f"asking {titles.get(name, name)}", None)
@@ -149,17 +149,17 @@ def evaluate(
         provenance=_provenance(card, data),
         forgetting=forgot,
         **_label_tables(bench, said, card),
-        **_audits(bench, said, card, getattr(model.specialist(), "panel", None)),
+        **_audits(bench, said, card, getattr(model.specialist(), "layout", None)),
     )
     if data is None:
         _record(folder, card, evaluation, model.base.hub_id)
     return evaluation
 
 
-def _named(partner: str) -> str:
-    """A partner as a reader would call it."""
+def _named(member: str) -> str:
+    """A member as a reader would call it."""
     return {"adapter": "adapter", "probe": "linear probe of the base", "base": "general base"}.get(
-        partner, TITLES.get(partner, partner)
+        member, TITLES.get(member, member)
     )
 
 
@@ -201,13 +201,13 @@ def _asker(
     general: General,
     folder: Path,
 ) -> Callable[[], Outputs]:
-    """How to ask a rival. The adapter's own partner of that name saw more than a rival would be shown, the validation rows too."""
-    arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.against")
+    """How to ask a baseline. The adapter's own member of that name saw more than a baseline would be shown, the validation rows too."""
+    arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.baselines")
 
     def ask() -> Outputs:
-        partner = ensemble.ask_partner(part, rows, general) if ensemble is not None else None
-        if partner is not None:
-            return partner
+        member = ensemble.ask_member(part, rows, general) if ensemble is not None else None
+        if member is not None:
+            return member
         there = part.use == "base" or (part.use == "probe" and (folder / PROBE_HEAD).is_file())
         if prepared is None and not there:
             raise DataError(f"{part.use} could not be trained: {unprepared}")
@@ -218,12 +218,12 @@ def _asker(
         if part.use == "base" or prepared is None or not prepared.validation:
             return said
         if card.task == "anomaly":
-            assert card.steps is not None
+            assert card.layout is not None
             assert said.values is not None
             normal = [row for row in prepared.validation if dict(row.record).get("anomaly") != 1]
             usual = fitted.ask(normal, general).values
             assert usual is not None
-            steps, allowed = card.steps, recipe.series.alarms
+            steps, allowed = card.layout, recipe.series.alarms
             return alarms(said.values, fit_threshold(usual, steps.seconds, len(steps.channels), allowed))
         offsets = fit_offsets(fitted.ask(prepared.validation, general), prepared.validation, card.labels, recipe)
         return replace(said, offsets=np.array(offsets) if offsets else None)
@@ -241,19 +241,19 @@ def _intervals(bench: Bench, outputs: Outputs) -> dict[str, Any]:
             groups=bench.groups,
         )
         for name in bench.metrics
-        if (outputs.scores is not None or "probabilities" not in metric_inputs(name))
+        if (outputs.probabilities is not None or "probabilities" not in metric_inputs(name))
         and (outputs.quantiles is not None or "quantiles" not in metric_inputs(name))
     }
 
 
 def _tests(bench: Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], dict[str, PairedTest]]:
-    """Paired tests of the adapter against each rival: the gate's metric (or the first) for all of them, then accuracy."""
+    """Paired tests of the adapter against each baseline: the gate's metric (or the first) for all of them, then accuracy."""
     headline = bench.headline
     wanted = [headline] + [name for name in ("accuracy",) if name in bench.metrics and name != headline]
     tests, main = [], {}
     for metric in wanted:
-        for rival, outputs in said.items():
-            if rival == "adapter":
+        for baseline, outputs in said.items():
+            if baseline == "adapter":
                 continue
             test = paired_bootstrap(
                 bench.measure(metric, said["adapter"]),
@@ -264,15 +264,15 @@ def _tests(bench: Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], di
                 groups=bench.groups,
             )
             if metric == headline:
-                main[rival] = test
-            tests.append(Comparison(rival, metric, test.difference, test.p_value, _mcnemar(bench, said["adapter"], outputs)))
+                main[baseline] = test
+            tests.append(Comparison(baseline, metric, test.difference, test.p_value, _mcnemar(bench, said["adapter"], outputs)))
     return tests, main
 
 
-def _mcnemar(bench: Bench, adapter: Outputs, rival: Outputs) -> float | None:
+def _mcnemar(bench: Bench, adapter: Outputs, baseline: Outputs) -> float | None:
     if bench.card.task not in {"classification", "ordinal"}:
         return None
-    return mcnemar(adapter.predictions(bench.card.task) == bench.truth, rival.predictions(bench.card.task) == bench.truth)
+    return mcnemar(adapter.predictions(bench.card.task) == bench.truth, baseline.predictions(bench.card.task) == bench.truth)
 
 
 def _verdict(recipe: Recipe, tests: dict[str, PairedTest], rows: int) -> Verdict | None:
@@ -284,12 +284,12 @@ def _label_tables(bench: Bench, said: dict[str, Outputs], card: Card) -> dict[st
     if card.labels is None:
         return {}
     own = said["adapter"].predictions(card.task)
-    rival = said["base"].predictions(card.task) if "base" in said else None
-    tables: dict[str, Any] = {"per_label": per_label_table(own, rival, bench.truth, card.labels.labels)}
+    baseline = said["base"].predictions(card.task) if "base" in said else None
+    tables: dict[str, Any] = {"per_label": per_label_table(own, baseline, bench.truth, card.labels.labels)}
     if card.task == "multilabel":
         return tables
     tables["confusion"] = confusion_matrix(own, bench.truth, len(card.labels))
-    after = said["adapter"].scores
+    after = said["adapter"].probabilities
     assert after is not None
     before = to_probabilities(np.log(after.clip(1e-300)) * card.calibration.temperature)
     tables["reliability"] = {
@@ -298,7 +298,7 @@ def _label_tables(bench: Bench, said: dict[str, Outputs], card: Card) -> dict[st
     return tables
 
 
-def _audits(bench: Bench, said: dict[str, Outputs], card: Card, panel: Panel | None) -> dict[str, Any]:
+def _audits(bench: Bench, said: dict[str, Outputs], card: Card, layout: SeriesLayout | None) -> dict[str, Any]:
     """Which labels and groups gained and lost against the general model, and what abstaining would buy."""
     recipe, own = bench.recipe, said["adapter"]
     name = general_model(said)
@@ -309,7 +309,7 @@ def _audits(bench: Bench, said: dict[str, Outputs], card: Card, panel: Panel | N
     }
     found: dict[str, Any] = {}
     if card.labels is not None and name is not None:
-        found["label_audit"] = label_audit(own, said[name], bench.truth, card.labels, card.task, rival_name=name, **drawn)
+        found["label_audit"] = label_audit(own, said[name], bench.truth, card.labels, card.task, baseline_name=name, **drawn)
     if recipe.evaluate.groups:
         found["group_audit"] = group_audit(
             own,
@@ -321,13 +321,13 @@ def _audits(bench: Bench, said: dict[str, Outputs], card: Card, panel: Panel | N
             task=card.task,
             metric=bench.headline,
             measure=bench.measure,
-            rival_name=name or "",
+            baseline_name=name or "",
             **drawn,
         )
-    if curves := _curves(bench, said) | forecast_curves(bench.rows, bench.truth, said, card.task, panel):
+    if curves := _curves(bench, said) | forecast_curves(bench.rows, bench.truth, said, card.task, layout):
         found["curves"] = curves
     if card.task in {"classification", "ordinal"}:
-        shares = {key: outputs.scores for key, outputs in said.items() if outputs.scores is not None}
+        shares = {key: outputs.probabilities for key, outputs in said.items() if outputs.probabilities is not None}
         found["abstention"] = {key: abstention_curve(one, bench.truth) for key, one in shares.items()}
     return found
 
@@ -338,7 +338,7 @@ def _curves(bench: Bench, said: dict[str, Outputs]) -> dict[str, Any]:
     for part in bench.recipe.evaluate.metrics:
         for system, outputs in said.items():
             values = outputs.predictions(bench.card.task)
-            curve = curve_of(part.use, values, bench.truth, bench.rows, part.arguments, outputs.scores)
+            curve = curve_of(part.use, values, bench.truth, bench.rows, part.arguments, outputs.probabilities)
             if curve is None:
                 continue
             kept = drawn.setdefault(part.use, {**curve, "lines": {}})
@@ -363,7 +363,7 @@ def _examples(bench: Bench, said: dict[str, Outputs], specialist: Any) -> list[E
     order = np.random.default_rng(0).permutation(len(bench.rows)).tolist()
     wrong = [i for i in order if texts["adapter"][i] != truth[i]][: SHOWN // 2]
     right = [i for i in order if texts["adapter"][i] == truth[i]][: SHOWN - len(wrong)]
-    scores = said["adapter"].scores if bench.card.task in {"classification", "ordinal"} else None
+    scores = said["adapter"].probabilities if bench.card.task in {"classification", "ordinal"} else None
     images = bench.recipe.data.modality == "image"
     return [
         ExampleRow(

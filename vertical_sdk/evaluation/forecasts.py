@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.models.outputs import Outputs
-from vertical_sdk.types import Example, Panel, Task
+from vertical_sdk.outputs import Outputs
+from vertical_sdk.types import Example, SeriesLayout, Task
 
-__all__ = ["forecast_curves", "layout"]
+__all__ = ["forecast_curves", "place_channels"]
 
 Curve = dict[str, Any]
 SHOWN = 3
@@ -23,16 +23,16 @@ STRETCH = 96
 
 
 def forecast_curves(
-    rows: Sequence[Example], truth: NDArray[Any], said: Mapping[str, Outputs], task: Task, panel: Panel | None
+    rows: Sequence[Example], truth: NDArray[Any], said: Mapping[str, Outputs], task: Task, layout: SeriesLayout | None
 ) -> dict[str, Curve]:
     """Drawings by name, each {"title", "x", "y", "lines": {name: [(x, y), …]}}; none for other tasks than forecasting.
 
     A map has "points" in place of lines: (x, y, error, channel), near each other where the graph says so.
     """
-    if task != "forecasting" or panel is None:
+    if task != "forecasting" or layout is None:
         return {}
     errors = {name: np.abs(outputs.values - truth) for name, outputs in said.items() if outputs.values is not None}
-    minutes = panel.seconds / 60
+    minutes = layout.seconds / 60
     unit, per = ("hours", 60.0) if minutes >= 30 else ("minutes", 1.0)
     by_step = {
         _line(name): [((k + 1) * minutes / per, float(np.nanmean(one[:, k]))) for k in range(one.shape[1])]
@@ -60,13 +60,13 @@ def forecast_curves(
                 "upper bound": own.quantiles[stretch, last, place, -1],
             }
         curves[f"channel {place}"] = {
-            "title": f"{panel.channels[place]}: what was foreseen {(last + 1) * minutes / per:g} {unit} before, and what came",
+            "title": f"{layout.channels[place]}: what was foreseen {(last + 1) * minutes / per:g} {unit} before, and what came",
             "x": "step",
             "y": "value",
             "lines": {name: [(float(i), float(v)) for i, v in enumerate(one) if np.isfinite(v)] for name, one in lines.items()},
         }
-    if panel.graph is not None and len(panel.channels) > FEW:
-        places = layout(panel.graph)
+    if layout.graph is not None and len(layout.channels) > FEW:
+        places = place_channels(layout.graph)
         at = np.nanmean(errors["adapter"], axis=(0, 1))
         curves["map"] = {
             "title": "Error by channel, as the graph lays them out (not by geography)",
@@ -74,13 +74,13 @@ def forecast_curves(
             "y": "mean absolute error",
             "lines": {},
             "points": [
-                (float(x), float(y), float(e), name) for (x, y), e, name in zip(places, at, panel.channels, strict=True)
+                (float(x), float(y), float(e), name) for (x, y), e, name in zip(places, at, layout.channels, strict=True)
             ],
         }
     return curves
 
 
-def layout(graph: NDArray[Any]) -> NDArray[np.float64]:
+def place_channels(graph: NDArray[Any]) -> NDArray[np.float64]:
     """Places (channels, 2) whose distances are like those along the graph (classical scaling: Torgerson, 1952).
 
     graph  (channels, channels) how near, from 0

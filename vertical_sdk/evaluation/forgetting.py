@@ -2,7 +2,7 @@
 
 An encoder is asked to find the second half of each paragraph by its first half among all of them: recall@1, by cosine similarity of
 its features. A causal model is asked how well it foresees the text: bits a character, teacher-forced, without a chat template.
-Both need no labels, and both fall where an adapter has bent the trunk away from what the base could do.
+Both need no labels, and both fall where an adapter has bent the backbone away from what the base could do.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import Tensor
 from vertical_sdk.card import Verdict
 from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.errors import DataError
-from vertical_sdk.models.batching import Encoded
-from vertical_sdk.models.causal import CausalSpecialist
-from vertical_sdk.models.specialist import Batch, Specialist, run_rows, switched_off
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.causal import CausalSpecialist
+from vertical_sdk.families.specialist import Batch, Specialist, run_rows, switched_off
 from vertical_sdk.recipe import Forgetting
 from vertical_sdk.sources import fetch
 from vertical_sdk.types import Example, Progress, silent
@@ -172,7 +172,7 @@ def _recall(specialist: Specialist, pairs: Sequence[tuple[str, str]], progress: 
 
 def _bits(specialist: CausalSpecialist, texts: Sequence[str], progress: Progress, what: str) -> float:
     """Bits a character. A text's very first token, where no token stands before it, is neither asked nor counted."""
-    longest = min(WINDOW, getattr(specialist.trunk.get_base_model().config, "max_position_embeddings", None) or WINDOW)
+    longest = min(WINDOW, getattr(specialist.backbone.get_base_model().config, "max_position_embeddings", None) or WINDOW)
     rows, characters = [], 0
     for text in texts:
         ids = tuple(specialist.tokenizer(text, truncation=False, verbose=False)["input_ids"])

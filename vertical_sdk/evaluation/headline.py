@@ -34,9 +34,9 @@ METRICS = {
 """Metric → its name for a reader, and what it says in a sentence."""
 
 _HOW = {
-    "better": ("significantly better than", "every rival that was measured"),
-    "worse": ("significantly worse than", "every rival that was measured"),
-    "open": ("not significantly different from", "any rival that was measured"),
+    "better": ("significantly better than", "every baseline that was measured"),
+    "worse": ("significantly worse than", "every baseline that was measured"),
+    "open": ("not significantly different from", "any baseline that was measured"),
 }
 
 
@@ -50,11 +50,11 @@ def headline(evaluation: Evaluation) -> str:
     adapter = evaluation.systems.get("adapter")
     if adapter is None or adapter.error or not adapter.metrics:
         return f"The specialist was not measured{f': {adapter.error}' if adapter and adapter.error else ''}."
-    rivals = [one for key, one in _rivals(evaluation) if not one.error and one.metrics]
+    baselines = [one for key, one in _baselines(evaluation) if not one.error and one.metrics]
     counted = [m for m in adapter.metrics if m in {"accuracy", "exact_match"}]
     metric = counted[0] if counted else evaluation.tests[0].metric if evaluation.tests else next(iter(adapter.metrics))
     own = adapter.metrics[metric].value
-    others = [(one.title, one.metrics[metric].value) for one in rivals if metric in one.metrics]
+    others = [(one.title, one.metrics[metric].value) for one in baselines if metric in one.metrics]
     if counted:
         base = _per(own, [value for _, value in others])
         told = [f"{title}: {value * base:,.0f}" for title, value in others]
@@ -76,8 +76,8 @@ def significance(evaluation: Evaluation) -> str:
     groups: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
     for test in evaluation.tests:
         if test.metric == main:
-            groups[_outcome(test, sign)].append(f"“{_title(evaluation, test.rival)}”")
-    alone = sum(1 for rivals in groups.values() if rivals) == 1
+            groups[_outcome(test, sign)].append(f"“{_title(evaluation, test.baseline)}”")
+    alone = sum(1 for baselines in groups.values() if baselines) == 1
     said = [
         f"{how} {everyone if alone and len(groups[outcome]) > 1 else _and(groups[outcome])}"
         for outcome, (how, everyone) in _HOW.items()
@@ -93,7 +93,7 @@ def p_text(p_value: float | None) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def _rivals(evaluation: Evaluation) -> list[tuple[str, System]]:
+def _baselines(evaluation: Evaluation) -> list[tuple[str, System]]:
     """All systems but the adapter, the base first."""
     others = [(key, one) for key, one in evaluation.systems.items() if key != "adapter"]
     return sorted(others, key=lambda pair: pair[0] != "base")

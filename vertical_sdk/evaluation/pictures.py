@@ -24,7 +24,7 @@ def drawn(picture: Numbers | None, specialist: Any, label: int) -> tuple[str, st
     picture     (h, w) or (h, w, 3) bytes
     specialist  of the family vision
     """
-    from vertical_sdk.models.vision import activation_map
+    from vertical_sdk.families.vision import activation_map
 
     assert picture is not None
     grey = np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture

@@ -65,7 +65,7 @@ def interval_plot(systems: Sequence[tuple[str, Interval, bool]]) -> Markup:
         middle = y + (line - 8) / 2
         parts += [
             _text(left - 8, middle + 4, _short(title, 26), "end", "strong" if own else "", title),
-            _bar(start, y, max(end - start, 0.5), line - 8, "own" if own else "rival"),
+            _bar(start, y, max(end - start, 0.5), line - 8, "own" if own else "baseline"),
             _line(x(one.low), middle, x(one.high), middle, "whisker"),
             _line(x(one.low), middle - 4, x(one.low), middle + 4, "whisker"),
             _line(x(one.high), middle - 4, x(one.high), middle + 4, "whisker"),
@@ -112,7 +112,7 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
             _text(left + 42, y + 4, f"{one.n:,}", "end", "quiet", "", 11),
             _line(low, y, high, y, f"reach {css}"),
             f'<circle cx="{value:.1f}" cy="{y:.1f}" r="4" class="change {css}"><title>{escape(told)}</title></circle>',
-            _text(right + 40, y + 4, number(one.rival), "end", "quiet", "", 11),
+            _text(right + 40, y + 4, number(one.baseline), "end", "quiet", "", 11),
             _text(right + 106, y + 4, number(one.own), "end", "", "", 11),
             _text(right + 164, y + 4, number(one.difference.value, signed=True), "end", f"told {css}", "", 11),
         ]

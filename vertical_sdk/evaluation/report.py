@@ -104,10 +104,10 @@ def _label_audit(evaluation: Evaluation) -> dict[str, Any]:
         return {}
     labels = evaluation.label_audit.labels
     counts = {verdict: sum(one.verdict == verdict for one in labels) for verdict in ("gained", "lost", "not sure")}
-    rival = evaluation.label_audit.rival
-    title = evaluation.systems[rival].title if rival in evaluation.systems else rival
+    baseline = evaluation.label_audit.baseline
+    title = evaluation.systems[baseline].title if baseline in evaluation.systems else baseline
     by_luck = round((1 - evaluation.confidence) * len(labels))
-    return {"counts": counts, "rival": title, "by_luck": by_luck, "plot": change_plot(labels)}
+    return {"counts": counts, "baseline": title, "by_luck": by_luck, "plot": change_plot(labels)}
 
 
 def _abstention(evaluation: Evaluation, order: list[str]) -> dict[str, Any]:

@@ -51,12 +51,12 @@ class System:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The adapter against one rival on the same rows: adapter minus rival in one metric, and how likely that is by luck.
+    """The adapter against one baseline on the same rows: adapter minus baseline in one metric, and how likely that is by luck.
 
     mcnemar_p  McNemar's test of which rows are right; None where right and wrong make no sense
     """
 
-    rival: str
+    baseline: str
     metric: str
     difference: Interval
     p_value: float
@@ -111,16 +111,16 @@ class LabelChange:
     label: str
     n: int
     own: float
-    rival: float
+    baseline: float
     difference: Interval
     verdict: Change
 
 
 @dataclass(frozen=True)
 class LabelAudit:
-    """Which labels gained and which lost against the general model `rival`; those that gained first."""
+    """Which labels gained and which lost against the general model `baseline`; those that gained first."""
 
-    rival: str
+    baseline: str
     labels: list[LabelChange] = field(default_factory=list)
 
 
@@ -128,7 +128,7 @@ class LabelAudit:
 class GroupRow:
     """One group of rows: the main metric of the specialist and of the general model, and what is said of whom.
 
-    rival, difference    None where the general model was not measured
+    baseline, difference    None where the general model was not measured
     truth, predicted     label → share of the group's rows that have it, and that are given it; empty without labels
     true_positive_rate   how often the second label is said where it is true; None without such rows, or not two labels
     false_positive_rate  how often it is said where it is not true
@@ -138,7 +138,7 @@ class GroupRow:
     group: str
     n: int
     own: float
-    rival: float | None = None
+    baseline: float | None = None
     difference: Interval | None = None
     verdict: Change = "not sure"
     truth: dict[str, float] = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Gap:
     """The largest rate of a group less the smallest, of the specialist and of the general model; None where unknown."""
 
     own: float | None = None
-    rival: float | None = None
+    baseline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,14 +171,14 @@ class GroupAudit:
     """How groups of rows fare in one metric, by each field; `positive` is the second of two labels."""
 
     metric: str
-    rival: str | None
+    baseline: str | None
     fields: list[FieldAudit] = field(default_factory=list)
     positive: str | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the specialist does beside its rivals, on rows that it was not trained on.
+    """How the specialist does beside its baselines, on rows that it was not trained on.
 
     name             the adapter's
     rows             number of test rows
@@ -258,7 +258,7 @@ def _comparison(plain: Mapping[str, Any]) -> Comparison:
 def _label_audit(plain: Mapping[str, Any] | None) -> LabelAudit | None:
     if plain is None:
         return None
-    return LabelAudit(plain["rival"], [LabelChange(**_measured(one)) for one in plain["labels"]])
+    return LabelAudit(plain["baseline"], [LabelChange(**_measured(one)) for one in plain["labels"]])
 
 
 def _group_audit(plain: Mapping[str, Any] | None) -> GroupAudit | None:
@@ -276,11 +276,11 @@ def _group_audit(plain: Mapping[str, Any] | None) -> GroupAudit | None:
 
 
 def _measured(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The specialist's value as a number, the difference as an Interval; a difference or rival that is not there stays None."""
+    """The specialist's value as a number, the difference as an Interval; a difference or baseline that is not there stays None."""
     found = {**plain, "own": math.nan if plain["own"] is None else plain["own"]}
     if plain["difference"] is not None:
         found["difference"] = _interval(plain["difference"])
-        found["rival"] = math.nan if plain["rival"] is None else plain["rival"]
+        found["baseline"] = math.nan if plain["baseline"] is None else plain["baseline"]
     return found
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vertical_sdk.calibration.alarms import scores
 from vertical_sdk.card import Card
 from vertical_sdk.errors import DataError, did_you_mean
-from vertical_sdk.models.alarms import scores
-from vertical_sdk.types import Example, Panel
+from vertical_sdk.types import Example, SeriesLayout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ class Forecast:
         return self.mean.index
 
 
-def as_history(history: Any, panel: Panel, name: str) -> tuple[Example, Any]:
+def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, Any]:
     """The last steps of a history as a row to ask about, and the time of the last of them.
 
     history  a DataFrame with a column a channel (a Series, or (steps,), where there is one channel) and times as its index, or an array
@@ -54,39 +54,41 @@ def as_history(history: Any, panel: Panel, name: str) -> tuple[Example, Any]:
     import pandas as pd
 
     if isinstance(history, pd.Series):
-        history = history.to_frame(panel.channels[0] if len(panel.channels) == 1 else history.name)
+        history = history.to_frame(layout.channels[0] if len(layout.channels) == 1 else history.name)
     last: Any = None
     if isinstance(history, pd.DataFrame):
-        values, last = _on_grid(_columns(history, panel, name), panel, name)
+        values, last = _on_grid(_columns(history, layout, name), layout, name)
     else:
         values = np.asarray(history, dtype=np.float64)
         values = values[:, None] if values.ndim == 1 else values
-        if values.ndim != 2 or values.shape[1] != len(panel.channels):
-            raise DataError(f"{name}: the history has shape {values.shape}; it should be (steps, {len(panel.channels)}).")
+        if values.ndim != 2 or values.shape[1] != len(layout.channels):
+            raise DataError(f"{name}: the history has shape {values.shape}; it should be (steps, {len(layout.channels)}).")
     if not len(values):
-        raise DataError(f"{name}: the history is empty; give the last {panel.history} steps.")
-    values = values[-panel.history :]
-    if len(values) < panel.history:
-        values = np.concatenate([np.full((panel.history - len(values), values.shape[1]), np.nan), values])
+        raise DataError(f"{name}: the history is empty; give the last {layout.history} steps.")
+    values = values[-layout.history :]
+    if len(values) < layout.history:
+        values = np.concatenate([np.full((layout.history - len(values), values.shape[1]), np.nan), values])
     if not np.isfinite(values).any():
-        raise DataError(f"{name}: nothing was measured in the last {panel.history} steps of the history.")
+        raise DataError(f"{name}: nothing was measured in the last {layout.history} steps of the history.")
     time = last.isoformat() if last is not None else None
     return Example(id="history", values=values.astype(np.float32), time=time), last
 
 
-def as_forecast(quantiles: NDArray[Any], levels: Sequence[float], panel: Panel, last: Any, horizon: int | None) -> Forecast:
+def as_forecast(
+    quantiles: NDArray[Any], levels: Sequence[float], layout: SeriesLayout, last: Any, horizon: int | None
+) -> Forecast:
     """Quantiles (steps, channels, q), the median first, as tables."""
     import pandas as pd
 
-    steps = panel.horizon if horizon is None else horizon
-    if not 1 <= steps <= panel.horizon:
-        raise DataError(f"horizon = {horizon} is wrong: this specialist sees 1 to {panel.horizon} steps ahead.")
+    steps = layout.horizon if horizon is None else horizon
+    if not 1 <= steps <= layout.horizon:
+        raise DataError(f"horizon = {horizon} is wrong: this specialist sees 1 to {layout.horizon} steps ahead.")
     index: Any = pd.RangeIndex(1, steps + 1, name="step")
     if last is not None:
-        step = pd.Timedelta(seconds=panel.seconds)
+        step = pd.Timedelta(seconds=layout.seconds)
         index = pd.DatetimeIndex([last + step * k for k in range(1, steps + 1)])
     tables = [
-        pd.DataFrame(quantiles[:steps, :, k], index=index, columns=list(panel.channels)) for k in range(quantiles.shape[2])
+        pd.DataFrame(quantiles[:steps, :, k], index=index, columns=list(layout.channels)) for k in range(quantiles.shape[2])
     ]
     return Forecast(tables[0], dict(zip(levels[1:], tables[1:], strict=True)))
 
@@ -109,10 +111,10 @@ class Monitor:
     """Watches values as they come in; made by `VerticalModel.monitor`."""
 
     def __init__(self, card: Card, ask: Callable[[Example], NDArray[Any]]) -> None:
-        assert card.steps is not None
-        self._panel = card.steps.panel()
+        assert card.layout is not None
+        self._layout = card.layout
         self._card, self._ask = card, ask
-        self._seen: deque[NDArray[np.float32]] = deque(maxlen=self._panel.history)
+        self._seen: deque[NDArray[np.float32]] = deque(maxlen=self._layout.history)
         self._last: datetime | None = None
 
     def update(self, value: Any, time: datetime | str | None = None) -> Alarm:
@@ -124,22 +126,22 @@ class Monitor:
         Raises DataError for a value of another shape, or a time that does not come behind the last one.
         """
         now = np.asarray(value, dtype=np.float32).reshape(-1)
-        if now.shape != (len(self._panel.channels),):
-            raise DataError(f"{now.size} values were given; this specialist watches {len(self._panel.channels)} channels.")
+        if now.shape != (len(self._layout.channels),):
+            raise DataError(f"{now.size} values were given; this specialist watches {len(self._layout.channels)} channels.")
         moment = datetime.fromisoformat(time) if isinstance(time, str) else time
         if moment is not None and self._last is not None:
-            steps = (moment - self._last).total_seconds() / self._panel.seconds
+            steps = (moment - self._last).total_seconds() / self._layout.seconds
             if steps < 0.5 or abs(steps - round(steps)) > 0.01:
                 raise DataError(
-                    f"{moment}: does not come a whole number of steps of {self._panel.seconds:g} s after {self._last}."
+                    f"{moment}: does not come a whole number of steps of {self._layout.seconds:g} s after {self._last}."
                 )
-            for _ in range(min(round(steps) - 1, self._panel.history)):
+            for _ in range(min(round(steps) - 1, self._layout.history)):
                 self._seen.append(np.full_like(now, np.nan))
         before = self._last
         self._last = moment
         known = np.stack(self._seen) if self._seen else np.zeros((0, len(now)), np.float32)
         self._seen.append(now)
-        if len(known) < self._panel.history or not np.isfinite(known).any():
+        if len(known) < self._layout.history or not np.isfinite(known).any():
             return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
         row = Example(id="now", values=known, target=now[None], time=before.isoformat() if before else None)
         expected = self._ask(row)
@@ -148,20 +150,20 @@ class Monitor:
         return Alarm(score, threshold is not None and score >= threshold, tuple(float(one) for one in expected[0, :, 0]))
 
 
-def _columns(history: pd.DataFrame, panel: Panel, name: str) -> pd.DataFrame:
+def _columns(history: pd.DataFrame, layout: SeriesLayout, name: str) -> pd.DataFrame:
     names = [str(column) for column in history.columns]
-    missing = [channel for channel in panel.channels if channel not in names]
-    extra = [column for column in names if column not in panel.channels]
+    missing = [channel for channel in layout.channels if channel not in names]
+    extra = [column for column in names if column not in layout.channels]
     if missing or extra or len(set(names)) < len(names):
         wrong = f"lacks {', '.join(missing[:5])}" if missing else f"has {', '.join(extra[:5])}, which it does not know"
         if not missing and not extra:
             wrong = "has a column twice"
-        hint = did_you_mean(extra[0], panel.channels) if extra else ""
-        raise DataError(f"{name}: the history {wrong}.{hint} It reads {len(panel.channels)} channels.")
-    return history.set_axis(names, axis=1)[list(panel.channels)]
+        hint = did_you_mean(extra[0], layout.channels) if extra else ""
+        raise DataError(f"{name}: the history {wrong}.{hint} It reads {len(layout.channels)} channels.")
+    return history.set_axis(names, axis=1)[list(layout.channels)]
 
 
-def _on_grid(history: pd.DataFrame, panel: Panel, name: str) -> tuple[NDArray[np.float64], Any]:
+def _on_grid(history: pd.DataFrame, layout: SeriesLayout, name: str) -> tuple[NDArray[np.float64], Any]:
     """The last steps with a row each, and the time of the last; no time where the index has none."""
     import pandas as pd
 
@@ -177,15 +179,15 @@ def _on_grid(history: pd.DataFrame, panel: Panel, name: str) -> tuple[NDArray[np
         what = "stands twice" if index.has_duplicates else "is not in order"
         first = index[index.duplicated()][0] if index.has_duplicates else next(b for a, b in pairwise(index) if b < a)
         raise DataError(f"{name}: the time {first} {what}; each step stands once, oldest first.")
-    back = (index[-1] - index).total_seconds().to_numpy() / panel.seconds
+    back = (index[-1] - index).total_seconds().to_numpy() / layout.seconds
     off = np.abs(back - np.round(back)) > 0.01
     if off.any():
         raise DataError(
-            f"{name}: the time {index[int(np.flatnonzero(off)[0])]} does not lie on the grid of {panel.seconds:g} s that ends at "
-            f"{index[-1]}. Resample the history: history.resample('{panel.seconds:g}s').mean()."
+            f"{name}: the time {index[int(np.flatnonzero(off)[0])]} does not lie on the grid of {layout.seconds:g} s that ends at "
+            f"{index[-1]}. Resample the history: history.resample('{layout.seconds:g}s').mean()."
         )
     places = np.round(back).astype(int)
-    grid = np.full((panel.history, values.shape[1]), np.nan)
-    inside = places < panel.history
-    grid[panel.history - 1 - places[inside]] = values[inside]
+    grid = np.full((layout.history, values.shape[1]), np.nan)
+    inside = places < layout.history
+    grid[layout.history - 1 - places[inside]] = values[inside]
     return grid, index[-1]

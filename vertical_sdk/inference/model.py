@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vertical_sdk.adapters.folder import find_adapter
+from vertical_sdk.adapters.load import open_specialist
+from vertical_sdk.baselines.general import General, as_outputs
+from vertical_sdk.baselines.stacking import ENSEMBLE, Ensemble, load_ensemble
+from vertical_sdk.bases.base import Base, pull_base
+from vertical_sdk.calibration.intervals import widened
 from vertical_sdk.card import Card, read_card
 from vertical_sdk.data.clean import mended
 from vertical_sdk.data.texts import ask
 from vertical_sdk.errors import AdapterError, DataError
-from vertical_sdk.inference.attach import open_specialist
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.chat import encode_turns
+from vertical_sdk.families.specialist import Specialist, load_backbone, run_rows
 from vertical_sdk.inference.forecast import Forecast, Monitor, as_forecast, as_history
 from vertical_sdk.inference.inputs import Asked, as_rows
-from vertical_sdk.inference.load import find_adapter
-from vertical_sdk.models.base import Base, pull_base
-from vertical_sdk.models.baselines.general import General, as_outputs
-from vertical_sdk.models.batching import Encoded
-from vertical_sdk.models.chat import encode_turns
-from vertical_sdk.models.ensemble import ENSEMBLE, Ensemble, load_ensemble
-from vertical_sdk.models.intervals import widened
-from vertical_sdk.models.specialist import Specialist, load_trunk, run_rows
 from vertical_sdk.paths import telling_full_disk
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Message, Prediction, Progress, silent
@@ -52,9 +52,9 @@ class VerticalModel:
     probes; what does not hold is an error. A VerticalModel never answers as the bare base.
     """
 
-    def __init__(self, base: Base, trunk: Any) -> None:
+    def __init__(self, base: Base, backbone: Any) -> None:
         self._base = base
-        self._trunk = trunk
+        self._backbone = backbone
         self._loaded: dict[str, _Loaded] = {}
         self._active = ""
         self._slots: dict[str, str] = {}
@@ -141,7 +141,7 @@ class VerticalModel:
     def specialist(self, name: str | None = None) -> Specialist:
         """One specialist, switched on, as a torch module."""
         loaded = self._loaded[self._known(name or self._active)]
-        self._trunk.set_adapter(self._slot(name or self._active))
+        self._backbone.set_adapter(self._slot(name or self._active))
         return loaded.specialist
 
     def predict(self, texts: Sequence[Asked], *, adapters: Sequence[str] | None = None) -> list[Prediction]:
@@ -174,7 +174,7 @@ class VerticalModel:
     ) -> NDArray[np.float32]:
         """Raw outputs of a specialist, before calibration: (rows, labels) logits, or (rows, 1) for regression.
 
-        fused  with its partners, where it has any; else the adapter alone
+        fused  with its members, where it has any; else the adapter alone
         name   which specialist; the one in use where there is none
         """
         return self._ask(examples, name or self._active, fused=fused, progress=progress)[0]
@@ -183,20 +183,20 @@ class VerticalModel:
         """What comes after a history of measured values.
 
         history  a DataFrame with a column a channel and times as its index, oldest first, or an array (steps, channels); NaN and left
-                 out steps count as not measured. The last `card.steps.history` steps are read
-        horizon  steps ahead, at most `card.steps.horizon`, which is meant where it is None
+                 out steps count as not measured. The last `card.layout.history` steps are read
+        horizon  steps ahead, at most `card.layout.horizon`, which is meant where it is None
 
         Raises AdapterError for a specialist that forecasts nothing; DataError for channels or times that it does not know.
         """
         name = self._known(adapter or self._active)
         card = self._loaded[name].card
-        if card.task != "forecasting" or card.steps is None:
+        if card.task != "forecasting" or card.layout is None:
             raise AdapterError(f"{name}: is made for {card.task}, and forecasts nothing; use predict.")
-        panel = card.steps.panel()
-        row, last = as_history(history, panel, name)
+        layout = card.layout
+        row, last = as_history(history, layout, name)
         outputs, _ = self._ask([row], name)
         found = widened(outputs[0:1], card.calibration.widths)[0]
-        return as_forecast(found, (0.5, *sorted(Recipe.model_validate(card.recipe).series.quantiles)), panel, last, horizon)
+        return as_forecast(found, (0.5, *sorted(Recipe.model_validate(card.recipe).series.quantiles)), layout, last, horizon)
 
     def monitor(self, *, adapter: str | None = None) -> Monitor:
         """A watch over values as they come in: `update(value, time)` says how unusual each is, and whether that is an alarm.
@@ -205,7 +205,7 @@ class VerticalModel:
         """
         name = self._known(adapter or self._active)
         card = self._loaded[name].card
-        if card.task != "anomaly" or card.steps is None:
+        if card.task != "anomaly" or card.layout is None:
             raise AdapterError(f"{name}: is made for {card.task}, and watches nothing; use predict.")
         return Monitor(card, lambda row: self._ask([row], name)[0][0])
 
@@ -230,7 +230,7 @@ class VerticalModel:
 
         Raises AdapterError where the base is an encoder, which cannot write.
         """
-        from vertical_sdk.models.causal import CausalSpecialist
+        from vertical_sdk.families.causal import CausalSpecialist
 
         specialist = self.specialist(adapter)
         if not isinstance(specialist, CausalSpecialist):
@@ -273,9 +273,9 @@ class VerticalModel:
             ]
         assert card.labels is not None
         labels = card.labels.labels
-        assert found.scores is not None
+        assert found.probabilities is not None
         predictions = []
-        for shares, said, row in zip(found.scores, found.predictions(card.task), rows, strict=True):
+        for shares, said, row in zip(found.probabilities, found.predictions(card.task), rows, strict=True):
             by_label = {label: float(share) for label, share in zip(labels, shares, strict=True)}
             chosen = tuple(labels[k] for k in np.flatnonzero(said)) if card.task == "multilabel" else labels[int(said)]
             predictions.append(Prediction(label=chosen, probabilities=by_label, truncated=row.cut, adapter=name))
@@ -299,8 +299,8 @@ class VerticalModel:
         return outputs, rows
 
     def _put(self, folder: Path, name: str) -> None:
-        trunk = self._trunk if self._trunk is not None else load_trunk(self._base)
-        specialist, card, self._trunk = open_specialist(folder, self._slot(name), self._base, trunk)
+        backbone = self._backbone if self._backbone is not None else load_backbone(self._base)
+        specialist, card, self._backbone = open_specialist(folder, self._slot(name), self._base, backbone)
         self._loaded[name] = _Loaded(specialist, card, folder, load_ensemble(folder) if ENSEMBLE in card.files else None)
 
     def _slot(self, name: str) -> str:

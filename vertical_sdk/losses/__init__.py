@@ -23,7 +23,7 @@ from vertical_sdk.errors import RecipeError
 from vertical_sdk.losses import classification, forecasting, hierarchical, multilabel, ordinal, regression
 from vertical_sdk.losses.classification import IGNORE
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import LabelSpace, Panel
+from vertical_sdk.types import LabelSpace, SeriesLayout
 
 __all__ = [
     "IGNORE",
@@ -75,7 +75,7 @@ def what_to_avoid(recipe: Recipe) -> Avoid | None:
 
 
 def bind_loss(
-    recipe: Recipe, space: LabelSpace | None, scale: float = 1.0, panel: Panel | None = None
+    recipe: Recipe, space: LabelSpace | None, scale: float = 1.0, layout: SeriesLayout | None = None
 ) -> Callable[..., Tensor]:
     """The recipe's loss as a function of logits and labels alone, and of `avoid` where it is marked by `avoids`.
 
@@ -84,7 +84,7 @@ def bind_loss(
     name = recipe.loss.use if recipe.loss else USUAL[recipe.task]
     arguments = losses.check(name, recipe.loss.arguments if recipe.loss else {}, f"{recipe.name}: loss")
     function = losses.get(name)
-    graph = None if panel is None or panel.graph is None else torch.tensor(panel.graph, dtype=torch.float32)
+    graph = None if layout is None or layout.graph is None else torch.tensor(layout.graph, dtype=torch.float32)
     given: dict[str, Any] = {"space": space, "scale": scale, "graph": graph, "quantiles": (0.5, *recipe.series.quantiles)}
     takes = inspect.signature(function).parameters
     asked = {key: given[key] for key in takes if key in given}

@@ -15,7 +15,7 @@ and returns a float. Its keyword-only parameters are what a recipe may set.
 """
 
 from vertical_sdk.metrics import abstention, alarms, classification, forecasting, probability, regression, text
-from vertical_sdk.metrics.use import (
+from vertical_sdk.metrics.measure import (
     NO_ANSWER,
     bind,
     default_metrics,

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
-from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.metrics.measure import lower_is_better
 
 __all__ = ["MOST_POINTS", "abstention_curve", "accuracy_at_coverage", "aurc"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
-from vertical_sdk.metrics.use import LABELLED, NO_ANSWER, lower_is_better
+from vertical_sdk.metrics.measure import LABELLED, NO_ANSWER, lower_is_better
 from vertical_sdk.types import LabelSpace
 
 __all__ = [

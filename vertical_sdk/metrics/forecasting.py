@@ -13,7 +13,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.metrics.measure import lower_is_better
 from vertical_sdk.types import Task
 
 __all__ = ["coverage", "coverage_gap", "forecast_mae", "forecast_mape", "forecast_rmse", "interval_width", "pinball_loss"]

@@ -12,7 +12,7 @@ from datasets import Sequence as Several
 
 from vertical_sdk import catalog
 from vertical_sdk.errors import DataError, did_you_mean
-from vertical_sdk.metrics.use import Measure, bind, inputs
+from vertical_sdk.metrics.measure import Measure, bind, inputs
 from vertical_sdk.types import LabelSpace
 
 __all__ = ["CatalogMetric", "as_evaluate"]

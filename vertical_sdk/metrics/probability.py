@@ -15,7 +15,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
-from vertical_sdk.metrics.use import LABELLED, drawn_by, lower_is_better
+from vertical_sdk.metrics.measure import LABELLED, drawn_by, lower_is_better
 
 __all__ = [
     "auc",

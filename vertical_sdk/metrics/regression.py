@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
-from vertical_sdk.metrics.use import lower_is_better
+from vertical_sdk.metrics.measure import lower_is_better
 
 __all__ = ["mae", "r2", "rmse"]
 

@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vertical_sdk.card import CARD, read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.registry.blob_store import parse_manifest
 from vertical_sdk.registry.checks import NEEDED, check_files, check_gate, noted
-from vertical_sdk.registry.depot import parse_manifest
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG

@@ -165,7 +165,7 @@ def _languages(domain: Any) -> list[str]:
 
 
 def _metrics(card: Card) -> dict[str, float]:
-    """The adapter's values on the test rows; those of the whole where it has partners."""
+    """The adapter's values on the test rows; those of the whole where it has members."""
     systems = card.metrics.get("systems")
     own = systems.get("adapter") if isinstance(systems, Mapping) else None
     measured = own.get("metrics", {}) if isinstance(own, Mapping) else {}

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vertical_sdk.card import Card, Parent
-from vertical_sdk.data.seen import KINDS, SEEN, Kind, count_seen, find_seen
 from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.record_index import KINDS, SEEN, Kind, count_seen, find_seen
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.tree import tree_problems
@@ -44,7 +44,7 @@ class Lineage:
     base        its fingerprint
     recipe      name and digest
     sources     of its data, with digests and licences; those of its parents stand with them
-    versions    of the library and what it stands on, when it was trained; of an adapter that was imported, when its probes were made
+    versions    of the library and what it stands on, when it was trained; of an adapter that was imported, when its self_tests were made
     trained     when; None where that is not known, as of an adapter that was imported
     parents     nearest first; children: versions of this registry that go on from it
     remembers   part of the data → "id" or "group" → how many of them its index knows; empty where it keeps none

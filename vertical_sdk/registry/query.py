@@ -5,7 +5,7 @@
     weights=<sha256 of adapter_model.safetensors>           parent=<the same, of the adapter that it goes on from>
 
 A fact may have several values (licences, languages, sources): one that equals is enough. A metric is the adapter's own value on
-its test rows, and the specialist's as a whole where it has partners.
+its test rows, and the specialist's as a whole where it has members.
 """
 
 from __future__ import annotations

@@ -282,7 +282,7 @@ def _of_version(found: Version, asked: Sequence[str]) -> _Line:
 
 
 def _results(registry: Registry, version: Version) -> dict[str, Any]:
-    """The headline metric of a version: its own value, and what its rivals have; from its card, where that can be read."""
+    """The headline metric of a version: its own value, and what its baselines have; from its card, where that can be read."""
     evaluation = None
     try:
         manifest = registry.store.manifest(version.digest)
@@ -294,8 +294,8 @@ def _results(registry: Registry, version: Version) -> dict[str, Any]:
     values = {key: one.metrics[metric] for key, one in systems.items() if metric in one.metrics}
     own = values.pop("adapter", None)
     first = ("base", "probe", evaluation.baseline if evaluation else None)
-    rivals = [(systems[key].title, values[key].value) for key in sorted(values, key=lambda key: key not in first)][:4]
-    return {"metric": metric, "value": version.metrics.get(metric or ""), "own": own, "rivals": rivals}
+    baselines = [(systems[key].title, values[key].value) for key in sorted(values, key=lambda key: key not in first)][:4]
+    return {"metric": metric, "value": version.metrics.get(metric or ""), "own": own, "baselines": baselines}
 
 
 def _card(folder: Path, sha256: str) -> Card:
@@ -347,7 +347,7 @@ def _measured(card: Card | None) -> Evaluation | None:
 @functools.lru_cache(maxsize=512)
 def _lower(metric: str) -> bool:
     """Whether less of a metric is better; more is, of one that is not known here."""
-    from vertical_sdk.metrics.use import higher_is_better
+    from vertical_sdk.metrics.measure import higher_is_better
 
     try:
         return not higher_is_better(metric)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from vertical_sdk.data.texts import prompt_text
 from vertical_sdk.errors import DataError
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.losses import Avoid
-from vertical_sdk.models.batching import Encoded
-from vertical_sdk.models.specialist import Specialist
 from vertical_sdk.types import Example
 
 __all__ = ["encode_rows"]

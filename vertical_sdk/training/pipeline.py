@@ -17,29 +17,29 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
-from vertical_sdk.card import Calibration, Card, Parent, Steps, library_versions, write_card
+from vertical_sdk.adapters.self_test import record_self_tests
+from vertical_sdk.baselines.general import General, as_outputs
+from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble, save_ensemble
+from vertical_sdk.bases.base import Base, pull_base
+from vertical_sdk.calibration.alarms import fit_alarms
+from vertical_sdk.calibration.intervals import fit_intervals
+from vertical_sdk.calibration.label_offsets import fit_offsets
+from vertical_sdk.calibration.temperature import calibrate
+from vertical_sdk.card import Calibration, Card, Parent, library_versions, write_card
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.data.records import told_fields
-from vertical_sdk.data.seen import save_seen
 from vertical_sdk.errors import DataError
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
+from vertical_sdk.families.lora import half_frozen
+from vertical_sdk.families.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
+from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss, what_to_avoid
-from vertical_sdk.metrics.calibration import calibrate
-from vertical_sdk.models.alarms import fit_alarms
-from vertical_sdk.models.base import Base, pull_base
-from vertical_sdk.models.baselines.general import General, as_outputs
-from vertical_sdk.models.batching import Encoded
-from vertical_sdk.models.decision import fit_offsets
-from vertical_sdk.models.ensemble import Ensemble, fit_ensemble, save_ensemble
-from vertical_sdk.models.fused import fast_training
-from vertical_sdk.models.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
-from vertical_sdk.models.intervals import fit_intervals
-from vertical_sdk.models.lora import half_frozen
-from vertical_sdk.models.outputs import references
-from vertical_sdk.models.probes import take_probes
-from vertical_sdk.models.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
+from vertical_sdk.model_card import render_readme
+from vertical_sdk.outputs import references
 from vertical_sdk.paths import telling_full_disk, write_whole
-from vertical_sdk.readme import render_readme
 from vertical_sdk.recipe import Recipe, load_recipe
+from vertical_sdk.record_index import save_seen
 from vertical_sdk.training.arguments import Arguments, training_arguments
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.run import Run, claim, new_folder, unfinished
@@ -97,7 +97,7 @@ def train(
         progress(f"loading {recipe.base}", None)
         pulled = pull_base(recipe.base, progress=progress)
         transformers.set_seed(arguments.seed)
-        specialist = fresh_specialist(pulled, recipe, prepared.labels, prepared.panel)
+        specialist = fresh_specialist(pulled, recipe, prepared.labels, prepared.layout)
         if begun is not None:
             check_start(begun, specialist, pulled, recipe, prepared)
         limit = recipe.data.limits.truncated
@@ -112,11 +112,11 @@ def train(
             go_on_from(begun, specialist)
             if main:
                 save_start(folder, begun)
-        loss = bind_loss(recipe, prepared.labels, specialist.scale, prepared.panel)
+        loss = bind_loss(recipe, prepared.labels, specialist.scale, prepared.layout)
         trainer = VerticalTrainer(specialist, arguments, rows, validation, loss, progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
         started = time.monotonic()
-        with fast_training(specialist.trunk, bf16=arguments.bf16):
+        with fast_training(specialist.backbone, bf16=arguments.bf16):
             result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         facts = {
             "steps": trainer.state.global_step,
@@ -166,7 +166,7 @@ def _start_head(
         probe = load_head(folder, PROBE_HEAD)
     else:
         rows, judges = _within(rows, PROBE_TOKENS, arguments.seed), _within(validation, PROBE_TOKENS // 4, arguments.seed)
-        with switched_off(specialist), half_frozen(specialist.trunk, enabled=arguments.bf16):
+        with switched_off(specialist), half_frozen(specialist.backbone, enabled=arguments.bf16):
             features = run_rows(
                 specialist,
                 [*rows, *judges],
@@ -184,7 +184,7 @@ def _start_head(
     head.std.copy_(probe.std)
     if recipe.head.init == "probe":
         head.load_state_dict(probe.state_dict())
-    head.to(next(specialist.trunk.parameters()).device)
+    head.to(next(specialist.backbone.parameters()).device)
 
 
 def _best_probe(
@@ -231,7 +231,7 @@ def _within(rows: Sequence[Encoded], tokens: int, seed: int) -> list[Encoded]:
 def _ensemble(
     specialist: Specialist, outputs: Any, recipe: Recipe, prepared: Prepared, seed: int, progress: Progress
 ) -> tuple[Ensemble, Any]:
-    """The partners and their stacker, and what the whole says of the validation rows out of fold."""
+    """The members and their stacker, and what the whole says of the validation rows out of fold."""
     if outputs is None:
         raise DataError(
             f"{recipe.name}: ensemble: the stacker is fitted on validation rows, and there are none. See data.split."
@@ -245,10 +245,10 @@ def _calibrate(outputs: Any, validation: Sequence[Encoded], recipe: Recipe, prep
     if outputs is None or recipe.task == "generation":
         return Calibration()
     if recipe.task == "anomaly":
-        assert prepared.panel is not None
+        assert prepared.layout is not None
         normal = references(prepared.validation, None, "anomaly") == 0
         rows = [row for row, kept in zip(prepared.validation, normal, strict=True) if kept]
-        return fit_alarms(outputs[normal], rows, prepared.panel.seconds, len(prepared.panel.channels), recipe.series.alarms)
+        return fit_alarms(outputs[normal], rows, prepared.layout.seconds, len(prepared.layout.channels), recipe.series.alarms)
     if recipe.task in {"regression", "forecasting"}:
         return fit_intervals(outputs, references(prepared.validation, prepared.labels, recipe.task), recipe)
     found = calibrate(outputs, torch.tensor([row.target for row in validation]).numpy(), recipe.task)
@@ -273,7 +273,9 @@ def _save(
     with telling_full_disk(staged):
         staged.mkdir(parents=True)
         try:
-            specialist.trunk.save_pretrained(str(staged), save_embedding_layers=False)  # else PEFT asks the hub about the base
+            specialist.backbone.save_pretrained(
+                str(staged), save_embedding_layers=False
+            )  # else PEFT asks the hub about the base
             if specialist.tokenizer is not None:
                 specialist.tokenizer.save_pretrained(str(staged))
             specialist.save(staged)
@@ -291,7 +293,7 @@ def _save(
                 "validation": prepared.validation,
                 "test": prepared.test,
             }
-            save_seen(staged, parts, groups=prepared.panel is None)
+            save_seen(staged, parts, groups=prepared.layout is None)
         card = Card(
             name=recipe.name,
             task=recipe.task,
@@ -301,11 +303,11 @@ def _save(
             recipe_digest=recipe.digest,
             labels=prepared.labels,
             fields=told_fields(prepared.originals),
-            steps=Steps.of(prepared.panel),
+            layout=prepared.layout,
             sources=prepared.sources,
             account=prepared.account.to_dict(),
             calibration=calibration,
-            probes=take_probes(specialist),
+            self_tests=record_self_tests(specialist),
             training=facts,
             parent=parent,
             versions=library_versions(),

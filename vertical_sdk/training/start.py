@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from vertical_sdk.card import Card, Parent, Steps, read_card
+from vertical_sdk.bases.base import Base
+from vertical_sdk.card import Card, Parent, read_card
 from vertical_sdk.data.prepare import Prepared
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RunError
-from vertical_sdk.models.base import Base
-from vertical_sdk.models.head import HEAD, load_head
-from vertical_sdk.models.lora import ADAPTER_WEIGHTS, read_weights
-from vertical_sdk.models.series import SERIES
-from vertical_sdk.models.specialist import Specialist, family_for
+from vertical_sdk.families.head import HEAD, load_head
+from vertical_sdk.families.lora import ADAPTER_WEIGHTS, read_weights
+from vertical_sdk.families.series import SERIES
+from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.paths import file_digest, write_whole
 from vertical_sdk.recipe import Recipe
 
@@ -44,7 +44,7 @@ def find_start(adapter: str | Path) -> Start:
 
     Raises AdapterError for a folder that is none, RegistryError for a reference that does not exist, CorruptAdapter for a changed file.
     """
-    from vertical_sdk.inference.load import find_adapter
+    from vertical_sdk.adapters.folder import find_adapter
 
     version = None
     if isinstance(adapter, Path) or Path(adapter).exists() or adapter.startswith((".", "/", "~")):
@@ -100,14 +100,14 @@ def check_start(start: Start, specialist: Specialist, base: Base, recipe: Recipe
     """
     import peft
 
-    from vertical_sdk.inference.attach import require_same_base
+    from vertical_sdk.adapters.load import require_same_base
 
     where = _where(start)
     require_same_base(start.card.base, base.fingerprint, where)
     _require_same_task(start.card, base, recipe, prepared, where)
-    _require_same_lora(start.folder, specialist.trunk, recipe, where)
+    _require_same_lora(start.folder, specialist.backbone, recipe, where)
     weights = read_weights(start.folder)
-    expected = peft.get_peft_model_state_dict(specialist.trunk, save_embedding_layers=False)
+    expected = peft.get_peft_model_state_dict(specialist.backbone, save_embedding_layers=False)
     wrong = sorted(set(weights) ^ set(expected)) or [k for k, v in expected.items() if v.shape != weights[k].shape]
     if wrong:
         raise BaseMismatch(
@@ -128,7 +128,7 @@ def go_on_from(start: Start, specialist: Specialist) -> None:
     import peft
 
     where = _where(start)
-    peft.set_peft_model_state_dict(specialist.trunk, read_weights(start.folder))
+    peft.set_peft_model_state_dict(specialist.backbone, read_weights(start.folder))
     if specialist.head is not None and HEAD in start.card.files:
         head = load_head(start.folder)
         if head.linear.weight.shape != specialist.head.linear.weight.shape:
@@ -147,7 +147,7 @@ def _where(start: Start) -> str:
 
 def _require_same_task(card: Card, base: Base, recipe: Recipe, prepared: Prepared, where: str) -> None:
     family = family_for(base, recipe)
-    if card.training.get("unread"):  # its trunk is all that it has
+    if card.training.get("unread"):  # its backbone is all that it has
         if card.family != family:
             raise AdapterError(f"{where}: is an adapter of a {card.family}, this recipe's is of a {family}.")
         return
@@ -161,7 +161,7 @@ def _require_same_task(card: Card, base: Base, recipe: Recipe, prepared: Prepare
             f"{where}: has other labels: {len(theirs)}, and the rows now give {len(ours)}, {' and '.join(told) or 'in another order'}. "
             "State them in the recipe's labels, in its order."
         )
-    if card.steps != Steps.of(prepared.panel):
+    if card.layout != prepared.layout:
         raise AdapterError(f"{where}: reads other series: other channels, another pace, history or horizon.")
     told_by = Recipe.model_validate(card.recipe)
     differ = [
@@ -176,13 +176,13 @@ def _require_same_task(card: Card, base: Base, recipe: Recipe, prepared: Prepare
         raise AdapterError(f"{where}: its recipe has another {differ[0]}. Set it as there.")
 
 
-def _require_same_lora(folder: Path, trunk: Any, recipe: Recipe, where: str) -> None:
+def _require_same_lora(folder: Path, backbone: Any, recipe: Recipe, where: str) -> None:
     """Compare what adapter_config.json says with what this recipe's adapter is."""
     try:
         theirs = json.loads((folder / CONFIG).read_bytes())
     except (OSError, ValueError) as error:
         raise CorruptAdapter(f"{folder / CONFIG}: cannot be read: {error}") from None
-    ours = trunk.peft_config["default"]
+    ours = backbone.peft_config["default"]
     for key in SAME:
         one, other = theirs.get(key), getattr(ours, key, None)
         if (one or None) != (other or None):

@@ -25,8 +25,8 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from vertical_sdk.errors import DataError, RunError
-from vertical_sdk.models.batching import Encoded, micro_batches
-from vertical_sdk.models.specialist import Specialist
+from vertical_sdk.families.batching import Encoded, micro_batches
+from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.paths import file_digest, telling_full_disk, write_whole
 from vertical_sdk.training.arguments import Arguments
 from vertical_sdk.types import Progress

@@ -19,7 +19,7 @@ from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import telling_full_disk
-from vertical_sdk.registry.depot import Depot, copy_checked, parse_manifest, write_synced
+from vertical_sdk.registry.blob_store import Depot, copy_checked, parse_manifest, write_synced
 from vertical_sdk.registry.index import Index
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest

@@ -35,11 +35,11 @@ from typing import Any, TypeAlias
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError
 from vertical_sdk.paths import telling_full_disk
-from vertical_sdk.registry.depot import copy_checked, downloads, parse_manifest
+from vertical_sdk.registry.blob_store import copy_checked, downloads, parse_manifest
 from vertical_sdk.registry.query import Condition, meets
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest, part_of
-from vertical_sdk.registry.stores.book import Book, alias_line, publish_line, tag_line
+from vertical_sdk.registry.stores.event_log import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.stores.hf_client import (
     MAIN,
     PATIENCE,

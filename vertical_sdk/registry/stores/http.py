@@ -25,7 +25,7 @@ import httpx2
 
 from vertical_sdk import __version__, errors
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, OfflineError, RegistryError, SourceError, VerticalError
-from vertical_sdk.registry.depot import Depot, downloads, parse_manifest
+from vertical_sdk.registry.blob_store import Depot, downloads, parse_manifest
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest

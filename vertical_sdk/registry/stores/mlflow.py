@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RegistryError, SourceError
-from vertical_sdk.registry.depot import downloads, parse_manifest, write_synced
+from vertical_sdk.registry.blob_store import downloads, parse_manifest, write_synced
 from vertical_sdk.registry.query import Condition, meets
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest, part_of, require_stand
@@ -51,6 +51,7 @@ from vertical_sdk.registry.stores.mlflow_files import (
     new_run,
     upload,
 )
+from vertical_sdk.registry.stores.mlflow_lease import take_turn
 from vertical_sdk.registry.stores.mlflow_server import EXISTS, MISSING, UNKNOWN_ALIAS, Server
 from vertical_sdk.registry.stores.mlflow_tags import (
     DIGEST,
@@ -68,7 +69,6 @@ from vertical_sdk.registry.stores.mlflow_tags import (
     spelled,
     version_tags,
 )
-from vertical_sdk.registry.stores.mlflow_turns import take_turn
 from vertical_sdk.registry.tree import tree_problems
 
 __all__ = ["MlflowStore", "over_http", "over_https", "tracked"]

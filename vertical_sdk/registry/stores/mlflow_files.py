@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError, SourceError
 from vertical_sdk.paths import file_digest
-from vertical_sdk.registry.depot import copy_checked, parse_manifest
+from vertical_sdk.registry.blob_store import copy_checked, parse_manifest
 from vertical_sdk.registry.store import Manifest, Stored, canonical
 from vertical_sdk.registry.stores.mlflow_server import EXISTS, Server
 from vertical_sdk.registry.stores.mlflow_tags import DIGEST

@@ -28,12 +28,12 @@ from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError, SourceError
 from vertical_sdk.paths import telling_full_disk
-from vertical_sdk.registry.depot import copy_checked, downloads, parse_manifest, write_synced
+from vertical_sdk.registry.blob_store import copy_checked, downloads, parse_manifest, write_synced
 from vertical_sdk.registry.query import Condition, meets
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest, part_of
-from vertical_sdk.registry.stores.book import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.stores.bucket import AT_ONCE, Bucket, together
+from vertical_sdk.registry.stores.event_log import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.tree import tree_problems
 
 __all__ = ["ObjectStore"]

@@ -1,0 +1,1 @@
+"""An adapter's folder: find, read, load, check and import it."""

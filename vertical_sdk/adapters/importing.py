@@ -1,0 +1,391 @@
+"""A PEFT adapter that was made elsewhere, taken into a registry with a card that says no more than is known.
+
+What a writer needs (task type CAUSAL_LM on a causal base) is all there: `VerticalModel` loads and checks it like any other. Adapters of other
+task types are kept and verified and load with PEFT, and their card says why `VerticalModel` does not read them: the head of SEQ_CLS is
+transformers' own, on other features than those of the heads here, and FEATURE_EXTRACTION has none. The latter can be gone on from
+(`vertical train RECIPE --from NAME`), which gives it a head.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vertical_sdk.card import Card, SelfTest, SourceRecord, library_versions, read_card, write_card
+from vertical_sdk.errors import AdapterError, BaseMismatch, BaseModelError, CorruptAdapter, IdleAdapter, RegistryError
+from vertical_sdk.model_card import render_readme
+from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.references import check_name
+from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.version import Version
+from vertical_sdk.types import Progress, Task, silent
+
+if TYPE_CHECKING:
+    from vertical_sdk.bases.base import Base
+
+__all__ = ["Imported", "import_adapter"]
+
+CONFIG, WEIGHTS, README = "adapter_config.json", "adapter_model.safetensors", "README.md"
+TAKEN = (
+    CONFIG,
+    WEIGHTS,
+    README,
+    "LICENSE",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "merges.txt",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+"""What of a folder is an adapter; checkpoints, optimizers and pickled arguments are left where they are."""
+LONGEST = 4096
+"""Tokens of a prompt where the base sets no bound."""
+CHANGES_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "pissa")
+"""Ways to begin (init_lora_weights) that take from the base's own weights what they give the adapter."""
+OTHER_KINDS = (
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "layer_replication",
+    "megatron_config",
+    "monteclora_config",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_qalora",
+    "velora_config",
+)
+"""Keys of a LoraConfig that make something else than low-rank weights beside the base's own, or import classes by name."""
+SOURCE = "unknown"
+"""Stands for the data in the card, so that a policy of licences sees that there is some."""
+PROMPTED = "{text}"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A version that was imported.
+
+    missing   what its card lacks, a sentence each
+    left_out  files of the folder that are no part of an adapter
+    unread    why VerticalModel does not load it; None where it does
+    """
+
+    version: Version
+    missing: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    unread: str | None = None
+
+
+def import_adapter(
+    registry: Registry,
+    folder: str | Path,
+    name: str,
+    *,
+    base: str | None = None,
+    task: Task | None = None,
+    license: str | None = None,  # noqa: A002  (what a card calls it)
+    system: str | None = None,
+    prompt: str = PROMPTED,
+    tags: Mapping[str, str] | None = None,
+    reason: str = "",
+    progress: Progress = silent,
+) -> Imported:
+    """Publish a folder that PEFT wrote as the next version of a name.
+
+    folder          adapter_config.json and adapter_model.safetensors, and what else PEFT puts beside them
+    base            a name in the base catalogue, a hub id or a folder; what adapter_config.json names where it is None
+    task            what it is for, where its task type does not say it
+    license         SPDX name of the licence of the data, where that is known
+    system, prompt  what it is asked with: the system's turn, and the user's, in which {text} stands for the text
+
+    Raises CorruptAdapter for files that are not what they should be or would run code, AdapterError for a kind of adapter that cannot be
+    carried, BaseMismatch where its tensors are not the base's or it asks by another chat template, IdleAdapter where it changes nothing;
+    BaseModelError, OfflineError for the base; RegistryError for a bad name or link.
+    """
+    from vertical_sdk.bases.base import pull_base
+
+    source = Path(folder)
+    check_name(name)
+    if PROMPTED not in prompt:
+        raise AdapterError(f"prompt {prompt!r}: has no {PROMPTED}, so nothing would be asked.")
+    config = _read_config(source)
+    named = base or config.get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        raise AdapterError(f"{source / CONFIG}: names no base model. Say which one it stands on: --base minilm-l6.")
+    with tempfile.TemporaryDirectory(prefix="vertical-import-") as desk:
+        staged = Path(desk) / "adapter"
+        left_out = _stage(source, staged)
+        progress(f"loading {named}", None)
+        pulled = pull_base(named, progress=progress)
+        kind = str(config.get("task_type") or "")
+        task = _task(kind, task, pulled, source)
+        _same_template(staged, pulled, source)
+        recipe = _recipe(name, task, pulled, license, system, prompt)
+        unread = _unread(kind, task, pulled)
+        facts = {
+            "imported": True,
+            "peft": {
+                key: config.get(key) for key in ("task_type", "peft_version", "r", "lora_alpha", "base_model_name_or_path")
+            },
+        }
+        card = Card(
+            name=name,
+            task=task,
+            family=pulled.family,
+            base=pulled.fingerprint,
+            recipe=recipe.to_dict(),
+            recipe_digest=recipe.digest,
+            sources=(SourceRecord(source=SOURCE, sha256="", license=license),),
+            training={**facts, "unread": unread} if unread else facts,
+            versions=library_versions(),  # of what made the probes; what trained it is not known
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        )
+        progress("asking base and adapter", None)
+        self_tests = _verified(staged, pulled, kind, card) if unread else _asked(staged, pulled, recipe, card, task)
+        card = card.model_copy(update={"self_tests": self_tests})
+        if not (staged / README).is_file():
+            write_whole(staged / README, render_readme(card, pulled.hub_id))
+        write_card(staged, card)
+        told = reason or f"imported from {source.name or source}"
+        version = registry.publish(staged, name, reason=told, tags=tags)
+        missing = _missing(read_card(staged), config, named, base)
+    return Imported(version, missing, left_out, unread)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """adapter_config.json of a folder that has what an adapter needs, and nothing in it that would run code or need more than LoRA."""
+    if (folder / "vertical.json").is_file():
+        raise RegistryError(f"{folder}: was made by vertical_sdk; publish it: vertical registry publish {folder}.")
+    if not (folder / CONFIG).is_file():
+        raise CorruptAdapter(f"{folder}: has no {CONFIG}. Import the folder that PEFT's save_pretrained wrote.")
+    if not (folder / WEIGHTS).is_file():
+        pickled = sorted(p.name for p in folder.glob("adapter_model.*") if p.suffix in {".bin", ".pt", ".pth"})
+        what = (
+            f"its weights are a pickle ({', '.join(pickled)}), which runs code when it is read"
+            if pickled
+            else f"has no {WEIGHTS}"
+        )
+        raise CorruptAdapter(
+            f"{folder}: {what}. Where you trust it, load it with PEFT and save it anew: save_pretrained(..., safe_serialization=True)."
+        )
+    config = _json(folder / CONFIG)
+    for file in (CONFIG, "config.json", "tokenizer_config.json"):
+        if (folder / file).is_file() and _json(folder / file).get("auto_map"):
+            raise CorruptAdapter(
+                f"{folder / file}: auto_map names code that comes with it, and such code is never run. Take it out."
+            )
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(f"{folder / CONFIG}: peft_type is {config.get('peft_type')!r}; adapters here are LORA.")
+    mapping = config.get("auto_mapping") or {"parent_library": "transformers."}
+    if not isinstance(mapping, Mapping) or not str(mapping.get("parent_library")).startswith("transformers."):
+        raise CorruptAdapter(
+            f"{folder / CONFIG}: auto_mapping names a module to import that is not of transformers. Take it out."
+        )
+    if other := next((key for key in OTHER_KINDS if config.get(key)), None):
+        raise AdapterError(f"{folder / CONFIG}: {other} makes more of it than LoRA; such adapters cannot be taken in.")
+    begun = config.get("init_lora_weights")
+    if isinstance(begun, str) and begun.lower().startswith(CHANGES_BASE):
+        raise AdapterError(
+            f"{folder / CONFIG}: init_lora_weights = {begun!r} changed the base's own weights too. Save it as plain LoRA: "
+            "save_pretrained(..., path_initial_model_for_weight_conversion=...)."
+        )
+    return config
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CorruptAdapter(f"{path}: cannot be read as JSON: {error}.") from None
+    if not isinstance(plain, dict):
+        raise CorruptAdapter(f"{path}: is no JSON object.")
+    return plain
+
+
+def _stage(folder: Path, staged: Path) -> tuple[str, ...]:
+    """Copy what is an adapter; the names of what is not."""
+    staged.mkdir()
+    for file in TAKEN:
+        if (folder / file).is_symlink():
+            raise RegistryError(f"{folder}: {file} is a symbolic link. Copy the folder with what it points at: cp -rL.")
+        if (folder / file).is_file():
+            with telling_full_disk(staged):
+                shutil.copyfile(folder / file, staged / file)
+    return tuple(sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name not in TAKEN))
+
+
+def _task(kind: str, asked: Task | None, base: Base, folder: Path) -> Task:
+    """What the adapter is for, by PEFT's task type, the base and what the user says."""
+    known: dict[str, tuple[Task, ...]] = {
+        "CAUSAL_LM": ("generation",),
+        "SEQ_CLS": ("classification", "multilabel", "ordinal", "regression"),
+        "FEATURE_EXTRACTION": ("classification", "multilabel", "ordinal", "regression"),
+        "": ("generation",) if base.family == "causal" else ("classification", "multilabel", "ordinal", "regression"),
+    }
+    where = f"{folder / CONFIG}: task_type {kind or 'None'}"
+    if kind not in known:
+        raise AdapterError(
+            f"{where}: there is no such task here; adapters of {', '.join(filter(None, known))} can be taken in."
+        )
+    if kind == "CAUSAL_LM" and base.family != "causal":
+        raise BaseMismatch(f"{where}: needs a base that writes, and {base.name} is of the family {base.family}.")
+    if asked is not None and asked not in known[kind]:
+        raise AdapterError(f"{where}: is for {' or '.join(known[kind])}, not for {asked}.")
+    if asked is None and kind in {"", "FEATURE_EXTRACTION"} and len(known[kind]) > 1:
+        raise AdapterError(f"{where}: does not say what it is for. Say it: --task {', '.join(known[kind])}.")
+    return asked or known[kind][0]
+
+
+def _same_template(staged: Path, base: Base, folder: Path) -> None:
+    """See that the adapter is asked by the chat template that lies beside it."""
+    from vertical_sdk.bases.fingerprint import template_digest
+
+    settings = _json(staged / "tokenizer_config.json") if (staged / "tokenizer_config.json").is_file() else {}
+    own = template_digest(staged, settings)
+    if own is not None and own != base.fingerprint.chat_template:
+        raise BaseMismatch(
+            f"{folder}: its chat template is not that of {base.name}, so it would be asked in another way than it was trained. Put its "
+            "template (and tokenizer) into a copy of the base's folder and import it with --base FOLDER."
+        )
+
+
+def _recipe(name: str, task: Task, base: Base, license_name: str | None, system: str | None, prompt: str) -> Recipe:
+    """The least that is true: what it is asked with, and that its texts are taken as they are."""
+    return Recipe.model_validate(
+        {
+            "name": name,
+            "task": task,
+            "summary": "An adapter that was made elsewhere, and imported.",
+            "base": base.name,
+            "data": {
+                "source": SOURCE,
+                "license": license_name,
+                "clean": [],
+                "decontaminate": None,
+                "max_length": base.max_length or LONGEST,
+                "modality": "image" if base.family == "vision" else "text",
+            },
+            "prompt": {"system": system, "user": prompt},
+            "evaluate": {"baselines": ["base"]},
+        }
+    )
+
+
+def _unread(kind: str, task: Task, base: Base) -> str | None:
+    """Why VerticalModel does not load it."""
+    if task == "generation":
+        return None
+    library = "AutoModelForSequenceClassification" if kind == "SEQ_CLS" else "AutoModel"
+    what = (
+        "its head is transformers' own, on other features than those of the heads here"
+        if kind == "SEQ_CLS"
+        else "it has no head"
+    )
+    way = f"PeftModel.from_pretrained({library}.from_pretrained({base.name!r}), PATH)"
+    more = "" if kind == "SEQ_CLS" or base.family == "causal" else "; or give it a head: vertical train RECIPE --from REFERENCE"
+    return f"it was imported, and has no head that vertical_sdk reads: {what}. Load it with PEFT: {way}{more}."
+
+
+def _asked(staged: Path, base: Base, recipe: Recipe, card: Card, task: Task) -> tuple[SelfTest, ...]:
+    """The self_tests of a writer, of which some tell adapter and base apart."""
+    from vertical_sdk.adapters.self_test import record_self_tests
+    from vertical_sdk.bases.base import load_tokenizer
+    from vertical_sdk.families.chat import require_template
+    from vertical_sdk.families.lora import attach
+    from vertical_sdk.families.specialist import load_backbone, specialist_class
+
+    if task == "generation":
+        require_template(load_tokenizer(base), base.name)
+    backbone = attach(load_backbone(base), staged, "a0")
+    specialist: Any = specialist_class(card.family).opened(backbone, base, recipe, card, staged)
+    specialist.to(next(backbone.parameters()).device).eval()
+    self_tests = record_self_tests(specialist)
+    if any(probe.base == probe.adapter for probe in self_tests):
+        raise IdleAdapter(f"{staged.name}: changes nothing: {base.name} gives the same answers with it and without it.")
+    return self_tests
+
+
+def _verified(staged: Path, base: Base, kind: str, card: Card) -> tuple[SelfTest, ...]:
+    """See that an adapter without a head that is read here fits its base, and changes what the base makes of a text; no self_tests."""
+    import torch
+
+    from vertical_sdk.bases.base import load_tokenizer
+    from vertical_sdk.families.lora import attach, read_weights
+    from vertical_sdk.families.specialist import load_backbone
+
+    weights = read_weights(staged)
+    model = _with_classifier(base, weights) if kind == "SEQ_CLS" else load_backbone(base)
+    if kind != "SEQ_CLS" and base.family == "causal":
+        model = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+    model = attach(model, staged, "a0")
+    if card.family == "vision":
+        return ()
+    rows = load_tokenizer(base)(["The first of two parts is complete."], return_tensors="pt")
+    inputs = {key: rows[key].to(next(model.parameters()).device) for key in ("input_ids", "attention_mask")}
+    with torch.inference_mode():
+        changed = model(**inputs, output_hidden_states=True).hidden_states[-1]
+        with model.disable_adapter():
+            plain = model(**inputs, output_hidden_states=True).hidden_states[-1]
+    if torch.equal(changed, plain):
+        raise IdleAdapter(f"{staged.name}: changes nothing: {base.name} makes the same of a text with it and without it.")
+    return ()
+
+
+def _with_classifier(base: Base, weights: Mapping[str, Any]) -> Any:
+    """The base under transformers' classification head, with as many outputs as the adapter's own head has."""
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging as transformers_logging
+
+    ends = ("classifier.weight", "score.weight", "out_proj.weight", "classifier.out_proj.weight")
+    outputs = [v.shape[0] for k, v in weights.items() if k.endswith(ends) and "lora_" not in k and v.ndim == 2]
+    if not outputs:
+        raise CorruptAdapter(
+            f"{WEIGHTS}: is for classification and holds no classifier, so its answers would be random. Save it whole."
+        )
+    loader: Any = AutoModelForSequenceClassification
+    logging: Any = transformers_logging
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # of the head that it makes anew, which is the adapter's business
+    try:
+        return loader.from_pretrained(
+            base.path, num_labels=outputs[-1], local_files_only=True, trust_remote_code=False, use_safetensors=True
+        ).eval()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise BaseModelError(f"{base.name}: cannot carry a classification head: {error}") from None
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _missing(card: Card, config: Mapping[str, Any], named: str, given: str | None) -> tuple[str, ...]:
+    """What is not known of it, a sentence each."""
+    source = card.sources[0]
+    stated = config.get("base_model_name_or_path")
+    lacks = [
+        "data: which rows it was trained on, and their digests",
+        None if source.license else "licence of its data (--license)",
+        "recipe: settings, seed and code that it was trained with",
+        "metrics: it was never measured on rows of ours (vertical evaluate --data)",
+        "gate: nothing says that it is better than its base",
+        None if card.task == "generation" else "labels: their names and order",
+        None if card.base.license else f"licence of its base {named}",
+        None if config.get("revision") else "revision of its base: names and shapes of tensors fit, which revisions share",
+        f"base: its configuration names {stated!r}, and you say {given!r}" if given and stated and stated != given else None,
+        "system and user prompt that it was trained with, where it was trained with any (--prompt, --system)"
+        if card.task == "generation" and card.recipe["prompt"] == {"system": None, "user": PROMPTED}
+        else None,
+    ]
+    return tuple(line for line in lacks if line)

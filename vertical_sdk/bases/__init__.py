@@ -1,0 +1,1 @@
+"""Base models: the catalogue, fetching, fingerprints, weights and image processing."""

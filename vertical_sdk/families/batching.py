@@ -1,0 +1,77 @@
+"""Rows of tokens, and how they are put together so that little of a batch is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vertical_sdk.types import Numbers
+
+__all__ = ["Encoded", "micro_batches", "pad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One row as a backbone reads it: token ids, or numbers.
+
+    ids     the tokens that fit
+    learn   generation only: for each token whether it belongs to an answer and is to be learned
+    target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), or an
+            array (steps, channels) of what came next (forecasting, anomaly)
+    cut     how many tokens did not fit
+    avoid   generation only: for each token to be learned, in order, ids that should not stand in its place; see losses.avoids
+    values  series, as (steps, channels) float32, or an image, as bytes; None for text
+    at      series: when it ends, in seconds since Monday 0:00; 0 where that is not known
+    size    tokens that the numbers become; 0 for text, whose ids are counted
+    """
+
+    ids: tuple[int, ...] = ()
+    learn: tuple[bool, ...] = ()
+    target: int | float | tuple[float, ...] | Numbers | None = None
+    cut: int = 0
+    avoid: tuple[tuple[int, ...], ...] = ()
+    values: Numbers | None = field(default=None, compare=False)
+    at: float = 0.0
+    size: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many tokens the row is in the backbone."""
+        return self.size or len(self.ids)
+
+    @property
+    def units(self) -> int:
+        """How many things there are to learn: the answer's tokens that have one before them, or one target."""
+        return sum(self.learn[1:]) if self.learn else int(self.target is not None)
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Positions of rows in groups of similar length, so that rows × longest row ≤ budget tokens, or one row.
+
+    The groups together are the rows, once each: what is summed over them does not depend on the budget.
+    """
+    group: list[int] = []
+    for position in sorted(range(len(lengths)), key=lambda p: (lengths[p], p)):
+        if group and lengths[position] * (len(group) + 1) > budget:
+            yield group
+            group = []
+        group.append(position)
+    if group:
+        yield group
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids as two tensors, padded on the right.
+
+    returns  ids (rows, longest) int64, mask (rows, longest) int64 with 1 where a token is
+    """
+    longest = max(len(row) for row in rows)
+    ids = torch.full((len(rows), longest), value, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[number, : len(row)] = 1
+    return ids, mask

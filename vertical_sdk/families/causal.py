@@ -1,0 +1,164 @@
+"""Causal models: asked by their chat template; they write answers, or choose among label words by likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vertical_sdk.bases.base import Base, load_tokenizer
+from vertical_sdk.card import Card
+from vertical_sdk.families.batching import Encoded, pad
+from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
+from vertical_sdk.families.head import HEAD, Head, load_head, save_head
+from vertical_sdk.families.label_words import Choices, plan_choices, tree_inputs
+from vertical_sdk.families.lora import with_lora
+from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Task, silent
+
+__all__ = ["CausalSpecialist"]
+
+
+class CausalSpecialist(nn.Module):
+    """Generation learns the answers' tokens, and only those go through the output layer. Classification and ordinal compare the
+    likelihood of the labels' words behind the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
+    """
+
+    def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.tokenizer = tokenizer = load_tokenizer(base)
+        self.task: Task = recipe.task
+        self.labels = labels
+        self.prompt = recipe.prompt
+        self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
+        self.head: Head | None = None
+        self.choices: Choices | None = None
+        if self.task in {"multilabel", "regression"}:
+            self.head = head or Head(backbone.get_base_model().config.hidden_size, len(labels) if labels else 1)
+        elif labels is not None:
+            words = [labels.word(label) for label in labels.labels]
+            self.choices = plan_choices(
+                words, [tokenizer(w, add_special_tokens=False)["input_ids"] for w in words], tokenizer.eos_token_id
+            )
+
+    @classmethod
+    def fresh(
+        cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
+    ) -> CausalSpecialist:
+        """Untrained: LoRA that changes nothing yet."""
+        require_template(load_tokenizer(base), base.name)
+        backbone = with_lora(load_backbone(base), recipe.adapter, "CAUSAL_LM", recipe.name)
+        return cls(backbone, base, recipe, labels)
+
+    @classmethod
+    def opened(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> CausalSpecialist:
+        """What `save` wrote, on a backbone that the adapter is on already."""
+        return cls(backbone, base, recipe, card.labels, load_head(folder) if HEAD in card.files else None)
+
+    def save(self, folder: Path) -> None:
+        """Write the head, where there is one."""
+        if self.head is not None:
+            save_head(folder, self.head)
+
+    def begin(self, rows: Sequence[Encoded]) -> None:
+        """Nothing: the head is started from a probe."""
+
+    @property
+    def scale(self) -> float:
+        """The spread of a regression's training targets; 1 for other tasks."""
+        return float(self.head.std) if self.head is not None else 1.0
+
+    def self_test_row(self, text: str) -> Example:
+        """The text itself."""
+        return Example(id=text, text=text)
+
+    def encode(self, example: Example, *, learn: bool) -> Encoded:
+        """A conversation with its answers marked, or the prompt that asks about the text."""
+        if self.task == "generation" and learn:
+            return encode_conversation(self.tokenizer, example.messages, self.max_length)
+        ids, cut = encode_prompt(self.tokenizer, self.prompt, example.text, self.max_length)
+        target = encode_target(example.target, self.task, self.labels) if learn else None
+        return Encoded(ids=ids, target=target, cut=cut)
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """input_ids, attention_mask (rows, longest); learn (rows, longest) for generation; targets where there are any.
+
+        avoid (answer tokens, most), padded with -1, where the loss asked for it.
+        """
+        pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        ids, mask = pad([row.ids for row in rows], pad_id)
+        batch = {"input_ids": ids, "attention_mask": mask}
+        if rows[0].learn:
+            batch["learn"] = pad([row.learn for row in rows], 0)[0].bool()
+            if rows[0].avoid:
+                batch["avoid"] = pad([ids for row in rows for ids in row.avoid], -1)[0]
+        elif rows[0].target is not None:
+            batch["targets"] = torch.tensor([row.target for row in rows])
+        return batch
+
+    def _hidden(self, **inputs: Tensor) -> Tensor:
+        model = self.backbone.get_base_model()
+        hidden: Tensor = getattr(model, model.base_model_prefix)(use_cache=False, **inputs).last_hidden_state
+        return hidden
+
+    def features(self, batch: Batch) -> Tensor:
+        """The hidden state of each prompt's last token: (rows, width)."""
+        hidden = self._hidden(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        last = batch["attention_mask"].sum(1) - 1
+        return hidden[torch.arange(len(last), device=last.device), last]
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Outputs and targets: (rows, k) and one target a row, or (answer tokens, vocabulary) and the tokens."""
+        model = self.backbone.get_base_model()
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        if "learn" in batch:
+            hidden = self._hidden(input_ids=ids, attention_mask=mask)
+            wanted = batch["learn"][:, 1:]
+            return model.get_output_embeddings()(hidden[:, :-1][wanted]), ids[:, 1:][wanted]
+        if self.head is not None:
+            return self.head(self.features(batch)), batch.get("targets")
+        if self.choices is None:
+            raise ValueError("a generation specialist needs rows encoded to be learned from")
+        if self.choices.tokens:
+            tree, attention, positions, reads = tree_inputs(self.choices, ids, mask)
+            dtype = next(model.parameters()).dtype
+            hidden = self._hidden(input_ids=tree, attention_mask=attention.to(dtype), position_ids=positions)
+            nodes = hidden[torch.arange(len(reads), device=reads.device)[:, None], reads]
+        else:
+            nodes = self.features(batch)[:, None]
+        return self.choices.scores(model.get_output_embeddings()(nodes).float()), batch.get("targets")
+
+    def write(
+        self, prompts: Sequence[tuple[int, ...]], *, max_new_tokens: int, batch_size: int = 8, progress: Progress = silent
+    ) -> list[str]:
+        """Continue each prompt with the likeliest tokens until the turn ends.
+
+        prompts  token ids, (tokens,) each
+        returns  the texts, without special tokens
+        """
+        pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        device = next(self.backbone.parameters()).device
+        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+        texts = [""] * len(prompts)
+        for start in range(0, len(order), batch_size):
+            group = order[start : start + batch_size]
+            flipped, mask = pad([prompts[number][::-1] for number in group], pad_id)  # generation needs the padding on the left
+            ids = flipped.flip(1).to(device)
+            with torch.inference_mode():
+                out = self.backbone.generate(
+                    input_ids=ids,
+                    attention_mask=mask.flip(1).to(device),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    pad_token_id=pad_id,
+                    eos_token_id=self.tokenizer.eos_token_id,
+                )
+            for number, row in zip(group, out[:, ids.shape[1] :], strict=True):
+                texts[number] = self.tokenizer.decode(row, skip_special_tokens=True).strip()
+            progress("writing", (start + len(group)) / len(order))
+        return texts

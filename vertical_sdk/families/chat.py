@@ -1,0 +1,98 @@
+"""Conversations as tokens, and which of the tokens are answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vertical_sdk.data.texts import ask
+from vertical_sdk.errors import BaseModelError, DataError
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.recipe import Prompt
+from vertical_sdk.types import Message
+
+__all__ = ["encode_conversation", "encode_prompt", "encode_turns", "require_template"]
+
+
+def require_template(tokenizer: Any, base: str) -> None:
+    """Raise BaseModelError where the base has no chat template: an invented one would be a silent mismatch."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise BaseModelError(
+            f"{base}: has no chat template, so it is not known how it is to be asked. Use its instruction-tuned sibling, or put a "
+            "chat_template.jinja into the base's folder."
+        )
+
+
+def _render(tokenizer: Any, messages: Sequence[Message], *, question: bool) -> str:
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    try:
+        rendered: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=question)
+    except Exception as error:  # noqa: BLE001  (a template is a program of the base's; whatever it raises is about these turns)
+        roles = ", ".join(m.role for m in messages)
+        raise DataError(f"the base's chat template refuses the turns {roles}: {error}") from None
+    return rendered
+
+
+def encode_prompt(tokenizer: Any, prompt: Prompt, text: str, max_length: int) -> tuple[tuple[int, ...], int]:
+    """The tokens that ask about a text, ready for the answer.
+
+    What does not fit is cut from the text's end, never from the template around it.
+    returns  the ids, and how many tokens were cut
+    """
+    ids = _ids(tokenizer, _render(tokenizer, ask(prompt, text), question=True))
+    cut = len(ids) - max_length
+    if cut <= 0:
+        return ids, 0
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    keep = len(offsets)
+    while len(ids) > max_length:
+        keep -= max(1, len(ids) - max_length)
+        if keep <= 0:
+            raise DataError(
+                f"max_length is {max_length} tokens, but the prompt takes {len(ids)} with none of the text in it. "
+                "Raise data.max_length or shorten prompt.system."
+            )
+        ids = _ids(tokenizer, _render(tokenizer, ask(prompt, text[: offsets[keep - 1][1]]), question=True))
+    return ids, cut
+
+
+def encode_conversation(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Encoded:
+    """A whole conversation, with the assistant's turns marked as what is to be learned.
+
+    Raises DataError where the template does not render a conversation as the beginning of a longer one: then it cannot be told
+    which tokens are an answer's.
+    """
+    text = _render(tokenizer, messages, question=False)
+    spans = []
+    for number, message in enumerate(messages):
+        if message.role == "assistant":
+            before = _render(tokenizer, messages[:number], question=True)
+            until = _render(tokenizer, messages[: number + 1], question=False)
+            if not until.startswith(before) or not text.startswith(until.rstrip()):
+                raise DataError(
+                    "the base's chat template changes earlier turns when a later one comes; answers cannot be told apart."
+                )
+            spans.append((len(before), len(until)))
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    learn = tuple(
+        any(low <= start and end <= high and end > start for low, high in spans) for start, end in encoded["offset_mapping"]
+    )
+    ids = tuple(encoded["input_ids"])
+    return Encoded(ids=ids[:max_length], learn=learn[:max_length], cut=max(0, len(ids) - max_length))
+
+
+def encode_turns(tokenizer: Any, messages: Sequence[Message], max_length: int) -> tuple[int, ...]:
+    """The tokens of a conversation up to where the assistant is to answer.
+
+    Raises DataError where they do not fit: which turn to cut is not ours to guess.
+    """
+    ids = _ids(tokenizer, _render(tokenizer, messages, question=True))
+    if len(ids) > max_length:
+        raise DataError(
+            f"the conversation has {len(ids)} tokens, {max_length} fit. Shorten it, or train with a larger data.max_length."
+        )
+    return ids
+
+
+def _ids(tokenizer: Any, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,74 @@
+"""Encoders: a backbone that reads the whole text at once, pooled into one vector, with a linear head on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vertical_sdk.bases.base import Base, load_tokenizer
+from vertical_sdk.errors import RecipeError
+from vertical_sdk.families.batching import Encoded, pad
+from vertical_sdk.families.head import Head
+from vertical_sdk.families.lora import with_lora
+from vertical_sdk.families.pooled import PooledSpecialist
+from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import Example, LabelSpace, SeriesLayout
+
+__all__ = ["EncoderSpecialist"]
+
+
+class EncoderSpecialist(PooledSpecialist):
+    """A text as tokens, pooled over them."""
+
+    def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
+        super().__init__(backbone, base, recipe, labels)
+        self.tokenizer = load_tokenizer(base)
+        width = backbone.get_base_model().config.hidden_size
+        self.head = head or Head(width, len(labels) if labels else 1)
+        self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
+
+    @classmethod
+    def fresh(
+        cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
+    ) -> EncoderSpecialist:
+        """Untrained: LoRA that changes nothing yet, and a head of random weights."""
+        if recipe.task == "generation":
+            raise RecipeError(
+                f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m."
+            )
+        backbone = with_lora(load_backbone(base), recipe.adapter, "FEATURE_EXTRACTION", recipe.name)
+        return cls(backbone, base, recipe, labels)
+
+    def self_test_row(self, text: str) -> Example:
+        """The text itself."""
+        return Example(id=text, text=text)
+
+    def encode(self, example: Example, *, learn: bool) -> Encoded:
+        """Text as the tokenizer has it, cut at the end to `max_length` tokens."""
+        encoded = self.tokenizer(example.text, truncation=False, verbose=False)["input_ids"]
+        cut = max(0, len(encoded) - self.max_length)
+        if cut:
+            encoded = self.tokenizer(example.text, truncation=True, max_length=self.max_length)["input_ids"]
+        target = encode_target(example.target, self.task, self.labels) if learn else None
+        return Encoded(ids=tuple(encoded), target=target, cut=cut)
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """input_ids, attention_mask (rows, longest); targets (rows,) or (rows, k) where there are any."""
+        ids, mask = pad([row.ids for row in rows], self.tokenizer.pad_token_id or 0)
+        batch = {"input_ids": ids, "attention_mask": mask}
+        if rows[0].target is not None:
+            batch["targets"] = torch.tensor([row.target for row in rows])
+        return batch
+
+    def features(self, batch: Batch) -> Tensor:
+        """Pooled over the tokens, of length 1: (rows, width)."""
+        hidden = self.backbone(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        if self.pooling == "cls":
+            return F.normalize(hidden[:, 0].float(), dim=-1)
+        mask = batch["attention_mask"].unsqueeze(-1)
+        return F.normalize((hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)

@@ -1,0 +1,114 @@
+"""The linear layer on top of a backbone, and its start from a linear probe of the frozen base."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.types import Task
+
+__all__ = ["HEAD", "PROBE_HEAD", "STRENGTHS", "Head", "fit_probe", "load_head", "save_head"]
+
+HEAD = "head.safetensors"
+STRENGTHS = (1.0, 10.0)
+"""Inverse L2 penalties of a probe that are worth a try: features have length 1, and the more labels and rows, the larger its weights."""
+PROBE_HEAD = "probe.safetensors"
+"""The linear probe of the frozen base, kept beside the adapter: what the head began as, and a baseline in its evaluation."""
+
+
+class Head(nn.Module):
+    """A linear layer; for regression its output is brought back to the targets' own mean and spread.
+
+    features  (batch, width)  → outputs (batch, k): one logit a label, or one number in the target's unit
+    """
+
+    def __init__(self, width: int, outputs: int, mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, outputs)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Outputs in the target's unit."""
+        outputs: Tensor = self.linear(features.float())
+        return outputs * self.std + self.mean
+
+
+def save_head(folder: Path, head: Head, name: str = HEAD) -> None:
+    """Write the head's weights as safetensors."""
+    from safetensors.torch import save_file
+
+    save_file({key: value.contiguous() for key, value in head.state_dict().items()}, folder / name)
+
+
+def load_head(folder: Path, name: str = HEAD) -> Head:
+    """Read a head.
+
+    Raises CorruptAdapter where the file is cut or no head.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(folder / name)
+        outputs, width = state["linear.weight"].shape
+        head = Head(width, outputs)
+        head.load_state_dict(state)
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise CorruptAdapter(
+            f"{folder / name}: cannot be read as the adapter's head: {error}. Take the adapter anew."
+        ) from None
+    return head
+
+
+def fit_probe(
+    features: Tensor, targets: Any, task: Task, outputs: int, *, seed: int = 0, strength: float = STRENGTHS[0]
+) -> Head:
+    """The best linear layer on frozen features: logistic regression, or ridge regression.
+
+    features  (rows, width) float    what the frozen base makes of the rows
+    targets   as Encoded.target      one a row
+    outputs   number of labels; 1 for regression
+    strength  inverse L2 penalty of the logistic regressions
+    returns   a Head whose labels without any row stay unlikely
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    x = features.numpy()
+    y = np.asarray(targets)
+    head = Head(x.shape[1], outputs)
+    weight: NDArray[Any] = np.zeros((outputs, x.shape[1]))
+    bias: NDArray[Any] = np.full(outputs, -10.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if task == "regression":
+            mean, std = float(y.mean()), float(y.std()) or 1.0
+            head = Head(x.shape[1], 1, mean, std)
+            model = Ridge(alpha=1.0).fit(x, (y - mean) / std)
+            weight, bias = model.coef_.reshape(1, -1), np.atleast_1d(model.intercept_)
+        elif task == "multilabel":
+            for label in range(outputs):
+                if 0 < y[:, label].sum() < len(y):
+                    one = LogisticRegression(C=strength, max_iter=300, random_state=seed).fit(x, y[:, label])
+                    weight[label], bias[label] = one.coef_[0], one.intercept_[0]
+        else:
+            model = LogisticRegression(C=strength, max_iter=300, random_state=seed).fit(x, y)
+            if len(model.classes_) == 2:
+                weight[model.classes_] = np.concatenate([-model.coef_, model.coef_]) / 2
+                bias[model.classes_] = np.concatenate([-model.intercept_, model.intercept_]) / 2
+            else:
+                weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.from_numpy(weight))
+        head.linear.bias.copy_(torch.from_numpy(bias))
+    return head

@@ -1,0 +1,63 @@
+"""What encoders and vision models share: features pooled into one vector, and a linear head on it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from vertical_sdk.bases.base import Base
+from vertical_sdk.card import Card
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.head import Head, load_head, save_head
+from vertical_sdk.families.specialist import Batch
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import LabelSpace, Task
+
+__all__ = ["PooledSpecialist"]
+
+S = TypeVar("S", bound="PooledSpecialist")
+
+
+class PooledSpecialist(nn.Module, ABC):
+    """Backbone → pooled, unit-length features (batch, width) → dropout → head → (batch, k)."""
+
+    head: Head
+    tokenizer: Any = None
+    max_length: int
+
+    def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.task: Task = recipe.task
+        self.labels = labels
+        self.pooling = recipe.head.pooling
+        self.dropout = nn.Dropout(recipe.head.dropout)
+
+    @classmethod
+    def opened(cls: type[S], backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> S:
+        """What `save` wrote, on a backbone that the adapter is on already."""
+        return cls(backbone, base, recipe, card.labels, load_head(folder))
+
+    def save(self, folder: Path) -> None:
+        """Write the head."""
+        save_head(folder, self.head)
+
+    def begin(self, rows: Sequence[Encoded]) -> None:
+        """Nothing: the head is started from a probe."""
+
+    @property
+    def scale(self) -> float:
+        """The spread of a regression's training targets; 1 for other tasks."""
+        return float(self.head.std)
+
+    @abstractmethod
+    def features(self, batch: Batch) -> Tensor:
+        """(rows, width), of length 1."""
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Outputs (rows, k) and targets."""
+        return self.head(self.dropout(self.features(batch))), batch.get("targets")

@@ -1,0 +1,262 @@
+"""What every base family offers: a backbone that carries LoRA, and what stands on it.
+
+A specialist is a torch module whose `forward` takes a batch of encoded rows and gives (outputs, targets). Rows are encoded
+and batched by the specialist, as each family reads text in its own way; the trainer and the predictor know no family.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vertical_sdk.bases.base import Base, load_config
+from vertical_sdk.bases.config import is_timm
+from vertical_sdk.bases.weights import read_json
+from vertical_sdk.card import Card
+from vertical_sdk.errors import BaseModelError, DataError, MissingExtra, RecipeError
+from vertical_sdk.families.batching import Encoded, micro_batches
+from vertical_sdk.families.head import Head
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.types import Example, Family, LabelSpace, Numbers, SeriesLayout, Target, Task
+
+__all__ = [
+    "Batch",
+    "Specialist",
+    "encode_target",
+    "family_for",
+    "fresh_specialist",
+    "load_backbone",
+    "run_rows",
+    "specialist_class",
+    "switched_off",
+]
+
+Batch = dict[str, Tensor]
+LARGE = 1_000_000_000
+"""Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
+FAMILIES = {
+    "encoder": "vertical_sdk.families.encoder:EncoderSpecialist",
+    "causal": "vertical_sdk.families.causal:CausalSpecialist",
+    "series": "vertical_sdk.families.series:SeriesSpecialist",
+    "vision": "vertical_sdk.families.vision:VisionSpecialist",
+}
+
+
+class Specialist(Protocol):
+    """A backbone with LoRA and what stands on it, for one task."""
+
+    backbone: Any
+    """A peft.PeftModel."""
+    tokenizer: Any
+    """None where no text is read."""
+    task: Task
+    labels: LabelSpace | None
+    head: Head | None
+    max_length: int
+
+    @classmethod
+    def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None) -> Specialist:
+        """Untrained: LoRA that changes nothing yet."""
+
+    @classmethod
+    def opened(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> Specialist:
+        """What `save` wrote, on a backbone that the adapter is on already."""
+
+    def save(self, folder: Path) -> None:
+        """Write what is trained besides the backbone's adapter."""
+
+    def begin(self, rows: Sequence[Encoded]) -> None:
+        """Take from the training rows what must be known before training, such as their scale."""
+
+    @property
+    def scale(self) -> float:
+        """The spread of training targets that are numbers; 1 where they are none."""
+
+    def self_test_row(self, text: str) -> Example:
+        """The input that a probe's text stands for."""
+
+    def encode(self, example: Example, *, learn: bool) -> Encoded:
+        """A row as tokens; with `learn` its target too."""
+
+    def collate(self, rows: Sequence[Encoded]) -> Batch:
+        """Rows as padded tensors."""
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Outputs and targets of a batch: one row each, or for generation one answer token each."""
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the backbone makes of each row, (rows, width), before any head."""
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """`forward`."""
+
+
+def specialist_class(family: str) -> Any:
+    """The class of a base family."""
+    module, _, name = FAMILIES[family].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def load_backbone(base: Base, *, device: torch.device | None = None) -> Any:
+    """The base's weights as a transformers model, frozen and in evaluation mode.
+
+    float32; bfloat16 on a GPU that has it where the base is LARGE. The base's own dropout is off, in training too: nothing of the base is
+    trained, and LoRA has `lora_dropout`.
+
+    Raises BaseModelError.
+    """
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = base.parameters > LARGE and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    model = _from_ours(base) or _from_transformers(base, torch.bfloat16 if half else torch.float32)
+    # what PEFT writes into adapter_config.json: not where the base lies on this machine
+    model.name_or_path = base.hub_id or base.name
+    model.requires_grad_(False)
+    return model.to(device).eval()
+
+
+def _from_ours(base: Base) -> Any:
+    """A network that is written here; None for all others.
+
+    Raises MissingExtra for one of timm's that is not, where timm is not installed.
+    """
+    if base.family != "vision" or not is_timm(config := read_json(base.path / "config.json")):
+        return None
+    from vertical_sdk.bases.efficientnet import ARCHITECTURE, load_lite
+
+    if config["architecture"] == ARCHITECTURE:
+        return load_lite(base.path)
+    if importlib.util.find_spec("timm") is None:
+        raise MissingExtra("vision", f"{base.name}, a model of timm,")
+    return None
+
+
+def _from_transformers(base: Base, dtype: torch.dtype) -> Any:
+    import transformers
+
+    loader: Any = transformers.AutoModelForCausalLM if base.family == "causal" else transformers.AutoModel
+    try:
+        config = load_config(base)
+        for key, value in config.to_dict().items():
+            if isinstance(value, float) and ("dropout" in key or key.endswith("pdrop")):
+                setattr(config, key, 0.0)
+        with _no_bar():
+            return loader.from_pretrained(
+                base.path, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise BaseModelError(f"{base.name}: its weights in {base.path} cannot be loaded: {error}") from None
+
+
+def family_for(base: Base, recipe: Recipe) -> Family:
+    """How the base reads what the recipe's rows are.
+
+    Raises RecipeError where it cannot.
+    """
+    image, sees = recipe.data.modality == "image", base.family == "vision"
+    if image != sees:
+        needed = "a vision base such as efficientnet-lite0" if image else "one that reads text, such as minilm-l6"
+        raise RecipeError(
+            f"{recipe.name}: base: {base.name} reads {'images' if sees else 'text'}, and data.modality is {recipe.data.modality}: take "
+            f"{needed}."
+        )
+    return "series" if recipe.data.modality == "series" else base.family
+
+
+def fresh_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None) -> Specialist:
+    """An untrained specialist: LoRA as the recipe says, which changes nothing yet.
+
+    layout  what the channels of series are, for forecasting and anomaly
+
+    Raises RecipeError or BaseModelError where the base cannot do the task.
+    """
+    made: Specialist = specialist_class(family_for(base, recipe)).fresh(base, recipe, labels, layout)
+    return made
+
+
+def encode_target(target: Target, task: Task, labels: LabelSpace | None) -> int | float | tuple[float, ...] | Numbers:
+    """A row's target as numbers.
+
+    Raises DataError for a label that the label space has not.
+    """
+    if task == "regression":
+        if not isinstance(target, (int, float)):
+            raise DataError(f"a regression target must be a number, not {target!r}.")
+        return float(target)
+    if task in {"forecasting", "anomaly"}:
+        if not isinstance(target, np.ndarray):
+            raise DataError(f"the target of {task} must be an array (steps, channels), not {target!r}.")
+        return target.astype(np.float32)
+    if labels is None:
+        raise DataError(f"{task} needs labels.")
+    try:
+        if task == "multilabel":
+            chosen = {labels.index(str(label)) for label in (target if isinstance(target, tuple) else (target,))}
+            return tuple(float(position in chosen) for position in range(len(labels)))
+        return labels.index(str(target))
+    except KeyError as error:
+        raise DataError(
+            f"the label {error.args[0]!r} was never seen in training. Known labels: {', '.join(labels.labels)}."
+        ) from None
+
+
+def run_rows(
+    specialist: Specialist,
+    rows: Sequence[Encoded],
+    what: Callable[[Batch], Tensor],
+    *,
+    token_budget: int = 8192,
+    bf16: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Tensor:
+    """Apply `what` (the specialist's features or outputs) to all rows in length-sorted batches, without gradients.
+
+    returns  (rows, ...) float32 on the CPU, in the order of the rows
+    """
+    parts: list[tuple[list[int], Tensor]] = []
+    device = next(specialist.backbone.parameters()).device
+    specialist.backbone.eval()
+    done = 0
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        for group in micro_batches([row.length for row in rows], token_budget):
+            batch = {key: value.to(device) for key, value in specialist.collate([rows[n] for n in group]).items()}
+            parts.append((group, what(batch).float().cpu()))
+            done += len(group)
+            if progress:
+                progress(done / len(rows))
+    if not parts:
+        return torch.zeros(0)
+    out = torch.empty(len(rows), *parts[0][1].shape[1:])
+    for group, values in parts:
+        out[group] = values
+    return out
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[None]:
+    """Without transformers' own progress bar: it would write over the user's."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def switched_off(specialist: Specialist) -> Iterator[None]:
+    """The general base: the same backbone with its adapter switched off."""
+    with specialist.backbone.disable_adapter():
+        yield

@@ -1,0 +1,1 @@
+"""Fast operations in plain torch. They know no recipe and no card."""
