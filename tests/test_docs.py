@@ -16,7 +16,7 @@ from vertical_sdk.cli.app import app
 from vertical_sdk.recipe import load_recipe, recipe_schema
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "domains").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "domains").rglob("*.md")])
 SHELL = re.compile(r"```(?:bash|console|sh|shell|text)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
