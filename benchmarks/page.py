@@ -67,8 +67,8 @@ seeds, with the range over the seeds. If lower is better (↓), a negative diffe
 *all of them* includes the parts that the recipe leaves out.
 
 These runs use few rows and few steps, and the adapter alone. Compare within a table, not with the
-test results. If a part costs on every seed, it is left out of its recipe, or a comment in the recipe
-says why it stays. If the seeds disagree, so few rows decide nothing.
+test results. If a part costs on every seed, it is left out of its recipe, or a comment in the
+recipe says why it stays. If the seeds disagree, so few rows decide nothing.
 """
 
 

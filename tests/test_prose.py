@@ -20,6 +20,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CODE = ("vertical_sdk", "domains", "benchmarks", "tests")
 LONGEST_TEST_NAME = 80
+PROSE_WIDTH = 100
 
 _BE = r"(?:is|are|was|were|has|have|had|does|do|did|can|cannot|may|must|needs?|takes?)"
 _PLACE = r"(?:stored|saved|installed|located|mounted|defined|from|going|to|coming)"
@@ -91,6 +92,8 @@ NOT_A_NAME = frozenset(
     ["told", "made", "opened", "mended", "asked", "found", "said", "kept", "fresh", "begin", "begun", "avoids", "of"]
 )
 
+_LINK_TARGET = re.compile(r"\]\([^)]*\)")
+_LONG_SPAN = re.compile(r"`[^`]{60,}`")
 _CODE_SPAN = re.compile(r"``[^`]+``|`[^`]*`")
 _DIRECTIVE = re.compile(r"#\s*(?:noqa|type:|pragma|fmt:|!)")
 _MESSAGE_CALL = re.compile(
@@ -119,8 +122,18 @@ def scan(text: str, first_line: int = 1) -> Iterator[Hit]:
 
 
 def scan_markdown(text: str) -> list[Hit]:
-    """Find the phrases in a page of Markdown."""
-    return sorted(scan(text))
+    """Find the phrases in a page of Markdown, and lines of prose that are too long."""
+    return sorted([*scan(text), *_long_lines(text)])
+
+
+def _long_lines(text: str) -> Iterator[Hit]:
+    """Find lines of prose over the limit. Tables, headings, code, HTML, long spans and targets of links may be longer."""
+    fenced = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        fenced ^= line.startswith("```")
+        shown = _LONG_SPAN.sub("``", _LINK_TARGET.sub("]", line))
+        if len(shown) > PROSE_WIDTH and not fenced and not line.startswith(("|", "#", "    ", "<", "```")):
+            yield Hit(number, f"{line[:40]}...", f"wrap prose at {PROSE_WIDTH} columns; this line has {len(shown)}")
 
 
 def scan_python(source: str, *, strings: str) -> list[Hit]:
@@ -280,6 +293,13 @@ def test_scanner_finds_dialect(sentence: str) -> None:
 )
 def test_scanner_passes_plain_sentences(sentence: str) -> None:
     assert list(scan(sentence)) == []
+
+
+def test_scanner_finds_long_lines_of_prose_only() -> None:
+    words = "word " * 25
+    page = f"{words}\n\n| {words} |\n\n```text\n{words}\n```\n\n[a link](https://example.org/{'x' * 90})\n"
+
+    assert [hit.line for hit in scan_markdown(page)] == [1]
 
 
 def test_scanner_reads_comments_docstrings_names_and_messages() -> None:
