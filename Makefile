@@ -12,8 +12,8 @@ help:
 	@echo "make quickstart   make, prove, publish and use a medical specialist, on this CPU"
 	@echo "make test         the fast tests"
 	@echo "make check        format, lint, types, tests and the README's code: what CI runs"
-	@echo "make recipes      train and evaluate every recipe, and write docs/results.md (DATA=FOLDER: files in place of the hub)"
-	@echo "make ablation     what each vertical loss and augmentation buys, into docs/results.md"
+	@echo "make recipes      train and evaluate every recipe, and write docs/results* (DATA=FOLDER: files in place of the hub)"
+	@echo "make ablation     measure what each vertical loss and augmentation contributes, into docs/results*"
 	@echo "make bench        the other measurements in benchmarks/"
 	@echo "make clean        remove .venv and what tools leave behind; runs and registries stay"
 
