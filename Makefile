@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: help quickstart setup test check recipes ablation bench clean
 
 help:
-	@echo "make quickstart   make, prove, publish and use a medical specialist, on this CPU"
-	@echo "make test         the fast tests"
+	@echo "make quickstart   train, evaluate, publish and use a medical specialist, on this CPU"
+	@echo "make test         run the fast tests"
 	@echo "make check        format, lint, types, tests and the README's code: what CI runs"
 	@echo "make recipes      train and evaluate every recipe, and write docs/results* (DATA=FOLDER: files in place of the hub)"
 	@echo "make ablation     measure what each vertical loss and augmentation contributes, into docs/results*"
