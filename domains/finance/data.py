@@ -15,7 +15,6 @@ from pydantic import Field
 
 from vertical_sdk.catalog import cleaners, readers, splitters
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Table
 from vertical_sdk.data.texts import texts_of, with_texts
@@ -68,8 +67,7 @@ def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
     return Table(kept, f"{rows.format}: {len(kept)} texts", descriptions=MEANINGS, labels=SENTIMENTS, account=account)
 
 
-@cleaners.register("finance.urls")
-@mends
+@cleaners.register("finance.urls", text_normalizer=True)
 def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "remove") -> tuple[list[Example], StepAccount]:
     """Take out links, or write [LINK] for each, and join tickers that were torn: "$ aapl" becomes "$AAPL".
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
 from vertical_sdk.data.texts import texts_of, with_texts
@@ -253,8 +252,7 @@ PAGE = re.compile(
 )
 
 
-@cleaners.register("legal.numbering")
-@mends
+@cleaners.register("legal.numbering", text_normalizer=True)
 def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Take away the enumeration that a text begins with, and lines that only say which page this is.
 
@@ -286,8 +284,7 @@ def _without_number(text: str) -> str:
     return text[at:]
 
 
-@cleaners.register("legal.citations")
-@mends
+@cleaners.register("legal.citations", text_normalizer=True)
 def citations(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write [CITATION] for every reference to a case, a statute or a section of the contract. Labels never change."""
     tally = Tally("legal.citations")

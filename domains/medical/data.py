@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.data.read import Missing, Table, read_table, table
 from vertical_sdk.data.texts import texts_of, with_texts
@@ -278,8 +277,7 @@ def _units() -> re.Pattern[str]:
 UNIT = _units()
 
 
-@cleaners.register("medical.units")
-@mends
+@cleaners.register("medical.units", text_normalizer=True)
 def units(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write units alike: mg/dL for mg/dl, mcg for ug and µg, mL for ml, mmHg for mm Hg, one space between number and unit.
 

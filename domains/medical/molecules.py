@@ -21,7 +21,6 @@ from pydantic import Field
 from vertical_sdk.catalog import Share, augmentations, cleaners, readers, splitters
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.augment import on_text
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.labels import without_unlearned
 from vertical_sdk.data.read import Missing, Table, read_table
@@ -212,8 +211,7 @@ def scaffold(
     return kept, tally.close(len(examples), len(kept))
 
 
-@cleaners.register("medical.canonical_smiles")
-@mends
+@cleaners.register("medical.canonical_smiles", text_normalizer=True)
 def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tuple[list[Example], StepAccount]:
     """Write each molecule in RDKit's one way, whatever way it came in.
 
@@ -237,8 +235,7 @@ def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tu
     return kept, tally.close(len(examples), len(kept))
 
 
-@cleaners.register("medical.fingerprints")
-@mends
+@cleaners.register("medical.fingerprints", text_normalizer=True)
 def fingerprints(
     examples: Sequence[Example],
     *,

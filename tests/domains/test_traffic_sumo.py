@@ -19,7 +19,7 @@ from vertical_sdk.domains.traffic.cities import Cities, City
 from vertical_sdk.domains.traffic.corridors import Corridor, incidents_of
 from vertical_sdk.domains.traffic.incidents import incidents, marked_series
 from vertical_sdk.domains.traffic.roads import Roads, Trips
-from vertical_sdk.domains.traffic.routes import demand_scaling, free_flow_saving, route_gap, streets
+from vertical_sdk.domains.traffic.routes import demand_scaling, free_flow_saving, read_streets, route_gap, streets
 from vertical_sdk.domains.traffic.sumo import Simulator, run, side_by_side, simulator
 
 from vertical_sdk.data.prepare import prepare
@@ -367,10 +367,10 @@ def test_the_gap_and_the_saving_are_those_worked_out_by_hand() -> None:
     free, true = np.zeros(3), truth(rows)
 
     # Pairs at least 90 s apart: only s to t. Directly it takes 200 s, over m 120 s.
-    assert route_gap(free, true, rows, pairs=5, least=90) == pytest.approx(200 / 120 - 1)
-    assert free_flow_saving(free, true, rows, pairs=5, least=90) == 0
-    assert route_gap(true, true, rows, pairs=5, least=90) == 0
-    assert free_flow_saving(true, true, rows, pairs=5, least=90) == pytest.approx(1 - 120 / 200)
+    assert route_gap(free, true, read_streets(rows), pairs=5, least=90) == pytest.approx(200 / 120 - 1)
+    assert free_flow_saving(free, true, read_streets(rows), pairs=5, least=90) == 0
+    assert route_gap(true, true, read_streets(rows), pairs=5, least=90) == 0
+    assert free_flow_saving(true, true, read_streets(rows), pairs=5, least=90) == pytest.approx(1 - 120 / 200)
 
 
 def test_a_city_drawn_twice_counts_twice_and_the_order_of_rows_is_nothing() -> None:
@@ -378,7 +378,7 @@ def test_a_city_drawn_twice_counts_twice_and_the_order_of_rows_is_nothing() -> N
     rows = [*one, *one, *two]
     random.Random(0).shuffle(rows)
 
-    found = route_gap(np.zeros(9), truth(rows), rows, pairs=5, least=90)
+    found = route_gap(np.zeros(9), truth(rows), read_streets(rows), pairs=5, least=90)
 
     assert found == pytest.approx((2 * (200 / 120 - 1) + (300 / 120 - 1)) / 3)
 
@@ -386,13 +386,13 @@ def test_a_city_drawn_twice_counts_twice_and_the_order_of_rows_is_nothing() -> N
 def test_rows_off_the_peak_plan_nothing() -> None:
     rows = town("night", 2.0, peak=0.0)
 
-    assert route_gap(np.zeros(3), truth(rows), rows) == 0
-    assert free_flow_saving(np.zeros(3), truth(rows), rows) == 0
+    assert route_gap(np.zeros(3), truth(rows), read_streets(rows)) == 0
+    assert free_flow_saving(np.zeros(3), truth(rows), read_streets(rows)) == 0
 
 
 def test_rows_without_their_place_cannot_be_planned() -> None:
     with pytest.raises(DataError, match="row x: its record lacks city, street"):
-        route_gap(np.zeros(1), np.zeros(1), [Example(id="x", record=(("free time", 3.0),))])
+        read_streets([Example(id="x", record=(("free time", 3.0),))])
 
 
 def test_scaled_demand_keeps_everything_but_the_demand() -> None:

@@ -122,7 +122,7 @@ class ZeroShot:
         return cls(kept["task"], labels, kept["sharpness"], 0)
 
 
-@baselines.register("base")
+@baselines.register("base", title="general base, zero-shot", saves_as="vertical_sdk.baselines.general:ZeroShot")
 def base(
     train: Sequence[Example],  # noqa: ARG001  (all baselines are given the same things)
     labels: LabelSpace | None,
@@ -171,7 +171,12 @@ class LinearProbe:
         return cls(from_bytes(arrays["kept"])["task"], head)
 
 
-@baselines.register("probe", tasks=("classification", "ordinal", "multilabel", "regression"))
+@baselines.register(
+    "probe",
+    tasks=("classification", "ordinal", "multilabel", "regression"),
+    title="general base, linear probe",
+    saves_as="vertical_sdk.baselines.general:LinearProbe",
+)
 def probe(
     train: Sequence[Example],
     labels: LabelSpace | None,

@@ -56,6 +56,7 @@ def fit_offsets(outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | 
         return ()
     measure = bind(part.use, labels, catalog.metrics.check(part.use, part.arguments))
     truth = references(rows, labels, recipe.task)
+    prepared = measure.prepare(rows)
     if recipe.task == "multilabel":
         grid, direction = SHIFTS, np.ones(len(labels))
     else:
@@ -70,7 +71,7 @@ def fit_offsets(outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | 
 
     def value(said: Any, at: NDArray[np.int64]) -> float:
         assert outputs.probabilities is not None
-        return better * measure(said[at], truth[at], outputs.probabilities[at], [rows[i] for i in at])
+        return better * measure(said[at], truth[at], outputs.probabilities[at], prepared[at])
 
     every = np.arange(len(rows))
     step = _best(grid, lambda step: value(answers(step), every))

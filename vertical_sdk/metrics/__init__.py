@@ -21,7 +21,6 @@ from vertical_sdk.metrics.measure import (
     default_metrics,
     higher_is_better,
     inputs,
-    lower_is_better,
 )
 
 __all__ = [
@@ -34,7 +33,6 @@ __all__ = [
     "forecasting",
     "higher_is_better",
     "inputs",
-    "lower_is_better",
     "probability",
     "regression",
     "text",

@@ -34,7 +34,7 @@ from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, l
 from vertical_sdk.families.lora import half_frozen
 from vertical_sdk.families.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
 from vertical_sdk.kernels.fused_lora import fast_training
-from vertical_sdk.losses import bind_loss, what_to_avoid
+from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.outputs import references
 from vertical_sdk.paths import telling_full_disk, write_whole
@@ -101,7 +101,7 @@ def train(
         if begun is not None:
             check_start(begun, specialist, pulled, recipe, prepared)
         limit = recipe.data.limits.truncated
-        avoid = what_to_avoid(recipe)
+        avoid = get_token_finder(recipe)
         rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
         validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
         originals = [row for row, example in zip(rows, prepared.train, strict=True) if example.copy_of is None]
