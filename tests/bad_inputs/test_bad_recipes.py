@@ -177,7 +177,7 @@ def test_a_metric_or_loss_for_another_task_is_refused_with_those_for_this_one(
     said = refused(["train", str(recipe)], 2)
 
     assert said.startswith(f"topics: {'evaluate.metrics.0' if 'metrics' in key else 'loss'}: {name} supports ")
-    assert f"not for {task}, for which there is " in said
+    assert f"not {task}. For {task} use one of: " in said
     assert instead in said
 
 

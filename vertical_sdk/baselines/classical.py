@@ -56,7 +56,7 @@ class Majority:
         return cls(kept["task"], arrays.get("share"), kept["answer"])
 
 
-@baselines.register("majority", saves_as="vertical_sdk.baselines.classical:Majority", classical=4)
+@baselines.register("majority", saves_as=Majority, classical=4)
 def majority(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> Majority:
     """Says of every row what is commonest: the labels' shares of the training rows, their mean, or their commonest answer.
 
@@ -142,7 +142,7 @@ class _Nearest:
         return Outputs(texts=[self.answers[i] for i in found])
 
 
-@baselines.register("tfidf", title="TF-IDF + linear", saves_as="vertical_sdk.baselines.classical:Tfidf", classical=1)
+@baselines.register("tfidf", title="TF-IDF + linear", saves_as=Tfidf, classical=1)
 def tfidf(
     train: Sequence[Example],
     labels: LabelSpace | None,

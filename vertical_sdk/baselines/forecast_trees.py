@@ -140,7 +140,7 @@ class BoostedForecast:
     "boosted_forecast",
     tasks=("forecasting",),
     title="boosted trees",
-    saves_as="vertical_sdk.baselines.forecast_trees:BoostedForecast",
+    saves_as=BoostedForecast,
     classical=2,
     extra="trees",
 )

@@ -122,7 +122,7 @@ class ZeroShot:
         return cls(kept["task"], labels, kept["sharpness"], 0)
 
 
-@baselines.register("base", title="general base, zero-shot", saves_as="vertical_sdk.baselines.general:ZeroShot")
+@baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot)
 def base(
     train: Sequence[Example],  # noqa: ARG001  (all baselines are given the same things)
     labels: LabelSpace | None,
@@ -175,7 +175,7 @@ class LinearProbe:
     "probe",
     tasks=("classification", "ordinal", "multilabel", "regression"),
     title="general base, linear probe",
-    saves_as="vertical_sdk.baselines.general:LinearProbe",
+    saves_as=LinearProbe,
 )
 def probe(
     train: Sequence[Example],

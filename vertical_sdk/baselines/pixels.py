@@ -56,7 +56,7 @@ class Pixels:
     "pixels",
     tasks=("classification", "ordinal", "multilabel", "regression"),
     title="linear model of pixels",
-    saves_as="vertical_sdk.baselines.pixels:Pixels",
+    saves_as=Pixels,
     classical=3,
 )
 def pixels(

@@ -73,7 +73,7 @@ class BoostedTrees:
     "boosted_trees",
     tasks=("classification", "ordinal", "multilabel", "regression"),
     title="boosted trees",
-    saves_as="vertical_sdk.baselines.trees:BoostedTrees",
+    saves_as=BoostedTrees,
     classical=2,
     extra="trees",
 )
