@@ -7,7 +7,7 @@ import random
 import re
 
 from vertical_sdk.catalog import Share, augmentations
-from vertical_sdk.data.augment import on_text, retold
+from vertical_sdk.data.augment import change_text, replace_record
 from vertical_sdk.types import Cell, Example
 
 __all__ = ["jitter", "mask_ticker", "swap_amounts", "swap_tickers"]
@@ -54,7 +54,7 @@ def swap_tickers(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exa
             others[own] = rng.choice([t for t in TICKERS if t != own and t not in others.values()] or TICKERS)
         return "$" + (others[own] if found[1].isupper() else others[own].lower())
 
-    return on_text(example, lambda text: TICKER.sub(swap, text))
+    return change_text(example, lambda text: TICKER.sub(swap, text))
 
 
 @augmentations.register("finance.swap_amounts")
@@ -84,7 +84,7 @@ def swap_amounts(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exa
             end = stop
         return "".join([*pieces, text[end:]])
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 @augmentations.register("finance.mask_ticker")
@@ -97,10 +97,10 @@ def mask_ticker(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exam
         return example
     own = next((str(value) for name, value in example.record if name == "ticker" and value), None)
     if own is None:
-        return on_text(example, lambda text: TICKER.sub("[TICKER]", text))
+        return change_text(example, lambda text: TICKER.sub("[TICKER]", text))
     word = re.escape(own)
     pattern = re.compile(rf"\$\s?(?i:{word})(?![\w'’])|(?<![\w$]){word}(?!\w)")
-    return on_text(example, lambda text: pattern.sub("[TICKER]", text))
+    return change_text(example, lambda text: pattern.sub("[TICKER]", text))
 
 
 @augmentations.register("finance.jitter")
@@ -117,7 +117,7 @@ def jitter(example: Example, rng: random.Random, *, p: Share = 1.0) -> Example:
         unit = 10.0 ** (math.floor(math.log10(abs(value))) - 2)
         return value + rng.uniform(-0.5, 0.5) * unit
 
-    return retold(example, [(name, moved(value)) for name, value in example.record]) if example.record else example
+    return replace_record(example, [(name, moved(value)) for name, value in example.record]) if example.record else example
 
 
 def _number(match: re.Match[str]) -> str:

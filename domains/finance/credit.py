@@ -9,7 +9,7 @@ from typing import Any
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import Rows, read_file
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.records import as_cell, with_record
+from vertical_sdk.data.records import parse_cell, set_record
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Cell, Example, Task
 
@@ -68,7 +68,7 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
             own = text_of(cells.get("id")) or None
             target = _target(cells.get(label), bad, where, named.get(label, label))
             bare = Example(own or str(rows.places[index]), target=target, record_id=own)
-            yield where, with_record(bare, told(cells, where))
+            yield where, set_record(bare, told(cells, where))
 
     kept, account = sift(examples(), path, missing)
     _check_ids(kept, rows)
@@ -137,7 +137,7 @@ def _number(row: Mapping[str, Any], column: str, where: str) -> float | None:
 
 def _word(row: Mapping[str, Any], column: str) -> Cell:
     text = text_of(row.get(column)).replace("_", " ")
-    return None if text.lower() in {"not known", "unknown", "na", "nan", "?"} else as_cell(text)
+    return None if text.lower() in {"not known", "unknown", "na", "nan", "?"} else parse_cell(text)
 
 
 def _coded(row: Mapping[str, Any], column: str, words: Mapping[str, str], where: str) -> Cell:

@@ -17,7 +17,7 @@ from vertical_sdk.catalog import cleaners, readers, splitters
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.texts import texts_of, with_texts
+from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Split, Task
 
@@ -77,7 +77,7 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
     tally = Tally("finance.urls")
     kept = []
     for example in examples:
-        old = texts_of(example)
+        old = list_texts(example)
         new, reasons = [], set()
         for text in old:
             plain, why = tidy(text, links)
@@ -88,7 +88,7 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
             continue
         for reason in sorted(reasons):
             tally.change(example.id, reason)
-        kept.append(with_texts(example, new))
+        kept.append(replace_texts(example, new))
     return kept, tally.close(len(examples), len(kept))
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, LINE_LIMIT, read_file
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.records import as_text
+from vertical_sdk.data.records import format_record
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, Task
 
@@ -133,7 +133,7 @@ def polish(
             values = [number(cell, where, FIELDS[i]) for i, cell in enumerate(cells[:64])]
             record = tuple(zip(FIELDS, values, strict=True))
             target = _target(cells[64], where) if len(cells) == 65 else None
-            yield where, replace(Example(name, target=target, record=record), text=as_text([record[i] for i in told]))
+            yield where, replace(Example(name, target=target, record=record), text=format_record([record[i] for i in told]))
 
     kept, account = sift(examples(), path, missing)
     return Table(kept, f"{len(kept)} companies by 64 ratios, {len(told)} told", labels=LABELS, account=account)

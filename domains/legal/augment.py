@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 
 from vertical_sdk.catalog import Share, augmentations
-from vertical_sdk.data.augment import NEGATIONS, on_text
-from vertical_sdk.data.texts import texts_of
+from vertical_sdk.data.augment import NEGATIONS, change_text
+from vertical_sdk.data.texts import list_texts
 from vertical_sdk.types import Example
 
 __all__ = ["CITATION", "PLACE", "mask_citations", "mask_holders", "ocr_noise", "rename_parties"]
@@ -74,7 +74,7 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     and "Company". Words for a part in the contract (Licensor, Licensee, Buyer, Tenant) and defined terms ("Renewal Term") carry
     the meaning and stay; so does the label.
     """
-    text = "\n".join(t for t in texts_of(example))
+    text = "\n".join(t for t in list_texts(example))
     new: dict[str, str] = {}
     taken = text.casefold()
     for name in _parties(text):
@@ -94,7 +94,7 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
         the = match["the"] or "" if name.title() not in NEUTRAL else ""
         return the + new[name]
 
-    return on_text(example, lambda one: whole.sub(rename, one))
+    return change_text(example, lambda one: whole.sub(rename, one))
 
 
 def _parties(text: str) -> list[str]:
@@ -152,7 +152,7 @@ CITATION = re.compile(
 @augmentations.register("legal.mask_citations")
 def mask_citations(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
     """Write [CITATION] for each reference to a case, a statute or a section, with probability p. The label never changes."""
-    return on_text(example, lambda text: CITATION.sub(lambda m: PLACE if rng.random() < p else m.group(), text))
+    return change_text(example, lambda text: CITATION.sub(lambda m: PLACE if rng.random() < p else m.group(), text))
 
 
 CONFUSED = (
@@ -192,7 +192,7 @@ def ocr_noise(example: Example, rng: random.Random, *, p: Share = 0.02) -> Examp
         at = rng.choice([found.start() for found in re.finditer(re.escape(a), word)])
         return word[:at] + b + word[at + len(a) :]
 
-    return on_text(example, lambda text: TOKEN.sub(slip, text))
+    return change_text(example, lambda text: TOKEN.sub(slip, text))
 
 
 def _is_kept(word: str) -> bool:
@@ -239,4 +239,4 @@ def mask_holders(example: Example, rng: random.Random, *, p: Share = 0.8) -> Exa
     def change(text: str) -> str:
         return HOLDERS.sub(holder, ADDRESS.sub(often("[URL]"), EMAIL.sub(often("[EMAIL]"), text)))
 
-    return on_text(example, change)
+    return change_text(example, change)

@@ -13,7 +13,7 @@ from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
-from vertical_sdk.data.texts import texts_of, with_texts
+from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.types import Example, Task
 
@@ -263,7 +263,7 @@ def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     kept = []
     for example in examples:
         new, reasons = [], Counter[str]()
-        for text in texts_of(example):
+        for text in list_texts(example):
             paged = PAGE.sub("", text)
             plain = _without_number(paged)
             if not plain.strip():
@@ -273,7 +273,7 @@ def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
             new.append(plain)
         for reason in +reasons:
             tally.change(example.id, reason)
-        kept.append(with_texts(example, new))
+        kept.append(replace_texts(example, new))
     return kept, tally.close(len(examples), len(kept))
 
 
@@ -290,10 +290,10 @@ def citations(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     tally = Tally("legal.citations")
     kept = []
     for example in examples:
-        made = [CITATION.subn(PLACE, text) for text in texts_of(example)]
+        made = [CITATION.subn(PLACE, text) for text in list_texts(example)]
         count = sum(number for _, number in made)
         if count:
             tally.change(example.id, "citations masked")
             tally.note("citations", count)
-        kept.append(with_texts(example, [text for text, _ in made]))
+        kept.append(replace_texts(example, [text for text, _ in made]))
     return kept, tally.close(len(examples), len(kept))

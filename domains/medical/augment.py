@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from vertical_sdk.catalog import Share, augmentations
-from vertical_sdk.data.augment import on_text
+from vertical_sdk.data.augment import change_text
 from vertical_sdk.types import Example
 
 from .beats import scale_amplitude, time_warp
@@ -131,7 +131,7 @@ def abbreviations(example: Example, rng: random.Random, *, p: Share = 0.3) -> Ex
             return SHORT[match["short"]]
         return FULL[match["full"].casefold()]
 
-    return on_text(example, lambda text: PATTERN.sub(swap, text))
+    return change_text(example, lambda text: PATTERN.sub(swap, text))
 
 
 EQUALS: dict[str, tuple[str, ...]] = {
@@ -170,7 +170,7 @@ def synonyms(example: Example, rng: random.Random, *, p: Share = 0.3) -> Example
         article = match["article"][0] + ("n" if made[0].lower() in "aeiou" else "")
         return f"{article} {made}"
 
-    return on_text(example, lambda text: SYNONYM.sub(swap, text))
+    return change_text(example, lambda text: SYNONYM.sub(swap, text))
 
 
 def _in_case(made: str, model: str) -> str:
@@ -206,7 +206,7 @@ def drop_sentences(example: Example, rng: random.Random, *, p: Share = 0.15, fir
         keep_title = first and not between
         return head + between + _thinned(body, SENTENCE, keep_title, rng, p)
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 TURN = re.compile(r"\n+(?=\s*[^\W\d][\w ]{1,20}:)")
@@ -233,7 +233,7 @@ def drop_turns(example: Example, rng: random.Random, *, p: Share = 0.15) -> Exam
                 exchanges.append(turn)
         return "\n".join(_kept(exchanges, rng, p))
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 @augmentations.register("medical.paraphrase_question")
@@ -251,7 +251,7 @@ def paraphrase_question(example: Example, rng: random.Random, *, p: Share = 0.5)
         question, between, rest = text.partition("\n\n")
         return rephrased(question, rng) + between + rest
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 def _thinned(text: str, between: re.Pattern[str], keep_first: bool, rng: random.Random, p: float) -> str:

@@ -13,7 +13,7 @@ from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.data.read import Missing, Table, read_table, table
-from vertical_sdk.data.texts import texts_of, with_texts
+from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 
@@ -287,7 +287,7 @@ def units(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     tally = Tally("medical.units")
     done = []
     for example in examples:
-        changed = with_texts(example, [UNIT.sub(_unit, text) for text in texts_of(example)])
+        changed = replace_texts(example, [UNIT.sub(_unit, text) for text in list_texts(example)])
         if changed is not example:
             tally.change(example.id, "units written alike")
         done.append(changed)

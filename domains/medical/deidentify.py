@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 from vertical_sdk.catalog import deidentifiers
-from vertical_sdk.data.deidentify import deidentifier
-from vertical_sdk.data.entities import Entity, labelled
-from vertical_sdk.data.surrogates import new_digits
+from vertical_sdk.data.deidentify import make_deidentifier
+from vertical_sdk.data.entities import Entity, match_after_label
+from vertical_sdk.data.surrogates import replace_digits
 
 NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|identifiers?|#))"
 CODE = r"(?=(?:[A-Z/-]*\d){4})[A-Z0-9](?:[A-Z0-9/-]{2,17})[A-Z0-9]"
@@ -42,12 +42,12 @@ def nhs_surrogate(value: str, rng: random.Random) -> str:
 
 
 OWN = (
-    Entity("MEDICAL_RECORD_NUMBER", ((labelled(RECORD, CODE), 0.85),)),
-    Entity("HEALTH_INSURANCE_NUMBER", ((labelled(INSURED, CODE), 0.85), (MBI, 0.5))),
+    Entity("MEDICAL_RECORD_NUMBER", ((match_after_label(RECORD, CODE), 0.85),)),
+    Entity("HEALTH_INSURANCE_NUMBER", ((match_after_label(INSURED, CODE), 0.85), (MBI, 0.5))),
     Entity(
         "UK_NHS",
         (
-            (labelled(rf"(?i:nhs|national\s+health(?:\s+service)?){NUMBER}?", r"\d{3}[ -]?\d{3}[ -]?\d{4}"), 0.9),
+            (match_after_label(rf"(?i:nhs|national\s+health(?:\s+service)?){NUMBER}?", r"\d{3}[ -]?\d{3}[ -]?\d{4}"), 0.9),
             (r"\b\d{3}[ -]\d{3}[ -]\d{4}\b", 0.4),
             (r"\b\d{10}\b", 0.1),
         ),
@@ -66,7 +66,7 @@ OWN = (
             ),
         ),
         hint=r"(?i)bed|ward|room|bay|cot|cubicle",
-        surrogate=new_digits,
+        surrogate=replace_digits,
     ),
 )
 
@@ -80,4 +80,4 @@ Numbers are known by the label before them ("MRN", "member ID"), NHS numbers by 
 Raises what `presidio` raises.
 """
 
-identifiers = deidentifiers.register("medical.identifiers")(deidentifier("medical.identifiers", OWN, ABOUT))
+identifiers = deidentifiers.register("medical.identifiers")(make_deidentifier("medical.identifiers", OWN, ABOUT))

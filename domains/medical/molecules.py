@@ -20,9 +20,9 @@ from pydantic import Field
 
 from vertical_sdk.catalog import Share, augmentations, cleaners, readers, splitters
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.augment import on_text
+from vertical_sdk.data.augment import change_text
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.labels import without_unlearned
+from vertical_sdk.data.labels import set_aside_unlearned
 from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError
@@ -195,7 +195,7 @@ def scaffold(
         parts[name] = part
         filled[part] += size
     tally = Tally("split: medical.scaffold")
-    kept = without_unlearned([replace(e, split=parts[e.group or ""]) for e in examples], tally)
+    kept = set_aside_unlearned([replace(e, split=parts[e.group or ""]) for e in examples], tally)
     counts = Counter(e.split for e in kept)
     for needed in ("train", "test", *(["validation"] if validation else [])):
         if not counts[needed]:  # type: ignore[index]
@@ -225,7 +225,7 @@ def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tu
     kept = []
     for example in examples:
         try:
-            changed = on_text(example, lambda text: _canonical(text, kekule))
+            changed = change_text(example, lambda text: _canonical(text, kekule))
         except ValueError:
             tally.drop(example.id, UNREADABLE)
             continue
@@ -275,7 +275,7 @@ def random_smiles(example: Example, rng: random.Random, *, p: Share = 1.0) -> Ex
     Aromatic atoms are written as the row writes them: in small letters, or by alternating double bonds. What is written is read
     back, and the row stays as it is where that gives another molecule, or where it is no SMILES. The label never changes.
     """
-    return on_text(example, lambda text: _rewritten(text, rng)) if rng.random() < p else example
+    return change_text(example, lambda text: _rewritten(text, rng)) if rng.random() < p else example
 
 
 def _rewritten(text: str, rng: random.Random) -> str:

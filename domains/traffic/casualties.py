@@ -11,8 +11,8 @@ from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table, number_in
-from vertical_sdk.data.records import with_record
-from vertical_sdk.data.windows import moment_in
+from vertical_sdk.data.records import set_record
+from vertical_sdk.data.windows import parse_time
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, Task
 
@@ -86,7 +86,7 @@ def casualties(
     kept: list[Example] = []
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
-        moment = moment_in(row["date"], where, "date")
+        moment = parse_time(row["date"], where, "date")
         target = _target(row.get("casualty_severity"), where)
         name = str(rows.places[index])
         if target is None and missing == "refuse":
@@ -96,7 +96,7 @@ def casualties(
             continue
         group = _text(row["AREFNO"])
         bare = Example(name, target=target, group=group or None, time=moment.date().isoformat())
-        kept.append(with_record(bare, _record(row, where)))
+        kept.append(set_record(bare, _record(row, where)))
     if not kept:
         raise DataError(f"{path}: none of its {len(rows.rows)} rows has a casualty_severity.")
     first = test_from or max(int((e.time or "")[:4]) for e in kept)

@@ -16,9 +16,9 @@ from pydantic import Field
 
 from vertical_sdk.catalog import NotNegative, Share, augmentations, metrics, readers
 from vertical_sdk.data.account import Tally
-from vertical_sdk.data.augment import retold
+from vertical_sdk.data.augment import replace_record
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.records import as_text
+from vertical_sdk.data.records import format_record
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, Task
@@ -115,7 +115,7 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
             facts: tuple[Cell, ...] = (city.name, street, *ends, float(number + 1 == cities.peak))
             yield Example(
                 id=f"{city.name}/{number + 1}/{street}",
-                text=as_text(told),
+                text=format_record(told),
                 target=float(ratio[i]),
                 group=city.name,
                 split=city.split,
@@ -157,7 +157,7 @@ def demand_scaling(example: Example, rng: random.Random, *, p: Share = 0.5, spre
     if rng.random() >= p:
         return example
     factor = float(np.exp(rng.gauss(0, spread)))
-    return retold(
+    return replace_record(
         example,
         [(name, value * factor if name in DEMAND and isinstance(value, float) else value) for name, value in example.record],
     )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vertical_sdk.data.generated import made
+from vertical_sdk.data.generated import build_once
 from vertical_sdk.errors import DataError, MissingExtra, RunError
 
 __all__ = ["Simulator", "run", "side_by_side", "simulated", "simulator"]
@@ -119,7 +119,7 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
 
 def simulated(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
     """A folder of what was simulated with these settings, from the cache where it was before; see `vertical_sdk.data.generated`."""
-    return made(f"sumo/{kind}", settings, make)
+    return build_once(f"sumo/{kind}", settings, make)
 
 
 def side_by_side(work: Callable[[T], R], on: list[T]) -> list[R]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.series import Count, as_series, only_forecasts
+from vertical_sdk.data.series import Count, build_series, require_series_task
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Task
 
@@ -47,7 +47,7 @@ def interstate(
     taken; both are counted. Weather and holidays are not read. Rows of one day are one group. Raises DataError, with file and line, for
     another header, or a cell that is no number or time.
     """
-    only_forecasts("traffic.interstate", task)
+    require_series_task("traffic.interstate", task)
     if columns:
         raise RecipeError("traffic.interstate: knows its columns; leave data.columns out.")
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def interstate(
         raise DataError(
             f"{path}: its columns are {', '.join(rows.columns[:12])}; {' or '.join(TIMES)} and {VOLUME} are needed."
         )
-    return as_series(
+    return build_series(
         rows,
         {"time": time},
         task,

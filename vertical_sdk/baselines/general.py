@@ -18,7 +18,7 @@ from vertical_sdk.calibration.intervals import widened
 from vertical_sdk.calibration.temperature import to_probabilities
 from vertical_sdk.card import Calibration
 from vertical_sdk.catalog import baselines
-from vertical_sdk.data.texts import numbers
+from vertical_sdk.data.texts import comparable_values
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.causal import CausalSpecialist
 from vertical_sdk.families.chat import encode_turns
@@ -60,7 +60,7 @@ class General:
 
 def _read(row: Example) -> tuple[object, ...]:
     """What a specialist reads of a row."""
-    return row.text, row.messages, numbers(row)
+    return row.text, row.messages, comparable_values(row)
 
 
 def as_outputs(raw: Tensor, task: Task, calibration: Calibration = UNCALIBRATED, rows: Sequence[Example] = ()) -> Outputs:

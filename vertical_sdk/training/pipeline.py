@@ -27,7 +27,7 @@ from vertical_sdk.calibration.label_offsets import fit_offsets
 from vertical_sdk.calibration.temperature import calibrate
 from vertical_sdk.card import Calibration, Card, Parent, library_versions, write_card
 from vertical_sdk.data.prepare import Prepared, prepare
-from vertical_sdk.data.records import told_fields
+from vertical_sdk.data.records import list_record_fields
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
@@ -302,7 +302,7 @@ def _save(
             recipe=recipe.to_dict(),
             recipe_digest=recipe.digest,
             labels=prepared.labels,
-            fields=told_fields(prepared.originals),
+            fields=list_record_fields(prepared.originals),
             layout=prepared.layout,
             sources=prepared.sources,
             account=prepared.account.to_dict(),
