@@ -138,10 +138,10 @@ def _normalize_text(text: str) -> tuple[str, list[str]]:
 
     reasons = []
     repaired = ftfy.fix_text(text)
-    if mended != text.replace("\r\n", "\n").replace("\r", "\n"):
+    if repaired != text.replace("\r\n", "\n").replace("\r", "\n"):
         reasons.append("characters mended")
-    plain = CONTROL.sub("", mended)
-    if plain != mended:
+    plain = CONTROL.sub("", repaired)
+    if plain != repaired:
         reasons.append("control characters removed")
     spaced = MANY_BREAKS.sub("\n\n", AROUND_BREAK.sub("\n", SPACES.sub(" ", plain))).strip()
     if spaced != plain:

@@ -67,8 +67,8 @@ def list_record_fields(examples: Sequence[Example]) -> tuple[Field, ...]:
     """
     if not examples or not examples[0].record:
         return ()
-    told = find_fields_in_text(examples[0])
-    if not told:
+    in_text = find_fields_in_text(examples[0])
+    if not in_text:
         return ()
     words = {name for row in examples for name, value in row.record if isinstance(value, str)}
     return tuple(Field(name=name, in_text=name in in_text, words=name in words) for name, _ in examples[0].record)

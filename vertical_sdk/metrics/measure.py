@@ -19,7 +19,6 @@ __all__ = [
     "Measure",
     "PreparedRows",
     "bind",
-    "default_metrics",
     "draw_curve",
     "higher_is_better",
     "inputs",
@@ -31,16 +30,6 @@ LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
 
 INPUTS = ("predictions", "references", "probabilities", "quantiles", "labels", "rows", "facts")
 """The positional parameters that a metric may have; see `vertical_sdk.metrics`."""
-
-_DEFAULT: Mapping[Task, tuple[str, ...]] = {
-    "classification": ("accuracy", "macro_f1", "weighted_f1", "mcc", "log_loss", "ece"),
-    "multilabel": ("micro_f1", "macro_f1", "average_precision", "accuracy", "log_loss", "ece"),
-    "ordinal": ("accuracy", "macro_f1", "quadratic_kappa", "rank_mae", "log_loss", "ece"),
-    "regression": ("mae", "rmse", "r2"),
-    "generation": ("exact_match", "token_f1", "rouge_l"),
-    "forecasting": ("forecast_mae", "forecast_rmse", "forecast_mape"),
-    "anomaly": ("average_precision", "alarm_f1", "alarm_recall", "alarm_precision"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,11 +174,6 @@ def draw_curve(
     if "facts" in inspect.signature(curve).parameters:
         values["facts"] = measure.prepare(rows).facts
     return curve(**_select_arguments(curve, {**values, **measure.options}))
-
-
-def default_metrics(task: Task) -> list[str]:
-    """The metrics of a task whose recipe names none; the first is the main one."""
-    return list(_DEFAULT[task])
 
 
 def _positional(part: catalog.Part[Any]) -> frozenset[str]:
