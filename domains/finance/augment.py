@@ -70,11 +70,15 @@ def swap_amounts(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exa
 
     def change(text: str) -> str:
         found = list(AMOUNT.finditer(text))
-        largest = max((_value(m["share"]) for m in found if m["share"]), default=0.0)
+        largest = max((_replace_value(m["share"]) for m in found if m["share"]), default=0.0)
         of_shares = min(shares, 99 / largest) if 0 < largest < 100 else shares
-        new = [_written(_number(m), of_shares if m["share"] else sums) for m in found]
+        new = [_format_number(_parse_number(m), of_shares if m["share"] else sums) for m in found]
         for kind in (True, False):
-            pairs = [(_value(_number(m)), _value(w)) for m, w in zip(found, new, strict=True) if bool(m["share"]) == kind]
+            pairs = [
+                (_replace_value(_parse_number(m)), _replace_value(w))
+                for m, w in zip(found, new, strict=True)
+                if bool(m["share"]) == kind
+            ]
             if any((a[0] > b[0]) != (a[1] > b[1]) for a in pairs for b in pairs):
                 return text
         pieces, end = [], 0
@@ -120,17 +124,17 @@ def jitter(example: Example, rng: random.Random, *, p: Share = 1.0) -> Example:
     return replace_record(example, [(name, moved(value)) for name, value in example.record]) if example.record else example
 
 
-def _number(match: re.Match[str]) -> str:
+def _parse_number(match: re.Match[str]) -> str:
     return str(match["number"] or match["share"] or match["sum"])
 
 
-def _value(number: str) -> float:
+def _replace_value(number: str) -> float:
     return float(number.replace(",", ""))
 
 
-def _written(number: str, factor: float) -> str:
+def _format_number(number: str, factor: float) -> str:
     """The number times the factor, with as many decimals as it had, or one more where it would lose its meaning."""
-    value = _value(number)
+    value = _replace_value(number)
     decimals = len(number.partition(".")[2])
     new = value * factor
     if value and abs(round(new, decimals) - new) > 0.05 * new:

@@ -20,7 +20,7 @@ __all__ = [
     "backtest_drawdown",
     "backtest_return",
     "backtest_sharpe",
-    "cheapest",
+    "cheapest_decisions",
     "cost",
     "direction_accuracy",
     "direction_mcc",
@@ -41,7 +41,7 @@ PUBLISHED: Costs = ((0.0, 1.0), (5.0, 0.0))
 ONE: tuple[Task, ...] = ("classification", "ordinal")
 
 
-def cheapest(probabilities: Floats, costs: Costs) -> Ints:
+def cheapest_decisions(probabilities: Floats, costs: Costs) -> Ints:
     """For each row the decision of least expected cost (Elkan, 2001); the first of equals.
 
     Raises RecipeError where the matrix does not fit the labels.
@@ -59,7 +59,7 @@ def cost(probabilities: Floats, references: Ints, *, costs: Costs = PUBLISHED) -
     costs  (labels, labels): row by truth, column by decision
     """
     matrix = np.asarray(costs, dtype=np.float64)
-    return float(matrix[references, cheapest(probabilities, costs)].mean())
+    return float(matrix[references, cheapest_decisions(probabilities, costs)].mean())
 
 
 @metrics.register("finance.ks", tasks=ONE)
@@ -140,7 +140,7 @@ def parity_gap(
 
     Accepted is who is given the first label. 0 where fewer than two groups are left.
     """
-    return _gap(_accepted(predictions, probabilities, costs), facts, least)
+    return _rate_gap(_find_accepted(predictions, probabilities, costs), facts, least)
 
 
 @metrics.register("finance.opportunity_gap", tasks=ONE, higher_is_better=False, prepare=read_groups)
@@ -155,7 +155,7 @@ def opportunity_gap(
 ) -> float:
     """The same among those who deserve the first label: how unequally the good are accepted (Hardt, Price and Srebro, 2016)."""
     good = references == 0
-    return _gap(_accepted(predictions, probabilities, costs)[good], facts[good], least)
+    return _rate_gap(_find_accepted(predictions, probabilities, costs)[good], facts[good], least)
 
 
 @metrics.register("finance.direction_accuracy", tasks=("regression",))
@@ -179,10 +179,10 @@ def direction_mcc(predictions: Floats, references: Floats, *, least: NotNegative
     return float((np.mean(said & true) - said.mean() * true.mean()) / spread) if spread > 1e-12 else 0.0
 
 
-def _equity(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: float = 10.0) -> dict[str, object]:
+def draw_equity(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: float = 10.0) -> dict[str, object]:
     """What 1 becomes day by day, for the system and for holding everything."""
     held = backtest.walk(np.ones(len(references)), references, facts, costs_bp)
-    lines = {"": _walk(predictions, references, facts, costs_bp), "buy and hold": held}
+    lines = {"": _walk_signs(predictions, references, facts, costs_bp), "buy and hold": held}
     days = backtest.calendar(facts)
     return {
         "title": f"Walk-forward back-test, {costs_bp:g} basis points a trade",
@@ -195,44 +195,44 @@ def _equity(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: f
     }
 
 
-@metrics.register("finance.backtest_return", tasks=("regression",), curve=_equity, prepare=backtest.read_days)
+@metrics.register("finance.backtest_return", tasks=("regression",), curve=draw_equity, prepare=backtest.read_days)
 def backtest_return(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """Return a year, after costs, of holding each day's shares long or short by the predicted sign, equally weighted.
 
     costs_bp  hundredths of a percent of what is traded. How days, costs and repeated rows count: `backtest.walk`. Needs rows with
     a date and a ticker; use evaluate.resample: groups with the day as group.
     """
-    return backtest.annual_return(_walk(predictions, references, facts, costs_bp))
+    return backtest.annual_return(_walk_signs(predictions, references, facts, costs_bp))
 
 
 @metrics.register("finance.backtest_sharpe", tasks=("regression",), prepare=backtest.read_days)
 def backtest_sharpe(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """The Sharpe ratio a year of the same portfolio."""
-    return backtest.sharpe(_walk(predictions, references, facts, costs_bp))
+    return backtest.sharpe(_walk_signs(predictions, references, facts, costs_bp))
 
 
 @metrics.register("finance.backtest_drawdown", tasks=("regression",), higher_is_better=False, prepare=backtest.read_days)
 def backtest_drawdown(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """The largest fall from a peak of the same portfolio, 0 to 1."""
-    return backtest.drawdown(_walk(predictions, references, facts, costs_bp))
+    return backtest.drawdown(_walk_signs(predictions, references, facts, costs_bp))
 
 
 @metrics.register("finance.excess_return", tasks=("regression",), prepare=backtest.read_days)
 def excess_return(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """Return a year of the same portfolio less that of holding all the same shares long, both after costs."""
-    own = backtest.annual_return(_walk(predictions, references, facts, costs_bp))
+    own = backtest.annual_return(_walk_signs(predictions, references, facts, costs_bp))
     return own - backtest.annual_return(backtest.walk(np.ones(len(references)), references, facts, costs_bp))
 
 
-def _walk(predictions: Floats, references: Floats, days: Ints, costs_bp: float) -> backtest.Walk:
+def _walk_signs(predictions: Floats, references: Floats, days: Ints, costs_bp: float) -> backtest.Walk:
     return backtest.walk(np.sign(predictions).astype(np.float64), references, days, costs_bp)
 
 
-def _accepted(predictions: Ints, probabilities: Floats, costs: Costs | None) -> Bools:
-    return np.asarray((predictions if costs is None else cheapest(probabilities, costs)) == 0)
+def _find_accepted(predictions: Ints, probabilities: Floats, costs: Costs | None) -> Bools:
+    return np.asarray((predictions if costs is None else cheapest_decisions(probabilities, costs)) == 0)
 
 
-def _gap(accepted: Bools, groups: Ints, least: int) -> float:
+def _rate_gap(accepted: Bools, groups: Ints, least: int) -> float:
     known = groups >= 0
     counts = np.bincount(groups[known])
     rates = np.bincount(groups[known], weights=accepted[known])[counts >= least] / counts[counts >= least]

@@ -77,9 +77,9 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     text = "\n".join(t for t in list_texts(example))
     new: dict[str, str] = {}
     taken = text.casefold()
-    for name in _parties(text):
+    for name in _find_parties(text):
         if rng.random() < p:
-            made = _fresh(rng, taken)
+            made = _draw_name(rng, taken)
             taken += made.casefold()
             new[name] = made.upper() if name.isupper() else made
     if not new:
@@ -89,7 +89,7 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
 
     def rename(match: re.Match[str]) -> str:
         name = match["name"]
-        if name.title() in NEUTRAL and _compound(match):
+        if name.title() in NEUTRAL and _is_compound(match):
             return match.group()
         the = match["the"] or "" if name.title() not in NEUTRAL else ""
         return the + new[name]
@@ -97,17 +97,17 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     return change_text(example, lambda one: whole.sub(rename, one))
 
 
-def _parties(text: str) -> list[str]:
+def _find_parties(text: str) -> list[str]:
     """The parties' names in the order in which they stand, each once."""
     found = [(m.start("name"), m["name"]) for m in ORGANISATION.finditer(text)]
     found += [(m.start("name"), m["name"]) for m in INTRODUCED.finditer(text)]
     found += [(m.start(), m.group()) for m in MIXED.finditer(text)]
     found += [(m.start(), m.group()) for m in CAPITALS.finditer(text) if not KEPT.fullmatch(m.group())]
     found += [(m.start(), m.group()) for word in NEUTRAL for m in re.finditer(rf"\b(?:{word}|{word.upper()})\b", text)]
-    return [name for name in dict.fromkeys(name for _, name in sorted(found)) if not _means(name)]
+    return [name for name in dict.fromkeys(name for _, name in sorted(found)) if not _is_party(name)]
 
 
-def _means(name: str) -> bool:
+def _is_party(name: str) -> bool:
     """Whether a name is made of words that mean something in a contract."""
     if name.title() in NEUTRAL:
         return False
@@ -115,7 +115,7 @@ def _means(name: str) -> bool:
     return not words or any(ROLES.fullmatch(word.removesuffix("s")) or word in NEGATIONS for word in words)
 
 
-def _compound(match: re.Match[str]) -> bool:
+def _is_compound(match: re.Match[str]) -> bool:
     """Whether "Company" is the end of a longer name, as in Insurance Company, and no party by itself."""
     before = match.string[: match.start()]
     return (
@@ -125,7 +125,7 @@ def _compound(match: re.Match[str]) -> bool:
     )
 
 
-def _fresh(rng: random.Random, taken: str) -> str:
+def _draw_name(rng: random.Random, taken: str) -> str:
     """An invented name that the text does not have."""
     names = [first + second for first in FIRST for second in SECOND if (first + second).casefold() not in taken]
     return rng.choice(names)

@@ -24,9 +24,9 @@ from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, Task
 
 from .cities import Cities, City, Morning, simulate
-from .sumo import side_by_side, simulator
+from .sumo import find_simulator, run_in_parallel
 
-__all__ = ["demand_scaling", "free_flow_saving", "planned", "route_gap", "streets"]
+__all__ = ["demand_scaling", "free_flow_saving", "plan_routes", "read_streets", "route_gap", "streets"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,23 +67,23 @@ def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing
         raise RecipeError(f"traffic.streets: its rows are for regression, not for {task}.")
     scenario = read_settings(path, Cities)
     scenario.check(str(path))
-    sumo = simulator(scenario.sumo, str(path))
+    sumo = find_simulator(scenario.sumo, str(path))
 
-    def simulated(city: City) -> Morning:
+    def simulate_city(city: City) -> Morning:
         try:
             return simulate(city, scenario, sumo)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
-    mornings = side_by_side(simulated, list(scenario.cities))
+    mornings = run_in_parallel(simulate_city, list(scenario.cities))
     examples = tuple(
-        row for city, morning in zip(scenario.cities, mornings, strict=True) for row in _rows(city, scenario, morning)
+        row for city, morning in zip(scenario.cities, mornings, strict=True) for row in _build_rows(city, scenario, morning)
     )
     said = f"SUMO {sumo.version}: {len(mornings)} cities, {sum(len(m.trips) for m in mornings)} trips, {len(examples)} rows"
     return Table(examples, said, account=Tally("read").close(len(examples), len(examples)))
 
 
-def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
+def _build_rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
     roads, step = morning.roads, cities.minutes * 60
     fixed = {
         "length": roads.length,
@@ -99,7 +99,7 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
     past = np.zeros(len(roads.names))
     for number in range(len(cities.profile)):
         trips = morning.trips.departing(number * step, (number + 1) * step)
-        demand = _demand(roads, trips, step / 3600, cities.informed, past)
+        demand = _compute_demand(roads, trips, step / 3600, cities.informed, past)
         past = np.maximum(0.0, past + demand["balanced load"] - 1)
         ratio = np.log(morning.seconds[number] / roads.free)
         whole = {
@@ -123,7 +123,7 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
             )
 
 
-def _demand(roads: Any, trips: Any, hours: float, informed: float, past: Floats) -> dict[str, Floats]:
+def _compute_demand(roads: Any, trips: Any, hours: float, informed: float, past: Floats) -> dict[str, Floats]:
     """What the demand says of each road, with no simulation: volumes over capacity, here, before and behind."""
     turns = np.zeros((len(roads.names), len(roads.names)))
     free = roads.load(roads.free, trips, turns) / hours
@@ -213,7 +213,7 @@ def read_streets(rows: Sequence[Example]) -> StreetFacts:
         street = _Street(str(record["from"]), str(record["to"]), float(record["free time"] or 0))
         codes.append(city << STREET_BITS | streets[city].setdefault(street, len(streets[city])))
     known = [tuple(numbers) for numbers in streets]
-    return StreetFacts(np.array(codes, dtype=np.int64), lru_cache(maxsize=4096)(partial(_costs, known)))
+    return StreetFacts(np.array(codes, dtype=np.int64), lru_cache(maxsize=4096)(partial(_compute_costs, known)))
 
 
 @metrics.register("traffic.route_gap", tasks=("regression",), higher_is_better=False, prepare=read_streets)
@@ -228,8 +228,8 @@ def route_gap(predictions: Floats, references: Floats, facts: StreetFacts, *, pa
     A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. Where single rows are drawn,
     streets are missing from the map. 0 where no row is of a peak.
     """
-    found = planned(predictions, references, facts, pairs, least)
-    return _weighted([(float((own / best - 1).mean()), weight) for (own, best, _), weight in found])
+    found = plan_routes(predictions, references, facts, pairs, least)
+    return _weighted_mean([(float((own / best - 1).mean()), weight) for (own, best, _), weight in found])
 
 
 @metrics.register("traffic.free_flow_saving", tasks=("regression",), prepare=read_streets)
@@ -240,11 +240,13 @@ def free_flow_saving(
 
     Costs, pairs and resamples are those of `traffic.route_gap`.
     """
-    found = planned(predictions, references, facts, pairs, least)
-    return _weighted([(float((1 - own / free).mean()), weight) for (own, _, free), weight in found])
+    found = plan_routes(predictions, references, facts, pairs, least)
+    return _weighted_mean([(float((1 - own / free).mean()), weight) for (own, _, free), weight in found])
 
 
-def planned(predictions: Floats, references: Floats, facts: StreetFacts, pairs: int, least: float) -> list[tuple[Costs, float]]:
+def plan_routes(
+    predictions: Floats, references: Floats, facts: StreetFacts, pairs: int, least: float
+) -> list[tuple[Costs, float]]:
     """For each city that has rows of its peak: what the pairs' planned, best and free routes cost (pairs,), and its weight.
 
     The weight is how often its rows stand here. Costs are kept by the predictions' bytes, as a bootstrap asks a thousand times.
@@ -265,7 +267,7 @@ def planned(predictions: Floats, references: Floats, facts: StreetFacts, pairs: 
     return found
 
 
-def _costs(
+def _compute_costs(
     cities: Sequence[Sequence[_Street]], city: int, streets: tuple[int, ...], said: bytes, true: bytes, pairs: int, least: float
 ) -> Costs | None:
     """Seconds of the planned, the best and the free route of each pair; None where no pair is far enough apart."""
@@ -306,6 +308,6 @@ def _costs(
     return np.array(costs["said"]), np.array(costs["true"]), np.array(costs["free"])
 
 
-def _weighted(found: Sequence[tuple[float, float]]) -> float:
+def _weighted_mean(found: Sequence[tuple[float, float]]) -> float:
     values, weights = [value for value, _ in found], [weight for _, weight in found]
     return float(np.average(values, weights=weights)) if found else 0.0

@@ -51,7 +51,7 @@ def interstate(
     if columns:
         raise RecipeError("traffic.interstate: knows its columns; leave data.columns out.")
     with tempfile.TemporaryDirectory() as folder:
-        table = _unpacked(path, Path(folder))
+        table = _unpack_file(path, Path(folder))
         try:
             rows = replace(read_file(table), path=path)
         except DataError as error:
@@ -75,7 +75,7 @@ def interstate(
     )
 
 
-def _unpacked(path: Path, folder: Path) -> Path:
+def _unpack_file(path: Path, folder: Path) -> Path:
     """The table itself, or a copy of what is packed in it.
 
     Raises DataError for an archive that is damaged, or has several tables.
@@ -86,13 +86,13 @@ def _unpacked(path: Path, folder: Path) -> Path:
             head = file.read(4)
         if not (head == b"PK\x03\x04" or head.startswith(b"\x1f\x8b")):
             break
-        content = _member(inner, path) if head == b"PK\x03\x04" else _gunzip(inner, path)
+        content = _find_member(inner, path) if head == b"PK\x03\x04" else _gunzip(inner, path)
         inner = folder / f"table{depth}.csv"
         inner.write_bytes(content)
     return inner
 
 
-def _member(archive: Path, shown: Path) -> bytes:
+def _find_member(archive: Path, shown: Path) -> bytes:
     try:
         with zipfile.ZipFile(archive) as file:
             entries = [entry for entry in file.infolist() if not entry.is_dir() and not entry.filename.startswith("__MACOSX")]

@@ -64,10 +64,10 @@ class Letters:
 
 
 def avoided(question: str, answer: str, *pieces: str) -> list[set[str]]:
-    from vertical_sdk.domains.medical.faithfulness import unsaid_tokens
+    from vertical_sdk.domains.medical.faithfulness import make_unsupported_token_finder
 
     tokenizer = Letters(*pieces)
-    found = unsaid_tokens(tokenizer)(question, tokenizer(answer)["input_ids"])
+    found = make_unsupported_token_finder(tokenizer)(question, tokenizer(answer)["input_ids"])
     return [{tokenizer.texts[token] for token in ids} for ids in found]
 
 

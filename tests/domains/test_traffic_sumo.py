@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from vertical_sdk.domains.traffic import sumo as sumo_module
 from vertical_sdk.domains.traffic.cities import Cities, City
-from vertical_sdk.domains.traffic.corridors import Corridor, incidents_of
+from vertical_sdk.domains.traffic.corridors import Corridor, draw_incidents
 from vertical_sdk.domains.traffic.incidents import incidents, marked_series
 from vertical_sdk.domains.traffic.roads import Roads, Trips
 from vertical_sdk.domains.traffic.routes import demand_scaling, free_flow_saving, read_streets, route_gap, streets
-from vertical_sdk.domains.traffic.sumo import Simulator, run, side_by_side, simulator
+from vertical_sdk.domains.traffic.sumo import Simulator, find_simulator, run, run_in_parallel
 
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.data.read import Table
@@ -29,7 +29,7 @@ from vertical_sdk.recipe import load_recipe
 from vertical_sdk.types import Example
 
 try:
-    SUMO: Simulator | None = simulator()
+    SUMO: Simulator | None = find_simulator()
 except MissingExtra:
     SUMO = None
 simulates = pytest.mark.skipif(SUMO is None, reason="eclipse-sumo is not installed: pip install 'vertical_sdk[traffic-sim]'")
@@ -71,7 +71,7 @@ def test_without_sumo_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sumo_module.importlib.metadata, "version", missing)
 
     with pytest.raises(MissingExtra, match=r"vertical_sdk\[traffic-sim\]"):
-        simulator()
+        find_simulator()
 
 
 @simulates
@@ -115,9 +115,9 @@ def test_what_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -
 
 
 def test_work_side_by_side_keeps_its_order() -> None:
-    assert side_by_side(lambda n: n * n, [3, 1, 2]) == [9, 1, 4]
+    assert run_in_parallel(lambda n: n * n, [3, 1, 2]) == [9, 1, 4]
     with pytest.raises(DataError):
-        side_by_side(lambda n: _refuse(), [1, 2])
+        run_in_parallel(lambda n: _refuse(), [1, 2])
 
 
 def _refuse() -> None:
@@ -418,12 +418,12 @@ def test_scaled_demand_keeps_everything_but_the_demand() -> None:
 def test_incidents_are_drawn_by_seed_and_only_on_days_to_judge() -> None:
     road = Corridor(train=2, validation=1, test=5)
 
-    drawn = [incidents_of(road, day) for day in range(8)]
+    drawn = [draw_incidents(road, day) for day in range(8)]
 
     assert drawn[:3] == [(), (), ()]
     assert all(len(each) == 1 and 600 <= each[0].seconds <= 1500 for each in drawn[3:])
     assert len({each[0].section for each in drawn[3:]}) > 1
-    assert drawn == [incidents_of(road, day) for day in range(8)]
+    assert drawn == [draw_incidents(road, day) for day in range(8)]
 
 
 @simulates
