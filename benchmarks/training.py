@@ -49,12 +49,12 @@ def write_rows(path: Path, tasks: list[str]) -> None:
     """The rows of the tasks as tokens, which both systems read."""
     from vertical_sdk.bases.base import load_tokenizer, pull_base
     from vertical_sdk.data.prepare import prepare
-    from vertical_sdk.data.texts import ranked
+    from vertical_sdk.data.texts import shuffle_key
     from vertical_sdk.families.chat import ask, encode_conversation
     from vertical_sdk.types import Message
 
     prepared = prepare(recipe_of("classification"))
-    train = sorted(prepared.train, key=lambda row: ranked(0, row))
+    train = sorted(prepared.train, key=lambda row: shuffle_key(0, row))
     labels = prepared.labels.labels
     found: dict[str, Any] = {"labels": labels}
     if "classification" in tasks:

@@ -340,7 +340,7 @@ def test_every_recipe_that_is_installed_passes_its_check(name: str) -> None:
     ("lines", "says"),
     [
         ("loss: focl", r"my-task: loss: no loss is called 'focl'\. Did you mean 'focal'\?"),
-        ("loss: {use: focal, gama: 2}", r"my-task: loss: focal has no argument 'gama'; it takes gamma: float = 2\.0"),
+        ("loss: {use: focal, gama: 2}", r"my-task: loss: focal has no argument 'gama'\. It takes gamma: float = 2\.0"),
         ("evaluate: {metrics: [acuracy]}", r"evaluate\.metrics\.0: no metric is called 'acuracy'\. Did you mean 'accuracy'\?"),
         ("evaluate: {baselines: [tfidff]}", r"evaluate\.baselines\.0: no baseline is called 'tfidff'\. Did you mean 'tfidf'\?"),
         ("evaluate: {gate: {metric: acuracy}}", r"evaluate\.gate\.metric: no metric is called 'acuracy'"),

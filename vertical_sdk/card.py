@@ -100,12 +100,12 @@ class SelfTest(_Frozen):
 class Field(_Frozen):
     """One field of the records that a specialist reads.
 
-    told   whether its text tells it; a member may read fields that the text leaves out
+    in_text  whether the text contains it; a member may read fields that the text leaves out
     words  whether it holds words; numbers otherwise
     """
 
     name: str
-    told: bool
+    in_text: bool
     words: bool
 
 

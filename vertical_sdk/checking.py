@@ -9,7 +9,7 @@ from vertical_sdk import catalog
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import RecipeError, did_you_mean
 from vertical_sdk.recipe import Part, Recipe
-from vertical_sdk.schema_errors import should_be
+from vertical_sdk.schema_errors import describe_expected
 from vertical_sdk.tasks import Task, get_task
 
 __all__ = ["check_recipe"]
@@ -127,5 +127,5 @@ def _check_keys(recipe: Recipe) -> None:
                 raise RecipeError(f"{key} is set by the SDK. Leave it out.", where=where)
             if key not in known:
                 raise RecipeError(f"unknown key {key!r}.{did_you_mean(key, known)}", where=where)
-            if right := should_be(types.get(key, Any), value):
+            if right := describe_expected(types.get(key, Any), value):
                 raise RecipeError(f"{key} = {value!r} is wrong: it should {right}.", where=where)

@@ -9,14 +9,14 @@ from typing import Any
 
 from vertical_sdk.errors import RecipeError
 
-__all__ = ["PARTS", "laid_over", "with_defaults", "with_settings"]
+__all__ = ["PARTS", "apply_settings", "fill_defaults", "merge_settings"]
 
 PARTS = frozenset({"reader", "deidentify", "split", "loss"})
 """Keys that hold one part, whose short form is its name alone."""
 PART_LISTS = frozenset({"clean", "augment", "metrics", "baselines"})
 
 
-def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`below` with the keys of `above`. Mappings merge key by key; a part with another name replaces the whole part."""
     merged = dict(below)
     for key, value in above.items():
@@ -24,23 +24,23 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
         if key in PARTS and isinstance(old, str):
             old = {"use": old}
         if isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("use", old.get("use")) == old.get("use"):
-            merged[key] = laid_over(old, value)
+            merged[key] = merge_settings(old, value)
         else:
             merged[key] = value
     return merged
 
 
-def with_defaults(plain: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def fill_defaults(plain: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """`plain` with the keys that it lacks, section by section; a part is never half filled."""
     filled = {**copy.deepcopy(dict(defaults)), **plain}
     for key, default in defaults.items():
         given = filled[key]
         if isinstance(default, Mapping) and isinstance(given, Mapping) and key not in PARTS:
-            filled[key] = with_defaults(given, default)
+            filled[key] = fill_defaults(given, default)
     return filled
 
 
-def with_settings(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def apply_settings(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with some keys set: "train.learning_rate", "loss.gamma", "data.clean.1.near" (the first of a list is 0).
 
     Raises RecipeError.
@@ -52,9 +52,9 @@ def with_settings(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
             raise RecipeError(f"--set {key}: write the key as section.key, for example train.learning_rate.")
         here: Any = changed
         for depth, step in enumerate(path):
-            here = _below(here, step, key, is_part=step in PARTS or path[max(0, depth - 1)] in PART_LISTS)
+            here = _step_into(here, step, key, is_part=step in PARTS or path[max(0, depth - 1)] in PART_LISTS)
         if isinstance(here, list):
-            here[_position(here, last, key)] = value
+            here[_parse_position(here, last, key)] = value
         elif isinstance(here, dict):
             here[last] = value
         else:
@@ -62,9 +62,9 @@ def with_settings(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     return changed
 
 
-def _below(here: Any, step: str, key: str, *, is_part: bool) -> Any:
+def _step_into(here: Any, step: str, key: str, *, is_part: bool) -> Any:
     """The value under one step of a dotted key; made where there is none, and a part's short form written in full."""
-    at: Any = _position(here, step, key) if isinstance(here, list) else step
+    at: Any = _parse_position(here, step, key) if isinstance(here, list) else step
     if not isinstance(here, dict | list):
         raise RecipeError(f"--set {key}: {here!r} has no keys below it.")
     value = here[at] if isinstance(here, list) else here.get(at)
@@ -75,7 +75,7 @@ def _below(here: Any, step: str, key: str, *, is_part: bool) -> Any:
     return here[at]
 
 
-def _position(items: list[Any], step: str, key: str) -> int:
+def _parse_position(items: list[Any], step: str, key: str) -> int:
     if step.isdecimal() and int(step) < len(items):
         return int(step)
     raise RecipeError(f"--set {key}: {step!r} is no position in a list of {len(items)} (the first is 0).")

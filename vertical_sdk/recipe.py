@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from vertical_sdk.domain import recipe_folders
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
-from vertical_sdk.overrides import laid_over, with_defaults, with_settings
-from vertical_sdk.schema_errors import explained
+from vertical_sdk.overrides import apply_settings, fill_defaults, merge_settings
+from vertical_sdk.schema_errors import describe_schema_errors
 from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Modality, Task
 from vertical_sdk.yaml_file import read_yaml, yaml_value
@@ -241,7 +241,7 @@ class Recipe(Closed):
 
         Raises RecipeError.
         """
-        return _build(with_settings(self.to_dict(), settings), self.name)
+        return _build(apply_settings(self.to_dict(), settings), self.name)
 
 
 def recipe_names() -> list[str]:
@@ -262,7 +262,7 @@ def load_recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> 
     """
     merged = _merged(_find(str(name), ""), ())
     if settings:
-        merged = with_settings(with_defaults(merged, _defaults(Recipe)), settings)
+        merged = apply_settings(fill_defaults(merged, _defaults(Recipe)), settings)
     return _build(merged, str(name))
 
 
@@ -314,7 +314,7 @@ def _merged(path: Path, seen: Sequence[Path]) -> dict[str, Any]:
     if not isinstance(parent, str):
         raise RecipeError(f"{path}: extends must name one recipe, not {parent!r}.")
     target = path.parent / parent if parent.endswith((".yaml", ".yml")) else parent
-    return laid_over(_merged(_find(str(target), f"{path}: extends: "), (*seen, path)), own)
+    return merge_settings(_merged(_find(str(target), f"{path}: extends: "), (*seen, path)), own)
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
@@ -332,4 +332,4 @@ def _build(plain: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
-        raise RecipeError("\n".join(f"{where}: {line}" for line in explained(Recipe, plain, error))) from None
+        raise RecipeError("\n".join(f"{where}: {line}" for line in describe_schema_errors(Recipe, plain, error))) from None

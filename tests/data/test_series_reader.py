@@ -12,7 +12,7 @@ import pytest
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.prepare import prepare, read_rows
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.windows import commonest_pace, moment_in
+from vertical_sdk.data.windows import find_pace, parse_time
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import SeriesLayout, Task
@@ -150,7 +150,7 @@ def test_times_with_a_zone_are_taken_to_utc(tmp_path: Path) -> None:
     path = write(tmp_path, ["time,a", *(f"2024-07-01T{h:02d}:00:00+02:00,{h}" for h in range(2, 9))])
 
     assert read(path).examples[0].time == "2024-07-01T02:00:00"
-    assert moment_in("2024-07-01T00:00:00Z", "x", "y") == datetime(2024, 7, 1)
+    assert parse_time("2024-07-01T00:00:00Z", "x", "y") == datetime(2024, 7, 1)
 
 
 def test_a_file_without_times_needs_a_start_and_a_pace(tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_the_commonest_pace_is_the_pace() -> None:
     first = datetime(2024, 1, 1)
     times = [first + timedelta(minutes=m) for m in (0, 5, 10, 30, 35, 5)]
 
-    assert commonest_pace([times]) == 300
-    assert commonest_pace([times[:1], times[1:2]]) is None
-    assert commonest_pace([[first + timedelta(minutes=m) for m in (0, 5, 15)]]) == 300
+    assert find_pace([times]) == 300
+    assert find_pace([times[:1], times[1:2]]) is None
+    assert find_pace([[first + timedelta(minutes=m) for m in (0, 5, 15)]]) == 300
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_the_evaluation_shows_the_whole_its_adapter_and_each_member(run: Path) -
 def test_the_card_says_which_fields_are_read(run: Path) -> None:
     fields = read_card(run / "adapter").fields
 
-    assert [(field.name, field.told, field.words) for field in fields] == [
+    assert [(field.name, field.in_text, field.words) for field in fields] == [
         ("debt", True, False),
         ("age", True, False),
         ("occupation", True, True),

@@ -56,7 +56,6 @@ def seen() -> Iterator[str]:
 
     yield name
     catalog.metrics._parts.pop(name)
-    catalog.metrics._tasks.pop(name)
 
 
 ROWS = [Example(id=str(i), record=(("return", value),)) for i, value in enumerate((0.2, -0.1, 0.05))]

@@ -57,7 +57,7 @@ class Majority:
         return cls(kept["task"], arrays.get("share"), kept["answer"])
 
 
-@baselines.register("majority")
+@baselines.register("majority", saves_as=Majority, classical=4)
 def majority(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> Majority:
     """Says of every row what is commonest: the labels' shares of the training rows, their mean, or their commonest answer.
 
@@ -145,7 +145,7 @@ class _Nearest:
         return Outputs(texts=[self.answers[i] for i in found])
 
 
-@baselines.register("tfidf")
+@baselines.register("tfidf", title="TF-IDF + linear", saves_as=Tfidf, classical=1)
 def tfidf(
     train: Sequence[Example],
     labels: LabelSpace | None,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vertical_sdk.baselines.fitted import Arrays, as_bytes, from_bytes
 from vertical_sdk.catalog import baselines
-from vertical_sdk.data.texts import numbers
+from vertical_sdk.data.texts import comparable_values
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.causal import CausalSpecialist
 from vertical_sdk.families.chat import encode_turns
@@ -53,7 +53,7 @@ class General:
 
 def _read(row: Example) -> tuple[object, ...]:
     """What a specialist reads of a row."""
-    return row.text, row.messages, numbers(row)
+    return row.text, row.messages, comparable_values(row)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class ZeroShot:
         return cls(kept["task"], labels, kept["sharpness"], 0)
 
 
-@baselines.register("base")
+@baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot)
 def base(
     train: Sequence[Example],  # noqa: ARG001  (all baselines are given the same things)
     labels: LabelSpace | None,
@@ -146,7 +146,12 @@ class LinearProbe:
         return cls(from_bytes(arrays["kept"])["task"], head)
 
 
-@baselines.register("probe", tasks=("classification", "ordinal", "multilabel", "regression"))
+@baselines.register(
+    "probe",
+    tasks=("classification", "ordinal", "multilabel", "regression"),
+    title="general base, linear probe",
+    saves_as=LinearProbe,
+)
 def probe(
     train: Sequence[Example],
     labels: LabelSpace | None,

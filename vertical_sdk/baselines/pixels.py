@@ -52,7 +52,13 @@ class Pixels:
         return cls(kept["task"], kept["side"], head)
 
 
-@baselines.register("pixels", tasks=("classification", "ordinal", "multilabel", "regression"))
+@baselines.register(
+    "pixels",
+    tasks=("classification", "ordinal", "multilabel", "regression"),
+    title="linear model of pixels",
+    saves_as=Pixels,
+    classical=3,
+)
 def pixels(
     train: Sequence[Example],
     labels: LabelSpace | None,

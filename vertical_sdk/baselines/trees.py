@@ -70,7 +70,14 @@ class BoostedTrees:
         return cls(kept["task"], fields, tuple(kept["models"]), arrays["share"], kept.get("values", 0))
 
 
-@baselines.register("boosted_trees", tasks=("classification", "ordinal", "multilabel", "regression"))
+@baselines.register(
+    "boosted_trees",
+    tasks=("classification", "ordinal", "multilabel", "regression"),
+    title="boosted trees",
+    saves_as=BoostedTrees,
+    classical=2,
+    extra="trees",
+)
 def boosted_trees(
     train: Sequence[Example],
     labels: LabelSpace | None,

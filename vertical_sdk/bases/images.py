@@ -11,7 +11,7 @@ from typing import Any
 from vertical_sdk.bases.weights import read_json
 from vertical_sdk.errors import BaseModelError
 
-__all__ = ["PictureSettings", "picture_settings"]
+__all__ = ["PictureSettings", "read_picture_settings"]
 
 FILES = ("preprocessor_config.json", "processor_config.json")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -32,7 +32,7 @@ class PictureSettings:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def picture_settings(folder: Path) -> PictureSettings:
+def read_picture_settings(folder: Path) -> PictureSettings:
     """What the files of a model's image processor say, or timm's config.json; ImageNet's mean and spread where none does.
 
     Raises BaseModelError for settings that cannot be used.
@@ -50,9 +50,11 @@ def picture_settings(folder: Path) -> PictureSettings:
     try:
         if stated.get("do_normalize") is False:
             stated = {**stated, "image_mean": (0.0,) * 3, "image_std": (1.0,) * 3}
-        side = _side(stated.get("crop_size") if stated.get("do_center_crop") else None) or _side(stated.get("size"))
-        size = _side(config.get("image_size")) or side or SIDE
-        settings = PictureSettings(size, _three(stated.get("image_mean"), MEAN), _three(stated.get("image_std"), STD))
+        side = _parse_side(stated.get("crop_size") if stated.get("do_center_crop") else None) or _parse_side(stated.get("size"))
+        size = _parse_side(config.get("image_size")) or side or SIDE
+        settings = PictureSettings(
+            size, _parse_channels(stated.get("image_mean"), MEAN), _parse_channels(stated.get("image_std"), STD)
+        )
     except (TypeError, ValueError, AttributeError) as error:
         raise BaseModelError(f"{where}: says how pictures are prepared in a way that is not understood: {error}") from None
     if settings.size < 1 or min(settings.std) <= 0:
@@ -60,7 +62,7 @@ def picture_settings(folder: Path) -> PictureSettings:
     return settings
 
 
-def _side(said: Any) -> int | None:
+def _parse_side(said: Any) -> int | None:
     """224, {"height": 224, "width": 224}, {"shortest_edge": 224}, [224, 224] and [3, 224, 224] are all a side of 224."""
     if said is None:
         return None
@@ -71,7 +73,7 @@ def _side(said: Any) -> int | None:
     return None if said is None else int(said)
 
 
-def _three(said: Any, usual: tuple[float, float, float]) -> tuple[float, float, float]:
+def _parse_channels(said: Any, usual: tuple[float, float, float]) -> tuple[float, float, float]:
     if said is None:
         return usual
     numbers = [float(number) for number in said] if isinstance(said, list | tuple) else [float(said)]

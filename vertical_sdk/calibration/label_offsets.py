@@ -79,6 +79,7 @@ def fit_offsets(
         return ()
     measure = bind(metric.use, labels, catalog.metrics.check(metric.use, metric.arguments))
     truth = task.references(rows, labels)
+    prepared = measure.prepare(rows)
     sign = 1 if higher_is_better(metric.use) else -1
 
     def predictions(step: float) -> Any:
@@ -86,7 +87,7 @@ def fit_offsets(
 
     def value(chosen: Any, at: NDArray[np.int64]) -> float:
         assert outputs.probabilities is not None
-        return sign * measure(chosen[at], truth[at], outputs.probabilities[at], [rows[i] for i in at])
+        return sign * measure(chosen[at], truth[at], outputs.probabilities[at], prepared[at])
 
     every = np.arange(len(rows))
     step = _best(grid, lambda step: value(predictions(step), every))

@@ -78,7 +78,7 @@ def _judged(model: Any, rows: Sequence[Any]) -> Iterator[_Seen]:
     import numpy as np
 
     from vertical_sdk.calibration.alarms import compute_scores
-    from vertical_sdk.data.windows import after
+    from vertical_sdk.data.windows import add_seconds
 
     layout, calibration = model.card.layout, model.card.calibration
     rows = [row for row in rows if row.target is not None and np.isfinite(row.values).any()]
@@ -89,14 +89,14 @@ def _judged(model: Any, rows: Sequence[Any]) -> Iterator[_Seen]:
             alarm = calibration.threshold is not None and score >= calibration.threshold
             worst = _worst(expected, row.target[0], calibration.widths, layout.channels)
             yield _Seen(
-                after(row.time, layout.seconds), float(score), bool(alarm), *worst, series=dict(row.record).get("series")
+                add_seconds(row.time, layout.seconds), float(score), bool(alarm), *worst, series=dict(row.record).get("series")
             )
 
 
 def _watched(model: Any, lines: Iterable[str]) -> Iterator[_Seen]:
     """Lines of time,value,... as they come; a first line of names says in which order channels stand."""
-    from vertical_sdk.data.numbers import number_in, says_nothing
-    from vertical_sdk.data.windows import moment_in
+    from vertical_sdk.data.numbers import is_missing, parse_number
+    from vertical_sdk.data.windows import parse_time
 
     channels: tuple[str, ...] = model.card.layout.channels
     order = tuple(range(len(channels)))
@@ -111,8 +111,8 @@ def _watched(model: Any, lines: Iterable[str]) -> Iterator[_Seen]:
         if number == 1 and sorted(names) == sorted(channels):
             order = tuple(names.index(channel) for channel in channels)
             continue
-        moment = moment_in(cells[0], where, "time")
-        values = [math.nan if says_nothing(names[k]) else number_in(names[k], where, channels[n]) for n, k in enumerate(order)]
+        moment = parse_time(cells[0], where, "time")
+        values = [math.nan if is_missing(names[k]) else parse_number(names[k], where, channels[n]) for n, k in enumerate(order)]
         try:
             found = watch.update(values, moment)
         except DataError as error:

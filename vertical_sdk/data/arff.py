@@ -50,12 +50,12 @@ def read_arff(path: Path, lines: Iterable[tuple[int, str]]) -> Arff:
         if not line or line.startswith("%"):
             continue
         if in_data:
-            rows.append(_row(raw.strip(" \r\n"), types, where))
+            rows.append(_parse_row(raw.strip(" \r\n"), types, where))
             places.append(number)
             continue
         word = line.split(maxsplit=1)[0].lower()
         if word == "@attribute":
-            name, kind = _attribute(line[len(word) :], where)
+            name, kind = _parse_attribute(line[len(word) :], where)
             if name in types:
                 raise DataError(f"{where}: the attribute {name!r} stands there twice.")
             types[name] = kind
@@ -70,16 +70,16 @@ def read_arff(path: Path, lines: Iterable[tuple[int, str]]) -> Arff:
     return Arff(tuple(types), rows, places, {name: kind for name, kind in types.items() if isinstance(kind, tuple)})
 
 
-def _attribute(text: str, where: str) -> tuple[str, str | tuple[str, ...]]:
+def _parse_attribute(text: str, where: str) -> tuple[str, str | tuple[str, ...]]:
     """Name and type of `'a name' numeric` or `colour {red, 'dark blue'}`; for a nominal attribute its classes."""
     match = TOKEN.match(text)
     if match is None:
         raise DataError(f"{where}: @attribute needs a name and a type; a name with a space in it must stand in quotes.")
-    name, kind = _unquoted(match), text[match.end() :].strip()
+    name, kind = _unquote(match), text[match.end() :].strip()
     if kind.startswith("{"):
         if not kind.endswith("}"):
             raise DataError(f"{where}: the classes of {name!r} lack the closing '}}'.")
-        classes = [value for value in _fields(kind[1:-1], where) if value is not None]
+        classes = [value for value in _split_fields(kind[1:-1], where) if value is not None]
         if not classes or len(set(classes)) < len(classes):
             raise DataError(f"{where}: the attribute {name!r} {'has a class twice' if classes else 'has no classes'}.")
         return name, tuple(classes)
@@ -90,20 +90,20 @@ def _attribute(text: str, where: str) -> tuple[str, str | tuple[str, ...]]:
     return name, "number" if plain in NUMBERS else "text"
 
 
-def _row(line: str, types: dict[str, str | tuple[str, ...]], where: str) -> dict[str, Any]:
+def _parse_row(line: str, types: dict[str, str | tuple[str, ...]], where: str) -> dict[str, Any]:
     if line.startswith("{"):
         raise DataError(
             f"{where}: a sparse row ('{{index value, ...}}'); only whole rows are read. Save the file as dense ARFF."
         )
-    cells = _fields(line, where)
+    cells = _split_fields(line, where)
     if len(cells) != len(types):
         raise DataError(
             f"{where}: {len(cells)} values where there are {len(types)} attributes. A text with a comma in it must stand in quotes."
         )
-    return {name: _value(cell, kind, name, where) for (name, kind), cell in zip(types.items(), cells, strict=True)}
+    return {name: _parse_value(cell, kind, name, where) for (name, kind), cell in zip(types.items(), cells, strict=True)}
 
 
-def _value(cell: str | None, kind: str | tuple[str, ...], name: str, where: str) -> Any:
+def _parse_value(cell: str | None, kind: str | tuple[str, ...], name: str, where: str) -> Any:
     if cell is None or kind == "text":
         return cell
     if isinstance(kind, tuple):
@@ -120,7 +120,7 @@ def _value(cell: str | None, kind: str | tuple[str, ...], name: str, where: str)
     return number
 
 
-def _fields(line: str, where: str) -> list[str | None]:
+def _split_fields(line: str, where: str) -> list[str | None]:
     """The values of a line; None for a bare question mark."""
     cells: list[str | None] = []
     at = 0
@@ -135,13 +135,13 @@ def _fields(line: str, where: str) -> list[str | None]:
         quoted = match[1] is not None or match[2] is not None
         if not quoted and not bare:
             raise DataError(f"{where}: value {len(cells) + 1} is empty; a missing value is written ?, an empty text ''.")
-        cells.append(_unquoted(match) if quoted else None if bare == "?" else bare)
+        cells.append(_unquote(match) if quoted else None if bare == "?" else bare)
         if not match[4]:
             return cells
         at = match.end()
 
 
-def _unquoted(match: re.Match[str]) -> str:
+def _unquote(match: re.Match[str]) -> str:
     inside = match[1] if match[1] is not None else match[2]
     if inside is None:
         return match[3].strip()

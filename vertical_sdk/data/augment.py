@@ -13,18 +13,18 @@ from dataclasses import replace
 
 from vertical_sdk.catalog import Share, augmentations
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.records import as_text, told_names
-from vertical_sdk.data.texts import numbers, stable_hash, with_texts
+from vertical_sdk.data.records import find_fields_in_text, format_record
+from vertical_sdk.data.texts import comparable_values, replace_texts, stable_hash
 from vertical_sdk.types import Cell, Example
 
 __all__ = [
     "Augmentation",
     "augment",
+    "change_text",
     "drop_fields",
     "drop_words",
     "letter_case",
-    "on_text",
-    "retold",
+    "replace_record",
     "shuffle_fields",
     "shuffle_sentences",
     "typos",
@@ -58,23 +58,23 @@ NEGATIONS = frozenset(
 """Words that turn a meaning round; no augmentation touches them."""
 
 
-def on_text(example: Example, change: Callable[[str], str]) -> Example:
+def change_text(example: Example, change: Callable[[str], str]) -> Example:
     """Change the text, or the user's turns; what the system or the assistant says stays."""
     if not example.messages:
-        return with_texts(example, [change(example.text)])
-    return with_texts(example, [change(t.content) if t.role == "user" else t.content for t in example.messages])
+        return replace_texts(example, [change(example.text)])
+    return replace_texts(example, [change(t.content) if t.role == "user" else t.content for t in example.messages])
 
 
-def retold(example: Example, record: Iterable[tuple[str, Cell]]) -> Example:
+def replace_record(example: Example, record: Iterable[tuple[str, Cell]]) -> Example:
     """The example with other cells or another order of its record, in a text that tells the same fields as before.
 
     A text that is not what the record's fields say (words of its own, or fields that were masked) stays, and so does the record.
     """
     fields = tuple(record)
-    told = told_names(example)
+    told = find_fields_in_text(example)
     if not told:
         return example
-    return replace(example, record=fields, text=as_text(field for field in fields if field[0] in told))
+    return replace(example, record=fields, text=format_record(field for field in fields if field[0] in told))
 
 
 def augment(
@@ -89,14 +89,14 @@ def augment(
     rows: list[Example] = []
     for example in train:
         rows.append(example)
-        seen = {_made(example)}
+        seen = {_comparable_content(example)}
         for copy in range(1, copies + 1):
             rng = random.Random(stable_hash(seed, example.id, copy))  # noqa: S311
             made = example
             for part in parts:
                 made = part(made, rng)
-            if _made(made) not in seen:
-                seen.add(_made(made))
+            if _comparable_content(made) not in seen:
+                seen.add(_comparable_content(made))
                 rows.append(replace(made, id=f"{example.id}+{copy}", copy_of=example.id))
                 tally.add(rows[-1].id, "augmented copy")
             else:
@@ -111,12 +111,12 @@ def drop_words(example: Example, rng: random.Random, *, p: float = 0.1) -> Examp
     def change(text: str) -> str:
         pieces = re.split(r"(\s+)", text)
         words = [i for i in range(0, len(pieces), 2) if pieces[i]]
-        gone = {i for i in words if rng.random() < p and not _kept(pieces[i])}
+        gone = {i for i in words if rng.random() < p and not _is_protected(pieces[i])}
         if len(gone) == len(words):
             gone.discard(rng.choice(words) if words else -1)
-        return "".join(_without(pieces, gone)).strip() if gone else text
+        return "".join(_remove_words(pieces, gone)).strip() if gone else text
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 @augmentations.register("typos")
@@ -125,14 +125,14 @@ def typos(example: Example, rng: random.Random, *, p: float = 0.05) -> Example:
 
     def slip(match: re.Match[str]) -> str:
         word = match.group()
-        if rng.random() >= p or _kept(word):
+        if rng.random() >= p or _is_protected(word):
             return word
         at = rng.randrange(1, len(word) - 2)
         if rng.random() < 0.5:
             return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
         return word[:at] + word[at + 1 :]
 
-    return on_text(example, lambda text: re.sub(r"[^\W\d_]{4,}", slip, text))
+    return change_text(example, lambda text: re.sub(r"[^\W\d_]{4,}", slip, text))
 
 
 @augmentations.register("letter_case")
@@ -140,8 +140,8 @@ def letter_case(example: Example, rng: random.Random, *, p: float = 0.3) -> Exam
     """Write the whole text in small letters with probability p, or in capitals with a fifth of that. The label stays."""
     draw = rng.random()
     if draw < p:
-        return on_text(example, str.lower)
-    return on_text(example, str.upper) if draw < 1.2 * p else example
+        return change_text(example, str.lower)
+    return change_text(example, str.upper) if draw < 1.2 * p else example
 
 
 @augmentations.register("shuffle_sentences")
@@ -155,7 +155,7 @@ def shuffle_sentences(example: Example, rng: random.Random, *, p: float = 0.5) -
         rng.shuffle(sentences)
         return " ".join(sentences)
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 @augmentations.register("shuffle_fields")
@@ -166,7 +166,7 @@ def shuffle_fields(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     """
     if len(example.record) < 2 or rng.random() >= p:
         return example
-    return retold(example, rng.sample(example.record, len(example.record)))
+    return replace_record(example, rng.sample(example.record, len(example.record)))
 
 
 @augmentations.register("drop_fields")
@@ -179,20 +179,24 @@ def drop_fields(example: Example, rng: random.Random, *, p: Share = 0.1) -> Exam
     gone = {name for name in known if rng.random() < p}
     if known and len(gone) == len(known):
         gone.discard(rng.choice(known))
-    return retold(example, [(name, None if name in gone else value) for name, value in example.record]) if gone else example
+    return (
+        replace_record(example, [(name, None if name in gone else value) for name, value in example.record])
+        if gone
+        else example
+    )
 
 
-def _made(example: Example) -> Hashable:
+def _comparable_content(example: Example) -> Hashable:
     """What an augmentation may change."""
-    return example.text, example.messages, example.record, example.time, numbers(example)
+    return example.text, example.messages, example.record, example.time, comparable_values(example)
 
 
-def _kept(word: str) -> bool:
+def _is_protected(word: str) -> bool:
     bare = word.strip('.,;:!?()[]"').casefold()
     return bare in NEGATIONS or bare.endswith(("n't", "n’t")) or any(c.isdigit() for c in bare)
 
 
-def _without(pieces: list[str], gone: set[int]) -> list[str]:
+def _remove_words(pieces: list[str], gone: set[int]) -> list[str]:
     """The pieces without the words at these positions and the space after each."""
     left = {i for at in gone for i in (at, at + 1)}
     return [piece for i, piece in enumerate(pieces) if i not in left]

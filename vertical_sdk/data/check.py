@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.data.clean import contradicting
+from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
 from vertical_sdk.data.deidentify import find_pii
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.read import read_table
-from vertical_sdk.data.texts import canonical, full_text, prompt_text
+from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
@@ -52,8 +52,8 @@ def check_file(
     told = [e for e in rows if e.values is None or full_text(e)]
     texts = [full_text(e) for e in told]
     near = near_repeats(texts, NEAR)
-    exact = _exact(texts)
-    clashes = contradicting(rows)
+    exact = _find_exact_repeats(texts)
+    clashes = find_contradictions(rows)
     report: dict[str, Any] = {
         "file": str(path),
         "format": raw.format,
@@ -64,34 +64,34 @@ def check_file(
         "usable": len(rows),
         "not_usable": dict(table.account.dropped) if table.account else {},
         "labels": count_labels(rows),
-        "targets": _numbers([e.target for e in rows if isinstance(e.target, float)]),
-        "characters": _numbers([float(len(text)) for text in texts]),
-        "words": _numbers([float(len(text.split())) for text in texts]),
+        "targets": _summarize([e.target for e in rows if isinstance(e.target, float)]),
+        "characters": _summarize([float(len(text)) for text in texts]),
+        "words": _summarize([float(len(text.split())) for text in texts]),
         "duplicates": {"count": len(exact), "rows": [told[i].id for i in exact[:SHOWN]]},
         "near_duplicates": {
             "count": len(near) - len(exact),
             "rows": [[told[i].id, told[j].id] for i, j in near.items() if i not in set(exact)][:SHOWN],
         },
         "contradictions": {"count": len(clashes), "rows": [e.id for e in clashes[:SHOWN]]},
-        "personal_data": _personal(texts),
-        "leakage": _leakage(told),
+        "personal_data": _count_personal_data(texts),
+        "leakage": _find_leakage(told),
     }
-    report["problems"] = _problems(report, recipe)
+    report["problems"] = _list_problems(report, recipe)
     return report
 
 
-def _exact(texts: Sequence[str]) -> list[int]:
+def _find_exact_repeats(texts: Sequence[str]) -> list[int]:
     """Positions of texts that stand earlier already."""
     seen: set[str] = set()
     found = []
-    for position, text in enumerate(map(canonical, texts)):
+    for position, text in enumerate(map(fold_text, texts)):
         if text in seen:
             found.append(position)
         seen.add(text)
     return found
 
 
-def _numbers(values: Sequence[float]) -> dict[str, float]:
+def _summarize(values: Sequence[float]) -> dict[str, float]:
     """Smallest, percentiles by nearest rank, largest; empty for no values."""
     ordered = sorted(values)
     if not ordered:
@@ -100,14 +100,14 @@ def _numbers(values: Sequence[float]) -> dict[str, float]:
     return {name: ordered[max(0, -int(-share * len(ordered) // 1) - 1)] for name, share in ranks.items()}
 
 
-def _personal(texts: Sequence[str]) -> dict[str, int] | str:
+def _count_personal_data(texts: Sequence[str]) -> dict[str, int] | str:
     try:
         return find_pii(texts)
     except MissingExtra as error:
         return f"not checked: {error}"
 
 
-def _leakage(rows: Sequence[Example]) -> dict[str, Any] | str:
+def _find_leakage(rows: Sequence[Example]) -> dict[str, Any] | str:
     """Rows and groups that stand on two sides of the file's own split."""
     parts = {split: [e for e in rows if e.split == split] for split in ("train", "validation", "test")}
     if sum(bool(part) for part in parts.values()) < 2:
@@ -122,7 +122,7 @@ def _leakage(rows: Sequence[Example]) -> dict[str, Any] | str:
     return found
 
 
-def _problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dict[str, str]]:
+def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dict[str, str]]:
     """Each with a severity: "error" stops training, "warning" spoils it, "note" is to be known."""
     found: list[tuple[str, str]] = []
     labels: Mapping[str, int] = report["labels"]

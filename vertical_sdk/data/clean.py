@@ -1,7 +1,7 @@
 """Cleaners: what is done to rows before anything is learned from them.
 
 Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows. One that only writes texts in
-another way, each by itself, is marked with `@mends` under its registration: it is also applied to what a specialist is asked, so
+another way, each by itself, is registered with `text_normalizer=True`: it is also applied to what a specialist is asked, so
 that it never reads what it was not trained on.
 """
 
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from vertical_sdk.catalog import cleaners
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.dedup import near_repeats
-from vertical_sdk.data.texts import canonical, full_text, numbers, texts_of, with_texts
+from vertical_sdk.data.texts import comparable_values, fold_text, full_text, list_texts, replace_texts
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example
 
-__all__ = ["drop_duplicates", "mended", "mends", "normalize"]
+__all__ = ["drop_duplicates", "normalize", "normalize_texts"]
 
 CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
@@ -29,16 +29,9 @@ CONTROL = re.compile(
 SPACES = re.compile(r"[^\S\n]+")
 AROUND_BREAK = re.compile(r" ?\n ?")
 MANY_BREAKS = re.compile(r"\n{3,}")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
-def mends(cleaner: F) -> F:
-    """Mark a cleaner that rewrites each text by itself; rows that it would drop are kept when a specialist is asked."""
-    vars(cleaner)["mends"] = True
-    return cleaner
-
-
-def mended(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], StepAccount]:
+def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], StepAccount]:
     """Rows to ask about, with their texts written as the recipe's cleaners wrote those of training; no row is dropped.
 
     Each account of a cleaner counts rows; here they are one.
@@ -46,12 +39,12 @@ def mended(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], 
     tally = Tally("clean")
     rows = list(examples)
     for number, part in enumerate(recipe.data.clean):
-        clean = cleaners.get(part.use)
-        if not getattr(clean, "mends", False):
+        cleaner = cleaners.part(part.use)
+        if not cleaner.text_normalizer:
             continue
         arguments = cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}")
         numbered = [replace(row, id=str(place)) for place, row in enumerate(rows)]
-        found, account = clean(numbered, **arguments)
+        found, account = cleaner.function(numbered, **arguments)
         for row in found:
             rows[int(row.id)] = replace(row, id=rows[int(row.id)].id)
         for reason, places in account.rows.items():
@@ -61,8 +54,7 @@ def mended(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], 
     return rows, tally.close(len(rows), len(rows))
 
 
-@cleaners.register("normalize")
-@mends
+@cleaners.register("normalize", text_normalizer=True)
 def normalize(
     examples: Sequence[Example], *, min_characters: int = 1, max_characters: int | None = None
 ) -> tuple[list[Example], StepAccount]:
@@ -74,10 +66,10 @@ def normalize(
     tally = Tally("normalize")
     kept = []
     for example in examples:
-        old = texts_of(example)
+        old = list_texts(example)
         new, reasons = [], set()
         for text in old:
-            mended, why = _normalized(text)
+            mended, why = _normalize_text(text)
             new.append(mended)
             reasons.update(why)
         length = sum(map(len, new))
@@ -93,7 +85,7 @@ def normalize(
         else:
             for reason in sorted(reasons):
                 tally.change(example.id, reason)
-            kept.append(with_texts(example, new))
+            kept.append(replace_texts(example, new))
     return kept, tally.close(len(examples), len(kept))
 
 
@@ -117,10 +109,10 @@ def drop_duplicates(
     seen: set[Hashable] = set()
     kept: list[Example] = []
     for example in examples:
-        answers: Mapping[Hashable, int] = labels.get(_said(example), {}) if not example.messages else {}
-        winner = _majority(answers) if contradictions == "majority" else None
-        key = (_said(example), _kind(example))
-        if len(answers) > 1 and _target(example) != winner:
+        answers: Mapping[Hashable, int] = labels.get(_content_key(example), {}) if not example.messages else {}
+        winner = _find_majority(answers) if contradictions == "majority" else None
+        key = (_content_key(example), _kind_key(example))
+        if len(answers) > 1 and _target_key(example) != winner:
             tally.drop(example.id, "contradicting label")
         elif key in seen:
             tally.drop(example.id, "duplicate")
@@ -128,28 +120,28 @@ def drop_duplicates(
             seen.add(key)
             kept.append(example)
     if near is not None:
-        repeats = near_repeats([full_text(e) for e in kept], near, [_kind(e) for e in kept])
+        repeats = near_repeats([full_text(e) for e in kept], near, [_kind_key(e) for e in kept])
         for position in repeats:
             tally.drop(kept[position].id, "near-duplicate")
         kept = [e for position, e in enumerate(kept) if position not in repeats]
     return kept, tally.close(len(examples), len(kept))
 
 
-def contradicting(examples: Sequence[Example]) -> list[Example]:
+def find_contradictions(examples: Sequence[Example]) -> list[Example]:
     """Rows that say the same as another row, under another label."""
     labels = _labels_by_text(examples)
-    return [e for e in examples if not e.messages and len(labels.get(_said(e), {})) > 1]
+    return [e for e in examples if not e.messages and len(labels.get(_content_key(e), {})) > 1]
 
 
-def _normalized(text: str) -> tuple[str, list[str]]:
+def _normalize_text(text: str) -> tuple[str, list[str]]:
     import ftfy
 
     reasons = []
-    mended = ftfy.fix_text(text)
-    if mended != text.replace("\r\n", "\n").replace("\r", "\n"):
+    repaired = ftfy.fix_text(text)
+    if repaired != text.replace("\r\n", "\n").replace("\r", "\n"):
         reasons.append("characters mended")
-    plain = CONTROL.sub("", mended)
-    if plain != mended:
+    plain = CONTROL.sub("", repaired)
+    if plain != repaired:
         reasons.append("control characters removed")
     spaced = MANY_BREAKS.sub("\n\n", AROUND_BREAK.sub("\n", SPACES.sub(" ", plain))).strip()
     if spaced != plain:
@@ -157,31 +149,31 @@ def _normalized(text: str) -> tuple[str, list[str]]:
     return spaced, reasons
 
 
-def _target(example: Example) -> Hashable:
+def _target_key(example: Example) -> Hashable:
     if isinstance(example.target, tuple):
         return tuple(sorted(example.target))
     return example.target if isinstance(example.target, str | float | int | None) else example.target.tobytes()
 
 
-def _kind(example: Example) -> Hashable:
+def _kind_key(example: Example) -> Hashable:
     """Rows of different kinds are never duplicates of each other."""
-    return example.only, example.split, _target(example)
+    return example.only, example.split, _target_key(example)
 
 
-def _said(example: Example) -> Hashable:
+def _content_key(example: Example) -> Hashable:
     """The row's words, or its numbers where it has no words."""
-    text = canonical(full_text(example))
-    return text if text or example.values is None else numbers(example)
+    text = fold_text(full_text(example))
+    return text if text or example.values is None else comparable_values(example)
 
 
 def _labels_by_text(examples: Sequence[Example]) -> dict[Hashable, Counter[Hashable]]:
     labels: dict[Hashable, Counter[Hashable]] = {}
     for example in examples:
         if not example.messages and isinstance(example.target, (str, tuple)):
-            labels.setdefault(_said(example), Counter())[_target(example)] += 1
+            labels.setdefault(_content_key(example), Counter())[_target_key(example)] += 1
     return labels
 
 
-def _majority(answers: Mapping[Hashable, int]) -> Hashable:
+def _find_majority(answers: Mapping[Hashable, int]) -> Hashable:
     best = max(answers, key=lambda a: answers[a], default=None)
     return best if best is not None and 2 * answers[best] > sum(answers.values()) else None

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.texts import canonical, numbers, prompt_text
+from vertical_sdk.data.texts import comparable_values, fold_text, prompt_text
 from vertical_sdk.types import Example
 
 __all__ = ["bands", "decontaminate", "jaccard", "near_repeats", "nearest_in", "shingles"]
@@ -25,7 +25,7 @@ MISSED = 0.01
 
 def shingles(text: str) -> frozenset[str]:
     """The 4-character pieces of a text; a shorter text is one piece, an empty one none."""
-    text = canonical(text)
+    text = fold_text(text)
     if len(text) <= SHINGLE:
         return frozenset([text] if text else [])
     return frozenset(text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1))
@@ -55,7 +55,7 @@ def near_repeats(texts: Sequence[str], threshold: float, kinds: Sequence[Hashabl
     """
     index = _Index(threshold)
     found: dict[int, int] = {}
-    for position, (text, sketch) in enumerate(_sketched(texts)):
+    for position, (text, sketch) in enumerate(_sketch_texts(texts)):
         kind = kinds[position] if kinds else None
         match = index.match(text, sketch, kind)
         if match is None:
@@ -68,10 +68,10 @@ def near_repeats(texts: Sequence[str], threshold: float, kinds: Sequence[Hashabl
 def nearest_in(texts: Sequence[str], others: Sequence[str], threshold: float) -> dict[int, int]:
     """Position of a text → position of the first of the others that it nearly repeats."""
     index = _Index(threshold)
-    for position, (text, sketch) in enumerate(_sketched(others)):
+    for position, (text, sketch) in enumerate(_sketch_texts(others)):
         index.add(position, text, sketch, None)
     found = {}
-    for position, (text, sketch) in enumerate(_sketched(texts)):
+    for position, (text, sketch) in enumerate(_sketch_texts(texts)):
         match = index.match(text, sketch, None)
         if match is not None:
             found[position] = match
@@ -87,12 +87,12 @@ def decontaminate(
     """
     tally = Tally(step)
     told = [e for e in evaluation if prompt_text(e)]
-    wordless = {numbers(e) for e in evaluation if e.values is not None and not prompt_text(e)}
+    wordless = {comparable_values(e) for e in evaluation if e.values is not None and not prompt_text(e)}
     hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in told], threshold)
     kept = []
     for position, example in enumerate(train):
         if example.values is not None and not prompt_text(example):
-            if numbers(example) in wordless:
+            if comparable_values(example) in wordless:
                 tally.drop(example.id, "repeats an evaluation row")
             else:
                 kept.append(example)
@@ -100,7 +100,7 @@ def decontaminate(
         if position not in hits:
             kept.append(example)
             continue
-        same = canonical(prompt_text(example)) == canonical(prompt_text(told[hits[position]]))
+        same = fold_text(prompt_text(example)) == fold_text(prompt_text(told[hits[position]]))
         tally.drop(example.id, "repeats an evaluation row" if same else "nearly repeats an evaluation row")
     return kept, tally.close(len(train), len(kept))
 
@@ -116,13 +116,13 @@ class _Index:
         self._texts: dict[int, str] = {}
 
     def add(self, position: int, text: str, sketch: Any, kind: Hashable) -> None:
-        self._exact.setdefault((kind, canonical(text)), position)
+        self._exact.setdefault((kind, fold_text(text)), position)
         self._texts[position] = text
         for buckets, key in zip(self._buckets, self._keys(sketch), strict=True):
             buckets.setdefault((kind, key), []).append(position)
 
     def match(self, text: str, sketch: Any, kind: Hashable) -> int | None:
-        same = self._exact.get((kind, canonical(text)))
+        same = self._exact.get((kind, fold_text(text)))
         if same is not None or self._threshold >= 1:
             return same
         candidates: set[int] = set()
@@ -146,7 +146,7 @@ def _cached_shingles(text: str) -> frozenset[str]:
     return shingles(text)
 
 
-def _sketched(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+def _sketch_texts(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """Each text with its 64 minimal hash values."""
     from datasketch import MinHash
 

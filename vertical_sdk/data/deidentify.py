@@ -3,7 +3,7 @@
 Every de-identifier is `deidentifier(examples, seed, *, ...) -> (examples, account)`. No finder of personal data finds all:
 what comes out has less of it, and is not anonymous for that.
 
-A vertical's own kinds (`data.entities.Entity`) become a de-identifier by `deidentifier`, which is `presidio` with them.
+A vertical's own kinds (`data.entities.Entity`) become a de-identifier by `make_deidentifier`, which is `presidio` with them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.dates import find_dates
 from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.surrogates import Surrogates
-from vertical_sdk.data.texts import texts_of, with_texts
+from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import MissingExtra, RecipeError, did_you_mean
 from vertical_sdk.types import Example
 
-__all__ = ["ENTITIES", "OnHit", "deidentifier", "find_pii", "presidio"]
+__all__ = ["ENTITIES", "OnHit", "find_pii", "make_deidentifier", "presidio"]
 
 ENTITIES = (
     "EMAIL_ADDRESS",
@@ -80,10 +80,10 @@ def presidio(
 
     Raises MissingExtra without the extra 'deidentify', RecipeError for an unknown entity or names in another language.
     """
-    return _deidentified(examples, seed, "presidio", (), ENTITIES, entities, on_hit, language, score, names)
+    return _deidentify(examples, seed, "presidio", (), ENTITIES, entities, on_hit, language, score, names)
 
 
-def deidentifier(part: str, own: Sequence[Entity], about: str, usual: Sequence[str] = ENTITIES) -> Deidentifier:
+def make_deidentifier(part: str, own: Sequence[Entity], about: str, usual: Sequence[str] = ENTITIES) -> Deidentifier:
     """A de-identifier with a vertical's own kinds beside the general ones; its options are those of `presidio`.
 
     part   its name, for messages
@@ -102,13 +102,13 @@ def deidentifier(part: str, own: Sequence[Entity], about: str, usual: Sequence[s
         score: float = 0.4,
         names: bool = False,
     ) -> tuple[list[Example], StepAccount]:
-        return _deidentified(examples, seed, part, own, usual, entities, on_hit, language, score, names)
+        return _deidentify(examples, seed, part, own, usual, entities, on_hit, language, score, names)
 
     identifiers.__doc__ = about
     return identifiers
 
 
-def _deidentified(
+def _deidentify(
     examples: Sequence[Example],
     seed: int,
     part: str,
@@ -120,17 +120,17 @@ def _deidentified(
     score: float,
     names: bool,
 ) -> tuple[list[Example], StepAccount]:
-    wanted = _wanted(part, own, usual, entities, names, language)
+    wanted = _choose_entities(part, own, usual, entities, names, language)
     own = [kind for kind in own if kind.name in wanted]
-    find = _finder(wanted, language, score, own)
-    faker = _faker() if on_hit == "surrogate" else None
+    find = _build_finder(wanted, language, score, own)
+    faker = _load_faker() if on_hit == "surrogate" else None
     stays = {"PERSON": frozenset[str](), **{kind.name: kind.names for kind in own if kind.names is not None}}
     tally = Tally("deidentify")
     kept = []
-    texts = [texts_of(example) for example in examples]
+    texts = [list_texts(example) for example in examples]
     spans = find(text for row in texts for text in row)
     for example, row in zip(examples, texts, strict=True):
-        hits = _with_names_again(row, [next(spans) for _ in row], stays)
+        hits = _find_names_again(row, [next(spans) for _ in row], stays)
         kinds = sorted({entity for found in hits for _, _, entity in found})
         for entity in (entity for found in hits for _, _, entity in found):
             tally.note(entity)
@@ -140,10 +140,10 @@ def _deidentified(
             tally.drop(example.id, f"holds {kinds[0]}")
         else:
             made = Surrogates(faker, seed, example.id, own) if on_hit == "surrogate" else None
-            new = [_replaced(text, found, made) for text, found in zip(row, hits, strict=True)]
+            new = [_replace_spans(text, found, made) for text, found in zip(row, hits, strict=True)]
             for entity in kinds:
                 tally.change(example.id, f"{entity} {'made up' if made else 'masked'}")
-            kept.append(with_texts(example, new))
+            kept.append(replace_texts(example, new))
     return kept, tally.close(len(examples), len(kept))
 
 
@@ -152,11 +152,11 @@ def find_pii(texts: Iterable[str], *, language: str = "en", score: float = 0.4) 
 
     Raises MissingExtra.
     """
-    find = _finder(tuple(e for e in ENTITIES if e not in NAMED), language, score)
+    find = _build_finder(tuple(e for e in ENTITIES if e not in NAMED), language, score)
     return dict(sorted(Counter(entity for found in find(texts) for _, _, entity in found).items()))
 
 
-def _wanted(
+def _choose_entities(
     part: str, own: Sequence[Entity], usual: Sequence[str], entities: tuple[str, ...] | None, names: bool, language: str
 ) -> tuple[str, ...]:
     known = (*(kind.name for kind in own), *ENTITIES)
@@ -174,7 +174,7 @@ def _wanted(
     return tuple(e for e in chosen if names or e not in NAMED)
 
 
-def _with_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[str, frozenset[str]]) -> list[list[Span]]:
+def _find_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[str, frozenset[str]]) -> list[list[Span]]:
     """Who was once found as "John Smith" is found as "Smith" too, all over the document.
 
     stays  kinds that are names → words (in small letters) that say nothing about who it is
@@ -196,7 +196,7 @@ def _with_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[s
     return more
 
 
-def _replaced(text: str, spans: list[Span], made: Surrogates | None) -> str:
+def _replace_spans(text: str, spans: list[Span], made: Surrogates | None) -> str:
     parts, end = [], 0
     for start, stop, entity in spans:
         parts += [text[end:start], made.of(entity, text[start:stop]) if made else f"[{entity}]"]
@@ -204,19 +204,19 @@ def _replaced(text: str, spans: list[Span], made: Surrogates | None) -> str:
     return "".join([*parts, text[end:]])
 
 
-def _finder(wanted: tuple[str, ...], language: str, score: float, own: Sequence[Entity] = ()) -> Finder:
+def _build_finder(wanted: tuple[str, ...], language: str, score: float, own: Sequence[Entity] = ()) -> Finder:
     """A function from texts to the spans in each, in order, none over another."""
     try:
         import presidio_analyzer  # noqa: F401
         import spacy
     except ImportError:
         raise MissingExtra("deidentify", "finding personal data") from None
-    recognizers = [*_own_recognizers(own, language), *_recognizers(wanted, language)]
+    recognizers = [*_build_own_recognizers(own, language), *_build_recognizers(wanted, language)]
     hints = {**HINTS, **{kind.name: re.compile(kind.hint) for kind in own}}
     mine = frozenset(kind.name for kind in own)
     named = {e for e in wanted if e in NAMED}
     nlp = _load_names() if named else spacy.blank(language)
-    enhance = _enhancer()
+    enhance = _build_enhancer()
 
     def find(texts: Iterable[str]) -> Iterator[list[Span]]:
         docs = ((doc.text, doc) for doc in nlp.pipe(texts, batch_size=256)) if named else ((text, None) for text in texts)
@@ -224,7 +224,7 @@ def _finder(wanted: tuple[str, ...], language: str, score: float, own: Sequence[
             found: list[tuple[float, int, int, str]] = []
             likely = [one for one in recognizers if hints[one.supported_entities[0]].search(text)]
             if likely:
-                artifacts = _artifacts(nlp(text) if doc is None else doc, language)
+                artifacts = _build_artifacts(nlp(text) if doc is None else doc, language)
                 results = [r for one in likely for r in one.analyze(text, one.supported_entities, artifacts)]
                 if results:
                     results = enhance(text, results, artifacts, likely)
@@ -235,12 +235,12 @@ def _finder(wanted: tuple[str, ...], language: str, score: float, own: Sequence[
                 entity = SPACY_LABELS.get(ent.label_)
                 if entity in named and any(c.isupper() for c in ent.text):
                     found.append((0.5, ent.start_char, ent.end_char, entity))
-            yield _apart(found, mine)
+            yield _choose_spans(found, mine)
 
     return find
 
 
-def _apart(found: list[tuple[float, int, int, str]], mine: frozenset[str]) -> list[Span]:
+def _choose_spans(found: list[tuple[float, int, int, str]], mine: frozenset[str]) -> list[Span]:
     """Of spans over each other the surest, then the longest, then a vertical's own."""
     kept: list[Span] = []
     for _, start, end, entity in sorted(found, key=lambda f: (-f[0], f[1] - f[2], f[1], f[3] not in mine, f[3])):
@@ -249,7 +249,7 @@ def _apart(found: list[tuple[float, int, int, str]], mine: frozenset[str]) -> li
     return sorted(kept)
 
 
-def _recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
+def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
     import tldextract
     from presidio_analyzer import predefined_recognizers as known
 
@@ -273,7 +273,7 @@ def _recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
     return [classes[entity](supported_language=language) for entity in wanted if entity in classes]
 
 
-def _own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
+def _build_own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
     from presidio_analyzer import Pattern, PatternRecognizer
 
     class Recognizer(PatternRecognizer):
@@ -292,7 +292,7 @@ def _own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
     return [Recognizer(kind) for kind in own]
 
 
-def _enhancer() -> Callable[..., list[Any]]:
+def _build_enhancer() -> Callable[..., list[Any]]:
     """Presidio's rule that a word such as "SSN" before a number makes it surer."""
     from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
 
@@ -311,7 +311,7 @@ def _enhancer() -> Callable[..., list[Any]]:
     return enhance
 
 
-def _artifacts(doc: Any, language: str) -> Any:
+def _build_artifacts(doc: Any, language: str) -> Any:
     from presidio_analyzer.nlp_engine import NlpArtifacts
 
     words = [token.lower_ for token in doc]
@@ -320,7 +320,7 @@ def _artifacts(doc: Any, language: str) -> Any:
     return artifacts
 
 
-def _faker() -> Any:
+def _load_faker() -> Any:
     try:
         from faker import Faker
     except ImportError:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Entity", "labelled"]
+__all__ = ["Entity", "match_after_label"]
 
 GLUE = r"(?:\s+(?i:is|was))?[\s:#=]{0,3}"
 
@@ -38,6 +38,6 @@ class Entity:
     names: frozenset[str] | None = None
 
 
-def labelled(labels: str, value: str) -> str:
+def match_after_label(labels: str, value: str) -> str:
     """A pattern of a value behind its label: "MRN: 123", "account number is 123"; only the value is the match."""
     return rf"(?<=(?<![A-Za-z])(?:{labels})\.?{GLUE})(?<![\w-])(?:{value})(?![\w])"

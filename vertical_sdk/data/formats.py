@@ -68,13 +68,13 @@ def read_file(path: Path, *, delimiter: str | None = None) -> Rows:
         raise DataError(f"{path}: is empty.")
     kind = file_format(path)
     if kind == "Parquet":
-        rows = _parquet(path)
+        rows = _read_parquet(path)
     elif kind in {"JSON", "JSONL"}:
-        rows = _json(path, kind)
+        rows = _read_json(path, kind)
     elif kind == "ARFF":
-        rows = _arff(path)
+        rows = _read_arff_file(path)
     else:
-        rows = _csv(path, delimiter)
+        rows = _read_csv(path, delimiter)
     if not rows.rows:
         raise DataError(f"{path}: has no rows{' below its header' if kind in {'CSV', 'TSV', 'ARFF'} else ''}.")
     return rows
@@ -92,7 +92,7 @@ def file_format(path: Path) -> str:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{path}: is UTF-16. Save it as UTF-8.")
     if b"\0" in head:
-        raise DataError(f"{path}: is no text (it has zero bytes). {_readable()}")
+        raise DataError(f"{path}: is no text (it has zero bytes). {_list_suffixes()}")
     named = SUFFIXES.get(path.suffix.lower())
     if named == "Parquet":
         raise DataError(f"{path}: is called Parquet but does not begin as such a file does; it may be cut. Take it anew.")
@@ -108,14 +108,14 @@ def file_format(path: Path) -> str:
         return "TSV"
     if b"," in first:
         return "CSV"
-    raise DataError(f"{path}: cannot tell what this file is. {_readable()}")
+    raise DataError(f"{path}: cannot tell what this file is. {_list_suffixes()}")
 
 
-def _readable() -> str:
+def _list_suffixes() -> str:
     return f"Readable are files ending in {', '.join(SUFFIXES)}."
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and the lines, decoded."""
     offset = 0
     with path.open("rb") as file:
@@ -140,9 +140,9 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 ) from None
 
 
-def _csv(path: Path, delimiter: str | None) -> Rows:
+def _read_csv(path: Path, delimiter: str | None) -> Rows:
     """RFC 4180, with whatever delimiter the header shows."""
-    lines = _lines(path)
+    lines = _read_lines(path)
     seen = 0
 
     def feed() -> Iterator[str]:
@@ -157,7 +157,7 @@ def _csv(path: Path, delimiter: str | None) -> Rows:
         first = next(stream, "")
         if not first:
             raise DataError(f"{path}: has nothing but empty lines.")
-    delimiter = delimiter or _delimiter(path, first)
+    delimiter = delimiter or _find_delimiter(path, first)
 
     def all_lines() -> Iterator[str]:
         yield first
@@ -165,13 +165,13 @@ def _csv(path: Path, delimiter: str | None) -> Rows:
 
     limit = csv.field_size_limit(LINE_LIMIT)
     try:
-        return _csv_rows(path, csv.reader(all_lines(), delimiter=delimiter, strict=True), delimiter, lambda: seen)
+        return _read_csv_rows(path, csv.reader(all_lines(), delimiter=delimiter, strict=True), delimiter, lambda: seen)
     finally:
         csv.field_size_limit(limit)
 
 
-def _csv_rows(path: Path, reader: Any, delimiter: str, line: Callable[[], int]) -> Rows:
-    records = _records(path, reader, line)
+def _read_csv_rows(path: Path, reader: Any, delimiter: str, line: Callable[[], int]) -> Rows:
+    records = _read_records(path, reader, line)
     header = [name.strip() for name in next(records)[1]]
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
@@ -190,7 +190,7 @@ def _csv_rows(path: Path, reader: Any, delimiter: str, line: Callable[[], int]) 
     return Rows(path, kind, tuple(header), rows, places)
 
 
-def _records(path: Path, reader: Any, line: Callable[[], int]) -> Iterator[tuple[int, list[str]]]:
+def _read_records(path: Path, reader: Any, line: Callable[[], int]) -> Iterator[tuple[int, list[str]]]:
     """Each record with the line that it begins on; `line` tells which one was read last."""
     begins = 1
     while True:
@@ -204,7 +204,7 @@ def _records(path: Path, reader: Any, line: Callable[[], int]) -> Iterator[tuple
         begins = line() + 1
 
 
-def _delimiter(path: Path, header: str) -> str:
+def _find_delimiter(path: Path, header: str) -> str:
     """The delimiter that stands most often in the header; one column has none."""
     if path.suffix.lower() in {".tsv", ".tab"}:
         return "\t"
@@ -213,38 +213,38 @@ def _delimiter(path: Path, header: str) -> str:
     return best if counts[best] else ","
 
 
-def _arff(path: Path) -> Rows:
+def _read_arff_file(path: Path) -> Rows:
     from vertical_sdk.data.arff import read_arff
 
-    found = read_arff(path, _lines(path))
+    found = read_arff(path, _read_lines(path))
     return Rows(path, "ARFF", found.columns, found.rows, found.places, names=found.names)
 
 
-def _json(path: Path, kind: str) -> Rows:
+def _read_json(path: Path, kind: str) -> Rows:
     if kind == "JSONL":
         rows, places = [], []
-        for number, line in _lines(path):
+        for number, line in _read_lines(path):
             if line.strip():
-                rows.append(_object(_parsed(line, f"{path}:{number}"), f"{path}:{number}"))
+                rows.append(_require_object(_parse_json(line, f"{path}:{number}"), f"{path}:{number}"))
                 places.append(number)
-        return Rows(path, "JSONL", _columns(rows), rows, places)
+        return Rows(path, "JSONL", _list_columns(rows), rows, places)
     if path.stat().st_size > JSON_LIMIT:
         raise DataError(f"{path}: is over {JSON_LIMIT >> 20} MB as one JSON value. Write it as JSONL, one object a line.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte at offset {error.start} is not UTF-8. Save the file as UTF-8.") from None
-    whole = _parsed(text, str(path))
+    whole = _parse_json(text, str(path))
     if isinstance(whole, dict):
         lists = [value for value in whole.values() if isinstance(value, list)]
         whole = lists[0] if len(lists) == 1 else [whole]
     if not isinstance(whole, list):
         raise DataError(f"{path}: holds a {type(whole).__name__}; a list of objects is needed.")
-    rows = [_object(row, f"{path}: row {number}") for number, row in enumerate(whole, 1)]
-    return Rows(path, "JSON", _columns(rows), rows, list(range(1, len(rows) + 1)), unit="row")
+    rows = [_require_object(row, f"{path}: row {number}") for number, row in enumerate(whole, 1)]
+    return Rows(path, "JSON", _list_columns(rows), rows, list(range(1, len(rows) + 1)), unit="row")
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -256,19 +256,19 @@ def _parsed(text: str, where: str) -> Any:
         raise DataError(f"{where}: not JSON that can be read: {error}.") from None
 
 
-def _object(value: Any, where: str) -> dict[str, Any]:
+def _require_object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{where}: holds a {type(value).__name__}; an object with the columns as keys is needed.")
     return value
 
 
-def _columns(rows: list[dict[str, Any]]) -> tuple[str, ...]:
+def _list_columns(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for row in rows for key in row))
 
 
 def _first_line_is_whole(path: Path) -> bool:
     """Whether a file called .json is really one object a line."""
-    lines = _lines(path)
+    lines = _read_lines(path)
     try:
         isinstance(json.loads(next(lines)[1]), dict)
         return any(line.strip() for _, line in lines)
@@ -276,7 +276,7 @@ def _first_line_is_whole(path: Path) -> bool:
         return False
 
 
-def _parquet(path: Path) -> Rows:
+def _read_parquet(path: Path) -> Rows:
     import pyarrow
     import pyarrow.parquet
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.paths import cache_home
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 
-__all__ = ["made"]
+__all__ = ["build_once"]
 
 
-def made(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+def build_once(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
     """A folder with the files that `make` writes, from the cache where they were made before.
 
     kind      the folder of the cache that it lies in, in small letters
@@ -30,10 +30,10 @@ def made(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     target = home / key
     if read_record(target) is None:
-        with building(home, key) as temporary:
+        with build_folder(home, key) as temporary:
             if read_record(target) is None:
                 built = temporary / "built"
                 (built / FILES).mkdir(parents=True)
                 make(built / FILES)
-                finish(built, target, {"settings": dict(settings)})
+                finish_folder(built, target, {"settings": dict(settings)})
     return target / FILES

@@ -12,10 +12,10 @@ from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Target
 
-__all__ = ["count_labels", "label_space", "labels_in", "refuse_unknown", "without_unlearned"]
+__all__ = ["build_label_space", "count_labels", "list_labels", "refuse_unknown", "set_aside_unlearned"]
 
 
-def labels_in(target: Target) -> tuple[str, ...]:
+def list_labels(target: Target) -> tuple[str, ...]:
     """The labels of one row; none for a number or nothing."""
     if isinstance(target, str):
         return (target,)
@@ -24,10 +24,10 @@ def labels_in(target: Target) -> tuple[str, ...]:
 
 def count_labels(examples: Iterable[Example]) -> dict[str, int]:
     """label → number of rows, by label."""
-    return dict(sorted(Counter(label for e in examples for label in labels_in(e.target)).items()))
+    return dict(sorted(Counter(label for e in examples for label in list_labels(e.target)).items()))
 
 
-def label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> LabelSpace | None:
+def build_label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> LabelSpace | None:
     """The recipe's labels, else those of the source in its order, else those of the rows, sorted; None without labels.
 
     Raises DataError for a label that the recipe does not list, for one label only, and for an ordinal task without an order.
@@ -61,7 +61,7 @@ def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str
     known = set(labels)
     rows: dict[str, list[str]] = {}
     for example in examples:
-        for label in labels_in(example.target):
+        for label in list_labels(example.target):
             if label not in known:
                 rows.setdefault(label, []).append(example.id)
     if rows:
@@ -73,12 +73,12 @@ def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str
         raise DataError(f"{where}: {len(rows)} labels are not among {what}: {unknown} Known are: {listed}.")
 
 
-def without_unlearned(examples: Sequence[Example], tally: Tally) -> list[Example]:
+def set_aside_unlearned(examples: Sequence[Example], tally: Tally) -> list[Example]:
     """The rows but those of evaluation parts with a label that no training row has; these are set aside."""
-    learned = {label for e in examples if e.split == "train" for label in labels_in(e.target)}
+    learned = {label for e in examples if e.split == "train" for label in list_labels(e.target)}
     kept = []
     for example in examples:
-        unseen = [label for label in labels_in(example.target) if label not in learned]
+        unseen = [label for label in list_labels(example.target) if label not in learned]
         if unseen and example.split != "train":
             tally.set_aside(example.id, f"label {unseen[0]!r} is in no training row")
         else:

@@ -57,19 +57,19 @@ def find_layout(rows: Rows, columns: Mapping[str, str], task: Task, *, need_labe
         if key == "label" and not need_label and name not in rows.columns:
             continue
         for part in cell_columns(name, rows.columns):
-            _known(rows, key, part)
+            _require_column(rows, key, part)
     if get_task(task).written:
-        return _generation(rows, columns, need_label)
+        return _find_conversation_layout(rows, columns, need_label)
     found = {key: name for key, name in columns.items() if key != "label" or need_label or name in rows.columns}
-    text = found.get("text") or _only(rows, TEXTS, "text", set(columns.values()))
+    text = found.get("text") or _find_only_column(rows, TEXTS, "text", set(columns.values()))
     if text is None:
-        raise DataError(f"{rows.path}: no text column. {_listed(rows)} Set data.columns.text.")
+        raise DataError(f"{rows.path}: no text column. {_list_columns(rows)} Set data.columns.text.")
     found["text"] = text
-    label = found.get("label") or ("label" not in columns and _only(rows, LABELS, "label", {text})) or None
+    label = found.get("label") or ("label" not in columns and _find_only_column(rows, LABELS, "label", {text})) or None
     if label:
         found["label"] = label
     elif need_label:
-        raise DataError(f"{rows.path}: no label column. {_listed(rows)} Set data.columns.label.")
+        raise DataError(f"{rows.path}: no label column. {_list_columns(rows)} Set data.columns.label.")
     return Layout(found, f"{rows.format}, " + ", ".join(f"{key} from {name!r}" for key, name in found.items()))
 
 
@@ -86,33 +86,35 @@ def cell(row: Mapping[str, Any], name: str) -> Any:
     return "\n\n".join(str(value) for value in values if value not in (None, ""))
 
 
-def _known(rows: Rows, key: str, name: str) -> None:
+def _require_column(rows: Rows, key: str, name: str) -> None:
     if name not in rows.columns:
         raise DataError(
-            f"{rows.path}: data.columns.{key}: no column {name!r}.{did_you_mean(name, rows.columns)} {_listed(rows)}"
+            f"{rows.path}: data.columns.{key}: no column {name!r}.{did_you_mean(name, rows.columns)} {_list_columns(rows)}"
         )
 
 
-def _listed(rows: Rows) -> str:
+def _list_columns(rows: Rows) -> str:
     return f"The columns are {', '.join(map(repr, rows.columns))}."
 
 
-def _only(rows: Rows, names: Sequence[str], key: str, taken: set[str]) -> str | None:
+def _find_only_column(rows: Rows, names: Sequence[str], key: str, taken: set[str]) -> str | None:
     """The one column that has a usual name for this."""
     found = [column for column in rows.columns if column.lower() in names and column not in taken]
     if len(found) > 1:
         either = " and ".join(map(repr, found))
-        raise DataError(f"{rows.path}: {either} could both be the {key}. {_listed(rows)} Set data.columns.{key}.")
+        raise DataError(f"{rows.path}: {either} could both be the {key}. {_list_columns(rows)} Set data.columns.{key}.")
     return found[0] if found else None
 
 
-def _generation(rows: Rows, columns: Mapping[str, str], need_label: bool) -> Layout:
+def _find_conversation_layout(rows: Rows, columns: Mapping[str, str], need_label: bool) -> Layout:
     kept = {key: name for key, name in columns.items() if key not in {"text", "label", "messages"}}
     if "messages" in columns:
         return _turns_layout(rows, columns["messages"], kept)
     if "text" in columns:
         if "label" not in columns and need_label:
-            raise DataError(f"{rows.path}: data.columns has text but no label, the column of the answers. {_listed(rows)}")
+            raise DataError(
+                f"{rows.path}: data.columns has text but no label, the column of the answers. {_list_columns(rows)}"
+            )
         return _pair_layout(rows, columns["text"], columns.get("label", ""), None, kept, "prompt/completion")
     found: list[Layout] = [_turns_layout(rows, name, kept) for name in ("messages", "conversations") if name in rows.columns]
     for ask, answer in PAIRS:
@@ -122,7 +124,7 @@ def _generation(rows: Rows, columns: Mapping[str, str], need_label: bool) -> Lay
             found.append(_pair_layout(rows, ask, answer, context, kept, name))
     if len(found) > 1:
         raise DataError(
-            f"{rows.path}: {' and '.join(layout.said for layout in found)} would both do. {_listed(rows)} "
+            f"{rows.path}: {' and '.join(layout.said for layout in found)} would both do. {_list_columns(rows)} "
             "Set data.columns: {messages: ...} or {text: ..., label: ...}."
         )
     asked = [name for name in ("prompt", "instruction", "text") if name in rows.columns]
@@ -131,7 +133,7 @@ def _generation(rows: Rows, columns: Mapping[str, str], need_label: bool) -> Lay
     if not found:
         raise DataError(
             f"{rows.path}: no conversation is recognised: neither messages, nor sharegpt (conversations), nor alpaca "
-            f"(instruction, input, output), nor prompt/completion. {_listed(rows)} Set data.columns: {{text: ..., label: ...}}."
+            f"(instruction, input, output), nor prompt/completion. {_list_columns(rows)} Set data.columns: {{text: ..., label: ...}}."
         )
     return found[0]
 

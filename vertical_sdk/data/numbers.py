@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError
 
-__all__ = ["adjacency_in", "is_number", "number_in", "numbers_in", "says_nothing"]
+__all__ = ["is_missing", "is_number", "parse_number", "parse_numbers", "read_adjacency"]
 
 NOTHING = frozenset({"", "na", "nan", "none", "null"})
 """What a cell says, in small letters, where nothing was measured."""
 
 
-def number_in(text: str, where: str, column: str) -> float:
+def parse_number(text: str, where: str, column: str) -> float:
     """A cell's text as a number.
 
     Raises DataError, with its place, for what is none or not finite.
@@ -33,7 +33,7 @@ def number_in(text: str, where: str, column: str) -> float:
     return number
 
 
-def numbers_in(rows: Rows, names: Sequence[str]) -> NDArray[np.float32]:
+def parse_numbers(rows: Rows, names: Sequence[str]) -> NDArray[np.float32]:
     """(rows, names) of a file's cells; NaN for those that say that nothing was measured.
 
     Raises DataError for a cell that is no finite number.
@@ -45,7 +45,7 @@ def numbers_in(rows: Rows, names: Sequence[str]) -> NDArray[np.float32]:
             found[index] = [float(cell) if cell not in (None, "") else math.nan for cell in cells]
         except (TypeError, ValueError):
             found[index] = [
-                math.nan if says_nothing(cell) else number_in(str(cell).strip(), rows.at(index), name)
+                math.nan if is_missing(cell) else parse_number(str(cell).strip(), rows.at(index), name)
                 for cell, name in zip(cells, names, strict=True)
             ]
         if np.isinf(found[index]).any():
@@ -63,12 +63,12 @@ def is_number(cell: object) -> bool:
     return True
 
 
-def says_nothing(cell: Any) -> bool:
+def is_missing(cell: Any) -> bool:
     """Whether a cell says that nothing was measured."""
     return cell is None or str(cell).strip().lower() in NOTHING
 
 
-def adjacency_in(path: Path, channels: Sequence[str], beside: Path) -> NDArray[np.float32]:
+def read_adjacency(path: Path, channels: Sequence[str], beside: Path) -> NDArray[np.float32]:
     """How near channels are to each other: a line a channel of as many numbers from 0, without a header, in the order of the channels.
 
     beside  the file that has the channels, for messages
@@ -87,7 +87,7 @@ def adjacency_in(path: Path, channels: Sequence[str], beside: Path) -> NDArray[n
         cells = line.split(",")
         if len(cells) != size:
             raise DataError(f"{path}:{number}: {len(cells)} fields; {size} are needed, one for each channel of {beside.name}.")
-        matrix[number - 1] = [number_in(cell.strip(), f"{path}:{number}", str(k)) for k, cell in enumerate(cells, 1)]
+        matrix[number - 1] = [parse_number(cell.strip(), f"{path}:{number}", str(k)) for k, cell in enumerate(cells, 1)]
         if (matrix[number - 1] < 0).any():
             raise DataError(f"{path}:{number}: holds {matrix[number - 1].min():g}; how near channels are is a number from 0.")
     return matrix

@@ -16,11 +16,11 @@ from vertical_sdk import catalog
 from vertical_sdk.card import SourceRecord
 from vertical_sdk.data.account import Account, StepAccount, Tally
 from vertical_sdk.data.augment import augment
-from vertical_sdk.data.clean import mended
+from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
-from vertical_sdk.data.labels import count_labels, label_space, refuse_unknown, without_unlearned
+from vertical_sdk.data.labels import build_label_space, count_labels, refuse_unknown, set_aside_unlearned
 from vertical_sdk.data.read import Missing, Table, join_tables, read_table
-from vertical_sdk.data.texts import prompted, ranked
+from vertical_sdk.data.texts import apply_prompt, shuffle_key
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
@@ -63,7 +63,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     data = recipe.data
     progress("fetching data", 0.0)
     table, sources = _read(recipe, progress)
-    rows = [prompted(example, recipe.prompt) for example in table.examples]
+    rows = [apply_prompt(example, recipe.prompt) for example in table.examples]
     account = Account((table.account or StepAccount("read", len(rows), len(rows)),))
     account.check(data.limits)
     _check_ids(rows)
@@ -84,7 +84,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         )
         rows, step = catalog.deidentifiers.get(data.deidentify.use)(rows, seed, **arguments)
         done("de-identified", 0.5, step)
-    labels = label_space(recipe, table, rows)
+    labels = build_label_space(recipe, table, rows)
     arguments = catalog.splitters.check(data.split.use, data.split.arguments, f"{recipe.name}: data.split")
     rows, step = catalog.splitters.get(data.split.use)(rows, seed, **arguments)
     done("split", 0.6, step)
@@ -96,10 +96,10 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         train, step = decontaminate(train, [*validation, *test], data.decontaminate, "decontaminate: train against evaluation")
         done("training decontaminated", 0.8, step)
     if data.per_group is not None:
-        train, step = _cap(train, data.per_group, seed)
+        train, step = _cap_groups(train, data.per_group, seed)
         done("groups capped", 0.85, step)
     tally = Tally("check labels")
-    rows = without_unlearned([*train, *validation, *test], tally)
+    rows = set_aside_unlearned([*train, *validation, *test], tally)
     done("labels checked", 0.87, tally.close(len(train) + len(validation) + len(test), len(rows)))
     validation, test = [e for e in rows if e.split == "validation"], [e for e in rows if e.split == "test"]
     if data.augment and data.copies:
@@ -147,7 +147,7 @@ def read_rows(
         table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
     if layout is not None:
         _check_layout(path, table.layout, layout)
-    rows, account = mended([prompted(example, recipe.prompt) for example in table.examples], recipe)
+    rows, account = normalize_texts([apply_prompt(example, recipe.prompt) for example in table.examples], recipe)
     if labels is not None:
         refuse_unknown(rows, labels.labels, "those that were trained", str(path))
     return rows, account
@@ -198,14 +198,14 @@ def _check_ids(rows: Sequence[Example]) -> None:
         seen.add(example.id)
 
 
-def _cap(train: Sequence[Example], most: int, seed: int) -> tuple[list[Example], StepAccount]:
+def _cap_groups(train: Sequence[Example], most: int, seed: int) -> tuple[list[Example], StepAccount]:
     """At most so many rows of one group, chosen by seed; rows without a group all stay."""
     tally = Tally("cap groups")
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in train:
         if example.group is not None:
             groups[example.group].append(example)
-    over = {e.id for rows in groups.values() for e in sorted(rows, key=lambda e: ranked(seed, e))[most:]}
+    over = {e.id for rows in groups.values() for e in sorted(rows, key=lambda e: shuffle_key(seed, e))[most:]}
     for example in train:
         if example.id in over:
             tally.set_aside(example.id, f"over {most} of its group")

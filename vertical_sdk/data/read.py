@@ -22,13 +22,13 @@ from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
-from vertical_sdk.data.numbers import number_in, numbers_in
-from vertical_sdk.data.records import as_cell, with_record
+from vertical_sdk.data.numbers import parse_number, parse_numbers
+from vertical_sdk.data.records import parse_cell, set_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout, Split, Target, Task
 
-__all__ = ["Missing", "Table", "join_tables", "number_in", "read_table", "table"]
+__all__ = ["Missing", "Table", "join_tables", "parse_number", "read_table", "table"]
 
 OneCharacter: TypeAlias = Annotated[str | None, Field(min_length=1, max_length=1)]
 Missing: TypeAlias = Literal["drop", "refuse", "keep"]
@@ -94,22 +94,22 @@ def table(
     """
     if not path.is_dir():
         return read_table(path, columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
-    files = _data_files(path)
+    files = _list_data_files(path)
     if len(files) == 1:
         return read_table(files[0], columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
     by_split: dict[Split, list[Table]] = {}
     for file in files:
-        found = _split_of(file)
+        found = _find_split(file)
         if found is None:
             names = ", ".join(f.relative_to(path).as_posix() for f in files[:20])
             raise DataError(
                 f"{path}: has several files and {file.name!r} is no split's name. Set data.file to one of: {names}."
             )
         part = read_table(file, columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
-        if len([f for f in files if _split_of(f) == found]) > 1:
+        if len([f for f in files if _find_split(f) == found]) > 1:
             part = replace(part, examples=tuple(replace(e, id=f"{file.stem}:{e.id}") for e in part.examples))
         by_split.setdefault(found, []).append(part)
-    return join_tables({split: _joined(parts) for split, parts in by_split.items()})
+    return join_tables({split: _join_parts(parts) for split, parts in by_split.items()})
 
 
 def read_table(
@@ -127,11 +127,15 @@ def read_table(
     rows = read_file(path, delimiter=delimiter)
     if record and values:
         raise RecipeError("data.reader: record and values: a row is a record or a row of numbers, not both.")
-    taken = _taken(rows, columns, task, "record", record) if record else _taken(rows, columns, task, "values", values)
+    taken = (
+        _choose_columns(rows, columns, task, "record", record)
+        if record
+        else _choose_columns(rows, columns, task, "values", values)
+    )
     told = {**columns, "text": taken[0]} if taken else columns
     layout = find_layout(rows, told, task, need_label=missing != "keep")
     names = dict(record) if isinstance(record, Mapping) else {}
-    numbers = numbers_in(rows, taken) if values else None
+    numbers = parse_numbers(rows, taken) if values else None
     if taken:
         what = f"a record of {len(taken)} fields" if record else f"rows of {len(taken)} numbers"
         layout = replace(layout, said=f"{rows.format}, {what}, label from {layout.columns.get('label')!r}")
@@ -139,17 +143,17 @@ def read_table(
     examples: list[Example] = []
     ids: dict[str, int] = {}
     for index, row in enumerate(rows.rows):
-        example = _example(rows, layout, index, row, task, separator)
+        example = _build_example(rows, layout, index, row, task, separator)
         if numbers is not None:
             example = replace(example, text="", values=numbers[index])
         elif taken:
-            example = with_record(example, {names.get(column, column): as_cell(row.get(column)) for column in taken})
+            example = set_record(example, {names.get(column, column): parse_cell(row.get(column)) for column in taken})
         if example.id in ids:
             raise DataError(
                 f"{rows.at(index)}: the id {example.id!r} stands already on {rows.unit} {rows.places[ids[example.id]]}."
             )
         ids[example.id] = index
-        lacks = _lacks(example, task)
+        lacks = _find_missing_part(example, task)
         if lacks and missing == "refuse":
             raise DataError(f"{rows.at(index)}: {lacks}. Here every row needs both text and label.")
         if lacks and missing == "drop":
@@ -168,19 +172,19 @@ def read_table(
 def join_tables(parts: Mapping[Split, Table]) -> Table:
     """One table from one for each split; ids get the split's name in front."""
     examples = tuple(replace(e, id=f"{split}:{e.id}", split=split) for split, part in parts.items() for e in part.examples)
-    named = {split: replace(part, account=_renamed(part, split)) for split, part in parts.items()}
-    whole = _joined(list(named.values()))
+    named = {split: replace(part, account=_prefix_row_ids(part, split)) for split, part in parts.items()}
+    whole = _join_parts(list(named.values()))
     said = "; ".join(f"{split}: {part.detected}" for split, part in parts.items())
     return replace(whole, examples=examples, detected=said)
 
 
-def _renamed(part: Table, split: str) -> StepAccount | None:
+def _prefix_row_ids(part: Table, split: str) -> StepAccount | None:
     if part.account is None:
         return None
     return replace(part.account, rows={why: tuple(f"{split}:{row}" for row in ids) for why, ids in part.account.rows.items()})
 
 
-def _joined(parts: list[Table]) -> Table:
+def _join_parts(parts: list[Table]) -> Table:
     if len(parts) == 1:
         return parts[0]
     tally = Tally("read")
@@ -201,49 +205,53 @@ def _joined(parts: list[Table]) -> Table:
     )
 
 
-def _data_files(folder: Path) -> list[Path]:
+def _list_data_files(folder: Path) -> list[Path]:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not files:
         raise DataError(f"{folder}: has no file to read; readable are {', '.join(SUFFIXES)}. Or set data.reader.")
-    if len(files) > 1 and any(_split_of(file) for file in files):
+    if len(files) > 1 and any(_find_split(file) for file in files):
         return [
-            file for file in files if _split_of(file) or file.suffix.lower() != ".json"
+            file for file in files if _find_split(file) or file.suffix.lower() != ".json"
         ]  # dataset_info.json beside the data
     return files
 
 
-def _split_of(file: Path) -> Split | None:
+def _find_split(file: Path) -> Split | None:
     """`validation.parquet`, `test-00000-of-00002.parquet` and `dialogue_train.csv` say what they are."""
     words = [word for word in re.split(r"[^a-z]+", file.stem.lower()) if word]
     found = {SPLITS[word] for word in words if word in SPLITS}
     return found.pop() if len(found) == 1 else None
 
 
-def _example(rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], task: Task, separator: str | None) -> Example:
+def _build_example(
+    rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], task: Task, separator: str | None
+) -> Example:
     columns = layout.columns
     where = rows.at(index)
     own = columns.get("id")
-    name = _plain(row.get(own), where, own) if own else None
+    name = _as_plain_text(row.get(own), where, own) if own else None
     example = Example(
         id=name or str(rows.places[index]),
         record_id=name,
-        group=_plain(row.get(columns["group"]), where, columns["group"]) if "group" in columns else None,
-        time=_time(row.get(columns["time"]), where) if "time" in columns else None,
-        split=_split(row.get(columns["split"]), where) if "split" in columns else None,
+        group=_as_plain_text(row.get(columns["group"]), where, columns["group"]) if "group" in columns else None,
+        time=_parse_time(row.get(columns["time"]), where) if "time" in columns else None,
+        split=_parse_split(row.get(columns["split"]), where) if "split" in columns else None,
     )
     if layout.messages:
         try:
             return replace(example, messages=layout.messages(row))
         except ValueError as error:
             raise DataError(f"{where}: {error}.") from None
-    text = _plain(cell(row, columns["text"]), where, columns["text"]) or ""
+    text = _as_plain_text(cell(row, columns["text"]), where, columns["text"]) or ""
     if "label" not in columns:
         return replace(example, text=text)
     column = columns["label"]
-    return replace(example, text=text, target=_target(row.get(column), where, column, task, separator, rows.names.get(column)))
+    return replace(
+        example, text=text, target=_parse_target(row.get(column), where, column, task, separator, rows.names.get(column))
+    )
 
 
-def _taken(
+def _choose_columns(
     rows: Rows, columns: Mapping[str, str], task: Task, key: str, chosen: Literal["all"] | Iterable[str] | None
 ) -> list[str]:
     """The columns that `record` or `values` takes; none where there is no such key.
@@ -267,7 +275,7 @@ def _taken(
     return list(chosen)
 
 
-def _lacks(example: Example, task: Task) -> str | None:
+def _find_missing_part(example: Example, task: Task) -> str | None:
     if get_task(task).written:
         if not example.messages or not any(turn.content.strip() for turn in example.messages if turn.role == "user"):
             return "no text"
@@ -281,7 +289,7 @@ def _lacks(example: Example, task: Task) -> str | None:
     return "no label" if example.target is None else None
 
 
-def _plain(value: Any, where: str, column: str | None) -> str | None:
+def _as_plain_text(value: Any, where: str, column: str | None) -> str | None:
     """A cell as text; None for nothing and for a number that is none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -293,19 +301,21 @@ def _plain(value: Any, where: str, column: str | None) -> str | None:
     return text if text.strip() else None
 
 
-def _target(value: Any, where: str, column: str, task: Task, separator: str | None, names: tuple[str, ...] | None) -> Target:
+def _parse_target(
+    value: Any, where: str, column: str, task: Task, separator: str | None, names: tuple[str, ...] | None
+) -> Target:
     if names and isinstance(value, int) and 0 <= value < len(names):
         return names[value]
     if get_task(task).labelled and not get_task(task).single_label:
-        return _labels(value, where, column, separator)
-    text = _plain(value, where, column)
+        return _parse_labels(value, where, column, separator)
+    text = _as_plain_text(value, where, column)
     text = None if text is None or text.strip().lower() == "nan" else text.strip()
     if text is None or not get_task(task).numeric:
         return text
-    return number_in(text, where, column)
+    return parse_number(text, where, column)
 
 
-def _labels(value: Any, where: str, column: str, separator: str | None) -> tuple[str, ...]:
+def _parse_labels(value: Any, where: str, column: str, separator: str | None) -> tuple[str, ...]:
     """The labels of a cell, each once; an empty cell has none, and that is an answer."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
@@ -313,25 +323,25 @@ def _labels(value: Any, where: str, column: str, separator: str | None) -> tuple
         except ValueError:
             raise DataError(f"{where}: column {column!r} begins like a JSON list but is none: {value[:60]!r}.") from None
     if isinstance(value, (list, tuple)):
-        parts = [_plain(part, where, column) or "" for part in value]
+        parts = [_as_plain_text(part, where, column) or "" for part in value]
     else:
-        text = _plain(value, where, column) or ""
+        text = _as_plain_text(value, where, column) or ""
         parts = text.split(separator) if separator else re.split(r"[;|]", text)
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
-def _time(value: Any, where: str) -> str | None:
+def _parse_time(value: Any, where: str) -> str | None:
     """A time as a string that sorts: ISO 8601 in UTC, or a number padded with zeros."""
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, datetime):
-        return _utc(value)
+        return _format_utc(value)
     if isinstance(value, date):
         return value.isoformat()
     text = str(value).strip()
     if ISO_TIME.match(text):
         try:
-            return _utc(datetime.fromisoformat(text.replace("Z", "+00:00"))) if len(text) > 10 else text
+            return _format_utc(datetime.fromisoformat(text.replace("Z", "+00:00"))) if len(text) > 10 else text
         except ValueError:
             raise DataError(f"{where}: the time {text!r} is no ISO 8601.") from None
     try:
@@ -345,13 +355,13 @@ def _time(value: Any, where: str) -> str | None:
     return f"{number:022.6f}"
 
 
-def _utc(moment: datetime) -> str:
+def _format_utc(moment: datetime) -> str:
     if moment.tzinfo is not None:
         moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
     return moment.isoformat()
 
 
-def _split(value: Any, where: str) -> Split | None:
+def _parse_split(value: Any, where: str) -> Split | None:
     if value is None or not str(value).strip():
         return None
     name = str(value).strip().lower()

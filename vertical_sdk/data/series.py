@@ -15,14 +15,14 @@ from pydantic import Field
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
-from vertical_sdk.data.numbers import adjacency_in, is_number, numbers_in, says_nothing
+from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read_adjacency
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.windows import Numbers, commonest_pace, moment_in, on_grid, windows
+from vertical_sdk.data.windows import Numbers, cut_windows, find_pace, parse_time, place_on_grid
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import SeriesLayout, Task
 
-__all__ = ["TIMES", "Count", "Seconds", "as_series", "only_forecasts", "series", "time_column"]
+__all__ = ["TIMES", "Count", "Seconds", "build_series", "find_time_column", "require_series_task", "series"]
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -70,8 +70,8 @@ def series(
     Steps that are missing are left unknown, of steps that stand twice the mean is taken; both are counted. Times with a zone are taken
     to UTC. Raises DataError, with file and line, for a cell that is no number or time, and for times at uneven distances.
     """
-    file = _only_file(path, adjacency) if path.is_dir() else path
-    return as_series(
+    file = _find_only_file(path, adjacency) if path.is_dir() else path
+    return build_series(
         read_file(file),
         columns,
         task,
@@ -90,7 +90,7 @@ def series(
     )
 
 
-def as_series(
+def build_series(
     rows: Rows,
     columns: Mapping[str, str],
     task: Task,
@@ -110,24 +110,24 @@ def as_series(
 ) -> Table:
     """What `series` makes of lines that are read already; `reader` is its name, for messages."""
     _check(reader, columns, task, horizon, labels)
-    lines = _lines(rows, columns, channels, labels, needs_labels=missing != "keep")
-    values = numbers_in(rows, lines.channels)
+    lines = _choose_columns(rows, columns, channels, labels, needs_labels=missing != "keep")
+    values = parse_numbers(rows, lines.channels)
     notes = {"zeros taken as missing": int((values == 0).sum()) if zero_is_missing else 0}
     if zero_is_missing:
         values[values == 0] = np.nan
-    marks = None if lines.labels is None else _marks(rows, lines.labels)
-    pace, several = _several(rows, lines, seconds, start)
-    layout = SeriesLayout(lines.channels, pace, history, horizon, _graph(rows.path, adjacency, lines.channels, missing))
+    marks = None if lines.labels is None else _read_marks(rows, lines.labels)
+    pace, several = _group_series(rows, lines, seconds, start)
+    layout = SeriesLayout(lines.channels, pace, history, horizon, _read_graph(rows.path, adjacency, lines.channels, missing))
     tally = Tally("read")
     examples, count, begins, longest = [], 0, [], 0
     for name, (at, times) in several.items():
         both = values[at] if marks is None else np.column_stack([values[at], marks[at]])
-        begin, grid, mended = on_grid(times, both, pace, [rows.at(index) for index in at])
+        begin, grid, mended = place_on_grid(times, both, pace, [rows.at(index) for index in at])
         own = grid[:, : len(lines.channels)]
         mended["cells without a number"] = int(np.isnan(own).sum())
         notes = {key: notes.get(key, 0) + mended.get(key, 0) for key in {**notes, **mended}}
         marked = None if marks is None else np.nan_to_num(grid[:, -1]) > 0
-        made, possible = windows(
+        made, possible = cut_windows(
             own, begin, layout, missing, tally, stride=stride, block=block, series=name or None, marks=marked
         )
         notes["series too short"] = notes.get("series too short", 0) + (not possible)
@@ -135,22 +135,22 @@ def as_series(
         count += possible
         begins.append(begin)
         longest = max(longest, len(own))
-    _refuse_nothing(rows.path, len(examples), count, longest, layout, missing)
+    _refuse_no_rows(rows.path, len(examples), count, longest, layout, missing)
     tally.notes = {name: number for name, number in notes.items() if number}
     said = f"{rows.format}: " + (f"{len(several)} series, the longest of " if len(several) > 1 else "")
-    said += f"{longest} steps of {pace:g} s from {min(begins).isoformat()}, {_listed(lines.channels)}"
+    said += f"{longest} steps of {pace:g} s from {min(begins).isoformat()}, {_list_channels(lines.channels)}"
     said += "" if layout.graph is None else ", with their graph"
     return Table(tuple(examples), said, account=tally.close(count, len(examples)), layout=layout)
 
 
-def time_column(rows: Rows, columns: Mapping[str, str]) -> str | None:
+def find_time_column(rows: Rows, columns: Mapping[str, str]) -> str | None:
     """The column of the times: the one that is named, or the only one with a usual name; None where there is none.
 
     Raises DataError where the named one is not there, or two have usual names.
     """
     named = columns.get("time")
     if named is not None:
-        return _there(rows, named, "data.columns.time")
+        return _require_column(rows, named, "data.columns.time")
     usual = [column for column in rows.columns if column.lower() in TIMES]
     if len(usual) > 1:
         raise DataError(f"{rows.path}: {' and '.join(map(repr, usual))} could both be the time. Name it: data.columns.time.")
@@ -167,7 +167,7 @@ class _Lines:
     labels: str | None
 
 
-def only_forecasts(reader: str, task: Task) -> None:
+def require_series_task(reader: str, task: Task) -> None:
     """Raise RecipeError for a task that does not look ahead."""
     if task not in FORECASTS:
         raise RecipeError(f"{reader}: its rows are for {' and '.join(FORECASTS)}, not for {task}.")
@@ -175,7 +175,7 @@ def only_forecasts(reader: str, task: Task) -> None:
 
 def _check(reader: str, columns: Mapping[str, str], task: Task, horizon: int, labels: str | None) -> None:
     """Raise RecipeError for what the reader cannot do."""
-    only_forecasts(reader, task)
+    require_series_task(reader, task)
     unknown = sorted(set(columns) - {"time", "group"})
     if unknown:
         raise RecipeError(
@@ -188,22 +188,22 @@ def _check(reader: str, columns: Mapping[str, str], task: Task, horizon: int, la
         raise RecipeError(f"{reader}: labels = {labels!r}: anomalies are marked for the task anomaly, not for {task}.")
 
 
-def _lines(
+def _choose_columns(
     rows: Rows, columns: Mapping[str, str], channels: Sequence[str] | None, labels: str | None, *, needs_labels: bool
 ) -> _Lines:
-    time = time_column(rows, columns)
-    group = _there(rows, columns["group"], "data.columns.group") if "group" in columns else None
+    time = find_time_column(rows, columns)
+    group = _require_column(rows, columns["group"], "data.columns.group") if "group" in columns else None
     if labels is not None and (needs_labels or labels in rows.columns):
-        _there(rows, labels, "data.reader.labels")
+        _require_column(rows, labels, "data.reader.labels")
     taken = {time, group, labels}
     if channels is None:
-        if all(_is_measured(name) for name in rows.columns):
+        if all(_looks_like_measurement(name) for name in rows.columns):
             raise DataError(
                 f"{rows.path}:1: the header {', '.join(rows.columns[:3])}, ... is a line of measurements; names of the columns are needed."
             )
         found = tuple(name for name in rows.columns if name not in taken and _holds_numbers(rows, name))
     else:
-        found = tuple(_there(rows, name, "data.reader.channels") for name in channels)
+        found = tuple(_require_column(rows, name, "data.reader.channels") for name in channels)
     if not found or len(set(found)) < len(found):
         what = "a channel is named twice" if found else "no column holds numbers"
         raise DataError(f"{rows.path}: {what}. The columns are {', '.join(map(repr, rows.columns[:20]))}.")
@@ -212,7 +212,7 @@ def _lines(
     return _Lines(found, time, group, labels if labels in rows.columns else None)
 
 
-def _several(
+def _group_series(
     rows: Rows, lines: _Lines, seconds: float | None, start: str | None
 ) -> tuple[float, dict[str, tuple[list[int], list[datetime]]]]:
     """The pace, and of each series its lines and their times."""
@@ -228,22 +228,22 @@ def _several(
                 f"{rows.path}: no column of times. The columns are {', '.join(map(repr, rows.columns[:20]))}. Name it: "
                 "data.columns.time; or set start and seconds of data.reader, where the file has none."
             )
-        begin = moment_in(start, "data.reader", "start")
+        begin = parse_time(start, "data.reader", "start")
         return seconds, {
             name: (at, [begin + timedelta(seconds=step * seconds) for step in range(len(at))]) for name, at in indices.items()
         }
     column = lines.time
-    times = [moment_in(row[column], rows.at(index), column) for index, row in enumerate(rows.rows)]
+    times = [parse_time(row[column], rows.at(index), column) for index, row in enumerate(rows.rows)]
     several = {name: (at, [times[index] for index in at]) for name, at in indices.items()}
-    pace = seconds or commonest_pace(own for _, own in several.values())
+    pace = seconds or find_pace(own for _, own in several.values())
     if pace is None:
         raise DataError(f"{rows.path}: no series has two times, so its pace is not known. Set data.reader.seconds.")
     return pace, several
 
 
-def _marks(rows: Rows, column: str) -> Numbers:
+def _read_marks(rows: Rows, column: str) -> Numbers:
     """(rows,) 1 for an anomaly; an empty cell counts as 0."""
-    marks: Numbers = np.nan_to_num(numbers_in(rows, (column,))[:, 0])
+    marks: Numbers = np.nan_to_num(parse_numbers(rows, (column,))[:, 0])
     odd = np.flatnonzero((marks != 0) & (marks != 1))
     if len(odd):
         raise DataError(
@@ -252,12 +252,12 @@ def _marks(rows: Rows, column: str) -> Numbers:
     return marks
 
 
-def _graph(file: Path, adjacency: str | None, channels: Sequence[str], missing: Missing) -> NDArray[np.float32] | None:
+def _read_graph(file: Path, adjacency: str | None, channels: Sequence[str], missing: Missing) -> NDArray[np.float32] | None:
     if adjacency is None:
         return None
     path = file.parent / adjacency
     if path.is_file():
-        return adjacency_in(path, channels, file)
+        return read_adjacency(path, channels, file)
     if missing == "drop":
         raise DataError(
             f"{path}: no such file; it tells how near the channels of {file.name} are. Set data.reader.adjacency to its name, or to "
@@ -266,7 +266,7 @@ def _graph(file: Path, adjacency: str | None, channels: Sequence[str], missing: 
     return None
 
 
-def _refuse_nothing(path: Path, rows: int, possible: int, steps: int, layout: SeriesLayout, missing: Missing) -> None:
+def _refuse_no_rows(path: Path, rows: int, possible: int, steps: int, layout: SeriesLayout, missing: Missing) -> None:
     ahead = 0 if missing == "keep" else layout.horizon
     if not possible:
         raise DataError(
@@ -277,7 +277,7 @@ def _refuse_nothing(path: Path, rows: int, possible: int, steps: int, layout: Se
         raise DataError(f"{path}: in none of its {possible} rows anything is measured both before and after.")
 
 
-def _there(rows: Rows, name: str, key: str) -> str:
+def _require_column(rows: Rows, name: str, key: str) -> str:
     if name not in rows.columns:
         raise DataError(
             f"{rows.path}: {key}: no column {name!r}.{did_you_mean(name, rows.columns)} "
@@ -288,21 +288,21 @@ def _there(rows: Rows, name: str, key: str) -> str:
 
 def _holds_numbers(rows: Rows, name: str) -> bool:
     """By the first cell that says something; one further down that is no number is then an error, and not overlooked."""
-    first = next((row.get(name) for row in rows.rows if not says_nothing(row.get(name))), None)
+    first = next((row.get(name) for row in rows.rows if not is_missing(row.get(name))), None)
     return first is not None and is_number(first)
 
 
-def _is_measured(name: str) -> bool:
+def _looks_like_measurement(name: str) -> bool:
     """Whether a column's name is a number with a fraction, which nobody calls a column."""
     return is_number(name) and "." in name
 
 
-def _listed(channels: Sequence[str]) -> str:
+def _list_channels(channels: Sequence[str]) -> str:
     more = f" and {len(channels) - SHOWN} more" if len(channels) > SHOWN else ""
     return f"{len(channels)} channels: {', '.join(channels[:SHOWN])}{more}" if len(channels) > 1 else f"channel {channels[0]}"
 
 
-def _only_file(folder: Path, adjacency: str | None) -> Path:
+def _find_only_file(folder: Path, adjacency: str | None) -> Path:
     files = sorted(
         p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES and p.name != adjacency and p.name[0] != "."
     )

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.schema_errors import explained
+from vertical_sdk.schema_errors import describe_schema_errors
 from vertical_sdk.yaml_file import yaml_value
 
 __all__ = ["read_settings"]
@@ -36,5 +36,5 @@ def read_settings(path: Path, schema: type[S]) -> S:
     try:
         return schema.model_validate(plain)
     except ValidationError as error:
-        lines = explained(schema, plain, error)
+        lines = describe_schema_errors(schema, plain, error)
         raise DataError(f"{path}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{path}:", *lines])) from None

@@ -16,8 +16,8 @@ from datetime import datetime
 
 from vertical_sdk.catalog import NotNegative, splitters
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.labels import without_unlearned
-from vertical_sdk.data.texts import ranked, stable_hash
+from vertical_sdk.data.labels import set_aside_unlearned
+from vertical_sdk.data.texts import shuffle_key, stable_hash
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Split
 
@@ -33,7 +33,7 @@ def stratified(
 ) -> tuple[list[Example], StepAccount]:
     """Every label (or tenth of the numbers) has the same share in each part; rows of one group, if any, stay together."""
     _check_shares(test, validation)
-    places = _places(_units(examples, seed), seed, test, validation)
+    places = _place_units(_units(examples, seed), seed, test, validation)
     return _finish("stratified", examples, {e.id: places[_unit(e)] for e in examples}, validation)
 
 
@@ -59,7 +59,7 @@ def group(
         raise DataError(
             f"split by {by}: {count} groups cannot fill {parts} parts. At least {parts} are needed, better hundreds."
         )
-    places = _places(_units(examples, seed), seed, test, validation)
+    places = _place_units(_units(examples, seed), seed, test, validation)
     return _finish("group", examples, {e.id: places[_unit(e)] for e in examples}, validation)
 
 
@@ -94,7 +94,7 @@ def time(
         return "test" if moment >= from_test else "validation" if moment >= from_validation else "train"
 
     places = {e.id: place(e) for e in examples}
-    aside = _torn(examples, places)
+    aside = _find_split_groups(examples, places)
     if gap:
         begins = {"train": from_validation, "validation": from_test}
         near = {e.id for e in examples if places[e.id] in begins and _hours(e.time or "", begins[places[e.id]], e.id) < gap}
@@ -118,9 +118,9 @@ def given(examples: Sequence[Example], seed: int, *, validation: float = 0.1) ->
     if validation and "validation" not in places.values():
         _check_shares(validation, 0)
         train = [e for e in examples if e.split == "train"]
-        carved = _places(_units(train, seed), seed, 0, validation)
+        carved = _place_units(_units(train, seed), seed, 0, validation)
         places |= {e.id: carved[_unit(e)] for e in train}
-    return _finish("given", examples, places, validation, _torn(examples, places))
+    return _finish("given", examples, places, validation, _find_split_groups(examples, places))
 
 
 def _check_shares(test: float, validation: float) -> None:
@@ -130,7 +130,7 @@ def _check_shares(test: float, validation: float) -> None:
         )
 
 
-def _torn(examples: Sequence[Example], places: Mapping[str, Split]) -> dict[str, str]:
+def _find_split_groups(examples: Sequence[Example], places: Mapping[str, Split]) -> dict[str, str]:
     """Rows whose group has rows in a later part, which judges those before it: row id → why it is set aside."""
     rank = {"train": 0, "validation": 1, "test": 2}
     last: dict[str, int] = defaultdict(int)
@@ -170,7 +170,7 @@ def _unit(example: Example) -> str:
 
 def _units(examples: Sequence[Example], seed: int) -> dict[str, list[Example]]:
     units: dict[str, list[Example]] = defaultdict(list)
-    for example in sorted(examples, key=lambda e: ranked(seed, e)):
+    for example in sorted(examples, key=lambda e: shuffle_key(seed, e)):
         units[_unit(example)].append(example)
     return units
 
@@ -193,7 +193,7 @@ def _strata(examples: Iterable[Example]) -> dict[str, str]:
     return {e.id: stratum(e) for e in examples}
 
 
-def _places(units: Mapping[str, Sequence[Example]], seed: int, test: float, validation: float) -> dict[str, Split]:
+def _place_units(units: Mapping[str, Sequence[Example]], seed: int, test: float, validation: float) -> dict[str, Split]:
     """Unit → part. Within each stratum, units are taken in an order shuffled by seed until a part has its share of rows.
 
     A unit belongs to the stratum that most of its rows are in. Only rows that may be evaluated on count.
@@ -208,15 +208,15 @@ def _places(units: Mapping[str, Sequence[Example]], seed: int, test: float, vali
     for home in sorted(homes):
         free = [(unit, size) for unit, size in sorted(homes[home], key=lambda u: (stable_hash(seed, u[0]), u[0])) if size]
         if any(unit.startswith("evaluate:") for unit, _ in free):
-            _deal([u for u in free if u[0].startswith("evaluate:")], places, test / (test + validation), 1.0)
+            _deal_units([u for u in free if u[0].startswith("evaluate:")], places, test / (test + validation), 1.0)
             free = [u for u in free if not u[0].startswith("evaluate:")]
         parts = 1 + bool(test) + bool(validation)
         if len(free) >= parts:
-            _deal(free, places, test, validation)
+            _deal_units(free, places, test, validation)
     return places
 
 
-def _deal(units: Sequence[tuple[str, int]], places: dict[str, Split], test: float, validation: float) -> None:
+def _deal_units(units: Sequence[tuple[str, int]], places: dict[str, Split], test: float, validation: float) -> None:
     """Give a part its share of rows, unit by unit, where the unit brings it nearer to its share."""
     total = sum(size for _, size in units)
     left = list(units)
@@ -255,7 +255,7 @@ def _finish(
             tally.set_aside(example.id, reason)
         else:
             placed.append(replace(example, split=part))
-    kept = without_unlearned(placed, tally)
+    kept = set_aside_unlearned(placed, tally)
     counts = Counter(e.split for e in kept)
     for needed in ("train", "test", *(["validation"] if validation else [])):
         if not counts[needed]:  # type: ignore[index]

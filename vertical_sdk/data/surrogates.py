@@ -15,7 +15,7 @@ from vertical_sdk.data.dates import shift_dates
 from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.texts import stable_hash
 
-__all__ = ["Surrogates", "new_digits", "scrambled"]
+__all__ = ["Surrogates", "replace_digits", "scramble"]
 
 TRIES = 8
 """A short value may be drawn again by chance; after so many times it is masked."""
@@ -63,16 +63,16 @@ class Surrogates:
         if entity == "PHONE_NUMBER":
             return _phone(value, rng)
         if entity == "US_SSN":
-            return _in_place(
+            return _put_digits(
                 value, f"9{rng.randrange(100):02d}{rng.randrange(10):02d}{rng.randrange(1, 10_000):04d}".ljust(9, "0")
             )
         if entity == "CREDIT_CARD":
-            return _in_place(value, _luhn(value, rng))
+            return _put_digits(value, _luhn(value, rng))
         if entity == "IBAN_CODE":
             return _iban(value, rng)
         if entity == "LOCATION":
-            return _cased(str(self._faker.city()), value)
-        return scrambled(value, rng)
+            return _copy_case(str(self._faker.city()), value)
+        return scramble(value, rng)
 
     def _person(self, value: str, stay: frozenset[str]) -> str:
         """Word by word, so that "John Smith" and "Smith" stay the same person."""
@@ -93,16 +93,16 @@ class Surrogates:
                 while made in taken or made.casefold() == known:
                     made = str(self._faker.last_name())
                 self._names[known] = made
-            return _cased(self._names[known], bare) + possessive
+            return _copy_case(self._names[known], bare) + possessive
 
         return re.sub(r"\w[\w'’-]*", one, value)
 
 
-def _cased(made: str, like: str) -> str:
+def _copy_case(made: str, like: str) -> str:
     return made.upper() if like.isupper() and len(like) > 1 else made.lower() if like.islower() else made
 
 
-def _in_place(value: str, digits: str) -> str:
+def _put_digits(value: str, digits: str) -> str:
     """The value with its digits replaced one by one."""
     new = iter(digits)
     return re.sub(r"\d", lambda _: next(new), value)
@@ -112,9 +112,9 @@ def _phone(value: str, rng: random.Random) -> str:
     count = sum(c.isdigit() for c in value)
     lead = "".join(c for c in value if c.isdigit())
     if count == 10 or (count == 11 and lead.startswith("1")):
-        return _in_place(value, f"{lead[: count - 10]}{rng.randrange(200, 1000)}55501{rng.randrange(100):02d}")
+        return _put_digits(value, f"{lead[: count - 10]}{rng.randrange(200, 1000)}55501{rng.randrange(100):02d}")
     keep = 2 if value.lstrip().startswith("+") or lead.startswith("0") else 1
-    return _in_place(value, lead[:keep] + "".join(str(rng.randrange(10)) for _ in range(count - keep)))
+    return _put_digits(value, lead[:keep] + "".join(str(rng.randrange(10)) for _ in range(count - keep)))
 
 
 def _luhn(value: str, rng: random.Random) -> str:
@@ -134,14 +134,14 @@ def _iban(value: str, rng: random.Random) -> str:
     return "".join(next(new) if c.isalnum() else c for c in value)
 
 
-def new_digits(value: str, rng: random.Random) -> str:
+def replace_digits(value: str, rng: random.Random) -> str:
     """The value with other digits and the same letters."""
     return re.sub(r"\d", lambda _: str(rng.randrange(10)), value)
 
 
-def scrambled(value: str, rng: random.Random) -> str:
+def scramble(value: str, rng: random.Random) -> str:
     """Digit for digit and letter for letter."""
     made = (
         str(rng.randrange(10)) if c.isdigit() else rng.choice("abcdefghijklmnopqrstuvwxyz") if c.isalpha() else c for c in value
     )
-    return _cased("".join(made), value)
+    return _copy_case("".join(made), value)

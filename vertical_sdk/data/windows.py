@@ -15,7 +15,7 @@ from vertical_sdk.data.read import Missing
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, SeriesLayout
 
-__all__ = ["DENSEST", "OFF", "Numbers", "after", "commonest_pace", "moment_in", "on_grid", "windows"]
+__all__ = ["DENSEST", "OFF", "Numbers", "add_seconds", "cut_windows", "find_pace", "parse_time", "place_on_grid"]
 
 Numbers = NDArray[np.float32]
 DENSEST = 1 << 27
@@ -24,7 +24,7 @@ OFF = 0.01
 """Share of a step that a time may lie beside the grid."""
 
 
-def moment_in(text: object, where: str, column: str) -> datetime:
+def parse_time(text: object, where: str, column: str) -> datetime:
     """A cell as a time without a zone; one with a zone as the time in UTC.
 
     Raises DataError for what is no ISO 8601.
@@ -38,13 +38,13 @@ def moment_in(text: object, where: str, column: str) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
-def commonest_pace(several: Iterable[Sequence[datetime]]) -> float | None:
+def find_pace(several: Iterable[Sequence[datetime]]) -> float | None:
     """Seconds between two steps that most neighbours in time have, the shortest where two are as common; None for single times."""
     apart = Counter((later - earlier).total_seconds() for times in several for earlier, later in pairwise(sorted(set(times))))
     return min(apart, key=lambda seconds: (-apart[seconds], seconds), default=None)
 
 
-def on_grid(
+def place_on_grid(
     times: Sequence[datetime], values: Numbers, seconds: float, places: Sequence[str]
 ) -> tuple[datetime, Numbers, dict[str, int]]:
     """Steps at even distances from times that may be missing, double or out of order.
@@ -78,7 +78,7 @@ def on_grid(
     return first, grid, {"steps missing": len(grid) - different, "rows of the same time merged": len(times) - different}
 
 
-def windows(
+def cut_windows(
     values: Numbers,
     start: datetime,
     layout: SeriesLayout,
@@ -129,7 +129,7 @@ def windows(
                 values=values[behind],
                 target=None if nothing_ahead else ahead,
                 time=time,
-                group=" ".join(part for part in (series, _block(moment, block)) if part) or None,
+                group=" ".join(part for part in (series, _find_block(moment, block)) if part) or None,
                 only="evaluate" if marked else None,
                 record=record,
             )
@@ -137,12 +137,12 @@ def windows(
     return rows, len(ends)
 
 
-def after(time: str, seconds: float) -> str:
+def add_seconds(time: str, seconds: float) -> str:
     """An ISO time and so many seconds."""
     return (datetime.fromisoformat(time) + timedelta(seconds=seconds)).isoformat()
 
 
-def _block(moment: datetime, seconds: float | None) -> str | None:
+def _find_block(moment: datetime, seconds: float | None) -> str | None:
     """The block of time that a moment is in; rows of one block are alike, and the bootstrap draws them together."""
     if seconds is None:
         return None

@@ -32,7 +32,7 @@ from vertical_sdk.evaluation.test_set import Bench, bench_of, own_rows
 from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.abstention import abstention_curve
-from vertical_sdk.metrics.measure import curve_of, higher_is_better
+from vertical_sdk.metrics.measure import draw_curve, higher_is_better
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.outputs import Outputs, prompt_of
@@ -47,22 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-TITLES = {
-    "adapter": "specialist (adapter)",
-    "base": "general base, zero-shot",
-    "probe": "general base, linear probe",
-    "tfidf": "TF-IDF + linear",
-    "boosted_trees": "boosted trees",
-    "boosted_forecast": "boosted trees",
-    "persistence": "the last value again",
-    "seasonal": "what is usual then",
-    "linear": "linear model",
-    "zscore": "deviation from the window",
-    "seasonal_zscore": "deviation from what is usual",
-    "pixels": "linear model of pixels",
-    "alone": "its adapter alone",
-}
-CLASSICAL = ("tfidf", "boosted_trees", "boosted_forecast", "linear", "pixels", "seasonal_zscore", "majority")
 SHOWN = 20
 
 
@@ -105,25 +89,25 @@ def evaluate(
     general = General(model.specialist(), folder, progress)
     specialist = _Specialist(model, rows, general, progress)
     askers: dict[str, Callable[[], Outputs]] = {"adapter": specialist.whole}
-    titles = TITLES
+    members: Collection[str] = ()
     if model.ensemble is not None:
         askers["alone"] = specialist.alone
-        titles = TITLES | {"adapter": "specialist (" + " + ".join(map(_named, model.ensemble.shares)) + ")"}
+        members = model.ensemble.shares
     for part in recipe.evaluate.baselines:
         askers[part.use] = _asker(part, model.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
     for name, ask in askers.items():
-        progress(f"asking {titles.get(name, name)}", None)
+        progress(f"asking {_title(name, members)}", None)
         started = time.monotonic()
         try:
             said[name] = ask()
         except VerticalError as error:
             if name == "adapter":
                 raise
-            systems[name] = System(titles.get(name, name), error=str(error), seconds=time.monotonic() - started)
+            systems[name] = System(_title(name, members), error=str(error), seconds=time.monotonic() - started)
             continue
         seconds = time.monotonic() - started
-        progress(f"measuring {titles.get(name, name)}", None)
-        systems[name] = System(titles.get(name, name), _intervals(bench, said[name]), said[name].unparsed, round(seconds, 2))
+        progress(f"measuring {_title(name, members)}", None)
+        systems[name] = System(_title(name, members), _intervals(bench, said[name]), said[name].unparsed, round(seconds, 2))
     tests, main = _tests(bench, said)
     gate = _verdict(recipe, main, len(rows))
     forgot = None
@@ -138,7 +122,7 @@ def evaluate(
         systems=systems,
         confidence=bench.confidence,
         tests=tests,
-        baseline=next((name for name in CLASSICAL if name in systems), None),
+        baseline=_classical_baseline(systems),
         lower_is_better=[name for name in bench.metrics if not higher_is_better(name)],
         gate=gate,
         calibration=card.calibration,
@@ -154,11 +138,24 @@ def evaluate(
     return evaluation
 
 
-def _named(member: str) -> str:
-    """A member as a reader would call it."""
-    return {"adapter": "adapter", "probe": "linear probe of the base", "base": "general base"}.get(
-        member, TITLES.get(member, member)
-    )
+def _title(system: str, members: Collection[str] = ()) -> str:
+    """What reports call a system. `members` are those of the specialist's ensemble."""
+    if system == "adapter":
+        return f"specialist ({' + '.join(map(_member_title, members)) or 'adapter'})"
+    return "its adapter alone" if system == "alone" else baselines.part(system).title
+
+
+def _member_title(member: str) -> str:
+    """What reports call a member of the ensemble."""
+    own = {"adapter": "adapter", "probe": "linear probe of the base", "base": "general base"}
+    return own.get(member) or baselines.part(member).title
+
+
+def _classical_baseline(systems: Collection[str]) -> str | None:
+    """The classical baseline that the headline compares with: of those measured, the first by rank; None if there is none."""
+    ranks = {name: baselines.part(name).classical for name in systems if name not in {"adapter", "alone"}}
+    ranked = {name: rank for name, rank in ranks.items() if rank is not None}
+    return min(ranked, key=ranked.__getitem__, default=None)
 
 
 class _Specialist:
@@ -332,11 +329,11 @@ def _curves(bench: Bench, said: dict[str, Outputs]) -> dict[str, Any]:
     for part in bench.recipe.evaluate.metrics:
         for system, outputs in said.items():
             values = get_task(bench.card.task).predictions(outputs)
-            curve = curve_of(part.use, values, bench.truth, bench.rows, part.arguments, outputs.probabilities)
+            curve = draw_curve(part.use, values, bench.truth, bench.rows, part.arguments, outputs.probabilities)
             if curve is None:
                 continue
             kept = drawn.setdefault(part.use, {**curve, "lines": {}})
-            kept["lines"] |= {name or TITLES.get(system, system): points for name, points in curve["lines"].items()}
+            kept["lines"] |= {name or _title(system): points for name, points in curve["lines"].items()}
     return drawn
 
 

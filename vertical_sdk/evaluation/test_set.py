@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,7 @@ from vertical_sdk.card import Card
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.errors import DataError, VerticalError
 from vertical_sdk.evaluation.audit import check_groups
-from vertical_sdk.metrics.measure import bind
-from vertical_sdk.metrics.measure import inputs as metric_inputs
+from vertical_sdk.metrics.measure import Measure, PreparedRows, bind, prepare_rows
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_task, main_metric
@@ -30,8 +30,13 @@ class Bench:
     recipe: Recipe
     rows: Sequence[Example]
     truth: Any
-    metrics: dict[str, Callable[..., float]]
+    metrics: dict[str, Measure]
     confidence: float
+
+    @cached_property
+    def prepared(self) -> dict[str, PreparedRows]:
+        """The rows as each metric reads them, read once for all systems and resamples."""
+        return prepare_rows(self.metrics, self.rows)
 
     @property
     def groups(self) -> list[str | None] | None:
@@ -57,14 +62,13 @@ class Bench:
             self.metrics[name],
         )
         known = np.asarray(truth, dtype=object) if outputs.texts else truth
-        wants_rows = "rows" in metric_inputs(name)
+        prepared = self.prepared[name]
 
         def over(rows: Any) -> float:
             shares = outputs.probabilities[rows] if outputs.probabilities is not None else None
             picked = said[rows].tolist() if outputs.texts else said[rows]
-            looked_at = [self.rows[i] for i in rows] if wants_rows else None
             bounds = outputs.quantiles[rows] if outputs.quantiles is not None else None
-            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares, looked_at, bounds))
+            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares, prepared[rows], bounds))
 
         return over
 

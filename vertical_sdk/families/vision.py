@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base
-from vertical_sdk.bases.images import picture_settings
+from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import Head
@@ -41,7 +41,7 @@ class VisionSpecialist(PooledSpecialist):
 
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__(backbone, base, recipe, labels)
-        settings = picture_settings(base.path)
+        settings = read_picture_settings(base.path)
         self.size = recipe.image.size or settings.size
         patch = getattr(backbone.get_base_model().config, "patch_size", None)
         self.max_length = math.ceil(self.size / (patch if isinstance(patch, int) else CELL)) ** 2

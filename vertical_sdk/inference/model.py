@@ -18,8 +18,8 @@ from vertical_sdk.baselines.stacking import ENSEMBLE, Ensemble, load_ensemble
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.calibration.intervals import widen_quantiles
 from vertical_sdk.card import Card, read_card
-from vertical_sdk.data.clean import mended
-from vertical_sdk.data.texts import ask
+from vertical_sdk.data.clean import normalize_texts
+from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.chat import encode_turns
@@ -235,9 +235,9 @@ class VerticalModel:
         specialist = self.specialist(adapter)
         if not isinstance(specialist, CausalSpecialist):
             raise AdapterError(f"{adapter or self._active}: {self._base.name} is an encoder and cannot write; use predict.")
-        turns = [ask(specialist.prompt, p) if isinstance(p, str) else tuple(p) for p in prompts]
+        turns = [format_prompt(specialist.prompt, p) if isinstance(p, str) else tuple(p) for p in prompts]
         recipe = Recipe.model_validate(self._loaded[adapter or self._active].card.recipe)
-        cleaned, _ = mended([Example(id=str(n), messages=messages) for n, messages in enumerate(turns)], recipe)
+        cleaned, _ = normalize_texts([Example(id=str(n), messages=messages) for n, messages in enumerate(turns)], recipe)
         rows = [encode_turns(specialist.tokenizer, row.messages, specialist.max_length) for row in cleaned]
         return specialist.write(rows, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress)
 

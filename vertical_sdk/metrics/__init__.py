@@ -20,7 +20,6 @@ from vertical_sdk.metrics.measure import (
     bind,
     higher_is_better,
     inputs,
-    lower_is_better,
 )
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "forecasting",
     "higher_is_better",
     "inputs",
-    "lower_is_better",
     "probability",
     "regression",
     "text",

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from vertical_sdk.errors import DigestMismatch, SourceError
 from vertical_sdk.paths import file_digest
 
-__all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "nearest", "pick"]
+__all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "list_nearest", "pick_file"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def check_digest(source: str, found: str, wanted: str | None) -> None:
         )
 
 
-def pick(folder: Path, file: str | None, source: str) -> Path:
+def pick_file(folder: Path, file: str | None, source: str) -> Path:
     """A file inside a folder, or the folder itself where `file` is None.
 
     Raises SourceError that lists the nearest files there are.
@@ -67,10 +67,10 @@ def pick(folder: Path, file: str | None, source: str) -> Path:
     if path.is_file():
         return path
     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    raise SourceError(f"{source}: has no file {file!r}. {nearest(file, names)}")
+    raise SourceError(f"{source}: has no file {file!r}. {list_nearest(file, names)}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def list_nearest(name: str, known: Iterable[str]) -> str:
     """A sentence that lists the names most like one that is missing, by path or by last part."""
     known = sorted(known)
     last = {k: k.rpartition("/")[2] for k in known}

@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from vertical_sdk.errors import OfflineError, SourceError, VerticalError, did_you_mean
 from vertical_sdk.paths import cache_home
-from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, nearest, pick
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, list_nearest, pick_file
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["fetch", "without_secrets"]
+__all__ = ["fetch", "hide_secrets"]
 
 SECRET = re.compile(r"sig|token|key|secret|pass|cred|auth", re.IGNORECASE)
 STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "updated", "md5Hash", "generation")
@@ -36,25 +36,25 @@ def fetch(
     Raises SourceError, OfflineError, DigestMismatch, RunError.
     """
     if revision is not None:
-        raise SourceError(f"{without_secrets(source)}: only hub data sets have a revision, not {revision!r}.")
+        raise SourceError(f"{hide_secrets(source)}: only hub data sets have a revision, not {revision!r}.")
     if source.startswith("file://"):
         parts = urlsplit(source)
         if parts.netloc not in {"", "localhost"}:
             raise SourceError(f"{source}: names another machine; write file:///path with three slashes.")
-        return _local(unquote(parts.path), source, file, sha256)
+        return _use_local(unquote(parts.path), source, file, sha256)
     if "://" in source or "::" in source:
-        return _remote(source, file, sha256, progress)
-    return _local(source, source, file, sha256)
+        return _copy_remote(source, file, sha256, progress)
+    return _use_local(source, source, file, sha256)
 
 
-def _local(name: str, source: str, file: str | None, sha256: str | None) -> Fetched:
+def _use_local(name: str, source: str, file: str | None, sha256: str | None) -> Fetched:
     try:
         path = Path(name).expanduser()
         if not name or not (path.is_file() or path.is_dir()):
             raise SourceError(f"{source or repr(source)}: no such file or folder.{_hint(name, path)}")
         if path.is_file() and file is not None:
             raise SourceError(f"{source}: is a file, so it has no file {file!r} inside; leave 'file' out.")
-        path = pick(path, file, source) if path.is_dir() else path
+        path = pick_file(path, file, source) if path.is_dir() else path
         digest = content_digest(path)
     except (OSError, RuntimeError, ValueError) as error:
         raise SourceError(f"{source}: cannot be read: {error}. Check the path and your rights to it.") from None
@@ -69,11 +69,11 @@ def _hint(name: str, path: Path) -> str:
     if colon and len(scheme) > 1:
         return f"{did_you_mean(scheme, SCHEMES)} A source is pypi:NAME==VERSION, hf:OWNER/NAME, an address with :// or a path."
     if name and path.parent.is_dir():
-        return f" In {path.parent.absolute()}: {nearest(path.name, [p.name for p in path.parent.iterdir()])}"
+        return f" In {path.parent.absolute()}: {list_nearest(path.name, [p.name for p in path.parent.iterdir()])}"
     return " Give the path of a file or folder; a relative one starts in the working folder."
 
 
-def without_secrets(source: str) -> str:
+def hide_secrets(source: str) -> str:
     """An address without its user, password and signed query, as it may be shown and recorded."""
     if "://" not in source or source.startswith("github://"):  # OWNER:REPOSITORY@REVISION stands where others have a user
         return source
@@ -82,8 +82,8 @@ def without_secrets(source: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
-def _remote(source: str, file: str | None, sha256: str | None, progress: Progress) -> Fetched:
-    shown = without_secrets(source)
+def _copy_remote(source: str, file: str | None, sha256: str | None, progress: Progress) -> Fetched:
+    shown = hide_secrets(source)
     if "::" in source:
         raise SourceError(f"{shown}: chained addresses are not read; name the file itself, unpacked.")
     if file is not None and (PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts):
@@ -94,17 +94,17 @@ def _remote(source: str, file: str | None, sha256: str | None, progress: Progres
     target = home / key
     record = read_record(target)
     if record and sha256 is not None and record["sha256"] == sha256:
-        return _kept(target, record, shown)
+        return _cached_copy(target, record, shown)
     try:
-        store, path, stamp = _look(whole)
+        store, path, stamp = _look_up(whole)
     except OfflineError:
         if record and sha256 is None:
             progress(f"{shown} cannot be reached: the copy in the cache is used", None)
-            return _kept(target, record, shown)
+            return _cached_copy(target, record, shown)
         raise
     if record and sha256 is None and stamp is not None and record["stamp"] == stamp:
-        return _kept(target, record, shown)
-    with building(home, key, progress) as temporary:
+        return _cached_copy(target, record, shown)
+    with build_folder(home, key, progress) as temporary:
         progress(f"copying {shown}", None)
         built = temporary / "built"
         (built / FILES).mkdir(parents=True)
@@ -115,15 +115,15 @@ def _remote(source: str, file: str | None, sha256: str | None, progress: Progres
             raise _explain(whole, error) from error
         digest = content_digest(copy)
         check_digest(shown, digest, sha256)
-        record = finish(built, target, {"sha256": digest, "stamp": stamp, "name": copy.name, "source": shown})
-    return _kept(target, record, shown)
+        record = finish_folder(built, target, {"sha256": digest, "stamp": stamp, "name": copy.name, "source": shown})
+    return _cached_copy(target, record, shown)
 
 
-def _kept(target: Path, record: dict[str, Any], shown: str) -> Fetched:
+def _cached_copy(target: Path, record: dict[str, Any], shown: str) -> Fetched:
     return Fetched(target / FILES / record["name"], shown, record["sha256"], None)
 
 
-def _look(address: str) -> tuple[Any, str, str | None]:
+def _look_up(address: str) -> tuple[Any, str, str | None]:
     """The store, the path in it, and what changes there when the file does (None where the store does not say)."""
     import fsspec
 
@@ -158,11 +158,11 @@ def _copy(store: Any, path: str, copy: Path) -> None:
 
 def _explain(address: str, error: Exception) -> Exception:
     """A store's own exception in the SDK's words; every store brings its own classes, so they are told apart by kind."""
-    shown = without_secrets(address)
+    shown = hide_secrets(address)
     said = (str(error).replace(address, shown) or type(error).__name__).strip()
     if isinstance(error, VerticalError) or (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}):
         return error
-    if _unreached(error):
+    if _is_unreachable(error):
         return OfflineError(
             f"{shown}: cannot be reached ({said}). Copy it to this machine and name its path as the source, or try again later."
         )
@@ -175,7 +175,7 @@ def _explain(address: str, error: Exception) -> Exception:
     return SourceError(f"{shown}: cannot be read ({said}).")
 
 
-def _unreached(error: BaseException | None) -> bool:
+def _is_unreachable(error: BaseException | None) -> bool:
     """Whether nobody answered; some stores wrap that in a FileNotFoundError."""
     while error is not None:
         kinds = {kind.__name__ for kind in type(error).__mro__}

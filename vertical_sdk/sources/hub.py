@@ -11,8 +11,8 @@ from typing import Any
 
 from vertical_sdk.errors import OfflineError, SourceError
 from vertical_sdk.paths import cache_home, write_whole
-from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, pick
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, pick_file
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Progress, silent
 
 __all__ = ["fetch", "hub_is_off", "keep_splits", "parse"]
@@ -59,17 +59,17 @@ def fetch(
         raise SourceError(f"{source}: the revision is given twice: {at} and {revision}.")
     wanted = revision or at or "main"
     home = cache_home() / "hub" / name.replace("/", "--")
-    commit, license_name = _resolve(source, name, wanted, home)
+    commit, license_name = _resolve_revision(source, name, wanted, home)
     target = home / f"{commit}-{config or 'default'}"
     record = read_record(target)
     if record is None:
-        with building(home, target.name, progress) as temporary:
+        with build_folder(home, target.name, progress) as temporary:
             record = read_record(target)
             if record is None:
                 progress(f"downloading {name}", None)
-                splits = _load(source, name, config, commit, temporary / "scratch")
+                splits = _load_splits(source, name, config, commit, temporary / "scratch")
                 record = keep_splits(splits, temporary / "built", target, {"commit": commit, "license": license_name})
-    path = pick(target / FILES, file, source)
+    path = pick_file(target / FILES, file, source)
     digest = content_digest(path)
     check_digest(source, digest, sha256)
     return Fetched(path, source, digest, record["license"], commit)
@@ -80,10 +80,10 @@ def keep_splits(splits: Mapping[str, Any], built: Path, target: Path, record: Ma
     (built / FILES).mkdir(parents=True)
     for split, rows in splits.items():
         rows.to_parquet(built / FILES / f"{split}.parquet")
-    return finish(built, target, record)
+    return finish_folder(built, target, record)
 
 
-def _resolve(source: str, name: str, wanted: str, home: Path) -> tuple[str, str | None]:
+def _resolve_revision(source: str, name: str, wanted: str, home: Path) -> tuple[str, str | None]:
     """The commit that a revision means now, and the licence; from the last time where the hub cannot be asked."""
     known_at = home / "revisions.json"
     try:
@@ -93,7 +93,7 @@ def _resolve(source: str, name: str, wanted: str, home: Path) -> tuple[str, str 
     if wanted in known and (COMMIT.fullmatch(wanted) or hub_is_off()):
         return known[wanted][0], known[wanted][1]
     if hub_is_off():
-        raise _offline(source, "HF_HUB_OFFLINE is set")
+        raise _offline_error(source, "HF_HUB_OFFLINE is set")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -109,14 +109,14 @@ def _resolve(source: str, name: str, wanted: str, home: Path) -> tuple[str, str 
         refused = isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500
         if wanted in known and not refused:
             return known[wanted][0], known[wanted][1]
-        raise _offline(source, _first_line(error)) from error
+        raise _offline_error(source, _first_line(error)) from error
     licence = getattr(info.card_data, "license", None)
     entry = [str(info.sha), licence if isinstance(licence, str) else None]
     write_whole(known_at, json.dumps({**known, wanted: entry, str(info.sha): entry}, indent=1) + "\n")
     return entry[0] or wanted, entry[1]
 
 
-def _load(source: str, name: str, config: str | None, commit: str, scratch: Path) -> Mapping[str, Any]:
+def _load_splits(source: str, name: str, config: str | None, commit: str, scratch: Path) -> Mapping[str, Any]:
     import datasets
 
     bars = not datasets.are_progress_bars_disabled()
@@ -124,7 +124,7 @@ def _load(source: str, name: str, config: str | None, commit: str, scratch: Path
     try:
         splits: Mapping[str, Any] = datasets.load_dataset(name, config, revision=commit, cache_dir=str(scratch))
     except (ConnectionError, TimeoutError) as error:
-        raise _offline(source, _first_line(error)) from error
+        raise _offline_error(source, _first_line(error)) from error
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -135,7 +135,7 @@ def _load(source: str, name: str, config: str | None, commit: str, scratch: Path
     return splits
 
 
-def _offline(source: str, why: str) -> OfflineError:
+def _offline_error(source: str, why: str) -> OfflineError:
     return OfflineError(
         f"{source}: the hub cannot be reached ({why}). Ways out: copy {cache_home() / 'hub'} from a machine that has it; set "
         "HF_ENDPOINT to a mirror; or download the data elsewhere and name the file or folder as the source."

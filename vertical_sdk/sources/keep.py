@@ -20,14 +20,14 @@ import filelock
 from vertical_sdk.paths import telling_full_disk
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["FILES", "RECORD", "building", "finish", "read_record"]
+__all__ = ["FILES", "RECORD", "build_folder", "finish_folder", "read_record"]
 
 FILES = "files"
 RECORD = "record.json"
 
 
 @contextlib.contextmanager
-def building(home: Path, key: str, progress: Progress = silent) -> Iterator[Path]:
+def build_folder(home: Path, key: str, progress: Progress = silent) -> Iterator[Path]:
     """An empty folder in `home` to build something in, one process at a time for a key; it is gone afterwards.
 
     The caller looks again for what it wants as soon as it is inside: another process may just have finished it.
@@ -56,8 +56,8 @@ def building(home: Path, key: str, progress: Progress = silent) -> Iterator[Path
         lock.release()
 
 
-def finish(built: Path, target: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a built folder, whose bytes stand in `built/files`, in its place; call it inside `building`."""
+def finish_folder(built: Path, target: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a built folder, whose bytes stand in `built/files`, in its place; call it inside `build_folder`."""
     files = built / FILES
     sizes = {p.relative_to(files).as_posix(): p.stat().st_size for p in sorted(files.rglob("*")) if p.is_file()}
     whole = {**record, "files": sizes}

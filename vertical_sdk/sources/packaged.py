@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vertical_sdk.catalog import import_domain
 from vertical_sdk.errors import SourceError, UnknownName
-from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, pick
+from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, pick_file
 from vertical_sdk.types import Progress, silent
 
 __all__ = ["fetch"]
@@ -34,7 +34,7 @@ def fetch(
         package = import_domain(vertical, source)
     except UnknownName as error:
         raise SourceError(str(error)) from None
-    path = pick(Path(next(iter(package.__path__))), inside, source)
+    path = pick_file(Path(next(iter(package.__path__))), inside, source)
     digest = content_digest(path)
     check_digest(source, digest, sha256)
     return Fetched(path, source, digest, None)

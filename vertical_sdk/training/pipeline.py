@@ -24,14 +24,14 @@ from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Calibration, Card, Parent, library_versions, write_card
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import Prepared, prepare
-from vertical_sdk.data.records import told_fields
+from vertical_sdk.data.records import list_record_fields
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
 from vertical_sdk.families.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.kernels.precision import half_frozen
-from vertical_sdk.losses import bind_loss, what_to_avoid
+from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import telling_full_disk, write_whole
 from vertical_sdk.recipe import Recipe, load_recipe
@@ -98,7 +98,7 @@ def train(
         if begun is not None:
             check_start(begun, specialist, pulled, recipe, prepared)
         limit = recipe.data.limits.truncated
-        avoid = what_to_avoid(recipe)
+        avoid = get_token_finder(recipe)
         rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
         validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
         originals = [row for row, example in zip(rows, prepared.train, strict=True) if example.copy_of is None]
@@ -291,7 +291,7 @@ def _save(
             recipe=recipe.to_dict(),
             recipe_digest=recipe.digest,
             labels=prepared.labels,
-            fields=told_fields(prepared.originals),
+            fields=list_record_fields(prepared.originals),
             layout=prepared.layout,
             sources=prepared.sources,
             account=prepared.account.to_dict(),
