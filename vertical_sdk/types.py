@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DAY",
+    "LABELLED",
+    "MONITORED",
     "NO_ANSWER",
+    "NUMERIC",
+    "ORDERED",
+    "SERIES",
+    "SINGLE_LABEL",
+    "WEEK",
+    "WRITTEN",
     "Cell",
     "Example",
     "Family",
@@ -31,6 +40,20 @@ __all__ = [
 ]
 
 Task: TypeAlias = Literal["classification", "multilabel", "ordinal", "regression", "generation", "forecasting", "anomaly"]
+LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
+"""Tasks whose targets are labels of a LabelSpace."""
+SINGLE_LABEL: tuple[Task, ...] = ("classification", "ordinal")
+"""Tasks that give each row exactly one label."""
+ORDERED: tuple[Task, ...] = ("ordinal",)
+"""Tasks that give the order of the labels a meaning."""
+NUMERIC: tuple[Task, ...] = ("regression",)
+"""Tasks whose target is one number."""
+WRITTEN: tuple[Task, ...] = ("generation",)
+"""Tasks whose target is a text; their rows are conversations."""
+SERIES: tuple[Task, ...] = ("forecasting", "anomaly")
+"""Tasks whose target is the next steps of a series."""
+MONITORED: tuple[Task, ...] = ("anomaly",)
+"""Tasks that compare the next step of a series with its forecast."""
 Family: TypeAlias = Literal["encoder", "causal", "series", "vision"]
 Modality: TypeAlias = Literal["text", "series", "image"]
 """What a row is: words, numbers in the order of time, or a picture."""
@@ -41,6 +64,8 @@ Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
 (steps, channels) with NaN where it is not known (forecasting, anomaly), or nothing yet."""
 
 
+DAY, WEEK = 86_400.0, 604_800.0
+"""Seconds."""
 NO_ANSWER = -1
 """The prediction for an answer that could not be read as a label; it is never right."""
 Cell: TypeAlias = str | float | None
