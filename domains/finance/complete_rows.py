@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.read import Missing, number_in
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 
@@ -64,4 +65,4 @@ def number(cell: object, where: str, column: str) -> float | None:
     text = text_of(cell)
     if text.lower() in {"", "?", "na", "nan", "null"}:
         return None
-    return number_in(text, where, column)
+    return parse_number(text, where, column)

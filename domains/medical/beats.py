@@ -18,7 +18,8 @@ from pydantic import Field
 from vertical_sdk.catalog import NotNegative, Share, augmentations, readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
-from vertical_sdk.data.read import Missing, Table, number_in
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 
@@ -170,7 +171,7 @@ def _text(cell: Any) -> str:
 
 def _number(cell: str, where: str, step: int) -> float:
     """A step; NaN where nothing was measured."""
-    return math.nan if cell.lower() in {"", "nan", "?"} else number_in(cell, where, f"step {step}")
+    return math.nan if cell.lower() in {"", "nan", "?"} else parse_number(cell, where, f"step {step}")
 
 
 def _label(told: str | None, where: str) -> str | None:

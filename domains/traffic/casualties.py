@@ -10,7 +10,8 @@ from typing import Any
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.read import Missing, Table, number_in
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import set_record
 from vertical_sdk.data.windows import parse_time
 from vertical_sdk.errors import DataError, RecipeError
@@ -112,7 +113,7 @@ def _record(row: Mapping[str, Any], where: str) -> list[tuple[str, Cell]]:
         text = _text(row.get(column))
         if column in NUMBERS:
             unknown = text.lower() in UNKNOWN
-            found.append((NUMBERS[column], None if unknown else number_in(text, where, column)))
+            found.append((NUMBERS[column], None if unknown else parse_number(text, where, column)))
             continue
         name, codes = WORDS[column]
         found.append((name, _word(text, codes, where, column)))

@@ -22,7 +22,8 @@ from pydantic import Field
 from vertical_sdk.catalog import Share, readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.read import Missing, Table, number_in
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, SeriesLayout, Split, Task
@@ -255,7 +256,7 @@ def _series(file: Path, seconds: float) -> tuple[datetime, Floats]:
         except ValueError:
             raise DataError(f"{where}: the timestamp {text[:40]!r} is none; write 2015-09-01 13:45:00.") from None
         cell = str(row.get("value") if row.get("value") is not None else "").strip()
-        numbers.append(number_in(cell, where, "value") if cell else math.nan)
+        numbers.append(parse_number(cell, where, "value") if cell else math.nan)
     if not moments:
         raise DataError(f"{file}: has no rows.")
     midnight = min(moments).replace(hour=0, minute=0, second=0, microsecond=0)
