@@ -1,8 +1,8 @@
 """Cleaners: steps that run on the rows before anything is learned from them.
 
 Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows. One that only writes texts in
-another way, each by itself, is marked with `@mends` under its registration: it is also applied to what a specialist is asked, so
-that it never reads what it was not trained on.
+another way, each by itself, is marked with `@mends` under its registration: it also runs on the inputs of a specialist, so that it
+reads texts as in training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def mends(cleaner: F) -> F:
-    """Mark a cleaner that rewrites each text by itself; rows that it would drop are kept when a specialist is asked."""
+    """Mark a cleaner that rewrites each text by itself. In prediction it drops no rows."""
     vars(cleaner)["mends"] = True
     return cleaner
 
