@@ -1,4 +1,4 @@
-"""What a schema refuses, in plain words."""
+"""Describe the errors of a schema in plain words."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ __all__ = ["describe_expected", "describe_schema_errors"]
 
 
 def describe_schema_errors(schema: type[BaseModel], plain: dict[str, Any], error: ValidationError) -> list[str]:
-    """A line for each thing that the schema refuses: where, what, and what would be right.
+    """Write a line for each error of the schema: the key, the value, and the expected value.
 
-    Where a value may be one of several things, pydantic says for each why it is not; those that look deepest are kept.
+    For a value of several possible types, pydantic reports an error for each type. Only the deepest errors are reported.
     """
     wrong: dict[tuple[str, ...], list[Any]] = {}
     for detail in error.errors():
-        path, *found = _locate_error(schema, plain, detail["loc"])
-        wrong.setdefault(path, []).append((detail, *found))
+        path, *place = _locate_error(schema, plain, detail["loc"])
+        wrong.setdefault(path, []).append((detail, *place))
     deepest = {path: each for path, each in wrong.items() if not any(p != path and p[: len(path)] == path for p in wrong)}
     return [_describe_error(".".join(path), each) for path, each in deepest.items()]
 
 
 def describe_expected(annotation: Any, value: Any) -> str | None:
-    """What a value should be, where it is not what an annotation says; None where it is, or where that cannot be told."""
+    """Describe what a value should be by its annotation; None if the value is right, or if the annotation cannot be checked."""
     try:
         TypeAdapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
@@ -41,12 +41,12 @@ def describe_expected(annotation: Any, value: Any) -> str | None:
 
 
 def _extract_wish(message: str) -> str:
-    """What stands behind "should" in pydantic's message."""
+    """Return the text after "should" in a message of pydantic."""
     return message.partition(" should ")[2] or message
 
 
 def _describe_error(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str:
-    """What is wrong with one key, and what would be right."""
+    """Describe what is wrong with one key, and what would be right."""
     detail, value, section, field = wrong[0]
     if detail["loc"][-1] == "[key]":
         return f"unknown key {name!r}. Known here: {detail['ctx']['expected']}."
@@ -70,9 +70,9 @@ def _describe_error(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None
 def _locate_error(
     schema: type[BaseModel], plain: Any, loc: Sequence[int | str]
 ) -> tuple[tuple[str, ...], Any, Any, FieldInfo | None]:
-    """Where pydantic points to: the path in the file, the value there, the model that it is a key of, and its field.
+    """Locate an error of pydantic: the path in the file, the value there, the model with this key, and its field.
 
-    Pydantic's own path also names the branch of a union that it tried; those steps are no keys of the file.
+    The path of pydantic also names the branch of a union that it tried. Such steps are not keys of the file.
     """
     path: list[str] = []
     value, section, field = plain, schema, None
@@ -93,11 +93,11 @@ def _locate_error(
 
 
 def _find_model(annotation: Any) -> Any:
-    """The schema's model in an annotation such as `Part | None` or `tuple[Part, ...]`."""
+    """Find the model in an annotation such as `Part | None` or `tuple[Part, ...]`."""
     inner = (annotation, *typing.get_args(annotation))
     return next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), None)
 
 
 def _is_part(model: Any) -> bool:
-    """Whether a model is that of a named part with its arguments."""
+    """Whether a model describes a named part with its arguments."""
     return "use" in getattr(model, "model_fields", {})

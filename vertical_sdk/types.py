@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DAY",
     "NO_ANSWER",
+    "WEEK",
     "Cell",
     "Example",
     "Family",
@@ -43,6 +45,8 @@ Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
 (steps, channels) with NaN where it is not known (forecasting, anomaly), or nothing yet."""
 
 
+DAY, WEEK = 86_400.0, 604_800.0
+"""Seconds."""
 NO_ANSWER = -1
 """The prediction for an answer that could not be read as a label; it is never right."""
 Cell: TypeAlias = str | float | None

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.read import Missing, parse_number
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 

@@ -18,7 +18,8 @@ from pydantic import Field
 from vertical_sdk.catalog import NotNegative, Share, augmentations, readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
-from vertical_sdk.data.read import Missing, Table, parse_number
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 

@@ -10,7 +10,8 @@ from typing import Any
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.read import Missing, Table, parse_number
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import set_record
 from vertical_sdk.data.windows import parse_time
 from vertical_sdk.errors import DataError, RecipeError

@@ -22,7 +22,8 @@ from pydantic import Field
 from vertical_sdk.catalog import Share, readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.read import Missing, Table, parse_number
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, SeriesLayout, Split, Task

@@ -8,7 +8,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.series import Count, Seconds, build_series, require_series_task
+from vertical_sdk.data.series import Count, Resampling, Seconds, build_series, require_series_task
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Task
 
@@ -49,12 +49,7 @@ def sensors(
         raise DataError(
             f"{path}: has no {speeds!r}.{did_you_mean(speeds, there)} It has {', '.join(there[:10]) or 'no files'}."
         )
-    return build_series(
-        read_file(file),
-        columns,
-        task,
-        missing,
-        reader="traffic.sensors",
+    resampling = Resampling(
         history=history,
         horizon=horizon,
         stride=stride,
@@ -64,3 +59,4 @@ def sensors(
         block=block,
         adjacency=adjacency,
     )
+    return build_series(read_file(file), columns, task, missing, resampling, reader="traffic.sensors")

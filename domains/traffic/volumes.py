@@ -13,7 +13,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.series import Count, build_series, require_series_task
+from vertical_sdk.data.series import Count, Resampling, build_series, require_series_task
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Task
 
@@ -61,18 +61,8 @@ def interstate(
         raise DataError(
             f"{path}: its columns are {', '.join(rows.columns[:12])}; {' or '.join(TIMES)} and {VOLUME} are needed."
         )
-    return build_series(
-        rows,
-        {"time": time},
-        task,
-        missing,
-        reader="traffic.interstate",
-        history=history,
-        horizon=horizon,
-        channels=(VOLUME,),
-        stride=stride,
-        seconds=HOUR,
-    )
+    resampling = Resampling(history=history, horizon=horizon, channels=(VOLUME,), stride=stride, seconds=HOUR)
+    return build_series(rows, {"time": time}, task, missing, resampling, reader="traffic.interstate")
 
 
 def _unpack_file(path: Path, folder: Path) -> Path:

@@ -31,7 +31,7 @@ def test_normalize_counts_why_a_row_changed_and_drops_the_empty() -> None:
 
     assert [e.text for e in kept] == ["a b", "café", "fine"]
     assert account.dropped == {"empty": 1}
-    assert account.changed == {"white space": 1, "characters mended": 1}
+    assert account.changed == {"white space": 1, "characters repaired": 1}
     assert account.adds_up
 
 

@@ -49,7 +49,7 @@ def test_a_name_is_found_again_without_the_words_that_say_nothing_and_is_made_up
     assert made != "Victoria"
     assert [turn.content for turn in kept[0].messages] == [f"MS Queen {made} sank", f"The Queen? No, {made}."]
     assert account.notes == {"SHIP": 2}
-    assert account.changed == {"SHIP made up": 1}
+    assert account.changed == {"SHIP invented": 1}
 
 
 def test_a_value_that_cannot_be_made_up_is_masked() -> None:

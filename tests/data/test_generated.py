@@ -65,9 +65,9 @@ def test_settings_are_read_by_their_schema(tmp_path: Path) -> None:
         ("cars: many", "cars = 'many' is wrong"),
         ("carz: 3\ncars: 3", "unknown key 'carz'"),
         ("names: []", "cars is missing"),
-        ("- cars", "a YAML mapping is needed with cars, names"),
+        ("- cars", "Write a YAML mapping with cars, names"),
         ("cars: [", "not plain YAML"),
-        ("", "a YAML mapping is needed"),
+        ("", "Write a YAML mapping"),
     ],
 )
 def test_settings_that_are_wrong_are_refused_with_file_and_key(tmp_path: Path, text: str, says: str) -> None:

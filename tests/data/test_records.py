@@ -40,7 +40,7 @@ def test_what_a_user_gives_is_read_as_the_training_rows_were() -> None:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"sexx": "male"}, "unknown field 'sexx'.*sex"), ({"age": "old"}, "should be a number"), ({}, "no value in any field")],
+    [({"sexx": "male"}, "unknown field 'sexx'.*sex"), ({"age": "old"}, "should be a number"), ({}, "no field has a value")],
 )
 def test_what_cannot_be_read_is_refused(given: dict[str, object], said: str) -> None:
     with pytest.raises(DataError, match=said):

@@ -87,7 +87,7 @@ def test_beats_to_predict_need_no_label(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"ask\.csv:2: no label. Here every row needs numbers and a label"):
         read(file, {}, "classification", missing="refuse")
-    with pytest.raises(DataError, match="none of its 1 rows can be used"):
+    with pytest.raises(DataError, match="none of the 1 rows can be used"):
         read(file, {}, "classification")
 
 

@@ -132,7 +132,7 @@ def _refuse() -> None:
     ("text", "says"),
     [
         ("cities: [", "not plain YAML"),
-        ("- a", "a YAML mapping is needed"),
+        ("- a", "Write a YAML mapping"),
         (TINY.replace("load", "laod"), "unknown key"),
         (TINY.replace("grid", "star"), "shape"),
         (TINY.replace("size: 3", "size: 1"), "size"),

@@ -1,4 +1,4 @@
-"""What makes two base models the same one: digests of weights, tokenizer and chat template, without loading any of them."""
+"""Fingerprints of base models: digests of weights, tokenizer and chat template, without loading any of them."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ OTHERS = (
 
 
 def fingerprint(folder: Path, name: str, *, revision: str | None = None, license_name: str | None = None) -> Fingerprint:
-    """The fingerprint of a model folder; a copy of the folder has the same one.
+    """Compute the fingerprint of a model folder. A copy of the folder has the same fingerprint.
 
-    The digests are kept in the cache and taken from there as long as size, time and inode of every file stay as they were.
+    The digests are cached, and used as long as size, time and inode of every file are unchanged.
 
-    Raises BaseModelError where a file is missing, cut or not safetensors.
+    Raises BaseModelError for a file that is missing, cut or not safetensors.
     """
     folder = folder.resolve()
     stamps = _list_stamps(folder)
-    kept = cache_home() / "fingerprints" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.json"
-    known = _read_known_digests(kept, stamps)
+    cache = cache_home() / "fingerprints" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.json"
+    known = _read_known_digests(cache, stamps)
     if known is None:
         known = _compute_digests(folder)
         if _list_stamps(folder) == stamps:
             with contextlib.suppress(RunError, OSError):  # a cache that cannot be written costs time only
-                write_whole(kept, json.dumps({"folder": str(folder), "stamps": stamps, "digests": known}) + "\n")
+                write_whole(cache, json.dumps({"folder": str(folder), "stamps": stamps, "digests": known}) + "\n")
     return Fingerprint(name=name, revision=revision, license=license_name, **known)
 
 
@@ -67,9 +67,9 @@ def _list_stamps(folder: Path) -> dict[str, list[int]]:
     return {name: [s.st_size, s.st_mtime_ns, s.st_ino] for name, s in stats.items()}
 
 
-def _read_known_digests(kept: Path, stamps: Mapping[str, list[int]]) -> dict[str, Any] | None:
+def _read_known_digests(cache: Path, stamps: Mapping[str, list[int]]) -> dict[str, Any] | None:
     try:
-        entry = json.loads(kept.read_text(encoding="utf-8"))
+        entry = json.loads(cache.read_text(encoding="utf-8"))
         if entry["stamps"] != stamps:
             return None
         Fingerprint(name="", **entry["digests"])
@@ -102,7 +102,7 @@ def _compute_digests(folder: Path) -> dict[str, Any]:
 
 
 def _tokenizer_digest(folder: Path, settings: Mapping[str, Any]) -> str:
-    """Over what decides how text becomes tokens; not over the way in which a version of the library writes it down."""
+    """Hash what decides how text becomes tokens, but not the notation of a version of the library."""
     if (folder / "tokenizer.json").is_file():
         table = read_json(folder / "tokenizer.json")
         plain = {k: v for k, v in table.items() if k not in {"version", "truncation", "padding"}}
@@ -114,7 +114,9 @@ def _tokenizer_digest(folder: Path, settings: Mapping[str, Any]) -> str:
     else:
         files = {name: file_digest(folder / name) for name in VOCABULARIES if (folder / name).is_file()}
         if not files:
-            raise BaseModelError(f"{folder}: has no tokenizer.json and no vocabulary. Save the model's tokenizer beside it.")
+            raise BaseModelError(
+                "has no tokenizer.json and no vocabulary. Save the tokenizer of the model in it.", where=folder
+            )
     extra = folder / "special_tokens_map.json"
     stated = {**(read_json(extra) if extra.is_file() else {}), **settings}
     tokens = {
@@ -135,7 +137,7 @@ def _drop_nulls(value: Any) -> Any:
 
 
 def template_digest(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    """Of the template's text; a template in its own file comes before one in tokenizer_config.json, as in transformers."""
+    """Hash the text of the template. A template in its own file wins over tokenizer_config.json, as in transformers."""
     own = folder / "chat_template.jinja"
     template = own.read_text(encoding="utf-8", errors="replace") if own.is_file() else settings.get("chat_template")
     if not template:
@@ -151,5 +153,5 @@ def _read_vocab_size(folder: Path, tensors: list[Tensor], config: Mapping[str, A
                 return tensor.shape[0]
     stated = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
     if not isinstance(stated, int):
-        raise BaseModelError(f"{folder / 'config.json'}: names no vocab_size, and no tensor is the input embedding.")
+        raise BaseModelError("has no vocab_size, and no tensor is the input embedding.", where=folder / "config.json")
     return stated

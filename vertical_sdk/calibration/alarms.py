@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Calibration
-from vertical_sdk.types import Example
+from vertical_sdk.types import DAY, Example
 
 __all__ = ["compute_scores", "fit_alarms", "fit_threshold"]
 
-DAY = 86_400.0
 Floats = NDArray[np.float64]
 
 

@@ -1,4 +1,4 @@
-"""Rows: read, cleaned, de-identified, split, augmented; every step with an account of every row.
+"""Rows: read, clean, de-identify, split and augment them. Every step accounts for every row.
 
 Steps are functions from examples to (examples, account). Parts that a recipe names are in catalogs: readers in `read` and
 `series`, cleaners in `clean`, de-identifiers in `deidentify`, splitters in `split`, augmentations in `augment`; `prepare` puts them

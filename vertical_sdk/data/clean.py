@@ -1,4 +1,4 @@
-"""Cleaners: what is done to rows before anything is learned from them.
+"""Cleaners: steps that run on the rows before anything is learned from them.
 
 Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows. One that only writes texts in
 another way, each by itself, is registered with `text_normalizer=True`: it is also applied to what a specialist is asked, so
@@ -32,9 +32,9 @@ MANY_BREAKS = re.compile(r"\n{3,}")
 
 
 def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], StepAccount]:
-    """Rows to ask about, with their texts written as the recipe's cleaners wrote those of training; no row is dropped.
+    """Normalize the texts of input rows as the cleaners of the recipe did in training. No row is dropped.
 
-    Each account of a cleaner counts rows; here they are one.
+    The counts of all cleaners are added up in one account.
     """
     tally = Tally("clean")
     rows = list(examples)
@@ -58,10 +58,10 @@ def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[E
 def normalize(
     examples: Sequence[Example], *, min_characters: int = 1, max_characters: int | None = None
 ) -> tuple[list[Example], StepAccount]:
-    """Mend wrongly decoded characters, drop control characters, and make every run of white space one space.
+    """Repair wrongly decoded characters, remove control characters, and replace every run of white space by one space.
 
-    Line ends stay, at most two in a row. A row whose text, or whose question or answer, is then shorter than
-    `min_characters` or longer than `max_characters` is dropped, but for rows of numbers, which have no text. Labels never change.
+    Line ends stay, at most two in a row. A row is dropped if its text is then shorter than `min_characters` or longer than
+    `max_characters`, or if its question or answer is empty. Rows of numbers without a text stay. Labels never change.
     """
     tally = Tally("normalize")
     kept = []
@@ -69,12 +69,12 @@ def normalize(
         old = list_texts(example)
         new, reasons = [], set()
         for text in old:
-            mended, why = _normalize_text(text)
-            new.append(mended)
-            reasons.update(why)
+            normalized, changes = _normalize_text(text)
+            new.append(normalized)
+            reasons.update(changes)
         length = sum(map(len, new))
-        asked = new[:-1] if example.messages and example.messages[-1].role == "assistant" else new
-        if not any(asked) and example.values is None:
+        prompt = new[:-1] if example.messages and example.messages[-1].role == "assistant" else new
+        if not any(prompt) and example.values is None:
             tally.drop(example.id, "empty")
         elif example.messages and example.messages[-1].role == "assistant" and not new[-1]:
             tally.drop(example.id, "no answer")
@@ -93,17 +93,19 @@ def normalize(
 def drop_duplicates(
     examples: Sequence[Example], *, near: float | None = None, contradictions: Literal["drop", "majority", "keep"] = "drop"
 ) -> tuple[list[Example], StepAccount]:
-    """Keep the first of rows that say the same (white space and case do not count) and have the same target.
+    """Keep the first of several rows with the same text and target. White space and case do not count.
 
-    near            also drop rows with the same target whose shingles' Jaccard similarity to a kept row is at least this
-    contradictions  rows that say the same under different labels: "drop" all of them, as nobody knows which label is right;
-                    keep one of the label that more than half of them have ("majority"), else drop; or "keep" them
+    near            also drop rows with the same target if the Jaccard similarity of their shingles to an earlier row is at least
+                    this
+    contradictions  rows with the same text and different labels: "drop" all of them, as no one knows which label is right;
+                    "majority" keeps one row with the label of more than half of them, and drops all if there is none;
+                    "keep" keeps them
 
-    Numbers and written answers do not contradict each other. Rows that the source puts in different splits, and those for
-    training or evaluation only, are not compared with each other here; decontamination sees to them.
+    Numbers and written answers do not contradict each other. Rows in different splits of the source, and rows for training or
+    evaluation only, are not compared with each other here; decontamination compares them.
     """
     if near is not None and not 0 < near <= 1:
-        raise RecipeError(f"drop_duplicates: near = {near} must be above 0 and at most 1.")
+        raise RecipeError(f"near = {near} is wrong: it should be above 0 and at most 1.", where="drop_duplicates")
     tally = Tally("drop_duplicates")
     labels = _labels_by_text(examples) if contradictions != "keep" else {}
     seen: set[Hashable] = set()
@@ -128,7 +130,7 @@ def drop_duplicates(
 
 
 def find_contradictions(examples: Sequence[Example]) -> list[Example]:
-    """Rows that say the same as another row, under another label."""
+    """Find the rows with the same text as another row and another label."""
     labels = _labels_by_text(examples)
     return [e for e in examples if not e.messages and len(labels.get(_content_key(e), {})) > 1]
 
@@ -139,7 +141,7 @@ def _normalize_text(text: str) -> tuple[str, list[str]]:
     reasons = []
     repaired = ftfy.fix_text(text)
     if repaired != text.replace("\r\n", "\n").replace("\r", "\n"):
-        reasons.append("characters mended")
+        reasons.append("characters repaired")
     plain = CONTROL.sub("", repaired)
     if plain != repaired:
         reasons.append("control characters removed")
@@ -156,12 +158,12 @@ def _target_key(example: Example) -> Hashable:
 
 
 def _kind_key(example: Example) -> Hashable:
-    """Rows of different kinds are never duplicates of each other."""
+    """Return a key: rows with different keys are never duplicates of each other."""
     return example.only, example.split, _target_key(example)
 
 
 def _content_key(example: Example) -> Hashable:
-    """The row's words, or its numbers where it has no words."""
+    """Return the text of a row, or its numbers if it has no text, in a form that can be compared."""
     text = fold_text(full_text(example))
     return text if text or example.values is None else comparable_values(example)
 

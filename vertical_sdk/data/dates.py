@@ -1,7 +1,7 @@
-"""Absolute dates in a text, and how to move them all by the same number of days.
+"""Find absolute dates in a text, and move them all by the same number of days.
 
-Found are a day with its month ("2021-03-04", "3/4/2021", "4.3.2021", "March 4, 2021", "4 Mar 2021", "March 4") and a month with
-its year ("March 2021"). A bare year, a weekday or "two weeks ago" says too little about a person and stays.
+A date is a day with its month ("2021-03-04", "3/4/2021", "4.3.2021", "March 4, 2021", "4 Mar 2021", "March 4") and a month with
+its year ("March 2021"). A bare year, a weekday or "two weeks ago" says too little about a person, and stays.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ PATTERNS = tuple(
     )
 )
 WITHOUT_YEAR = 2001
-"""The year that a date without one is counted in; no leap year."""
+"""The year of a date that has none. It is not a leap year."""
 
 
 def find_dates(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each date, in order, none over another."""
+    """Find the (start, end) of each date, in order and without overlaps."""
     return [(match.start(), match.end()) for match, _ in _match_dates(text)]
 
 
 def shift_dates(text: str, days: int) -> str:
-    """The text with each date moved, in the format that it had: intervals between dates stay what they were."""
+    """Move each date and keep its format. The intervals between dates stay the same."""
     parts, end = [], 0
     for match, moment in _match_dates(text):
         try:
@@ -102,7 +102,7 @@ def _parse_date(match: re.Match[str]) -> date | None:
 
 
 def _day_first(parts: dict[str, str]) -> bool:
-    """Of two numbers the month comes first, as in the US; with dots, or where it must be, the day."""
+    """Whether the day comes before the month: with dots, or if the first number cannot be a month. Else the US order holds."""
     first, second = int(parts["first"]), int(parts["second"])
     return second <= 12 and (first > 12 or parts["sep"] == ".")
 

@@ -1,8 +1,8 @@
-"""Near-duplicates: MinHash finds the candidates, the exact Jaccard similarity decides.
+"""Find near-duplicates: MinHash finds the candidates, the exact Jaccard similarity decides.
 
 A text is the set of its 4-character shingles (white space and case do not count). MinHash with banding (Broder, 1997; Leskovec,
-Rajaraman and Ullman, "Mining of Massive Datasets", ch. 3) has bands chosen so that a pair at the threshold is missed at most
-once in a hundred times. Everything is seeded, so the same texts always give the same answer.
+Rajaraman and Ullman, "Mining of Massive Datasets", ch. 3) uses bands that miss a pair at the threshold at most
+once in a hundred times. Everything is seeded, so the same texts always give the same result.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ MISSED = 0.01
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The 4-character pieces of a text; a shorter text is one piece, an empty one none."""
+    """Return the 4-character pieces of a text. A shorter text is one piece, an empty text has none."""
     text = fold_text(text)
     if len(text) <= SHINGLE:
         return frozenset([text] if text else [])
     return frozenset(text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1))
 
 
-def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Size of the intersection over that of the union; 1 for two empty sets."""
-    if not one and not other:
+def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    """Divide the size of the intersection by the size of the union; 1 for two empty sets."""
+    if not first and not second:
         return 1.0
-    both = len(one & other)
-    return both / (len(one) + len(other) - both)
+    both = len(first & second)
+    return both / (len(first) + len(second) - both)
 
 
 def bands(threshold: float) -> tuple[int, int]:
-    """(bands, rows of each): as many rows as still find a pair at the threshold 99 times in a hundred."""
+    """Return (bands, rows of each): the most rows that still find a pair at the threshold 99 times in a hundred."""
     for rows in range(PERMUTATIONS, 1, -1):
         count = PERMUTATIONS // rows
         if (1 - threshold**rows) ** count <= MISSED:
@@ -49,9 +49,9 @@ def bands(threshold: float) -> tuple[int, int]:
 
 
 def near_repeats(texts: Sequence[str], threshold: float, kinds: Sequence[Hashable] | None = None) -> dict[int, int]:
-    """Position of a text → position of an earlier text, itself kept, that it nearly repeats.
+    """Map the position of a text to that of the earlier text that it nearly repeats, which is not a repeat itself.
 
-    Only texts of the same kind are compared, where `kinds` are given.
+    If `kinds` is given, only texts of the same kind are compared.
     """
     index = _Index(threshold)
     found: dict[int, int] = {}
@@ -66,7 +66,7 @@ def near_repeats(texts: Sequence[str], threshold: float, kinds: Sequence[Hashabl
 
 
 def nearest_in(texts: Sequence[str], others: Sequence[str], threshold: float) -> dict[int, int]:
-    """Position of a text → position of the first of the others that it nearly repeats."""
+    """Map the position of a text to that of the first of the others that it nearly repeats."""
     index = _Index(threshold)
     for position, (text, sketch) in enumerate(_sketch_texts(others)):
         index.add(position, text, sketch, None)
@@ -81,14 +81,14 @@ def nearest_in(texts: Sequence[str], others: Sequence[str], threshold: float) ->
 def decontaminate(
     train: Sequence[Example], evaluation: Sequence[Example], threshold: float, step: str = "decontaminate"
 ) -> tuple[list[Example], StepAccount]:
-    """Drop the training rows that repeat, or nearly repeat, a row that the specialist is judged by.
+    """Drop the training rows that repeat, or nearly repeat, a row of the evaluation.
 
-    Compared is what is asked, not the answer; rows of numbers repeat each other only where all of them are the same.
+    The inputs are compared, not the answers. Rows of numbers repeat each other only if all numbers are equal.
     """
     tally = Tally(step)
-    told = [e for e in evaluation if prompt_text(e)]
+    with_text = [e for e in evaluation if prompt_text(e)]
     wordless = {comparable_values(e) for e in evaluation if e.values is not None and not prompt_text(e)}
-    hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in told], threshold)
+    hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in with_text], threshold)
     kept = []
     for position, example in enumerate(train):
         if example.values is not None and not prompt_text(example):
@@ -100,7 +100,7 @@ def decontaminate(
         if position not in hits:
             kept.append(example)
             continue
-        same = fold_text(prompt_text(example)) == fold_text(prompt_text(told[hits[position]]))
+        same = fold_text(prompt_text(example)) == fold_text(prompt_text(with_text[hits[position]]))
         tally.drop(example.id, "repeats an evaluation row" if same else "nearly repeats an evaluation row")
     return kept, tally.close(len(train), len(kept))
 
@@ -147,7 +147,7 @@ def _cached_shingles(text: str) -> frozenset[str]:
 
 
 def _sketch_texts(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Each text with its 64 minimal hash values."""
+    """Yield each text with its 64 minimal hash values."""
     from datasketch import MinHash
 
     texts = list(texts)

@@ -24,12 +24,12 @@ __all__ = [
 
 
 def list_texts(example: Example) -> list[str]:
-    """The text, or the turns of the conversation."""
+    """List the texts of an example: its text, or the turns of its conversation."""
     return [turn.content for turn in example.messages] if example.messages else [example.text]
 
 
 def replace_texts(example: Example, texts: list[str]) -> Example:
-    """The example with other words in the same places; itself where nothing differs."""
+    """Replace the texts of an example, in the order of `list_texts`. Equal texts give the same example."""
     if texts == list_texts(example):
         return example
     if not example.messages:
@@ -39,12 +39,12 @@ def replace_texts(example: Example, texts: list[str]) -> Example:
 
 
 def full_text(example: Example) -> str:
-    """All that the example says, answer included."""
+    """Join all texts of an example, answer included."""
     return "\n".join(list_texts(example))
 
 
 def prompt_text(example: Example) -> str:
-    """What is asked: the text, or the conversation without its last answer."""
+    """Join the texts that a specialist reads: the text, or the conversation without its last answer."""
     turns = example.messages
     if not turns:
         return example.text
@@ -52,13 +52,13 @@ def prompt_text(example: Example) -> str:
 
 
 def format_prompt(prompt: Prompt, text: str) -> tuple[Message, ...]:
-    """The conversation that asks about a text."""
+    """Write a text as a conversation, as the recipe's prompt says."""
     system = (Message("system", prompt.system),) if prompt.system else ()
     return (*system, Message("user", prompt.user.replace("{text}", text)))
 
 
 def apply_prompt(example: Example, prompt: Prompt) -> Example:
-    """A row of one question, without a system's turn, asked as the recipe asks: what is learned is what will be asked."""
+    """Write a conversation of one question without a system turn as the recipe's prompt says, as in prediction."""
     turns = example.messages
     if not turns or turns[0].role != "user" or any(turn.role == "user" for turn in turns[1:]):
         return example
@@ -66,21 +66,21 @@ def apply_prompt(example: Example, prompt: Prompt) -> Example:
 
 
 def comparable_values(example: Example) -> Hashable:
-    """The row's numbers in a form that can be compared; None where it has none."""
+    """Return the numbers of a row in a form that can be compared; None for a row without numbers."""
     return None if example.values is None else (example.values.shape, example.values.tobytes())
 
 
 def fold_text(text: str) -> str:
-    """The form in which texts are compared: casefolded, every run of white space one space."""
+    """Return the form in which texts are compared: casefolded, every run of white space one space."""
     return " ".join(text.casefold().split())
 
 
 def stable_hash(*parts: object) -> int:
-    """A 64-bit number that depends on nothing but the parts, on any machine and in any process."""
+    """Hash the parts to a 64-bit number that is the same on every machine and in every process."""
     joined = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def shuffle_key(seed: int, example: Example) -> tuple[int, str]:
-    """A sort key that shuffles rows by seed, whatever order they came in."""
+    """Return a sort key that shuffles rows by seed, independently of their order."""
     return stable_hash(seed, example.id, full_text(example)), example.id

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from vertical_sdk.data.records import list_record_fields
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
+from vertical_sdk.families.lora import hide_peft_notice
 from vertical_sdk.families.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.kernels.precision import half_frozen
@@ -329,8 +329,7 @@ def _quiet() -> Iterator[None]:
     """Training must not disturb the caller's random numbers, nor warn of what is meant."""
     state, torch_state = random.getstate(), torch.get_rng_state()
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        with hide_peft_notice():
             yield
     finally:
         random.setstate(state)

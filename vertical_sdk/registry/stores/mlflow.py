@@ -70,10 +70,10 @@ from vertical_sdk.registry.stores.mlflow_tags import (
     version_tags,
 )
 from vertical_sdk.registry.tree import tree_problems
+from vertical_sdk.types import DAY
 
 __all__ = ["MlflowStore", "over_http", "over_https", "tracked"]
 
-DAY = 24 * 3600.0
 LARGEST = 2**31 - 1
 """Of a version's number in MLflow's databases."""
 
