@@ -21,7 +21,7 @@ from vertical_sdk.registry import Registry
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event, Stored
-from vertical_sdk.registry.stores import mlflow_server, mlflow_turns, open_store
+from vertical_sdk.registry.stores import mlflow_server, mlflow_lease, open_store
 from vertical_sdk.registry.stores.mlflow import MlflowStore
 from vertical_sdk.registry.stores.mlflow_files import new_run
 from vertical_sdk.registry.stores.mlflow_tags import LINE, TURN, is_name, read_name, spelled
@@ -299,12 +299,12 @@ def test_the_turn_of_a_dead_process_is_taken_away_and_that_of_a_living_one_waite
     put(store, tmp_path, "1")
     dead = f"{TURN}{0:020d}.0123456789abcdef"
     client.set_registered_model_tag("a~b", dead, "a write that is going on")
-    monkeypatch.setattr(mlflow_turns, "PATIENCE", 0.5)
+    monkeypatch.setattr(mlflow_lease, "PATIENCE", 0.5)
     with pytest.raises(RunError, match="others have been writing to 'a~b'"):
         store.move_alias("a/b", "live", 1, 0, event("alias", alias="live"))
 
-    monkeypatch.setattr(mlflow_turns, "PATIENCE", 60.0)
-    monkeypatch.setattr(mlflow_turns, "LEASE", 2.0)
+    monkeypatch.setattr(mlflow_lease, "PATIENCE", 60.0)
+    monkeypatch.setattr(mlflow_lease, "LEASE", 2.0)
     store.move_alias("a/b", "live", 1, 0, event("alias", alias="live"))
 
     assert not [key for key in client.get_registered_model("a~b").tags if key.startswith(TURN)]

@@ -23,7 +23,7 @@ from vertical_sdk.paths import cache_home, report_full_disk
 from vertical_sdk.registry.store import Manifest, Stored, manifest_digest
 from vertical_sdk.registry.tree import check_path, has_digest, tree_problems
 
-__all__ = ["BlobStore", "Fetch", "copy_checked", "downloads", "parse_manifest", "write_synced"]
+__all__ = ["BlobStore", "Fetch", "copy_checked", "open_downloads", "parse_manifest", "write_synced"]
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 """A digest becomes a file's name, so it must be one."""
@@ -64,15 +64,15 @@ class BlobStore:
         self.trees = root / "trees"
         self.staging = root / "staging"
 
-    def object(self, sha256: str) -> Path:
+    def blob_path(self, sha256: str) -> Path:
         """Where the file with this digest is, or would be."""
         return self.objects / sha256[:2] / sha256
 
-    def folder(self, digest: str) -> Path:
+    def tree_path(self, digest: str) -> Path:
         """Where the tree of the manifest with this digest is, or would be."""
         return self.trees / digest
 
-    def tree(self, digest: str, manifest: Manifest, fetch: Fetch) -> Path:
+    def fetch_tree(self, digest: str, manifest: Manifest, fetch: Fetch) -> Path:
         """The folder of a manifest, whose missing files are fetched and checked before anybody can see them.
 
         A download that was cut goes on where it stopped; one that is made by two processes at once is made by one of them.
@@ -80,7 +80,7 @@ class BlobStore:
         """
         from filelock import FileLock
 
-        place = self.folder(digest)
+        place = self.tree_path(digest)
         if place.is_dir():
             return place
         with report_full_disk(self.root):
@@ -89,7 +89,7 @@ class BlobStore:
                 if place.is_dir():
                     return place
                 for sha256, file in {file.sha256: file for file in manifest.values()}.items():
-                    if not has_digest(self.object(sha256), sha256):
+                    if not has_digest(self.blob_path(sha256), sha256):
                         self._bring(file, fetch)
                 desk = self.staging / uuid.uuid4().hex
                 desk.mkdir()
@@ -104,7 +104,7 @@ class BlobStore:
 
         part = self.staging / f"{file.sha256}.part"
         with FileLock(self.staging / f"{file.sha256}.lock"):
-            if has_digest(self.object(file.sha256), file.sha256):
+            if has_digest(self.blob_path(file.sha256), file.sha256):
                 return
             if part.exists() and part.stat().st_size > file.size:
                 part.unlink()
@@ -125,7 +125,7 @@ class BlobStore:
 
     def add_blob(self, draft: Path, sha256: str) -> None:
         """Move a file to its place, unless it stands there unharmed."""
-        place = self.object(sha256)
+        place = self.blob_path(sha256)
         if has_digest(place, sha256):
             return
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ class BlobStore:
 
     def add_tree(self, draft: Path, digest: str, manifest: Manifest) -> None:
         """Put a tree in its place; one that stands there harmed is taken away first. `draft` is in staging, alone in its folder."""
-        place = self.folder(digest)
+        place = self.tree_path(digest)
         if place.exists():
             if not tree_problems(place, manifest):
                 return
@@ -142,7 +142,7 @@ class BlobStore:
         for path, file in manifest.items():
             target = draft / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link(self.object(file.sha256), target)
+            _link(self.blob_path(file.sha256), target)
         for parent in {(draft / path).parent for path in manifest}:
             _sync(parent)
         self.trees.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ class BlobStore:
 
     def remove_tree(self, digest: str) -> None:
         """Take a tree away at once, such as one that was found changed; its good files stay as objects."""
-        place = self.folder(digest)
+        place = self.tree_path(digest)
         if place.exists():
             self.staging.mkdir(exist_ok=True)
             away = self.staging / uuid.uuid4().hex

@@ -21,7 +21,7 @@ from vertical_sdk.errors import RegistryError, did_you_mean
 if TYPE_CHECKING:
     from vertical_sdk.registry.store import Entry
 
-__all__ = ["FACTS", "Condition", "meets", "parse_condition"]
+__all__ = ["FACTS", "Condition", "matches", "parse_condition"]
 
 FACTS = (
     "base",

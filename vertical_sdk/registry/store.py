@@ -17,7 +17,7 @@ from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
-__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest", "part_of", "check_expected_version"]
+__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical_json", "manifest_digest", "check_expected_version", "slice_log"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def check_expected_version(name: str, alias: str, before: int | None, expected: 
     )
 
 
-def part_of(log: Sequence[Event], skip: int, limit: int | None, newest_first: bool) -> list[Event]:
+def slice_log(log: Sequence[Event], skip: int, limit: int | None, newest_first: bool) -> list[Event]:
     """What `Store.history` gives, of a log that was read whole, oldest first."""
     lines = log[::-1] if newest_first else log
     return list(lines[skip : None if limit is None else skip + limit])
