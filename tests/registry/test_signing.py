@@ -16,7 +16,7 @@ import pytest
 
 from vertical_sdk.errors import CorruptAdapter, MissingExtra, RegistryError
 from vertical_sdk.registry import Registry, signing
-from vertical_sdk.registry.keys import read_fingerprint, create_key_pair, read_private_key
+from vertical_sdk.registry.keys import create_key_pair, read_fingerprint, read_private_key
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.signing import sign, signature_problems, verify_signature
 
