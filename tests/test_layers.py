@@ -20,6 +20,7 @@ ORDER = (
     "schema_errors",
     "card",
     "model_card",
+    "evaluation_record",
     "record_index",
     "outputs",
     "recipe",

@@ -122,7 +122,7 @@ def test_bytes_that_differ_from_the_manifest_are_refused(store: Store, tmp_path:
     files, manifest = write_files(tmp_path, x="one")
     files["sub/x.json"].write_text("two")
 
-    with pytest.raises(CorruptAdapter, match=r"x\.json changed"):
+    with pytest.raises(CorruptAdapter, match=r"x\.json: the file changed while it was being published"):
         store.put("a/b", files, manifest, record={}, tags={}, event=event())
     assert store.names() == []
     store.gc()

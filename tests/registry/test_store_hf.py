@@ -210,7 +210,7 @@ def test_an_alias_move_sees_a_commit_made_after_its_read(
 
     monkeypatch.setattr(store, "_load_current", load_before_another_commit)
 
-    with pytest.raises(RegistryError, match="stands at version 1; it was expected not to exist"):
+    with pytest.raises(RegistryError, match="points at version 1, but it was expected not to exist"):
         store.move_alias("medical/triage", "live", 2, 0, event("alias"))
     assert [e.number for e in store.find(Reference("medical/triage", alias="live"))] == [1]
 

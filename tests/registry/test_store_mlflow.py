@@ -172,8 +172,8 @@ def test_an_alias_moved_with_mlflow_alone_is_reported(store: MlflowStore, client
     store.move_alias("a/b", "live", 1, 0, event("alias", alias="live"))
     client.set_registered_model_alias("a~b", "live", "2")
 
-    assert store.problems() == ["a/b@live is at version 2; the log has it at version 1"]
-    with pytest.raises(RegistryError, match="stands at version 2; it was expected at version 1"):
+    assert store.problems() == ["a/b@live points at version 2; in the log it points at version 1"]
+    with pytest.raises(RegistryError, match="points at version 2, but it was expected to point at version 1"):
         store.move_alias("a/b", "live", 1, 1, event("alias", alias="live"))
     store.move_alias("a/b", "live", 1, 2, event("alias", alias="live"))
     assert store.problems() == []

@@ -157,15 +157,18 @@ def used_data(
 ) -> None:
     """Which versions saw a source of data, or a record; those that went on from them are named too."""
     from vertical_sdk.registry import Registry
-    from vertical_sdk.registry.lineage import find_data_uses
-    from vertical_sdk.registry.lineage import find_record_uses
+    from vertical_sdk.registry.lineage import find_data_uses, find_record_uses
 
     if (digest is None) == (record is None):
         raise typer.BadParameter("give a source's digest, or --record ID.")
     if field not in {None, "id", "group"} or (field and record is None):
         raise typer.BadParameter("--field is id or group, and goes with --record.")
     store = Registry(registry)
-    found = find_record_uses(store, record, cast("Field | None", field)) if record is not None else find_data_uses(store, digest or "")
+    found = (
+        find_record_uses(store, record, cast("Field | None", field))
+        if record is not None
+        else find_data_uses(store, digest or "")
+    )
     if as_json:
         emit([use.to_dict() for use in found])
         return

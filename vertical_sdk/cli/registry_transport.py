@@ -33,7 +33,7 @@ def copy(
     """Copy versions, aliases, tags, signatures and revocations between two registries; run it again after it was stopped."""
     with showing() as progress:
         from vertical_sdk.registry import Registry
-        from vertical_sdk.registry.copying import copy as copy_versions
+        from vertical_sdk.registry.copying import copy_versions
 
         account = copy_versions(
             Registry(source), Registry(target), name or (), overwrite_aliases=overwrite_aliases, progress=progress
@@ -105,6 +105,6 @@ def _tell(account: CopyReport, *, as_json: bool) -> None:
             show(f"{alias.name}@{alias.alias} → {alias.version}")
     for alias in account.conflicts:
         say(
-            f"{alias.name}@{alias.alias} stands at version {alias.previous} here and was left there; there it stands at what is {alias.version} "
-            "here. --overwrite-aliases moves it."
+            f"{alias.name}@{alias.alias} points at version {alias.previous} here and was not moved. In the source it points at the "
+            f"version that is {alias.version} here. --overwrite-aliases moves it."
         )

@@ -252,7 +252,7 @@ class HttpStore:
 
     def _upload(self, digest: str, path: Path, file: Stored) -> None:
         changed = CorruptAdapter(
-            "the file changed while it was being published. Publish it after its run has finished.", where=path
+            "the file changed while it was being published. Publish it after its run has ended.", where=path
         )
         if path.stat().st_size != file.size:
             raise changed

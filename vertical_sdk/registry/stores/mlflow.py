@@ -38,9 +38,9 @@ from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RegistryError, SourceError
 from vertical_sdk.registry.blob_store import open_downloads, parse_manifest, write_synced
-from vertical_sdk.registry.query import Condition, matches
+from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, check_expected_version, manifest_digest, slice_log
+from vertical_sdk.registry.store import Entry, Event, Manifest, check_expected_version, manifest_digest, matches, slice_log
 from vertical_sdk.registry.stores.mlflow_files import (
     EXPERIMENT,
     MANIFEST,
@@ -313,7 +313,7 @@ class MlflowStore:
                 actual, expected = aliases.get(alias, 0), logged.get(alias, 0)
                 if actual != expected:
                     problems.append(
-                        f"{entry.name}@{alias} is at {_describe_version(actual)}; the log has it at {_describe_version(expected)}"
+                        f"{entry.name}@{alias} points at {_describe_version(actual)}; in the log it points at {_describe_version(expected)}"
                     )
         return problems
 
