@@ -143,7 +143,7 @@ def _list(registry: Registry, request: Request) -> Response:
             found = registry.resolve(text, check=False)
             return RedirectResponse(_link(request, "page_version", name=found.name, version=found.number), 303, GUARDS)
         else:
-            lines = [_of_summary(summary) for summary in registry.list(text.lower(), after=after, limit=NAMES + 1)]
+            lines = [_of_summary(summary) for summary in registry.list_adapters(text.lower(), after=after, limit=NAMES + 1)]
             more = lines[NAMES - 1].name if len(lines) > NAMES else None
             if text and not lines and not after:
                 registry.versions(text.lower(), limit=1)  # says what may have been meant
@@ -168,7 +168,7 @@ def _list(registry: Registry, request: Request) -> Response:
 def _adapter(registry: Registry, request: Request) -> Response:
     name, before = request.path_params["name"], _whole(request, "before")
     found = list(registry.versions(name, before=before, limit=VERSIONS + 1))[::-1]
-    ((summary, *_), newest) = registry.list(name, limit=1), found[0].number if found and before is None else None
+    ((summary, *_), newest) = registry.list_adapters(name, limit=1), found[0].number if found and before is None else None
     events = registry.history(name, limit=LAST + 1, newest_first=True)
     return _page(
         request,

@@ -15,7 +15,7 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 
 from vertical_sdk.errors import DigestMismatch, RegistryError
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.server.limits import Limits
 
@@ -58,7 +58,7 @@ class Uploads:
         part = place.with_name(f"{sha256}.{uuid.uuid4().hex}")
         found, size = hashlib.sha256(), 0
         try:
-            with telling_full_disk(self.root):
+            with report_full_disk(self.root):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with part.open("wb") as file:
                     block = bytearray()
@@ -90,7 +90,7 @@ class Uploads:
         desk = self.root / f".desk-{uuid.uuid4().hex}"
         folder = desk / "adapter"
         try:
-            with telling_full_disk(self.root):
+            with report_full_disk(self.root):
                 folder.mkdir(parents=True)
                 for path, file in manifest.items():
                     target = folder / path

@@ -33,9 +33,9 @@ from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.kernels.precision import half_frozen
 from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.model_card import render_readme
-from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe, load_recipe
-from vertical_sdk.record_index import save_seen
+from vertical_sdk.record_index import write_record_index
 from vertical_sdk.tasks import get_task
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.run import Run, claim, new_folder, unfinished
@@ -175,7 +175,7 @@ def _start_head(
             features[: len(rows)], rows, features[len(rows) :], judges, head.linear.out_features, recipe, arguments
         )
         if _rank() == 0:
-            with telling_full_disk(folder):
+            with report_full_disk(folder):
                 save_head(folder, probe, PROBE_HEAD)
     head.mean.copy_(probe.mean)
     head.std.copy_(probe.std)
@@ -259,30 +259,23 @@ def _save(
     """Write the adapter's folder beside its place, then put it there in one move."""
     staged = folder / ".adapter"
     shutil.rmtree(staged, ignore_errors=True)
-    with telling_full_disk(staged):
+    with report_full_disk(staged):
         staged.mkdir(parents=True)
-        try:
-            specialist.backbone.save_pretrained(
-                str(staged), save_embedding_layers=False
-            )  # else PEFT asks the hub about the base
-            if specialist.tokenizer is not None:
-                specialist.tokenizer.save_pretrained(str(staged))
-            specialist.save(staged)
-            if specialist.head is not None:
-                shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
-            if ensemble is not None:
-                save_ensemble(staged, ensemble)
-        except Exception as error:
-            if "os error 28" in str(error) or "No space left" in str(error):
-                raise OSError(28, "No space left on device") from error
-            raise
+        specialist.backbone.save_pretrained(str(staged), save_embedding_layers=False)  # else PEFT asks the hub about the base
+        if specialist.tokenizer is not None:
+            specialist.tokenizer.save_pretrained(str(staged))
+        specialist.save(staged)
+        if specialist.head is not None:
+            shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
+        if ensemble is not None:
+            save_ensemble(staged, ensemble)
         if recipe.data.remember_ids:
             parts: dict[Split, Sequence[Example]] = {
                 "train": prepared.train,
                 "validation": prepared.validation,
                 "test": prepared.test,
             }
-            save_seen(staged, parts, groups=prepared.layout is None)
+            write_record_index(staged, parts, groups=prepared.layout is None)
         card = Card(
             name=recipe.name,
             task=recipe.task,
