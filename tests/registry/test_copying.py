@@ -216,7 +216,7 @@ def test_a_copy_through_a_server_is_published_by_who_copies_it(
     from servers.http_server import serving
 
     from vertical_sdk.server.app import create_app
-    from vertical_sdk.server.tokens import SCOPES, Tokens
+    from vertical_sdk.server.security.tokens import SCOPES, Tokens
 
     tokens = Tokens(tmp_path / "tokens.json")
     monkeypatch.setenv("VERTICAL_TOKEN", tokens.add("bob", SCOPES))

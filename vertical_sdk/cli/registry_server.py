@@ -13,7 +13,7 @@ from vertical_sdk.cli.output import emit, say, show, table
 from vertical_sdk.cli.registry import verbs
 
 if TYPE_CHECKING:
-    from vertical_sdk.server.tokens import Tokens
+    from vertical_sdk.server.security.tokens import Tokens
 
 __all__ = ["tokens"]
 
@@ -54,8 +54,8 @@ def serve(
 ) -> None:
     """Serve a registry over HTTP, to those who have tokens, until Ctrl-C."""
     from vertical_sdk.registry import Registry
-    from vertical_sdk.server.limits import Limits
-    from vertical_sdk.server.serve import serve_registry, tokens_of
+    from vertical_sdk.server.serve import find_tokens, serve_registry
+    from vertical_sdk.server.settings import Limits, ServerSettings
 
     served = Registry(registry)
 
@@ -65,9 +65,7 @@ def serve(
         if certificate is None and host not in {"127.0.0.1", "localhost", "::1"}:
             say("Without --certificate, tokens cross the network in the clear: put a proxy that speaks HTTPS in front.")
 
-    serve_registry(
-        served,
-        tokens_of(served, token_file),
+    settings = ServerSettings(
         host=host,
         port=port,
         certificate=certificate,
@@ -77,8 +75,8 @@ def serve(
         proxy=proxy,
         limits=Limits(rate=rate, burst=max(1, round(10 * rate)), file=largest * 10**6, version=2 * largest * 10**6),
         uploads=uploads,
-        ready=ready,
     )
+    serve_registry(served, find_tokens(served, token_file), settings, ready=ready)
 
 
 @tokens.command()
@@ -125,6 +123,6 @@ def remove(name: TokenName, token_file: TokenFile = None, registry: RegistryAt =
 
 def _tokens(registry: str | None, file: Path | None) -> Tokens:
     from vertical_sdk.registry import Registry
-    from vertical_sdk.server.serve import tokens_of
+    from vertical_sdk.server.serve import find_tokens
 
-    return tokens_of(Registry(registry), file)
+    return find_tokens(Registry(registry), file)

@@ -1,7 +1,7 @@
-"""Who may use a server: tokens, of which only digests are kept.
+"""Who may use a server: tokens, of which only digests are stored.
 
-A token is 256 random bits and is shown once. Its SHA-256 is kept, in a file that nobody else can read: there are no words to guess
-behind a random token, so a slow hash, as passwords need it, would cost every request something and protect nothing.
+A token is 256 random bits and is shown once. Its SHA-256 is stored in a file that only its owner can read. A random token
+cannot be guessed, so a slow hash, as passwords need it, would slow down every request and protect nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Literal, get_args
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.paths import telling_full_disk, write_whole
 
-__all__ = ["FILE", "PREFIX", "SCOPES", "Scope", "Token", "Tokens"]
+__all__ = ["FILE", "PREFIX", "SCOPES", "TOKEN_KEY", "Scope", "Token", "Tokens"]
 
 Scope = Literal["read", "publish", "promote"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -31,18 +31,20 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 include the first, and not each other."""
 FILE = "tokens.json"
 PREFIX = "vertical_"
-"""Before a token, so that people and scanners know what it is."""
+"""The start of every token, so that people and scanners recognize it."""
+TOKEN_KEY = "vertical.token"  # noqa: S105
+"""The key of a request's Token in its ASGI scope."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_.@-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is known of a token; the token itself is not.
+    """What is stored of a token; the token itself is not.
 
-    name     stands in the registry's log as the one who published, promoted or revoked
+    name     appears in the registry's log as the author
     sha256   of the token, in hex
     created  ISO 8601, UTC
-    expires  likewise; None where it never does
+    expires  ISO 8601, UTC; None means never
     """
 
     name: str
@@ -53,16 +55,16 @@ class Token:
 
     @property
     def expired(self) -> bool:
-        """Whether its time is over."""
+        """Whether it has expired."""
         return self.expires is not None and datetime.fromisoformat(self.expires) <= datetime.now(timezone.utc)
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has a scope; everyone who may do more may read."""
+        """Whether it has a scope; every token may read."""
         return scope in self.scopes or scope == "read"
 
 
 class Tokens:
-    """The tokens in a file. Many threads and processes may use it; what one changes, the others see with their next look."""
+    """The tokens in a file. Many threads and processes may use it; a change is visible to the others at their next read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,36 +73,37 @@ class Tokens:
         self._known: tuple[Token, ...] = ()
 
     def list(self) -> tuple[Token, ...]:
-        """All of them, by name.
+        """All tokens, sorted by name.
 
-        Raises RegistryError where the file is not what it should be, or others may read it: then nobody is let in.
+        Raises RegistryError if the file is malformed or other users may read it: then no token is accepted.
         """
         with self._lock:
             try:
-                found = self.path.stat()
+                status = self.path.stat()
             except FileNotFoundError:
                 self._stamp, self._known = None, ()
                 return ()
-            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
             if stamp != self._stamp:
-                if os.name != "nt" and found.st_mode & 0o077:
-                    raise RegistryError(f"{self.path}: others than its owner may use it. Run: chmod 600 {self.path}")
-                self._known, self._stamp = _read(self.path), stamp
+                if os.name != "nt" and status.st_mode & 0o077:
+                    message = "other users may read or write this file. Run `chmod 600` on it."
+                    raise RegistryError(message, where=self.path)
+                self._known, self._stamp = _read_tokens(self.path), stamp
             return self._known
 
     def find(self, secret: str) -> Token | None:
-        """The token that somebody shows; None where it is none, or its time is over. Takes as long whichever it is."""
-        shown = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
-        found = None
+        """The token with this secret; None if it is unknown or has expired. All cases take the same time."""
+        sha256 = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+        match = None
         for token in self.list():
-            if hmac.compare_digest(token.sha256, shown):
-                found = token
-        return None if found is None or found.expired else found
+            if hmac.compare_digest(token.sha256, sha256):
+                match = token
+        return None if match is None or match.expired else match
 
     def add(self, name: str, scopes: Collection[str], *, days: int | None = None) -> str:
-        """Make a token and return it; it can never be seen again.
+        """Create a token and return it; it cannot be shown again.
 
-        days  after which it ends; never, where it is None
+        days  after which it expires; None means never
 
         Raises RegistryError for a bad name or scope, or a name that is taken.
         """
@@ -110,7 +113,7 @@ class Tokens:
             )
         wrong = sorted(set(scopes) - set(SCOPES))
         if wrong or not scopes:
-            what = f"{wrong[0]!r} is no scope" if wrong else "has no scope"
+            what = f"{wrong[0]!r} is not a scope" if wrong else "has no scope"
             raise RegistryError(f"token {name}: {what}. Scopes: {', '.join(SCOPES)}.")
         secret = PREFIX + secrets.token_urlsafe(32)
         now = datetime.now(timezone.utc)
@@ -121,34 +124,34 @@ class Tokens:
             created=now.isoformat(timespec="seconds"),
             expires=None if days is None else (now + timedelta(days=days)).isoformat(timespec="seconds"),
         )
-        with telling_full_disk(self.path), self._changing():
+        with telling_full_disk(self.path), self._lock_file():
             known = self.list()
-            if any(name == other.name for other in known):
+            if any(existing.name == name for existing in known):
                 raise RegistryError(f"there is a token called {name!r} already. Remove it first, or choose another name.")
             self._write([*known, token])
         return secret
 
     def remove(self, name: str) -> None:
-        """Take a token away; a running server refuses it from then on. Raises RegistryError where there is none of this name."""
-        with telling_full_disk(self.path), self._changing():
+        """Remove a token; a running server rejects it from then on. Raises RegistryError if there is no token of this name."""
+        with telling_full_disk(self.path), self._lock_file():
             known = self.list()
             left = [token for token in known if token.name != name]
             if len(left) == len(known):
                 raise RegistryError(f"no token is called {name!r}. Tokens: {', '.join(t.name for t in known) or 'none'}.")
             self._write(left)
 
-    def _changing(self) -> contextlib.AbstractContextManager[object]:
+    def _lock_file(self) -> contextlib.AbstractContextManager[object]:
         from filelock import FileLock
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(f"{self.path}.lock")
 
     def _write(self, tokens: Iterable[Token]) -> None:
-        kept = [asdict(token) for token in sorted(tokens, key=lambda token: token.name)]
-        write_whole(self.path, json.dumps({"tokens": kept}, indent=1) + "\n", mode=0o600)
+        rows = [asdict(token) for token in sorted(tokens, key=lambda token: token.name)]
+        write_whole(self.path, json.dumps({"tokens": rows}, indent=1) + "\n", mode=0o600)
 
 
-def _read(path: Path) -> tuple[Token, ...]:
+def _read_tokens(path: Path) -> tuple[Token, ...]:
     try:
         rows = json.loads(path.read_bytes())["tokens"]
         tokens = tuple(Token(**{**row, "scopes": tuple(row["scopes"])}) for row in rows)
@@ -156,4 +159,4 @@ def _read(path: Path) -> tuple[Token, ...]:
             return tokens
     except (ValueError, TypeError, KeyError, AttributeError):
         pass
-    raise RegistryError(f"{path}: is not a file of tokens. Put back a copy, or remove it and make new tokens.")
+    raise RegistryError("does not contain tokens. Restore a copy, or remove it and create new tokens.", where=path)

@@ -1,4 +1,4 @@
-"""What a server did: one JSON line a request, without tokens, bodies or queries; and every answer's safety headers."""
+"""The log of requests: one JSON line each, without tokens, bodies or queries; and the safety headers of every response."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vertical_sdk.paths import telling_full_disk
-from vertical_sdk.server.answers import refusal
-from vertical_sdk.server.tokens import PREFIX
+from vertical_sdk.server.errors import error_response
+from vertical_sdk.server.security.tokens import PREFIX, TOKEN_KEY
 
-__all__ = ["TOKEN_KEY", "Log", "Watch", "log_to"]
+__all__ = ["AccessLog", "Log", "open_log"]
 
 Log = Callable[[dict[str, Any]], None]
-TOKEN_KEY = "vertical.token"  # noqa: S105
-"""Where a request's scope has its Token, once it is known."""
 SECRET = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{20,}")
 SAFETY = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -36,13 +34,13 @@ SAFETY = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""On every answer that does not say otherwise, as the pages do for their style sheet. No script runs at all."""
+"""Headers of every response that does not set its own, as the pages do for their style sheet. No script runs at all."""
 
 
-def log_to(path: Path | None) -> Log:
-    """A log that goes to a file, or to stderr; a token that somebody put where it does not belong is left out.
+def open_log(path: Path | None) -> Log:
+    """A log that writes to a file, or to stderr if the path is None. A token in a path is masked.
 
-    Each line opens the file anew, so that it may be moved away (logrotate). Raises RunError where it cannot be written.
+    The file is opened for each line, so that it may be moved away (logrotate). Raises RunError if it cannot be written.
     """
     lock = threading.Lock()
     if path is not None:
@@ -51,10 +49,12 @@ def log_to(path: Path | None) -> Log:
             path.open("a").close()
 
     def write(line: dict[str, Any]) -> None:
-        text = SECRET.sub(f"{PREFIX}***", json.dumps(line)) + "\n"  # all but ASCII is escaped: a terminal obeys some of it
+        text = (
+            SECRET.sub(f"{PREFIX}***", json.dumps(line)) + "\n"
+        )  # only ASCII: a terminal would execute some control characters
         with lock:
             if path is not None:
-                with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:  # a full disk: then to stderr
+                with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:  # if the disk is full, use stderr
                     file.write(text)
                     return
             sys.stderr.write(text)
@@ -63,8 +63,8 @@ def log_to(path: Path | None) -> Log:
     return write
 
 
-class Watch:
-    """The outermost layer: logs every request, answers what nobody foresaw with a plain 500, and adds the safety headers."""
+class AccessLog:
+    """The outermost ASGI middleware: logs every request, answers an unexpected error with a plain 500, adds safety headers."""
 
     def __init__(self, app: ASGIApp, log: Log) -> None:
         self.app = app
@@ -75,9 +75,9 @@ class Watch:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, status, sent = time.monotonic(), 0, 0
+        start, status, sent = time.monotonic(), 0, 0
 
-        async def watched(message: Message) -> None:
+        async def send_and_count(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -92,12 +92,12 @@ class Watch:
 
         trace = None
         try:
-            await self.app(scope, receive, watched)
-        except Exception:  # noqa: BLE001  (the end of the request: the next one is served all the same)
+            await self.app(scope, receive, send_and_count)
+        except Exception:  # noqa: BLE001  (the end of the request: the server continues with the next one)
             trace = traceback.format_exc()
             if not status:
-                message = "The server failed. Its log has more; please tell whoever runs it."
-                await refusal(500, message, kind="RunError")(scope, receive, watched)
+                message = "The server failed. Its log has the details; please tell its administrator."
+                await error_response(500, message, kind="RunError")(scope, receive, send_and_count)
         finally:
             token = scope.get(TOKEN_KEY)
             client = scope.get("client")
@@ -106,7 +106,7 @@ class Watch:
                 "method": scope["method"],
                 "path": scope["path"],
                 "status": status,
-                "ms": round((time.monotonic() - begun) * 1000, 1),
+                "ms": round((time.monotonic() - start) * 1000, 1),
                 "token": token.name if token else None,
                 "address": client[0] if client else None,
                 "bytes": sent,
