@@ -14,7 +14,7 @@ import platformdirs
 
 from vertical_sdk.errors import RunError
 
-__all__ = ["cache_home", "file_digest", "registry_home", "telling_full_disk", "write_whole"]
+__all__ = ["cache_home", "file_digest", "registry_home", "report_full_disk", "write_whole"]
 
 
 def cache_home() -> Path:
@@ -45,7 +45,7 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
     Raises RunError where the folder is read-only or the disk is full; the old content then stands.
     """
     data = content.encode() if isinstance(content, str) else content
-    with telling_full_disk(path):
+    with report_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -61,7 +61,7 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
 
 
 @contextlib.contextmanager
-def telling_full_disk(path: Path) -> Iterator[None]:
+def report_full_disk(path: Path) -> Iterator[None]:
     """Turn "no space left", "read-only" and "permission denied" into a RunError that says what to do."""
     try:
         yield

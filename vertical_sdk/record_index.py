@@ -25,7 +25,7 @@ from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import write_whole
 from vertical_sdk.types import Example, Split
 
-__all__ = ["KINDS", "SEEN", "SPLITS", "Kind", "count_seen", "find_seen", "save_seen"]
+__all__ = ["KINDS", "SEEN", "SPLITS", "Kind", "count_records", "find_record", "write_record_index"]
 
 SEEN = "seen.safetensors"
 Kind: TypeAlias = Literal["id", "group"]
@@ -35,7 +35,7 @@ SALT = 16
 """Bytes."""
 
 
-def save_seen(folder: Path, parts: Mapping[Split, Sequence[Example]], *, groups: bool = True) -> bool:
+def write_record_index(folder: Path, parts: Mapping[Split, Sequence[Example]], *, groups: bool = True) -> bool:
     """Write the index of some rows, with a fresh salt; whether there was anything to write.
 
     groups  whether the rows' groups are groups of records; those of series are blocks of time
@@ -57,7 +57,7 @@ def save_seen(folder: Path, parts: Mapping[Split, Sequence[Example]], *, groups:
     return bool(tensors)
 
 
-def find_seen(folder: Path, name: str, kind: Kind) -> tuple[Split, ...]:
+def find_record(folder: Path, name: str, kind: Kind) -> tuple[Split, ...]:
     """The parts in which an adapter saw a record or a group; none where it did not, or keeps no index.
 
     Two names have the same 64 bits once in 2^64 times, so that a wrong yes is not to be expected. Raises CorruptAdapter.
@@ -77,7 +77,7 @@ def find_seen(folder: Path, name: str, kind: Kind) -> tuple[Split, ...]:
     return tuple(found)
 
 
-def count_seen(folder: Path) -> dict[str, dict[str, int]]:
+def count_records(folder: Path) -> dict[str, dict[str, int]]:
     """How many ids and groups an adapter's index has: part → kind → number; empty where it keeps none. Raises CorruptAdapter."""
     if not (folder / SEEN).is_file():
         return {}

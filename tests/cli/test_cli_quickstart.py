@@ -63,7 +63,7 @@ def test_a_quickstart_whose_gate_fails_says_so_and_publishes_nothing(
     told = capsys.readouterr().out
     assert "Gate: FAILED" in told
     assert "nothing was published" in told
-    assert list(Registry().list()) == []
+    assert list(Registry().list_adapters()) == []
 
 
 def test_the_recipe_of_the_quickstart_is_one_of_ours() -> None:

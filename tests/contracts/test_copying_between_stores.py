@@ -53,7 +53,7 @@ def test_a_copy_into_a_store_and_out_again_is_what_it_was(kind: str, tmp_path: P
 
     for account in (there, back):
         assert [(v.before, v.after, v.new) for v in account.versions] == [(1, 1, True), (2, 2, True)]
-        assert [(a.alias, a.version, a.became) for a in account.aliases] == [("live", 1, "set")]
+        assert [(a.alias, a.version, a.outcome) for a in account.aliases] == [("live", 1, "set")]
     assert not any(v.new for v in again.versions)
     for one, other in zip(first.store.versions("a/b"), last.store.versions("a/b"), strict=True):
         assert (one.digest, one.tags, one.aliases) == (other.digest, other.tags, other.aliases)

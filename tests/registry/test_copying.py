@@ -55,7 +55,7 @@ def fill(registry: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.Monk
 def plain(registry: Registry, name: str) -> list[dict[str, object]]:
     return [
         {
-            **version.plain(),
+            **version.to_dict(),
             "signatures": dict(version.signatures),
             "files": {p.name: p.read_bytes() for p in version.path.iterdir()},
         }
@@ -78,7 +78,7 @@ def test_a_copy_is_the_same_registry(
         "medical/triage@3",
     ]
     assert all(version.new for version in account.versions)
-    assert {(a.alias, a.version, a.became) for a in account.aliases} == {("production", 2, "set"), ("candidate", 3, "set")}
+    assert {(a.alias, a.version, a.outcome) for a in account.aliases} == {("production", 2, "set"), ("candidate", 3, "set")}
     for name in ("legal/clause", "medical/triage"):
         assert plain(target, name) == plain(source, name)
     assert target.verify() == []
@@ -109,7 +109,7 @@ def test_a_copy_of_a_copy_does_nothing(source: Registry, tmp_path: Path) -> None
     again = copy(source, target)
 
     assert not any(version.new for version in again.versions)
-    assert {alias.became for alias in again.aliases} == {"as it was"}
+    assert {alias.outcome for alias in again.aliases} == {"unchanged"}
     assert target.history("medical/triage") == before
 
 
@@ -150,7 +150,7 @@ def test_numbers_and_aliases_follow_where_the_target_has_other_versions(
     assert target.resolve("medical/triage@candidate").number == 4
     assert target.resolve("medical/triage@production").number == 1
     (conflict,) = account.conflicts
-    assert (conflict.alias, conflict.version, conflict.stood) == ("production", 2, 1)
+    assert (conflict.alias, conflict.version, conflict.previous) == ("production", 2, 1)
     assert copy(source, target, ["medical/triage"], overwrite_aliases=True).conflicts == ()
     assert target.resolve("medical/triage@production").number == 2
 

@@ -446,7 +446,7 @@ def test_the_registry_works_on_it_from_publish_to_verify(hub: Hub, make_adapter:
 
     assert registry.resolve("medical/triage@production").number == 1
     assert [str(version) for version in registry.search("macro_f1>0.9", "tag.stage=pilot")] == ["medical/triage@2"]
-    assert [summary.newest for summary in registry.list()] == [2]
+    assert [summary.newest for summary in registry.list_adapters()] == [2]
     assert [e.action for e in registry.history("medical/triage")] == ["publish", "publish", "alias", "tag"]
     assert registry.verify() == []
     config = json.loads((registry.resolve("medical/triage").path / "adapter_config.json").read_text())

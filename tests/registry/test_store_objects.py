@@ -167,7 +167,7 @@ def test_a_registry_on_s3_publishes_resolves_and_moves_aliases(s3: str, make_ada
     assert (found.number, found.digest, found.aliases) == (1, first.digest, ("production",))
     assert (found.path / "README.md").read_text() == "# Triage\n"
     assert [v.number for v in elsewhere.search("macro_f1>0.9")] == [1, 2]
-    assert elsewhere.list()[0].aliases == {"production": 1}
+    assert elsewhere.list_adapters()[0].aliases == {"production": 1}
     assert elsewhere.verify() == []
 
 

@@ -150,8 +150,8 @@ def test_all_that_a_registry_does_it_does_behind_a_server(client: Registry, serv
     client.add_signature(client.resolve("medical/triage@2"), "a" * 64, "signed")
     client.revoke("medical/triage@3", "wrong rows")
 
-    assert [s.name for s in client.list()] == ["legal/clause", "medical/triage"]
-    assert client.list("medical/")[0].aliases == {"production": 1}
+    assert [s.name for s in client.list_adapters()] == ["legal/clause", "medical/triage"]
+    assert client.list_adapters("medical/")[0].aliases == {"production": 1}
     assert [v.number for v in client.versions("medical/triage", limit=2)] == [2, 3]
     assert [str(v) for v in client.search("macro_f1>0.8", "name=medical/triage", limit=2)] == [
         "medical/triage@1",
@@ -205,7 +205,7 @@ def test_a_client_that_checks_nothing_meets_the_checks_of_the_server(client: Reg
         put(client.store, failed)
     with pytest.raises(CorruptAdapter, match=r"adapter_config\.json has changed since its card was written"):
         put(client.store, changed)
-    assert client.list() == []
+    assert client.list_adapters() == []
 
 
 def test_the_licences_that_the_server_takes_count_for_all(
@@ -308,9 +308,9 @@ def test_a_server_that_is_busy_is_asked_again_when_it_says(
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["reader"])
     with serving(app) as served.address:
         registry = Registry(served.address)
-        assert registry.list() == []
+        assert registry.list_adapters() == []
         with pytest.raises(RegistryError, match="too many requests"):
-            registry.list()
+            registry.list_adapters()
 
     assert waits == [10, 10, 10, 10]
 
@@ -320,7 +320,7 @@ def test_a_server_that_is_not_there_is_told(waits: list[float]) -> None:
         port = free.getsockname()[1]
 
     with pytest.raises(OfflineError, match=rf"http://127\.0\.0\.1:{port} cannot be reached"):
-        Registry(f"http://127.0.0.1:{port}").list()
+        Registry(f"http://127.0.0.1:{port}").list_adapters()
     assert waits == [0.25, 0.5, 1.0, 2.0]
 
 
@@ -333,7 +333,7 @@ def test_a_certificate_counts_only_where_it_is_trusted(
     http.trusted.cache_clear()
     with serving(app, certificate=certificate, key=key) as served.address:
         with pytest.raises(SourceError, match="its certificate is not trusted here"):
-            Registry(served.address).list()
+            Registry(served.address).list_adapters()
         http.trusted.cache_clear()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert Registry(served.address).publish(make_adapter(1)).number == 1
@@ -381,7 +381,7 @@ def test_a_redirect_takes_no_token_along(served: Any, monkeypatch: pytest.Monkey
 
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["boss"])
     with serving(elsewhere) as address, pytest.raises(SourceError, match="sends us on to"):
-        Registry(address).list()
+        Registry(address).list_adapters()
 
     assert served.log == []
 
@@ -413,7 +413,7 @@ def test_an_answer_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(http, "LARGEST", 1000)
     with serving(endless) as address, pytest.raises(SourceError, match="more than 1000 bytes"):
-        Registry(address).list()
+        Registry(address).list_adapters()
 
 
 def test_a_proxy_s_own_error_page_is_told_as_such(waits: list[float]) -> None:
@@ -421,7 +421,7 @@ def test_a_proxy_s_own_error_page_is_told_as_such(waits: list[float]) -> None:
         await answer(send, b"<h1>Bad gateway</h1>", 502)
 
     with serving(gateway) as address, pytest.raises(SourceError, match="answered 502, and not as a registry does"):
-        Registry(address).list()
+        Registry(address).list_adapters()
     assert len(waits) == 4
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from vertical_sdk.card import Card, SelfTest, SourceRecord, library_versions, read_card, write_card
 from vertical_sdk.errors import AdapterError, BaseMismatch, BaseModelError, CorruptAdapter, IdleAdapter, RegistryError
 from vertical_sdk.model_card import render_readme
-from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.references import check_name
 from vertical_sdk.registry.registry import Registry
@@ -220,7 +220,7 @@ def _stage(folder: Path, staged: Path) -> tuple[str, ...]:
         if (folder / file).is_symlink():
             raise RegistryError(f"{folder}: {file} is a symbolic link. Copy the folder with what it points at: cp -rL.")
         if (folder / file).is_file():
-            with telling_full_disk(staged):
+            with report_full_disk(staged):
                 shutil.copyfile(folder / file, staged / file)
     return tuple(sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name not in TAKEN))
 

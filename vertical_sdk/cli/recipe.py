@@ -105,7 +105,7 @@ def new(
     as_json: Json = False,
 ) -> None:
     """Begin a recipe for your own rows; an existing file is never overwritten."""
-    from vertical_sdk.paths import telling_full_disk
+    from vertical_sdk.paths import report_full_disk
     from vertical_sdk.recipe import load_recipe
 
     path = out or Path(f"{name.replace('/', '-')}.yaml")
@@ -121,7 +121,7 @@ def new(
         label=_quoted(found_label),
         length=_length(data, found_text),
     )
-    with telling_full_disk(path):
+    with report_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(written)

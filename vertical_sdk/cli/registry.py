@@ -35,7 +35,7 @@ def list_(
     from vertical_sdk.registry import Registry
 
     store = Registry(registry)
-    found = store.list(prefix)
+    found = store.list_adapters(prefix)
     if as_json:
         emit([asdict(summary) for summary in found])
         return
@@ -58,7 +58,7 @@ def show_(reference: Reference, registry: RegistryAt = None, as_json: Json = Fal
     version = Registry(registry).resolve(reference)
     card = version.card
     if as_json:
-        emit({**version.plain(), "path": str(version.path), "card": card.model_dump(mode="json")})
+        emit({**version.to_dict(), "path": str(version.path), "card": card.model_dump(mode="json")})
         return
     facts: list[tuple[str, Any]] = [
         ("version", version),
@@ -104,7 +104,7 @@ def publish(
         store.set_alias(version.name, alias, version.number, why=reason)
         version = store.resolve(str(version))
     if as_json:
-        emit(version.plain())
+        emit(version.to_dict())
         return
     show(f"{version} (sha256:{version.digest[:16]}…){f', {alias}' if alias else ''}")
     say(f"In {store.location}. Use it: VerticalModel.from_registry('{version.name}@{alias or version.number}')")
@@ -153,7 +153,7 @@ def tag(
     store.tag(name, version, {key: value or None for key, value in _tags(tags).items()}, why=why)
     changed = store.resolve(f"{name}@{version}", check=False)
     if as_json:
-        emit(changed.plain())
+        emit(changed.to_dict())
     else:
         show(f"{changed}: " + (", ".join(f"{k}={v}" for k, v in changed.tags.items()) or "no tags"))
 
@@ -191,7 +191,7 @@ def verify(
     if as_json:
         emit({"ok": not wrong, "problems": wrong})
     else:
-        signed = " and signed by someone trusted" if store.policy.signed else ""
+        signed = " and signed by someone trusted" if store.policy.requires_signature else ""
         show("\n".join(wrong) if wrong else f"Every file is as it was published{signed}.")
     if wrong:
         raise typer.Exit(CorruptAdapter.exit_code)

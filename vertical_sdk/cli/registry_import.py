@@ -58,7 +58,7 @@ def import_(
         )
     if as_json:
         told = {"missing": found.missing, "left_out": found.left_out, "unread": found.unread}
-        emit({**found.version.plain(), **told})
+        emit({**found.version.to_dict(), **told})
         return
     show(f"{found.version} (sha256:{found.version.digest[:16]}…)")
     show("Its card lacks:\n" + "\n".join(f"  {line}" for line in found.missing))

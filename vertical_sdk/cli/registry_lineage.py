@@ -24,7 +24,7 @@ def lineage(reference: Reference, registry: RegistryAt = None, as_json: Json = F
 
     found = find(Registry(registry), reference)
     if as_json:
-        emit(found.plain())
+        emit(found.to_dict())
         return
     base = found.base
     rows: list[tuple[str, Any]] = [
@@ -88,12 +88,12 @@ def diff(
 
     found = compare(Registry(registry), one, other)
     if as_json:
-        emit(found.plain())
+        emit(found.to_dict())
         return
     sides = {"base": found.base, "recipe": found.recipe, "data": found.sources, "made with": found.versions}
-    rows = [[what, key, _short(s.one), _short(s.other)] for what, pairs in sides.items() for key, s in pairs.items()]
+    rows = [[what, key, _short(s.first), _short(s.second)] for what, pairs in sides.items() for key, s in pairs.items()]
     rows += [["file", path, said, ""] for path, said in found.files.items()]
-    show(table(["", "", found.one, found.other], rows) if rows else f"{found.one} and {found.other} are the same.")
+    show(table(["", "", found.first, found.second], rows) if rows else f"{found.first} and {found.second} are the same.")
     if found.metrics:
         judged = (
             "on the same rows, as far as their cards tell"
@@ -102,9 +102,9 @@ def diff(
         )
         show(
             table(
-                ["metric", found.one, found.other, "difference"],
+                ["metric", found.first, found.second, "difference"],
                 [
-                    [name, _interval(s.one), _interval(s.other), None if s.difference is None else f"{s.difference:+.3f}"]
+                    [name, _interval(s.first), _interval(s.second), None if s.difference is None else f"{s.difference:+.3f}"]
                     for name, s in found.metrics.items()
                 ],
                 title=f"Measured {judged}",
@@ -132,7 +132,7 @@ def search(
     behind = store.resolve(after, check=False) if after is not None else None
     found = store.search(*conditions, after=behind, limit=limit)
     if as_json:
-        emit([version.plain() for version in found])
+        emit([version.to_dict() for version in found])
         return
     rows = [
         [v, ", ".join(v.aliases), ", ".join(v.facts.get("task", ())), ", ".join(v.facts.get("base", ())), v.gate, v.revoked]
@@ -157,17 +157,17 @@ def used_data(
 ) -> None:
     """Which versions saw a source of data, or a record; those that went on from them are named too."""
     from vertical_sdk.registry import Registry
-    from vertical_sdk.registry.lineage import used_data as of_source
-    from vertical_sdk.registry.lineage import used_record
+    from vertical_sdk.registry.lineage import find_data_uses
+    from vertical_sdk.registry.lineage import find_record_uses
 
     if (digest is None) == (record is None):
         raise typer.BadParameter("give a source's digest, or --record ID.")
     if field not in {None, "id", "group"} or (field and record is None):
         raise typer.BadParameter("--field is id or group, and goes with --record.")
     store = Registry(registry)
-    found = used_record(store, record, cast("Field | None", field)) if record is not None else of_source(store, digest or "")
+    found = find_record_uses(store, record, cast("Field | None", field)) if record is not None else find_data_uses(store, digest or "")
     if as_json:
-        emit([use.plain() for use in found])
+        emit([use.to_dict() for use in found])
         return
     rows = [[u.version, ", ".join(u.how), u.through, ", ".join(u.version.aliases), u.version.revoked] for u in found]
     nothing = "No version here that keeps an index of its records saw it." if record else "No version here names this source."

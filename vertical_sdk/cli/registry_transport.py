@@ -13,7 +13,7 @@ from vertical_sdk.cli.output import emit, say, show, showing, size, table
 from vertical_sdk.cli.registry import verbs
 
 if TYPE_CHECKING:
-    from vertical_sdk.registry.copying import Account
+    from vertical_sdk.registry.copying import CopyReport
 
 __all__ = ["bundle", "copy", "unbundle"]
 
@@ -94,17 +94,17 @@ def unbundle(
     _tell(account, as_json=as_json)
 
 
-def _tell(account: Account, *, as_json: bool) -> None:
+def _tell(account: CopyReport, *, as_json: bool) -> None:
     if as_json:
         emit(asdict(account))
         return
     rows = [[version.name, version.before, version.after, "new" if version.new else "was here"] for version in account.versions]
     show(table(["name", "version there", "version here", ""], rows) if rows else "Nothing is there to copy.")
     for alias in account.aliases:
-        if alias.became in {"set", "moved"}:
+        if alias.outcome in {"set", "moved"}:
             show(f"{alias.name}@{alias.alias} → {alias.version}")
     for alias in account.conflicts:
         say(
-            f"{alias.name}@{alias.alias} stands at version {alias.stood} here and was left there; there it stands at what is {alias.version} "
+            f"{alias.name}@{alias.alias} stands at version {alias.previous} here and was left there; there it stands at what is {alias.version} "
             "here. --overwrite-aliases moves it."
         )

@@ -27,12 +27,12 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make a key pair to sign versions with; nothing is overwritten."""
-    from vertical_sdk.registry.keys import make_keys
+    from vertical_sdk.registry.keys import create_key_pair
 
     words = os.environ.get(PASSPHRASE, "")
     if passphrase and not words:
         words = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
-    public, made_by = make_keys(file, words)
+    public, made_by = create_key_pair(file, words)
     if as_json:
         emit({"private_key": file, "public_key": public, "fingerprint": made_by, "locked": bool(words)})
         return
@@ -69,7 +69,7 @@ def sign(
             words = typer.prompt(f"Passphrase of {key}", hide_input=True, err=True)
         version = sign_version(store, reference, key, words)
     if as_json:
-        emit(version.plain())
+        emit(version.to_dict())
     else:
         show(
             f"{version} (sha256:{version.digest[:16]}…) is signed by {', '.join(f'{name[:16]}…' for name in version.signatures)}"
@@ -88,7 +88,7 @@ def revoke(
 
     version = Registry(registry).revoke(reference, reason)
     if as_json:
-        emit(version.plain())
+        emit(version.to_dict())
         return
     show(f"{version} is revoked: {version.revoked}")
     if version.aliases:

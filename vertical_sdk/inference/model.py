@@ -27,7 +27,7 @@ from vertical_sdk.families.chat import encode_turns
 from vertical_sdk.families.specialist import Specialist, load_backbone, run_rows
 from vertical_sdk.inference.forecast import Forecast, Monitor, as_forecast, as_history
 from vertical_sdk.inference.inputs import Asked, as_rows
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Message, Prediction, Progress, silent
 
@@ -249,7 +249,7 @@ class VerticalModel:
         target = Path(path)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise AdapterError(f"{target}: is not empty; choose a new folder.")
-        with telling_full_disk(target):
+        with report_full_disk(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             staged = target.with_name(f".{target.name}.part")
             shutil.rmtree(staged, ignore_errors=True)

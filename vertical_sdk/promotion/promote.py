@@ -111,7 +111,7 @@ def promote(
     """
     check_alias(target, name)
     challenger = registry.resolve(f"{name}@{source}")
-    stands = registry.list(name, limit=1)[0].aliases.get(target)
+    stands = registry.list_adapters(name, limit=1)[0].aliases.get(target)
     if stands == challenger.number:
         raise RegistryError(f"{name}@{target} stands at version {stands} already; there is nothing to promote.")
     found = _decided(registry, challenger, target, stands, data, margin, progress)

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, SourceError
-from vertical_sdk.paths import cache_home, telling_full_disk
+from vertical_sdk.paths import cache_home, report_full_disk
 from vertical_sdk.registry.store import Manifest, Stored, manifest_digest
-from vertical_sdk.registry.tree import check_path, object_is_right, tree_problems
+from vertical_sdk.registry.tree import check_path, has_digest, tree_problems
 
-__all__ = ["Depot", "Fetch", "copy_checked", "downloads", "parse_manifest", "write_synced"]
+__all__ = ["BlobStore", "Fetch", "copy_checked", "downloads", "parse_manifest", "write_synced"]
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 """A digest becomes a file's name, so it must be one."""
@@ -32,9 +32,9 @@ Fetch = Callable[[Stored, Path], None]
 that can goes on behind it, one that cannot writes it anew."""
 
 
-def downloads() -> Depot:
+def open_downloads() -> BlobStore:
     """Where stores that are elsewhere keep what they have downloaded: `registry` in the cache folder."""
-    return Depot(cache_home() / "registry")
+    return BlobStore(cache_home() / "registry")
 
 
 def parse_manifest(content: bytes, digest: str, where: str) -> dict[str, Stored]:
@@ -55,7 +55,7 @@ def parse_manifest(content: bytes, digest: str, where: str) -> dict[str, Stored]
     raise CorruptAdapter(f"{where}: not a manifest. Somebody wrote into the registry by hand; verify it.") from None
 
 
-class Depot:
+class BlobStore:
     """A folder with objects and trees. Many threads and processes may use it at once."""
 
     def __init__(self, root: Path) -> None:
@@ -83,18 +83,18 @@ class Depot:
         place = self.folder(digest)
         if place.is_dir():
             return place
-        with telling_full_disk(self.root):
+        with report_full_disk(self.root):
             self.staging.mkdir(parents=True, exist_ok=True)
             with FileLock(self.staging / f"{digest}.lock"):
                 if place.is_dir():
                     return place
                 for sha256, file in {file.sha256: file for file in manifest.values()}.items():
-                    if not object_is_right(self.object(sha256), sha256):
+                    if not has_digest(self.object(sha256), sha256):
                         self._bring(file, fetch)
                 desk = self.staging / uuid.uuid4().hex
                 desk.mkdir()
                 try:
-                    self.settle_tree(desk / "tree", digest, manifest)
+                    self.add_tree(desk / "tree", digest, manifest)
                 finally:
                     shutil.rmtree(desk, ignore_errors=True)
         return place
@@ -104,7 +104,7 @@ class Depot:
 
         part = self.staging / f"{file.sha256}.part"
         with FileLock(self.staging / f"{file.sha256}.lock"):
-            if object_is_right(self.object(file.sha256), file.sha256):
+            if has_digest(self.object(file.sha256), file.sha256):
                 return
             if part.exists() and part.stat().st_size > file.size:
                 part.unlink()
@@ -114,25 +114,25 @@ class Depot:
                 raise SourceError(
                     f"the download of {file.sha256[:12]}… was cut after {size} of {file.size} bytes. Run it again: it goes on from there."
                 )
-            if size > file.size or not object_is_right(part, file.sha256):
+            if size > file.size or not has_digest(part, file.sha256):
                 part.unlink()
                 raise DigestMismatch(
                     f"what was downloaded is not the file that was published: its SHA-256 is not {file.sha256[:12]}…. "
                     "Run it again; if it stays so, the registry's copy was changed."
                 )
             part.chmod(0o444)
-            self.settle_object(part, file.sha256)
+            self.add_blob(part, file.sha256)
 
-    def settle_object(self, draft: Path, sha256: str) -> None:
+    def add_blob(self, draft: Path, sha256: str) -> None:
         """Move a file to its place, unless it stands there unharmed."""
         place = self.object(sha256)
-        if object_is_right(place, sha256):
+        if has_digest(place, sha256):
             return
         place.parent.mkdir(parents=True, exist_ok=True)
         draft.replace(place)
         _sync(place.parent)
 
-    def settle_tree(self, draft: Path, digest: str, manifest: Manifest) -> None:
+    def add_tree(self, draft: Path, digest: str, manifest: Manifest) -> None:
         """Put a tree in its place; one that stands there harmed is taken away first. `draft` is in staging, alone in its folder."""
         place = self.folder(digest)
         if place.exists():
@@ -149,7 +149,7 @@ class Depot:
         draft.rename(place)
         _sync(self.trees)
 
-    def drop_tree(self, digest: str) -> None:
+    def remove_tree(self, digest: str) -> None:
         """Take a tree away at once, such as one that was found changed; its good files stay as objects."""
         place = self.folder(digest)
         if place.exists():

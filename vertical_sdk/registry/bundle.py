@@ -20,12 +20,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.bundle_reader import BLOCK, CONTENTS, FORMAT, LIMIT, Bundle, Contents, Line
-from vertical_sdk.registry.copying import Account, copy_from
+from vertical_sdk.registry.copying import CopyReport, copy_from
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.registry import Registry
-from vertical_sdk.registry.store import Entry, Stored, canonical
+from vertical_sdk.registry.store import Entry, Stored, canonical_json
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress, silent
 
@@ -62,9 +62,9 @@ def bundle(
     files: dict[str, tuple[Path, Stored]] = {}
     for version in versions:
         manifest = registry.store.manifest(version.digest)
-        pages[version.digest] = canonical(manifest)
+        pages[version.digest] = canonical_json(manifest)
         files |= {stored.sha256: (version.path / path, stored) for path, stored in manifest.items()}
-    with telling_full_disk(file):
+    with report_full_disk(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
@@ -96,7 +96,7 @@ def unbundle(
     limit: int = LIMIT,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
-) -> Account:
+) -> CopyReport:
     """Publish the versions of a bundle, as `copying.copy` does, after each was checked as a publish checks it.
 
     names  only these; all, where there are none

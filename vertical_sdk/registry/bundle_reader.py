@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vertical_sdk.card import CARD, read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import parse_manifest
 from vertical_sdk.registry.checks import NEEDED, check_files, check_gate, noted
 from vertical_sdk.registry.policy import Policy, check_licenses
@@ -150,7 +150,7 @@ class Bundle:
             self._desk.cleanup()
         self._desk = tempfile.TemporaryDirectory(prefix="vertical-")
         folder = Path(self._desk.name, digest)
-        with telling_full_disk(folder):
+        with report_full_disk(folder):
             folder.mkdir()
             for path, stored in self.manifest(digest).items():
                 target = folder / path

@@ -18,7 +18,7 @@ from vertical_sdk.registry.store import Entry, Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["Account", "Copied", "Origin", "Pointed", "copy", "copy_from"]
+__all__ = ["CopyReport", "CopiedVersion", "Origin", "CopiedAlias", "copy", "copy_from"]
 
 USER = re.compile(r"//[^/@]*@")
 """Who asks, in an address; the log need not know a password."""
@@ -41,7 +41,7 @@ class Origin(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class CopiedVersion:
     """What became of a version: its number there and here, and whether it was new here."""
 
     name: str
@@ -55,32 +55,32 @@ class Copied:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointed:
+class CopiedAlias:
     """What became of an alias.
 
     version  the version here that its version there was copied to
-    became   "set" or "moved" to it, or "as it was", or "in conflict": it stands at another version here, and was left there
+    became   "set" or "moved" to it, or "unchanged", or "conflict": it stands at another version here, and was left there
     stood    the version that it stood at here before; None where there was none
     """
 
     name: str
     alias: str
     version: int
-    became: Literal["set", "moved", "as it was", "in conflict"]
+    outcome: Literal["set", "moved", "unchanged", "conflict"]
     stood: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class CopyReport:
     """What was copied, in this order."""
 
-    versions: tuple[Copied, ...] = ()
-    aliases: tuple[Pointed, ...] = ()
+    versions: tuple[CopiedVersion, ...] = ()
+    aliases: tuple[CopiedAlias, ...] = ()
 
     @property
-    def conflicts(self) -> tuple[Pointed, ...]:
+    def conflicts(self) -> tuple[CopiedAlias, ...]:
         """The aliases that stand at other versions here, and were left there."""
-        return tuple(alias for alias in self.aliases if alias.became == "in conflict")
+        return tuple(alias for alias in self.aliases if alias.outcome == "conflict")
 
 
 @dataclass
@@ -100,7 +100,7 @@ def copy(
     *,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
-) -> Account:
+) -> CopyReport:
     """Copy versions with their aliases, tags, signatures and revocations from one registry to another.
 
     names              only these; all, where there are none
@@ -127,7 +127,7 @@ def copy_from(
     *,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
-) -> Account:
+) -> CopyReport:
     """As `copy`, from anything that holds versions; `where` is what the log calls it."""
     known = list(origin.names())
     missing = sorted({check_name(name) for name in names} - set(known))
@@ -135,8 +135,8 @@ def copy_from(
         has = (", ".join(known[:10]) + (", …" if len(known) > 10 else "")) or "nothing"
         raise RegistryError(f"{where}: has no adapter called {', '.join(missing)}. It has {has}.")
     work = _Work(origin, USER.sub("//", where), target)
-    versions: list[Copied] = []
-    aliases: list[Pointed] = []
+    versions: list[CopiedVersion] = []
+    aliases: list[CopiedAlias] = []
     for name in [name for name in known if name in names or not names]:
         entries = origin.versions(name)
         for place, entry in enumerate(entries):
@@ -144,10 +144,10 @@ def copy_from(
             versions.append(_version(work, entry))
         for entry in entries:
             aliases += [_alias(work, entry, alias, overwrite=overwrite_aliases) for alias in entry.aliases]
-    return Account(tuple(versions), tuple(aliases))
+    return CopyReport(tuple(versions), tuple(aliases))
 
 
-def _version(work: _Work, entry: Entry) -> Copied:
+def _version(work: _Work, entry: Entry) -> CopiedVersion:
     """Copy a version, unless it is here; then only what it was tagged with since, such as a signature or why it was revoked."""
     name, store = entry.name, work.target.store
     here = store.find(Reference(name, digest=entry.digest))
@@ -159,7 +159,7 @@ def _version(work: _Work, entry: Entry) -> Copied:
         why = f"{lacking.get(REVOKED, '')} ({_from(work, entry)})".strip()
         store.tag(name, made.number, lacking, work.target.event(name, action, why=why, evidence=told))
     work.numbers[name, entry.number] = made.number
-    return Copied(name, entry.number, made.number, entry.digest, new=not here)
+    return CopiedVersion(name, entry.number, made.number, entry.digest, new=not here)
 
 
 def _put(work: _Work, entry: Entry) -> Entry:
@@ -186,17 +186,17 @@ def _put(work: _Work, entry: Entry) -> Entry:
     return work.target.store.put(entry.name, files, manifest, record=entry.record, tags=entry.tags, event=event)
 
 
-def _alias(work: _Work, entry: Entry, alias: str, *, overwrite: bool) -> Pointed:
+def _alias(work: _Work, entry: Entry, alias: str, *, overwrite: bool) -> CopiedAlias:
     """Point an alias at the version here that it stands at there, if it stands nowhere here, or may be moved."""
     number = work.numbers[entry.name, entry.number]
     here = work.target.store.find(Reference(entry.name, alias=alias))
     stood = here[0].number if here else None
     if stood == number:
-        return Pointed(entry.name, alias, number, "as it was", stood)
+        return CopiedAlias(entry.name, alias, number, "unchanged", stood)
     if stood is not None and not overwrite:
-        return Pointed(entry.name, alias, number, "in conflict", stood)
+        return CopiedAlias(entry.name, alias, number, "conflict", stood)
     work.target.set_alias(entry.name, alias, number, expected=stood or 0, why=_from(work, entry))
-    return Pointed(entry.name, alias, number, "set" if stood is None else "moved", stood)
+    return CopiedAlias(entry.name, alias, number, "set" if stood is None else "moved", stood)
 
 
 def _from(work: _Work, entry: Entry) -> str:

@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 
 from vertical_sdk.errors import RegistryError
-from vertical_sdk.registry.keys import no_signing
+from vertical_sdk.registry.keys import missing_sign_extra
 
-__all__ = ["Identity", "identity_in", "parse_identities"]
+__all__ = ["Identity", "read_identity", "parse_identities"]
 
 ISSUED_BY = "1.3.6.1.4.1.57264.1.1"
 """Where Fulcio writes the provider into a certificate (sigstore/fulcio, docs/oid-info.md)."""
@@ -41,12 +41,12 @@ def parse_identities(text: str, where: str) -> tuple[Identity, ...]:
     return tuple(found)
 
 
-def identity_in(certificate: bytes) -> Identity:
+def read_identity(certificate: bytes) -> Identity:
     """Whom a certificate of Fulcio's (DER) names; whether it is a true one is another question. Raises ValueError, MissingExtra."""
     try:
         from cryptography import x509
     except ImportError:
-        raise no_signing() from None
+        raise missing_sign_extra() from None
     try:
         found = x509.load_der_x509_certificate(certificate).extensions
         names = found.get_extension_for_class(x509.SubjectAlternativeName).value

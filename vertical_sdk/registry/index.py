@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import RegistryError, RunError
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, require_stand
+from vertical_sdk.registry.store import Entry, Event, check_expected_version
 
 __all__ = ["Index"]
 
@@ -239,7 +239,7 @@ class Index:
         with self.writing() as connection:
             row = connection.execute("SELECT number FROM aliases WHERE name = ? AND alias = ?", (name, alias)).fetchone()
             before = row[0] if row else None
-            require_stand(name, alias, before, expected)
+            check_expected_version(name, alias, before, expected)
             if before == number:
                 return
             if number is None:
@@ -426,7 +426,7 @@ class Index:
     def _create(self) -> None:
         """Make the file elsewhere and put it in its place at once, so that nobody sees half an index."""
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}-{threading.get_ident()}")
-        with _opening, self._telling(), telling_full_disk(self.path):
+        with _opening, self._telling(), report_full_disk(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 draft.unlink(missing_ok=True)
@@ -457,7 +457,7 @@ class Index:
             if number == errno.EIO:
                 raise RunError(f"{self.path}: the disk cannot be read or written ({said}). Choose another folder.") from error
             if number:
-                with telling_full_disk(self.path):
+                with report_full_disk(self.path):
                     raise OSError(number, os.strerror(number)) from error
             if type(error) is not sqlite3.DatabaseError:
                 raise

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertical_sdk.errors import MissingExtra, RegistryError
-from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.paths import report_full_disk, write_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
-__all__ = ["CURVES", "fingerprint", "fingerprint_of", "is_encrypted", "make_keys", "no_signing", "private_key"]
+__all__ = ["CURVES", "fingerprint", "compute_fingerprint", "is_encrypted", "create_key_pair", "missing_sign_extra", "private_key"]
 
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 """Those that sigstore's bundles know."""
@@ -21,7 +21,7 @@ SHORTEST = 8
 """Characters of a passphrase."""
 
 
-def make_keys(file: Path, passphrase: str = "") -> tuple[Path, str]:
+def create_key_pair(file: Path, passphrase: str = "") -> tuple[Path, str]:
     """Make a P-256 key pair: the private key in a file that only its owner may read, the public one beside it with ".pub" behind.
 
     passphrase  encrypts the private key; it lies open where there is none
@@ -33,7 +33,7 @@ def make_keys(file: Path, passphrase: str = "") -> tuple[Path, str]:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
-        raise no_signing() from None
+        raise missing_sign_extra() from None
     public = file.with_name(f"{file.name}.pub")
     for path in (file, public):
         if path.exists() or path.is_symlink():
@@ -43,7 +43,7 @@ def make_keys(file: Path, passphrase: str = "") -> tuple[Path, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     locked = serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
     content = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
-    with telling_full_disk(file):
+    with report_full_disk(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -54,10 +54,10 @@ def make_keys(file: Path, passphrase: str = "") -> tuple[Path, str]:
             writer.flush()
             os.fsync(writer.fileno())
     write_whole(public, _pem(key.public_key()))
-    return public, fingerprint_of(key.public_key())
+    return public, compute_fingerprint(key.public_key())
 
 
-def fingerprint(file: Path) -> str:
+def read_fingerprint(file: Path) -> str:
     """SHA-256 of a public key's PEM text, in hex: how a signature says which key made it.
 
     Raises RegistryError where the file is missing, is no public key, or one that sigstore's bundles do not know; MissingExtra.
@@ -66,7 +66,7 @@ def fingerprint(file: Path) -> str:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
     except ImportError:
-        raise no_signing() from None
+        raise missing_sign_extra() from None
     content = _read(file)
     if b"PRIVATE KEY" in content:
         raise RegistryError(f"{file}: is a private key. Give the public one, FILE.pub, and keep this one to yourself.")
@@ -76,10 +76,10 @@ def fingerprint(file: Path) -> str:
         raise RegistryError(
             f"{file}: is not a public key in PEM. `vertical registry keygen FILE` makes one, FILE.pub."
         ) from None
-    return fingerprint_of(_fit(key, file))
+    return compute_fingerprint(_fit(key, file))
 
 
-def private_key(file: Path, passphrase: str = "") -> EllipticCurvePrivateKey:
+def read_private_key(file: Path, passphrase: str = "") -> EllipticCurvePrivateKey:
     """The private key in a file; a passphrase that a key does not need is not used.
 
     Raises RegistryError where the file is missing or is no such key, or the passphrase is missing or wrong; MissingExtra.
@@ -88,7 +88,7 @@ def private_key(file: Path, passphrase: str = "") -> EllipticCurvePrivateKey:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives import serialization
     except ImportError:
-        raise no_signing() from None
+        raise missing_sign_extra() from None
     content = _read(file)
     encrypted = _locked(content)
     if encrypted and not passphrase:
@@ -107,12 +107,12 @@ def is_encrypted(file: Path) -> bool:
     return _locked(_read(file))
 
 
-def fingerprint_of(key: EllipticCurvePublicKey) -> str:
+def compute_fingerprint(key: EllipticCurvePublicKey) -> str:
     """As `fingerprint`, of a key that was read already."""
     return hashlib.sha256(_pem(key)).hexdigest()
 
 
-def no_signing() -> MissingExtra:
+def missing_sign_extra() -> MissingExtra:
     """The error that says how signatures can be had."""
     return MissingExtra("sign", "signing, or checking a signature,")
 

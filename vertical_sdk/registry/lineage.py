@@ -9,13 +9,13 @@ from typing import Any
 
 from vertical_sdk.card import Card, Parent
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.record_index import KINDS, SEEN, Kind, count_seen, find_seen
+from vertical_sdk.record_index import KINDS, SEEN, Kind, count_records, find_record
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.registry.version import Version
 
-__all__ = ["Ancestor", "Difference", "Lineage", "Side", "Use", "diff", "lineage", "used_data", "used_record"]
+__all__ = ["Ancestor", "Difference", "Lineage", "Side", "Use", "diff", "lineage", "used_data", "find_record_uses"]
 
 DIGITS = re.compile(r"[0-9a-f]{8,64}")
 WHOLE = 64
@@ -76,7 +76,7 @@ class Lineage:
     signed_by: list[str]
     aliases: list[str]
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
@@ -112,7 +112,7 @@ class Difference:
     same_rows: bool = False
     files: dict[str, str] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
@@ -129,7 +129,7 @@ class Use:
     how: tuple[str, ...]
     through: str | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "reference": str(self.version),
@@ -164,7 +164,7 @@ def lineage(registry: Registry, reference: str) -> Lineage:
         imported=bool(card.training.get("imported")),
         parents=_ancestors(registry, card.parent),
         children=[str(child) for own in weights for child in _all(registry, f"parent={own}")],
-        remembers=count_seen(version.path),
+        remembers=count_records(version.path),
         metrics={name: dict(system.get("metrics") or {}) for name, system in systems.items()},
         gate=version.gate,
         verdict=card.gate.model_dump(mode="json") if card.gate else None,
@@ -201,7 +201,7 @@ def diff(registry: Registry, one: str, other: str) -> Difference:
     )
 
 
-def used_data(registry: Registry, digest: str) -> Sequence[Use]:
+def find_data_uses(registry: Registry, digest: str) -> Sequence[Use]:
     """The versions whose card names a source of data, and those that went on from them.
 
     digest  its SHA-256, or 8 and more of its first digits, with or without "sha256:"
@@ -218,7 +218,7 @@ def used_data(registry: Registry, digest: str) -> Sequence[Use]:
     return _with_children(registry, [Use(version, ("source",)) for version in found])
 
 
-def used_record(registry: Registry, name: str, kind: Kind | None = None) -> Sequence[Use]:
+def find_record_uses(registry: Registry, name: str, kind: Kind | None = None) -> Sequence[Use]:
     """The versions that saw a record in training or evaluation, and those that went on from them.
 
     name  the record's id as its source has it, or that of a group such as a patient
@@ -234,7 +234,7 @@ def used_record(registry: Registry, name: str, kind: Kind | None = None) -> Sequ
         if SEEN not in manifest:
             continue
         _check(version, {SEEN: manifest[SEEN]})
-        parts = [part for one in KINDS if kind in {None, one} for part in find_seen(version.path, name, one)]
+        parts = [part for one in KINDS if kind in {None, one} for part in find_record(version.path, name, one)]
         if parts:
             found.append(Use(version, tuple(dict.fromkeys(parts))))
     return _with_children(registry, found)

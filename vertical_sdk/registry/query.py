@@ -87,7 +87,7 @@ def parse_condition(text: str) -> Condition:
         ) from None
 
 
-def meets(entry: Entry, conditions: Sequence[Condition]) -> bool:
+def matches(entry: Entry, conditions: Sequence[Condition]) -> bool:
     """Whether a version meets all conditions."""
     return all(_holds(entry, condition) for condition in conditions)
 

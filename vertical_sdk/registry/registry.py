@@ -85,7 +85,7 @@ class Registry:
         Raises CorruptAdapter where a file is not as the card says, GateFailed, RegistryError for a bad name, tag, file or licence,
         RunError where the registry cannot be written.
         """
-        folder, report = adapter_folder(Path(adapter))
+        folder, report = find_adapter_folder(Path(adapter))
         manifest = read_tree(folder)
         card = read_card(folder)
         check_files(folder, card, manifest)
@@ -136,7 +136,7 @@ class Registry:
                     f"{version}: {'; '.join(wrong)} (in {version.path}). "
                     "Publish the same adapter again to mend it, or put back a copy."
                 )
-            if self.policy.signed:
+            if self.policy.requires_signature:
                 from vertical_sdk.registry.signing import require_signature
 
                 require_signature(version, self.policy)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, OfflineError, RegistryError, VerticalError
-from vertical_sdk.registry.identities import Identity, identity_in
-from vertical_sdk.registry.keys import fingerprint, fingerprint_of, is_encrypted, no_signing, private_key
+from vertical_sdk.registry.identities import Identity, read_identity
+from vertical_sdk.registry.keys import read_fingerprint, compute_fingerprint, is_encrypted, missing_sign_extra, read_private_key
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.tree import tree_problems
@@ -57,13 +57,13 @@ class _Signer:
 def sign(registry: Registry, reference: str, key: Path, password: str = "") -> Version:
     """Sign a version's files with a private key, and keep the signature beside it; one that the key made before is replaced.
 
-    key       an elliptic curve's private key in PEM (`keys.make_keys` makes one)
+    key       an elliptic curve's private key in PEM (`keys.create_key_pair` makes one)
     password  its passphrase, where it has one
 
     Raises RegistryError where there is no such version, it was revoked, or the key cannot be used; CorruptAdapter where a file of the
     version has changed; MissingExtra.
     """
-    made_by = fingerprint_of(private_key(key, password).public_key())
+    made_by = compute_fingerprint(read_private_key(key, password).public_key())
     words = password.encode() if is_encrypted(key) else None
 
     def make(signing: Any) -> Any:
@@ -180,7 +180,7 @@ def _trusted(policy: Policy) -> dict[str, _Signer]:
 
 
 def _key(file: Path) -> _Signer:
-    return _Signer(fingerprint(file), str(file), lambda config: config.use_elliptic_key_verifier(public_key=file))
+    return _Signer(read_fingerprint(file), str(file), lambda config: config.use_elliptic_key_verifier(public_key=file))
 
 
 def _identity(who: Identity, sigstore: Path | None) -> _Signer:
@@ -277,7 +277,7 @@ def _model_signing() -> tuple[Any, Any, Any]:
     try:
         from model_signing import hashing, signing, verifying
     except ImportError:
-        raise no_signing() from None
+        raise missing_sign_extra() from None
     files: Any = hashing.Config
     return signing, verifying, files().set_ignored_paths(paths=(), ignore_git_paths=False)
 
@@ -291,7 +291,7 @@ def _statement(text: str, made_by: str | None = None) -> tuple[str, dict[str, st
         bundle = json.loads(text)
         material = bundle["verificationMaterial"]
         key, certificate = material.get("publicKey"), material.get("certificate")
-        hint = key["hint"] if key else identity_in(base64.b64decode(certificate["rawBytes"], validate=True)).fingerprint
+        hint = key["hint"] if key else read_identity(base64.b64decode(certificate["rawBytes"], validate=True)).fingerprint
         payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"], validate=True))
         kind, predicate = payload["predicateType"], payload["predicate"]
         method = predicate["serialization"]["method"], predicate["serialization"]["hash_type"]

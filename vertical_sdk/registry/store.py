@@ -17,7 +17,7 @@ from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
-__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest", "part_of", "require_stand"]
+__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest", "part_of", "check_expected_version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Store(Protocol):
     def folder(self, digest: str) -> Path:
         """A local folder with the files of a manifest, to be read and never written; the caller checks them.
 
-        A store that is elsewhere downloads what is not here yet (`depot.Depot.tree`). Raises SourceError where it cannot.
+        A store that is elsewhere downloads what is not here yet (`blobs.BlobStore.tree`). Raises SourceError where it cannot.
         """
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
@@ -138,7 +138,7 @@ class Store(Protocol):
         """Let go of what this thread holds open; the next use opens it again."""
 
 
-def require_stand(name: str, alias: str, before: int | None, expected: int | None) -> None:
+def check_expected_version(name: str, alias: str, before: int | None, expected: int | None) -> None:
     """The comparison of compare-and-swap.
 
     before    the version that the alias stands at; None where it does not exist
@@ -161,7 +161,7 @@ def part_of(log: Sequence[Event], skip: int, limit: int | None, newest_first: bo
     return list(lines[skip : None if limit is None else skip + limit])
 
 
-def canonical(manifest: Manifest) -> bytes:
+def canonical_json(manifest: Manifest) -> bytes:
     """The manifest as canonical JSON: sorted keys, no spaces, ASCII."""
     plain = {path: {"sha256": file.sha256, "size": file.size} for path, file in manifest.items()}
     return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
@@ -169,4 +169,4 @@ def canonical(manifest: Manifest) -> bytes:
 
 def manifest_digest(manifest: Manifest) -> str:
     """SHA-256 of the canonical JSON, in hex: the digest of a version."""
-    return hashlib.sha256(canonical(manifest)).hexdigest()
+    return hashlib.sha256(canonical_json(manifest)).hexdigest()

@@ -11,7 +11,7 @@ from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import file_digest
 from vertical_sdk.registry.store import Manifest, Stored
 
-__all__ = ["check_path", "known_digest", "object_is_right", "read_tree", "tree_problems"]
+__all__ = ["check_path", "cached_digest", "has_digest", "read_tree", "tree_problems"]
 
 PICKLED = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 """Endings of files that run code when they are loaded."""
@@ -34,7 +34,7 @@ def read_tree(folder: Path) -> dict[str, Stored]:
         if not stat.S_ISREG(mode):
             raise RegistryError(f"{folder}: {path} is not a regular file. Publish a folder of files only.")
         try:
-            manifest[path] = Stored(known_digest(entry, again=True), os.lstat(entry).st_size)
+            manifest[path] = Stored(cached_digest(entry, again=True), os.lstat(entry).st_size)
         except OSError as error:
             raise RegistryError(f"{folder}: {path} cannot be read ({error.strerror}).") from None
     return manifest
@@ -76,7 +76,7 @@ def tree_problems(folder: Path, manifest: Manifest, *, again: bool = False) -> l
             problems.append(f"{path} is missing")
             continue
         try:
-            right = known_digest(entry, again=again) == file.sha256
+            right = cached_digest(entry, again=again) == file.sha256
         except CorruptAdapter as error:
             problems.append(str(error))
             continue
@@ -88,10 +88,10 @@ def tree_problems(folder: Path, manifest: Manifest, *, again: bool = False) -> l
     return problems + [f"{path} does not belong to it" for path in sorted(left)]
 
 
-def object_is_right(path: Path, sha256: str) -> bool:
+def has_digest(path: Path, sha256: str) -> bool:
     """Whether a regular file is there and has this digest; it is read anew."""
     try:
-        return known_digest(path, again=True) == sha256
+        return cached_digest(path, again=True) == sha256
     except (OSError, CorruptAdapter):
         return False
 
@@ -106,7 +106,7 @@ def _walk(folder: str, before: str = "") -> Iterator[tuple[str, str]]:
                 yield before + entry.name, entry.path
 
 
-def known_digest(entry: str | Path, *, again: bool = False) -> str:
+def cached_digest(entry: str | Path, *, again: bool = False) -> str:
     """SHA-256 of a file, which is read once in a process and again when its inode, size or times have changed.
 
     Raises CorruptAdapter for a link or a special file, OSError where it cannot be read.

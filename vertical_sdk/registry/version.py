@@ -53,7 +53,7 @@ class Version:
         """
         return self.folder()
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Everything but the files, as plain data."""
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"folder", "signatures"}}
         return {"reference": str(self), **shown, "signed_by": sorted(self.signatures)}

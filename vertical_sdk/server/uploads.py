@@ -15,7 +15,7 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 
 from vertical_sdk.errors import DigestMismatch, RegistryError
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.server.errors import TooLarge
 from vertical_sdk.server.settings import Limits
@@ -55,7 +55,7 @@ class Uploads:
         part = place.with_name(f"{sha256}.{uuid.uuid4().hex}")
         digester, size = hashlib.sha256(), 0
         try:
-            with telling_full_disk(self.root):
+            with report_full_disk(self.root):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with part.open("wb") as file:
                     block = bytearray()
@@ -87,7 +87,7 @@ class Uploads:
         staging = self.root / f".staging-{uuid.uuid4().hex}"
         folder = staging / "adapter"
         try:
-            with telling_full_disk(self.root):
+            with report_full_disk(self.root):
                 folder.mkdir(parents=True)
                 for path, file in manifest.items():
                     target = folder / path

@@ -37,9 +37,9 @@ from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss, what_to_avoid
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.outputs import references
-from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe, load_recipe
-from vertical_sdk.record_index import save_seen
+from vertical_sdk.record_index import write_record_index
 from vertical_sdk.training.arguments import Arguments, training_arguments
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.run import Run, claim, new_folder, unfinished
@@ -178,7 +178,7 @@ def _start_head(
             features[: len(rows)], rows, features[len(rows) :], judges, head.linear.out_features, recipe, arguments
         )
         if _rank() == 0:
-            with telling_full_disk(folder):
+            with report_full_disk(folder):
                 save_head(folder, probe, PROBE_HEAD)
     head.mean.copy_(probe.mean)
     head.std.copy_(probe.std)
@@ -270,7 +270,7 @@ def _save(
     """Write the adapter's folder beside its place, then put it there in one move."""
     staged = folder / ".adapter"
     shutil.rmtree(staged, ignore_errors=True)
-    with telling_full_disk(staged):
+    with report_full_disk(staged):
         staged.mkdir(parents=True)
         try:
             specialist.backbone.save_pretrained(
@@ -293,7 +293,7 @@ def _save(
                 "validation": prepared.validation,
                 "test": prepared.test,
             }
-            save_seen(staged, parts, groups=prepared.layout is None)
+            write_record_index(staged, parts, groups=prepared.layout is None)
         card = Card(
             name=recipe.name,
             task=recipe.task,

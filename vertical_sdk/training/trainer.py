@@ -27,7 +27,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from vertical_sdk.errors import DataError, RunError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.specialist import Specialist
-from vertical_sdk.paths import file_digest, telling_full_disk, write_whole
+from vertical_sdk.paths import file_digest, report_full_disk, write_whole
 from vertical_sdk.training.arguments import Arguments
 from vertical_sdk.types import Progress
 
@@ -147,7 +147,7 @@ class VerticalTrainer(transformers.Trainer):
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and folder.exists():
             shutil.rmtree(folder)  # left by a save that did not end
-        with telling_full_disk(folder):
+        with report_full_disk(folder):
             try:
                 super()._save_checkpoint(model, trial)
             except Exception as error:

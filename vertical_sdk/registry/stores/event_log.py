@@ -17,7 +17,7 @@ from typing import Any
 
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.references import Reference, check_alias
-from vertical_sdk.registry.store import Entry, Event, require_stand
+from vertical_sdk.registry.store import Entry, Event, check_expected_version
 
 __all__ = ["Book", "alias_line", "publish_line", "tag_line"]
 
@@ -131,7 +131,7 @@ def publish_line(
 def alias_line(book: Book, alias: str, number: int | None, expected: int | None, event: Event) -> dict[str, Any] | None:
     """The line that moves an alias; none where it stands there already. Raises RegistryError where it is not where it was expected."""
     before = book.aliases.get(alias)
-    require_stand(book.name, alias, before, expected)
+    check_expected_version(book.name, alias, before, expected)
     if before == number:
         return None
     return {"kind": "alias", "event": asdict(replace(event, name=book.name, alias=alias, before=before, after=number))}

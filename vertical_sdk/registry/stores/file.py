@@ -1,7 +1,7 @@
 """The store that is a plain folder.
 
     index.sqlite                     names, versions, aliases, tags and the log
-    objects/ trees/ staging/         the files (`registry.depot`); gc empties staging
+    objects/ trees/ staging/         the files (`registry.blob_store`); gc empties staging
 
 A publish copies into staging/, then, inside one SQLite transaction, moves the objects and then the tree to their places and
 enters the version. A crash before the commit leaves files that no version uses and gc removes.
@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.paths import telling_full_disk
-from vertical_sdk.registry.blob_store import Depot, copy_checked, parse_manifest, write_synced
+from vertical_sdk.paths import report_full_disk
+from vertical_sdk.registry.blob_store import BlobStore, copy_checked, parse_manifest, write_synced
 from vertical_sdk.registry.index import Index
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest
-from vertical_sdk.registry.tree import object_is_right, tree_problems
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest
+from vertical_sdk.registry.tree import has_digest, tree_problems
 
 __all__ = ["FileStore"]
 
@@ -36,8 +36,8 @@ class FileStore:
         if next((place for place in (self.root, *self.root.parents) if place.is_file()), None):
             raise RegistryError(f"{location}: a file stands where the registry's folder should be. Choose another folder.")
         self.index = Index(self.root / "index.sqlite")
-        self._depot = Depot(self.root)
-        self.folder = self._depot.folder
+        self._blobs = BlobStore(self.root)
+        self.folder = self._blobs.tree_path
         self.find = self.index.find
         self.versions = self.index.versions
         self.names = self.index.names
@@ -65,14 +65,14 @@ class FileStore:
         known = self.index.find(reference)
         if known and not tree_problems(self.folder(digest), manifest):
             return known[0]
-        with telling_full_disk(self.root), self._desk() as desk:
+        with report_full_disk(self.root), self._desk() as desk:
             for path, file in manifest.items():
                 copy_checked(files[path], desk / file.sha256, file.sha256)
-            write_synced(desk / digest, canonical(manifest))
+            write_synced(desk / digest, canonical_json(manifest))
             with self.index.writing():
                 for sha256 in {digest, *(file.sha256 for file in manifest.values())}:
-                    self._depot.settle_object(desk / sha256, sha256)
-                self._depot.settle_tree(desk / "tree", digest, manifest)
+                    self._blobs.add_blob(desk / sha256, sha256)
+                self._blobs.add_tree(desk / "tree", digest, manifest)
                 if not self.index.find(reference):
                     self.index.add(name, digest, record, tags, event)
         return self.index.find(reference)[0]
@@ -87,7 +87,7 @@ class FileStore:
                 found.append(str(error))
                 continue
             for path, file in manifest.items():
-                if not object_is_right(self._depot.object(file.sha256), file.sha256):
+                if not has_digest(self._blobs.blob_path(file.sha256), file.sha256):
                     found.append(f"objects/{file.sha256[:2]}/{file.sha256} ({path}) is missing or has changed")
         return sorted(set(found))
 
@@ -96,16 +96,16 @@ class FileStore:
         if not self.index.path.exists():
             return 0
         freed = 0
-        with telling_full_disk(self.root), self.index.writing():
+        with report_full_disk(self.root), self.index.writing():
             live = set(self.index.digests())
             objects = live | {file.sha256 for digest in live for file in self._manifest(digest).values()}
-            for tree in _children(self._depot.trees):
+            for tree in _children(self._blobs.trees):
                 if tree.name not in live:
-                    self._depot.staging.mkdir(exist_ok=True)
-                    tree.rename(self._depot.staging / uuid.uuid4().hex)
-            for desk in _children(self._depot.staging):
+                    self._blobs.staging.mkdir(exist_ok=True)
+                    tree.rename(self._blobs.staging / uuid.uuid4().hex)
+            for desk in _children(self._blobs.staging):
                 freed += _clear(desk)
-            for shard in _children(self._depot.objects):
+            for shard in _children(self._blobs.objects):
                 for file in _children(shard):
                     if file.name not in objects:
                         freed += _size(file)
@@ -116,7 +116,7 @@ class FileStore:
         return freed
 
     def _manifest(self, digest: str) -> dict[str, Stored]:
-        where = self._depot.object(digest)
+        where = self._blobs.blob_path(digest)
         try:
             return parse_manifest(where.read_bytes(), digest, str(where))
         except FileNotFoundError:
@@ -127,10 +127,10 @@ class FileStore:
         """A folder in staging that is ours while its lock is held, and gone afterwards."""
         from filelock import FileLock
 
-        desk = self._depot.staging / uuid.uuid4().hex
+        desk = self._blobs.staging / uuid.uuid4().hex
         lock = FileLock(f"{desk}.lock")
         with self.index.writing():  # gc does not run while the folder has no lock
-            self._depot.staging.mkdir(parents=True, exist_ok=True)
+            self._blobs.staging.mkdir(parents=True, exist_ok=True)
             lock.acquire()
             desk.mkdir()
         try:

@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError
-from vertical_sdk.paths import telling_full_disk
-from vertical_sdk.registry.blob_store import copy_checked, downloads, parse_manifest
-from vertical_sdk.registry.query import Condition, meets
+from vertical_sdk.paths import report_full_disk
+from vertical_sdk.registry.blob_store import copy_checked, open_downloads, parse_manifest
+from vertical_sdk.registry.query import Condition, matches
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest, part_of
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest, slice_log
 from vertical_sdk.registry.stores.event_log import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.stores.hf_client import (
     MAIN,
@@ -111,8 +111,8 @@ class HfStore:
         heeded = sorted(path for path in manifest if path == LOG or Path(path).name in HEEDED)
         if heeded:
             raise RegistryError(f"{name}: {heeded[0]} cannot be a file of a version on the hub. Take it out of the folder.")
-        plain = json.loads(canonical(manifest))
-        with telling_full_disk(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as desk:
+        plain = json.loads(canonical_json(manifest))
+        with report_full_disk(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as desk:
             copies = {path: Path(desk, file.sha256) for path, file in manifest.items()}
             for path, file in manifest.items():
                 copy_checked(files[path], copies[path], file.sha256)
@@ -157,7 +157,7 @@ class HfStore:
         found: list[Entry] = []
         after = after or ("", 0)
         for shelf in self._shelves({name: commit for name, commit in self._listed().items() if name >= after[0]}):
-            found += [e for e in shelf.book.entries() if (e.name, e.number) > after and meets(e, conditions)]
+            found += [e for e in shelf.book.entries() if (e.name, e.number) > after and matches(e, conditions)]
             if limit is not None and len(found) >= limit:
                 return found[:limit]
         return found
@@ -170,16 +170,16 @@ class HfStore:
 
     def folder(self, digest: str) -> Path:
         """The files of a version's commit here; a download that somebody changed since is made anew."""
-        depot, manifest = downloads(), self.manifest(digest)
-        if depot.folder(digest).is_dir() and tree_problems(depot.folder(digest), manifest):
-            depot.drop_tree(digest)
+        blobs, manifest = open_downloads(), self.manifest(digest)
+        if blobs.tree_path(digest).is_dir() and tree_problems(blobs.tree_path(digest), manifest):
+            blobs.remove_tree(digest)
         paths = {file.sha256: path for path, file in manifest.items()}
 
         def fetch(file: Stored, part: Path) -> None:
             shelf, number = self._where(digest)
             download(self._repository(shelf.book.name), paths[file.sha256], self._commit(shelf, number), file.size, part)
 
-        return depot.tree(digest, manifest, fetch)
+        return blobs.fetch_tree(digest, manifest, fetch)
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Compare and swap: a line of the log, on the commit that was read."""
@@ -192,7 +192,7 @@ class HfStore:
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
         """The log of a name, or a part of it."""
         shelf = self._shelf(name)
-        return part_of(shelf.book.events if shelf else (), skip, limit, newest_first)
+        return slice_log(shelf.book.events if shelf else (), skip, limit, newest_first)
 
     def problems(self) -> list[str]:
         """Logs that were changed, manifests that do not fit, and git tags that are missing or stand elsewhere."""

@@ -1,7 +1,7 @@
 """The store that is behind a server (`vertical registry serve`), at http:// or https://.
 
 The token comes from `$VERTICAL_TOKEN` and goes to that server only: redirects are not followed. It stands in no address and no
-message. What is downloaded is checked against its digests (`registry.depot`), so that the server need not be believed.
+message. What is downloaded is checked against its digests (`registry.blob_store`), so that the server need not be believed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import httpx2
 
 from vertical_sdk import __version__, errors
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, OfflineError, RegistryError, SourceError, VerticalError
-from vertical_sdk.registry.blob_store import Depot, downloads, parse_manifest
+from vertical_sdk.registry.blob_store import BlobStore, open_downloads, parse_manifest
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest
 
 __all__ = ["HttpStore", "http", "https"]
 
@@ -182,7 +182,7 @@ class HttpStore:
         if digest not in self._manifests:
             rows = self._ask("GET", f"/manifests/{_hex(digest)}")
             with self._understood():
-                content = canonical({path: Stored(**file) for path, file in rows.items()})
+                content = canonical_json({path: Stored(**file) for path, file in rows.items()})
             self._manifests[digest] = parse_manifest(content, digest, f"{self.location}: sha256:{digest[:12]}…")
         return self._manifests[digest]
 
@@ -190,7 +190,7 @@ class HttpStore:
         """The folder of a version, downloaded and checked where it is not here yet."""
         manifest = self.manifest(digest)
         paths = {file.sha256: path for path, file in manifest.items()}
-        return _served().tree(digest, manifest, lambda file, part: self._download(digest, paths[file.sha256], file, part))
+        return _served().fetch_tree(digest, manifest, lambda file, part: self._download(digest, paths[file.sha256], file, part))
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Compare and swap."""
@@ -424,12 +424,12 @@ class HttpStore:
         )
 
 
-def _served() -> Depot:
+def _served() -> BlobStore:
     """Where files are kept that come from servers.
 
     Apart from what other stores download: a server on this machine may have to download a file that we wait for, and would wait for us.
     """
-    return Depot(downloads().root / "served")
+    return BlobStore(open_downloads().root / "served")
 
 
 @lru_cache(maxsize=1)

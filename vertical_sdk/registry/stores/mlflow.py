@@ -37,10 +37,10 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RegistryError, SourceError
-from vertical_sdk.registry.blob_store import downloads, parse_manifest, write_synced
-from vertical_sdk.registry.query import Condition, meets
+from vertical_sdk.registry.blob_store import open_downloads, parse_manifest, write_synced
+from vertical_sdk.registry.query import Condition, matches
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest, part_of, require_stand
+from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest, slice_log, check_expected_version
 from vertical_sdk.registry.stores.mlflow_files import (
     EXPERIMENT,
     MANIFEST,
@@ -222,24 +222,24 @@ class MlflowStore:
         entries = [
             self._entry(version, at_version(aliases.get(version.name, {}), version)) for _, version in sorted(found.items())
         ]
-        met = [entry for entry in entries if (entry.name, entry.number) > (after or ("", 0)) and meets(entry, conditions)]
+        met = [entry for entry in entries if (entry.name, entry.number) > (after or ("", 0)) and matches(entry, conditions)]
         return met[:limit]
 
     def folder(self, digest: str) -> Path:
         """A local folder with the files of a manifest, downloaded where they are not here or were harmed."""
-        manifest, depot = self.manifest(digest), downloads()
-        place = depot.folder(digest)
+        manifest, blobs = self.manifest(digest), open_downloads()
+        place = blobs.tree_path(digest)
         if place.is_dir():
             if not tree_problems(place, manifest):
                 return place
-            depot.drop_tree(digest)
+            blobs.remove_tree(digest)
         failed = SourceError(
             f"{self.server.uri}: no version has the digest {digest[:12]}…. Look at `vertical registry versions`."
         )
         for run in self._runs(digest):
             fetch = FetchFrom(self.server, run, manifest)
             try:
-                return depot.tree(digest, manifest, fetch)
+                return blobs.fetch_tree(digest, manifest, fetch)
             except DigestMismatch as error:
                 failed = DigestMismatch(f"{self.server.uri}: run {run}: {fetch.path}: {error}")
             except SourceError as error:
@@ -251,7 +251,7 @@ class MlflowStore:
         model = spelled(name)
         with take_turn(self.server, model) as turn:
             before = int(turn.registered.aliases.get(alias, 0)) or None
-            require_stand(name, alias, before, expected)
+            check_expected_version(name, alias, before, expected)
             if before == number:
                 return
             with self._logged(model, replace(event, before=before, after=number)):
@@ -279,7 +279,7 @@ class MlflowStore:
             return []
         told = dict(publish_line(version) for version in self._search(f"name = '{model}'") if readable(version))
         lines = {**told, **read_lines(registered.tags, f"{self.server.uri}: {name}")}
-        return part_of([event for _, event in sorted(lines.items())], skip, limit, newest_first)
+        return slice_log([event for _, event in sorted(lines.items())], skip, limit, newest_first)
 
     def problems(self) -> list[str]:
         """Versions whose tags or files were changed on the server, and aliases that do not stand where the log left them.
@@ -365,9 +365,9 @@ class MlflowStore:
 
     def _manifest(self, digest: str) -> Manifest:
         """The manifest with this digest, from the cache folder or the first run that has it unharmed."""
-        depot = downloads()
+        blobs = open_downloads()
         with contextlib.suppress(OSError, CorruptAdapter):
-            return parse_manifest(depot.object(digest).read_bytes(), digest, str(depot.object(digest)))
+            return parse_manifest(blobs.blob_path(digest).read_bytes(), digest, str(blobs.blob_path(digest)))
         failed = CorruptAdapter(f"{self.server.uri}: no version has the manifest {digest[:12]}…. Publish the adapter again.")
         for run in self._runs(digest):
             try:
@@ -376,10 +376,10 @@ class MlflowStore:
             except (SourceError, CorruptAdapter) as error:
                 failed = CorruptAdapter(str(error))
                 continue
-            depot.staging.mkdir(parents=True, exist_ok=True)
-            draft = depot.staging / uuid.uuid4().hex
+            blobs.staging.mkdir(parents=True, exist_ok=True)
+            draft = blobs.staging / uuid.uuid4().hex
             write_synced(draft, content)
-            depot.settle_object(draft, digest)
+            blobs.add_blob(draft, digest)
             draft.unlink(missing_ok=True)
             return manifest
         raise failed

@@ -9,7 +9,7 @@ from pathlib import Path
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError, SourceError
 from vertical_sdk.paths import file_digest
 from vertical_sdk.registry.blob_store import copy_checked, parse_manifest
-from vertical_sdk.registry.store import Manifest, Stored, canonical
+from vertical_sdk.registry.store import Manifest, Stored, canonical_json
 from vertical_sdk.registry.stores.mlflow_server import EXISTS, Server
 from vertical_sdk.registry.stores.mlflow_tags import DIGEST
 
@@ -51,7 +51,7 @@ def upload(server: Server, run: str, files: Mapping[str, Path], manifest: Manife
             draft = desk / FOLDER / path
             draft.parent.mkdir(parents=True, exist_ok=True)
             copy_checked(files[path], draft, file.sha256)
-        (desk / MANIFEST).write_bytes(canonical(manifest))
+        (desk / MANIFEST).write_bytes(canonical_json(manifest))
         server.artifacts(address, "log_artifacts", str(desk))
     server.ask("update_run", run, status="FINISHED")
     return f"{address}/{FOLDER}"
@@ -86,7 +86,7 @@ def _file_damage(server: Server, run: str, path: str, file: Stored) -> str:
 
 
 class FetchFrom:
-    """Brings files of a manifest from a run (`depot.Fetch`), and remembers which was the last."""
+    """Brings files of a manifest from a run (`blob_store.Fetch`), and remembers which was the last."""
 
     def __init__(self, server: Server, run: str, manifest: Manifest) -> None:
         self.server = server

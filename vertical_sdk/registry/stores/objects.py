@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError, SourceError
-from vertical_sdk.paths import telling_full_disk
-from vertical_sdk.registry.blob_store import copy_checked, downloads, parse_manifest, write_synced
-from vertical_sdk.registry.query import Condition, meets
+from vertical_sdk.paths import report_full_disk
+from vertical_sdk.registry.blob_store import copy_checked, open_downloads, parse_manifest, write_synced
+from vertical_sdk.registry.query import Condition, matches
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest, part_of
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest, slice_log
 from vertical_sdk.registry.stores.bucket import AT_ONCE, Bucket, together
 from vertical_sdk.registry.stores.event_log import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.tree import tree_problems
@@ -62,7 +62,7 @@ class _Here:
 
 
 class ObjectStore:
-    """A registry in a bucket; its methods are described in `Store`. The files of a version are downloaded once (`depot.downloads`)."""
+    """A registry in a bucket; its methods are described in `Store`. The files of a version are downloaded once (`blob_store.open_downloads`)."""
 
     def __init__(self, connect: Callable[[], Bucket]) -> None:
         self._connect = connect
@@ -94,12 +94,12 @@ class ObjectStore:
         digest = manifest_digest(manifest)
         reference = Reference(name, digest=digest)
         self._may_write()
-        with tempfile.TemporaryDirectory(prefix="vertical-publish-") as folder, telling_full_disk(Path(folder)):
+        with tempfile.TemporaryDirectory(prefix="vertical-publish-") as folder, report_full_disk(Path(folder)):
             desk = {file.sha256: Path(folder) / file.sha256 for file in manifest.values()}
             for path, file in manifest.items():
                 copy_checked(files[path], desk[file.sha256], file.sha256)
             desk[digest] = Path(folder) / digest
-            write_synced(desk[digest], canonical(manifest))
+            write_synced(desk[digest], canonical_json(manifest))
             book = self._book(name)
             if book.find(reference):
                 together(lambda file: self._mend(file[1], file[0]), desk.items())
@@ -135,17 +135,17 @@ class ObjectStore:
         for first in range(0, len(names), AT_ONCE):
             for book in together(self._book, names[first : first + AT_ONCE]):
                 behind = after[1] if after is not None and book.name == after[0] else 0
-                found += [entry for entry in book.entries()[behind:] if meets(entry, conditions)]
+                found += [entry for entry in book.entries()[behind:] if matches(entry, conditions)]
             if limit is not None and len(found) >= limit:
                 break
         return found[:limit]
 
     def folder(self, digest: str) -> Path:
         """The files of a manifest here; a download that somebody changed since is made anew."""
-        depot, manifest = downloads(), self.manifest(digest)
-        if depot.folder(digest).is_dir() and tree_problems(depot.folder(digest), manifest):
-            depot.drop_tree(digest)
-        return depot.tree(digest, manifest, self._fetch)
+        blobs, manifest = open_downloads(), self.manifest(digest)
+        if blobs.tree_path(digest).is_dir() and tree_problems(blobs.tree_path(digest), manifest):
+            blobs.remove_tree(digest)
+        return blobs.fetch_tree(digest, manifest, self._fetch)
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Compare and swap. Raises RegistryError where the alias does not stand where it was expected."""
@@ -159,7 +159,7 @@ class ObjectStore:
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
         """The log of a name, or a part of it."""
-        return part_of(self._book(name).events, skip, limit, newest_first)
+        return slice_log(self._book(name).events, skip, limit, newest_first)
 
     def problems(self) -> list[str]:
         """Logs with a line that was changed or taken out, and objects that are missing or whose bytes are not those of their name.

@@ -28,7 +28,7 @@ def adapter_page(registry: Registry, request: Request) -> Response:
     """Show the versions of an adapter, newest first, its aliases and the end of its log."""
     name, before = request.path_params["name"], read_count(request, "before")
     versions = list(registry.versions(name, before=before, limit=VERSIONS + 1))[::-1]
-    (summary, *_) = registry.list(name, limit=1)
+    (summary, *_) = registry.list_adapters(name, limit=1)
     events = registry.history(name, limit=LAST_EVENTS + 1, newest_first=True)
     return render(
         request,

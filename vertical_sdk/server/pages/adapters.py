@@ -80,7 +80,7 @@ def _search(registry: Registry, conditions: Sequence[str], after: str) -> tuple[
 
 def _list(registry: Registry, prefix: str, after: str) -> tuple[list[_Row], str | None]:
     """The rows of one page, and the name after which the next page starts."""
-    rows = [_summary_row(summary) for summary in registry.list(prefix, after=after, limit=ROWS + 1)]
+    rows = [_summary_row(summary) for summary in registry.list_adapters(prefix, after=after, limit=ROWS + 1)]
     if prefix and not rows and not after:
         registry.versions(prefix, limit=1)  # raises an error that suggests names
     return rows[:ROWS], rows[ROWS - 1].name if len(rows) > ROWS else None

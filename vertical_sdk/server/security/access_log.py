@@ -17,7 +17,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.server.errors import error_response
 from vertical_sdk.server.security.tokens import PREFIX, TOKEN_KEY
 
@@ -44,7 +44,7 @@ def open_log(path: Path | None) -> Log:
     """
     lock = threading.Lock()
     if path is not None:
-        with telling_full_disk(path):
+        with report_full_disk(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.open("a").close()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vertical_sdk.errors import RegistryError
-from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.paths import report_full_disk, write_whole
 
 __all__ = ["FILE", "PREFIX", "SCOPES", "TOKEN_KEY", "Scope", "Token", "Tokens"]
 
@@ -124,7 +124,7 @@ class Tokens:
             created=now.isoformat(timespec="seconds"),
             expires=None if days is None else (now + timedelta(days=days)).isoformat(timespec="seconds"),
         )
-        with telling_full_disk(self.path), self._lock_file():
+        with report_full_disk(self.path), self._lock_file():
             known = self.list()
             if any(existing.name == name for existing in known):
                 raise RegistryError(f"there is a token called {name!r} already. Remove it first, or choose another name.")
@@ -133,7 +133,7 @@ class Tokens:
 
     def remove(self, name: str) -> None:
         """Remove a token; a running server rejects it from then on. Raises RegistryError if there is no token of this name."""
-        with telling_full_disk(self.path), self._lock_file():
+        with report_full_disk(self.path), self._lock_file():
             known = self.list()
             left = [token for token in known if token.name != name]
             if len(left) == len(known):
