@@ -13,18 +13,18 @@ AllowRevoked = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME@3", help="Use this version although it was revoked. May be repeated."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout, and nothing else.")]
 RegistryAt = Annotated[
     str | None,
     typer.Option(
         "--registry",
         metavar="PLACE",
         help="A folder, or an address such as s3://bucket/adapters or https://adapters.example.org; "
-        "$VERTICAL_REGISTRY, or your own, where there is none.",
+        "default: $VERTICAL_REGISTRY, or the registry in your data folder.",
     ),
 ]
 TimeColumn = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The column of the times, where it is not called as in the recipe.")
+    str | None, typer.Option(metavar="COLUMN", help="The column of times, if its name differs from the recipe's.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -33,12 +33,12 @@ Settings = Annotated[
 
 
 def group(about: str) -> typer.Typer:
-    """A verb that has verbs below it."""
+    """Create a verb with verbs of its own."""
     return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="rich", add_completion=False)
 
 
 def read_settings(texts: Sequence[str] | None) -> dict[str, Any]:
-    """`--set` options as dotted key → value.
+    """Parse `--set` options into dotted key → value.
 
     Raises RecipeError.
     """
