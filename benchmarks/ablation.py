@@ -30,19 +30,18 @@ import transformers
 from local import FILES, machine
 
 from vertical_sdk import catalog
-from vertical_sdk.baselines.general import as_outputs
 from vertical_sdk.bases.base import pull_base
-from vertical_sdk.calibration.label_offsets import fit_offsets, headline
 from vertical_sdk.data.augment import augment
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.families.head import fit_probe
 from vertical_sdk.families.specialist import fresh_specialist, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
-from vertical_sdk.losses import USUAL, bind_loss
+from vertical_sdk.losses import bind_loss
 from vertical_sdk.metrics.measure import bind
-from vertical_sdk.outputs import Outputs, references
+from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe, load_recipe, recipe_names
+from vertical_sdk.tasks import get_task, main_metric
 from vertical_sdk.training.arguments import training_arguments
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.trainer import VerticalTrainer
@@ -73,7 +72,7 @@ class Variant:
 
 def variants(recipe: Recipe) -> Iterator[Variant]:
     """What is compared; the first is the plain one."""
-    plain = Part(use=USUAL[recipe.task])
+    plain = Part(use=get_task(recipe.task).default_loss)
     left: dict[str, Any] = LEFT_OUT.get(recipe.name, {})
     own = Part.model_validate(left["loss"]) if "loss" in left else recipe.loss or plain
     without = [Part.model_validate(part) for part in left.get("augment", ())]
@@ -135,25 +134,29 @@ def score(
     folder = Path(tempfile.mkdtemp())
     steps = max(1, round(epochs * real / int(recipe.train.get("per_device_train_batch_size", 32))))
     settings = {**recipe.train, "max_steps": steps, "eval_strategy": "no", "save_strategy": "no", "seed": seed}
-    loss = bind_loss(recipe.replace({"loss": variant.loss.model_dump()}), labels, specialist.scale, prepared.layout)
+    loss = bind_loss(
+        recipe.replace({"loss": variant.loss.model_dump()}), labels, specialist.scale, prepared.layout, default=variant.loss.use
+    )
     trainer = VerticalTrainer(specialist, training_arguments(settings, folder, "ablation"), rows, [], loss, silent)
     with fast_training(specialist.backbone, bf16=True):
         trainer.train()
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
     shutil.rmtree(folder)
     raw = run_rows(specialist, validation, lambda batch: specialist(batch)[0], bf16=True)
-    said = as_outputs(raw, recipe.task)
-    part = headline(recipe)
+    said = get_task(recipe.task).decode(raw.numpy())
+    part = main_metric(recipe)
     measure = bind(part.use, labels, part.arguments)
-    truth = references(prepared.validation, labels, recipe.task)
-    predictions = said.predictions(recipe.task)
+    truth = get_task(recipe.task).references(prepared.validation, labels)
+    predictions = get_task(recipe.task).predictions(said)
     if said.probabilities is not None:  # which label is said, each half by what the other half taught
         half = np.arange(len(truth)) % 2 == 0
         for one, other in ((half, ~half), (~half, half)):
             taught = [prepared.validation[i] for i in np.flatnonzero(other)]
-            offsets = fit_offsets(Outputs(probabilities=said.probabilities[other]), taught, labels, recipe)
+            offsets = get_task(recipe.task).fit_offsets(
+                Outputs(probabilities=said.probabilities[other]), taught, labels, recipe
+            )
             moved = Outputs(probabilities=said.probabilities[one], offsets=np.array(offsets) if offsets else None)
-            predictions[one] = moved.predictions(recipe.task)
+            predictions[one] = get_task(recipe.task).predictions(moved)
     return measure(predictions, truth, said.probabilities, prepared.validation, said.quantiles)
 
 
@@ -168,7 +171,7 @@ def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, kno
         "epochs": options.epochs,
     }
     record = known if all(known.get(k) == v for k, v in key.items()) else {**key, "found": {}}
-    record |= {"metric": headline(recipe).use, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    record |= {"metric": main_metric(recipe).use, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     prepared = prepare(recipe.replace({"data.augment": []}))
     if len(prepared.validation) > options.judges:
         judges = random.Random(0).sample(prepared.validation, options.judges)

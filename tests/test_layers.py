@@ -13,6 +13,7 @@ ORDER = (
     "errors",
     "types",
     "paths",
+    "tables",
     "catalog",
     "domain",
     "overrides",
@@ -27,9 +28,9 @@ ORDER = (
     "registry",
     "metrics",
     "losses",
-    "data",
     "calibration",
     "tasks",
+    "data",
     "bases",
     "kernels",
     "families",
@@ -46,7 +47,7 @@ ORDER = (
 )
 """From the lowest to the highest. A module imports only modules below its own, and none of its own rank elsewhere."""
 RANK = {name: rank for rank, name in enumerate(ORDER)}
-FOR_DOMAINS = {"catalog", "data", "domain", "errors", "losses", "metrics", "types"}
+FOR_DOMAINS = {"catalog", "data", "domain", "errors", "losses", "metrics", "outputs", "tasks", "types"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:

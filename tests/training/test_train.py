@@ -314,7 +314,7 @@ def _trainer(recipe: Any, folder: Path) -> VerticalTrainer:
     specialist = fresh_specialist(pull_base(recipe.base), recipe, labels)
     rows = encode_rows(specialist, [Example(str(i), t, y) for i, (t, y) in enumerate(topic_rows(24))], learn=True)
     arguments = training_arguments(recipe.train, folder, "test")
-    return VerticalTrainer(specialist, arguments, rows, [], bind_loss(recipe, labels), silent)
+    return VerticalTrainer(specialist, arguments, rows, [], bind_loss(recipe, labels, default="cross_entropy"), silent)
 
 
 def _gradient(trainer: VerticalTrainer) -> torch.Tensor:

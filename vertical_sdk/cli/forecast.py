@@ -15,6 +15,7 @@ import typer
 from vertical_sdk.cli.options import AllowRevoked, Json, RegistryAt, TimeColumn
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import AdapterError, DataError
+from vertical_sdk.tasks import get_task
 
 __all__ = ["forecast", "read_series"]
 
@@ -57,7 +58,7 @@ def forecast(
         from vertical_sdk.registry import Registry
 
         model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
-        if model.card.task != "forecasting":
+        if get_task(model.card.task).verb != "forecast":
             raise AdapterError(f"{adapter}: is made for {model.card.task}, and forecasts nothing; use vertical predict.")
         last = {dict(row.record).get("series"): row for row in read_series(data, model, time)}
         lines = [line for row in last.values() for line in _ahead(model, row, horizon)]

@@ -16,6 +16,7 @@ from vertical_sdk.cli.forecast import read_series
 from vertical_sdk.cli.options import AllowRevoked, RegistryAt, TimeColumn
 from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.errors import AdapterError, DataError
+from vertical_sdk.tasks import get_task
 
 __all__ = ["monitor"]
 
@@ -57,7 +58,7 @@ def monitor(
         from vertical_sdk.registry import Registry
 
         model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
-        if model.card.task != "anomaly":
+        if get_task(model.card.task).verb != "monitor":
             raise AdapterError(f"{adapter}: is made for {model.card.task}, and watches nothing; use vertical predict.")
         rows = read_series(data, model, time) if data is not None else ()
     steps = alarms = 0

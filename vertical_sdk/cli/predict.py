@@ -13,6 +13,7 @@ import typer
 from vertical_sdk.cli.options import AllowRevoked, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import AdapterError, DataError
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Prediction
 
 __all__ = ["predict"]
@@ -48,8 +49,7 @@ def predict(
         from vertical_sdk.registry import Registry
 
         model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
-        if model.card.task in {"forecasting", "anomaly"}:
-            verb = "forecast" if model.card.task == "forecasting" else "monitor"
+        if (verb := get_task(model.card.task).verb) not in {"predict", "generate"}:
             raise AdapterError(f"{adapter}: is made for {model.card.task}; use vertical {verb}.")
         rows = _rows(data, model) if data is not None else _asked(texts or (), model)
         answered = _answers(model, rows)
@@ -111,7 +111,7 @@ def _rows(path: Path, model: Any) -> Sequence[Example]:
 
 
 def _answers(model: Any, rows: Sequence[Example]) -> Iterator[tuple[Example, Prediction]]:
-    generates = model.card.task == "generation"
+    generates = get_task(model.card.task).written
     for start in range(0, len(rows), AT_ONCE):
         chunk = rows[start : start + AT_ONCE]
         if generates:

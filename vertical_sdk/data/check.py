@@ -15,6 +15,7 @@ from vertical_sdk.data.read import read_table
 from vertical_sdk.data.texts import canonical, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Task
 
 __all__ = ["check_file"]
@@ -38,7 +39,7 @@ def check_file(
     chosen: Mapping[Any, str] = columns if columns is not None else recipe.data.columns if recipe else {}
     columns = dict(chosen)
     task = recipe.task if recipe else task
-    if task in {"forecasting", "anomaly"}:
+    if get_task(task).ahead:
         raise RecipeError(
             f"{path}: {task} reads series, which have no rows of their own to check; see vertical data show RECIPE."
         )
@@ -126,7 +127,7 @@ def _problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dict[str
     found: list[tuple[str, str]] = []
     labels: Mapping[str, int] = report["labels"]
     rows = report["usable"]
-    if report["task"] in {"classification", "ordinal"}:
+    if get_task(report["task"]).single_label:
         if len(labels) < 2:
             found.append(("error", f"only {len(labels)} label: there is nothing to tell apart"))
         few = [f"{label!r} ({count})" for label, count in labels.items() if count < FEW]

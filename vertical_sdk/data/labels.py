@@ -9,11 +9,10 @@ from vertical_sdk.data.account import Tally
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Target
 
 __all__ = ["count_labels", "label_space", "labels_in", "refuse_unknown", "without_unlearned"]
-
-LABELLED = ("classification", "multilabel", "ordinal")
 
 
 def labels_in(target: Target) -> tuple[str, ...]:
@@ -33,19 +32,20 @@ def label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> La
 
     Raises DataError for a label that the recipe does not list, for one label only, and for an ordinal task without an order.
     """
-    if recipe.task not in LABELLED:
+    task = get_task(recipe.task)
+    if not task.labelled:
         return None
     found = set(count_labels(examples))
     given = tuple(recipe.labels) if recipe.labels else None
     if given is not None:
         refuse_unknown(examples, given, "those that the recipe lists", recipe.name)
-    elif recipe.task == "ordinal" and table.labels is None:
+    elif task.ordered and table.labels is None:
         raise DataError(
             f"{recipe.name}: an ordinal task needs its labels in order. Set labels: [{', '.join(sorted(found))}], low to high."
         )
     order = given or tuple(label for label in table.labels or () if label in found) or tuple(sorted(found))
     order = (*order, *sorted(found - set(order)))
-    fewest = 1 if recipe.task == "multilabel" else 2
+    fewest = 2 if task.single_label else 1
     if len(found) < fewest:
         only = f"all rows have the label {next(iter(found))!r}" if found else "no row has a label"
         raise DataError(f"{recipe.name}: {only}; there is nothing to tell apart. At least {fewest} labels are needed.")

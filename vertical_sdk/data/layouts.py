@@ -12,6 +12,7 @@ from typing import Any
 
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Message, Task
 
 __all__ = ["KEYS", "Layout", "cell", "conversation", "find_layout"]
@@ -57,7 +58,7 @@ def find_layout(rows: Rows, columns: Mapping[str, str], task: Task, *, need_labe
             continue
         for part in cell_columns(name, rows.columns):
             _known(rows, key, part)
-    if task == "generation":
+    if get_task(task).written:
         return _generation(rows, columns, need_label)
     found = {key: name for key, name in columns.items() if key != "label" or need_label or name in rows.columns}
     text = found.get("text") or _only(rows, TEXTS, "text", set(columns.values()))

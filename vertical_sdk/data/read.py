@@ -25,6 +25,7 @@ from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
 from vertical_sdk.data.numbers import number_in, numbers_in
 from vertical_sdk.data.records import as_cell, with_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout, Split, Target, Task
 
 __all__ = ["Missing", "Table", "join_tables", "number_in", "read_table", "table"]
@@ -251,7 +252,7 @@ def _taken(
     """
     if not chosen:
         return []
-    if task == "generation":
+    if get_task(task).written:
         raise RecipeError(f"data.reader.{key}: is for labels and numbers, not for generation.")
     if chosen == "all":
         usual = {"label": LABELS, "id": ("id",)}
@@ -267,7 +268,7 @@ def _taken(
 
 
 def _lacks(example: Example, task: Task) -> str | None:
-    if task == "generation":
+    if get_task(task).written:
         if not example.messages or not any(turn.content.strip() for turn in example.messages if turn.role == "user"):
             return "no text"
         answered = example.messages[-1].role == "assistant" and example.messages[-1].content.strip()
@@ -295,11 +296,11 @@ def _plain(value: Any, where: str, column: str | None) -> str | None:
 def _target(value: Any, where: str, column: str, task: Task, separator: str | None, names: tuple[str, ...] | None) -> Target:
     if names and isinstance(value, int) and 0 <= value < len(names):
         return names[value]
-    if task == "multilabel":
+    if get_task(task).labelled and not get_task(task).single_label:
         return _labels(value, where, column, separator)
     text = _plain(value, where, column)
     text = None if text is None or text.strip().lower() == "nan" else text.strip()
-    if text is None or task != "regression":
+    if text is None or not get_task(task).numeric:
         return text
     return number_in(text, where, column)
 

@@ -19,6 +19,7 @@ from vertical_sdk.data.numbers import adjacency_in, is_number, numbers_in, says_
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.windows import Numbers, commonest_pace, moment_in, on_grid, windows
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import SeriesLayout, Task
 
 __all__ = ["TIMES", "Count", "Seconds", "as_series", "only_forecasts", "series", "time_column"]
@@ -180,9 +181,10 @@ def _check(reader: str, columns: Mapping[str, str], task: Task, horizon: int, la
         raise RecipeError(
             f"{reader}: of data.columns it knows time and group, not {', '.join(unknown)}; all others are channels."
         )
-    if task == "anomaly" and horizon != 1:
+    monitors = get_task(task).verb == "monitor"
+    if monitors and horizon != 1:
         raise RecipeError(f"{reader}: horizon = {horizon}: an anomaly is told by the next step alone; set it to 1.")
-    if task != "anomaly" and labels is not None:
+    if not monitors and labels is not None:
         raise RecipeError(f"{reader}: labels = {labels!r}: anomalies are marked for the task anomaly, not for {task}.")
 
 

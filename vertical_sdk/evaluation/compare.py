@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from vertical_sdk.baselines.fitted import Fitted
-from vertical_sdk.baselines.general import General, as_outputs
+from vertical_sdk.baselines.general import General
 from vertical_sdk.baselines.stacking import Ensemble
-from vertical_sdk.calibration.alarms import fit_threshold
-from vertical_sdk.calibration.label_offsets import fit_offsets
 from vertical_sdk.calibration.temperature import reliability, to_probabilities
 from vertical_sdk.card import Card, Verdict, write_card
 from vertical_sdk.catalog import baselines
@@ -39,9 +35,11 @@ from vertical_sdk.metrics.abstention import abstention_curve
 from vertical_sdk.metrics.measure import curve_of, higher_is_better
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.model_card import render_readme
-from vertical_sdk.outputs import Outputs, alarms, prompt
+from vertical_sdk.outputs import Outputs, prompt_of
 from vertical_sdk.paths import write_whole
 from vertical_sdk.recipe import Forgetting, Part, Recipe
+from vertical_sdk.tasks import get_task
+from vertical_sdk.tasks.task import Tuning
 from vertical_sdk.types import Example, Progress, SeriesLayout, silent
 
 if TYPE_CHECKING:
@@ -172,17 +170,17 @@ class _Specialist:
 
     def alone(self) -> Outputs:
         """The adapter as it is: temperature and offsets were fitted for the whole."""
-        return as_outputs(torch.from_numpy(self._read()), self.model.card.task, rows=self.rows)
+        return get_task(self.model.card.task).decode(self._read(), rows=self.rows)
 
     def whole(self) -> Outputs:
         """What `predict` answers, and `generate`."""
         card = self.model.card
-        if card.task == "generation":
+        if get_task(card.task).written:
             return Outputs(texts=self.model.generate([row.messages[:-1] for row in self.rows], progress=self.progress))
         raw = self._read()
         if self.model.ensemble is not None:
             raw = self.model.ensemble.fuse(raw, self.rows, self.general)
-        return as_outputs(torch.from_numpy(raw), card.task, card.calibration, self.rows)
+        return get_task(card.task).decode(raw, card.calibration, self.rows)
 
     def _read(self) -> Any:
         if self._own is None:
@@ -217,16 +215,8 @@ def _asker(
         said = fitted.ask(rows, general)
         if part.use == "base" or prepared is None or not prepared.validation:
             return said
-        if card.task == "anomaly":
-            assert card.layout is not None
-            assert said.values is not None
-            normal = [row for row in prepared.validation if dict(row.record).get("anomaly") != 1]
-            usual = fitted.ask(normal, general).values
-            assert usual is not None
-            steps, allowed = card.layout, recipe.series.alarms
-            return alarms(said.values, fit_threshold(usual, steps.seconds, len(steps.channels), allowed))
-        offsets = fit_offsets(fitted.ask(prepared.validation, general), prepared.validation, card.labels, recipe)
-        return replace(said, offsets=np.array(offsets) if offsets else None)
+        task, settings = get_task(card.task), Tuning(recipe, card.layout)
+        return task.tune(said, lambda some: fitted.ask(some, general), prepared.validation, card.labels, settings)
 
     return ask
 
@@ -270,9 +260,13 @@ def _tests(bench: Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], di
 
 
 def _mcnemar(bench: Bench, adapter: Outputs, baseline: Outputs) -> float | None:
-    if bench.card.task not in {"classification", "ordinal"}:
+    task = get_task(bench.card.task)
+    if not task.single_label:
         return None
-    return mcnemar(adapter.predictions(bench.card.task) == bench.truth, baseline.predictions(bench.card.task) == bench.truth)
+    return mcnemar(
+        get_task(bench.card.task).predictions(adapter) == bench.truth,
+        get_task(bench.card.task).predictions(baseline) == bench.truth,
+    )
 
 
 def _verdict(recipe: Recipe, tests: dict[str, PairedTest], rows: int) -> Verdict | None:
@@ -283,10 +277,10 @@ def _verdict(recipe: Recipe, tests: dict[str, PairedTest], rows: int) -> Verdict
 def _label_tables(bench: Bench, said: dict[str, Outputs], card: Card) -> dict[str, Any]:
     if card.labels is None:
         return {}
-    own = said["adapter"].predictions(card.task)
-    baseline = said["base"].predictions(card.task) if "base" in said else None
+    own = get_task(card.task).predictions(said["adapter"])
+    baseline = get_task(card.task).predictions(said["base"]) if "base" in said else None
     tables: dict[str, Any] = {"per_label": per_label_table(own, baseline, bench.truth, card.labels.labels)}
-    if card.task == "multilabel":
+    if not get_task(card.task).single_label:
         return tables
     tables["confusion"] = confusion_matrix(own, bench.truth, len(card.labels))
     after = said["adapter"].probabilities
@@ -326,7 +320,7 @@ def _audits(bench: Bench, said: dict[str, Outputs], card: Card, layout: SeriesLa
         )
     if curves := _curves(bench, said) | forecast_curves(bench.rows, bench.truth, said, card.task, layout):
         found["curves"] = curves
-    if card.task in {"classification", "ordinal"}:
+    if get_task(card.task).single_label:
         shares = {key: outputs.probabilities for key, outputs in said.items() if outputs.probabilities is not None}
         found["abstention"] = {key: abstention_curve(one, bench.truth) for key, one in shares.items()}
     return found
@@ -337,7 +331,7 @@ def _curves(bench: Bench, said: dict[str, Outputs]) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
     for part in bench.recipe.evaluate.metrics:
         for system, outputs in said.items():
-            values = outputs.predictions(bench.card.task)
+            values = get_task(bench.card.task).predictions(outputs)
             curve = curve_of(part.use, values, bench.truth, bench.rows, part.arguments, outputs.probabilities)
             if curve is None:
                 continue
@@ -363,11 +357,11 @@ def _examples(bench: Bench, said: dict[str, Outputs], specialist: Any) -> list[E
     order = np.random.default_rng(0).permutation(len(bench.rows)).tolist()
     wrong = [i for i in order if texts["adapter"][i] != truth[i]][: SHOWN // 2]
     right = [i for i in order if texts["adapter"][i] == truth[i]][: SHOWN - len(wrong)]
-    scores = said["adapter"].probabilities if bench.card.task in {"classification", "ordinal"} else None
+    scores = said["adapter"].probabilities if get_task(bench.card.task).single_label else None
     images = bench.recipe.data.modality == "image"
     return [
         ExampleRow(
-            prompt(bench.rows[i]),
+            prompt_of(bench.rows[i]),
             truth[i],
             texts["adapter"][i],
             texts["base"][i] if "base" in texts else None,
@@ -379,18 +373,8 @@ def _examples(bench: Bench, said: dict[str, Outputs], specialist: Any) -> list[E
 
 
 def _readable(card: Card, outputs: Outputs | None, truth: Any = None) -> list[str]:
-    values = outputs.predictions(card.task) if outputs else truth
-    if card.task == "generation":
-        return list(values)
-    if card.task == "regression":
-        return [f"{value:.4g}" for value in values]
-    if card.task == "anomaly":
-        return ["alarm" if value else "usual" for value in values]
-    assert card.labels is not None
-    names = card.labels.labels
-    if card.task == "multilabel":
-        return [", ".join(names[k] for k in np.flatnonzero(row)) or "none" for row in values]
-    return [names[value] if value >= 0 else "no answer" for value in values]
+    task = get_task(card.task)
+    return task.format(task.predictions(outputs) if outputs else truth, card.labels)
 
 
 def _provenance(card: Card, data: Path | None) -> dict[str, Any]:

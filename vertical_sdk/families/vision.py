@@ -24,8 +24,9 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.pooled import PooledSpecialist
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Numbers, SeriesLayout
 
 __all__ = ["VisionSpecialist", "activation_map", "lora_targets"]
@@ -86,7 +87,7 @@ class VisionSpecialist(PooledSpecialist):
         if (height, width) != picture.shape[:2]:
             small = _resized(_channels_first(picture)[None], height, width)[0].round().clamp(0, 255).to(torch.uint8)
             picture = small.permute(1, 2, 0).numpy().reshape(height, width, *picture.shape[2:])
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(target=target, values=picture, size=self.max_length)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
@@ -168,7 +169,7 @@ def activation_map(specialist: VisionSpecialist, picture: Numbers, label: int) -
     """
     head = specialist.head
     weight = head.linear.weight.detach()
-    if specialist.task in {"classification", "ordinal"}:
+    if get_task(specialist.task).single_label:
         weight = weight - weight.mean(0)
     batch = specialist.collate([specialist.encode(Example(id="picture", values=picture), learn=False)])
     specialist.eval()

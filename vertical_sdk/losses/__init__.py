@@ -39,17 +39,6 @@ __all__ = [
     "what_to_avoid",
 ]
 
-USUAL = {
-    "classification": "cross_entropy",
-    "ordinal": "earth_mover",
-    "multilabel": "binary_cross_entropy",
-    "regression": "squared_error",
-    "generation": "cross_entropy",
-    "forecasting": "masked_mae",
-    "anomaly": "masked_mae",
-}
-
-
 F = TypeVar("F", bound=Callable[..., Any])
 Avoid: TypeAlias = Callable[[Any], Callable[[str, Sequence[int]], Sequence[tuple[int, ...]]]]
 """tokenizer → (the question's text, the answer's tokens) → for each of these tokens, ids that should not stand in its place."""
@@ -75,13 +64,20 @@ def what_to_avoid(recipe: Recipe) -> Avoid | None:
 
 
 def bind_loss(
-    recipe: Recipe, space: LabelSpace | None, scale: float = 1.0, layout: SeriesLayout | None = None
+    recipe: Recipe,
+    space: LabelSpace | None,
+    scale: float = 1.0,
+    layout: SeriesLayout | None = None,
+    *,
+    default: str,
 ) -> Callable[..., Tensor]:
     """The recipe's loss as a function of logits and labels alone, and of `avoid` where it is marked by `avoids`.
 
+    default  the loss of a recipe that names none: the task's
+
     Raises RecipeError for a loss that needs labels in a task that has none.
     """
-    name = recipe.loss.use if recipe.loss else USUAL[recipe.task]
+    name = recipe.loss.use if recipe.loss else default
     arguments = losses.check(name, recipe.loss.arguments if recipe.loss else {}, f"{recipe.name}: loss")
     function = losses.get(name)
     graph = None if layout is None or layout.graph is None else torch.tensor(layout.graph, dtype=torch.float32)

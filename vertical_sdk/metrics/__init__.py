@@ -18,7 +18,6 @@ from vertical_sdk.metrics import abstention, alarms, classification, forecasting
 from vertical_sdk.metrics.measure import (
     NO_ANSWER,
     bind,
-    default_metrics,
     higher_is_better,
     inputs,
     lower_is_better,
@@ -30,7 +29,6 @@ __all__ = [
     "alarms",
     "bind",
     "classification",
-    "default_metrics",
     "forecasting",
     "higher_is_better",
     "inputs",

@@ -19,7 +19,6 @@ __all__ = [
     "bind",
     "codes",
     "curve_of",
-    "default_metrics",
     "drawn_by",
     "higher_is_better",
     "inputs",
@@ -30,16 +29,6 @@ LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
 """The tasks whose answers are labels."""
 
 GIVEN = ("predictions", "references", "probabilities", "quantiles", "labels", "rows")
-
-_DEFAULT: Mapping[Task, tuple[str, ...]] = {
-    "classification": ("accuracy", "macro_f1", "weighted_f1", "mcc", "log_loss", "ece"),
-    "multilabel": ("micro_f1", "macro_f1", "average_precision", "accuracy", "log_loss", "ece"),
-    "ordinal": ("accuracy", "macro_f1", "quadratic_kappa", "rank_mae", "log_loss", "ece"),
-    "regression": ("mae", "rmse", "r2"),
-    "generation": ("exact_match", "token_f1", "rouge_l"),
-    "forecasting": ("forecast_mae", "forecast_rmse", "forecast_mape"),
-    "anomaly": ("average_precision", "alarm_f1", "alarm_recall", "alarm_precision"),
-}
 
 F = TypeVar("F", bound=Callable[..., float])
 
@@ -177,8 +166,3 @@ def bind(name: str, labels: LabelSpace | None = None, arguments: Mapping[str, An
         return float(metric(**{key: given[key] for key in wanted}, **options))
 
     return measure
-
-
-def default_metrics(task: Task) -> list[str]:
-    """The metrics of a task whose recipe names none; the first is the main one."""
-    return list(_DEFAULT[task])
