@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import UnknownName
-from vertical_sdk.types import Example, Task
+from vertical_sdk.tables import TASKS
+from vertical_sdk.types import Example
+
+if TYPE_CHECKING:
+    from vertical_sdk.types import Task
 
 __all__ = ["verbs"]
 
@@ -26,7 +30,7 @@ def check(
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the texts.")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the labels.")] = None,
     task: Annotated[
-        str, typer.Option(help="classification, multilabel, ordinal, regression or generation.")
+        str, typer.Option(help="The task, such as classification, multilabel, ordinal, regression or generation.")
     ] = "classification",
     as_json: Json = False,
 ) -> None:
@@ -35,10 +39,10 @@ def check(
     from vertical_sdk.recipe import load_recipe
 
     columns = {key: name for key, name in (("text", text), ("label", label)) if name}
-    if task not in get_args(Task):
-        raise UnknownName("task", task, get_args(Task))
+    if task not in TASKS:
+        raise UnknownName("task", task, TASKS)
     loaded = load_recipe(recipe) if recipe else None
-    result = check_file(file, columns=columns or None, task=cast(Task, task), recipe=loaded)
+    result = check_file(file, columns=columns or None, task=cast("Task", task), recipe=loaded)
     if as_json:
         emit(result)
         return

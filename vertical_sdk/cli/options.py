@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-__all__ = ["AllowRevoked", "Json", "RegistryAt", "Settings", "TimeColumn", "group", "read_settings"]
+from vertical_sdk.errors import AdapterError
+
+if TYPE_CHECKING:
+    from vertical_sdk.inference import VerticalModel
+
+__all__ = ["AllowRevoked", "Json", "RegistryAt", "Settings", "TimeColumn", "check_verb", "group", "read_settings"]
 
 AllowRevoked = Annotated[
     list[str] | None,
@@ -45,3 +50,13 @@ def read_settings(texts: Sequence[str] | None) -> dict[str, Any]:
     from vertical_sdk.recipe import parse_setting
 
     return dict(parse_setting(text) for text in texts or ())
+
+
+def check_verb(model: VerticalModel, verb: str, adapter: str) -> None:
+    """Check that a command suits the task of a specialist. Raises AdapterError, which names the right command."""
+    from vertical_sdk.tasks import get_task
+
+    right = get_task(model.card.task).verb
+    right = "predict" if right == "generate" else right  # one command serves both
+    if verb != right:
+        raise AdapterError(f"this is a {model.card.task} specialist: use `vertical {right}`.", where=adapter)

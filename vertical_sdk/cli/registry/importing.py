@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["import_adapter"]
 
-TASKS = ("classification", "multilabel", "ordinal", "regression", "generation")
-
 
 def import_adapter(
     folder: Annotated[
@@ -38,9 +36,13 @@ def import_adapter(
 ) -> None:
     """Publish a PEFT adapter that other software trained. Self-tests are recorded now and replayed on every load."""
     from vertical_sdk.registry import Registry
+    from vertical_sdk.tables import TASKS
+    from vertical_sdk.tasks import get_task
 
-    if task is not None and task not in TASKS:
-        raise typer.BadParameter(f"--task is one of {', '.join(TASKS)}.")
+    if task is not None:
+        importable = [known for known in TASKS if get_task(known).verb in {"predict", "generate"}]
+        if task not in importable:
+            raise typer.BadParameter(f"--task must be one of {', '.join(importable)}.")
     with showing() as progress:
         from vertical_sdk.adapters.importing import import_adapter as import_and_publish
 
