@@ -21,6 +21,7 @@ ORDER = (
     "schema_errors",
     "card",
     "model_card",
+    "evaluation_record",
     "record_index",
     "outputs",
     "recipe",

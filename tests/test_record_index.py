@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from vertical_sdk import VerticalModel, train
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.record_index import SEEN, count_records, find_record, write_record_index
+from vertical_sdk.record_index import RECORD_INDEX, count_records, find_record, write_record_index
 from vertical_sdk.types import Example
 
 
@@ -38,7 +38,7 @@ def test_every_patient_and_visit_is_found_in_the_part_that_saw_it(encoder: Path,
     assert sum(counts["group"] for counts in count_records(run.adapter).values()) == 30
     assert find_record(run.adapter, "visit-120", "id") == ()
     assert find_record(run.adapter, "visit-1", "group") == ()
-    assert run.card.files[SEEN]
+    assert run.card.files[RECORD_INDEX]
     assert VerticalModel.from_pretrained(run.path).predict(["red rash"])
 
 
@@ -46,9 +46,9 @@ def test_no_id_can_be_read_from_the_file_and_two_runs_have_nothing_in_common(enc
     recipe = with_patients(tmp_path, encoder)
     one, two = (train(recipe, out=tmp_path / name).adapter for name in ("one", "two"))
 
-    tensors = load_file(one / SEEN)
-    assert b"visit-" not in (one / SEEN).read_bytes()
-    assert not set(tensors["train.id"].tolist()) & set(load_file(two / SEEN)["train.id"].tolist())
+    tensors = load_file(one / RECORD_INDEX)
+    assert b"visit-" not in (one / RECORD_INDEX).read_bytes()
+    assert not set(tensors["train.id"].tolist()) & set(load_file(two / RECORD_INDEX)["train.id"].tolist())
     assert (one / "adapter_model.safetensors").read_bytes() == (two / "adapter_model.safetensors").read_bytes()
     # HMAC-SHA256 by hand (RFC 2104)
     key = tensors["salt"].tobytes().ljust(64, b"\0")
@@ -60,14 +60,14 @@ def test_no_id_can_be_read_from_the_file_and_two_runs_have_nothing_in_common(enc
 def test_rows_that_only_have_a_place_in_a_file_are_not_remembered(encoder: Path, tmp_path: Path) -> None:
     run = train(topic_recipe(tmp_path, encoder, train__num_train_epochs=1), out=tmp_path / "run")
 
-    assert not (run.adapter / SEEN).exists()
+    assert not (run.adapter / RECORD_INDEX).exists()
     assert count_records(run.adapter) == {}
 
 
 def test_a_recipe_can_leave_the_index_out(encoder: Path, tmp_path: Path) -> None:
     run = train(with_patients(tmp_path, encoder, data__remember_ids=False), out=tmp_path / "run")
 
-    assert not (run.adapter / SEEN).exists()
+    assert not (run.adapter / RECORD_INDEX).exists()
 
 
 def test_an_augmented_copy_is_its_original(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_an_augmented_copy_is_its_original(tmp_path: Path) -> None:
 
 def test_rows_without_ids_leave_no_file(tmp_path: Path) -> None:
     assert not write_record_index(tmp_path, {"train": [Example("1"), Example("2", group="2024-01-01")]}, groups=False)
-    assert not (tmp_path / SEEN).exists()
+    assert not (tmp_path / RECORD_INDEX).exists()
 
 
 def test_a_hundred_thousand_ids_take_less_than_a_second_or_two(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_hundred_thousand_ids_take_less_than_a_second_or_two(tmp_path: Path) -
     write_record_index(tmp_path, {"train": rows})
 
     assert time.process_time() - begun < 2
-    hashes = load_file(tmp_path / SEEN)["train.id"]
+    hashes = load_file(tmp_path / RECORD_INDEX)["train.id"]
     assert len(hashes) == 100_000
     assert bool((np.diff(hashes.astype(object)) > 0).all())
     assert all(find_record(tmp_path, f"record-{n}", "id") == ("train",) for n in (0, 5, 99_999))
@@ -100,7 +100,7 @@ def test_a_hundred_thousand_ids_take_less_than_a_second_or_two(tmp_path: Path) -
 
 def test_a_cut_index_is_told(tmp_path: Path) -> None:
     write_record_index(tmp_path, {"train": [Example("1", record_id="a")]})
-    (tmp_path / SEEN).write_bytes((tmp_path / SEEN).read_bytes()[:-4])
+    (tmp_path / RECORD_INDEX).write_bytes((tmp_path / RECORD_INDEX).read_bytes()[:-4])
 
     with pytest.raises(CorruptAdapter, match=r"seen\.safetensors: cannot be read"):
         find_record(tmp_path, "a", "id")

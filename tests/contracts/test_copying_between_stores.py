@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vertical_sdk.registry import Registry
-from vertical_sdk.registry.copying import copy
+from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.registry import REVOKED, SIGNATURE
 from vertical_sdk.registry.store import Event, Stored
@@ -47,9 +47,9 @@ def test_a_copy_into_a_store_and_out_again_is_what_it_was(kind: str, tmp_path: P
     )
     fill(first, tmp_path)
 
-    there = copy(first, middle)
-    back = copy(middle, last)
-    again = copy(middle, last)
+    there = copy_versions(first, middle)
+    back = copy_versions(middle, last)
+    again = copy_versions(middle, last)
 
     for account in (there, back):
         assert [(v.before, v.after, v.new) for v in account.versions] == [(1, 1, True), (2, 2, True)]

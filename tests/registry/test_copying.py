@@ -10,7 +10,7 @@ import pytest
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError
 from vertical_sdk.registry import Registry
-from vertical_sdk.registry.copying import copy
+from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.stores import STORES
 
@@ -69,7 +69,7 @@ def test_a_copy_is_the_same_registry(
     source, target = places
     fill(source, make_adapter, monkeypatch)
 
-    account = copy(source, target)
+    account = copy_versions(source, target)
 
     assert [str(version) for version in account.versions] == [
         "legal/clause@1",
@@ -88,7 +88,7 @@ def test_a_copy_is_the_same_registry(
 
 def test_the_log_of_a_copy_says_when_it_was_published_and_from_where_it_came(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
-    copy(source, target, ["medical/triage"])
+    copy_versions(source, target, ["medical/triage"])
 
     lines = target.history("medical/triage")
     there = source.history("medical/triage")
@@ -103,10 +103,10 @@ def test_the_log_of_a_copy_says_when_it_was_published_and_from_where_it_came(sou
 
 def test_a_copy_of_a_copy_does_nothing(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
-    copy(source, target)
+    copy_versions(source, target)
     before = target.history("medical/triage")
 
-    again = copy(source, target)
+    again = copy_versions(source, target)
 
     assert not any(version.new for version in again.versions)
     assert {alias.outcome for alias in again.aliases} == {"unchanged"}
@@ -125,11 +125,11 @@ def test_a_copy_that_was_killed_is_run_again(source: Registry, tmp_path: Path, m
 
     monkeypatch.setattr(target.store, "put", breaking)
     with pytest.raises(RunError):
-        copy(source, target)
+        copy_versions(source, target)
     assert len(target.versions("medical/triage")) == 1
     left[0] = 9
 
-    account = copy(source, target)
+    account = copy_versions(source, target)
 
     assert [version.new for version in account.versions] == [False, False, True, True]
     assert plain(target, "medical/triage") == plain(source, "medical/triage")
@@ -143,7 +143,7 @@ def test_numbers_and_aliases_follow_where_the_target_has_other_versions(
     target.publish(tmp_path / "made-medical-triage-2")
     target.set_alias("medical/triage", "production", 1)
 
-    account = copy(source, target, ["medical/triage"])
+    account = copy_versions(source, target, ["medical/triage"])
 
     assert [(v.before, v.after, v.new) for v in account.versions] == [(1, 3, True), (2, 2, False), (3, 4, True)]
     assert str(account.versions[0]) == "medical/triage@1 → 3"
@@ -151,19 +151,19 @@ def test_numbers_and_aliases_follow_where_the_target_has_other_versions(
     assert target.resolve("medical/triage@production").number == 1
     (conflict,) = account.conflicts
     assert (conflict.alias, conflict.version, conflict.previous) == ("production", 2, 1)
-    assert copy(source, target, ["medical/triage"], overwrite_aliases=True).conflicts == ()
+    assert copy_versions(source, target, ["medical/triage"], overwrite_aliases=True).conflicts == ()
     assert target.resolve("medical/triage@production").number == 2
 
 
 def test_a_version_that_was_signed_or_revoked_since_is_so_in_the_target_too(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
-    copy(source, target)
+    copy_versions(source, target)
     source.revoke("medical/triage@2", "leaked rows")
     source.add_signature(source.resolve("medical/triage@3", check=False), "cd" * 32, "{}")
     target.tag("medical/triage", 3, {"seed": "own"})
     source.tag("medical/triage", 3, {"seed": "3"})
 
-    copy(source, target)
+    copy_versions(source, target)
 
     assert target.resolve("medical/triage@2", check=False).revoked == "leaked rows"
     assert list(target.resolve("medical/triage@3").signatures) == ["cd" * 32]
@@ -178,16 +178,16 @@ def test_a_harmed_version_is_not_copied(source: Registry, tmp_path: Path) -> Non
     target = Registry(tmp_path / "target")
 
     with pytest.raises(CorruptAdapter, match=r"medical/triage@2: adapter_model\.safetensors has changed"):
-        copy(source, target)
+        copy_versions(source, target)
     assert [v.number for v in target.versions("medical/triage")] == [1]
     assert target.verify() == []
 
 
 def test_a_name_that_the_source_has_not_is_told(source: Registry, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"no adapter called medical/none\. It has legal/clause, medical/triage"):
-        copy(source, Registry(tmp_path / "target"), ["medical/none", "legal/clause"])
+        copy_versions(source, Registry(tmp_path / "target"), ["medical/none", "legal/clause"])
     with pytest.raises(RegistryError, match="to itself"):
-        copy(source, Registry(source.location))
+        copy_versions(source, Registry(source.location))
     assert not (tmp_path / "target").exists()
 
 
@@ -195,7 +195,7 @@ def test_the_licences_that_a_target_takes_hold_for_copies(source: Registry, tmp_
     target = Registry(tmp_path / "target", Policy(licenses=("mit",)))
 
     with pytest.raises(RegistryError, match="states no licence"):
-        copy(source, target)
+        copy_versions(source, target)
     assert target.store.names() == []
 
 
@@ -225,8 +225,8 @@ def test_a_copy_through_a_server_is_published_by_who_copies_it(
     app = create_app(served, tokens, ServerSettings(uploads=tmp_path / "uploads"), log=lambda _: None)
     with serving(app) as address:
         there, back = Registry(address), Registry(tmp_path / "back")
-        copy(source, there)
-        account = copy(there, back)
+        copy_versions(source, there)
+        account = copy_versions(there, back)
         there.close()
 
     assert all(version.new and version.before == version.after for version in account.versions)

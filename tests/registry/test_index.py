@@ -11,9 +11,9 @@ import pytest
 
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.index import Index
-from vertical_sdk.registry.query import matches, parse_condition
+from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Event
+from vertical_sdk.registry.store import Event, matches
 
 
 def event(name: str, action: str = "publish", alias: str | None = None) -> Event:

@@ -11,7 +11,7 @@ from vertical_sdk.card import Parent, SourceRecord, Verdict, read_card, write_ca
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.record_index import write_record_index
 from vertical_sdk.registry import Registry, Version
-from vertical_sdk.registry.lineage import diff, lineage, find_data_uses, find_record_uses
+from vertical_sdk.registry.lineage import diff, find_data_uses, find_record_uses, lineage
 from vertical_sdk.types import Example
 
 MakeAdapter = Callable[..., Path]

@@ -15,17 +15,18 @@ from pathlib import Path
 import pytest
 
 from vertical_sdk.errors import CorruptAdapter, MissingExtra, RegistryError
-from vertical_sdk.registry import Registry, signing
-from vertical_sdk.registry.keys import read_fingerprint, create_key_pair, read_private_key
+from vertical_sdk.registry import Registry, signature_check
+from vertical_sdk.registry.keys import create_key_pair, read_fingerprint, read_private_key
 from vertical_sdk.registry.policy import Policy
-from vertical_sdk.registry.signing import sign, signature_problems, verify_signature
+from vertical_sdk.registry.signature_check import verify_signature
+from vertical_sdk.registry.signing import sign, signature_problems
 
 MakeAdapter = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_held() -> None:
-    signing._held.clear()
+def _forget_checked_signatures() -> None:
+    signature_check._valid.clear()
 
 
 @pytest.fixture
@@ -245,8 +246,8 @@ def test_a_signature_is_looked_at_once_in_a_process(
 ) -> None:
     sign(registry, str(registry.publish(make_adapter(1))), key)
     seen = []
-    once = signing._verify
-    monkeypatch.setattr(signing, "_verify", lambda *given: (seen.append(given), once(*given)))
+    once = signature_check.check_signature
+    monkeypatch.setattr(signature_check, "check_signature", lambda *given: (seen.append(given), once(*given)))
 
     for _ in range(3):
         trusting(registry, key).resolve("medical/triage")

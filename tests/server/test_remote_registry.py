@@ -20,7 +20,7 @@ from vertical_sdk.card import Verdict, read_card, write_card
 from vertical_sdk.errors import CorruptAdapter, GateFailed, OfflineError, RegistryError, SourceError
 from vertical_sdk.paths import cache_home
 from vertical_sdk.registry import Registry
-from vertical_sdk.registry.copying import copy
+from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.store import Entry, Event, Store
 from vertical_sdk.registry.stores import http, open_store
@@ -487,14 +487,14 @@ def test_versions_that_are_copied_into_a_server_are_published_there_by_the_token
     source.revoke("medical/triage@2", "wrong rows")
     source.set_alias("medical/triage", "production", 1)
 
-    copy(source, client)
+    copy_versions(source, client)
 
     first, second = client.versions("medical/triage")
     assert [v.digest for v in (first, second)] == [v.digest for v in source.versions("medical/triage")]
     assert (first.signatures, first.aliases, first.who) == ({"a" * 64: "signed"}, ("production",), "boss")
     assert (second.forced, second.tags, second.revoked) == (True, {"k": "v"}, "wrong rows")
     assert "a demonstration" in second.reason
-    assert copy(source, client).versions[0].new is False
+    assert copy_versions(source, client).versions[0].new is False
 
 
 def test_a_server_stands_on_any_store(make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ class Unchecked(Registry):
         folder, name = Path(adapter), name or ""
         manifest = read_tree(folder)
         files = {path: folder / path for path in manifest}
-        event = self.event(name, "publish", why=reason)
+        event = self.new_event(name, "publish", why=reason)
         return self.store.put(name, files, manifest, record={"forced": force}, tags=tags or {}, event=event)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from vertical_sdk.baselines.fitted import Fitted
 from vertical_sdk.baselines.general import General
 from vertical_sdk.baselines.stacking import Ensemble
 from vertical_sdk.calibration.temperature import reliability, to_probabilities
-from vertical_sdk.card import Card, Verdict, write_card
+from vertical_sdk.card import Card, Verdict
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import DataError, VerticalError
@@ -29,14 +28,13 @@ from vertical_sdk.evaluation.result import Bin, Comparison, Evaluation, ExampleR
 from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
 from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 from vertical_sdk.evaluation.test_set import Bench, bench_of, own_rows
+from vertical_sdk.evaluation_record import find_run, write_evaluation
 from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.abstention import abstention_curve
 from vertical_sdk.metrics.measure import curve_of, higher_is_better
 from vertical_sdk.metrics.measure import inputs as metric_inputs
-from vertical_sdk.model_card import render_readme
 from vertical_sdk.outputs import Outputs, prompt_of
-from vertical_sdk.paths import write_whole
 from vertical_sdk.recipe import Forgetting, Part, Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.tasks.task import Tuning
@@ -79,8 +77,8 @@ def evaluate(
 
     adapter        a run's folder, an adapter's folder, or a registry reference
     data           a CSV or JSONL file with the recipe's columns, all rows of which are scored; the recipe's own test rows where
-                   there is none. Those of a run are recorded in it: metrics.json, report.html, the card's metrics and the gate's
-                   verdict
+                   there is none. The evaluation of a run on its own test rows is written into the run: evaluation.json and
+                   report.html; publishing copies it into the card
     base           another place of the same base model
     allow_revoked  versions ("medical/icd-chapter@3") that may be measured although they were revoked
 
@@ -150,7 +148,7 @@ def evaluate(
         **_audits(bench, said, card, getattr(model.specialist(), "layout", None)),
     )
     if data is None:
-        _record(folder, card, evaluation, model.base.hub_id)
+        _record(folder, evaluation, model.base.hub_id)
     return evaluation
 
 
@@ -392,15 +390,11 @@ def _provenance(card: Card, data: Path | None) -> dict[str, Any]:
     }
 
 
-def _record(folder: Path, card: Card, evaluation: Evaluation, hub_id: str | None) -> None:
-    """Into the run that the adapter is of; an adapter elsewhere, such as a published one, is never changed."""
-    run = folder.parent
-    if folder.name != "adapter" or not (run / "recipe.json").is_file():
+def _record(folder: Path, evaluation: Evaluation, hub_id: str | None) -> None:
+    """Write the evaluation and its report into the adapter's run. Without a run, as for a published adapter, write nothing."""
+    run = find_run(folder)
+    if run is None:
         return
-    plain = evaluation.to_dict()
-    kept = {key: plain[key] for key in ("rows", "systems", "tests", "confidence", "baseline")}
-    judged = card.model_copy(update={"metrics": kept, "gate": evaluation.gate})
-    write_whole(run / "metrics.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
-    write_report(run / "report.html", plain)
-    write_whole(folder / "README.md", render_readme(judged, hub_id))
-    write_card(folder, judged)
+    results = evaluation.to_dict()
+    write_evaluation(run, results, hub_id)
+    write_report(run / "report.html", results)

@@ -260,21 +260,14 @@ def _save(
     shutil.rmtree(staged, ignore_errors=True)
     with report_full_disk(staged):
         staged.mkdir(parents=True)
-        try:
-            specialist.backbone.save_pretrained(
-                str(staged), save_embedding_layers=False
-            )  # else PEFT asks the hub about the base
-            if specialist.tokenizer is not None:
-                specialist.tokenizer.save_pretrained(str(staged))
-            specialist.save(staged)
-            if specialist.head is not None:
-                shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
-            if ensemble is not None:
-                save_ensemble(staged, ensemble)
-        except Exception as error:
-            if "os error 28" in str(error) or "No space left" in str(error):
-                raise OSError(28, "No space left on device") from error
-            raise
+        specialist.backbone.save_pretrained(str(staged), save_embedding_layers=False)  # else PEFT asks the hub about the base
+        if specialist.tokenizer is not None:
+            specialist.tokenizer.save_pretrained(str(staged))
+        specialist.save(staged)
+        if specialist.head is not None:
+            shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
+        if ensemble is not None:
+            save_ensemble(staged, ensemble)
         if recipe.data.remember_ids:
             parts: dict[Split, Sequence[Example]] = {
                 "train": prepared.train,

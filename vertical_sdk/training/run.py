@@ -23,7 +23,7 @@ RECIPE = "recipe.json"
 class Run:
     """A finished training.
 
-    path          the run's folder: adapter/, checkpoints/, recipe.json; metrics.json and report.html once it is evaluated
+    path          the run's folder: adapter/, checkpoints/, recipe.json; evaluation.json and report.html once it is evaluated
     resumed_from  the step it went on from, or None
     """
 

@@ -35,7 +35,7 @@ def copy(
     """Copy versions, aliases, tags, signatures and revocations to another registry. If it is interrupted, run it again."""
     with showing() as progress:
         from vertical_sdk.registry import Registry
-        from vertical_sdk.registry.copying import copy as copy_versions
+        from vertical_sdk.registry.copying import copy_versions
 
         report = copy_versions(
             Registry(source), Registry(target), name or (), overwrite_aliases=overwrite_aliases, progress=progress
@@ -108,6 +108,6 @@ def _show_report(report: CopyReport, *, as_json: bool) -> None:
             show(f"{alias.name}@{alias.alias} → {alias.version}")
     for alias in report.conflicts:
         say(
-            f"{alias.name}@{alias.alias} points at version {alias.previous} in the target and was not moved; the source's version "
-            f"is {alias.version} in the target. --overwrite-aliases moves it."
+            f"{alias.name}@{alias.alias} points at version {alias.previous} in the target and was not moved. In the source it points at the "
+            f"version that is {alias.version} in the target. --overwrite-aliases moves it."
         )

@@ -36,9 +36,9 @@ from typing import Any, TypeAlias
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import copy_checked, open_downloads, parse_manifest
-from vertical_sdk.registry.query import Condition, matches
+from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest, slice_log
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest, matches, slice_log
 from vertical_sdk.registry.stores.event_log import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.stores.hf_client import (
     MAIN,

@@ -38,9 +38,9 @@ from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RegistryError, SourceError
 from vertical_sdk.registry.blob_store import open_downloads, parse_manifest, write_synced
-from vertical_sdk.registry.query import Condition, matches
+from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest, slice_log, check_expected_version
+from vertical_sdk.registry.store import Entry, Event, Manifest, check_expected_version, manifest_digest, matches, slice_log
 from vertical_sdk.registry.stores.mlflow_files import (
     EXPERIMENT,
     MANIFEST,

@@ -29,9 +29,9 @@ from typing import Any
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError, SourceError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import copy_checked, open_downloads, parse_manifest, write_synced
-from vertical_sdk.registry.query import Condition, matches
+from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest, slice_log
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest, matches, slice_log
 from vertical_sdk.registry.stores.bucket import AT_ONCE, Bucket, together
 from vertical_sdk.registry.stores.event_log import Book, alias_line, publish_line, tag_line
 from vertical_sdk.registry.tree import tree_problems
@@ -62,7 +62,7 @@ class _Here:
 
 
 class ObjectStore:
-    """A registry in a bucket; its methods are described in `Store`. The files of a version are downloaded once (`blob_store.open_downloads`)."""
+    """A registry in a bucket; its methods are described in `Store`. The files of a version are downloaded once (`open_downloads`)."""
 
     def __init__(self, connect: Callable[[], Bucket]) -> None:
         self._connect = connect
