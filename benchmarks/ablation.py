@@ -31,6 +31,7 @@ from local import FILES, machine
 
 from vertical_sdk import catalog
 from vertical_sdk.bases.base import pull_base
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.augment import augment
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.prepare import Prepared, prepare
@@ -42,9 +43,9 @@ from vertical_sdk.metrics.measure import bind
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe, load_recipe, recipe_names
 from vertical_sdk.tasks import get_task, main_metric
-from vertical_sdk.training.arguments import training_arguments
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.trainer import VerticalTrainer
+from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.types import Example, LabelSpace, silent
 
 LEFT_OUT: dict[str, dict[str, Any]] = {
@@ -163,7 +164,7 @@ def score(
 def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The record of a recipe, after each run."""
     recipe = load_recipe(name, settings)
-    recipe.check()
+    check_recipe(recipe)
     key = {
         "recipe": load_recipe(name).replace({"loss": None}).digest,
         "rows": options.rows,

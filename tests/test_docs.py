@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from vertical_sdk import errors
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.cli.app import app
 from vertical_sdk.recipe import load_recipe, recipe_schema
 
@@ -96,4 +97,4 @@ def test_the_recipes_in_the_page_about_recipes_are_right(tmp_path: Path) -> None
     for number, block in enumerate(blocks):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block, encoding="utf-8")
-        load_recipe(path).check()
+        check_recipe(load_recipe(path))

@@ -36,6 +36,7 @@ ORDER = (
     "kernels",
     "families",
     "baselines",
+    "training_arguments",
     "checking",
     "adapters",
     "engines",

@@ -94,13 +94,17 @@ class Catalog(Generic[P]):
         except KeyError:
             raise UnknownName(self.kind, name, self.names(vertical), where) from None
 
-    def require(self, name: str, task: Task, where: str = "") -> None:
-        """Raise RecipeError, which lists those that would do, where a part is for other tasks."""
+    def require(self, name: str, task: Task, where: str = "", *, like: Sequence[Task] = ()) -> None:
+        """Check that a part serves a task, or one of those that the task is `like`.
+
+        Raises RecipeError, which lists the parts that do.
+        """
         self.get(name, where)
         tasks = self._tasks[name]
-        if tasks and task not in tasks:
+        served = {task, *like}
+        if tasks and not served & set(tasks):
             at = f"{where}: " if where else ""
-            others = [n for n in self.names() if not self._tasks[n] or task in self._tasks[n]]
+            others = [n for n in self.names() if not self._tasks[n] or served & set(self._tasks[n])]
             raise RecipeError(
                 f"{at}{name} is for {' and '.join(tasks)}, not for {task}, for which there is {', '.join(others)}."
             )

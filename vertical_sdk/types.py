@@ -30,8 +30,10 @@ __all__ = [
     "silent",
 ]
 
-Task: TypeAlias = Literal["classification", "multilabel", "ordinal", "regression", "generation", "forecasting", "anomaly"]
-Family: TypeAlias = Literal["encoder", "causal", "series", "vision"]
+Task: TypeAlias = str
+"""The name of a task: a key of `vertical_sdk.tables.TASKS`."""
+Family: TypeAlias = str
+"""The name of a base family: a key of `vertical_sdk.tables.FAMILIES`."""
 Modality: TypeAlias = Literal["text", "series", "image"]
 """What a row is: words, numbers in the order of time, or a picture."""
 Split: TypeAlias = Literal["train", "validation", "test"]

@@ -70,7 +70,7 @@ def test_tfidf_judges_each_of_several_labels_by_itself() -> None:
 def test_tfidf_of_numbers_follows_the_words() -> None:
     train: list[tuple[str, Target]] = [("cheap small flat", 10.0), ("large house", 90.0)] * 5
 
-    low, high = _ask("tfidf", train, ["small flat", "large house"], "regression").predictions("regression")
+    low, high = get_task("regression").predictions(_ask("tfidf", train, ["small flat", "large house"], "regression"))
 
     assert low < 35
     assert high > 65
@@ -94,7 +94,7 @@ def test_tfidf_reads_scripts_without_spaces() -> None:
         ("急性心力衰竭", HEART),
     ]
 
-    assert _ask("tfidf", train, ["支气管炎病"], "classification").predictions("classification").tolist() == [0]
+    assert get_task("classification").predictions(_ask("tfidf", train, ["支气管炎病"], "classification")).tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["tfidf", "majority"])

@@ -9,6 +9,7 @@ from rdkit import Chem
 
 from vertical_sdk import catalog
 from vertical_sdk.catalog import augmentations, cleaners, readers, splitters
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.clean import mended
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError
@@ -258,7 +259,7 @@ def bbbp(path: Path) -> Path:
 
 def test_the_recipe_for_the_blood_brain_barrier_gives_its_member_fingerprints(tmp_path: Path) -> None:
     recipe = load_recipe("medical/molecule-bbb", {"data.source": str(bbbp(tmp_path / "BBBP.csv"))})
-    recipe.check()
+    check_recipe(recipe)
 
     prepared = prepare(recipe)
 
@@ -302,7 +303,7 @@ def test_the_recipe_for_solubility_prepares_numbers(tmp_path: Path) -> None:
     rows = [f"{tail}{ring},{-len(tail) - n / 10}" for n, ring in enumerate(RINGS) for tail in TAILS[: 16 - n]]
     file = file_of(tmp_path / "esol.csv", "smiles,measured log solubility in mols per litre\n" + "\n".join(rows) + "\n")
     recipe = load_recipe("medical/molecule-solubility", {"data.source": str(file)})
-    recipe.check()
+    check_recipe(recipe)
 
     prepared = prepare(recipe)
 

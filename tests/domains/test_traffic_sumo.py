@@ -22,6 +22,7 @@ from vertical_sdk.domains.traffic.roads import Roads, Trips
 from vertical_sdk.domains.traffic.routes import demand_scaling, free_flow_saving, route_gap, streets
 from vertical_sdk.domains.traffic.sumo import Simulator, run, side_by_side, simulator
 
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError, RunError
@@ -553,7 +554,7 @@ def test_marks_that_are_no_windows_are_refused(tmp_path: Path) -> None:
 def test_a_recipe_holds_what_it_says(name: str) -> None:
     recipe = load_recipe(name)
 
-    recipe.check()
+    check_recipe(recipe)
 
     assert recipe.data.license
     assert recipe.evaluate.gate is not None

@@ -20,9 +20,9 @@ from vertical_sdk.card import read_card
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError, RunError
 from vertical_sdk.families.specialist import fresh_specialist
 from vertical_sdk.recipe import load_recipe
-from vertical_sdk.training.arguments import training_arguments
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
+from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.types import Example, LabelSpace, silent
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")

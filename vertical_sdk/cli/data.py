@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,6 @@ from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import UnknownName
 from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Example
-
-if TYPE_CHECKING:
-    from vertical_sdk.types import Task
 
 __all__ = ["verbs"]
 
@@ -42,7 +39,7 @@ def check(
     if task not in TASKS:
         raise UnknownName("task", task, TASKS)
     loaded = load_recipe(recipe) if recipe else None
-    result = check_file(file, columns=columns or None, task=cast("Task", task), recipe=loaded)
+    result = check_file(file, columns=columns or None, task=task, recipe=loaded)
     if as_json:
         emit(result)
         return

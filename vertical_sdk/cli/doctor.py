@@ -94,7 +94,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _cpu_bf16() -> bool:
-    from vertical_sdk.training.arguments import has_bf16
+    from vertical_sdk.training_arguments import has_bf16
 
     return has_bf16()
 

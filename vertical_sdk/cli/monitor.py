@@ -78,7 +78,7 @@ def _score_rows(model: Any, rows: Sequence[Any]) -> Iterator[_Step]:
     """Score the steps of a file, each from the steps before it."""
     import numpy as np
 
-    from vertical_sdk.calibration.alarms import scores
+    from vertical_sdk.calibration.alarms import compute_scores
     from vertical_sdk.data.windows import after
 
     layout, calibration = model.card.layout, model.card.calibration
@@ -86,7 +86,7 @@ def _score_rows(model: Any, rows: Sequence[Any]) -> Iterator[_Step]:
     for start in range(0, len(rows), BATCH):
         chunk = rows[start : start + BATCH]
         raw = model.outputs(chunk)
-        for row, expected, score in zip(chunk, raw[:, 0, :, 0], scores(raw, chunk, calibration.widths), strict=True):
+        for row, expected, score in zip(chunk, raw[:, 0, :, 0], compute_scores(raw, chunk, calibration.widths), strict=True):
             alarm = calibration.threshold is not None and score >= calibration.threshold
             worst = _find_worst(expected, row.target[0], calibration.widths, layout.channels)
             yield _Step(

@@ -122,7 +122,9 @@ def new(
         with path.open("x", encoding="utf-8") as file:
             file.write(written)
     try:
-        load_recipe(path).check()
+        from vertical_sdk.checking import check_recipe
+
+        check_recipe(load_recipe(path))
     except VerticalError:
         path.unlink()
         raise
@@ -147,7 +149,9 @@ def _check(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
     try:
         recipe = load_recipe(name, settings)
-        recipe.check()
+        from vertical_sdk.checking import check_recipe
+
+        check_recipe(recipe)
     except VerticalError as error:
         return {"recipe": name, "ok": False, "problem": str(error)}
     return {"recipe": name, "ok": True, "digest": recipe.digest}

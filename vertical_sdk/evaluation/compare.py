@@ -236,7 +236,7 @@ def _intervals(bench: Bench, outputs: Outputs) -> dict[str, Any]:
 
 def _tests(bench: Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], dict[str, PairedTest]]:
     """Paired tests of the adapter against each baseline: the gate's metric (or the first) for all of them, then accuracy."""
-    headline = bench.headline
+    headline = bench.main_metric
     wanted = [headline] + [name for name in ("accuracy",) if name in bench.metrics and name != headline]
     tests, main = [], {}
     for metric in wanted:
@@ -311,7 +311,7 @@ def _audits(bench: Bench, said: dict[str, Outputs], card: Card, layout: SeriesLa
             recipe.evaluate.groups,
             labels=card.labels,
             task=card.task,
-            metric=bench.headline,
+            metric=bench.main_metric,
             measure=bench.measure,
             baseline_name=name or "",
             **drawn,

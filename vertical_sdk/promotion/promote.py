@@ -171,8 +171,8 @@ def _decided(
     baseline = in_order(_ask(model, reread(bench.rows, own, theirs), progress), theirs, own)
     progress("comparing", None)
     looks_at = main_metric(Recipe.model_validate(theirs.recipe)).use
-    if looks_at != bench.headline:
-        notes.append(f"The champion's own recipe looks at {looks_at} first; {bench.headline} is compared.")
+    if looks_at != bench.main_metric:
+        notes.append(f"The champion's own recipe looks at {looks_at} first; {bench.main_metric} is compared.")
     if challenger.gate in {"failed", "not evaluated"}:
         notes.append(f"The challenger was published by force: its own gate {_gate_said(challenger)}.")
     compared = _compared(bench, said, baseline, str(champion), margin)
@@ -234,7 +234,7 @@ def _ask(model: VerticalModel, rows: Sequence[Example], progress: Progress) -> O
 
 def _compared(bench: Bench, said: Outputs, baseline: Outputs, champion: str, margin: float) -> dict[str, Any]:
     """Both in the first metric, their difference, and the verdict."""
-    metric = bench.headline
+    metric = bench.main_metric
     if "quantiles" in metric_inputs(metric):
         shapes = [None if one.quantiles is None else one.quantiles.shape for one in (said, baseline)]
         if None in shapes or shapes[0] != shapes[1]:

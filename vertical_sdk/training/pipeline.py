@@ -22,25 +22,26 @@ from vertical_sdk.baselines.general import General
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble, save_ensemble
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Calibration, Card, Parent, library_versions, write_card
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.data.records import told_fields
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
-from vertical_sdk.families.lora import half_frozen
 from vertical_sdk.families.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
 from vertical_sdk.kernels.fused_lora import fast_training
+from vertical_sdk.kernels.precision import half_frozen
 from vertical_sdk.losses import bind_loss, what_to_avoid
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe, load_recipe
 from vertical_sdk.record_index import write_record_index
 from vertical_sdk.tasks import get_task
-from vertical_sdk.training.arguments import Arguments, training_arguments
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.run import Run, claim, new_folder, unfinished
 from vertical_sdk.training.start import check_start, find_start, go_on_from, require_same_start, save_start
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
+from vertical_sdk.training_arguments import Arguments, training_arguments
 from vertical_sdk.types import Example, Progress, Split, silent
 
 __all__ = ["train"]
@@ -75,7 +76,7 @@ def train(
     """
     chosen = dict(settings or {}) | ({"base": base} if base else {})
     recipe = recipe.replace(chosen) if isinstance(recipe, Recipe) else load_recipe(recipe, chosen)
-    recipe.check()
+    check_recipe(recipe)
     given = Path(out) if out else None
     folder = _same_everywhere(
         given or (unfinished(recipe, Path("runs")) if resume else None) or new_folder(recipe, Path("runs"))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, showing
-
-if TYPE_CHECKING:
-    from vertical_sdk.types import Task
 
 __all__ = ["import_adapter"]
 
@@ -51,7 +48,7 @@ def import_adapter(
             folder,
             name,
             base=base,
-            task=cast("Task | None", task),
+            task=task,
             license=license_,
             system=system,
             prompt=prompt,

@@ -40,7 +40,7 @@ def promote(
 ) -> None:
     """Move an alias to a version that is better on the same rows than the current one; exit code 8 if it is not."""
     with showing() as progress:
-        from vertical_sdk.evaluation import promote as compare_and_move
+        from vertical_sdk.promotion import promote as compare_and_move
         from vertical_sdk.registry import Registry
 
         result = compare_and_move(
