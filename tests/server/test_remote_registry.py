@@ -26,8 +26,8 @@ from vertical_sdk.registry.store import Entry, Event, Store
 from vertical_sdk.registry.stores import http, open_store
 from vertical_sdk.registry.tree import read_tree
 from vertical_sdk.server.app import create_app
-from vertical_sdk.server.limits import Limits
-from vertical_sdk.server.tokens import Tokens
+from vertical_sdk.server.security.tokens import Tokens
+from vertical_sdk.server.settings import Limits
 
 MakeAdapter = Callable[..., Path]
 FAILED = Verdict(passed=False, reasons=("0.50 against 0.55",))

@@ -14,15 +14,15 @@ from vertical_sdk.registry import Registry
 from vertical_sdk.registry.store import Entry
 from vertical_sdk.registry.tree import read_tree
 from vertical_sdk.server.app import create_app
-from vertical_sdk.server.limits import Limits
+from vertical_sdk.server.security.tokens import SCOPES, Tokens
 from vertical_sdk.server.serve import make_server
-from vertical_sdk.server.tokens import SCOPES, Tokens
+from vertical_sdk.server.settings import Limits, ServerSettings
 
 
 @contextlib.contextmanager
 def serving(app: Any, limits: Limits | None = None, *, certificate: Path | None = None, **settings: Any) -> Iterator[str]:
     """Serve an application until the block ends, and yield its address."""
-    server = make_server(app, limits or Limits(), certificate=certificate, **settings)
+    server = make_server(app, ServerSettings(limits=limits or Limits(), certificate=certificate, **settings))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -63,7 +63,9 @@ def serve_unchecked(folder: Path, *, certificate: Path | None = None, key: Path 
     """Serve an empty registry without checks. Yield its address and the token of "ada", who has all rights there."""
     tokens = Tokens(folder / "tokens.json")
     secret = tokens.add("ada", SCOPES)
-    app = create_app(UncheckedRegistry(folder / "served"), tokens, uploads=folder / "uploads", log=lambda _: None)
+    app = create_app(
+        UncheckedRegistry(folder / "served"), tokens, ServerSettings(uploads=folder / "uploads"), log=lambda _: None
+    )
     with serving(app, certificate=certificate, key=key) as address:
         yield address, secret
 

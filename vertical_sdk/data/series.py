@@ -161,8 +161,7 @@ def require_series_task(reader: str, task: Task) -> None:
     """Raise RecipeError for a task that does not look ahead."""
     if not get_task(task).ahead:
         raise RecipeError(
-            f"{reader} reads rows for {' and '.join(name for name in TASKS if get_task(name).ahead)}, "
-            f"not for {task}.",
+            f"{reader} reads rows for {' and '.join(name for name in TASKS if get_task(name).ahead)}, not for {task}.",
             where="data.reader",
         )
 
