@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.catalog import NotNegative, Share, losses
-from vertical_sdk.losses.classification import labelled, mean
+from vertical_sdk.losses.classification import IGNORE, labelled, mean
 
 from .faithfulness import make_unsupported_token_finder
 
@@ -29,7 +29,7 @@ def faithful(logits: Tensor, labels: Tensor, avoid: Tensor, *, weight: NotNegati
     """
     kept, target = labelled(logits, labels)
     values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing)
-    ids = avoid[labels != -100]
+    ids = avoid[labels != IGNORE]
     if weight and ids.shape[-1]:
         logp = kept.gather(1, ids.clamp(min=0)) - kept.logsumexp(-1, keepdim=True)
         cost = -(-logp.exp().clamp(max=1 - SURE)).log1p()

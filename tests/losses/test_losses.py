@@ -10,9 +10,10 @@ from vertical_sdk.catalog import losses
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.losses import IGNORE
 from vertical_sdk.losses.classification import class_balanced, cross_entropy, focal, logit_adjusted
+from vertical_sdk.losses.forecasting import quantile
 from vertical_sdk.losses.multilabel import asymmetric, binary_cross_entropy
 from vertical_sdk.losses.ordinal import earth_mover
-from vertical_sdk.losses.regression import huber, quantile, squared_error
+from vertical_sdk.losses.regression import huber, squared_error
 from vertical_sdk.types import LabelSpace
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5], [9.0, 9.0, 0.0], [-1.0, 0.3, 2.0]])
@@ -111,9 +112,9 @@ def test_regression_losses_are_in_units_of_the_targets_spread() -> None:
 
     assert squared_error(outputs, targets, 2.0).item() == pytest.approx(2.0)
     assert huber(outputs, targets, 2.0, delta=1.0).item() == pytest.approx((2.0 - 0.5) / 2)
-    # 10 is 4 below the truth, which is 2 spreads: too low costs the level, too high the rest.
-    assert quantile(outputs, targets, 2.0, level=0.9).item() == pytest.approx(0.9 * 2.0 / 2)
-    assert quantile(2 * targets[:, None] - outputs, targets, 2.0, level=0.9).item() == pytest.approx(0.1 * 2.0 / 2)
+    # 10 is 4 below the truth, which is 2 spreads: too low costs twice the level, too high twice the rest.
+    assert quantile(outputs, targets, 2.0, level=0.9).item() == pytest.approx(2 * 0.9 * 2.0 / 2)
+    assert quantile(2 * targets[:, None] - outputs, targets, 2.0, level=0.9).item() == pytest.approx(2 * 0.1 * 2.0 / 2)
 
 
 def test_the_least_quantile_loss_is_at_the_quantile() -> None:
@@ -134,9 +135,8 @@ def test_the_mean_over_a_batch_is_the_weighted_mean_over_its_parts(name: str) ->
         labels = F.one_hot(labels, 3)
     elif name in {"squared_error", "huber", "quantile"}:
         logits, labels, given = logits[:, :1], labels.float(), {"scale": 1.5}
-    elif name in {"masked_mae", "pinball"}:  # (rows, steps, channels, quantiles)
+    elif name == "masked_mae":  # (rows, steps, channels, quantiles)
         logits, labels, given = torch.randn(7, 3, 2, 1), torch.randn(7, 3, 2), {"scale": 1.5}
-        given |= {"quantiles": (0.5,)} if name == "pinball" else {}
     elif name in {"class_balanced", "logit_adjusted", "hierarchical", "earth_mover"}:
         given = {"space": SPACE}
     loss = losses.get(name)
