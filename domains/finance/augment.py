@@ -33,14 +33,14 @@ AMOUNT = re.compile(
     rf"|(?<![\w.,$])(?!(?i:{NAMED})\b){NUMBER.replace('number', 'sum')}"
     r"(?=\s?(?:[MBKmbk]|[Mm]illion|[Bb]illion|[Tt]rillion|[Mm]ln|[Bb]ln|[Bb]n)\b)"
 )
-"""Money with its sign, a share, or a count with its unit. Years, dates, quarters, names and bare numbers are none of them."""
+"""Money with its sign, a share, or a count with its unit. Years, dates, quarters, names and bare numbers do not match."""
 
 
 @augmentations.register("finance.swap_tickers")
 def swap_tickers(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
     """With probability p write another company's ticker for each $TICKER, the same one wherever it stood.
 
-    Names of companies stay, as do funds that bet on a fall. The label never changes: what was said is about whoever it is.
+    Names of companies stay, as do funds that bet on a fall. The label never changes: the sentiment does not depend on which company it is.
     """
     if rng.random() >= p:
         return example

@@ -1,6 +1,6 @@
 """A walk-forward back-test: each day's predicted signs as a portfolio, with costs for what is traded.
 
-All functions bear rows that are repeated or missing, as bootstrap resamples have them; see `walk`.
+Rows may be repeated or missing, as in bootstrap resamples; see `walk`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def annual_return(walked: Walk) -> float:
 def sharpe(walked: Walk) -> float:
     """Mean over standard deviation of the days' net returns, a year (times sqrt(252)); no risk-free rate is taken off.
 
-    0 where the returns do not vary (Sharpe, 1994).
+    0 if the returns do not vary (Sharpe, 1994).
     """
     mean = float(np.average(walked.returns, weights=walked.weights))
     spread = float(np.sqrt(np.average(np.square(walked.returns - mean), weights=walked.weights)))

@@ -1,4 +1,4 @@
-"""Readers, cleaners and splitters for finance; the readers of records and of share prices stand in files of their own."""
+"""Readers, cleaners and splitters for finance; the readers of records and of share prices have files of their own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
             said = cell_text(row.get("label")).lower()
             label = NUMBERED.get(said, said) or None
             if label is not None and label not in SENTIMENTS:
-                raise DataError(f"{where}: the label {said!r} is none of {', '.join(SENTIMENTS)}, nor 0, 1 or 2.")
+                raise DataError(f"{where}: the label {said!r} is not one of {', '.join(SENTIMENTS)}, 0, 1 or 2.")
             yield where, Example(str(rows.places[index]), cell_text(row.get("text")), label)
 
     kept, account = collect_complete_rows(read_examples(), path, missing)
@@ -114,12 +114,12 @@ def embargoed(
     test: float = 0.15,
     validation: float = 0.1,
 ) -> tuple[list[Example], StepAccount]:
-    """By time, with days between the parts that nobody learns from or is judged by (López de Prado, 2018, chapter 7).
+    """Split by time, with unused days between the parts (López de Prado, 2018, chapter 7).
 
     days  calendar days before a later part begins; rows on them are set aside. At least as many as a text looks back, or texts
           of the later part repeat what happened in the earlier one.
 
-    The last rows judge, those before them are tuned on, the first ones are learned from. Rows of one day never stand on two
+    The last rows are the test, those before them the validation, the first ones the training. Rows of one day are never on two
     sides; nothing is random. Raises DataError for a row without a date, or too few days.
     """
     del seed
@@ -163,7 +163,7 @@ def _day_number(example: Example) -> int:
     try:
         return date.fromisoformat((example.time or "")[:10]).toordinal()
     except ValueError:
-        raise DataError(f"split: finance.embargoed: row {example.id}: the time {example.time!r} is no date.") from None
+        raise DataError(f"split: finance.embargoed: row {example.id}: the time {example.time!r} is not a date.") from None
 
 
 def _start_from(ordered: Sequence[int], share: float) -> int:

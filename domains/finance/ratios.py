@@ -119,7 +119,7 @@ def polish(
     member  the file to read in the zip: 1year.arff has ratios of five years before the outcome, 5year.arff of one year
 
     Columns are taken by position, because copies of this table have headers that were cut at blanks and name several columns
-    alike. Raises DataError for another number of columns, or a cell that is no number, with file and line.
+    alike. Raises DataError for another number of columns, or a cell that is not a number, with file and line.
     """
     require_task("finance.polish", columns, task, ("classification", "ordinal"))
     order = [*CLASSICAL, *(n for n in range(1, 65) if n not in CLASSICAL)][: most or 64]
@@ -184,7 +184,7 @@ def _extract_arff(path: Path, member: str) -> list[tuple[str, str, Sequence[Any]
             copy.write_bytes(archive.read(inside[0]))
             return _read_table(copy, f"{path}: {member}")
     except BROKEN_ZIP as error:
-        raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{path}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
 def _parse_target(cell: object, where: str) -> str | None:

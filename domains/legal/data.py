@@ -81,7 +81,7 @@ def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
 
 
 def _list_kinds(names: Sequence[str]) -> dict[str, str]:
-    """Column → kind of clause, for each column that has an answer's column beside it and is no fact of the contract."""
+    """Column → kind of clause, for each column with an answer's column beside it that is not a fact of the contract."""
     answered = {ANSWER.sub("", name).strip().casefold() for name in names if ANSWER.search(name)}
     plain = {name: " ".join(name.split()) for name in names if not ANSWER.search(name)}
     return {column: kind for column, kind in plain.items() if kind.casefold() in answered - FACTS}
@@ -116,8 +116,8 @@ def terms(
     path       a table with the columns text (or sentence), document (or company), and either `unfair`, which lists the categories
                between ';' and is empty for a fair sentence, or a column of yes and no for each category; a folder of such
                files; or a clone of the corpus of Galassi et al. (2024), with its folders `sentences` and `tags`
-    language   where the source has several
-    junk       "set aside" leaves out what is no sentence: addresses, dates, and fair lines of fewer than min_words words. They
+    language   which one to read, if the source has several
+    junk       "set aside" leaves out texts that are not sentences: addresses, dates, and fair lines of fewer than min_words words. They
                are counted either way.
 
     The group is the document. Splits of the source are not taken over. Raises DataError that names file and line, also for an
@@ -155,7 +155,7 @@ def terms(
 
 
 def _read_sentences(path: Path, columns: Mapping[str, str], language: str) -> Iterator[tuple[str, Example, str | None]]:
-    """Each row: where it stands, the example, and its language where the source says it."""
+    """Each row: its place, the example, and its language if the source names it."""
     if path.is_file():
         yield from _read_table_form(read_file(path), columns, "")
         return
@@ -215,7 +215,7 @@ def _parse_categories(value: Any, where: str) -> tuple[str, ...]:
     found = [part.strip().casefold() for part in map(str, parts) if part.strip()]
     for name in found:
         if name not in UNFAIR:
-            raise DataError(f"{where}: {name!r} is no category.{did_you_mean(name, UNFAIR)} Known are {', '.join(UNFAIR)}.")
+            raise DataError(f"{where}: {name!r} is not a category.{did_you_mean(name, UNFAIR)} Known are {', '.join(UNFAIR)}.")
     return tuple(name for name in UNFAIR if name in found)
 
 

@@ -93,7 +93,7 @@ def scancode(
 
     The group is the licence's key, so that no licence is both learned and tested. Set aside and counted are false positives,
     what is deprecated, what names several licences, and what says no more than an address or the licence's own name. Raises
-    DataError, with file and line, for a file that is none of ScanCode's.
+    DataError, with file and line, for a file that is not one of ScanCode's.
     """
     if columns:
         raise RecipeError("legal.scancode: the rules have no columns to choose; leave data.columns out.")
@@ -155,7 +155,7 @@ def _list_files(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, st
         try:
             content = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"{file}: is no UTF-8 (byte {error.start}).") from None
+            raise DataError(f"{file}: not UTF-8 (byte {error.start}).") from None
         facts, text = _choose_splits(content, file)
         yield file, facts, text.replace("{{", "").replace("}}", "").strip()
 
@@ -174,7 +174,7 @@ def _choose_splits(content: str, file: Path) -> tuple[dict[str, str], str]:
             field = found[1]
             facts[field] = (found[2] or "").strip()
         elif line.strip() and line[0] not in " \t-#":
-            raise DataError(f"{file}:{number}: {line[:40]!r} is no field; a name, ':' and a value are needed.")
+            raise DataError(f"{file}:{number}: {line[:40]!r} is not a field. Write a name, ':' and a value.")
         elif field:
             facts[field] = f"{facts[field]} {line.strip()}".strip()
     return {name: value.strip("'\"") for name, value in facts.items()}, text
@@ -190,7 +190,7 @@ def _parse_licence(key: str, facts: Mapping[str, str], file: Path) -> Licence:
     category = _require_fields(facts, "category", file)
     if category not in CATEGORIES:
         raise DataError(
-            f"{file}: {category!r} is no category.{did_you_mean(category, CATEGORIES)} Known are {', '.join(CATEGORIES)}."
+            f"{file}: {category!r} is not a category.{did_you_mean(category, CATEGORIES)} Known are {', '.join(CATEGORIES)}."
         )
     called = (key, *(facts.get(name, "") for name in ("short_name", "name", "spdx_license_key")))
     return Licence(category, _parse_flag(facts, "is_deprecated"), frozenset(_count_letters(name) for name in called if name))
@@ -213,7 +213,7 @@ def _count_letters(text: str) -> str:
 def _find_reason_to_drop(
     facts: Mapping[str, str], licences: list[Licence], text: str, min_words: int, longest: int | None, language: str
 ) -> str | None:
-    """Why a text is not to be learned from or judged by; None where it is."""
+    """Find why a text is not used for training and evaluation; None if it is used."""
     if _parse_flag(facts, "is_false_positive") or not licences:
         return "false positive"
     if _parse_flag(facts, "is_deprecated") or any(licence.deprecated for licence in licences):

@@ -31,7 +31,7 @@ BEATS = {
     "supraventricular": "A premature or ectopic beat from above the ventricles.",
     "unclassified": "A beat that those who annotated the recording could not classify.",
 }
-"""What 1 to 5 stand for in ECG5000, in order."""
+"""The meaning of 1 to 5 in ECG5000, in order."""
 NAMES = tuple(BEATS)
 LABELS = ("label", "target", "class")
 LEAST = 8
@@ -42,7 +42,7 @@ BETWEEN = re.compile(r"[\s,;]+")
 MEMBER = re.compile(r"\w+_(TRAIN|TEST)\.(txt|tsv)")
 Knots = Annotated[int, Field(ge=1)]
 Line = tuple[str, str, str | None, Sequence[str]]
-"""Where a beat stands, its id, its label if there is one, and its numbers."""
+"""The place of a beat, its id, its label if it has one, and its numbers."""
 
 
 @readers.register("medical.ecg_beats")
@@ -56,8 +56,8 @@ def ecg_beats(
             folder with ECG5000_TRAIN.txt and ECG5000_TEST.txt
     member  the file to read in a zip or folder; the training and the test file together where None
 
-    Labels are 1 to 5 or their names. A row has `values` (steps,) float32, NaN where a cell is empty, and no text. Raises DataError with
-    file and line for a cell that is no number, another label, or rows of several lengths.
+    Labels are 1 to 5 or their names. A row has `values` (steps,) float32, NaN for an empty cell, and no text. Raises DataError with
+    file and line for a cell that is not a number, another label, or rows of several lengths.
     """
     if columns:
         raise RecipeError("medical.ecg_beats: knows its columns; leave data.columns out.")
@@ -136,7 +136,7 @@ def _extract_member(path: Path, member: str | None) -> Iterator[Line]:
                 text = _decode_file(archive.read(inside[name]), f"{path}: {name}")
                 yield from _check_plain_file(text, f"{path}: {name}", f"{_find_split(name)}:")
     except BROKEN_ZIP as error:
-        raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{path}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
 def _list_members(path: Path, there: Sequence[str], member: str | None) -> list[str]:
@@ -171,7 +171,7 @@ def _cell_text(cell: Any) -> str:
 
 
 def _parse_number(cell: str, where: str, step: int) -> float:
-    """A step; NaN where nothing was measured."""
+    """Parse a step; NaN for an empty cell."""
     return math.nan if cell.lower() in {"", "nan", "?"} else parse_number(cell, where, f"step {step}")
 
 
@@ -185,7 +185,7 @@ def _parse_label(told: str | None, where: str) -> str | None:
     except ValueError:
         kind = 0.0
     if kind not in range(1, len(NAMES) + 1):
-        raise DataError(f"{where}: the label {told!r} is none of 1 to {len(NAMES)} or {', '.join(NAMES)}.")
+        raise DataError(f"{where}: the label {told!r} is not one of 1 to {len(NAMES)} or {', '.join(NAMES)}.")
     return NAMES[int(kind) - 1]
 
 

@@ -43,7 +43,7 @@ def medmnist(
     the file gives it. A file without a test part is judged on its val part, and validation rows are then to be taken out of
     training (`split: given` does). To be predicted, a file may hold images alone, without parts and labels.
 
-    names  what the labels 0, 1, 2, ... are called; their numbers where there are none
+    names  names of the labels 0, 1, 2, ...; their numbers if not given
 
     Raises DataError that names the file and the array which is missing, cut, or not what it should be.
     """
@@ -121,11 +121,11 @@ def intensity_window(
 def _visible_box(example: Example, rng: random.Random, p: float, change: Callable[[Picture], Picture]) -> Example:
     """The row with its picture changed, with probability p.
 
-    Raises DataError where it has none.
+    Raises DataError if it has none.
     """
     if example.values is None or example.values.dtype != np.uint8 or example.values.ndim not in {2, 3}:
         raise DataError(
-            f"row {example.id}: is no picture of bytes (height, width) or (height, width, 3), as this augmentation needs."
+            f"row {example.id}: not a picture of bytes (height, width) or (height, width, 3), as this augmentation needs."
         )
     return replace(example, values=change(example.values)) if rng.random() < p else example
 
@@ -182,7 +182,7 @@ def _check_images(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> P
 def _check_labels(
     path: Path, key: str, arrays: Mapping[str, NDArray[Any]], count: int, names: tuple[str, ...], missing: Missing
 ) -> list[str | None]:
-    """One label an image, by name; none of them has one where the array is missing and rows may lack it."""
+    """List one label an image, by name; None for all if the array is missing and rows may lack labels."""
     if key not in arrays:
         if missing == "keep":
             return [None] * count

@@ -1,6 +1,6 @@
 """Molecules as SMILES: reader, scaffold split, one way to write them, fingerprints, and other ways to write them. RDKit does the chemistry.
 
-SMILES is a line of letters for the graph of a molecule (Weininger, 1988). One molecule has many; RDKit's canonical one stands for it.
+SMILES is a line of letters for the graph of a molecule (Weininger, 1988). One molecule has many; RDKit's canonical one represents it.
 Letter case matters in it (c is an aromatic carbon, C another), so what compares or reads texts in small letters must not be trusted
 with it: see `canonical_smiles`.
 """
@@ -57,7 +57,7 @@ DESCRIPTORS = (
     "FormalCharge",
     "BertzCT",
 )
-"""What `fingerprints` puts behind the fingerprint, in order: size, oiliness (Wildman and Crippen, 1999), polar surface (Ertl et al.,
+"""The features that `fingerprints` appends to the fingerprint, in order: size, oiliness (Wildman and Crippen, 1999), polar surface (Ertl et al.,
 2000), hydrogen bonds, shape and charge."""
 
 
@@ -77,8 +77,8 @@ def smiles(
     missing  what becomes of a row without SMILES or label
     names    label in the file → what it is called here, in the order of the labels; as they are in the file where None
 
-    Rows whose SMILES RDKit cannot read are dropped and counted. So are, for labels, all rows of a molecule that stands there under
-    several, as nobody knows which is right; and repeats of a molecule with the same label or number. Where rows are to be predicted,
+    Rows whose SMILES RDKit cannot read are dropped and counted. So are, for labels, all rows of a molecule with several labels, as it is
+    unknown which is right; and repeats of a molecule with the same label or number. Where rows are to be predicted,
     no row may be left out: a SMILES that cannot be read is then an error. Raises DataError with file and row; MissingExtra without RDKit.
     """
     if task not in {"classification", "ordinal", "regression"}:
@@ -130,7 +130,7 @@ def _name_target(target: Target, names: Mapping[str, str] | None, path: Path, ro
         return target
     name = names.get(target.removesuffix(".0"), target)
     if name not in names.values():
-        raise DataError(f"{path}: row {row}: the label {target!r} is none of {', '.join(map(repr, names))}.")
+        raise DataError(f"{path}: row {row}: the label {target!r} is not one of {', '.join(map(repr, names))}.")
     return name
 
 
@@ -159,10 +159,10 @@ def scaffold(
     validation: float = 0.1,
     ties: Literal["seed", "file"] = "seed",
 ) -> tuple[list[Example], StepAccount]:
-    """The scaffold split: common scaffolds are learned from, rare ones judge, none stands in two parts (Wu et al., 2018).
+    """The scaffold split: common scaffolds are for training, rare ones for the test, and no scaffold is in two parts (Wu et al., 2018).
 
     ties  among scaffolds of equal size, of which most have one molecule: shuffled by "seed"; or by their place in the "file", the
-          last ones to training, which is how MoleculeNet's published splits come about. Where a file is sorted by its labels, that
+          last ones to training, which is how MoleculeNet's published splits come about. If a file is sorted by its labels, that
           gives a test part with another share of labels than the rest
 
     Scaffolds go, the largest first, to training as long as they fit into its share, else to validation as long as they fit, else to
@@ -273,7 +273,7 @@ def random_smiles(example: Example, rng: random.Random, *, p: Share = 1.0) -> Ex
     """With probability p write the molecule from another atom on, another branch first (Bjerrum, 2017; Arús-Pous et al., 2019).
 
     Aromatic atoms are written as the row writes them: in small letters, or by alternating double bonds. What is written is read
-    back, and the row stays as it is where that gives another molecule, or where it is no SMILES. The label never changes.
+    back, and the row stays unchanged if that gives another molecule, or if it is not a SMILES. The label never changes.
     """
     return change_text(example, lambda text: _rewrite_smiles(text, rng)) if rng.random() < p else example
 
@@ -294,7 +294,7 @@ def _rewrite_smiles(text: str, rng: random.Random) -> str:
 
 
 def _canonicalize(text: str, kekule: bool) -> str:
-    """RDKit's one way to write a molecule; ValueError for what is none."""
+    """RDKit's canonical SMILES of a molecule; ValueError for an invalid one."""
     chem = _import_rdkit()
     molecule = _parse_molecule(text)
     if molecule is None:
@@ -350,7 +350,7 @@ def _compute_features(molecule: Any) -> NDArray[np.float32]:
 def _parse_molecule(text: str) -> Any:
     """RDKit's molecule; None for what is not one SMILES, of which RDKit's complaints are not printed.
 
-    RDKit would take what stands behind a blank as the molecule's name, and so a sentence that begins with "I" for iodine.
+    RDKit would take the text after a blank as the molecule's name, and so a sentence that begins with "I" for iodine.
     """
     chem = _import_rdkit()
     from rdkit import rdBase

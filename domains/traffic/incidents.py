@@ -1,7 +1,7 @@
 """Readers of sensors in which something went wrong: simulated incidents on a motorway, and measured series with known anomalies.
 
 Both give one row a sensor and step: what was measured before it as `values`, what was measured then as the target, and in the record
-whether that was in an incident (`anomaly`), which one, how long after its begin, and how many hours a row stands for.
+whether that was in an incident (`anomaly`), which one, how long after its start, and how many hours a row represents.
 """
 
 from __future__ import annotations
@@ -149,14 +149,14 @@ def marked_series(
 ) -> Table:
     """A folder of series, `timestamp,value` each, and a JSON file of when they were anomalous, in the layout of the Numenta benchmark.
 
-    seconds            of a step: readings at uneven times are put on an even grid, the mean of those in a step, NaN where there are none
+    seconds            of a step: readings at uneven times are put on an even grid, the mean of those in a step, NaN without readings
     train, validation  shares of each series' days to learn from, and to set the alarm by; the rest is the test
     folder             the part of the source to read, such as data/realTraffic; all series where None
 
     labels.json (file → {"windows": [[start, end], ...]}) or combined_windows.json (folder/file → [[start, end], ...]) is found anywhere in
     the source. Rows in a window, or with one in their history, are for evaluation only; the group is a day of a series.
 
-    Raises DataError, with file and line, for a cell that is no time or number, and where no windows are found.
+    Raises DataError, with file and line, for a cell that is not a time or number, or if no windows are found.
     """
     _require_task("traffic.marked_series", columns, task)
     home = path if path.is_dir() else path.parent
@@ -242,7 +242,7 @@ def _build_rows(
 
 
 def _read_series(file: Path, seconds: float) -> tuple[datetime, Floats]:
-    """The first step's begin and (steps, 1) means, NaN where nothing was measured; steps begin at whole multiples from midnight."""
+    """Read the first step's start and (steps, 1) means, NaN without readings; steps start at whole multiples from midnight."""
     table = read_file(file)
     lacks = [name for name in ("timestamp", "value") if name not in table.columns]
     if lacks:
@@ -253,7 +253,7 @@ def _read_series(file: Path, seconds: float) -> tuple[datetime, Floats]:
         try:
             moments.append(datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=None))
         except ValueError:
-            raise DataError(f"{where}: the timestamp {text[:40]!r} is none; write 2015-09-01 13:45:00.") from None
+            raise DataError(f"{where}: the timestamp {text[:40]!r} is invalid. Write 2015-09-01 13:45:00.") from None
         cell = str(row.get("value") if row.get("value") is not None else "").strip()
         numbers.append(parse_number(cell, where, "value") if cell else math.nan)
     if not moments:

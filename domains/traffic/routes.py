@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Count = Annotated[int, Field(ge=1)]
 FACTS = ("city", "street", "from", "to", "peak")
-"""Fields that the text does not tell: where a row stands, and whether routes are planned for its interval."""
+"""Fields that are not in the text: the row's place, and whether routes are planned for its interval."""
 DEMAND = (
     "free volume",
     "free load",
@@ -124,7 +124,7 @@ def _build_rows(city: City, cities: Cities, morning: Morning) -> Iterator[Exampl
 
 
 def _compute_demand(roads: Any, trips: Any, hours: float, informed: float, past: Floats) -> dict[str, Floats]:
-    """What the demand says of each road, with no simulation: volumes over capacity, here, before and behind."""
+    """Compute each road's demand without simulation: volumes over capacity on it, upstream and downstream."""
     turns = np.zeros((len(roads.names), len(roads.names)))
     free = roads.load(roads.free, trips, turns) / hours
     balanced, seconds = roads.equilibrium(trips, hours, informed, past * hours * 3600)
@@ -225,8 +225,8 @@ def route_gap(predictions: Floats, references: Floats, facts: StreetFacts, *, pa
 
     pairs  drawn for each city by seed, the same for every system, whose fastest free path takes at least `least` seconds
 
-    A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. Where single rows are drawn,
-    streets are missing from the map. 0 where no row is of a peak.
+    A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. If single rows are drawn,
+    streets are missing from the map. 0 without rows of a peak.
     """
     found = plan_routes(predictions, references, facts, pairs, least)
     return _weighted_mean([(float((own / best - 1).mean()), weight) for (own, best, _), weight in found])
@@ -249,7 +249,7 @@ def plan_routes(
 ) -> list[tuple[Costs, float]]:
     """For each city that has rows of its peak: what the pairs' planned, best and free routes cost (pairs,), and its weight.
 
-    The weight is how often its rows stand here. Costs are kept by the predictions' bytes, as a bootstrap asks a thousand times.
+    The weight is how often its rows appear.
     """
     at = np.flatnonzero(facts.codes >= 0)
     unique, first, times = np.unique(facts.codes[at], return_index=True, return_counts=True)
@@ -270,7 +270,7 @@ def plan_routes(
 def _compute_costs(
     cities: Sequence[Sequence[_Street]], city: int, streets: tuple[int, ...], said: bytes, true: bytes, pairs: int, least: float
 ) -> Costs | None:
-    """Seconds of the planned, the best and the free route of each pair; None where no pair is far enough apart."""
+    """Seconds of the planned, the best and the free route of each pair; None if no pair is far enough apart."""
     import networkx as nx
 
     known = [cities[city][street] for street in streets]

@@ -42,7 +42,7 @@ def test_focal_makes_a_missed_case_cost_what_the_recipe_says() -> None:
     found = focal(logits, labels, space, gamma=2.0, costs={"ill": 3.0})
 
     assert found.item() == pytest.approx((1 + 3) / 2 * 0.25 * math.log(2))
-    with pytest.raises(RecipeError, match=r"'il' is no label of this task. Did you mean 'ill'\?"):
+    with pytest.raises(RecipeError, match=r"'il' is not a label of this task. Did you mean 'ill'\?"):
         focal(logits, labels, space, costs={"il": 3.0})
 
 

@@ -68,7 +68,7 @@ def test_pinball_loss_is_scikit_learns() -> None:
 
 
 def test_pinball_loss_wants_the_recipes_levels() -> None:
-    with pytest.raises(RecipeError, match="set levels to the recipe's series"):
+    with pytest.raises(RecipeError, match="Set levels to the recipe's series"):
         bind("pinball_loss", arguments={"levels": [0.5, 0.7, 0.9]})(SAID, TRUTH, quantiles=np.stack([SAID] * 3, axis=-1))
 
 
