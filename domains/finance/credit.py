@@ -50,9 +50,9 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
     rows = read_file(path)
     named = {_plain_text(column): column for column in rows.columns}
     if set(GERMAN) <= set(named):
-        layout, label, bad, told = "German credit data", "risk", "0", _read_german
+        layout, label, bad, read_record = "German credit data", "risk", "0", _read_german
     elif set(TAIWAN) <= set(named):
-        layout, label, bad, told = "UCI credit card clients", "default_payment_next_month", "1", _read_taiwan
+        layout, label, bad, read_record = "UCI credit card clients", "default_payment_next_month", "1", _read_taiwan
     else:
         raise DataError(
             f"{path}: its columns are {', '.join(rows.columns[:12])}. Either {', '.join(GERMAN)} are needed (and risk), or "
@@ -68,12 +68,12 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
             own = cell_text(cells.get("id")) or None
             target = _parse_target(cells.get(label), bad, where, named.get(label, label))
             bare = Example(own or str(rows.places[index]), target=target, record_id=own)
-            yield where, set_record(bare, told(cells, where))
+            yield where, set_record(bare, read_record(cells, where))
 
-    kept, account = collect_complete_rows(read_examples(), path, missing)
-    _check_ids(kept, rows)
-    said = f"{rows.format}, {layout}: {len(kept)} applicants"
-    return Table(kept, said, descriptions=DESCRIPTIONS, labels=LABELS, account=account)
+    examples, account = collect_complete_rows(read_examples(), path, missing)
+    _check_ids(examples, rows)
+    summary = f"{rows.format}, {layout}: {len(examples)} applicants"
+    return Table(examples, summary, descriptions=DESCRIPTIONS, labels=LABELS, account=account)
 
 
 def _read_german(row: Mapping[str, Any], where: str) -> dict[str, Cell]:

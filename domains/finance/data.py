@@ -57,14 +57,14 @@ def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
     def read_examples() -> Iterator[tuple[str, Example]]:
         for index, row in enumerate(rows.rows):
             where = rows.at(index)
-            said = cell_text(row.get("label")).lower()
-            label = NUMBERED.get(said, said) or None
+            name = cell_text(row.get("label")).lower()
+            label = NUMBERED.get(name, name) or None
             if label is not None and label not in SENTIMENTS:
-                raise DataError(f"{where}: the label {said!r} is not one of {', '.join(SENTIMENTS)}, 0, 1 or 2.")
+                raise DataError(f"{where}: the label {name!r} is not one of {', '.join(SENTIMENTS)}, 0, 1 or 2.")
             yield where, Example(str(rows.places[index]), cell_text(row.get("text")), label)
 
-    kept, account = collect_complete_rows(read_examples(), path, missing)
-    return Table(kept, f"{rows.format}: {len(kept)} texts", descriptions=MEANINGS, labels=SENTIMENTS, account=account)
+    examples, account = collect_complete_rows(read_examples(), path, missing)
+    return Table(examples, f"{rows.format}: {len(examples)} texts", descriptions=MEANINGS, labels=SENTIMENTS, account=account)
 
 
 @cleaners.register("finance.urls", text_normalizer=True)
@@ -75,7 +75,7 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
     "$ 5" stays. A row that was nothing but a link is dropped. Labels never change.
     """
     tally = Tally("finance.urls")
-    kept = []
+    cleaned = []
     for example in examples:
         old = list_texts(example)
         new, reasons = [], set()
@@ -88,8 +88,8 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
             continue
         for reason in sorted(reasons):
             tally.change(example.id, reason)
-        kept.append(replace_texts(example, new))
-    return kept, tally.close(len(examples), len(kept))
+        cleaned.append(replace_texts(example, new))
+    return cleaned, tally.close(len(examples), len(cleaned))
 
 
 def tidy_text(text: str, links: Literal["remove", "mask"] = "remove") -> tuple[str, list[str]]:
@@ -99,7 +99,7 @@ def tidy_text(text: str, links: Literal["remove", "mask"] = "remove") -> tuple[s
     if plain != text:
         reasons.append("links removed" if links == "remove" else "links masked")
         plain = re.sub(r"[^\S\n]{2,}", " ", plain).strip()
-    joined = SPACED.sub(lambda found: f"${found[1].upper()}", plain)
+    joined = SPACED.sub(lambda match: f"${match[1].upper()}", plain)
     if joined != plain:
         reasons.append("tickers joined")
     return joined, reasons

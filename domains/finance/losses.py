@@ -47,11 +47,11 @@ def cost_sensitive(
     bend them, and costs would then be counted twice. Cross-entropy keeps probabilities honest away from the threshold.
     """
     matrix = as_matrix(costs, len(space)).to(logits)
-    kept, target = select_labelled(logits, labels)
-    expected = kept.softmax(-1) @ matrix
+    rows, target = select_labelled(logits, labels)
+    expected = rows.softmax(-1) @ matrix
     taken = (-expected / softness).softmax(-1)
     cost = (taken * matrix[target]).sum(-1)
-    surprise = F.cross_entropy(kept, target, reduction="none")
+    surprise = F.cross_entropy(rows, target, reduction="none")
     return mean(cross_entropy * surprise + (1 - cross_entropy) * cost, logits)
 
 

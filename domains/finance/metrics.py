@@ -184,8 +184,8 @@ def direction_mcc(predictions: Floats, references: Floats, *, least: NotNegative
 
 def draw_equity(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: float = 10.0) -> dict[str, object]:
     """Draw the value of 1 invested, day by day, for the system and for holding everything."""
-    held = backtest.walk(np.ones(len(references)), references, facts, costs_bp)
-    lines = {"": _walk_signs(predictions, references, facts, costs_bp), "buy and hold": held}
+    buy_and_hold = backtest.walk(np.ones(len(references)), references, facts, costs_bp)
+    lines = {"": _walk_signs(predictions, references, facts, costs_bp), "buy and hold": buy_and_hold}
     days = backtest.calendar(facts)
     return {
         "title": f"Walk-forward back-test, {costs_bp:g} basis points a trade",

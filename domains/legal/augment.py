@@ -79,9 +79,9 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     taken = text.casefold()
     for name in _find_parties(text):
         if rng.random() < p:
-            made = _draw_name(rng, taken)
-            taken += made.casefold()
-            new[name] = made.upper() if name.isupper() else made
+            invented = _draw_name(rng, taken)
+            taken += invented.casefold()
+            new[name] = invented.upper() if name.isupper() else invented
     if not new:
         return example
     longest = "|".join(re.escape(name) for name in sorted(new, key=len, reverse=True))
@@ -189,7 +189,7 @@ def ocr_noise(example: Example, rng: random.Random, *, p: Share = 0.02) -> Examp
         if not ways:
             return word
         a, b = rng.choice(ways)
-        at = rng.choice([found.start() for found in re.finditer(re.escape(a), word)])
+        at = rng.choice([place.start() for place in re.finditer(re.escape(a), word)])
         return word[:at] + b + word[at + len(a) :]
 
     return change_text(example, lambda text: TOKEN.sub(slip, text))

@@ -38,8 +38,8 @@ def long_tail(
     smoothing  share of the probability that is spread over all labels
     returns    ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = select_labelled(logits, labels)
+    rows, target = select_labelled(logits, labels)
     counts = torch.tensor([max(1, space.counts.get(label, 0)) for label in space.labels]).to(logits)
-    moved = kept + tau * (counts / counts.sum()).log()
+    moved = rows + tau * (counts / counts.sum()).log()
     values = F.cross_entropy(moved, target, reduction="none", label_smoothing=smoothing)
     return mean(values * class_weights(space, beta).to(logits)[target], logits)

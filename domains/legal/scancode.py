@@ -102,15 +102,15 @@ def scancode(
     data = _find_folder(path)
     tally = Tally("read")
     licences: dict[str, Licence] = {}
-    found: list[tuple[str, str, dict[str, str], str]] = []
+    rules: list[tuple[str, str, dict[str, str], str]] = []
     for file, facts, text in _list_files(data / "licenses", "*.LICENSE"):
         key = _require_fields(facts, "key", file)
         licences[key] = _parse_licence(key, facts, file)
-        found.append((file.name, key, facts, text))
+        rules.append((file.name, key, facts, text))
     for file, facts, text in _list_files(data / "rules", "*.RULE"):
-        found.append((file.name, facts.get("license_expression", ""), facts, text))
-    kept: dict[str, list[Example]] = {}
-    for name, expression, facts, text in found:
+        rules.append((file.name, facts.get("license_expression", ""), facts, text))
+    by_licence: dict[str, list[Example]] = {}
+    for name, expression, facts, text in rules:
         keys = _parse_keys(expression)
         unknown = next((key for key in keys if key not in licences), None)
         if unknown is not None:
@@ -119,9 +119,9 @@ def scancode(
         if why:
             tally.set_aside(name, why)
         else:
-            kept.setdefault(keys[0], []).append(Example(name, text, licences[keys[0]].category, group=keys[0]))
+            by_licence.setdefault(keys[0], []).append(Example(name, text, licences[keys[0]].category, group=keys[0]))
     examples: list[Example] = []
-    for rows in kept.values():
+    for rows in by_licence.values():
         chosen = sorted(rows, key=lambda e: (stable_hash(e.id), e.id))
         examples += chosen[:per_key]
         for example in chosen[per_key:] if per_key else ():
@@ -130,15 +130,15 @@ def scancode(
         raise DataError(f"{data}: has no licence text that can be used.")
     examples.sort(key=lambda e: e.id)
     labels = tuple(label for label in CATEGORIES if any(e.target == label for e in examples))
-    said = f"ScanCode licence rules: {len(examples)} texts of {len(kept)} licences in {len(labels)} categories"
+    summary = f"ScanCode licence rules: {len(examples)} texts of {len(by_licence)} licences in {len(labels)} categories"
     return Table(
         tuple(examples),
-        said,
+        summary,
         descriptions=CATEGORIES,
         words=WORDS,
         parents=PARENTS,
         labels=labels,
-        account=tally.close(len(found), len(examples)),
+        account=tally.close(len(rules), len(examples)),
     )
 
 

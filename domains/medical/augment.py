@@ -163,12 +163,12 @@ def synonyms(example: Example, rng: random.Random, *, p: Share = 0.3) -> Example
     def swap(match: re.Match[str]) -> str:
         if match["fixed"] or rng.random() >= p:
             return match.group()
-        made = rng.choice(EQUALS[match["term"].casefold()])
-        made = _match_case(made, match["term"])
+        synonym = rng.choice(EQUALS[match["term"].casefold()])
+        synonym = _match_case(synonym, match["term"])
         if not match["article"]:
-            return made
-        article = match["article"][0] + ("n" if made[0].lower() in "aeiou" else "")
-        return f"{article} {made}"
+            return synonym
+        article = match["article"][0] + ("n" if synonym[0].lower() in "aeiou" else "")
+        return f"{article} {synonym}"
 
     return change_text(example, lambda text: SYNONYM.sub(swap, text))
 
@@ -191,12 +191,12 @@ LEAST = 4
 
 @augmentations.register("medical.drop_sentences")
 def drop_sentences(example: Example, rng: random.Random, *, p: Share = 0.15, first: bool = True) -> Example:
-    """Leave out each sentence with probability p; never all of them, nor the only ones that say anything (more than a heading).
+    """Drop each sentence with probability p, but never all of them, nor the only ones with content (more than a heading).
 
-    first  the beginning always stays: what stands before the first empty line (a question before its context), or, where there is
-           none, the first sentence (a title)
+    first  always keep the beginning: the text before the first empty line (a question before its context) or, without an
+           empty line, the first sentence (a title)
 
-    Whole sentences go, so that no negation is parted from what it denies. The label never changes.
+    Whole sentences are dropped, so that no negation is separated from what it negates. The label never changes.
     """
 
     def change(text: str) -> str:

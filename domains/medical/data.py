@@ -127,8 +127,8 @@ def icd10cm(
             examples += [Example(f"{own}~{n}", term, label, group=group, only=only) for n, term in enumerate(terms, 1)]
     if not examples:
         raise DataError(f"{file}: has no chapters with codes; this is not ICD-10-CM's tabular list.")
-    said = f"ICD-10-CM tabular list {file.name}: {sum(e.only == 'train' for e in examples)} codes, {len(labels)} {level}s"
-    return Table(tuple(examples), said, descriptions=labels, words=words, parents=parents, labels=tuple(labels))
+    summary = f"ICD-10-CM tabular list {file.name}: {sum(e.only == 'train' for e in examples)} codes, {len(labels)} {level}s"
+    return Table(tuple(examples), summary, descriptions=labels, words=words, parents=parents, labels=tuple(labels))
 
 
 def _find_block(section: ET.Element, category: ET.Element, file: Path) -> str:
@@ -149,15 +149,15 @@ def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
     if task != "classification":
         raise RecipeError(f"medical.abstracts: gives labels for classification, not for {task}.")
     named = dict(columns) or _parse_published(path, {"text": "medical_abstract", "label": "condition_label"})
-    found = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
+    rows = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
     numbers = {str(number): name for number, name in enumerate(CONDITIONS, 1)}
-    examples = tuple(replace(e, target=numbers.get(str(e.target), e.target)) for e in found.examples)
+    examples = tuple(replace(e, target=numbers.get(str(e.target), e.target)) for e in rows.examples)
     wrong = next((e for e in examples if e.target is not None and e.target not in CONDITIONS), None)
     if wrong:
         raise DataError(
             f"{path}: row {wrong.id}: the condition {wrong.target!r} is not one of 1 to 5 or {', '.join(CONDITIONS)}."
         )
-    return replace(found, examples=examples, labels=CONDITIONS)
+    return replace(rows, examples=examples, labels=CONDITIONS)
 
 
 @readers.register("medical.pubmedqa")
@@ -165,8 +165,8 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
     """PubMedQA: a study's question, an empty line, its abstract without the conclusion → no, maybe, yes (Jin et al., 2019).
 
     path     rows with question, context (a text, or the hub's {contexts: [...]}) and answer or final_decision; id or pubid, and year,
-             where there are such. long_answer is never read: it is the conclusion
-    missing  what becomes of a row without an answer
+             if they exist. long_answer is never read: it is the conclusion
+    missing  what to do with a row without an answer
 
     Raises DataError that names file and line.
     """
@@ -185,10 +185,10 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
         question, context = row.get("question"), _join_context(row.get("context"), where)
         if not isinstance(question, str) or not question.strip():
             raise DataError(f"{where}: has no question, but {question!r}. The columns needed are question, context and answer.")
-        told = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
-        answer = str(told).strip().lower() if told not in (None, "") else None
+        cell = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
+        answer = str(cell).strip().lower() if cell not in (None, "") else None
         if answer is not None and answer not in ANSWERS:
-            raise DataError(f"{where}: the answer is {told!r}; it must be one of {', '.join(ANSWERS)}.")
+            raise DataError(f"{where}: the answer is {cell!r}; it must be one of {', '.join(ANSWERS)}.")
         name = row.get("id", row.get("pubid"))
         year = str(row["year"]) if row.get("year") else None
         example = Example(

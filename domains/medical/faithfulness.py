@@ -52,8 +52,8 @@ def find_numbers(text: str) -> frozenset[str]:
     "98.6" is 98 and 6; "1,200" is 1200; "seventy six" is 76, and, as it may mean two things, 70 and 6; "two thousand eight" is
     2008; "twenty ten" is 2010 as well; a month has its number.
     """
-    found = {str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text)}
-    found |= {str(int(m.group())) for m in DIGITS.finditer(text)}
+    numbers = {str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text)}
+    numbers |= {str(int(m.group())) for m in DIGITS.finditer(text)}
     run: list[str] = []
     for word in [*(w.lower() for w in WORDS.findall(text)), ""]:
         if (
@@ -65,12 +65,12 @@ def find_numbers(text: str) -> frozenset[str]:
         ):
             run.append(word)
             continue
-        found |= set(_combine_number_words(run))
+        numbers |= set(_combine_number_words(run))
         run = []
         for table in (OTHERS, MONTHS):
             if word in table:
-                found.add(str(table[word]))
-    return frozenset(found)
+                numbers.add(str(table[word]))
+    return frozenset(numbers)
 
 
 def _combine_number_words(run: Sequence[str]) -> Iterator[str]:
@@ -125,13 +125,13 @@ def find_drugs(text: str) -> frozenset[str]:
 @functools.lru_cache(maxsize=4096)
 def find_entities(text: str) -> frozenset[str]:
     """The drugs and diseases of a text in small letters, by list and by ending; without a plural -s or -es."""
-    found = set(find_drugs(text))
+    entities = set(find_drugs(text))
     for word in _split_words(text):
         single = word[:-1] if word.endswith("s") and word[:-1] in _DISEASES else word
         single = word[:-2] if word.endswith("es") and word[:-2] in _DISEASES else single
         if single in _DISEASES or (_is_long(word) and word.endswith(DISEASE_ENDINGS)):
-            found.add(single)
-    return frozenset(found)
+            entities.add(single)
+    return frozenset(entities)
 
 
 _DRUGS, _DISEASES = frozenset(DRUGS), frozenset(DISEASES)

@@ -50,20 +50,20 @@ def medmnist(
     if columns or task not in {"classification", "ordinal"}:
         raise RecipeError(f"medical.medmnist: reads images for classification, not for {task}, and has no columns to name.")
     arrays = _read_arrays(path)
-    found: list[tuple[str, Split | None]] = [(key, split) for key, split in PARTS if f"{key}_images" in arrays]
-    if not found and "images" not in arrays:
+    parts: list[tuple[str, Split | None]] = [(key, split) for key, split in PARTS if f"{key}_images" in arrays]
+    if not parts and "images" not in arrays:
         raise DataError(f"{path}: has no train_images, val_images or test_images; it has {', '.join(arrays) or 'nothing'}.")
     examples: list[Example] = []
-    for key, split in found or [("", None)]:
+    for key, split in parts or [("", None)]:
         stem = f"{key}_" if key else ""
         images = _check_images(path, f"{stem}images", arrays)
         labels = _check_labels(path, f"{stem}labels", arrays, len(images), names, missing)
-        place = "test" if key == "val" and len(found) > 1 and "test_images" not in arrays else split
+        place = "test" if key == "val" and len(parts) > 1 and "test_images" not in arrays else split
         examples += [
             Example(f"{key}:{n}" if key else str(n), target=label, split=place, values=image)
             for n, (image, label) in enumerate(zip(images, labels, strict=True))
         ]
-    sizes = ", ".join(f"{len(arrays[f'{key}_images'])} {key}" for key, _ in found) or f"{len(examples)}"
+    sizes = ", ".join(f"{len(arrays[f'{key}_images'])} {key}" for key, _ in parts) or f"{len(examples)}"
     return Table(
         tuple(examples),
         f"MedMNIST: {sizes} images of {'×'.join(map(str, examples[0].values.shape if examples[0].values is not None else ()))}",

@@ -27,11 +27,11 @@ def faithful(logits: Tensor, labels: Tensor, avoid: Tensor, *, weight: NotNegati
     weight   of the unlikelihood; 0 is cross_entropy
     returns  ()                    mean over labelled tokens, 0 if there are none
     """
-    kept, target = select_labelled(logits, labels)
-    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing)
+    rows, target = select_labelled(logits, labels)
+    values = F.cross_entropy(rows, target, reduction="none", label_smoothing=smoothing)
     ids = avoid[labels != IGNORE]
     if weight and ids.shape[-1]:
-        logp = kept.gather(1, ids.clamp(min=0)) - kept.logsumexp(-1, keepdim=True)
+        logp = rows.gather(1, ids.clamp(min=0)) - rows.logsumexp(-1, keepdim=True)
         cost = -(-logp.exp().clamp(max=1 - SURE)).log1p()
         values = values + weight * cost.masked_fill(ids < 0, 0.0).sum(-1)
     return mean(values, logits)

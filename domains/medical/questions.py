@@ -63,8 +63,8 @@ def rephrase_question(question: str, rng: random.Random) -> str:
 def write_as_clause(question: str) -> str | None:
     """ "Does X improve Y?" → "X improves Y"; None if the verb cannot be identified.
 
-    It is plain where exactly one word of the question is among VERBS, something stands before it, and that word is none behind
-    which a noun would come.
+    The verb is identified if exactly one word of the question is among VERBS, it is not the first word, and the word before it
+    is not one that a noun would follow.
     """
     match = AUXILIARY.fullmatch(question)
     if not match or re.search(r"[.:;]\s", match[2]):

@@ -97,9 +97,9 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
                 else:
                     rows.append(row)
     happened = sum(len(draw_incidents(corridor, day)) for day in days)
-    said = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
+    summary = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
     layout = SeriesLayout(CHANNELS, float(corridor.seconds), history, 1)
-    return Table(tuple(rows), said, account=tally.close(count, len(rows)), layout=layout)
+    return Table(tuple(rows), summary, account=tally.close(count, len(rows)), layout=layout)
 
 
 def _always(split: Split, _moment: datetime) -> Split:
@@ -175,20 +175,22 @@ def marked_series(
         windows = marks.get(file.name, [])
         own = [Window(f"{name} window {n + 1}", *each) for n, each in enumerate(windows)]
         parts = _make_splitter(start, len(values), seconds, train, validation)
-        made = list(_build_rows(values, start, seconds, history, name, own, parts, name, daily=True, keep=missing == "keep"))
+        candidates = list(
+            _build_rows(values, start, seconds, history, name, own, parts, name, daily=True, keep=missing == "keep")
+        )
         known = []
-        for row in made:
+        for row in candidates:
             if missing != "keep" and (row.target is None or row.values is None or np.isnan(row.values).all()):
                 tally.drop(row.id, "nothing measured")  # at its step, or anywhere before it
             else:
                 known.append(row)
-        count += len(made)
+        count += len(candidates)
         rows += known
     if not rows:
         raise DataError(f"{path}: no series has {history} steps of {seconds:g} seconds and one more; take a shorter history.")
-    said = f"{len(files)} series, {sum(len(marks.get(f.name, [])) for f in files)} windows of anomalies"
+    summary = f"{len(files)} series, {sum(len(marks.get(f.name, [])) for f in files)} windows of anomalies"
     layout = SeriesLayout(("value",), seconds, history, 1)
-    return Table(tuple(rows), said, account=tally.close(count, len(rows)), layout=layout)
+    return Table(tuple(rows), summary, account=tally.close(count, len(rows)), layout=layout)
 
 
 def _build_rows(
@@ -289,22 +291,22 @@ def _make_splitter(start: datetime, steps: int, seconds: float, train: float, va
 
 def _read_windows(home: Path, *, needed: bool) -> dict[str, list[tuple[datetime, datetime]]]:
     """File name → its windows."""
-    found = next((f for name in ("labels.json", "combined_windows.json") for f in sorted(home.rglob(name))), None)
-    if found is None:
+    file = next((f for name in ("labels.json", "combined_windows.json") for f in sorted(home.rglob(name))), None)
+    if file is None:
         if needed:
             raise DataError(
                 f"{home}: has neither labels.json nor combined_windows.json, which say when the series were anomalous."
             )
         return {}
     try:
-        plain = json.loads(found.read_text(encoding="utf-8"))
+        plain = json.loads(file.read_text(encoding="utf-8"))
         marks = {}
         for name, windows in plain.items():
             pairs = windows["windows"] if isinstance(windows, dict) else windows
             marks[Path(name).name] = [(datetime.fromisoformat(str(a)), datetime.fromisoformat(str(b))) for a, b in pairs]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f'{found}: cannot be read as windows: {error}. It should be {{"file.csv": [["2015-09-14 17:45:00", "2015-09-15 17:24:00"]]}}.'
+            f'{file}: cannot be read as windows: {error}. It should be {{"file.csv": [["2015-09-14 17:45:00", "2015-09-15 17:24:00"]]}}.'
         ) from None
     return marks
 

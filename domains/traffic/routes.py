@@ -79,8 +79,8 @@ def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing
     examples = tuple(
         row for city, morning in zip(scenario.cities, mornings, strict=True) for row in _build_rows(city, scenario, morning)
     )
-    said = f"SUMO {sumo.version}: {len(mornings)} cities, {sum(len(m.trips) for m in mornings)} trips, {len(examples)} rows"
-    return Table(examples, said, account=Tally("read").close(len(examples), len(examples)))
+    summary = f"SUMO {sumo.version}: {len(mornings)} cities, {sum(len(m.trips) for m in mornings)} trips, {len(examples)} rows"
+    return Table(examples, summary, account=Tally("read").close(len(examples), len(examples)))
 
 
 def _build_rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
@@ -110,16 +110,16 @@ def _build_rows(city: City, cities: Cities, morning: Morning) -> Iterator[Exampl
         }
         names, table = list(whole), np.stack(list(whole.values()), axis=1)
         for i, street in enumerate(roads.names):
-            told = tuple(zip(names, map(float, table[i]), strict=True))
+            in_text = tuple(zip(names, map(float, table[i]), strict=True))
             ends = (roads.junctions[roads.tail[i]], roads.junctions[roads.head[i]])
             facts: tuple[Cell, ...] = (city.name, street, *ends, float(number + 1 == cities.peak))
             yield Example(
                 id=f"{city.name}/{number + 1}/{street}",
-                text=format_record(told),
+                text=format_record(in_text),
                 target=float(ratio[i]),
                 group=city.name,
                 split=city.split,
-                record=(*told, *zip(FACTS, facts, strict=True)),
+                record=(*in_text, *zip(FACTS, facts, strict=True)),
             )
 
 
@@ -228,8 +228,8 @@ def route_gap(predictions: Floats, references: Floats, facts: StreetFacts, *, pa
     A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. If single rows are drawn,
     streets are missing from the map. 0 without rows of a peak.
     """
-    found = plan_routes(predictions, references, facts, pairs, least)
-    return _weighted_mean([(float((own / best - 1).mean()), weight) for (own, best, _), weight in found])
+    results = plan_routes(predictions, references, facts, pairs, least)
+    return _weighted_mean([(float((own / best - 1).mean()), weight) for (own, best, _), weight in results])
 
 
 @metrics.register("traffic.free_flow_saving", tasks=("regression",), prepare=read_streets)
@@ -240,8 +240,8 @@ def free_flow_saving(
 
     Costs, pairs and resamples are those of `traffic.route_gap`.
     """
-    found = plan_routes(predictions, references, facts, pairs, least)
-    return _weighted_mean([(float((1 - own / free).mean()), weight) for (own, _, free), weight in found])
+    results = plan_routes(predictions, references, facts, pairs, least)
+    return _weighted_mean([(float((1 - own / free).mean()), weight) for (own, _, free), weight in results])
 
 
 def plan_routes(
@@ -254,17 +254,17 @@ def plan_routes(
     at = np.flatnonzero(facts.codes >= 0)
     unique, first, times = np.unique(facts.codes[at], return_index=True, return_counts=True)
     cities = unique >> STREET_BITS
-    found = []
+    results = []
     for city in np.unique(cities):
         own = cities == city
         places = at[first[own]]
-        said = np.ascontiguousarray(predictions[places], dtype=np.float64)
+        predicted = np.ascontiguousarray(predictions[places], dtype=np.float64)
         true = np.ascontiguousarray(references[places], dtype=np.float64)
         whole = tuple((unique[own] & ((1 << STREET_BITS) - 1)).tolist())
-        costs = facts.costs(int(city), whole, said.tobytes(), true.tobytes(), pairs, least)
+        costs = facts.costs(int(city), whole, predicted.tobytes(), true.tobytes(), pairs, least)
         if costs is not None:
-            found.append((costs, float(times[own].mean())))
-    return found
+            results.append((costs, float(times[own].mean())))
+    return results
 
 
 def _compute_costs(
@@ -308,6 +308,6 @@ def _compute_costs(
     return np.array(costs["said"]), np.array(costs["true"]), np.array(costs["free"])
 
 
-def _weighted_mean(found: Sequence[tuple[float, float]]) -> float:
-    values, weights = [value for value, _ in found], [weight for _, weight in found]
-    return float(np.average(values, weights=weights)) if found else 0.0
+def _weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
+    values, weights = [value for value, _ in pairs], [weight for _, weight in pairs]
+    return float(np.average(values, weights=weights)) if pairs else 0.0

@@ -98,7 +98,7 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
         raise RunError(f"SUMO's {program} cannot be started: {error}. Install eclipse-sumo again.") from None
     _RUNNING.add(process)
     try:
-        said, _ = process.communicate(timeout=limit)
+        output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         _last_lines(process)
         raise RunError(
@@ -111,10 +111,10 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
         _RUNNING.discard(process)
         if process.stdout is not None:
             process.stdout.close()
-    refused = not program.endswith(".py") and any(line.startswith("Error:") for line in said.splitlines())
+    refused = not program.endswith(".py") and any(line.startswith("Error:") for line in output.splitlines())
     if process.returncode or refused:  # netgenerate ends with 0 where it could not read a file
-        words = " ".join(said.split())[-SHOWN:]
-        raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it said nothing'}")
+        words = " ".join(output.split())[-SHOWN:]
+        raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it output nothing'}")
 
 
 def cached_result(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:

@@ -12,11 +12,11 @@ LABELS = torch.tensor(
 )  # 3 rows, 2 steps, 2 channels
 
 
-def said(median: list[list[list[float]]]) -> torch.Tensor:
+def as_logits(median: list[list[list[float]]]) -> torch.Tensor:
     return torch.tensor(median).unsqueeze(-1)
 
 
-LOGITS = said([[[12.0, 20.0], [29.0, 7.0]], [[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
+LOGITS = as_logits([[[12.0, 20.0], [29.0, 7.0]], [[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
 
 
 def test_each_row_counts_alike_however_much_of_it_is_known() -> None:

@@ -57,7 +57,7 @@ def test_rows_without_a_label_teach_nothing() -> None:
     assert not logits.grad.any()
 
 
-def test_class_balance_makes_a_rare_label_count_more_and_keeps_the_mean_weight_at_one() -> None:
+def test_class_balance_weighs_rare_labels_more_with_a_mean_weight_of_one() -> None:
     flat = torch.zeros(1, 3)
 
     by_label = {label: class_balanced(flat, torch.tensor([i]), SPACE, beta=0.99).item() for i, label in enumerate("abc")}
@@ -89,7 +89,7 @@ def test_the_distance_without_weight_is_class_balanced_cross_entropy() -> None:
 
 
 def test_the_distance_is_that_of_the_cumulated_shares_and_rare_labels_weigh_more() -> None:
-    # the last told of a row that is the middle: reached (.2, .5, 1) against wanted (0, 1, 1); as 1/n over 10 rows: 10 / (3 * 8)
+    # the last value is of a row with the middle label: reached (.2, .5, 1) against wanted (0, 1, 1); as 1/n over 10 rows: 10 / (3 * 8)
     space = LabelSpace(("low", "middle", "high"), counts={"low": 1, "middle": 8, "high": 1})
     logits = torch.tensor([[0.2, 0.3, 0.5]]).log()
 
@@ -117,7 +117,7 @@ def test_regression_losses_are_in_units_of_the_targets_spread() -> None:
     assert quantile(2 * targets[:, None] - outputs, targets, 2.0, level=0.9).item() == pytest.approx(2 * 0.1 * 2.0 / 2)
 
 
-def test_the_least_quantile_loss_is_at_the_quantile() -> None:
+def test_quantile_loss_of_a_number_is_lowest_at_the_quantile() -> None:
     targets = torch.arange(101.0)
 
     costs = [quantile(torch.full((101, 1), float(said)), targets, 1.0, level=0.8).item() for said in range(101)]

@@ -63,8 +63,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: Share = 0.0) -> 
     smoothing  share of the probability that is spread over all classes (Szegedy et al., 2016)
     returns    ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = select_labelled(logits, labels)
-    return mean(F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing), logits)
+    rows, target = select_labelled(logits, labels)
+    return mean(F.cross_entropy(rows, target, reduction="none", label_smoothing=smoothing), logits)
 
 
 @losses.register("focal", tasks=("classification", "ordinal", "generation"))
@@ -86,8 +86,8 @@ def focal(
 
     Raises RecipeError for a cost of an unknown label.
     """
-    kept, target = select_labelled(logits, labels)
-    logp = kept.log_softmax(-1).gather(1, target[:, None])[:, 0]
+    rows, target = select_labelled(logits, labels)
+    logp = rows.log_softmax(-1).gather(1, target[:, None])[:, 0]
     values = -((1 - logp.exp()) ** gamma) * logp
     if costs:
         values = values * miss_costs(space, costs).to(logits)[target]
@@ -109,11 +109,11 @@ def class_balanced(
     gamma    of the focal loss; 0 switches it off
     returns  ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = select_labelled(logits, labels)
+    rows, target = select_labelled(logits, labels)
     weights = class_weights(space, beta).to(logits)
-    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing)
+    values = F.cross_entropy(rows, target, reduction="none", label_smoothing=smoothing)
     if gamma:
-        values = values * (1 - kept.softmax(-1).gather(1, target[:, None])[:, 0]) ** gamma
+        values = values * (1 - rows.softmax(-1).gather(1, target[:, None])[:, 0]) ** gamma
     return mean(values * weights[target], logits)
 
 
@@ -126,7 +126,7 @@ def logit_adjusted(logits: Tensor, labels: Tensor, space: LabelSpace, *, tau: fl
     tau      strength; 0 is cross-entropy
     returns  ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = select_labelled(logits, labels)
+    rows, target = select_labelled(logits, labels)
     counts = torch.tensor([max(1, space.counts.get(label, 0)) for label in space.labels]).to(logits)
-    adjusted = kept + tau * (counts / counts.sum()).log()
+    adjusted = rows + tau * (counts / counts.sum()).log()
     return mean(F.cross_entropy(adjusted, target, reduction="none", label_smoothing=smoothing), logits)

@@ -52,10 +52,10 @@ def hierarchical(
     smoothing  share of the probability that is spread over all labels, in the label's own part
     returns    ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = select_labelled(logits, labels)
-    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing)
+    rows, target = select_labelled(logits, labels)
+    values = F.cross_entropy(rows, target, reduction="none", label_smoothing=smoothing)
     if gamma:
-        values = values * (1 - kept.softmax(-1).gather(1, target[:, None])[:, 0]) ** gamma
+        values = values * (1 - rows.softmax(-1).gather(1, target[:, None])[:, 0]) ** gamma
     if weight:
-        values = values - weight * family_log_probabilities(kept, space).gather(1, target[:, None])[:, 0]
+        values = values - weight * family_log_probabilities(rows, space).gather(1, target[:, None])[:, 0]
     return mean(values * class_weights(space, beta).to(logits)[target], logits)

@@ -35,9 +35,9 @@ def earth_mover(
     CORN (Shi, Cao and Raschka, 2021) has K - 1 outputs, P(label > k given label >= k). With a softmax over K labels, as here, their
     product is the label's probability: the likelihood is cross-entropy, which ignores distance.
     """
-    kept, target = select_labelled(logits, labels)
-    reached = kept.softmax(-1).cumsum(-1)
-    wanted = F.one_hot(target, logits.shape[-1]).to(kept).cumsum(-1)
+    rows, target = select_labelled(logits, labels)
+    reached = rows.softmax(-1).cumsum(-1)
+    wanted = F.one_hot(target, logits.shape[-1]).to(rows).cumsum(-1)
     distance = (reached - wanted).square().sum(-1)
-    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing) + weight * distance
+    values = F.cross_entropy(rows, target, reduction="none", label_smoothing=smoothing) + weight * distance
     return mean(values * class_weights(space, beta).to(logits)[target], logits)

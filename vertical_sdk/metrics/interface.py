@@ -43,7 +43,7 @@ class CatalogMetric(evaluate.Metric):  # type: ignore[misc]
             description=(catalog.metrics.get(self._metric).__doc__ or "").strip(),
             citation="",
             inputs_description="Label positions, labels, numbers or texts, as the task has them.",
-            features=[Features({"predictions": one, "references": one, **more}) for one in FORMATS],
+            features=[Features({"predictions": format_, "references": format_, **more}) for format_ in FORMATS],
         )
 
     def _infer_feature_from_example(self, example: Mapping[str, Any]) -> Features:
@@ -53,7 +53,7 @@ class CatalogMetric(evaluate.Metric):  # type: ignore[misc]
         """Choose the format of these rows by their types; `evaluate` would take the first one that they can be cast to."""
         rows = [*batch["predictions"], *batch["references"]]
         if rows and isinstance(rows[0], Sequence | np.ndarray) and not isinstance(rows[0], str):
-            inner = [one for row in rows for one in row]
+            inner = [value for row in rows for value in row]
             named = isinstance(inner[0], str) if inner else self._labels is not None
             place = 3 if named else 2
         else:

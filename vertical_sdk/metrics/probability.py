@@ -74,9 +74,9 @@ def draw_roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] |
     """The ROC curve of the second of two labels."""
     if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] != 2 or len(set(references.tolist())) < 2:
         return None
-    found, taken = _steps(probabilities[:, 1], references == 1)
-    wrong = taken - found
-    points = zip((wrong / max(1, wrong[-1])).tolist(), (found / max(1, found[-1])).tolist(), strict=True)
+    hits, taken = _steps(probabilities[:, 1], references == 1)
+    wrong = taken - hits
+    points = zip((wrong / max(1, wrong[-1])).tolist(), (hits / max(1, hits[-1])).tolist(), strict=True)
     return {
         "title": "ROC curve",
         "x": "false positive rate",
@@ -123,13 +123,13 @@ def sensitivity_at_specificity(
 
 
 def _each_label(
-    of: Callable[[Floats, NDArray[np.bool_]], float], probabilities: Floats, references: Ints, nothing: float
+    measure: Callable[[Floats, NDArray[np.bool_]], float], probabilities: Floats, references: Ints, default: float
 ) -> float:
     size = probabilities.shape[1]
     has = references != 0 if references.ndim == 2 else references[:, None] == np.arange(size)
     judged = [1] if references.ndim == 1 and size == 2 else range(size)
-    found = [of(probabilities[:, k], has[:, k]) for k in judged if 0 < np.count_nonzero(has[:, k]) < len(has)]
-    return float(np.mean(found)) if found else nothing
+    values = [measure(probabilities[:, k], has[:, k]) for k in judged if 0 < np.count_nonzero(has[:, k]) < len(has)]
+    return float(np.mean(values)) if values else default
 
 
 def _auc(scores: Floats, has: NDArray[np.bool_]) -> float:
@@ -142,21 +142,21 @@ def _auc(scores: Floats, has: NDArray[np.bool_]) -> float:
 
 
 def _average_precision(scores: Floats, has: NDArray[np.bool_]) -> float:
-    found, taken = _steps(scores, has)
-    return float((np.diff(found, prepend=0) * found / taken).sum() / found[-1])
+    hits, taken = _steps(scores, has)
+    return float((np.diff(hits, prepend=0) * hits / taken).sum() / hits[-1])
 
 
 def _precision_at_recall(scores: Floats, has: NDArray[np.bool_], recall: float) -> float:
-    found, taken = _steps(scores, has)
-    enough = found >= recall * found[-1] * (1 - 1e-12)
-    return float((found / taken)[enough].max())
+    hits, taken = _steps(scores, has)
+    enough = hits >= recall * hits[-1] * (1 - 1e-12)
+    return float((hits / taken)[enough].max())
 
 
 def _sensitivity(scores: Floats, has: NDArray[np.bool_], specificity: float) -> float:
-    found, taken = _steps(scores, has)
-    wrong = taken - found
+    hits, taken = _steps(scores, has)
+    wrong = taken - hits
     allowed = wrong <= (1 - specificity) * wrong[-1] * (1 + 1e-12)
-    return float(found[allowed].max(initial=0) / found[-1])
+    return float(hits[allowed].max(initial=0) / hits[-1])
 
 
 def _steps(scores: Floats, has: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
