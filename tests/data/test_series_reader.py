@@ -271,7 +271,7 @@ def test_a_file_of_another_pace_or_of_other_channels_is_refused(tmp_path: Path) 
     (tmp_path / "los_speed.csv").write_text("\n".join(["a,b", *["1,2"] * 30]) + "\n")
     own = recipe(tmp_path, use="traffic.sensors", adjacency=None).replace({"domain": "traffic"})
 
-    with pytest.raises(DataError, match="has a step every 300 s. This specialist reads one every 60 s"):
+    with pytest.raises(DataError, match=r"has a step every 300 s\. This specialist reads one every 60 s"):
         read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("a", "b"), 60.0, 3, 2))
     with pytest.raises(DataError, match="has another order"):
         read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("b", "a"), 300.0, 3, 2))
