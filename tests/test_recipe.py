@@ -61,7 +61,7 @@ def test_a_part_may_be_only_its_name(write: Write) -> None:
         ("loss: 3", r"loss = 3 is wrong: it should be a name, or \{use: name, argument: value\}"),
         ("loss: {gamma: 2}", r"loss\.use is missing"),
         ("evaluate: {metrics: [accuracy, 3]}", r"evaluate\.metrics\.1 = 3 is wrong: it should be a name, or"),
-        ("evaluate: {baselines: [base, {}]}", r"evaluate\.against\.1\.use is missing"),
+        ("evaluate: {baselines: [base, {}]}", r"evaluate\.baselines\.1\.use is missing"),
         ("evaluate: {metrics: accuracy}", r"evaluate\.metrics = 'accuracy' is wrong: it should be a list"),
         ("evaluate: 3", r"evaluate = 3 is wrong"),
         ("prompt: {user: {text}}", r"prompt\.user = \{'text': None\} is wrong: it should be text"),
@@ -129,7 +129,7 @@ def test_bare_words_mean_what_they_say(write: Write) -> None:
 
 
 def test_a_key_given_twice_is_refused(write: Write) -> None:
-    with pytest.raises(RecipeError, match=r"the key 'base' stands twice.*line 8"):
+    with pytest.raises(RecipeError, match=r"the key 'base' is repeated.*line 8"):
         load_recipe(write(SMALL + "base: a\nbase: b\n"))
 
 
@@ -145,7 +145,7 @@ def test_a_file_that_unfolds_without_end_is_refused(write: Write) -> None:
         f"{name}: &{name} [{', '.join([f'*{below}'] * 10)}]\n" for below, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
 
-    with pytest.raises(RecipeError, match="unfold into more than"):
+    with pytest.raises(RecipeError, match="expand to more than"):
         load_recipe(write(bomb))
 
 
@@ -154,8 +154,8 @@ def test_a_file_that_unfolds_without_end_is_refused(write: Write) -> None:
     [
         ("a: &a [*a]", "nested too deep|not plain YAML"),
         ("a: " + "[" * 5000, "nested too deep|not plain YAML"),
-        ("- a\n- b", "this file holds a list"),
-        ("", "this file holds nothing"),
+        ("- a\n- b", "this file contains a list"),
+        ("", "this file contains nothing"),
         ("a: [", "not plain YAML"),
         ("{[1, 2]: 3}", "a key must be plain text"),
         ("a: !!binary aGVsbG8=", "not plain YAML"),
@@ -280,8 +280,8 @@ def test_settings_on_a_file_and_on_its_recipe_are_the_same(write: Write) -> None
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ("data.clean.7.near", r"--set data\.clean\.7\.near: '7' is no position in a list of 2 \(the first is 0\)"),
-        ("data.clean.first", r"'first' is no position"),
+        ("data.clean.7.near", r"--set data\.clean\.7\.near: '7' is not a position in a list of 2 \(the first is 0\)"),
+        ("data.clean.first", r"'first' is not a position"),
         ("name.x", r"--set name\.x: .* has no keys below it"),
         ("name.x.y", r"--set name\.x\.y: .* has no keys below it"),
         ("data..x", r"--set data\.\.x: write the key as section\.key"),
@@ -341,7 +341,7 @@ def test_every_recipe_that_is_installed_passes_its_check(name: str) -> None:
         ("loss: focl", r"my-task: loss: no loss is called 'focl'\. Did you mean 'focal'\?"),
         ("loss: {use: focal, gama: 2}", r"my-task: loss: focal has no argument 'gama'; it takes gamma: float = 2\.0"),
         ("evaluate: {metrics: [acuracy]}", r"evaluate\.metrics\.0: no metric is called 'acuracy'\. Did you mean 'accuracy'\?"),
-        ("evaluate: {baselines: [tfidff]}", r"evaluate\.against\.0: no baseline is called 'tfidff'\. Did you mean 'tfidf'\?"),
+        ("evaluate: {baselines: [tfidff]}", r"evaluate\.baselines\.0: no baseline is called 'tfidff'\. Did you mean 'tfidf'\?"),
         ("evaluate: {gate: {metric: acuracy}}", r"evaluate\.gate\.metric: no metric is called 'acuracy'"),
         ("evaluate: {baselines: [base], gate: {metric: accuracy}}", r"evaluate\.gate\.beats: 'tfidf' is not measured"),
         ("adapter: {rank: 8}", r"my-task: adapter: unknown key 'rank'"),
