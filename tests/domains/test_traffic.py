@@ -159,7 +159,7 @@ def test_broken_sensor_files_are_refused_with_file_and_line(tmp_path: Path, chan
 def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("61.5,62.25\n" + "61.0,60.0\n" * 9)
 
-    with pytest.raises(DataError, match="is a line of measurements. Add a header with the names of the columns"):
+    with pytest.raises(DataError, match=r"is a line of measurements\. Add a header with the names of the columns"):
         read("traffic.sensors", tmp_path / "a.csv", history=2, horizon=2, adjacency=None)
 
 
