@@ -130,7 +130,7 @@ def test_bare_words_mean_what_they_say(write: Write) -> None:
 
 
 def test_a_key_given_twice_is_refused(write: Write) -> None:
-    with pytest.raises(RecipeError, match=r"the key 'base' stands twice.*line 8"):
+    with pytest.raises(RecipeError, match=r"the key 'base' is repeated.*line 8"):
         load_recipe(write(SMALL + "base: a\nbase: b\n"))
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_unfolds_without_end_is_refused(write: Write) -> None:
         f"{name}: &{name} [{', '.join([f'*{below}'] * 10)}]\n" for below, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
 
-    with pytest.raises(RecipeError, match="unfold into more than"):
+    with pytest.raises(RecipeError, match="expand to more than"):
         load_recipe(write(bomb))
 
 
@@ -155,8 +155,8 @@ def test_a_file_that_unfolds_without_end_is_refused(write: Write) -> None:
     [
         ("a: &a [*a]", "nested too deep|not plain YAML"),
         ("a: " + "[" * 5000, "nested too deep|not plain YAML"),
-        ("- a\n- b", "this file holds a list"),
-        ("", "this file holds nothing"),
+        ("- a\n- b", "this file contains a list"),
+        ("", "this file contains nothing"),
         ("a: [", "not plain YAML"),
         ("{[1, 2]: 3}", "a key must be plain text"),
         ("a: !!binary aGVsbG8=", "not plain YAML"),
@@ -281,8 +281,8 @@ def test_settings_on_a_file_and_on_its_recipe_are_the_same(write: Write) -> None
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ("data.clean.7.near", r"--set data\.clean\.7\.near: '7' is no position in a list of 2 \(the first is 0\)"),
-        ("data.clean.first", r"'first' is no position"),
+        ("data.clean.7.near", r"--set data\.clean\.7\.near: '7' is not a position in a list of 2 \(the first is 0\)"),
+        ("data.clean.first", r"'first' is not a position"),
         ("name.x", r"--set name\.x: .* has no keys below it"),
         ("name.x.y", r"--set name\.x\.y: .* has no keys below it"),
         ("data..x", r"--set data\.\.x: write the key as section\.key"),

@@ -116,7 +116,7 @@ def test_applicants_to_predict_need_no_label(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name,income\nAnn,3\n", "its columns are name, income"),
-        (GERMAN.replace(",67", ",old"), r"rows\.csv:2: column 'age' holds 'old'; a number is needed"),
+        (GERMAN.replace(",67", ",old"), r"rows\.csv:2: column 'age' contains 'old', which is not a number"),
         (GERMAN.replace("0,female", "3,female"), r"rows\.csv:3: column 'risk' holds '3'; 0 or 1"),
         (CLIENTS.replace("20000.0,2", "20000.0,5"), r"rows\.csv:2: column 'sex' holds '5'; one of 1 \(male\)"),
         (CLIENTS.replace("\n9,", "\n7,"), "the ID '7' stands twice"),
@@ -193,7 +193,7 @@ def test_the_zip_of_arff_files_is_read_as_it_is_published(tmp_path: Path) -> Non
     [
         ("1,2,3", r"rows\.csv:2: 3 fields; 64 ratios are needed"),
         (ratios("maybe"), r"rows\.csv:2: the last column holds 'maybe'"),
-        (ratios("0", x5="many"), r"rows\.csv:2: column 'X5 days .*' holds 'many'; a number"),
+        (ratios("0", x5="many"), r"rows\.csv:2: column 'X5 days .*' contains 'many', which is not a number"),
     ],
 )
 def test_broken_ratios_are_refused_with_their_place(tmp_path: Path, row: str, message: str) -> None:
@@ -223,7 +223,7 @@ def test_posts_become_a_text_with_the_ticker_and_a_record_for_the_back_test(tmp_
     ("text", "message"),
     [
         (POSTS.replace("2014-01-03", "tomorrow"), r"rows\.csv:4: the date 'tomorrow' is none"),
-        (POSTS.replace("0.5", "up"), r"rows\.csv:3: column 'return' holds 'up'"),
+        (POSTS.replace("0.5", "up"), r"rows\.csv:3: column 'return' contains 'up'"),
         (POSTS.replace("return", "x"), "has no column return"),
         (POSTS.replace("C,2014-01-03", "C,2014-01-02"), r"rows\.csv:4: C stands twice on 2014-01-02"),
     ],

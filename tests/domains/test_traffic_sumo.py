@@ -517,7 +517,7 @@ def test_the_benchmarks_own_layout_is_read_too(tmp_path: Path) -> None:
     ("line", "says"),
     [
         ("yesterday,1", r"one\.csv:3: the timestamp 'yesterday'"),
-        ("2015-09-01 00:05:00,fast", r"one\.csv:3: column 'value' holds 'fast'"),
+        ("2015-09-01 00:05:00,fast", r"one\.csv:3: column 'value' contains 'fast'"),
     ],
 )
 def test_a_broken_line_is_refused_with_its_place(tmp_path: Path, line: str, says: str) -> None:
