@@ -101,12 +101,12 @@ class SelfTest(_Frozen):
 class Field(_Frozen):
     """One field of the records that a specialist reads.
 
-    told   whether the row's text contains it; a member may read fields that the text leaves out
-    words  whether its values are words; otherwise they are numbers
+    in_text  whether the row's text contains it; a member may read fields that the text leaves out
+    words    whether its values are words; otherwise they are numbers
     """
 
     name: str
-    told: bool
+    in_text: bool
     words: bool
 
 

@@ -210,7 +210,7 @@ def test_a_commit_in_between_is_seen_before_the_next_is_made(
 
     monkeypatch.setattr(store, "_shelf", read_and_be_overtaken)
 
-    with pytest.raises(RegistryError, match="stands at version 1; it was expected not to exist"):
+    with pytest.raises(RegistryError, match="points at version 1, but it was expected not to exist"):
         store.move_alias("medical/triage", "live", 2, 0, event("alias"))
     assert [e.number for e in store.find(Reference("medical/triage", alias="live"))] == [1]
 

@@ -175,7 +175,7 @@ def test_an_alias_that_was_moved_with_mlflow_alone_is_told(store: MlflowStore, c
     client.set_registered_model_alias("a~b", "live", "2")
 
     assert store.problems() == ["a/b@live stands at version 2; the log left it at 1"]
-    with pytest.raises(RegistryError, match="stands at version 2; it was expected at version 1"):
+    with pytest.raises(RegistryError, match="points at version 2, but it was expected to point at version 1"):
         store.move_alias("a/b", "live", 1, 1, event("alias", alias="live"))
     store.move_alias("a/b", "live", 1, 2, event("alias", alias="live"))
     assert store.problems() == []

@@ -63,7 +63,7 @@ def told_fields(examples: Sequence[Example]) -> tuple[Field, ...]:
     if not told:
         return ()
     words = {name for row in examples for name, value in row.record if isinstance(value, str)}
-    return tuple(Field(name=name, told=name in told, words=name in words) for name, _ in examples[0].record)
+    return tuple(Field(name=name, in_text=name in told, words=name in words) for name, _ in examples[0].record)
 
 
 def from_fields(given: Mapping[str, object], fields: Sequence[Field], where: str) -> Example:
@@ -81,7 +81,7 @@ def from_fields(given: Mapping[str, object], fields: Sequence[Field], where: str
             raise DataError(f"{where}: {name} = {value!r} is wrong: it should be a number.")
     if all(value is None for _, value in record):
         raise DataError(f"{where}: has no value in any field. It reads {', '.join(names)}.")
-    told = {field.name for field in fields if field.told}
+    told = {field.name for field in fields if field.in_text}
     return Example(id=where, text=as_text(pair for pair in record if pair[0] in told), record=record)
 
 
