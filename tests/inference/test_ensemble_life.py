@@ -16,6 +16,7 @@ from vertical_sdk import VerticalModel, evaluate, train
 from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
 from vertical_sdk.calibration.temperature import to_probabilities
 from vertical_sdk.card import read_card
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.cli import main
 from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
 from vertical_sdk.recipe import load_recipe
@@ -185,4 +186,4 @@ def test_a_wrong_member_is_refused_before_anything_loads(tmp_path: Path, setting
     path.write_text(yaml.safe_dump({"name": "own", "task": "classification", "data": {"source": "x.csv"}}), encoding="utf-8")
 
     with pytest.raises(RecipeError, match=said):
-        load_recipe(path, settings).check()
+        check_recipe(load_recipe(path, settings))

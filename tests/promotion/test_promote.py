@@ -12,10 +12,10 @@ from vertical_sdk import VerticalModel, evaluate, load_recipe, train
 from vertical_sdk.card import Card, Fingerprint, read_card
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, RegistryError
-from vertical_sdk.evaluation import promote
 from vertical_sdk.families.specialist import load_backbone
 from vertical_sdk.inference import model
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.promotion import promote
 from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry import Registry

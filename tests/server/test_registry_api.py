@@ -18,8 +18,8 @@ from servers.http_server import serving
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.store import canonical_json
 from vertical_sdk.registry.tree import read_tree
-from vertical_sdk.server.limits import Limits
-from vertical_sdk.server.log import log_to
+from vertical_sdk.server.security.access_log import open_log
+from vertical_sdk.server.settings import Limits
 
 MakeAdapter = Callable[..., Path]
 API = "/api/v1"
@@ -312,7 +312,7 @@ def test_too_many_requests_are_told_when_to_come_back_and_others_are_served(serv
 def test_the_log_says_who_asked_what_and_keeps_no_secret(server: Any, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     app, served = server.app()
     file = tmp_path / "requests.jsonl"
-    write = log_to(file)
+    write = open_log(file)
     secret = served.secrets["boss"]
     with serving(app) as served.address:
         served.registry.publish(make_adapter(1))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from safetensors.numpy import load_file
-from servers.http_server import self_signed, serving
+from servers.http_server import create_certificate, serving
 
 from vertical_sdk.card import Verdict, read_card, write_card
 from vertical_sdk.errors import CorruptAdapter, GateFailed, OfflineError, RegistryError, SourceError
@@ -26,8 +26,8 @@ from vertical_sdk.registry.store import Entry, Event, Store
 from vertical_sdk.registry.stores import http, open_store
 from vertical_sdk.registry.tree import read_tree
 from vertical_sdk.server.app import create_app
-from vertical_sdk.server.limits import Limits
-from vertical_sdk.server.tokens import Tokens
+from vertical_sdk.server.security.tokens import Tokens
+from vertical_sdk.server.settings import Limits
 
 MakeAdapter = Callable[..., Path]
 FAILED = Verdict(passed=False, reasons=("0.50 against 0.55",))
@@ -319,7 +319,7 @@ def test_a_server_that_is_not_there_is_told(waits: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    with pytest.raises(OfflineError, match=rf"http://127\.0\.0\.1:{port} cannot be reached"):
+    with pytest.raises(OfflineError, match=rf"http://127\.0\.0\.1:{port}: the server cannot be reached"):
         Registry(f"http://127.0.0.1:{port}").list_adapters()
     assert waits == [0.25, 0.5, 1.0, 2.0]
 
@@ -327,18 +327,18 @@ def test_a_server_that_is_not_there_is_told(waits: list[float]) -> None:
 def test_a_certificate_counts_only_where_it_is_trusted(
     server: Any, make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate, key = self_signed(tmp_path)
+    certificate, key = create_certificate(tmp_path)
     app, served = server.app()
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["boss"])
-    http.trusted.cache_clear()
+    http.trusted_certificates.cache_clear()
     with serving(app, certificate=certificate, key=key) as served.address:
-        with pytest.raises(SourceError, match="its certificate is not trusted here"):
+        with pytest.raises(SourceError, match="this machine does not trust its certificate"):
             Registry(served.address).list_adapters()
-        http.trusted.cache_clear()
+        http.trusted_certificates.cache_clear()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert Registry(served.address).publish(make_adapter(1)).number == 1
         assert [line["status"] for line in served.log] == [409] + [200] * (len(served.log) - 1)
-    http.trusted.cache_clear()
+    http.trusted_certificates.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_token_is_not_sent_in_the_clear_beyond_this_machine(monkeypatch: pytes
         open_store("http://registry.example").names()
     assert "vertical_secret" not in str(told.value)
     monkeypatch.setenv("VERTICAL_TOKEN", "two words")
-    with pytest.raises(RegistryError, match="is no token"):
+    with pytest.raises(RegistryError, match="is not a token"):
         open_store("https://registry.example").names()
 
 
@@ -380,7 +380,7 @@ def test_a_redirect_takes_no_token_along(served: Any, monkeypatch: pytest.Monkey
         await answer(send, b"", 307, location=f"{served.address}{scope['path']}")
 
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["boss"])
-    with serving(elsewhere) as address, pytest.raises(SourceError, match="sends us on to"):
+    with serving(elsewhere) as address, pytest.raises(SourceError, match="the server redirects to"):
         Registry(address).list_adapters()
 
     assert served.log == []
@@ -420,7 +420,7 @@ def test_a_proxy_s_own_error_page_is_told_as_such(waits: list[float]) -> None:
     async def gateway(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, b"<h1>Bad gateway</h1>", 502)
 
-    with serving(gateway) as address, pytest.raises(SourceError, match="answered 502, and not as a registry does"):
+    with serving(gateway) as address, pytest.raises(SourceError, match="answered 502, not as a registry does"):
         Registry(address).list_adapters()
     assert len(waits) == 4
 

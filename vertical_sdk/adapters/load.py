@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from vertical_sdk.adapters.self_test import replay_self_tests
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Card, Fingerprint, read_card
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
-from vertical_sdk.families.lora import attach
+from vertical_sdk.families.lora import attach, hide_peft_notice
 from vertical_sdk.families.specialist import Specialist, specialist_class
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.tree import cached_digest
@@ -70,8 +69,7 @@ def open_specialist(folder: Path, name: str, base: Base, backbone: Any) -> tuple
                 raise CorruptAdapter(f"{folder / file}: was changed or cut since the adapter was made. Take the adapter anew.")
         backbone.set_adapter(name)
         device = next(backbone.parameters()).device
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        with hide_peft_notice():
             specialist: Any = specialist_class(card.family).opened(backbone, base, recipe, card, folder)
         specialist.to(device)
         specialist.eval()

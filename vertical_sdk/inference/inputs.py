@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Card
-from vertical_sdk.data.clean import mended
-from vertical_sdk.data.records import from_fields
+from vertical_sdk.data.clean import normalize_texts
+from vertical_sdk.data.records import build_record_example
 from vertical_sdk.errors import DataError, MissingExtra
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example
@@ -40,7 +40,7 @@ def as_rows(given: Sequence[Asked], positions: Sequence[int], card: Card, name: 
         for one, number in zip(given, positions, strict=True)
     ]
     asked = [place for place, one in enumerate(given) if not isinstance(one, Example)]
-    found, _ = mended([rows[place] for place in asked], recipe)
+    found, _ = normalize_texts([rows[place] for place in asked], recipe)
     for place, row in zip(asked, found, strict=True):
         rows[place] = row
     return rows
@@ -68,7 +68,7 @@ def as_row(given: Asked, number: int, card: Card, recipe: Recipe, name: str) -> 
             raise DataError(
                 f"input {number} is {_shown(given)}; {name} reads records: give {{field: value}} with fields among {reads}."
             )
-        return from_fields(given, card.fields, f"record {number}")
+        return build_record_example(given, card.fields, f"record {number}")
     if not isinstance(given, str) or not given.strip():
         raise DataError(f"text {number} is {_shown(given)}; every text must be a string that is not empty.")
     return Example(id=str(number), text=given)

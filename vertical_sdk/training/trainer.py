@@ -28,7 +28,7 @@ from vertical_sdk.errors import DataError, RunError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.paths import file_digest, report_full_disk, write_whole
-from vertical_sdk.training.arguments import Arguments
+from vertical_sdk.training_arguments import Arguments
 from vertical_sdk.types import Progress
 
 __all__ = ["VerticalTrainer", "last_checkpoint"]
