@@ -194,7 +194,7 @@ def test_a_card_that_was_cut_is_refused(project: Path, refused: Refused) -> None
     said = refused(ASK, 6)
 
     assert f"{CARD}: " in said
-    assert "the card was cut or changed. Take the adapter anew." in said
+    assert "The card was cut or changed. Download or train the adapter again." in said
 
 
 def test_a_card_from_which_a_key_was_taken_is_refused_with_the_key(project: Path, refused: Refused) -> None:
