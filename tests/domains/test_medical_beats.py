@@ -118,7 +118,7 @@ def test_a_damaged_archive_and_a_wrong_recipe_are_named(tmp_path: Path) -> None:
         read(archive, {}, "classification")
     with pytest.raises(RecipeError, match="knows its columns"):
         read(archive, {"label": "kind"}, "classification")
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         read(archive, {}, "regression")
 
 

@@ -128,11 +128,11 @@ def test_a_question_without_an_answer_is_dropped_refused_or_kept(tmp_path: Path)
 
 
 def test_a_reader_is_for_its_task_and_knows_its_columns(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         readers.get("medical.pubmedqa")(tmp_path, {}, "regression")
     with pytest.raises(RecipeError, match="knows its columns"):
         readers.get("medical.pubmedqa")(tmp_path, {"text": "question"}, "ordinal")
-    with pytest.raises(RecipeError, match="not for ordinal"):
+    with pytest.raises(RecipeError, match="not ordinal"):
         readers.get("medical.abstracts")(tmp_path, {}, "ordinal")
     with pytest.raises(DataError, match="one file is needed, and there are: none"):
         readers.get("medical.pubmedqa")(tmp_path, {}, "ordinal")

@@ -94,7 +94,7 @@ def test_a_file_that_is_not_npz_is_refused(tmp_path: Path) -> None:
     for name in ("cut.npz", "text.npz", "one.npy", "missing.npz"):
         with pytest.raises(DataError, match=name):
             read(tmp_path / name)
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         readers.get("medical.medmnist")(tmp_path / "whole.npz", {}, "regression")
 
 

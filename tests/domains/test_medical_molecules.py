@@ -108,7 +108,7 @@ def test_rows_to_predict_are_all_kept_or_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "task", "names", "message"),
     [
-        ({}, "generation", None, "not for generation"),
+        ({}, "generation", None, "not generation"),
         ({"group": "g"}, "classification", None, "a molecule's group is its scaffold"),
         ({}, "regression", {"0": "no"}, "names are for labels"),
     ],

@@ -158,9 +158,9 @@ def test_incidents_that_do_not_fit_a_day_are_refused(tmp_path: Path) -> None:
 
 
 def test_readers_are_for_their_own_tasks(tiny: Path) -> None:
-    with pytest.raises(RecipeError, match="for regression, not for classification"):
+    with pytest.raises(RecipeError, match="supports regression, not classification"):
         streets(tiny, {}, "classification")
-    with pytest.raises(RecipeError, match="for anomaly, not for forecasting"):
+    with pytest.raises(RecipeError, match="supports anomaly, not forecasting"):
         incidents(tiny, {}, "forecasting")
     with pytest.raises(RecipeError, match=r"data\.columns"):
         marked_series(tiny, {"text": "a"}, "anomaly")
