@@ -153,7 +153,7 @@ def test_a_window_moves_black_and_white_and_keeps_the_order_of_greys() -> None:
 
 
 def test_a_row_without_a_picture_is_refused() -> None:
-    with pytest.raises(DataError, match="row a: is no picture"):
+    with pytest.raises(DataError, match="row a: not a picture"):
         augmentations.get("medical.rotate")(Example("a", text="words"), random.Random(0), p=1.0)
 
 

@@ -67,7 +67,7 @@ def test_labels_get_the_names_and_the_order_of_the_recipe(tmp_path: Path) -> Non
     assert found.labels == ("stays out", "crosses")
 
     named = file_of(tmp_path / "named.csv", "smiles,label\nCCO,crosses\nCCC,1.0\nCC,2\n")
-    with pytest.raises(DataError, match=r"named\.csv: row 4: the label '2' is none of '0', '1'"):
+    with pytest.raises(DataError, match=r"named\.csv: row 4: the label '2' is not one of '0', '1'"):
         read(named, {}, "classification", names=names)
 
 

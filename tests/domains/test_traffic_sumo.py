@@ -136,7 +136,7 @@ def _refuse() -> None:
         (TINY.replace("grid", "star"), "shape"),
         (TINY.replace("size: 3", "size: 1"), "size"),
         (TINY.replace("peak: 1", "peak: 2"), "only 1 intervals"),
-        (TINY + "  - {name: here, shape: grid, size: 3, load: 1, seed: 2}\n", "stands twice"),
+        (TINY + "  - {name: here, shape: grid, size: 3, load: 1, seed: 2}\n", "appears twice"),
     ],
 )
 def test_a_scenario_that_is_wrong_is_refused_by_name_and_key(tmp_path: Path, text: str, says: str) -> None:
