@@ -129,7 +129,7 @@ def test_broken_applications_are_refused_with_their_place(tmp_path: Path, text: 
 
 
 def test_a_reader_that_knows_its_columns_takes_none(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"leave data\.columns out"):
+    with pytest.raises(RecipeError, match=r"Leave data\.columns out"):
         readers.get("finance.credit")(written(tmp_path, GERMAN), {"text": "purpose"}, "classification")
     with pytest.raises(RecipeError, match="not regression"):
         read("credit", written(tmp_path, GERMAN), "regression")

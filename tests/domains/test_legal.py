@@ -258,7 +258,7 @@ def test_a_file_that_is_not_from_scancode_is_refused(tmp_path: Path, name: str, 
 
 def test_readers_say_which_task_and_where_to_take_the_data(tmp_path: Path) -> None:
     for name, task in (("legal.cuad", "multilabel"), ("legal.terms", "classification"), ("legal.scancode", "regression")):
-        with pytest.raises(RecipeError, match=f"{name}: gives"):
+        with pytest.raises(RecipeError, match=f"{name} supports .*, not {task}"):
             read(name, tmp_path, task)
     with pytest.raises(DataError, match="Take the wheel scancode-toolkit"):
         read("legal.scancode", tmp_path, "classification")
