@@ -60,16 +60,16 @@ Modality: TypeAlias = Literal["text", "series", "image"]
 Split: TypeAlias = Literal["train", "validation", "test"]
 Numbers: TypeAlias = "NDArray[Any]"
 Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
-"""What is to be learned: a label (classification, ordinal), labels (multilabel), a number (regression), what came next, as
-(steps, channels) with NaN where it is not known (forecasting, anomaly), or nothing yet."""
+"""The value to learn: a label (classification, ordinal), labels (multilabel), a number (regression), the next steps of a series as
+(steps, channels) with NaN for unknown values (forecasting, anomaly), or None if it is not known."""
 
 
 DAY, WEEK = 86_400.0, 604_800.0
 """Seconds."""
 NO_ANSWER = -1
-"""The prediction for an answer that could not be read as a label; it is never right."""
+"""The prediction for an answer that cannot be read as a label. It never counts as right."""
 Cell: TypeAlias = str | float | None
-"""A field of a record: a word, a number, or nothing that is known."""
+"""A field of a record: a word, a number, or None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,15 @@ class Message:
 class Example:
     """One row of data, on its way from a reader to an encoder.
 
-    `messages` holds the conversation of a generation task, whose last turn is the assistant's answer (none when there is
-    nothing to learn). Other tasks have `text` and `target`. `group` (a patient, a contract) never stands on two sides of a
-    split; `time` sorts in time order as a string. `only` keeps a row to one side: "train" rows are never evaluated on,
-    "evaluate" rows never trained on. `split` is set where the source itself says it, and later by the splitter.
-    `record` holds the fields that `text` was written from (`data.records`), or facts about the row that metrics want to see.
-    `copy_of` is the id of the row that an augmented copy was made of. `values` are a row's numbers: a series (steps,) or
-    (steps, channels), oldest first, NaN where nothing was measured; a picture (height, width) or (height, width, 3) of bytes;
-    or facts (n,) that a member reads beside the text. They are not changed in place. `record_id` is the id that the source itself
-    gives the row, as it stands there; None where a row is only known by its place in a file.
+    `messages` is the conversation of a generation task, whose last turn is the answer of the assistant (missing if there is
+    nothing to learn). Other tasks have `text` and `target`. Rows of one `group` (a patient, a contract) are always in the same
+    split; `time` is a string that sorts in time order. `only` limits a row to one use: "train" rows are never used for
+    evaluation, "evaluate" rows never for training. `split` is set by a source that has splits, and later by the splitter.
+    `record` has the fields that `text` was written from (`data.records`), or facts about the row that metrics read. `copy_of` is
+    the id of the original of an augmented copy. `values` are the numbers of a row: a series (steps,) or (steps, channels),
+    oldest first, NaN if not measured; a picture (height, width) or (height, width, 3) of bytes; or facts (n,) that a member
+    reads beside the text. They are never changed in place. `record_id` is the id of the row in its source; None if the source
+    has no ids.
     """
 
     id: str
@@ -115,9 +115,9 @@ class LabelSpace:
 
     labels: tuple[str, ...]
     descriptions: Mapping[str, str] = field(default_factory=dict)
-    """label → a sentence about it, for zero-shot comparison; the label itself where there is none."""
+    """label → a sentence about it, for zero-shot comparison; by default the label itself."""
     words: Mapping[str, str] = field(default_factory=dict)
-    """label → the words a causal model answers with; the label itself where there are none."""
+    """label → the words a causal model answers with; by default the label itself."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """label → number of training rows."""
     parents: Mapping[str, str] = field(default_factory=dict)
@@ -134,15 +134,15 @@ class LabelSpace:
             raise KeyError(label) from None
 
     def describe(self, label: str) -> str:
-        """A sentence about the label."""
+        """Return a sentence about the label."""
         return self.descriptions.get(label, label)
 
     def parent(self, label: str) -> str:
-        """What the label is a kind of; itself where nothing is known."""
+        """Return the label that this label is a kind of; by default itself."""
         return self.parents.get(label, label)
 
     def word(self, label: str) -> str:
-        """What a causal model answers for the label."""
+        """Return the answer of a causal model for the label."""
         return self.words.get(label, label)
 
 
@@ -153,7 +153,7 @@ class SeriesLayout:
     channels  their names, in the order of `Example.values`
     seconds   between two steps
     history   steps in `Example.values`; horizon: steps in the target
-    graph     (channels, channels) how near they are, 0 where they are not connected; None where nothing is known
+    graph     (channels, channels) how near they are, 0 for channels that are not connected; None if it is unknown
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -198,7 +198,7 @@ class Interval:
 
 
 Progress: TypeAlias = Callable[[str, float | None], None]
-"""Called with what is being done and the share of it that is done (None where that is not known)."""
+"""Called with a step and the share of it that is done (None if the share is unknown)."""
 
 
 def silent(_what: str, _share: float | None = None) -> None:
