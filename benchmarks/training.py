@@ -109,8 +109,8 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     from vertical_sdk.families.specialist import fresh_specialist
     from vertical_sdk.kernels.fused_lora import fast_training
     from vertical_sdk.losses import bind_loss
-    from vertical_sdk.training.arguments import training_arguments
     from vertical_sdk.training.trainer import VerticalTrainer
+    from vertical_sdk.training_arguments import training_arguments
     from vertical_sdk.types import LabelSpace, silent
 
     recipe = recipe_of(task)
@@ -119,7 +119,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     same_start(specialist)
     encoded = [Encoded(tuple(ids), tuple(learn), target) for ids, learn, target in rows[task]]
     arguments = training_arguments(settings_of(task, dtype, steps), folder, recipe.name)
-    trainer = VerticalTrainer(specialist, arguments, encoded, [], bind_loss(recipe, labels), silent)
+    trainer = VerticalTrainer(specialist, arguments, encoded, [], bind_loss(recipe, labels, default="cross_entropy"), silent)
     return trainer, fast_training(specialist.backbone, bf16=dtype == "bf16")
 
 

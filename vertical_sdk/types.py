@@ -13,15 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAY",
-    "LABELLED",
-    "MONITORED",
     "NO_ANSWER",
-    "NUMERIC",
-    "ORDERED",
-    "SERIES",
-    "SINGLE_LABEL",
     "WEEK",
-    "WRITTEN",
     "Cell",
     "Example",
     "Family",
@@ -39,22 +32,10 @@ __all__ = [
     "silent",
 ]
 
-Task: TypeAlias = Literal["classification", "multilabel", "ordinal", "regression", "generation", "forecasting", "anomaly"]
-LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
-"""Tasks whose targets are labels of a LabelSpace."""
-SINGLE_LABEL: tuple[Task, ...] = ("classification", "ordinal")
-"""Tasks that give each row exactly one label."""
-ORDERED: tuple[Task, ...] = ("ordinal",)
-"""Tasks that give the order of the labels a meaning."""
-NUMERIC: tuple[Task, ...] = ("regression",)
-"""Tasks whose target is one number."""
-WRITTEN: tuple[Task, ...] = ("generation",)
-"""Tasks whose target is a text; their rows are conversations."""
-SERIES: tuple[Task, ...] = ("forecasting", "anomaly")
-"""Tasks whose target is the next steps of a series."""
-MONITORED: tuple[Task, ...] = ("anomaly",)
-"""Tasks that compare the next step of a series with its forecast."""
-Family: TypeAlias = Literal["encoder", "causal", "series", "vision"]
+Task: TypeAlias = str
+"""The name of a task: a key of `vertical_sdk.tables.TASKS`."""
+Family: TypeAlias = str
+"""The name of a base family: a key of `vertical_sdk.tables.FAMILIES`."""
 Modality: TypeAlias = Literal["text", "series", "image"]
 """What a row is: words, numbers in the order of time, or a picture."""
 Split: TypeAlias = Literal["train", "validation", "test"]

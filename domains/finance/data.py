@@ -1,4 +1,4 @@
-"""Readers, cleaners and splitters for finance; the readers of records and of share prices stand in files of their own."""
+"""Readers, cleaners and splitters for finance; the readers of records and of share prices have files of their own."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from pydantic import Field
 
 from vertical_sdk.catalog import cleaners, readers, splitters
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Table
 from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Split, Task
 
-from .complete_rows import Missing, only_for, sift, text_of
+from .complete_rows import Missing, cell_text, collect_complete_rows, require_task
 from .credit import credit
 from .ratios import polish
 from .stocks import stock_tweets
 
-__all__ = ["SENTIMENTS", "credit", "embargoed", "news", "polish", "stock_tweets", "tidy", "urls"]
+__all__ = ["SENTIMENTS", "credit", "embargoed", "news", "polish", "stock_tweets", "tidy_text", "urls"]
 
 SENTIMENTS = ("bearish", "neutral", "bullish")
 """From what is said to push a price down to what is said to push it up."""
@@ -49,27 +48,26 @@ def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
 
     The labels are ordered bearish, neutral, bullish, though the numbers are not. Raises DataError for another label or header.
     """
-    only_for("finance.news", columns, task, ("ordinal", "classification"))
+    require_task("finance.news", columns, task, ("ordinal", "classification"))
     rows = read_file(path)
     lacks = [c for c in ("text", "label") if c not in rows.columns and not (c == "label" and missing == "keep")]
     if lacks:
         raise DataError(f"{path}: has no column {' and '.join(lacks)}; it has {', '.join(rows.columns)}.")
 
-    def examples() -> Iterator[tuple[str, Example]]:
+    def read_examples() -> Iterator[tuple[str, Example]]:
         for index, row in enumerate(rows.rows):
             where = rows.at(index)
-            said = text_of(row.get("label")).lower()
-            label = NUMBERED.get(said, said) or None
+            name = cell_text(row.get("label")).lower()
+            label = NUMBERED.get(name, name) or None
             if label is not None and label not in SENTIMENTS:
-                raise DataError(f"{where}: the label {said!r} is none of {', '.join(SENTIMENTS)}, nor 0, 1 or 2.")
-            yield where, Example(str(rows.places[index]), text_of(row.get("text")), label)
+                raise DataError(f"{where}: the label {name!r} is not one of {', '.join(SENTIMENTS)}, 0, 1 or 2.")
+            yield where, Example(str(rows.places[index]), cell_text(row.get("text")), label)
 
-    kept, account = sift(examples(), path, missing)
-    return Table(kept, f"{rows.format}: {len(kept)} texts", descriptions=MEANINGS, labels=SENTIMENTS, account=account)
+    examples, account = collect_complete_rows(read_examples(), path, missing)
+    return Table(examples, f"{rows.format}: {len(examples)} texts", descriptions=MEANINGS, labels=SENTIMENTS, account=account)
 
 
-@cleaners.register("finance.urls")
-@mends
+@cleaners.register("finance.urls", text_normalizer=True)
 def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "remove") -> tuple[list[Example], StepAccount]:
     """Take out links, or write [LINK] for each, and join tickers that were torn: "$ aapl" becomes "$AAPL".
 
@@ -77,12 +75,12 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
     "$ 5" stays. A row that was nothing but a link is dropped. Labels never change.
     """
     tally = Tally("finance.urls")
-    kept = []
+    cleaned = []
     for example in examples:
         old = list_texts(example)
         new, reasons = [], set()
         for text in old:
-            plain, why = tidy(text, links)
+            plain, why = tidy_text(text, links)
             new.append(plain)
             reasons.update(why)
         if any(old) and not any(new):
@@ -90,18 +88,18 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
             continue
         for reason in sorted(reasons):
             tally.change(example.id, reason)
-        kept.append(replace_texts(example, new))
-    return kept, tally.close(len(examples), len(kept))
+        cleaned.append(replace_texts(example, new))
+    return cleaned, tally.close(len(examples), len(cleaned))
 
 
-def tidy(text: str, links: Literal["remove", "mask"] = "remove") -> tuple[str, list[str]]:
+def tidy_text(text: str, links: Literal["remove", "mask"] = "remove") -> tuple[str, list[str]]:
     """The same for one text, and what was done to it."""
     reasons = []
     plain = LINK.sub("[LINK]" if links == "mask" else "", text)
     if plain != text:
         reasons.append("links removed" if links == "remove" else "links masked")
         plain = re.sub(r"[^\S\n]{2,}", " ", plain).strip()
-    joined = SPACED.sub(lambda found: f"${found[1].upper()}", plain)
+    joined = SPACED.sub(lambda match: f"${match[1].upper()}", plain)
     if joined != plain:
         reasons.append("tickers joined")
     return joined, reasons
@@ -116,12 +114,12 @@ def embargoed(
     test: float = 0.15,
     validation: float = 0.1,
 ) -> tuple[list[Example], StepAccount]:
-    """By time, with days between the parts that nobody learns from or is judged by (López de Prado, 2018, chapter 7).
+    """Split by time, with unused days between the parts (López de Prado, 2018, chapter 7).
 
     days  calendar days before a later part begins; rows on them are set aside. At least as many as a text looks back, or texts
           of the later part repeat what happened in the earlier one.
 
-    The last rows judge, those before them are tuned on, the first ones are learned from. Rows of one day never stand on two
+    The last rows are the test, those before them the validation, the first ones the training. Rows of one day are never on two
     sides; nothing is random. Raises DataError for a row without a date, or too few days.
     """
     del seed
@@ -133,9 +131,9 @@ def embargoed(
     ordered = sorted(moments.values())
     if len(set(ordered)) < (3 if validation else 2):
         raise DataError(f"split: finance.embargoed: the rows are of {len(set(ordered))} different days, too few to divide.")
-    tests = _from(ordered, 1 - test)
+    tests = _start_from(ordered, 1 - test)
     earlier = ordered[: bisect_left(ordered, tests)]
-    tunes = _from(earlier, 1 - validation / (1 - test)) if validation else tests
+    tunes = _start_from(earlier, 1 - validation / (1 - test)) if validation else tests
     tally = Tally("split: finance.embargoed")
     placed = []
     for example in examples:
@@ -165,10 +163,10 @@ def _day_number(example: Example) -> int:
     try:
         return date.fromisoformat((example.time or "")[:10]).toordinal()
     except ValueError:
-        raise DataError(f"split: finance.embargoed: row {example.id}: the time {example.time!r} is no date.") from None
+        raise DataError(f"split: finance.embargoed: row {example.id}: the time {example.time!r} is not a date.") from None
 
 
-def _from(ordered: Sequence[int], share: float) -> int:
+def _start_from(ordered: Sequence[int], share: float) -> int:
     """The day from which on a row is in the later part; the earlier part is never empty."""
     boundary = ordered[min(len(ordered) - 1, max(1, round(len(ordered) * share)))]
     return boundary if boundary > ordered[0] else next((day for day in ordered if day > boundary), boundary)

@@ -46,7 +46,7 @@ KEPT = re.compile(
     r"AAA|ICC|JAMS|UCC|ISO|API|SDK|URL|PDF|HTML|XML|CPI|ERISA|OSHA|COGS|EBITDA|NOT|NOR|ANY|ALL|EACH|THE|AND|THIS|SUCH|"
     r"THAT|IT|YOU|WE|NEITHER|EITHER|BOTH|NONE|ROI|RFP|SOW"
 )
-"""Capitals that are no party: authorities, standards, currencies, and words."""
+"""Capitals that are not a party: authorities, standards, currencies, and words."""
 FIRST = (
     "Alder",
     "Birch",
@@ -68,7 +68,7 @@ SECOND = ("brook", "crest", "dale", "field", "gate", "haven", "mere", "ridge", "
 
 @augmentations.register("legal.rename_parties")
 def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
-    """Give each party another name with probability p, the same one wherever it stands in the text.
+    """Give each party another name with probability p, the same one everywhere in the text.
 
     Parties are names with a legal form (Acme, Inc.) and their short names, words such as HealthGate or IBM that act as a party,
     and "Company". Words for a part in the contract (Licensor, Licensee, Buyer, Tenant) and defined terms ("Renewal Term") carry
@@ -77,11 +77,11 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     text = "\n".join(t for t in list_texts(example))
     new: dict[str, str] = {}
     taken = text.casefold()
-    for name in _parties(text):
+    for name in _find_parties(text):
         if rng.random() < p:
-            made = _fresh(rng, taken)
-            taken += made.casefold()
-            new[name] = made.upper() if name.isupper() else made
+            invented = _draw_name(rng, taken)
+            taken += invented.casefold()
+            new[name] = invented.upper() if name.isupper() else invented
     if not new:
         return example
     longest = "|".join(re.escape(name) for name in sorted(new, key=len, reverse=True))
@@ -89,7 +89,7 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
 
     def rename(match: re.Match[str]) -> str:
         name = match["name"]
-        if name.title() in NEUTRAL and _compound(match):
+        if name.title() in NEUTRAL and _is_compound(match):
             return match.group()
         the = match["the"] or "" if name.title() not in NEUTRAL else ""
         return the + new[name]
@@ -97,17 +97,17 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     return change_text(example, lambda one: whole.sub(rename, one))
 
 
-def _parties(text: str) -> list[str]:
-    """The parties' names in the order in which they stand, each once."""
-    found = [(m.start("name"), m["name"]) for m in ORGANISATION.finditer(text)]
-    found += [(m.start("name"), m["name"]) for m in INTRODUCED.finditer(text)]
-    found += [(m.start(), m.group()) for m in MIXED.finditer(text)]
-    found += [(m.start(), m.group()) for m in CAPITALS.finditer(text) if not KEPT.fullmatch(m.group())]
-    found += [(m.start(), m.group()) for word in NEUTRAL for m in re.finditer(rf"\b(?:{word}|{word.upper()})\b", text)]
-    return [name for name in dict.fromkeys(name for _, name in sorted(found)) if not _means(name)]
+def _find_parties(text: str) -> list[str]:
+    """Find the parties' names in the order of the text, each once."""
+    names = [(m.start("name"), m["name"]) for m in ORGANISATION.finditer(text)]
+    names += [(m.start("name"), m["name"]) for m in INTRODUCED.finditer(text)]
+    names += [(m.start(), m.group()) for m in MIXED.finditer(text)]
+    names += [(m.start(), m.group()) for m in CAPITALS.finditer(text) if not KEPT.fullmatch(m.group())]
+    names += [(m.start(), m.group()) for word in NEUTRAL for m in re.finditer(rf"\b(?:{word}|{word.upper()})\b", text)]
+    return [name for name in dict.fromkeys(name for _, name in sorted(names)) if not _is_party(name)]
 
 
-def _means(name: str) -> bool:
+def _is_party(name: str) -> bool:
     """Whether a name is made of words that mean something in a contract."""
     if name.title() in NEUTRAL:
         return False
@@ -115,8 +115,8 @@ def _means(name: str) -> bool:
     return not words or any(ROLES.fullmatch(word.removesuffix("s")) or word in NEGATIONS for word in words)
 
 
-def _compound(match: re.Match[str]) -> bool:
-    """Whether "Company" is the end of a longer name, as in Insurance Company, and no party by itself."""
+def _is_compound(match: re.Match[str]) -> bool:
+    """Whether "Company" is the end of a longer name, as in Insurance Company, and not a party by itself."""
     before = match.string[: match.start()]
     return (
         bool(re.search(r"(?:[A-Z][\w&'’-]*|[a-z]-),? $", before))
@@ -125,7 +125,7 @@ def _compound(match: re.Match[str]) -> bool:
     )
 
 
-def _fresh(rng: random.Random, taken: str) -> str:
+def _draw_name(rng: random.Random, taken: str) -> str:
     """An invented name that the text does not have."""
     names = [first + second for first in FIRST for second in SECOND if (first + second).casefold() not in taken]
     return rng.choice(names)
@@ -189,7 +189,7 @@ def ocr_noise(example: Example, rng: random.Random, *, p: Share = 0.02) -> Examp
         if not ways:
             return word
         a, b = rng.choice(ways)
-        at = rng.choice([found.start() for found in re.finditer(re.escape(a), word)])
+        at = rng.choice([place.start() for place in re.finditer(re.escape(a), word)])
         return word[:at] + b + word[at + len(a) :]
 
     return change_text(example, lambda text: TOKEN.sub(slip, text))

@@ -93,35 +93,35 @@ def scancode(
 
     The group is the licence's key, so that no licence is both learned and tested. Set aside and counted are false positives,
     what is deprecated, what names several licences, and what says no more than an address or the licence's own name. Raises
-    DataError, with file and line, for a file that is none of ScanCode's.
+    DataError, with file and line, for a file that is not one of ScanCode's.
     """
     if columns:
         raise RecipeError("legal.scancode: the rules have no columns to choose; leave data.columns out.")
     if task != "classification":
         raise RecipeError(f"legal.scancode: gives labels for classification, not for {task}.")
-    data = _folder(path)
+    data = _find_folder(path)
     tally = Tally("read")
     licences: dict[str, Licence] = {}
-    found: list[tuple[str, str, dict[str, str], str]] = []
-    for file, facts, text in _files(data / "licenses", "*.LICENSE"):
-        key = _need(facts, "key", file)
-        licences[key] = _licence(key, facts, file)
-        found.append((file.name, key, facts, text))
-    for file, facts, text in _files(data / "rules", "*.RULE"):
-        found.append((file.name, facts.get("license_expression", ""), facts, text))
-    kept: dict[str, list[Example]] = {}
-    for name, expression, facts, text in found:
-        keys = _keys(expression)
+    rules: list[tuple[str, str, dict[str, str], str]] = []
+    for file, facts, text in _list_files(data / "licenses", "*.LICENSE"):
+        key = _require_fields(facts, "key", file)
+        licences[key] = _parse_licence(key, facts, file)
+        rules.append((file.name, key, facts, text))
+    for file, facts, text in _list_files(data / "rules", "*.RULE"):
+        rules.append((file.name, facts.get("license_expression", ""), facts, text))
+    by_licence: dict[str, list[Example]] = {}
+    for name, expression, facts, text in rules:
+        keys = _parse_keys(expression)
         unknown = next((key for key in keys if key not in licences), None)
         if unknown is not None:
             raise DataError(f"{name}: license_expression: no licence {unknown!r}.{did_you_mean(unknown, licences)}")
-        why = _unfit(facts, [licences[key] for key in keys], text, min_words, longest, language)
+        why = _find_reason_to_drop(facts, [licences[key] for key in keys], text, min_words, longest, language)
         if why:
             tally.set_aside(name, why)
         else:
-            kept.setdefault(keys[0], []).append(Example(name, text, licences[keys[0]].category, group=keys[0]))
+            by_licence.setdefault(keys[0], []).append(Example(name, text, licences[keys[0]].category, group=keys[0]))
     examples: list[Example] = []
-    for rows in kept.values():
+    for rows in by_licence.values():
         chosen = sorted(rows, key=lambda e: (stable_hash(e.id), e.id))
         examples += chosen[:per_key]
         for example in chosen[per_key:] if per_key else ():
@@ -130,37 +130,37 @@ def scancode(
         raise DataError(f"{data}: has no licence text that can be used.")
     examples.sort(key=lambda e: e.id)
     labels = tuple(label for label in CATEGORIES if any(e.target == label for e in examples))
-    said = f"ScanCode licence rules: {len(examples)} texts of {len(kept)} licences in {len(labels)} categories"
+    summary = f"ScanCode licence rules: {len(examples)} texts of {len(by_licence)} licences in {len(labels)} categories"
     return Table(
         tuple(examples),
-        said,
+        summary,
         descriptions=CATEGORIES,
         words=WORDS,
         parents=PARENTS,
         labels=labels,
-        account=tally.close(len(found), len(examples)),
+        account=tally.close(len(rules), len(examples)),
     )
 
 
-def _folder(path: Path) -> Path:
+def _find_folder(path: Path) -> Path:
     for folder in (path / "licensedcode" / "data", path, path / "data"):
         if (folder / "licenses").is_dir() and (folder / "rules").is_dir():
             return folder
     raise DataError(f"{path}: has no licensedcode/data with licenses and rules. Take the wheel scancode-toolkit.")
 
 
-def _files(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, str], str]]:
+def _list_files(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, str], str]]:
     """Each file, in the order of names: its fields, and its text without the marks of required phrases."""
     for file in sorted(folder.glob(pattern)):
         try:
             content = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"{file}: is no UTF-8 (byte {error.start}).") from None
-        facts, text = _parted(content, file)
+            raise DataError(f"{file}: not UTF-8 (byte {error.start}).") from None
+        facts, text = _choose_splits(content, file)
         yield file, facts, text.replace("{{", "").replace("}}", "").strip()
 
 
-def _parted(content: str, file: Path) -> tuple[dict[str, str], str]:
+def _choose_splits(content: str, file: Path) -> tuple[dict[str, str], str]:
     """The fields between the two lines of `---`, as far as they are plain, and the text after them."""
     if not content.startswith("---\n"):
         raise DataError(f"{file}:1: begins with {content[:20]!r}; ScanCode's files begin with a line '---'.")
@@ -174,49 +174,49 @@ def _parted(content: str, file: Path) -> tuple[dict[str, str], str]:
             field = found[1]
             facts[field] = (found[2] or "").strip()
         elif line.strip() and line[0] not in " \t-#":
-            raise DataError(f"{file}:{number}: {line[:40]!r} is no field; a name, ':' and a value are needed.")
+            raise DataError(f"{file}:{number}: {line[:40]!r} is not a field. Write a name, ':' and a value.")
         elif field:
             facts[field] = f"{facts[field]} {line.strip()}".strip()
     return {name: value.strip("'\"") for name, value in facts.items()}, text
 
 
-def _need(facts: Mapping[str, str], field: str, file: Path) -> str:
+def _require_fields(facts: Mapping[str, str], field: str, file: Path) -> str:
     if not facts.get(field):
         raise DataError(f"{file}: has no field {field!r}.")
     return facts[field]
 
 
-def _licence(key: str, facts: Mapping[str, str], file: Path) -> Licence:
-    category = _need(facts, "category", file)
+def _parse_licence(key: str, facts: Mapping[str, str], file: Path) -> Licence:
+    category = _require_fields(facts, "category", file)
     if category not in CATEGORIES:
         raise DataError(
-            f"{file}: {category!r} is no category.{did_you_mean(category, CATEGORIES)} Known are {', '.join(CATEGORIES)}."
+            f"{file}: {category!r} is not a category.{did_you_mean(category, CATEGORIES)} Known are {', '.join(CATEGORIES)}."
         )
     called = (key, *(facts.get(name, "") for name in ("short_name", "name", "spdx_license_key")))
-    return Licence(category, _yes(facts, "is_deprecated"), frozenset(_letters(name) for name in called if name))
+    return Licence(category, _parse_flag(facts, "is_deprecated"), frozenset(_count_letters(name) for name in called if name))
 
 
-def _keys(expression: str) -> list[str]:
+def _parse_keys(expression: str) -> list[str]:
     words = re.findall(r"[\w.+-]+", expression.casefold())
     return list(dict.fromkeys(word for word in words if word not in OPERATORS))
 
 
-def _yes(facts: Mapping[str, str], field: str) -> bool:
+def _parse_flag(facts: Mapping[str, str], field: str) -> bool:
     return facts.get(field, "").casefold() in {"yes", "true", "on"}
 
 
-def _letters(text: str) -> str:
+def _count_letters(text: str) -> str:
     """Letters and digits only; "the", "license" and "licensed under" say nothing of which licence it is."""
     return re.sub(r"[\W_]+|\b(?:the|licen[cs]ed?|under|terms of)\b", "", text.casefold())
 
 
-def _unfit(
+def _find_reason_to_drop(
     facts: Mapping[str, str], licences: list[Licence], text: str, min_words: int, longest: int | None, language: str
 ) -> str | None:
-    """Why a text is not to be learned from or judged by; None where it is."""
-    if _yes(facts, "is_false_positive") or not licences:
+    """Find why a text is not used for training and evaluation; None if it is used."""
+    if _parse_flag(facts, "is_false_positive") or not licences:
         return "false positive"
-    if _yes(facts, "is_deprecated") or any(licence.deprecated for licence in licences):
+    if _parse_flag(facts, "is_deprecated") or any(licence.deprecated for licence in licences):
         return "deprecated"
     if len({licence.category for licence in licences}) > 1:
         return "licences of several categories"
@@ -228,7 +228,7 @@ def _unfit(
         return "no text"
     if not ADDRESS.sub("", text).strip(" \n\t.:<>()"):
         return "only an address"
-    if _letters(text) in licences[0].names:
+    if _count_letters(text) in licences[0].names:
         return "only the licence's name"
     words = len(text.split())
     if words < min_words:

@@ -32,7 +32,7 @@ BEATS = {
     "supraventricular": "A premature or ectopic beat from above the ventricles.",
     "unclassified": "A beat that those who annotated the recording could not classify.",
 }
-"""What 1 to 5 stand for in ECG5000, in order."""
+"""The meaning of 1 to 5 in ECG5000, in order."""
 NAMES = tuple(BEATS)
 LABELS = ("label", "target", "class")
 LEAST = 8
@@ -43,7 +43,7 @@ BETWEEN = re.compile(r"[\s,;]+")
 MEMBER = re.compile(r"\w+_(TRAIN|TEST)\.(txt|tsv)")
 Knots = Annotated[int, Field(ge=1)]
 Line = tuple[str, str, str | None, Sequence[str]]
-"""Where a beat stands, its id, its label if there is one, and its numbers."""
+"""The place of a beat, its id, its label if it has one, and its numbers."""
 
 
 @readers.register("medical.ecg_beats")
@@ -57,22 +57,22 @@ def ecg_beats(
             folder with ECG5000_TRAIN.txt and ECG5000_TEST.txt
     member  the file to read in a zip or folder; the training and the test file together where None
 
-    Labels are 1 to 5 or their names. A row has `values` (steps,) float32, NaN where a cell is empty, and no text. Raises DataError with
-    file and line for a cell that is no number, another label, or rows of several lengths.
+    Labels are 1 to 5 or their names. A row has `values` (steps,) float32, NaN for an empty cell, and no text. Raises DataError with
+    file and line for a cell that is not a number, another label, or rows of several lengths.
     """
     if columns:
         raise RecipeError("medical.ecg_beats: knows its columns; leave data.columns out.")
     if task != "classification":
         raise RecipeError(f"medical.ecg_beats: gives labels for classification, not for {task}.")
     tally = Tally("read")
-    kept: list[Example] = []
+    examples: list[Example] = []
     count = 0
-    for where, name, told, cells in _lines(path, member):
+    for where, name, cell, cells in _read_lines(path, member):
         count += 1
-        label = _label(told, where)
-        values = np.array([_number(cell, where, step) for step, cell in enumerate(cells)], dtype=np.float32)
-        if len(values) < LEAST or (kept and kept[0].values is not None and len(values) != len(kept[0].values)):
-            wanted = len(kept[0].values) if kept and kept[0].values is not None else f"at least {LEAST}"
+        label = _parse_label(cell, where)
+        values = np.array([_parse_number(cell, where, step) for step, cell in enumerate(cells)], dtype=np.float32)
+        if len(values) < LEAST or (examples and examples[0].values is not None and len(values) != len(examples[0].values)):
+            wanted = len(examples[0].values) if examples and examples[0].values is not None else f"at least {LEAST}"
             raise DataError(f"{where}: has {len(values)} steps; {wanted} are needed, as all beats have the same number.")
         lacks = "nothing measured" if np.isnan(values).all() else "no label" if label is None else None
         if lacks and (missing == "refuse" or (missing == "keep" and lacks != "no label")):
@@ -82,42 +82,44 @@ def ecg_beats(
         if lacks and missing == "drop":
             tally.drop(name, lacks)
         else:
-            kept.append(Example(name, target=label, values=values))
-    account = tally.close(count, len(kept))
-    if not kept:
+            examples.append(Example(name, target=label, values=values))
+    account = tally.close(count, len(examples))
+    if not examples:
         raise DataError(f"{path}: none of its {count} rows can be used: {dict(account.dropped)}.")
-    said = f"{len(kept)} beats of {len(kept[0].values if kept[0].values is not None else ())} steps"
-    return Table(tuple(kept), said, descriptions=BEATS, labels=NAMES, account=account)
+    summary = f"{len(examples)} beats of {len(examples[0].values if examples[0].values is not None else ())} steps"
+    return Table(tuple(examples), summary, descriptions=BEATS, labels=NAMES, account=account)
 
 
-def _lines(path: Path, member: str | None) -> Iterator[Line]:
+def _read_lines(path: Path, member: str | None) -> Iterator[Line]:
     if zipfile.is_zipfile(path):
-        yield from _from_zip(path, member)
+        yield from _extract_member(path, member)
     elif path.is_dir():
         inside = {file.name: file for file in sorted(path.rglob("*")) if file.is_file()}
-        for name in _members(path, list(inside), member):
-            yield from _plain(_decoded(inside[name].read_bytes(), inside[name]), str(inside[name]), f"{_part(name)}:")
+        for name in _list_members(path, list(inside), member):
+            yield from _check_plain_file(
+                _decode_file(inside[name].read_bytes(), inside[name]), str(inside[name]), f"{_find_split(name)}:"
+            )
     elif path.suffix.lower() in {".txt", ".tsv", ".csv"} and path.is_file() and path.stat().st_size <= LARGEST:
-        text = _decoded(path.read_bytes(), path)
+        text = _decode_file(path.read_bytes(), path)
         first = next((line for line in text.splitlines() if line.strip()), "")
-        if _all_numbers(BETWEEN.split(first.strip())):
-            yield from _plain(text, str(path), "")
+        if _are_all_numbers(BETWEEN.split(first.strip())):
+            yield from _check_plain_file(text, str(path), "")
         else:
-            yield from _with_header(path)
+            yield from _add_header(path)
     else:
-        yield from _with_header(path)
+        yield from _add_header(path)
 
 
-def _with_header(path: Path) -> Iterator[Line]:
+def _add_header(path: Path) -> Iterator[Line]:
     rows = read_file(path)
     label = next((column for column in rows.columns if column.casefold() in LABELS), None)
     steps = [column for column in rows.columns if column != label]
     for index, row in enumerate(rows.rows):
-        told = row.get(label) if label else None
-        yield rows.at(index), str(rows.places[index]), _text(told) or None, [_text(row.get(step)) for step in steps]
+        cell = row.get(label) if label else None
+        yield rows.at(index), str(rows.places[index]), _cell_text(cell) or None, [_cell_text(row.get(step)) for step in steps]
 
 
-def _plain(text: str, shown: str, prefix: str) -> Iterator[Line]:
+def _check_plain_file(text: str, shown: str, prefix: str) -> Iterator[Line]:
     """Lines of numbers without a header, the label in front."""
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
@@ -125,66 +127,66 @@ def _plain(text: str, shown: str, prefix: str) -> Iterator[Line]:
             yield f"{shown}:{number}", f"{prefix}{number}", label, cells
 
 
-def _from_zip(path: Path, member: str | None) -> Iterator[Line]:
+def _extract_member(path: Path, member: str | None) -> Iterator[Line]:
     try:
         with zipfile.ZipFile(path) as archive:
             inside = {entry.filename.rpartition("/")[2]: entry for entry in archive.infolist()}
-            for name in _members(path, list(inside), member):
+            for name in _list_members(path, list(inside), member):
                 if inside[name].file_size > LARGEST:
                     raise DataError(f"{path}: {name} is over {LARGEST >> 20} MB, far more than such tables have.")
-                text = _decoded(archive.read(inside[name]), f"{path}: {name}")
-                yield from _plain(text, f"{path}: {name}", f"{_part(name)}:")
+                text = _decode_file(archive.read(inside[name]), f"{path}: {name}")
+                yield from _check_plain_file(text, f"{path}: {name}", f"{_find_split(name)}:")
     except BROKEN_ZIP as error:
-        raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{path}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
-def _members(path: Path, there: Sequence[str], member: str | None) -> list[str]:
+def _list_members(path: Path, names: Sequence[str], member: str | None) -> list[str]:
     """The files to read: that one, or the training and the test file."""
-    found = [name for name in there if (name == member if member else MEMBER.fullmatch(name))]
-    if not found:
+    members = [name for name in names if (name == member if member else MEMBER.fullmatch(name))]
+    if not members:
         wanted = repr(member) if member else "..._TRAIN.txt or ..._TEST.txt"
-        raise DataError(f"{path}: has no {wanted}; it has {', '.join(sorted(there)[:10]) or 'nothing'}.")
-    return sorted(found, reverse=True)
+        raise DataError(f"{path}: has no {wanted}; it has {', '.join(sorted(names)[:10]) or 'nothing'}.")
+    return sorted(members, reverse=True)
 
 
-def _part(name: str) -> str:
+def _find_split(name: str) -> str:
     return name.rpartition(".")[0].rpartition("_")[2].lower()
 
 
-def _decoded(content: bytes, shown: Path | str) -> str:
+def _decode_file(content: bytes, shown: Path | str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{shown}: byte at offset {error.start} is not UTF-8. Save the file as UTF-8.") from None
 
 
-def _all_numbers(cells: Sequence[str]) -> bool:
+def _are_all_numbers(cells: Sequence[str]) -> bool:
     try:
         return bool([float(cell) for cell in cells])
     except ValueError:
         return False
 
 
-def _text(cell: Any) -> str:
+def _cell_text(cell: Any) -> str:
     return "" if cell is None else str(cell).strip()
 
 
-def _number(cell: str, where: str, step: int) -> float:
-    """A step; NaN where nothing was measured."""
+def _parse_number(cell: str, where: str, step: int) -> float:
+    """Parse a step; NaN for an empty cell."""
     return math.nan if cell.lower() in {"", "nan", "?"} else parse_number(cell, where, f"step {step}")
 
 
-def _label(told: str | None, where: str) -> str | None:
-    if told is None or told.lower() in {"", "nan", "?"}:
+def _parse_label(cell: str | None, where: str) -> str | None:
+    if cell is None or cell.lower() in {"", "nan", "?"}:
         return None
-    if told in NAMES:
-        return told
+    if cell in NAMES:
+        return cell
     try:
-        kind = float(told)
+        kind = float(cell)
     except ValueError:
         kind = 0.0
     if kind not in range(1, len(NAMES) + 1):
-        raise DataError(f"{where}: the label {told!r} is none of 1 to {len(NAMES)} or {', '.join(NAMES)}.")
+        raise DataError(f"{where}: the label {cell!r} is not one of 1 to {len(NAMES)} or {', '.join(NAMES)}.")
     return NAMES[int(kind) - 1]
 
 
@@ -202,9 +204,9 @@ def time_warp(
     values = example.values
     if values is None or rng.random() >= p or len(values) < 3:
         return example
-    pace = _curve(rng, strength, knots, len(values) - 1)
+    pace = _draw_curve(rng, strength, knots, len(values) - 1)
     moments = np.concatenate([[0.0], np.cumsum(pace)]) * (len(values) - 1) / pace.sum()
-    return replace(example, values=_at(values, moments))
+    return replace(example, values=_interpolate(values, moments))
 
 
 @augmentations.register("medical.scale_amplitude")
@@ -222,18 +224,18 @@ def scale_amplitude(
     values = example.values
     if values is None or rng.random() >= p:
         return example
-    factor = _curve(rng, strength, knots, len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    factor = _draw_curve(rng, strength, knots, len(values)).reshape(-1, *[1] * (values.ndim - 1))
     return replace(example, values=(values * factor).astype(values.dtype))
 
 
-def _curve(rng: random.Random, strength: float, knots: int, steps: int) -> NDArray[np.float64]:
+def _draw_curve(rng: random.Random, strength: float, knots: int, steps: int) -> NDArray[np.float64]:
     """A positive number for each step, around 1."""
     drawn = [math.exp(rng.gauss(0, strength)) for _ in range(knots)]
     return np.interp(np.linspace(0, 1, steps), np.linspace(0, 1, knots), drawn)
 
 
-def _at(values: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[Any]:
+def _interpolate(values: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[Any]:
     """What the series, or each of its channels, is at these moments, in steps."""
     flat = values.reshape(len(values), -1)
     steps = np.arange(len(values))
-    return np.stack([np.interp(moments, steps, one) for one in flat.T], axis=1).reshape(values.shape).astype(values.dtype)
+    return np.stack([np.interp(moments, steps, column) for column in flat.T], axis=1).reshape(values.shape).astype(values.dtype)

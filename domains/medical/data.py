@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.data.read import Missing, Table, read_table, table
 from vertical_sdk.data.texts import list_texts, replace_texts
@@ -70,7 +69,7 @@ CONDITIONS = (
     "cardiovascular diseases",
     "general pathological conditions",
 )
-"""What the numbers 1 to 5 stand for in the Medical Abstracts corpus (Schopf et al., 2022)."""
+"""The meaning of the numbers 1 to 5 in the Medical Abstracts corpus (Schopf et al., 2022)."""
 ANSWERS = ("no", "maybe", "yes")
 
 
@@ -86,11 +85,11 @@ def icd10cm(
     """ICD-10-CM's tabular list: what a clinician writes, to the chapter (22), the block (some 280) or the category (some 1,900).
 
     path      the tabular list's XML, or a folder with it inside (the files of the wheel simple-icd-10-cm)
-    level     what is to be told; blocks and categories know their chapter, for hierarchical losses and metrics
+    level     the label to predict; blocks and categories know their chapter, for hierarchical losses and metrics
     synonyms  inclusion terms, the synonyms that a clinician would write, are to "evaluate" on only, or rows for "both" sides
 
     Each code's description is a training-only row; each inclusion term is a row of its own. The group is the 3-character category,
-    so that no category is both learned and tested; where the category itself is the label it is the code, so that a code's
+    so that no category is both learned and tested; if the category itself is the label, it is the code, so that a code's
     description and its synonyms stay together. Raises DataError for an XML that is broken, declares a document type or entities, or
     has no chapters.
     """
@@ -98,43 +97,43 @@ def icd10cm(
         raise RecipeError("medical.icd10cm: the tabular list has no columns to choose; leave data.columns out.")
     if task != "classification":
         raise RecipeError(f"medical.icd10cm: gives labels for classification, not for {task}.")
-    file = path if path.is_file() else _tabular(path)
+    file = path if path.is_file() else _find_tabular(path)
     only: Literal["evaluate"] | None = "evaluate" if synonyms == "evaluate" else None
     examples: list[Example] = []
     words: dict[str, str] = {}
     labels: dict[str, str] = {}
     parents: dict[str, str] = {}
-    for number, chapter, section, category in _categories(_parse(file), file):
-        title = RANGE.sub("", _text(chapter, "desc", file))
-        code = _text(category, "name", file)
+    for number, chapter, section, category in _list_categories(_parse_xml(file), file):
+        title = RANGE.sub("", _element_text(chapter, "desc", file))
+        code = _element_text(category, "name", file)
         if level == "chapter":
             label, described = title, title
         elif level == "block":
-            label, described = _block(section, category, file), RANGE.sub("", _text(section, "desc", file))
+            label, described = _find_block(section, category, file), RANGE.sub("", _element_text(section, "desc", file))
         else:
-            label, described = code, _text(category, "desc", file)
+            label, described = code, _element_text(category, "desc", file)
         labels[label] = described
         if level != "chapter":
             parents[label] = title
         elif number in WORDS:
             words[label] = WORDS[number]
         for diagnosis in category.iter("diag"):
-            own = _text(diagnosis, "name", file)
+            own = _element_text(diagnosis, "name", file)
             group = own if level == "category" else code
-            examples.append(Example(own, _text(diagnosis, "desc", file), label, group=group, only="train"))
+            examples.append(Example(own, _element_text(diagnosis, "desc", file), label, group=group, only="train"))
             terms = [
                 note.text.strip() for term in diagnosis.findall("inclusionTerm") for note in term.findall("note") if note.text
             ]
             examples += [Example(f"{own}~{n}", term, label, group=group, only=only) for n, term in enumerate(terms, 1)]
     if not examples:
         raise DataError(f"{file}: has no chapters with codes; this is not ICD-10-CM's tabular list.")
-    said = f"ICD-10-CM tabular list {file.name}: {sum(e.only == 'train' for e in examples)} codes, {len(labels)} {level}s"
-    return Table(tuple(examples), said, descriptions=labels, words=words, parents=parents, labels=tuple(labels))
+    summary = f"ICD-10-CM tabular list {file.name}: {sum(e.only == 'train' for e in examples)} codes, {len(labels)} {level}s"
+    return Table(tuple(examples), summary, descriptions=labels, words=words, parents=parents, labels=tuple(labels))
 
 
-def _block(section: ET.Element, category: ET.Element, file: Path) -> str:
+def _find_block(section: ET.Element, category: ET.Element, file: Path) -> str:
     """The block's code range (I10-I1A), which is the section's id; a block of one category has that category's code."""
-    return section.get("id") or _text(category, "name", file)
+    return section.get("id") or _element_text(category, "name", file)
 
 
 @readers.register("medical.abstracts")
@@ -149,14 +148,16 @@ def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
     """
     if task != "classification":
         raise RecipeError(f"medical.abstracts: gives labels for classification, not for {task}.")
-    named = dict(columns) or _as_published(path, {"text": "medical_abstract", "label": "condition_label"})
-    found = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
+    named = dict(columns) or _parse_published(path, {"text": "medical_abstract", "label": "condition_label"})
+    rows = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
     numbers = {str(number): name for number, name in enumerate(CONDITIONS, 1)}
-    examples = tuple(replace(e, target=numbers.get(str(e.target), e.target)) for e in found.examples)
+    examples = tuple(replace(e, target=numbers.get(str(e.target), e.target)) for e in rows.examples)
     wrong = next((e for e in examples if e.target is not None and e.target not in CONDITIONS), None)
     if wrong:
-        raise DataError(f"{path}: row {wrong.id}: the condition {wrong.target!r} is none of 1 to 5 or {', '.join(CONDITIONS)}.")
-    return replace(found, examples=examples, labels=CONDITIONS)
+        raise DataError(
+            f"{path}: row {wrong.id}: the condition {wrong.target!r} is not one of 1 to 5 or {', '.join(CONDITIONS)}."
+        )
+    return replace(rows, examples=examples, labels=CONDITIONS)
 
 
 @readers.register("medical.pubmedqa")
@@ -164,8 +165,8 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
     """PubMedQA: a study's question, an empty line, its abstract without the conclusion → no, maybe, yes (Jin et al., 2019).
 
     path     rows with question, context (a text, or the hub's {contexts: [...]}) and answer or final_decision; id or pubid, and year,
-             where there are such. long_answer is never read: it is the conclusion
-    missing  what becomes of a row without an answer
+             if they exist. long_answer is never read: it is the conclusion
+    missing  what to do with a row without an answer
 
     Raises DataError that names file and line.
     """
@@ -175,19 +176,19 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
         )
     if task not in {"ordinal", "classification"}:
         raise RecipeError(f"medical.pubmedqa: gives labels for ordinal or classification, not for {task}.")
-    file = _only_file(path)
+    file = _find_only_file(path)
     rows = read_file(file)
     tally = Tally("read")
     examples = []
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
-        question, context = row.get("question"), _context(row.get("context"), where)
+        question, context = row.get("question"), _join_context(row.get("context"), where)
         if not isinstance(question, str) or not question.strip():
             raise DataError(f"{where}: has no question, but {question!r}. The columns needed are question, context and answer.")
-        told = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
-        answer = str(told).strip().lower() if told not in (None, "") else None
+        cell = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
+        answer = str(cell).strip().lower() if cell not in (None, "") else None
         if answer is not None and answer not in ANSWERS:
-            raise DataError(f"{where}: the answer is {told!r}; it must be one of {', '.join(ANSWERS)}.")
+            raise DataError(f"{where}: the answer is {cell!r}; it must be one of {', '.join(ANSWERS)}.")
         name = row.get("id", row.get("pubid"))
         year = str(row["year"]) if row.get("year") else None
         example = Example(
@@ -207,7 +208,7 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
     return Table(tuple(examples), f"{rows.format}, PubMedQA", labels=ANSWERS, account=account)
 
 
-def _context(value: Any, where: str) -> str:
+def _join_context(value: Any, where: str) -> str:
     """The abstract's sections, one a line."""
     sections = value.get("contexts") if isinstance(value, Mapping) else value
     if sections is None:
@@ -219,26 +220,26 @@ def _context(value: Any, where: str) -> str:
     raise DataError(f"{where}: context holds a {type(value).__name__}; a text, or {{contexts: [texts]}}, is needed.")
 
 
-def _as_published(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+def _parse_published(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
     """These columns if the file, or a folder's first, has the first of them; none, and the usual names are found, if not."""
-    first = path if path.is_file() else next(iter(_files(path)), None)
+    first = path if path.is_file() else next(iter(_find_files(path)), None)
     if first is None:
         return {}
     there = read_file(first).columns
     return {key: name for key, name in columns.items() if name in there}
 
 
-def _only_file(path: Path) -> Path:
+def _find_only_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    files = _files(path)
+    files = _find_files(path)
     if len(files) != 1:
         names = ", ".join(file.name for file in files[:10]) or "none"
         raise DataError(f"{path}: one file is needed, and there are: {names}. Set data.file.")
     return files[0]
 
 
-def _files(folder: Path) -> list[Path]:
+def _find_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
@@ -262,10 +263,10 @@ UNITS = {
 }
 """As it may be written, after a number → as it is written here. What is not listed is left alone: "Mg" may be magnesium."""
 BELOW = ("dl", "dL", "l", "L", "ml", "mL", "ML", "kg", "KG", "Kg", "g")
-"""Units that stand below a stroke."""
+"""Units that appear after a slash."""
 
 
-def _units() -> re.Pattern[str]:
+def _build_units() -> re.Pattern[str]:
     above = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
     below = "|".join(re.escape(unit) for unit in sorted({*BELOW}, key=len, reverse=True))
     # after a number, with or without a unit below it; or a pair of units that no word could be, without a number
@@ -275,35 +276,34 @@ def _units() -> re.Pattern[str]:
     )
 
 
-UNIT = _units()
+UNIT = _build_units()
 
 
-@cleaners.register("medical.units")
-@mends
+@cleaners.register("medical.units", text_normalizer=True)
 def units(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write units alike: mg/dL for mg/dl, mcg for ug and µg, mL for ml, mmHg for mm Hg, one space between number and unit.
 
-    Only listed units, and only behind a number or as a pair such as mg/dl. Numbers, decimal commas among them, are left as they
-    stand, and no value is converted. Rows whose text changes are counted; labels never change.
+    Only listed units, and only after a number or as a pair such as mg/dl. Numbers, decimal commas among them, stay
+    unchanged, and no value is converted. Rows whose text changes are counted; labels never change.
     """
     tally = Tally("medical.units")
     done = []
     for example in examples:
-        changed = replace_texts(example, [UNIT.sub(_unit, text) for text in list_texts(example)])
+        changed = replace_texts(example, [UNIT.sub(_expand_unit, text) for text in list_texts(example)])
         if changed is not example:
             tally.change(example.id, "units written alike")
         done.append(changed)
     return done, tally.close(len(examples), len(done))
 
 
-def _unit(match: re.Match[str]) -> str:
+def _expand_unit(match: re.Match[str]) -> str:
     if match["lone"]:
         return f"{UNITS[match['lone']]}/{UNITS[match['lone_below']]}"
     below = f"/{UNITS[match['below']]}" if match["below"] else ""
     return f"{match['number']} {UNITS[match['above']]}{below}"
 
 
-def _tabular(folder: Path) -> Path:
+def _find_tabular(folder: Path) -> Path:
     found = sorted(folder.rglob("icd10c*tabular*.xml"))
     if not found:
         raise DataError(
@@ -312,21 +312,21 @@ def _tabular(folder: Path) -> Path:
     return found[-1]
 
 
-def _parse(file: Path) -> ET.Element:
+def _parse_xml(file: Path) -> ET.Element:
     """The document; what declares entities, which could be made to fill the memory, is refused before it is parsed."""
     content = file.read_bytes()
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content[:100]:
-        raise DataError(f"{file}: declares a document type, or is no UTF-8; the tabular list does neither.")
+        raise DataError(f"{file}: declares a document type, or is not UTF-8; the tabular list does neither.")
     try:
         return ET.fromstring(content)  # noqa: S314  (no document type, so no entities)
     except ET.ParseError as error:
-        raise DataError(f"{file}: broken XML: {error}. Take the file anew.") from None
+        raise DataError(f"{file}: broken XML: {error}. Download the file again.") from None
 
 
-def _categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element, ET.Element, ET.Element]]:
+def _list_categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element, ET.Element, ET.Element]]:
     """Each category with its chapter's number, its chapter and its block."""
     for chapter in root.iter("chapter"):
-        name = _text(chapter, "name", file)
+        name = _element_text(chapter, "name", file)
         if not name.isdigit():
             raise DataError(f"{file}: a chapter is called {name!r}; a number is needed.")
         for section in chapter.findall("section"):
@@ -334,7 +334,7 @@ def _categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element,
                 yield int(name), chapter, section, category
 
 
-def _text(element: ET.Element, tag: str, file: Path) -> str:
+def _element_text(element: ET.Element, tag: str, file: Path) -> str:
     text = " ".join((element.findtext(tag) or "").split())
     if not text:
         raise DataError(f"{file}: a <{element.tag}> has no <{tag}>.")

@@ -25,13 +25,13 @@ MBI = rf"\b[1-9]{LETTER}(?:\d|{LETTER})\d-?{LETTER}(?:\d|{LETTER})\d-?{LETTER}{L
 UNITS = r"(?:days?|weeks?|months?|years?|hours?|hrs?|h|minutes?|mins?|times|x|am|pm|a\.m|p\.m|mg|ml|%)"
 
 
-def nhs_valid(value: str) -> bool:
+def is_valid_nhs(value: str) -> bool:
     """Whether the tenth digit checks the nine before it (NHS Data Dictionary, "NHS number": modulo 11)."""
     digits = [int(c) for c in value if c.isdigit()]
     return len(digits) == 10 and sum(digit * (10 - place) for place, digit in enumerate(digits)) % 11 == 0
 
 
-def nhs_surrogate(value: str, rng: random.Random) -> str:
+def make_nhs(value: str, rng: random.Random) -> str:
     """One of the same look that begins with 999, which are set aside for tests, with a right check digit."""
     check = 10
     while check == 10:
@@ -52,9 +52,9 @@ OWN = (
             (r"\b\d{10}\b", 0.1),
         ),
         context=("nhs", "national health"),
-        valid=nhs_valid,
+        valid=is_valid_nhs,
         hint=r"\d{3}[ -]?\d{3}[ -]?\d{4}",
-        surrogate=nhs_surrogate,
+        surrogate=make_nhs,
     ),
     Entity(
         "BED_OR_WARD",

@@ -1,4 +1,4 @@
-"""Numbers and drugs of a text; and the tokens that would write, in an answer, one of which the question does not speak."""
+"""Find numbers and drugs in a text, and the tokens of an answer that would write one that the question does not contain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from .terms import COMMON, DISEASE_ENDINGS, DISEASES, DRUG_ENDINGS, DRUGS, words
 
 TELLING = 5
-"""Letters of a token from which it is taken to tell the drug that it begins."""
+"""The fewest letters of a first token that identify a drug."""
 DIGITS = re.compile(r"\d+")
 NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+")
 WORDS = re.compile(r"[^\W\d_]+")
@@ -46,14 +46,14 @@ MONTHS = dict(
 
 
 @functools.lru_cache(maxsize=4096)
-def numbers(text: str) -> frozenset[str]:
+def find_numbers(text: str) -> frozenset[str]:
     """The whole numbers of a text as digits without leading zeros, in figures or in words.
 
-    "98.6" is 98 and 6; "1,200" is 1200; "seventy six" is 76, and, as it may be said of two things, 70 and 6; "two thousand eight" is
+    "98.6" is 98 and 6; "1,200" is 1200; "seventy six" is 76, and, as it may mean two things, 70 and 6; "two thousand eight" is
     2008; "twenty ten" is 2010 as well; a month has its number.
     """
-    found = {str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text)}
-    found |= {str(int(m.group())) for m in DIGITS.finditer(text)}
+    numbers = {str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text)}
+    numbers |= {str(int(m.group())) for m in DIGITS.finditer(text)}
     run: list[str] = []
     for word in [*(w.lower() for w in WORDS.findall(text)), ""]:
         if (
@@ -65,16 +65,16 @@ def numbers(text: str) -> frozenset[str]:
         ):
             run.append(word)
             continue
-        found |= set(_said(run))
+        numbers |= set(_combine_number_words(run))
         run = []
         for table in (OTHERS, MONTHS):
             if word in table:
-                found.add(str(table[word]))
-    return frozenset(found)
+                numbers.add(str(table[word]))
+    return frozenset(numbers)
 
 
-def _said(run: Sequence[str]) -> Iterator[str]:
-    """What a run of number words may mean: each value, their sum by the rules, and two halves side by side (a year)."""
+def _combine_number_words(run: Sequence[str]) -> Iterator[str]:
+    """List what a run of number words may mean: each value, their sum by the rules, and two halves side by side (a year)."""
     values = {**ONES, **TENS, **ORDINALS, "oh": 0, "o": 0}
     pieces: list[int] = []
     total = current = 0
@@ -111,51 +111,51 @@ def _said(run: Sequence[str]) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=4096)
-def figures(text: str) -> frozenset[str]:
+def find_figures(text: str) -> frozenset[str]:
     """The whole numbers that a text writes in figures, without leading zeros."""
     return frozenset(str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text))
 
 
 @functools.lru_cache(maxsize=4096)
-def drugs(text: str) -> frozenset[str]:
+def find_drugs(text: str) -> frozenset[str]:
     """The drugs of a text in small letters: those of our list, and words with the ending of a class of drugs."""
-    return frozenset(word for word in _words(text) if word in _DRUGS or (_long(word) and word.endswith(DRUG_ENDINGS)))
+    return frozenset(word for word in _split_words(text) if word in _DRUGS or (_is_long(word) and word.endswith(DRUG_ENDINGS)))
 
 
 @functools.lru_cache(maxsize=4096)
-def entities(text: str) -> frozenset[str]:
-    """The drugs and diseases of a text in small letters, by list and by ending; a plural -s or -es is left away."""
-    found = set(drugs(text))
-    for word in _words(text):
+def find_entities(text: str) -> frozenset[str]:
+    """The drugs and diseases of a text in small letters, by list and by ending; without a plural -s or -es."""
+    entities = set(find_drugs(text))
+    for word in _split_words(text):
         single = word[:-1] if word.endswith("s") and word[:-1] in _DISEASES else word
         single = word[:-2] if word.endswith("es") and word[:-2] in _DISEASES else single
-        if single in _DISEASES or (_long(word) and word.endswith(DISEASE_ENDINGS)):
-            found.add(single)
-    return frozenset(found)
+        if single in _DISEASES or (_is_long(word) and word.endswith(DISEASE_ENDINGS)):
+            entities.add(single)
+    return frozenset(entities)
 
 
 _DRUGS, _DISEASES = frozenset(DRUGS), frozenset(DISEASES)
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return [word.lower() for word in WORDS.findall(text)]
 
 
-def _long(word: str) -> bool:
+def _is_long(word: str) -> bool:
     return len(word) >= 6 and word not in COMMON
 
 
-def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[int, ...]]]:
-    """For a loss that avoids tokens: a function of the question's text and the answer's tokens.
+def make_unsupported_token_finder(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[int, ...]]]:
+    """Make the token finder of a loss that avoids tokens: a function of the question's text and the answer's tokens.
 
-    For each token of the answer it gives the ids of the tokens that would, in its place, begin or go on with
+    For each token of the answer it returns the ids of the tokens that would, in its place, start or continue
 
-    - a number: digits after which no number of the question begins so,
-    - a drug of our list that the question does not name; as far as the answer until there has written its beginning, and only by
-      tokens that neither question nor answer contain. The first token of a name is one only if it tells the name, as a long one does:
+    - a number: digits that do not begin any number of the question,
+    - a drug of our list that the question does not name, if the answer so far has written its beginning, and only by
+      tokens that neither question nor answer contain. The first token of a name counts only if it is long enough to identify the name:
       " well" begins more than Wellbutrin.
 
-    The answer's own token is never among them, whatever it writes: it is learned as it stands.
+    The answer's own token is never among them, whatever it writes: it is learned unchanged.
     """
     texts: list[str] = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
     digit_tokens = {token: text for token, text in enumerate(texts) if text.strip().isdigit() and text.strip().isascii()}
@@ -165,10 +165,10 @@ def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[i
         for name in (drug, drug.capitalize())
     ]
 
-    def find(question: str, answer: Sequence[int]) -> list[tuple[int, ...]]:
-        said = numbers(question)
+    def find_tokens(question: str, answer: Sequence[int]) -> list[tuple[int, ...]]:
+        stated = find_numbers(question)
         own = {*tokenizer(question, add_special_tokens=False)["input_ids"], *answer}
-        named = drugs(question)
+        named = find_drugs(question)
         after: dict[tuple[int, ...], set[int]] = {}
         for drug, ids in spelled:
             if drug not in named:
@@ -179,29 +179,29 @@ def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[i
         longest = max(map(len, after), default=0)
         digits: dict[str, frozenset[int]] = {}
         same: dict[frozenset[int], tuple[int, ...]] = {}  # most tokens of an answer have the same ones to avoid
-        found = []
+        avoid = []
         run = ""
         for at, token in enumerate(answer):
             if run not in digits:
-                digits[run] = _wrong(run, digit_tokens, said)
+                digits[run] = _find_wrong_digits(run, digit_tokens, stated)
             wrong: frozenset[int] | set[int] = digits[run] | starts
             for length in range(1, min(longest, at) + 1):
                 wrong = wrong | after.get(tuple(answer[at - length : at]), set())
             wrong = frozenset(wrong - {token})
-            found.append(same.setdefault(wrong, tuple(sorted(wrong))))
+            avoid.append(same.setdefault(wrong, tuple(sorted(wrong))))
             text = digit_tokens.get(token)
             run = "" if text is None else text.strip() if text != text.lstrip() else run + text
-        return found
+        return avoid
 
-    return find
+    return find_tokens
 
 
-def _wrong(run: str, digit_tokens: dict[int, str], said: frozenset[str]) -> frozenset[int]:
-    """The digit tokens that, behind the digits `run`, begin no number that was said."""
+def _find_wrong_digits(run: str, digit_tokens: dict[int, str], stated: frozenset[str]) -> frozenset[int]:
+    """Find the digit tokens that, after the digits `run`, do not continue a number of the question."""
 
-    def fits(text: str) -> bool:
+    def continues_a_number(text: str) -> bool:
         digits = text.strip() if text != text.lstrip() else run + text
         bare = digits.lstrip("0")
-        return not bare or any(number.startswith(bare) for number in said)
+        return not bare or any(number.startswith(bare) for number in stated)
 
-    return frozenset(token for token, text in digit_tokens.items() if not fits(text))
+    return frozenset(token for token, text in digit_tokens.items() if not continues_a_number(text))

@@ -88,16 +88,16 @@ def casualties(
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
         moment = parse_time(row["date"], where, "date")
-        target = _target(row.get("casualty_severity"), where)
+        target = _parse_target(row.get("casualty_severity"), where)
         name = str(rows.places[index])
         if target is None and missing == "refuse":
             raise DataError(f"{where}: no casualty_severity. Here every row needs one.")
         if target is None and missing == "drop":
             tally.drop(name, "no label")
             continue
-        group = _text(row["AREFNO"])
+        group = _cell_text(row["AREFNO"])
         bare = Example(name, target=target, group=group or None, time=moment.date().isoformat())
-        kept.append(set_record(bare, _record(row, where)))
+        kept.append(set_record(bare, _build_record(row, where)))
     if not kept:
         raise DataError(f"{path}: none of its {len(rows.rows)} rows has a casualty_severity.")
     first = test_from or max(int((e.time or "")[:4]) for e in kept)
@@ -107,23 +107,23 @@ def casualties(
     return Table(tuple(kept), said, descriptions=DESCRIPTIONS, labels=LABELS, account=account)
 
 
-def _record(row: Mapping[str, Any], where: str) -> list[tuple[str, Cell]]:
+def _build_record(row: Mapping[str, Any], where: str) -> list[tuple[str, Cell]]:
     found: list[tuple[str, Cell]] = []
     for column in TOLD:
-        text = _text(row.get(column))
+        text = _cell_text(row.get(column))
         if column in NUMBERS:
             unknown = text.lower() in UNKNOWN
             found.append((NUMBERS[column], None if unknown else parse_number(text, where, column)))
             continue
         name, codes = WORDS[column]
-        found.append((name, _word(text, codes, where, column)))
+        found.append((name, _parse_word(text, codes, where, column)))
     return found
 
 
-def _word(text: str, codes: Mapping[str, str], where: str, column: str) -> str | None:
-    """The word behind a code, or the word that stands there; None where nothing is known.
+def _parse_word(text: str, codes: Mapping[str, str], where: str, column: str) -> str | None:
+    """Decode a code to its word; a word stays; None if unknown.
 
-    Raises DataError for a code that is none.
+    Raises DataError for an unknown code.
     """
     plain = text if column in {"area_name", "day", "month"} else text.lower()
     if plain in codes:
@@ -135,8 +135,8 @@ def _word(text: str, codes: Mapping[str, str], where: str, column: str) -> str |
     return plain
 
 
-def _target(cell: object, where: str) -> str | None:
-    text = _text(cell).lower()
+def _parse_target(cell: object, where: str) -> str | None:
+    text = _cell_text(cell).lower()
     if text in UNKNOWN:
         return None
     word = SEVERITY.get(text, text)
@@ -149,7 +149,7 @@ def _target(cell: object, where: str) -> str | None:
     return LABELS[word != "slight"]
 
 
-def _text(cell: object) -> str:
+def _cell_text(cell: object) -> str:
     """A cell as text; whole numbers without a point."""
     if cell is None:
         return ""

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vertical_sdk.errors import DataError
 
 from .roads import Roads, Trips, read_roads, read_trips
-from .sumo import Simulator, run, simulated
+from .sumo import Simulator, cached_result, run
 
 __all__ = ["Cities", "City", "Morning", "simulate"]
 
@@ -44,9 +44,9 @@ BUSIEST = 0.05
 KEPT = 3
 """The last rounds of the assignment, over which travel times are averaged."""
 STANDING = 20.0
-"""Times its free time, at most, that a road is said to take: of cars that stand still SUMO would say that they never arrive."""
+"""The longest time of a road, in units of its free time: in SUMO, cars that do not move never arrive."""
 TELEPORT = 120
-"""Seconds after which SUMO moves on a car that stands still, so that no city locks up for good."""
+"""Seconds after which SUMO moves a car that is stuck, so that no city locks up for good."""
 
 
 class City(BaseModel):
@@ -61,7 +61,7 @@ class City(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, lt=1 << 31)]
     split: Literal["train", "validation", "test"] | None = Field(
-        default=None, description="The part that it stands on, where data.split is given."
+        default=None, description="The part that it belongs to, if data.split is given."
     )
 
 
@@ -85,7 +85,7 @@ class Cities(BaseModel):
         names = [city.name for city in self.cities]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise DataError(f"{where}: cities: {', '.join(twice)} stands twice; each city needs a name of its own.")
+            raise DataError(f"{where}: cities: {', '.join(twice)} appears twice. Give each city a name of its own.")
         if self.peak > len(self.profile):
             raise DataError(f"{where}: peak = {self.peak}: the profile has only {len(self.profile)} intervals.")
 
@@ -100,7 +100,7 @@ class Morning:
 
 
 def simulate(city: City, cities: Cities, sumo: Simulator) -> Morning:
-    """A city's morning, from the cache where it was simulated before.
+    """Simulate a city's morning, or read it from the cache.
 
     Raises DataError, which names the city, where SUMO refuses it.
     """
@@ -112,14 +112,14 @@ def simulate(city: City, cities: Cities, sumo: Simulator) -> Morning:
         "city": city.model_dump(mode="json", exclude={"name", "split"}),
     }
     try:
-        folder = simulated("cities", settings, lambda target: _make(city, cities, sumo, target))
+        folder = cached_result("cities", settings, lambda target: _make_city(city, cities, sumo, target))
     except DataError as error:
         raise DataError(f"city {city.name}: {error}") from None
     roads = read_roads(folder / "streets.net.xml")
     return Morning(roads, read_trips(folder / "trips.xml", roads), np.array(json.loads((folder / "seconds.json").read_text())))
 
 
-def _make(city: City, cities: Cities, sumo: Simulator, target: Path) -> None:
+def _make_city(city: City, cities: Cities, sumo: Simulator, target: Path) -> None:
     work = target.parent / "work"
     work.mkdir()
     _draw_streets(city, sumo, work)
@@ -127,7 +127,7 @@ def _make(city: City, cities: Cities, sumo: Simulator, target: Path) -> None:
     _draw_aims(city, cities, roads, work)
     probe = PROBE * float((roads.length * roads.lanes).sum()) / 1000
     _draw_trips(city, cities, sumo, work, probe)
-    rate = probe * city.load / _measured_load(cities, roads, read_trips(work / "trips.xml", roads))
+    rate = probe * city.load / _measure_load(cities, roads, read_trips(work / "trips.xml", roads))
     _draw_trips(city, cities, sumo, work, rate)
     _assign(city, cities, sumo, work)
     seconds = _mean_seconds(work, cities, roads)
@@ -177,7 +177,7 @@ def _draw_trips(city: City, cities: Cities, sumo: Simulator, work: Path, rate: f
     run(sumo, work, "tools/randomTrips.py", *files, *times, *aims, "--seed", city.seed, "--validate")
 
 
-def _measured_load(cities: Cities, roads: Roads, trips: Trips) -> float:
+def _measure_load(cities: Cities, roads: Roads, trips: Trips) -> float:
     """Volume over capacity of the busiest roads at the peak, all on their fastest free paths.
 
     Raises DataError where hardly anybody drives.
@@ -217,7 +217,7 @@ def _assign(city: City, cities: Cities, sumo: Simulator, work: Path) -> None:
 
 
 def _mean_seconds(work: Path, cities: Cities, roads: Roads) -> Floats:
-    """(intervals, roads) averaged over the last rounds; from its free time, which it is where nobody drove, to STANDING times that."""
+    """(intervals, roads) averaged over the last rounds; from its free time, for a road without cars, to STANDING times that."""
     step = cities.minutes * 60
     found: dict[tuple[int, int], list[float]] = defaultdict(list)
     for number in range(max(0, cities.rounds - KEPT), cities.rounds):

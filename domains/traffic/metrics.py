@@ -10,7 +10,6 @@ from pydantic import Field
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.metrics.forecasting import Floats, forecast_mae, forecast_mape, forecast_rmse
-from vertical_sdk.metrics.measure import lower_is_better
 
 from .alarms import detection_rate, false_alarms, time_to_detect
 from .routes import free_flow_saving, route_gap
@@ -31,9 +30,9 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 def at_minutes(minutes: int, seconds: float) -> int:
-    """The step, from 1, that is so many minutes ahead.
+    """Find the step, from 1, that ends `minutes` ahead.
 
-    Raises RecipeError where no step ends there.
+    Raises RecipeError if no step ends there.
     """
     step = minutes * 60 / seconds
     if step < 1 or not float(step).is_integer():
@@ -63,8 +62,8 @@ def _register(minutes: int) -> None:
     for name, (part, what) in parts.items():
         full = f"{name}_{minutes}min"
         part.__name__ = part.__qualname__ = full
-        part.__doc__ = f"{what} {minutes} minutes ahead; `seconds` is how long a step is."
-        metrics.register(f"traffic.{full}", tasks=("forecasting",))(lower_is_better(part))
+        part.__doc__ = f"{what} {minutes} minutes ahead; `seconds` is the length of a step."
+        metrics.register(f"traffic.{full}", tasks=("forecasting",), higher_is_better=False)(part)
 
 
 for _minutes in MINUTES:

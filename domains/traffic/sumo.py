@@ -1,4 +1,4 @@
-"""The SUMO simulator of road traffic (Lopez et al., 2018), started as it comes in the wheel eclipse-sumo.
+"""The SUMO simulator of road traffic (Lopez et al., 2018), run from the wheel eclipse-sumo.
 
 No network and no screen is used, and every random number comes from a seed: the same settings and the same version of SUMO give
 the same traffic. Python tools of SUMO run in a process of their own; nothing of SUMO is imported.
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from vertical_sdk.data.generated import build_once
 from vertical_sdk.errors import DataError, MissingExtra, RunError
 
-__all__ = ["Simulator", "run", "side_by_side", "simulated", "simulator"]
+__all__ = ["Simulator", "cached_result", "find_simulator", "run", "run_in_parallel"]
 
 LONGEST = 1800.0
 """Seconds that one program may take."""
@@ -35,7 +35,7 @@ _RUNNING: set[subprocess.Popen[str]] = set()
 
 @dataclass(frozen=True)
 class Simulator:
-    """Where SUMO lies, and which one it is."""
+    """The folder of SUMO, and its version."""
 
     home: Path
     version: str
@@ -52,7 +52,7 @@ class Simulator:
         return [sys.executable, str(path)] if tool else [str(path)]
 
 
-def simulator(wanted: str | None = None, where: str = "") -> Simulator:
+def find_simulator(wanted: str | None = None, where: str = "") -> Simulator:
     """The installed SUMO.
 
     wanted  the version that a scenario was made for; another one would give other traffic
@@ -78,7 +78,7 @@ def simulator(wanted: str | None = None, where: str = "") -> Simulator:
 def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: float = LONGEST) -> None:
     """Run one of SUMO's programs to its end, inside `folder`; what it started ends with it, also where this process is interrupted.
 
-    Raises DataError with SUMO's own words where it fails, RunError where it takes more than `limit` seconds or cannot start.
+    Raises DataError with SUMO's own message if it fails, RunError if it takes more than `limit` seconds or cannot start.
     """
     command = [*sumo.command(program), *map(str, arguments)]
     environment = {**os.environ, "SUMO_HOME": str(sumo.home), "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
@@ -98,31 +98,31 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
         raise RunError(f"SUMO's {program} cannot be started: {error}. Install eclipse-sumo again.") from None
     _RUNNING.add(process)
     try:
-        said, _ = process.communicate(timeout=limit)
+        output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        _end(process)
+        _last_lines(process)
         raise RunError(
-            f"SUMO's {program} took more than {limit:.0f} s. Traffic that stands still takes longest: lower the demand."
+            f"SUMO's {program} took more than {limit:.0f} s. A traffic jam takes longest: lower the demand."
         ) from None
     except BaseException:
-        _end(process)
+        _last_lines(process)
         raise
     finally:
         _RUNNING.discard(process)
         if process.stdout is not None:
             process.stdout.close()
-    refused = not program.endswith(".py") and any(line.startswith("Error:") for line in said.splitlines())
+    refused = not program.endswith(".py") and any(line.startswith("Error:") for line in output.splitlines())
     if process.returncode or refused:  # netgenerate ends with 0 where it could not read a file
-        words = " ".join(said.split())[-SHOWN:]
-        raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it said nothing'}")
+        words = " ".join(output.split())[-SHOWN:]
+        raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it output nothing'}")
 
 
-def simulated(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-    """A folder of what was simulated with these settings, from the cache where it was before; see `vertical_sdk.data.generated`."""
+def cached_result(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+    """The folder of results for these settings, from the cache if they are there; see `vertical_sdk.data.generated`."""
     return build_once(f"sumo/{kind}", settings, make)
 
 
-def side_by_side(work: Callable[[T], R], on: list[T]) -> list[R]:
+def run_in_parallel(work: Callable[[T], R], on: list[T]) -> list[R]:
     """The work's results in order; as many at once as there are processors, because each waits for a process of its own."""
     if len(on) == 1:
         return [work(on[0])]
@@ -133,13 +133,13 @@ def side_by_side(work: Callable[[T], R], on: list[T]) -> list[R]:
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list(_RUNNING):
-            _end(process)
+            _last_lines(process)
         raise
     finally:
         pool.shutdown(wait=True)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _last_lines(process: subprocess.Popen[str]) -> None:
     """End a process and those that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.name == "nt":

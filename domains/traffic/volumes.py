@@ -43,15 +43,15 @@ def interstate(
     history  hours before a row's moment; horizon: hours after it
     stride   hours from one row to the next
 
-    Hours that are missing are left unknown; of an hour that stands several times, as it does for each kind of weather, the mean is
+    Hours that are missing are left unknown; of an hour that appears several times, as for each kind of weather, the mean is
     taken; both are counted. Weather and holidays are not read. Rows of one day are one group. Raises DataError, with file and line, for
-    another header, or a cell that is no number or time.
+    another header, or a cell that is not a number or time.
     """
     require_series_task("traffic.interstate", task)
     if columns:
         raise RecipeError("traffic.interstate: knows its columns; leave data.columns out.")
     with tempfile.TemporaryDirectory() as folder:
-        table = _unpacked(path, Path(folder))
+        table = _unpack_file(path, Path(folder))
         try:
             rows = replace(read_file(table), path=path)
         except DataError as error:
@@ -65,7 +65,7 @@ def interstate(
     return build_series(rows, {"time": time}, task, missing, resampling, reader="traffic.interstate")
 
 
-def _unpacked(path: Path, folder: Path) -> Path:
+def _unpack_file(path: Path, folder: Path) -> Path:
     """The table itself, or a copy of what is packed in it.
 
     Raises DataError for an archive that is damaged, or has several tables.
@@ -76,13 +76,13 @@ def _unpacked(path: Path, folder: Path) -> Path:
             head = file.read(4)
         if not (head == b"PK\x03\x04" or head.startswith(b"\x1f\x8b")):
             break
-        content = _member(inner, path) if head == b"PK\x03\x04" else _gunzip(inner, path)
+        content = _find_member(inner, path) if head == b"PK\x03\x04" else _gunzip(inner, path)
         inner = folder / f"table{depth}.csv"
         inner.write_bytes(content)
     return inner
 
 
-def _member(archive: Path, shown: Path) -> bytes:
+def _find_member(archive: Path, shown: Path) -> bytes:
     try:
         with zipfile.ZipFile(archive) as file:
             entries = [entry for entry in file.infolist() if not entry.is_dir() and not entry.filename.startswith("__MACOSX")]
@@ -92,7 +92,7 @@ def _member(archive: Path, shown: Path) -> bytes:
                 raise DataError(f"{shown}: its table is over {LARGEST >> 20} MB, far more than these data have.")
             return file.read(entries[0])
     except BROKEN_ZIP as error:
-        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
 def _gunzip(packed: Path, shown: Path) -> bytes:
@@ -100,7 +100,7 @@ def _gunzip(packed: Path, shown: Path) -> bytes:
         with gzip.open(packed) as file:
             content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Download it again.") from None
     if len(content) > LARGEST:
         raise DataError(f"{shown}: its table is over {LARGEST >> 20} MB, far more than these data have.")
     return content

@@ -194,7 +194,7 @@ def test_a_card_that_was_cut_is_refused(project: Path, refused: Refused) -> None
     said = refused(ASK, 6)
 
     assert f"{CARD}: " in said
-    assert "the card was cut or changed. Take the adapter anew." in said
+    assert "The card was cut or changed. Download or train the adapter again." in said
 
 
 def test_a_card_from_which_a_key_was_taken_is_refused_with_the_key(project: Path, refused: Refused) -> None:
@@ -332,7 +332,10 @@ def test_a_registry_in_the_place_of_a_file_is_refused(project: Path, refused: Re
 
     for words in (["list"], ["publish", "run"]):
         said = refused(["registry", *words, "--registry", "file/registry"], 7)
-        assert said == "file/registry: a file stands where the registry's folder should be. Choose another folder."
+        assert (
+            said
+            == "file/registry: this path is a file, or is below one, so it cannot be the registry's folder. Choose another folder."
+        )
 
 
 @pytest.mark.parametrize("name", ["../evil", "medical/../../evil", "/tmp/evil", "..", "a/b/c", "Evil", "a\\b"])

@@ -71,7 +71,7 @@ def test_news_to_predict_need_no_label(tmp_path: Path) -> None:
     assert [(e.text, e.target) for e in table.examples] == [("A falls", None)]
 
 
-def test_german_applicants_are_told_in_words(tmp_path: Path) -> None:
+def test_german_applicants_are_described_in_words(tmp_path: Path) -> None:
     first, second = read("credit", written(tmp_path, GERMAN)).examples
 
     assert (first.target, second.target) == ("good", "bad")
@@ -297,7 +297,7 @@ def test_links_go_and_torn_tickers_are_joined(text: str, expected: str) -> None:
     assert cleaned([text])[0] == [expected]
 
 
-def test_what_cleaning_did_is_counted() -> None:
+def test_changes_by_cleaning_are_counted() -> None:
     texts, account = cleaned(["https://t.co/a", "A https://t.co/a", "$ c up", "plain"])
 
     assert texts == ["A", "$C up", "plain"]
@@ -310,7 +310,7 @@ def of_days(*days: str) -> list[Example]:
     return [Example(f"{n}", "x", 0.1, time=day, group=day) for n, day in enumerate(days)]
 
 
-def test_an_embargo_lies_between_the_parts() -> None:
+def test_an_embargo_separates_the_parts() -> None:
     rows = of_days(*(f"2024-01-{day:02d}" for day in range(1, 32)))
 
     placed, account = splitters.get("finance.embargoed")(rows, 0, days=5, test=0.2, validation=0.2)
@@ -345,7 +345,7 @@ def test_without_days_nothing_is_set_aside_and_one_day_stays_together() -> None:
         (of_days("2024-01-01"), {"test": 1.0}, RecipeError, "must be shares that leave something"),
     ],
 )
-def test_what_cannot_be_divided_is_refused(
+def test_rows_that_cannot_be_divided_are_refused(
     rows: list[Example], options: dict[str, float], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.recipe import Recipe, load_recipe
 
@@ -92,7 +93,7 @@ def prepared(name: str, folder: Path) -> tuple[Recipe, Prepared]:
 def test_a_recipe_holds_what_it_says(name: str) -> None:
     recipe = load_recipe(f"finance/{name}")
 
-    recipe.check()
+    check_recipe(recipe)
 
     assert recipe.name == f"finance/{name}"
     assert recipe.data.license
@@ -122,7 +123,7 @@ def test_applicants_keep_what_the_audit_asks_for(tmp_path: Path) -> None:
     assert all(set(recipe.evaluate.groups) <= set(dict(e.record)) for e in rows.test)
 
 
-def test_every_learned_day_lies_before_every_judged_one(tmp_path: Path) -> None:
+def test_every_training_day_precedes_every_test_day(tmp_path: Path) -> None:
     _, rows = prepared("stock-direction", tmp_path)
 
     ends = [max(e.time or "" for e in part) for part in (rows.train, rows.validation)]

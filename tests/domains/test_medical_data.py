@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vertical_sdk.catalog import cleaners, readers
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import load_recipe
@@ -167,13 +168,13 @@ def dialogues(folder: Path) -> dict[str, str]:
 def test_every_recipe_of_the_vertical_is_right(name: str) -> None:
     recipe = load_recipe(f"medical/{name}")
 
-    recipe.check()
+    check_recipe(recipe)
 
     assert recipe.domain == "medical"
     assert recipe.evaluate.gate is not None
 
 
-def test_the_sections_of_both_files_are_pooled_and_dealt_anew(tmp_path: Path) -> None:
+def test_the_sections_of_both_files_are_pooled_and_split_again(tmp_path: Path) -> None:
     prepared = prepare(
         load_recipe("medical/dialogue-section", {"data.source": dialogues(tmp_path), "data.decontaminate": None})
     )

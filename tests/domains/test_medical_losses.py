@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vertical_sdk import catalog
-from vertical_sdk.losses import IGNORE, what_to_avoid
+from vertical_sdk.losses import IGNORE, get_token_finder
 from vertical_sdk.types import LabelSpace
 
 faithful = catalog.losses.get("medical.faithful")
@@ -29,7 +29,7 @@ def test_without_weight_or_tokens_it_is_cross_entropy() -> None:
     torch.testing.assert_close(faithful(P.log(), labels, torch.zeros(2, 0, dtype=torch.long)), plain)
 
 
-def test_what_is_not_to_be_learned_costs_nothing_and_gradients_are_finite() -> None:
+def test_ignored_tokens_cost_nothing_and_gradients_are_finite() -> None:
     far = torch.tensor([[200.0, -200.0, 0.0], [-300.0, 300.0, 300.0], [1.0, 2.0, 3.0]], requires_grad=True)
     faithful(far, torch.tensor([1, 0, IGNORE]), torch.tensor([[0, 2], [1, 2], [0, 1]])).backward()
     assert far.grad is not None
@@ -64,17 +64,17 @@ class Letters:
 
 
 def avoided(question: str, answer: str, *pieces: str) -> list[set[str]]:
-    from vertical_sdk.domains.medical.faithfulness import unsaid_tokens
+    from vertical_sdk.domains.medical.faithfulness import make_unsupported_token_finder
 
     tokenizer = Letters(*pieces)
-    found = unsaid_tokens(tokenizer)(question, tokenizer(answer)["input_ids"])
+    found = make_unsupported_token_finder(tokenizer)(question, tokenizer(answer)["input_ids"])
     return [{tokenizer.texts[token] for token in ids} for ids in found]
 
 
 def test_digits_that_begin_no_number_of_the_question_are_avoided() -> None:
     digits = [{c for c in ids if c.isdigit()} for ids in avoided("I am seventy six, and took 20 mg.", "a 76 b")]
 
-    # a number may begin with 7 or 6 ("seventy", "six") or 2, or with a 0 before them; behind 7 comes 6 or 0; behind 76 nothing
+    # a number may begin with 7 or 6 ("seventy", "six") or 2, or with a 0 before them; after 7 comes 6 or 0; after 76 nothing
     begins = set("1345 89") - {" "}
     assert digits == [begins, begins, begins, set("12345789"), set("0123456789"), begins]
 
@@ -95,11 +95,11 @@ def test_drugs_that_nobody_spoke_of_are_avoided_where_they_would_begin_or_go_on(
     assert " lisin" not in avoided("I take lisinopril.", "x", *pieces)[0]
 
 
-def test_only_a_loss_that_asks_for_it_is_told_what_to_avoid() -> None:
+def test_only_a_loss_with_prepare_has_a_token_finder() -> None:
     from vertical_sdk.recipe import load_recipe
 
     note = load_recipe("medical/dialogue-note")
 
-    assert what_to_avoid(note) is not None
-    assert what_to_avoid(note.replace({"loss": "cross_entropy"})) is None
-    assert what_to_avoid(note.replace({"loss": None})) is None
+    assert get_token_finder(note) is not None
+    assert get_token_finder(note.replace({"loss": "cross_entropy"})) is None
+    assert get_token_finder(note.replace({"loss": None})) is None

@@ -12,10 +12,10 @@ from vertical_sdk import VerticalModel, evaluate, load_recipe, train
 from vertical_sdk.card import Card, Fingerprint, read_card
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, RegistryError
-from vertical_sdk.evaluation import promote
 from vertical_sdk.families.specialist import load_backbone
 from vertical_sdk.inference import model
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.promotion import promote
 from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry import Registry
@@ -81,7 +81,8 @@ def test_a_better_challenger_takes_the_alias_with_its_evidence(registry: Registr
 
     assert (found.champion, found.challenger, found.moved, found.forced) == (1, 2, True, False)
     assert stands(registry) == 2
-    measured = [read_card(run / "adapter").metrics["systems"]["adapter"]["metrics"]["macro_f1"] for run in (strong, weak)]
+    evaluations = [json.loads((run / "evaluation.json").read_text()) for run in (strong, weak)]
+    measured = [evaluation["systems"]["adapter"]["metrics"]["macro_f1"] for evaluation in evaluations]
     assert found.challenger_value is not None
     assert found.champion_value is not None
     assert found.difference is not None

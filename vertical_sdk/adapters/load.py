@@ -12,7 +12,7 @@ from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
 from vertical_sdk.families.lora import attach, hide_peft_notice
 from vertical_sdk.families.specialist import Specialist, specialist_class
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.registry.tree import known_digest
+from vertical_sdk.registry.tree import cached_digest
 
 __all__ = ["open_specialist", "require_same_base"]
 
@@ -65,7 +65,7 @@ def open_specialist(folder: Path, name: str, base: Base, backbone: Any) -> tuple
         for file, digest in card.files.items():
             if not (folder / file).is_file():
                 raise CorruptAdapter(f"{folder / file}: is missing. Take the adapter anew.")
-            if known_digest(folder / file) != digest:
+            if cached_digest(folder / file) != digest:
                 raise CorruptAdapter(f"{folder / file}: was changed or cut since the adapter was made. Take the adapter anew.")
         backbone.set_adapter(name)
         device = next(backbone.parameters()).device

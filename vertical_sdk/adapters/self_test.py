@@ -15,6 +15,7 @@ from vertical_sdk.card import SelfTest
 from vertical_sdk.errors import IdleAdapter
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import LARGE, Specialist, run_rows, switched_off
+from vertical_sdk.tasks import get_task
 
 __all__ = ["record_self_tests", "replay_self_tests"]
 
@@ -84,14 +85,14 @@ def replay_self_tests(specialist: Specialist, self_tests: Sequence[SelfTest], wh
 
 def _rows(specialist: Specialist, texts: Sequence[str]) -> list[Encoded]:
     rows = [specialist.encode(specialist.self_test_row(text), learn=False) for text in texts]
-    if specialist.task == "generation":
+    if get_task(specialist.task).written:
         return [Encoded(ids=row.ids[:TOKENS], learn=(True,) * len(row.ids[:TOKENS])) for row in rows]
     return rows
 
 
 def _answer(specialist: Specialist, rows: Sequence[Encoded]) -> list[Tensor]:
     """Outputs of each row (k,), or some where they are many; for generation the log-likelihood of each token after the first."""
-    if specialist.task != "generation":
+    if not get_task(specialist.task).written:
         whole = run_rows(specialist, rows, lambda batch: specialist(batch)[0]).flatten(1)
         return list(whole[:, :: max(1, whole.shape[1] // MOST)])
     with torch.inference_mode():

@@ -23,7 +23,7 @@ from vertical_sdk.bases.gguf_file import convert_gguf
 from vertical_sdk.bases.weights import count_parameters, read_json, read_tensors
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import BaseModelError, OfflineError, VerticalError, did_you_mean
-from vertical_sdk.paths import cache_home, telling_full_disk
+from vertical_sdk.paths import cache_home, report_full_disk
 from vertical_sdk.sources import pypi
 from vertical_sdk.sources.hub import hub_is_off
 from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
@@ -323,7 +323,7 @@ def _download_from_hub(name: str, revision: str | None, progress: Progress) -> P
 
     progress(f"downloading {name}", None)
     try:
-        with telling_full_disk(Path(HF_HUB_CACHE)):
+        with report_full_disk(Path(HF_HUB_CACHE)):
             return Path(
                 snapshot_download(
                     name,

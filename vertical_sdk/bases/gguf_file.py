@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import errno
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import BaseModelError, VerticalError
+from vertical_sdk.paths import is_disk_full
 from vertical_sdk.types import Progress, silent
 
 __all__ = ["convert_gguf"]
@@ -50,10 +49,8 @@ def convert_gguf(file: Path, folder: Path, progress: Progress = silent) -> None:
     except VerticalError:
         raise
     except Exception as error:
-        if "No space left" in str(error):  # safetensors tells it in an error class of its own
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
+        if is_disk_full(error) or (isinstance(error, OSError) and error.errno is not None):
+            raise  # the caller reports a full disk
         raise BaseModelError(
             f"cannot be converted with transformers {transformers.__version__}: {error}", where=file
         ) from error

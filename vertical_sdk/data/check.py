@@ -15,7 +15,8 @@ from vertical_sdk.data.read import read_table
 from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import SERIES, SINGLE_LABEL, Example, Task
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, Task
 
 __all__ = ["check_file"]
 
@@ -38,7 +39,7 @@ def check_file(
     chosen: Mapping[Any, str] = columns if columns is not None else recipe.data.columns if recipe else {}
     columns = dict(chosen)
     task = recipe.task if recipe else task
-    if task in SERIES:
+    if get_task(task).ahead:
         raise RecipeError(
             f"the task {task} reads series, whose rows cannot be checked. Run vertical data show RECIPE.", where=path
         )
@@ -138,7 +139,7 @@ def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dic
 
 def _label_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     labels, rows = report["labels"], report["usable"]
-    if report["task"] not in SINGLE_LABEL:
+    if not get_task(report["task"]).single_label:
         return
     if len(labels) < 2:
         yield "error", f"only {len(labels)} label: there is nothing to tell apart"

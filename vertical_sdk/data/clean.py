@@ -1,17 +1,17 @@
 """Cleaners: steps that run on the rows before anything is learned from them.
 
 Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows. One that only writes texts in
-another way, each by itself, is marked with `@mends` under its registration: it also runs on the inputs of a specialist, so that it
-reads texts as in training.
+another way, each by itself, is registered with `text_normalizer=True`: it is also applied to what a specialist is asked, so
+that it never reads what it was not trained on.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from vertical_sdk.catalog import cleaners
 from vertical_sdk.data.account import StepAccount, Tally
@@ -21,7 +21,7 @@ from vertical_sdk.errors import RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example
 
-__all__ = ["drop_duplicates", "mends", "normalize", "normalize_texts"]
+__all__ = ["drop_duplicates", "normalize", "normalize_texts"]
 
 CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
@@ -29,13 +29,6 @@ CONTROL = re.compile(
 SPACES = re.compile(r"[^\S\n]+")
 AROUND_BREAK = re.compile(r" ?\n ?")
 MANY_BREAKS = re.compile(r"\n{3,}")
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def mends(cleaner: F) -> F:
-    """Mark a cleaner that rewrites each text by itself. In prediction it drops no rows."""
-    vars(cleaner)["mends"] = True
-    return cleaner
 
 
 def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], StepAccount]:
@@ -46,12 +39,12 @@ def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[E
     tally = Tally("clean")
     rows = list(examples)
     for number, part in enumerate(recipe.data.clean):
-        clean = cleaners.get(part.use)
-        if not getattr(clean, "mends", False):
+        cleaner = cleaners.part(part.use)
+        if not cleaner.text_normalizer:
             continue
         arguments = cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}")
         numbered = [replace(row, id=str(place)) for place, row in enumerate(rows)]
-        found, account = clean(numbered, **arguments)
+        found, account = cleaner.function(numbered, **arguments)
         for row in found:
             rows[int(row.id)] = replace(row, id=rows[int(row.id)].id)
         for reason, places in account.rows.items():
@@ -61,8 +54,7 @@ def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[E
     return rows, tally.close(len(rows), len(rows))
 
 
-@cleaners.register("normalize")
-@mends
+@cleaners.register("normalize", text_normalizer=True)
 def normalize(
     examples: Sequence[Example], *, min_characters: int = 1, max_characters: int | None = None
 ) -> tuple[list[Example], StepAccount]:

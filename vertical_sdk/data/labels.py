@@ -9,7 +9,8 @@ from vertical_sdk.data.account import Tally
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import LABELLED, ORDERED, SINGLE_LABEL, Example, LabelSpace, Target
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, LabelSpace, Target
 
 __all__ = ["build_label_space", "count_labels", "list_labels", "refuse_unknown", "set_aside_unlearned"]
 
@@ -32,20 +33,21 @@ def build_label_space(recipe: Recipe, table: Table, examples: Sequence[Example])
     Raises DataError for a label that the recipe does not list, for fewer labels than the task needs, and for an ordinal task
     without an order.
     """
-    if recipe.task not in LABELLED:
+    task = get_task(recipe.task)
+    if not task.labelled:
         return None
     in_rows = set(count_labels(examples))
     in_recipe = tuple(recipe.labels) if recipe.labels else None
     if in_recipe is not None:
         refuse_unknown(examples, in_recipe, "those that the recipe lists", recipe.name)
-    elif recipe.task in ORDERED and table.labels is None:
+    elif get_task(recipe.task).ordered and table.labels is None:
         listed = ", ".join(sorted(in_rows))
         raise DataError(
             f"the task {recipe.task} needs its labels in order. Set labels: [{listed}], from low to high.", where=recipe.name
         )
     order = in_recipe or tuple(label for label in table.labels or () if label in in_rows) or tuple(sorted(in_rows))
     order = (*order, *sorted(in_rows - set(order)))
-    fewest = 2 if recipe.task in SINGLE_LABEL else 1
+    fewest = 2 if get_task(recipe.task).single_label else 1
     if len(in_rows) < fewest:
         problem = f"all rows have the label {next(iter(in_rows))!r}" if in_rows else "no row has a label"
         raise DataError(

@@ -12,7 +12,8 @@ from typing import Any
 
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
-from vertical_sdk.types import WRITTEN, Message, Task
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Message, Task
 
 __all__ = ["KEYS", "Layout", "cell", "find_layout", "parse_conversation"]
 
@@ -59,7 +60,7 @@ def find_layout(rows: Rows, columns: Mapping[str, str], task: Task, *, need_labe
             continue
         for part in cell_columns(name, rows.columns):
             _require_column(rows, key, part)
-    if task in WRITTEN:
+    if get_task(task).written:
         return _find_conversation_layout(rows, columns, need_label)
     chosen = {key: name for key, name in columns.items() if key != "label" or need_label or name in rows.columns}
     text = chosen.get("text") or _find_only_column(rows, TEXTS, "text", set(columns.values()))

@@ -25,7 +25,8 @@ from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
 from vertical_sdk.data.numbers import parse_number, parse_numbers
 from vertical_sdk.data.records import parse_cell, set_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
-from vertical_sdk.types import LABELLED, NUMERIC, SINGLE_LABEL, WRITTEN, Example, SeriesLayout, Split, Target, Task
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, SeriesLayout, Split, Target, Task
 
 __all__ = ["Missing", "Table", "join_tables", "parse_number", "read_table", "table"]
 
@@ -266,7 +267,7 @@ def _choose_columns(
     """
     if not chosen:
         return []
-    if task in WRITTEN:
+    if get_task(task).written:
         raise RecipeError(f"the task {task} reads conversations. Leave {key} out.", where=f"data.reader.{key}")
     if chosen == "all":
         common = {"label": LABELS, "id": ("id",)}
@@ -283,7 +284,7 @@ def _choose_columns(
 
 
 def _find_missing_part(example: Example, task: Task) -> str | None:
-    if task in WRITTEN:
+    if get_task(task).written:
         if not example.messages or not any(turn.content.strip() for turn in example.messages if turn.role == "user"):
             return "no text"
         answered = example.messages[-1].role == "assistant" and example.messages[-1].content.strip()
@@ -313,11 +314,11 @@ def _parse_target(
 ) -> Target:
     if names and isinstance(value, int) and 0 <= value < len(names):
         return names[value]
-    if task in LABELLED and task not in SINGLE_LABEL:
+    if get_task(task).labelled and not get_task(task).single_label:
         return _parse_labels(value, where, column, separator)
     text = _as_plain_text(value, where, column)
     text = None if text is None or text.strip().lower() == "nan" else text.strip()
-    if text is None or task not in NUMERIC:
+    if text is None or not get_task(task).numeric:
         return text
     return parse_number(text, where, column)
 

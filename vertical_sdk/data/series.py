@@ -19,7 +19,9 @@ from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.windows import Numbers, Resampling, Series, cut_windows, find_pace, parse_time, place_on_grid
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
-from vertical_sdk.types import DAY, MONITORED, SERIES, SeriesLayout, Task
+from vertical_sdk.tables import TASKS
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import DAY, SeriesLayout, Task
 
 __all__ = ["TIMES", "Count", "Resampling", "Seconds", "build_series", "find_time_column", "require_series_task", "series"]
 
@@ -157,8 +159,11 @@ class _Columns:
 
 def require_series_task(reader: str, task: Task) -> None:
     """Raise RecipeError for a task that does not look ahead."""
-    if task not in SERIES:
-        raise RecipeError(f"{reader} reads rows for {' and '.join(SERIES)}, not for {task}.", where="data.reader")
+    if not get_task(task).ahead:
+        raise RecipeError(
+            f"{reader} reads rows for {' and '.join(name for name in TASKS if get_task(name).ahead)}, not for {task}.",
+            where="data.reader",
+        )
 
 
 def _check(reader: str, columns: Mapping[str, str], task: Task, resampling: Resampling) -> None:
@@ -171,7 +176,7 @@ def _check(reader: str, columns: Mapping[str, str], task: Task, resampling: Resa
             f"unknown keys of data.columns: {', '.join(unknown)}. Known are time and group; all other columns are channels.",
             where=where,
         )
-    monitored = task in MONITORED
+    monitored = get_task(task).verb == "monitor"
     if monitored and resampling.horizon != 1:
         raise RecipeError(
             f"horizon = {resampling.horizon} is wrong: the next step alone shows an anomaly. Set it to 1.", where=where

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_tokenizer
+from vertical_sdk.bases.config import is_causal
 from vertical_sdk.card import Card
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, plan_choices, tree_inputs
 from vertical_sdk.families.lora import with_lora
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Task, silent
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, Task, silent
 
 __all__ = ["CausalSpecialist"]
 
@@ -27,6 +29,10 @@ class CausalSpecialist(nn.Module):
     """Generation learns the answers' tokens, and only those go through the output layer. Classification and ordinal compare the
     likelihood of the labels' words behind the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
     """
+
+    reads: ClassVar[Modality] = "text"
+    bases: ClassVar[tuple[Family, ...]] = ("causal",)
+    auto_class: ClassVar[str] = "AutoModelForCausalLM"
 
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__()
@@ -38,13 +44,19 @@ class CausalSpecialist(nn.Module):
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
         self.head: Head | None = None
         self.choices: Choices | None = None
-        if self.task in {"multilabel", "regression"}:
+        task = get_task(self.task)
+        if task.numeric or (task.labelled and not task.single_label):
             self.head = head or Head(backbone.get_base_model().config.hidden_size, len(labels) if labels else 1)
         elif labels is not None:
             words = [labels.word(label) for label in labels.labels]
             self.choices = plan_choices(
                 words, [tokenizer(w, add_special_tokens=False)["input_ids"] for w in words], tokenizer.eos_token_id
             )
+
+    @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a base of this family."""
+        return is_causal(config)
 
     @classmethod
     def fresh(
@@ -79,10 +91,10 @@ class CausalSpecialist(nn.Module):
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
         """A conversation with its answers marked, or the prompt that asks about the text."""
-        if self.task == "generation" and learn:
+        if learn and get_task(self.task).written:
             return encode_conversation(self.tokenizer, example.messages, self.max_length)
         ids, cut = encode_prompt(self.tokenizer, self.prompt, example.text, self.max_length)
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(ids=ids, target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.bases.base import Base, load_tokenizer
+from vertical_sdk.bases.config import is_encoder
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.pooled import PooledSpecialist
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, SeriesLayout
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout
 
 __all__ = ["EncoderSpecialist"]
 
 
 class EncoderSpecialist(PooledSpecialist):
     """A text as tokens, pooled over them."""
+
+    reads: ClassVar[Modality] = "text"
+    bases: ClassVar[tuple[Family, ...]] = ("encoder",)
+    auto_class: ClassVar[str] = "AutoModel"
 
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__(backbone, base, recipe, labels)
@@ -33,11 +39,16 @@ class EncoderSpecialist(PooledSpecialist):
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
 
     @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a base of this family."""
+        return is_encoder(config)
+
+    @classmethod
     def fresh(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> EncoderSpecialist:
         """Untrained: LoRA that changes nothing yet, and a head of random weights."""
-        if recipe.task == "generation":
+        if get_task(recipe.task).written:
             raise RecipeError(
                 f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m."
             )
@@ -54,7 +65,7 @@ class EncoderSpecialist(PooledSpecialist):
         cut = max(0, len(encoded) - self.max_length)
         if cut:
             encoded = self.tokenizer(example.text, truncation=True, max_length=self.max_length)["input_ids"]
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(ids=tuple(encoded), target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RecipeError
 
-__all__ = ["ADAPTER_WEIGHTS", "attach", "half_frozen", "hide_peft_notice", "read_weights", "with_lora"]
+__all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "read_weights", "with_lora"]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 DEFAULTS = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
@@ -34,30 +32,6 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
             return peft.get_peft_model(model, config)
     except (ValueError, TypeError, KeyError) as error:
         raise RecipeError(f"{where}: adapter: {error}") from None
-
-
-@contextlib.contextmanager
-def half_frozen(backbone: Any, *, enabled: bool) -> Iterator[None]:
-    """Keep the frozen linear weights in bfloat16 for as long as training under autocast lasts, and put them back.
-
-    Autocast would round them in each forward pass, and PEFT would bring each input to float32 for autocast to round it again: the
-    numbers are the same without.
-    """
-    from peft.helpers import disable_input_dtype_casting
-
-    if not enabled:
-        yield
-        return
-    frozen = [m.weight for m in backbone.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad]
-    whole = [(weight, weight.data) for weight in frozen if weight.dtype == torch.float32]
-    try:
-        for weight, data in whole:
-            weight.data = data.to(torch.bfloat16)
-        with disable_input_dtype_casting(backbone):
-            yield
-    finally:
-        for weight, data in whole:
-            weight.data = data
 
 
 def read_weights(folder: Path) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -33,9 +33,10 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.clock import DAY, SMOOTH, STEADY, WEEK, carried, neighbours, since_monday
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.lora import with_lora
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, SeriesLayout, Task
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, Task
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
 
@@ -198,6 +199,10 @@ def _means(total: Tensor, count: Tensor) -> Tensor:
 class SeriesSpecialist(nn.Module):
     """Series → tokens of the backbone's width → backbone → labels, numbers or what comes next."""
 
+    reads: ClassVar[Modality] = "series"
+    bases: ClassVar[tuple[Family, ...]] = ("encoder", "causal")
+    auto_class: ClassVar[str] = "AutoModel"
+
     def __init__(
         self,
         backbone: Any,
@@ -220,7 +225,7 @@ class SeriesSpecialist(nn.Module):
         width = model.config.hidden_size
         self.head: Head | None = None
         self.own = nn.ModuleDict()
-        if self.task in {"forecasting", "anomaly"}:
+        if get_task(self.task).ahead:
             if layout is None:
                 raise RecipeError(f"{recipe.name}: {self.task} needs a reader that says what its channels are.")
             course = Course(layout, len(self.levels), recipe.head.dropout)
@@ -247,6 +252,11 @@ class SeriesSpecialist(nn.Module):
         for way, made in self.own.items():
             if isinstance(made, nn.Linear | nn.Embedding) and way != "outlet":
                 nn.init.normal_(made.weight, std=spread / math.sqrt(getattr(made, "in_features", 1)))
+
+    @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a base of this family: none, as series are read by text bases."""
+        return False
 
     @classmethod
     def fresh(
@@ -347,7 +357,7 @@ class SeriesSpecialist(nn.Module):
             )
         if not np.isfinite(values).any():
             raise DataError(f"row {example.id}: nothing was measured in it.")
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         size = self.tokens(*values.shape) * (1 if self.settings.tokens == "channels" else values.shape[1])
         return Encoded(values=values, at=seconds_of_week(example.time), target=target, size=size)
 

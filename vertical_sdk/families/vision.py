@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,25 +18,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base
+from vertical_sdk.bases.config import is_vision
 from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.pooled import PooledSpecialist
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, LabelSpace, Numbers, SeriesLayout
+from vertical_sdk.tables import TASKS
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, Numbers, SeriesLayout
 
 __all__ = ["VisionSpecialist", "activation_map", "lora_targets"]
 
 CELL = 8
 """A convolutional network's picture counts as a token for each square of so many pixels; a Vision Transformer's for each patch."""
-TASKS = ("classification", "ordinal", "multilabel", "regression")
 
 
 class VisionSpecialist(PooledSpecialist):
     """A picture as pixels, pooled over its places."""
+
+    reads: ClassVar[Modality] = "image"
+    bases: ClassVar[tuple[Family, ...]] = ("vision",)
+    auto_class: ClassVar[str] = "AutoModel"
 
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__(backbone, base, recipe, labels)
@@ -52,12 +58,18 @@ class VisionSpecialist(PooledSpecialist):
         self.head = head or Head(self._width(base), len(labels) if labels else 1)
 
     @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a base of this family."""
+        return is_vision(config)
+
+    @classmethod
     def fresh(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> VisionSpecialist:
         """Untrained: LoRA that changes nothing yet, and a head of random weights."""
-        if recipe.task not in TASKS:
-            raise RecipeError(f"{recipe.name}: {base.name} reads pictures and can do {', '.join(TASKS)}, not {recipe.task}.")
+        if "image" not in get_task(recipe.task).modalities:
+            able = ", ".join(name for name in TASKS if "image" in get_task(name).modalities)
+            raise RecipeError(f"{base.name} reads images and can do {able}, not {recipe.task}.", where=recipe.name)
         model = load_backbone(base)
         targets = {} if "target_modules" in recipe.adapter else {"target_modules": lora_targets(model)}
         return cls(with_lora(model, {**targets, **recipe.adapter}, None, recipe.name), base, recipe, labels)
@@ -86,7 +98,7 @@ class VisionSpecialist(PooledSpecialist):
         if (height, width) != picture.shape[:2]:
             small = _resized(_channels_first(picture)[None], height, width)[0].round().clamp(0, 255).to(torch.uint8)
             picture = small.permute(1, 2, 0).numpy().reshape(height, width, *picture.shape[2:])
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(target=target, values=picture, size=self.max_length)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
@@ -168,7 +180,7 @@ def activation_map(specialist: VisionSpecialist, picture: Numbers, label: int) -
     """
     head = specialist.head
     weight = head.linear.weight.detach()
-    if specialist.task in {"classification", "ordinal"}:
+    if get_task(specialist.task).single_label:
         weight = weight - weight.mean(0)
     batch = specialist.collate([specialist.encode(Example(id="picture", values=picture), learn=False)])
     specialist.eval()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.calibration.alarms import scores
+from vertical_sdk.calibration.alarms import compute_scores
 from vertical_sdk.card import Card
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Example, SeriesLayout
@@ -145,7 +145,7 @@ class Monitor:
             return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
         row = Example(id="now", values=known, target=now[None], time=before.isoformat() if before else None)
         expected = self._ask(row)
-        score = float(scores(expected[None], [row], self._card.calibration.widths)[0])
+        score = float(compute_scores(expected[None], [row], self._card.calibration.widths)[0])
         threshold = self._card.calibration.threshold
         return Alarm(score, threshold is not None and score >= threshold, tuple(float(one) for one in expected[0, :, 0]))
 

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import find_adapter
 from vertical_sdk.adapters.load import open_specialist
-from vertical_sdk.baselines.general import General, as_outputs
+from vertical_sdk.baselines.general import General
 from vertical_sdk.baselines.stacking import ENSEMBLE, Ensemble, load_ensemble
 from vertical_sdk.bases.base import Base, pull_base
-from vertical_sdk.calibration.intervals import widened
+from vertical_sdk.calibration.intervals import widen_quantiles
 from vertical_sdk.card import Card, read_card
 from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.texts import format_prompt
@@ -27,8 +26,9 @@ from vertical_sdk.families.chat import encode_turns
 from vertical_sdk.families.specialist import Specialist, load_backbone, run_rows
 from vertical_sdk.inference.forecast import Forecast, Monitor, as_forecast, as_history
 from vertical_sdk.inference.inputs import Asked, as_rows
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Message, Prediction, Progress, silent
 
 if TYPE_CHECKING:
@@ -190,12 +190,12 @@ class VerticalModel:
         """
         name = self._known(adapter or self._active)
         card = self._loaded[name].card
-        if card.task != "forecasting" or card.layout is None:
+        if get_task(card.task).verb != "forecast" or card.layout is None:
             raise AdapterError(f"{name}: is made for {card.task}, and forecasts nothing; use predict.")
         layout = card.layout
         row, last = as_history(history, layout, name)
         outputs, _ = self._ask([row], name)
-        found = widened(outputs[0:1], card.calibration.widths)[0]
+        found = widen_quantiles(outputs[0:1], card.calibration.widths)[0]
         return as_forecast(found, (0.5, *sorted(Recipe.model_validate(card.recipe).series.quantiles)), layout, last, horizon)
 
     def monitor(self, *, adapter: str | None = None) -> Monitor:
@@ -205,7 +205,7 @@ class VerticalModel:
         """
         name = self._known(adapter or self._active)
         card = self._loaded[name].card
-        if card.task != "anomaly" or card.layout is None:
+        if get_task(card.task).verb != "monitor" or card.layout is None:
             raise AdapterError(f"{name}: is made for {card.task}, and watches nothing; use predict.")
         return Monitor(card, lambda row: self._ask([row], name)[0][0])
 
@@ -249,7 +249,7 @@ class VerticalModel:
         target = Path(path)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise AdapterError(f"{target}: is not empty; choose a new folder.")
-        with telling_full_disk(target):
+        with report_full_disk(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             staged = target.with_name(f".{target.name}.part")
             shutil.rmtree(staged, ignore_errors=True)
@@ -264,22 +264,9 @@ class VerticalModel:
     def _predict(self, examples: Sequence[Example], name: str) -> list[Prediction]:
         card = self._loaded[name].card
         outputs, rows = self._ask(examples, name)
-        found = as_outputs(torch.from_numpy(outputs), card.task, card.calibration)
-        if card.task == "regression":
-            bounds = [None] * len(rows) if found.quantiles is None else [(float(b[1]), float(b[2])) for b in found.quantiles]
-            return [
-                Prediction(label=float(out[0]), truncated=row.cut, adapter=name, interval=bound)
-                for out, row, bound in zip(outputs, rows, bounds, strict=True)
-            ]
-        assert card.labels is not None
-        labels = card.labels.labels
-        assert found.probabilities is not None
-        predictions = []
-        for shares, said, row in zip(found.probabilities, found.predictions(card.task), rows, strict=True):
-            by_label = {label: float(share) for label, share in zip(labels, shares, strict=True)}
-            chosen = tuple(labels[k] for k in np.flatnonzero(said)) if card.task == "multilabel" else labels[int(said)]
-            predictions.append(Prediction(label=chosen, probabilities=by_label, truncated=row.cut, adapter=name))
-        return predictions
+        task = get_task(card.task)
+        decoded = task.decode(outputs, card.calibration)
+        return task.to_predictions(decoded, card.labels, [row.cut for row in rows], name)
 
     def _ask(
         self, examples: Sequence[Example], name: str, *, fused: bool = True, progress: Progress = silent
@@ -315,7 +302,6 @@ class VerticalModel:
 
 def _refuse_other_tasks(card: Card, name: str) -> None:
     """Raise AdapterError for a specialist that `predict` is not for."""
-    if card.task == "generation":
-        raise AdapterError(f"{name}: writes answers; use generate.")
-    if card.task in {"forecasting", "anomaly"}:
-        raise AdapterError(f"{name}: says what comes next; use {'forecast' if card.task == 'forecasting' else 'monitor'}.")
+    verb = get_task(card.task).verb
+    if verb != "predict":
+        raise AdapterError(f"{name}: is a {card.task} specialist. Call {verb}() instead of predict().")

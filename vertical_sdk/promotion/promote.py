@@ -8,10 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from vertical_sdk.baselines.general import as_outputs
-from vertical_sdk.calibration.label_offsets import headline
 from vertical_sdk.card import Card, Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
@@ -25,6 +21,7 @@ from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
 from vertical_sdk.recipe import Gate, Recipe
 from vertical_sdk.registry.references import check_alias
+from vertical_sdk.tasks import get_task, main_metric
 from vertical_sdk.types import Example, Interval, Progress, silent
 
 if TYPE_CHECKING:
@@ -111,7 +108,7 @@ def promote(
     """
     check_alias(target, name)
     challenger = registry.resolve(f"{name}@{source}")
-    stands = registry.list(name, limit=1)[0].aliases.get(target)
+    stands = registry.list_adapters(name, limit=1)[0].aliases.get(target)
     if stands == challenger.number:
         raise RegistryError(f"{name}@{target} stands at version {stands} already; there is nothing to promote.")
     found = _decided(registry, challenger, target, stands, data, margin, progress)
@@ -173,9 +170,9 @@ def _decided(
         return by_own_gate(f"The champion {champion} cannot be loaded, so nothing was compared: {error}")
     baseline = in_order(_ask(model, reread(bench.rows, own, theirs), progress), theirs, own)
     progress("comparing", None)
-    looks_at = headline(Recipe.model_validate(theirs.recipe)).use
-    if looks_at != bench.headline:
-        notes.append(f"The champion's own recipe looks at {looks_at} first; {bench.headline} is compared.")
+    looks_at = main_metric(Recipe.model_validate(theirs.recipe)).use
+    if looks_at != bench.main_metric:
+        notes.append(f"The champion's own recipe looks at {looks_at} first; {bench.main_metric} is compared.")
     if challenger.gate in {"failed", "not evaluated"}:
         notes.append(f"The challenger was published by force: its own gate {_gate_said(challenger)}.")
     compared = _compared(bench, said, baseline, str(champion), margin)
@@ -230,14 +227,14 @@ def _rows(
 def _ask(model: VerticalModel, rows: Sequence[Example], progress: Progress) -> Outputs:
     """What the specialist in use says, as a whole."""
     card = model.card
-    if card.task == "generation":
+    if get_task(card.task).written:
         return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
-    return as_outputs(torch.from_numpy(model.outputs(rows, progress=progress)), card.task, card.calibration, rows)
+    return get_task(card.task).decode(model.outputs(rows, progress=progress), card.calibration, rows)
 
 
 def _compared(bench: Bench, said: Outputs, baseline: Outputs, champion: str, margin: float) -> dict[str, Any]:
     """Both in the first metric, their difference, and the verdict."""
-    metric = bench.headline
+    metric = bench.main_metric
     if "quantiles" in metric_inputs(metric):
         shapes = [None if one.quantiles is None else one.quantiles.shape for one in (said, baseline)]
         if None in shapes or shapes[0] != shapes[1]:

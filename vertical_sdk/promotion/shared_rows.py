@@ -17,6 +17,7 @@ from vertical_sdk.data.texts import apply_prompt, fold_text
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Prompt, Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Message, SeriesLayout
 
 __all__ = ["in_order", "overlap", "require_comparable", "reread", "same_rows"]
@@ -38,7 +39,7 @@ def require_comparable(own: Card, other: Card, who: str) -> None:
         extra = sorted(set(other.labels.labels) - set(own.labels.labels))
         told = [f"{what} {', '.join(map(repr, some[:5]))}" for what, some in (("lacks", lacks), ("also has", extra)) if some]
         differs = f"has other labels than the challenger: it {' and '.join(told)}"
-    elif own.task == "ordinal" and own.labels != other.labels and own.labels and other.labels:
+    elif get_task(own.task).ordered and own.labels != other.labels and own.labels and other.labels:
         if own.labels.labels != other.labels.labels:
             differs = f"has its labels in another order: {', '.join(other.labels.labels)}"
     elif own.layout != other.layout:

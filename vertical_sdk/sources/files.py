@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import re
@@ -11,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from vertical_sdk.errors import OfflineError, SourceError, VerticalError, did_you_mean
-from vertical_sdk.paths import cache_home
+from vertical_sdk.paths import cache_home, is_disk_full
 from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, list_nearest, pick_file
 from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Progress, silent
@@ -160,7 +159,7 @@ def _explain(address: str, error: Exception) -> Exception:
     """Translate the exception of a store. Every store has its own classes, so the kind decides."""
     shown = hide_secrets(address)
     reason = (str(error).replace(address, shown) or type(error).__name__).strip()
-    if isinstance(error, VerticalError) or (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}):
+    if isinstance(error, VerticalError) or is_disk_full(error):
         return error
     if _is_unreachable(error):
         return OfflineError(

