@@ -121,7 +121,7 @@ def test_a_wheel_with_a_dangerous_entry_is_refused(
 def test_two_entries_of_one_place_are_refused(home: Path, make_wheel: MakeWheel) -> None:
     make_wheel({"a": b"a file", "a/b": b"and a folder"})
 
-    with pytest.raises(SourceError, match="same place"):
+    with pytest.raises(SourceError, match="same path"):
         fetch(TINY)
 
     assert cached_names(home) == []
