@@ -8,11 +8,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table
-<<<<<<< HEAD
-from vertical_sdk.data.series import Count, Resampling, Seconds, build_series, require_series_task
-=======
-from vertical_sdk.data.series import Count, Seconds, build_series
->>>>>>> parts
+from vertical_sdk.data.series import Count, Resampling, Seconds, build_series
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Task
 

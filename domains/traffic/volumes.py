@@ -13,11 +13,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table
-<<<<<<< HEAD
-from vertical_sdk.data.series import Count, Resampling, build_series, require_series_task
-=======
-from vertical_sdk.data.series import Count, build_series
->>>>>>> parts
+from vertical_sdk.data.series import Count, Resampling, build_series
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Task
 

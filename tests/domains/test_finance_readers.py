@@ -222,13 +222,8 @@ def test_posts_become_a_text_with_the_ticker_and_a_record_for_the_back_test(tmp_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-<<<<<<< HEAD
-        (POSTS.replace("2014-01-03", "tomorrow"), r"rows\.csv:4: the date 'tomorrow' is none"),
-        (POSTS.replace("0.5", "up"), r"rows\.csv:3: column 'return' contains 'up'"),
-=======
         (POSTS.replace("2014-01-03", "tomorrow"), r"rows\.csv:4: the date 'tomorrow' is invalid"),
-        (POSTS.replace("0.5", "up"), r"rows\.csv:3: column 'return' holds 'up'"),
->>>>>>> parts
+        (POSTS.replace("0.5", "up"), r"rows\.csv:3: column 'return' contains 'up'"),
         (POSTS.replace("return", "x"), "has no column return"),
         (POSTS.replace("C,2014-01-03", "C,2014-01-02"), r"rows\.csv:4: C appears twice on 2014-01-02"),
     ],
