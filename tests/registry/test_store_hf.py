@@ -107,7 +107,7 @@ def test_a_name_that_the_hub_forbids_is_refused(store: HfStore, tmp_path: Path, 
 
 @pytest.mark.parametrize("location", ["", "ada/repo", "ada repo", "../ada"])
 def test_an_address_without_a_valid_owner_is_refused(location: str) -> None:
-    with pytest.raises(RegistryError, match="not an owner. Write hf://OWNER"):
+    with pytest.raises(RegistryError, match=r"not an owner\. Write hf://OWNER"):
         HfStore(location)
 
 
