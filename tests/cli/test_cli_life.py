@@ -31,10 +31,10 @@ def failed(trained: Path, tmp_path: Path) -> Path:
     """The same run, as if its gate had failed."""
     run = tmp_path / "failed"
     shutil.copytree(trained, run)
-    path = run / "adapter" / "vertical.json"
-    card = json.loads(path.read_text())
-    card["gate"] = {"passed": False, "reasons": ["Fails: it is no better than the base."]}
-    path.write_text(json.dumps(card))
+    path = run / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["gate"] = {"passed": False, "reasons": ["Fails: it is not better than the base."]}
+    path.write_text(json.dumps(evaluation))
     return run
 
 

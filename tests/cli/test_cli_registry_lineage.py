@@ -72,7 +72,7 @@ def test_a_difference_is_shown(published: Registry, capsys: pytest.CaptureFixtur
     assert "+0.010" in out
     assert "only in medical/triage@1" in out  # its index of records
     assert "not comparable as they stand" in out
-    assert told(capsys, "diff", "medical/triage@1", "medical/triage@2")["recipe"]["train.seed"]["other"] == 2
+    assert told(capsys, "diff", "medical/triage@1", "medical/triage@2")["recipe"]["train.seed"]["second"] == 2
 
 
 def test_a_search_is_paged(published: Registry, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,7 +109,7 @@ def test_what_does_not_exist_is_told(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["registry", "promote", "topics", "--from", "shadow", "--to", "production", "--json"]) == 7
     assert "no such alias" in document(capsys)["error"]["message"]
     assert main(["registry", "rollback", "topics", "--alias", "production", "--json"]) == 7
-    assert "cannot go back" in document(capsys)["error"]["message"]
+    assert "cannot be rolled back" in document(capsys)["error"]["message"]
 
 
 def document_last(capsys: pytest.CaptureFixture[str]) -> Any:

@@ -53,7 +53,7 @@ def test_what_a_trusted_key_signed_answers(
     assert main(["predict", published, "itch", "--json"]) == 7
     assert "is not signed" in document(capsys)["error"]["message"]
     assert main(["registry", "verify", "--json"]) == 6
-    assert document(capsys)["problems"] == ["topics@1 is signed by nobody who is trusted"]
+    assert document(capsys)["problems"] == ["topics@1 has no signature of a trusted signer"]
     assert main(["registry", "sign", "topics@production", "--key", str(key), "--json"]) == 0
     assert document(capsys)["signed_by"] == [made["fingerprint"]]
     assert main(["predict", published, "itch", "--json"]) == 0
@@ -140,7 +140,7 @@ def test_a_copy_and_a_bundle_answer_as_the_original(
     assert main(["registry", "copy", own, copied, "--name", "topics", "--json"]) == 0
     account = document(capsys)
     assert [(v["before"], v["after"], v["new"]) for v in account["versions"]] == [(1, 1, True)]
-    assert account["aliases"] == [{"name": "topics", "alias": "production", "version": 1, "became": "set", "stood": None}]
+    assert account["aliases"] == [{"name": "topics", "alias": "production", "version": 1, "outcome": "set", "previous": None}]
     assert main(["registry", "bundle", published, "-o", file, "--registry", copied, "--json"]) == 0
     told = document(capsys)
     assert (told["versions"], told["bytes"]) == (["topics@1"], Path(file).stat().st_size)
@@ -163,7 +163,7 @@ def test_what_cannot_be_carried_is_told(published: str, home: Path, tmp_path: Pa
     assert "at most 1000 are read" in capsys.readouterr().err
     file.write_bytes(file.read_bytes()[:-1])
     assert main(["registry", "unbundle", str(file), "--registry", there, "--json"]) == 6
-    assert "a.zip: is no bundle, or is cut" in document(capsys)["error"]["message"]
+    assert "a.zip: this is not a bundle, or it is cut" in document(capsys)["error"]["message"]
     assert not Path(there).exists()
 
 
@@ -179,6 +179,6 @@ def test_an_alias_that_stands_elsewhere_is_left_and_told(
     capsys.readouterr()
 
     assert main(["registry", "copy", str(home / "registry"), there]) == 0
-    assert "topics@production stands at version 1 here" in capsys.readouterr().err
+    assert "topics@production points at version 1 here and was not moved" in capsys.readouterr().err
     assert main(["registry", "copy", str(home / "registry"), there, "--overwrite-aliases"]) == 0
     assert "topics@production → 2" in capsys.readouterr().out
