@@ -449,7 +449,7 @@ def test_each_thread_and_each_process_has_its_own_connections(client: Registry, 
         thread.join()
 
     assert numbers == [1] * 4
-    ours = client.store._held.mine
+    ours = client.store._thread_state.connections
     assert client.store._client() is ours.client
     ours.process += 1  # as after a fork
     assert client.store._client() is not ours.client
