@@ -193,7 +193,7 @@ def child(system: str, task: str, dtype: str, rounds: int, steps: int, path: Pat
     import transformers
 
     answer = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # libraries print to stderr
 
     def tell(**what: Any) -> None:
         answer.write(json.dumps(what) + "\n")

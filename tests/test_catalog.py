@@ -29,14 +29,14 @@ def parts() -> Catalog[Callable[..., Any]]:
     return table
 
 
-def test_a_name_that_is_nearly_right_is_corrected(parts: Catalog[Any]) -> None:
+def test_a_misspelt_name_gets_the_nearest_name_suggested(parts: Catalog[Any]) -> None:
     with pytest.raises(
         UnknownName, match=r"^here: no loss is called 'focl'\. Did you mean 'focal'\? Available: by_rank, focal\.$"
     ):
         parts.get("focl", "here")
 
 
-def test_an_argument_that_the_part_does_not_take_is_named_with_those_it_takes(parts: Catalog[Any]) -> None:
+def test_an_unknown_argument_is_refused_with_the_options(parts: Catalog[Any]) -> None:
     with pytest.raises(RecipeError) as caught:
         parts.check("focal", {"gama": 2}, "loss")
 
@@ -65,12 +65,12 @@ def test_arguments_come_back_in_the_types_of_the_signature(parts: Catalog[Any]) 
     assert parts.check("by_rank", {"ranks": [1, 2]}) == {"ranks": (1, 2)}
 
 
-def test_positional_parameters_are_not_for_a_recipe(parts: Catalog[Any]) -> None:
+def test_a_positional_parameter_is_not_an_option(parts: Catalog[Any]) -> None:
     with pytest.raises(RecipeError, match="focal has no argument 'labels'"):
         parts.check("focal", {"labels": 1})
 
 
-def test_a_name_is_given_once(parts: Catalog[Any]) -> None:
+def test_a_second_function_under_one_name_is_refused(parts: Catalog[Any]) -> None:
     def other() -> None: ...
 
     with pytest.raises(ValueError, match="the loss 'focal' is defined twice"):
@@ -83,12 +83,12 @@ def test_registering_the_same_function_again_changes_nothing(parts: Catalog[Any]
     assert parts.register("focal")(part) is part
 
 
-def test_a_part_of_a_vertical_that_is_not_there_names_those_that_are() -> None:
+def test_a_part_of_an_unknown_vertical_lists_the_known_verticals() -> None:
     with pytest.raises(UnknownName, match=r"^loss: no vertical is called 'medicin'\. Did you mean 'medical'\?"):
         augmentations.get("medicin.abbreviations", "loss")
 
 
-def test_a_vertical_is_found_by_its_folder() -> None:
+def test_a_vertical_is_listed_by_its_folder() -> None:
     assert "medical" in domain_names()
     assert import_domain("medical").__name__ == "vertical_sdk.domains.medical"
 

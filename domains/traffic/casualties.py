@@ -121,9 +121,9 @@ def _build_record(row: Mapping[str, Any], where: str) -> list[tuple[str, Cell]]:
 
 
 def _parse_word(text: str, codes: Mapping[str, str], where: str, column: str) -> str | None:
-    """The word behind a code, or the word that stands there; None where nothing is known.
+    """Decode a code to its word; a word stays; None if unknown.
 
-    Raises DataError for a code that is none.
+    Raises DataError for an unknown code.
     """
     plain = text if column in {"area_name", "day", "month"} else text.lower()
     if plain in codes:

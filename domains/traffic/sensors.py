@@ -34,13 +34,13 @@ def sensors(
 ) -> Table:
     """The general reader `series` for the layout of METR-LA in the T-GCN repository: a header of sensors' names, then a line a step.
 
-    columns        time: the file's column of times, where it has one
-    speeds         the file inside the source, where that is a folder; adjacency: the matrix beside it
-    seconds, start of a step, and the time of the first one, as the file has no times
+    columns        time: the file's column of times, if it has one
+    speeds         the file inside the source, if that is a folder; adjacency: the matrix beside it
+    seconds, start length of a step, and the time of the first one, as the file has no times
     block          two hours
 
     All others are as the general reader has them. A speed of exactly 0 means that nothing was measured. Raises DataError, with file
-    and line, for a cell that is no number, a matrix of another size, or too few steps.
+    and line, for a cell that is not a number, a matrix of another size, or too few steps.
     """
     require_series_task("traffic.sensors", task)
     file = path / speeds if path.is_dir() else path

@@ -43,9 +43,9 @@ def interstate(
     history  hours before a row's moment; horizon: hours after it
     stride   hours from one row to the next
 
-    Hours that are missing are left unknown; of an hour that stands several times, as it does for each kind of weather, the mean is
+    Hours that are missing are left unknown; of an hour that appears several times, as for each kind of weather, the mean is
     taken; both are counted. Weather and holidays are not read. Rows of one day are one group. Raises DataError, with file and line, for
-    another header, or a cell that is no number or time.
+    another header, or a cell that is not a number or time.
     """
     require_series_task("traffic.interstate", task)
     if columns:
@@ -92,7 +92,7 @@ def _find_member(archive: Path, shown: Path) -> bytes:
                 raise DataError(f"{shown}: its table is over {LARGEST >> 20} MB, far more than these data have.")
             return file.read(entries[0])
     except BROKEN_ZIP as error:
-        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
 def _gunzip(packed: Path, shown: Path) -> bytes:
@@ -100,7 +100,7 @@ def _gunzip(packed: Path, shown: Path) -> bytes:
         with gzip.open(packed) as file:
             content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Download it again.") from None
     if len(content) > LARGEST:
         raise DataError(f"{shown}: its table is over {LARGEST >> 20} MB, far more than these data have.")
     return content

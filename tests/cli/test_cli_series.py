@@ -57,7 +57,7 @@ def train_series(folder: Path, encoder: Path, task: str) -> Path:
             "decontaminate": None,
         },
         "series": {"tokens": "channels", "quantiles": [0.05, 0.95] if ahead else [], "alarms": 0.1},
-        "loss": "pinball" if ahead else "masked_mae",
+        "loss": "quantile" if ahead else "masked_mae",
         "train": {"num_train_epochs": 1, "learning_rate": 1e-3, "bf16": False},
         "evaluate": {"baselines": ["persistence" if ahead else "zscore"]},
     }

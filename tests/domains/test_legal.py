@@ -77,7 +77,7 @@ def test_a_plain_table_of_clauses_is_read_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", ["Net 30.", "[1]", "['open", "__import__('os')"])
-def test_a_cell_that_is_no_list_of_passages_is_refused_with_its_line(tmp_path: Path, cell: str) -> None:
+def test_a_cell_without_a_list_of_passages_is_refused_with_its_line(tmp_path: Path, cell: str) -> None:
     with pytest.raises(DataError, match=r"master_clauses\.csv:3: column 'Audit Rights' holds no list"):
         read("legal.cuad", cuad(tmp_path, extra=cell), "classification")
 
@@ -106,7 +106,7 @@ def test_a_fair_sentence_is_kept_and_has_no_category(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_no_sentence_can_be_set_aside(tmp_path: Path) -> None:
+def test_texts_that_are_not_sentences_can_be_set_aside(tmp_path: Path) -> None:
     found = read("legal.terms", table(tmp_path / "t.csv", TERMS), "multilabel", junk="set aside")
 
     assert len(found.examples) == 3
@@ -252,7 +252,7 @@ def test_long_texts_and_all_but_some_of_a_licence_can_be_set_aside(tmp_path: Pat
         ("licenses/x.LICENSE", "---\ncategory: CLA\n---\ntext", "has no field 'key'"),
     ],
 )
-def test_what_is_none_of_scancodes_files_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_a_file_that_is_not_from_scancode_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read("legal.scancode", scancode(tmp_path, **{name: content}), "classification")
 

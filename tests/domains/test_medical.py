@@ -89,7 +89,7 @@ def test_answer_words_of_chapters_begin_differently() -> None:
         ("<html/>", "has no chapters with codes"),
     ],
 )
-def test_what_is_not_the_tabular_list_is_refused(tmp_path: Path, xml: str, message: str) -> None:
+def test_a_file_that_is_not_the_tabular_list_is_refused(tmp_path: Path, xml: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(tmp_path, xml)
 

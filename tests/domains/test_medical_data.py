@@ -174,7 +174,7 @@ def test_every_recipe_of_the_vertical_is_right(name: str) -> None:
     assert recipe.evaluate.gate is not None
 
 
-def test_the_sections_of_both_files_are_pooled_and_dealt_anew(tmp_path: Path) -> None:
+def test_the_sections_of_both_files_are_pooled_and_split_again(tmp_path: Path) -> None:
     prepared = prepare(
         load_recipe("medical/dialogue-section", {"data.source": dialogues(tmp_path), "data.decontaminate": None})
     )

@@ -24,7 +24,7 @@ def test_every_metric_knows_which_way_is_better() -> None:
     assert {name for name in names if not higher_is_better(name)} == LESS_IS_BETTER
 
 
-def test_every_metric_wants_only_what_the_sdk_gives() -> None:
+def test_every_metric_takes_only_inputs_of_the_sdk() -> None:
     for name in catalog.metrics.names():
         assert inputs(name) <= {"predictions", "references", "probabilities", "quantiles", "labels", "rows"}
 
@@ -34,7 +34,7 @@ def test_the_default_metrics_of_a_task_exist(task: Task) -> None:
     assert set(get_task(task).default_metrics) <= set(catalog.metrics.names())
 
 
-def test_a_misspelt_metric_is_answered_with_the_nearest_name() -> None:
+def test_a_misspelt_metric_gets_the_nearest_name_suggested() -> None:
     with pytest.raises(UnknownName, match="Did you mean 'macro_f1'"):
         bind("makro_f1")
 
@@ -69,15 +69,15 @@ def test_a_metric_may_look_at_the_rows_themselves(seen: str) -> None:
     assert bind(seen, arguments={"above": 0.5})(said, said, rows=ROWS) == 0.0
 
 
-def test_a_metric_that_needs_rows_says_so_where_there_are_none(seen: str) -> None:
+def test_a_metric_that_needs_rows_is_refused_without_rows(seen: str) -> None:
     with pytest.raises(TypeError, match="needs rows"):
         bind(seen)(np.array([1]), np.array([1]))
 
 
-def test_rows_do_not_disturb_a_metric_that_does_not_want_them() -> None:
+def test_rows_are_ignored_by_a_metric_that_does_not_take_them() -> None:
     assert bind("accuracy")(np.array([0, 1, 1]), np.array([0, 1, 0]), rows=ROWS) == pytest.approx(2 / 3)
 
 
-def test_a_metric_of_rows_cannot_stand_in_the_interface_of_evaluate(seen: str) -> None:
+def test_a_metric_of_rows_is_refused_by_the_interface_of_evaluate(seen: str) -> None:
     with pytest.raises(TypeError, match="looks at the rows themselves"):
         as_evaluate(seen)

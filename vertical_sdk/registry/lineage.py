@@ -309,7 +309,7 @@ def _add_children(registry: Registry, uses: Sequence[Use]) -> list[Use]:
     return sorted(known.values(), key=lambda use: (use.version.name, use.version.number))
 
 
-def _flatten(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(value: object, at: str = "") -> Iterator[tuple[str, Any]]:
     """Yield dotted keys and values of plain data; positions in a list are keys too."""
     steps: Sequence[tuple[Any, Any]] = ()
     if isinstance(value, Mapping):
