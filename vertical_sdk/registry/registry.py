@@ -309,7 +309,7 @@ class Registry:
             near = same_task or difflib.get_close_matches(name, names, n=3)
             hint = f" Did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""
             known = (", ".join(names[:10]) + (", …" if len(names) > 10 else "")) or "nothing yet"
-            return RegistryError(f"{wanted}: no adapter is called {name!r} in {self.location}.{hint} Published: {known}.")
+            return RegistryError(f"{wanted}: no adapter is called {name!r}.{hint} Published: {known}.", where=self.location)
         ((entry, aliases),) = newest
         available = f"{name} has version{'s 1 to' if entry.number > 1 else ''} {entry.number}"
         if wanted.alias is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -44,8 +43,9 @@ def list_page(registry: Registry, request: Request) -> Response:
     text, after = request.query_params.get("q", "").strip(), request.query_params.get("after", "")
     words = _split_conditions(text)
     searched = any(re.search("[<>=]", word) for word in words)
-    rows: list[Any] = []
-    problem, more = None, None
+    problem: str | None = None
+    rows: list[_Row] = []
+    more: str | None = None
     try:
         if searched:
             rows, more = _search(registry, words, after)
