@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,13 @@ from conftest import TOPICS, topic_recipe, topic_rows, write_csv
 from sklearn.metrics import f1_score
 
 from vertical_sdk import VerticalModel, evaluate, train
-from vertical_sdk.card import read_card
-from vertical_sdk.errors import DataError
-from vertical_sdk.evaluation_record import add_evaluation, read_evaluation
+from vertical_sdk.card import read_card, write_card
+from vertical_sdk.errors import CorruptAdapter, DataError, GateFailed
 from vertical_sdk.registry import Registry
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -33,56 +38,105 @@ def test_every_system_has_every_metric_with_its_interval(run: Path) -> None:
     assert {(t["baseline"], t["metric"]) for t in plain["tests"]} >= {(r, "macro_f1") for r in ("base", "probe", "tfidf")}
 
 
-def test_evaluation_is_written_beside_the_unchanged_adapter(run: Path) -> None:
-    before = {path.name: path.read_bytes() for path in (run / "adapter").iterdir()}
+def test_evaluate_writes_beside_the_adapter_of_a_run_and_never_into_it(run: Path) -> None:
+    before = read_files(run / "adapter")
 
     evaluation = evaluate(run)
 
-    assert {path.name: path.read_bytes() for path in (run / "adapter").iterdir()} == before
-    record = read_evaluation(run)
-    assert record is not None
-    assert record.results == json.loads(json.dumps(evaluation.to_dict()))
-    assert json.loads((run / "evaluation.json").read_text())["rows"] == evaluation.rows
+    plain = json.loads((run / "evaluation.json").read_text())
+    assert plain.pop("adapter") == hashlib.sha256(before["vertical.json"]).hexdigest()
+    assert plain.pop("hub_id") is None
+    assert plain == json.loads(json.dumps(evaluation.to_dict()))
     assert "<html" in (run / "report.html").read_text()
-    card = add_evaluation(read_card(run / "adapter"), record)
-    accuracy = evaluation.systems["adapter"].metrics["accuracy"].value
-    assert card.metrics["systems"]["adapter"]["metrics"]["accuracy"]["value"] == accuracy
+    assert read_files(run / "adapter") == before
+
+
+def test_publishing_a_run_adds_its_evaluation_to_card_and_readme(run: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(run)
+    before = read_files(run / "adapter")
+
+    version = Registry(tmp_path / "registry").publish(run, force=True, reason="a test")
+
+    card = version.card
+    assert (
+        card.metrics["systems"]["adapter"]["metrics"]["accuracy"]["value"]
+        == evaluation.systems["adapter"].metrics["accuracy"].value
+    )
+    assert set(card.metrics) == {"rows", "systems", "tests", "confidence", "baseline"}
+    assert card.metrics["rows"] == evaluation.rows
     assert card.gate == evaluation.gate
+    assert "| specialist (adapter) |" in (version.path / "README.md").read_text()
+    assert "<html" in (version.path / "report.html").read_text()
+    assert VerticalModel.from_pretrained(version.path).card.gate is not None
+    assert read_files(run / "adapter") == before
 
 
-def test_published_adapter_contains_its_evaluation(run: Path) -> None:
+def test_publishing_the_adapter_folder_of_a_run_adds_its_evaluation_too(run: Path, tmp_path: Path) -> None:
     evaluation = evaluate(run)
 
-    version = Registry().publish(run, force=True, reason="a test")
+    version = Registry(tmp_path / "registry").publish(run / "adapter", force=True, reason="a test")
 
     assert version.card.gate == evaluation.gate
-    assert "| specialist (adapter) |" in (version.path / "README.md").read_text()
-    assert VerticalModel.from_pretrained(version.path).card.gate is not None
+    assert version.metrics["accuracy"] == evaluation.systems["adapter"].metrics["accuracy"].value
 
 
-def test_evaluation_of_a_file_scores_all_rows_and_writes_nothing(run: Path, tmp_path: Path) -> None:
+def test_publishing_refuses_an_evaluation_of_another_adapter(run: Path, tmp_path: Path) -> None:
+    evaluate(run)
+    changed = tmp_path / "run"
+    shutil.copytree(run, changed)
+    write_card(changed / "adapter", read_card(changed / "adapter").model_copy(update={"created": "2001-01-01"}))
+    registry = Registry(tmp_path / "registry")
+
+    with pytest.raises(
+        CorruptAdapter, match=r"evaluation\.json is the evaluation of another adapter\. Run `vertical evaluate`"
+    ):
+        registry.publish(changed, force=True)
+    (changed / "evaluation.json").write_text("{")
+    with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed\. Run `vertical evaluate`"):
+        registry.publish(changed, force=True)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["systems"]["base"] = {}
+    evaluation["adapter"] = hashlib.sha256((changed / "adapter" / "vertical.json").read_bytes()).hexdigest()
+    (changed / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed \('metrics'\)\. Run `vertical evaluate`"):
+        registry.publish(changed, force=True)
+
+    assert registry.list_adapters() == []
+
+
+def test_publishing_a_run_without_evaluation_says_to_evaluate_it(run: Path, tmp_path: Path) -> None:
+    evaluate(run)
+    plain = tmp_path / "run"
+    shutil.copytree(run, plain)
+    (plain / "evaluation.json").unlink()
+
+    with pytest.raises(GateFailed, match=r"topics has not been evaluated, but its recipe has a gate\. Run `vertical evaluate`"):
+        Registry(tmp_path / "registry").publish(plain)
+
+
+def test_all_rows_of_a_file_are_scored_and_nothing_is_recorded(run: Path, tmp_path: Path) -> None:
     rows = topic_rows(31, seed=5)
     before = (run / "adapter" / "vertical.json").read_bytes()
 
     evaluation = evaluate(run, data=write_csv(tmp_path / "new.csv", rows))
 
-    predictions = [p.label for p in VerticalModel.from_pretrained(run).predict([text for text, _ in rows])]
+    said = [p.label for p in VerticalModel.from_pretrained(run).predict([text for text, _ in rows])]
     truth = [label for _, label in rows]
     metrics = evaluation.systems["adapter"].metrics
     assert evaluation.rows == 31
-    assert metrics["accuracy"].value == pytest.approx(np.mean([a == b for a, b in zip(predictions, truth, strict=True)]))
-    assert metrics["macro_f1"].value == pytest.approx(f1_score(truth, predictions, average="macro"))
+    assert metrics["accuracy"].value == pytest.approx(np.mean([a == b for a, b in zip(said, truth, strict=True)]))
+    assert metrics["macro_f1"].value == pytest.approx(f1_score(truth, said, average="macro"))
     assert (run / "adapter" / "vertical.json").read_bytes() == before
 
 
-def test_rows_with_an_unknown_label_are_refused(run: Path, tmp_path: Path) -> None:
+def test_rows_with_a_label_never_seen_are_refused_by_name(run: Path, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "new.csv", [*topic_rows(3), ("a long tooth", "teeth")])
 
     with pytest.raises(DataError, match="teeth"):
         evaluate(run, data=data)
 
 
-def test_evaluation_does_not_change_a_published_adapter(run: Path, tmp_path: Path) -> None:
+def test_a_published_adapter_is_evaluated_and_never_changed(run: Path, tmp_path: Path) -> None:
     evaluate(run)
     registry = Registry()
     version = registry.publish(run, force=True, reason="a test")
@@ -94,34 +148,34 @@ def test_evaluation_does_not_change_a_published_adapter(run: Path, tmp_path: Pat
     assert version.card.metrics
 
 
-def test_adapter_and_base_are_compared_without_training_rows(run: Path, tmp_path: Path) -> None:
+def test_training_rows_that_are_gone_leave_the_adapter_and_its_base_comparable(run: Path, tmp_path: Path) -> None:
     data = Path(read_card(run / "adapter").sources[0].source)
-    content = data.read_bytes()
+    kept = data.read_bytes()
     data.unlink()
     try:
         with pytest.raises(Exception, match=data.name):
             evaluate(run)
         evaluation = evaluate(run, data=write_csv(tmp_path / "new.csv", topic_rows(12)))
     finally:
-        data.write_bytes(content)
+        data.write_bytes(kept)
 
-    assert "the training rows cannot be prepared" in str(evaluation.systems["tfidf"].error)
+    assert "training rows cannot be had" in str(evaluation.systems["tfidf"].error)
     assert evaluation.systems["base"].metrics
     assert evaluation.systems["probe"].metrics
 
 
-def test_data_that_changed_since_training_is_refused(run: Path) -> None:
+def test_data_that_has_changed_since_training_is_no_test_set(run: Path) -> None:
     data = Path(read_card(run / "adapter").sources[0].source)
-    content = data.read_bytes()
+    kept = data.read_bytes()
     write_csv(data, topic_rows(150, seed=9))
     try:
         with pytest.raises(DataError, match="has changed since the adapter was trained"):
             evaluate(run)
     finally:
-        data.write_bytes(content)
+        data.write_bytes(kept)
 
 
-def test_untrained_base_is_no_better_than_chance(run: Path) -> None:
+def test_the_zero_shot_base_knows_nothing_of_the_training(run: Path) -> None:
     evaluation = evaluate(run)
 
     # a base of random weights: no better than chance on three balanced labels, give or take its interval
