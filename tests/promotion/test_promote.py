@@ -14,7 +14,7 @@ from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, RegistryError
 from vertical_sdk.evaluation import promote
 from vertical_sdk.families.specialist import load_backbone
-from vertical_sdk.inference import model
+from vertical_sdk.engines import torch as torch_engine
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
 from vertical_sdk.recipe import Recipe
@@ -141,7 +141,7 @@ def test_the_margin_decides_how_much_worse_it_may_be(registry: Registry) -> None
 
 def test_two_on_one_base_load_it_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    monkeypatch.setattr(model, "load_backbone", lambda base: loaded.append(base.name) or load_backbone(base))
+    monkeypatch.setattr(torch_engine, "load_backbone", lambda base, device: loaded.append(base.name) or load_backbone(base))
     registry.set_alias("topics", "production", 1)
 
     promote(registry, "topics", 2, "production")

@@ -85,7 +85,7 @@ def _asked(texts: Sequence[str], model: Any) -> list[Example]:
                 given[number] = np.array(numbers, dtype=np.float64)
             except (TypeError, ValueError):
                 raise DataError(f"text {number}: {text[:60]!r} is no list of numbers, or of as many for each step.") from None
-    return as_rows(given, range(len(given)), model.card, model.card.name)
+    return as_rows(given, range(len(given)), model.adapter, model.card.name)
 
 
 def _json(text: str, kind: type, number: int, otherwise: str) -> Any:

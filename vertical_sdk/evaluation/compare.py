@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -10,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from vertical_sdk.baselines.fitted import Fitted
-from vertical_sdk.baselines.general import General, as_outputs
+from vertical_sdk.baselines.general import General
 from vertical_sdk.baselines.stacking import Ensemble
 from vertical_sdk.calibration.alarms import fit_threshold
 from vertical_sdk.calibration.label_offsets import fit_offsets
@@ -92,7 +92,7 @@ def evaluate(
     folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
     progress("loading the specialist", None)
     model = VerticalModel.from_pretrained(folder, base=base, progress=progress)
-    card, recipe = model.card, Recipe.model_validate(model.card.recipe)
+    card, recipe = model.card, model.adapter.recipe
     prepared, unprepared = own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
         rows: Sequence[Example] = read_rows(
@@ -105,11 +105,11 @@ def evaluate(
     said: dict[str, Outputs] = {}
     systems: dict[str, System] = {}
     general = General(model.specialist(), folder, progress)
-    specialist = _Specialist(model, rows, general, progress)
-    askers: dict[str, Callable[[], Outputs]] = {"adapter": specialist.whole}
+    answer = functools.cache(lambda: model.answer(rows, general=general, progress=progress))
+    askers: dict[str, Callable[[], Outputs]] = {"adapter": lambda: answer().outputs}
     titles = TITLES
     if model.ensemble is not None:
-        askers["alone"] = specialist.alone
+        askers["alone"] = lambda: answer().alone
         titles = TITLES | {"adapter": "specialist (" + " + ".join(map(_named, model.ensemble.shares)) + ")"}
     for part in recipe.evaluate.baselines:
         askers[part.use] = _asker(part, model.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
@@ -161,33 +161,6 @@ def _named(member: str) -> str:
     return {"adapter": "adapter", "probe": "linear probe of the base", "base": "general base"}.get(
         member, TITLES.get(member, member)
     )
-
-
-class _Specialist:
-    """The specialist, alone and as a whole; the adapter reads the rows once."""
-
-    def __init__(self, model: VerticalModel, rows: Sequence[Example], general: General, progress: Progress) -> None:
-        self.model, self.rows, self.general, self.progress = model, rows, general, progress
-        self._own: Any = None
-
-    def alone(self) -> Outputs:
-        """The adapter as it is: temperature and offsets were fitted for the whole."""
-        return as_outputs(torch.from_numpy(self._read()), self.model.card.task, rows=self.rows)
-
-    def whole(self) -> Outputs:
-        """What `predict` answers, and `generate`."""
-        card = self.model.card
-        if card.task == "generation":
-            return Outputs(texts=self.model.generate([row.messages[:-1] for row in self.rows], progress=self.progress))
-        raw = self._read()
-        if self.model.ensemble is not None:
-            raw = self.model.ensemble.fuse(raw, self.rows, self.general)
-        return as_outputs(torch.from_numpy(raw), card.task, card.calibration, self.rows)
-
-    def _read(self) -> Any:
-        if self._own is None:
-            self._own = self.model.outputs(self.rows, fused=False, progress=self.progress)
-        return self._own
 
 
 def _asker(

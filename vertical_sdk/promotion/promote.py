@@ -8,9 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from vertical_sdk.baselines.general import as_outputs
 from vertical_sdk.calibration.label_offsets import headline
 from vertical_sdk.card import Card, Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
@@ -162,7 +159,7 @@ def _decided(
     rows, dropped, notes = _rows(own, theirs, challenger, champion, data, progress)
     bench = bench_of(own, recipe, rows)
     model = VerticalModel.from_pretrained(challenger.path, name=str(challenger), progress=progress)
-    said = _ask(model, bench.rows, progress)
+    said = model.answer(bench.rows, progress=progress).outputs
     try:
         if _same_base(own.base, theirs.base):
             model.use(model.add(champion.path, name=str(champion)))
@@ -171,7 +168,7 @@ def _decided(
             model = VerticalModel.from_pretrained(champion.path, name=str(champion), progress=progress)
     except AdapterError as error:
         return by_own_gate(f"The champion {champion} cannot be loaded, so nothing was compared: {error}")
-    baseline = in_order(_ask(model, reread(bench.rows, own, theirs), progress), theirs, own)
+    baseline = in_order(model.answer(reread(bench.rows, own, theirs), progress=progress).outputs, theirs, own)
     progress("comparing", None)
     looks_at = headline(Recipe.model_validate(theirs.recipe)).use
     if looks_at != bench.headline:
@@ -225,14 +222,6 @@ def _rows(
             f"{challenger} and {champion}: one of them learned from each of the {len(rows)} rows. Give new ones by --data."
         )
     return [row for place, row in enumerate(rows) if place not in out], len(out), notes
-
-
-def _ask(model: VerticalModel, rows: Sequence[Example], progress: Progress) -> Outputs:
-    """What the specialist in use says, as a whole."""
-    card = model.card
-    if card.task == "generation":
-        return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
-    return as_outputs(torch.from_numpy(model.outputs(rows, progress=progress)), card.task, card.calibration, rows)
 
 
 def _compared(bench: Bench, said: Outputs, baseline: Outputs, champion: str, margin: float) -> dict[str, Any]:
