@@ -9,11 +9,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: help quickstart setup test check recipes ablation bench clean
 
 help:
-	@echo "make quickstart   make, prove, publish and use a medical specialist, on this CPU"
-	@echo "make test         the fast tests"
+	@echo "make quickstart   train, evaluate, publish and use a medical specialist, on this CPU"
+	@echo "make test         run the fast tests"
 	@echo "make check        format, lint, types, tests and the README's code: what CI runs"
-	@echo "make recipes      train and evaluate every recipe, and write docs/results.md (DATA=FOLDER: files in place of the hub)"
-	@echo "make ablation     what each vertical loss and augmentation buys, into docs/results.md"
+	@echo "make recipes      train and evaluate every recipe, and write docs/results* (DATA=FOLDER: files in place of the hub)"
+	@echo "make ablation     measure what each vertical loss and augmentation contributes, into docs/results*"
 	@echo "make bench        the other measurements in benchmarks/"
 	@echo "make clean        remove .venv and what tools leave behind; runs and registries stay"
 

@@ -1,14 +1,14 @@
-"""What each recipe's vertical loss and augmentation buy over the usual loss without augmentation, and what a pretrained backbone buys
-where it reads numbers.
+"""Measure what each recipe's vertical loss and augmentations contribute, and what a pretrained backbone contributes on numbers.
 
     python benchmarks/ablation.py [--data FOLDER] [--rows N] [--seeds 0 1 2] [RECIPE]...
 
-Every variant of a recipe is trained on the same rows from the same start, and judged on the recipe's *validation* rows, so that
-choosing by it leaves the test rows untouched. To cost minutes instead of days, at most --rows training rows are taken, each variant
-takes as many steps as --epochs of them need, and at most --judges rows judge it. The adapter is judged alone, without members, by the
-recipe's own metric; which label is said is learned on one half of the rows for the other. What was measured with the recipe as it now
-is stays: a second call goes on where the first was stopped.
-Results go to benchmarks/ablation.json and docs/results.md.
+The comparison is with the task's default loss without augmentation. Every variant of a recipe is trained on the same rows from the
+same start, and is scored on the recipe's *validation* rows, so that a choice by it leaves the test rows untouched. To cost minutes
+instead of days, a run takes at most --rows training rows, as many steps as --epochs of them need, and at most --judges validation
+rows. The adapter is scored alone, without ensemble members, by the recipe's own metric. The label offsets of one half of the rows
+are fitted on the other half. A value that was measured with the current recipe is not measured again, so a second call continues
+after the last value of the first.
+Results go to benchmarks/ablation.json, docs/results.md and docs/results/parts.md.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ import transformers
 from local import FILES, machine
 
 from vertical_sdk import catalog
-from vertical_sdk.baselines.general import as_outputs
 from vertical_sdk.bases.base import pull_base
-from vertical_sdk.calibration.label_offsets import fit_offsets, headline
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.augment import augment
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.families.head import fit_probe
 from vertical_sdk.families.specialist import fresh_specialist, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
-from vertical_sdk.losses import USUAL, bind_loss
+from vertical_sdk.losses import bind_loss
 from vertical_sdk.metrics.measure import bind
-from vertical_sdk.outputs import Outputs, references
+from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe, load_recipe, recipe_names
-from vertical_sdk.training.arguments import training_arguments
+from vertical_sdk.tasks import get_task, main_metric
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.trainer import VerticalTrainer
+from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.types import Example, LabelSpace, silent
 
 LEFT_OUT: dict[str, dict[str, Any]] = {
@@ -57,12 +57,12 @@ LEFT_OUT: dict[str, dict[str, Any]] = {
         "augment": [{"use": "traffic.jitter", "share": 0.1}, {"use": "traffic.missing_block", "p": 0.2}],
     },
 }
-"""Parts that a recipe does without, as they bought nothing here; they are measured still."""
+"""Parts that a recipe leaves out because they gained nothing here. They are still measured."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train: loss, augmentations, copies of each row, and what is done to the backbone."""
+    """One way to train: loss, augmentations, copies of each row, and how the backbone is treated."""
 
     title: str
     loss: Part
@@ -72,8 +72,8 @@ class Variant:
 
 
 def variants(recipe: Recipe) -> Iterator[Variant]:
-    """What is compared; the first is the plain one."""
-    plain = Part(use=USUAL[recipe.task])
+    """List the variants to compare; the first is the plain one."""
+    plain = Part(use=get_task(recipe.task).default_loss)
     left: dict[str, Any] = LEFT_OUT.get(recipe.name, {})
     own = Part.model_validate(left["loss"]) if "loss" in left else recipe.loss or plain
     without = [Part.model_validate(part) for part in left.get("augment", ())]
@@ -97,7 +97,7 @@ def variants(recipe: Recipe) -> Iterator[Variant]:
 
 
 def chosen(prepared: Prepared, most: int, seed: int) -> list[Example]:
-    """At most so many original training rows."""
+    """Sample at most `most` original training rows."""
     rows = list(prepared.originals)
     return rows if len(rows) <= most else random.Random(seed).sample(rows, most)
 
@@ -105,9 +105,9 @@ def chosen(prepared: Prepared, most: int, seed: int) -> list[Example]:
 def score(
     recipe: Recipe, variant: Variant, train: list[Example], prepared: Prepared, seed: int, epochs: float, real: int
 ) -> float:
-    """The recipe's metric on the validation rows, of an adapter trained on these rows.
+    """Train an adapter on these rows and compute the recipe's metric on the validation rows.
 
-    `real` is the number of rows that are no copies: each variant takes as many steps as they need.
+    real  the number of rows that are not augmented copies; it sets the number of steps of every variant
     """
     labels: LabelSpace | None = prepared.labels
     if labels is not None:
@@ -135,40 +135,43 @@ def score(
     folder = Path(tempfile.mkdtemp())
     steps = max(1, round(epochs * real / int(recipe.train.get("per_device_train_batch_size", 32))))
     settings = {**recipe.train, "max_steps": steps, "eval_strategy": "no", "save_strategy": "no", "seed": seed}
-    loss = bind_loss(recipe.replace({"loss": variant.loss.model_dump()}), labels, specialist.scale, prepared.layout)
+    loss = bind_loss(
+        recipe.replace({"loss": variant.loss.model_dump()}), labels, specialist.scale, prepared.layout, default=variant.loss.use
+    )
     trainer = VerticalTrainer(specialist, training_arguments(settings, folder, "ablation"), rows, [], loss, silent)
     with fast_training(specialist.backbone, bf16=True):
         trainer.train()
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
     shutil.rmtree(folder)
     raw = run_rows(specialist, validation, lambda batch: specialist(batch)[0], bf16=True)
-    said = as_outputs(raw, recipe.task)
-    part = headline(recipe)
+    outputs = get_task(recipe.task).decode(raw.numpy())
+    part = main_metric(recipe)
     measure = bind(part.use, labels, part.arguments)
-    truth = references(prepared.validation, labels, recipe.task)
-    predictions = said.predictions(recipe.task)
-    if said.probabilities is not None:  # which label is said, each half by what the other half taught
+    task = get_task(recipe.task)
+    truth = task.references(prepared.validation, labels)
+    predictions = task.predictions(outputs)
+    if outputs.probabilities is not None:  # the label offsets of one half are fitted on the other half
         half = np.arange(len(truth)) % 2 == 0
-        for one, other in ((half, ~half), (~half, half)):
-            taught = [prepared.validation[i] for i in np.flatnonzero(other)]
-            offsets = fit_offsets(Outputs(probabilities=said.probabilities[other]), taught, labels, recipe)
-            moved = Outputs(probabilities=said.probabilities[one], offsets=np.array(offsets) if offsets else None)
-            predictions[one] = moved.predictions(recipe.task)
-    return measure(predictions, truth, said.probabilities, prepared.validation, said.quantiles)
+        for scored, fitted in ((half, ~half), (~half, half)):
+            examples = [prepared.validation[i] for i in np.flatnonzero(fitted)]
+            offsets = task.fit_offsets(Outputs(probabilities=outputs.probabilities[fitted]), examples, labels, recipe)
+            moved = Outputs(probabilities=outputs.probabilities[scored], offsets=np.array(offsets) if offsets else None)
+            predictions[scored] = task.predictions(moved)
+    return measure(predictions, truth, outputs.probabilities, prepared.validation, outputs.quantiles)
 
 
 def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The record of a recipe, after each run."""
+    """Measure all variants of a recipe; yield its record after each run."""
     recipe = load_recipe(name, settings)
-    recipe.check()
+    check_recipe(recipe)
     key = {
         "recipe": load_recipe(name).replace({"loss": None}).digest,
         "rows": options.rows,
         "judges": options.judges,
         "epochs": options.epochs,
     }
-    record = known if all(known.get(k) == v for k, v in key.items()) else {**key, "found": {}}
-    record |= {"metric": headline(recipe).use, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
+    record = known if all(known.get(k) == v for k, v in key.items()) else {**key, "values": {}}
+    record |= {"metric": main_metric(recipe).use, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     prepared = prepare(recipe.replace({"data.augment": []}))
     if len(prepared.validation) > options.judges:
         judges = random.Random(0).sample(prepared.validation, options.judges)
@@ -176,8 +179,8 @@ def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, kno
     for seed in options.seeds:
         rows = chosen(prepared, options.rows, seed)
         for variant in variants(recipe):
-            found = record["found"].setdefault(variant.title, {})
-            if str(seed) in found:
+            values = record["values"].setdefault(variant.title, {})
+            if str(seed) in values:
                 continue
             train = rows
             if variant.parts:
@@ -188,29 +191,29 @@ def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, kno
                     for part in variant.parts
                 ]
                 train, _ = augment(rows, named, variant.copies, seed)
-            found[str(seed)] = score(recipe, variant, list(train), prepared, seed, options.epochs, len(rows))
-            print(f"{name}: {variant.title}, seed {seed}: {found[str(seed)]:.4f}", flush=True)
+            values[str(seed)] = score(recipe, variant, list(train), prepared, seed, options.epochs, len(rows))
+            print(f"{name}: {variant.title}, seed {seed}: {values[str(seed)]:.4f}", flush=True)
             yield record
 
 
 def main() -> None:
-    """Ablate the recipes named on the command line, or all that train an encoder."""
-    given = argparse.ArgumentParser(description="What each recipe's vertical loss and augmentation buy.")
-    given.add_argument("recipes", nargs="*", help="all that have a vertical part where there is none")
+    """Ablate the recipes named on the command line, or all except generation."""
+    given = argparse.ArgumentParser(description="Measure what each recipe's vertical loss and augmentations contribute.")
+    given.add_argument("recipes", nargs="*", help="default: all recipes except generation")
     given.add_argument("--data", type=Path, help="a folder with the files of benchmarks/local.py")
-    given.add_argument("--rows", type=int, default=600, help="at most so many training rows")
-    given.add_argument("--judges", type=int, default=1000, help="at most so many validation rows")
+    given.add_argument("--rows", type=int, default=600, help="maximum number of training rows")
+    given.add_argument("--judges", type=int, default=1000, help="maximum number of validation rows")
     given.add_argument("--epochs", type=float, default=3.0)
     given.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = given.parse_args()
     data = options.data.resolve() if options.data else None
-    records = page.read(page.ABLATION)
+    records = page.read_records(page.ABLATION)
     for name in options.recipes or [one for one in recipe_names() if load_recipe(one).task != "generation"]:
         places = FILES.get(name, {}) if data else {}
         settings = {key: str(data / value) if value and data else value for key, value in places.items()}
         for record in ablate(name, settings, options, records.get(name, {})):
             records[name] = record
-            page.keep(page.ABLATION, records)
+            page.save_records(page.ABLATION, records)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What measurements of recipes share: where local files of their data are, and which machine this is."""
+"""Local data files of the recipes, and a description of this machine; shared by the measurements of recipes."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ FILES = {
     "traffic/incident-severity": {"data.source": "traffic/road_casualties.csv"},
     "traffic/sensor-alarms": {"data.source": "traffic/sensor_anomalies", "data.reader.folder": None},
 }
-"""Recipe → settings for files in the folder that --data names. Of finance/credit-risk both sets are measured."""
+"""Recipe → settings for files in the folder of --data. finance/credit-risk is measured on both of its data sets."""
 
 
 def machine() -> str:
-    """The machine in a few words."""
+    """Describe the machine in a few words."""
     memory = psutil.virtual_memory().total / 1e9
     return f"{psutil.cpu_count()} CPU cores, {memory:.0f} GB, Python {platform.python_version()}"

@@ -1,144 +1,332 @@
-"""docs/results.md: what recipes.py and ablation.py measured, on one page."""
+"""Write docs/results.md and docs/results/ from what recipes.py and ablation.py measured.
+
+    python benchmarks/page.py
+
+This measures nothing; it only formats results.json and ablation.json again.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import statistics
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from local import ROOT
 
 from vertical_sdk.metrics.measure import higher_is_better
 
+Record: TypeAlias = dict[str, Any]
+"""One measured recipe, as plain data."""
+
 RECORDS = ROOT / "benchmarks" / "results.json"
 ABLATION = ROOT / "benchmarks" / "ablation.json"
-PAGE = ROOT / "docs" / "results.md"
+OVERVIEW = ROOT / "docs" / "results.md"
+DETAILS = ROOT / "docs" / "results"
+PARTS = DETAILS / "parts.md"
 GENERAL = ("base", "probe")
-"""The general base as it comes, and under a linear probe."""
-HEAD = """\
-# Results
+"""The general base itself, zero-shot, and under a linear probe."""
+OWN_SOURCE = "--own-source"
 
-Each table comes from one command on one machine; `make recipes` writes this page anew. Values stand with their intervals, over the
-recipe's own test rows, which nothing was trained on. Behind them is [what the vertical parts buy](#what-the-vertical-parts-buy).
-In the first table "general base" is the better of zero-shot and linear probe, and "in all" is data, training and evaluation.
+WHAT_WAS_MEASURED = """\
+Every recipe of the project was trained and evaluated once, as a user would run it:
+`vertical train RECIPE`, with the seed of the recipe. The numbers are the specialist's and the
+baselines' on the recipe's own test rows. Training uses none of these rows. `make recipes` measures
+again and writes these pages; `benchmarks/recipes.py` describes how. Data that no package index has
+was read from local files, so the commands on the detail pages contain `DATA/...`.
+`finance/credit-risk` was measured on UCI's credit card clients and on the recipe's own source, the
+German credit data.
 """
-PARTS = """\
-## What the vertical parts buy
+HOW_TO_READ = """\
+- *metric* is the one that the recipe's gate looks at. ↑ means higher is better, ↓ lower is better.
+- *specialist* is what a user gets: the adapter with the members of its ensemble.
+- *general base* is the better of the untrained base (zero-shot) and a linear probe of it.
+- *best baseline* is the strongest system that is not the general base, such as TF-IDF or boosted
+  trees. *-* means that none was measured.
+- *lead* is specialist minus best baseline, with the interval of the paired bootstrap. If the
+  interval contains 0, the rows do not show a difference.
+- *gate* says whether the recipe's gate passed: whether the specialist beats the systems that the
+  recipe names, by more than luck explains, and forgets no more than its budget. The gate need not
+  name the best baseline.
+- *trained* is the training alone; *total* is data, training and evaluation.
+- Values are comparable within a row. Rows have different data and metrics.
+"""
+WHAT_IS_LOST = """\
+Nothing is left out of the table. These are the results that speak against a specialist.
+"""
+ABLATION_METHOD = """\
+`make ablation` measures what each vertical loss and augmentation contributes;
+`benchmarks/ablation.py` describes how. Each value is the recipe's own metric on its *validation*
+rows: the mean over the seeds, and the standard deviation after ±. *plain* is training with the
+task's default loss and without augmentation. *difference* is the value minus plain on the same
+seeds, with the range over the seeds. If lower is better (↓), a negative difference is a gain.
+*all of them* includes the parts that the recipe leaves out.
 
-`make ablation` measures this (`benchmarks/ablation.py` says how). Each number is the recipe's own metric on its validation rows:
-the mean over the seeds, and behind ± the standard deviation. "Buys" is the difference to the usual loss without augmentation on the
-same seeds, with the range over the seeds; of errors, less is better. Few rows, few steps, the adapter alone: compare within a table,
-not with the results above. A part that costs on every seed is left out of its recipe, or its comment says why it is not; where seeds
-disagree, so few rows decide nothing.
+These runs use few rows and few steps, and the adapter alone. Compare within a table, not with the
+test results. If a part costs on every seed, it is left out of its recipe, or a comment in the
+recipe says why it stays. If the seeds disagree, so few rows decide nothing.
 """
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Records by recipe; none where there is no file yet."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+def read_records(path: Path) -> dict[str, Record]:
+    """Read the records by recipe. Returns {} if there is no such file."""
+    records: dict[str, Record] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return records
 
 
-def keep(path: Path, records: dict[str, Any]) -> None:
-    """Write records, and the page with them."""
+def save_records(path: Path, records: Mapping[str, Record]) -> None:
+    """Write the records, and all pages with them."""
     path.write_text(json.dumps(records, indent=1, sort_keys=path == RECORDS) + "\n", encoding="utf-8")
-    measured = sorted(read(RECORDS).items())
-    sections = [section(name, record) for name, record in measured]
-    PAGE.write_text("\n".join([HEAD, overview(measured), *sections, parts(read(ABLATION))]), encoding="utf-8")
+    write_pages()
 
 
-def overview(measured: list[tuple[str, dict[str, Any]]]) -> str:
-    """A line for each recipe: the specialist, the general base and the strongest cheap baseline in the metric that its gate looks at."""
-    head = (
+def write_pages() -> None:
+    """Write every page from the stored records."""
+    for path, text in pages(read_records(RECORDS), read_records(ABLATION)).items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def pages(records: Mapping[str, Record], ablation: Mapping[str, Record]) -> dict[Path, str]:
+    """Make the pages: path → text."""
+    texts = {OVERVIEW: overview_page(records, ablation), PARTS: parts_page(ablation)}
+    for vertical in verticals(records):
+        sections = [section(name, record) for name, record in sorted(records.items()) if name.startswith(f"{vertical}/")]
+        head = f"# Results: {vertical}\n\nAll measured values. [results.md](../results.md) explains them.\n"
+        texts[DETAILS / f"{vertical}.md"] = "\n".join([head, *sections])
+    return texts
+
+
+def verticals(records: Iterable[str]) -> list[str]:
+    """List the verticals that have records."""
+    return sorted({name.partition("/")[0] for name in records})
+
+
+# The overview
+
+
+def overview_page(records: Mapping[str, Record], ablation: Mapping[str, Record]) -> str:
+    """Make docs/results.md: what was measured, one line a recipe, how to read it, and what is lost."""
+    measured = {name: record for name, record in sorted(records.items()) if "error" not in record}
+    lines = ["# Results", "", "[concepts.md](concepts.md) explains the terms.", ""]
+    lines += ["## What was measured, and how", "", WHAT_WAS_MEASURED, *facts(measured.values()), ""]
+    lines += ["All values: " + ", ".join(f"[{name}](results/{name}.md)" for name in verticals(records)) + ".", ""]
+    lines += ["## One line a recipe", "", *overview_table(measured), ""]
+    lines += ["Minutes in total: " + ", ".join(f"{name} {minutes:.0f}" for name, minutes in spent(measured).items()) + ".", ""]
+    lines += ["## How to read it", "", HOW_TO_READ]
+    lines += ["## What is lost", "", WHAT_IS_LOST, *losses(measured), ""]
+    lines += [
+        f"- Not measured: {label(name)}. {record['error']}" for name, record in sorted(records.items()) if "error" in record
+    ]
+    lines += ["## What the vertical parts contribute", "", ABLATION_METHOD]
+    lines += [
+        "[results/parts.md](results/parts.md) has every part. All parts of a recipe together:",
+        "",
+        *parts_table(ablation),
+    ]
+    return "\n".join([*lines, ""])
+
+
+def facts(measured: Iterable[Record]) -> list[str]:
+    """List dates, machines, seeds and intervals that the records share."""
+    values: dict[str, set[str]] = {"Measured on": set(), "Machine": set(), "Seed": set(), "Intervals": set()}
+    for record in measured:
+        values["Measured on"].add(record["date"])
+        values["Machine"].add(record["machine"])
+        values["Seed"].add(str(record["seed"]))
+        values["Intervals"].add(f"{100 * record['confidence']:g}%")
+    return [f"- {title}: {'; '.join(sorted(texts))}." for title, texts in values.items()]
+
+
+def overview_table(measured: Mapping[str, Record]) -> list[str]:
+    """Compare, for each recipe, the specialist with the general base and the best baseline in the gate's metric."""
+    columns = [
         "recipe",
-        "rows",
+        "test rows",
         "metric",
         "specialist",
         "general base",
-        "strongest baseline",
-        "lead over it",
+        "best baseline",
+        "lead",
         "gate",
         "trained",
-        "in all",
-    )
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, record in measured:
-        if "error" in record:
-            continue
-        systems, metric = record["systems"], record["tests"][0]["metric"]
-        sign = 1 if higher_is_better(metric) else -1
-        leads = {test["baseline"]: test["difference"] for test in record["tests"] if test["metric"] == metric}
-        hardest = sorted(leads, key=lambda baseline: sign * leads[baseline]["value"])
-        nearest = next((baseline for baseline in hardest if baseline not in (*GENERAL, "alone")), None)
-        base = next((baseline for baseline in hardest if baseline in GENERAL), None)
-        short, more, _ = name.partition(" --set")
-        anchor = re.sub(r"[^a-z0-9 _-]", "", name.lower()).replace(" ", "-")
-        shown = [f"[{short}{' …' if more else ''}](#{anchor})", str(record["rows"]), metric]
-        shown += [f"{systems[one]['metrics'][metric]['value']:.3f}" if one else "-" for one in ("adapter", base)]
-        shown += [f"{systems[nearest]['title']} {systems[nearest]['metrics'][metric]['value']:.3f}" if nearest else "-"]
-        shown += [cell(leads[nearest], "+") if nearest else "-"]
-        shown += ["-" if not record["gate"] else "passed" if record["gate"]["passed"] else "failed"]
-        shown += [f"{record['training_seconds']:.0f} s", f"{record['seconds']} s"]
-        lines.append("| " + " | ".join(shown) + " |")
-    spent: dict[str, int] = {}
-    for name, record in measured:
-        vertical = name.partition("/")[0]
-        spent[vertical] = spent.get(vertical, 0) + record["seconds"]
-    told = ", ".join(f"{vertical} {seconds / 60:.0f}" for vertical, seconds in spent.items())
-    return "\n".join([*lines, "", f"Minutes in all: {told}.", ""])
+        "total",
+    ]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for name, record in measured.items():
+        systems, metric = record["systems"], headline_metric(record)
+        differences = by_difficulty(record)
+        best = best_baseline(record)
+        base = next((baseline for baseline in differences if baseline in GENERAL), None)
+        cells = [link(name), str(record["rows"]), f"{metric} {arrow(metric)}"]
+        cells += [f"{systems[system]['metrics'][metric]['value']:.3f}" if system else "-" for system in ("adapter", base)]
+        cells += [f"{systems[best]['title']} {systems[best]['metrics'][metric]['value']:.3f}" if best else "-"]
+        cells += [cell(differences[best], "+") if best else "-"]
+        cells += ["-" if not record["gate"] else "passed" if record["gate"]["passed"] else "failed"]
+        cells += [f"{record['training_seconds']:.0f} s", f"{record['seconds']} s"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
-def section(name: str, record: dict[str, Any]) -> str:
-    """A recipe's part of the page."""
-    facts = f"`{record['command']}` · {record['date']} · seed {record['seed']} · {record['machine']} · {record['seconds']} s"
-    lines = [f"## {name}", "", record["summary"], "", facts, ""]
+def losses(measured: Mapping[str, Record]) -> list[str]:
+    """List failed gates, recipes without a sure lead over the best baseline, and adapters without weight."""
+    unsure, without_weight = [], []
+    lines = ["The gate failed:", ""]
+    for name, record in measured.items():
+        if record["gate"] and not record["gate"]["passed"]:
+            lines += wrapped(f"{link(name)}: {' Also: '.join(failures(record['gate']['reasons']))}", bullet="- ")
+        best = best_baseline(record)
+        if best and not sure_lead(by_difficulty(record)[best], headline_metric(record)):
+            unsure.append(name)
+        if (record.get("ensemble") or {}).get("adapter") == 0:
+            without_weight.append(name)
+    lines += ["", *wrapped("No sure lead over the best baseline: " + ", ".join(map(link, unsure)) + ".")]
+    text = "The ensemble gives the adapter the weight 0, so the answers are the other members': "
+    return [*lines, "", *wrapped(text + ", ".join(map(link, without_weight)) + ".")]
+
+
+def failures(reasons: Iterable[str]) -> list[str]:
+    """Select the reasons for which a gate failed."""
+    return [reason.removeprefix("Fails: ") for reason in reasons if reason.startswith("Fails: ")]
+
+
+def sure_lead(difference: Mapping[str, float], metric: str) -> bool:
+    """Tell whether the whole interval of a difference is on the better side of 0."""
+    return difference["low"] > 0 if higher_is_better(metric) else difference["high"] < 0
+
+
+def spent(measured: Mapping[str, Record]) -> dict[str, float]:
+    """Add up the minutes of each vertical."""
+    return {
+        vertical: sum(record["seconds"] for name, record in measured.items() if name.startswith(f"{vertical}/")) / 60
+        for vertical in verticals(measured)
+    }
+
+
+def headline_metric(record: Record) -> str:
+    """Name the metric that the gate looks at; its comparisons come first."""
+    return str(record["tests"][0]["metric"])
+
+
+def by_difficulty(record: Record) -> dict[str, dict[str, float]]:
+    """Sort the differences to the baselines in the headline metric, the strongest baseline first."""
+    metric = headline_metric(record)
+    sign = 1 if higher_is_better(metric) else -1
+    differences = {test["baseline"]: test["difference"] for test in record["tests"] if test["metric"] == metric}
+    return dict(sorted(differences.items(), key=lambda item: sign * item[1]["value"]))
+
+
+def best_baseline(record: Record) -> str | None:
+    """Name the strongest system that is neither the general base nor the specialist's own adapter."""
+    return next((baseline for baseline in by_difficulty(record) if baseline not in (*GENERAL, "alone")), None)
+
+
+# Details
+
+
+def section(name: str, record: Record) -> str:
+    """Describe one recipe with all its values."""
+    lines = [f"## {label(name)}", "", *wrapped(record["summary"]), "", "```console", record["command"], "```", ""]
+    about = f"{record['date']}, seed {record['seed']}, {record['machine']}, {record['seconds']} s in total."
     if "error" in record:
-        return "\n".join([*lines, f"Not measured: {record['error']}", ""])
+        return "\n".join([*lines, *wrapped(about), "", *wrapped(f"Not measured: {record['error']}"), ""])
+    about += f" {record['rows']} test rows, {100 * record['confidence']:g}% intervals. Base {record['base']},"
+    about += f" trained in {record['training_seconds']:.0f} s on {record.get('threads', 2)} CPU threads"
+    about += f", at most {record['memory'] / 1e9:.1f} GB of memory." if "memory" in record else "."
     measured = {key: system for key, system in record["systems"].items() if system["metrics"]}
     metrics = list(dict.fromkeys(metric for system in measured.values() for metric in system["metrics"]))
-    trained = f"base {record['base']}, trained in {record['training_seconds']:.0f} s on {record.get('threads', 2)} CPU threads"
-    trained += f", at most {record['memory'] / 1e9:.1f} GB of memory" if "memory" in record else ""
-    lines += [f"{record['rows']} test rows, {100 * record['confidence']:g}% intervals, {trained}.", ""]
-    lines += ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+    lines += [*wrapped(about), "", "| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     lines += [f"| {s['title']} | " + " | ".join(cell(s["metrics"].get(m)) for m in metrics) + " |" for s in measured.values()]
-    lines += ["", "| the specialist against | in | difference | p |", "|---|---|---|---|"]
+    lines += ["", "| specialist minus | metric | difference | p |", "|---|---|---|---|"]
     lines += [
         f"| {record['systems'][t['baseline']]['title']} | {t['metric']} | {cell(t['difference'], '+')} | {t['p_value']:.3g} |"
         for t in record["tests"]
     ]
     if record.get("ensemble"):
-        shares = ", ".join(f"{name} {weight:.2f}" for name, weight in record["ensemble"].items())
-        lines += ["", f"Weights in the ensemble: {shares}."]
+        weights = ", ".join(f"{member} {weight:.2f}" for member, weight in record["ensemble"].items())
+        lines += ["", *wrapped(f"Weights in the ensemble: {weights}.")]
     if record["gate"]:
-        lines += ["", f"Gate: {'passed' if record['gate']['passed'] else 'failed'}. " + " ".join(record["gate"]["reasons"])]
+        lines += ["", f"Gate: {'passed' if record['gate']['passed'] else 'failed'}.", ""]
+        for reason in record["gate"]["reasons"]:
+            lines += wrapped(reason, bullet="- ")
     return "\n".join([*lines, ""])
 
 
-def cell(value: dict[str, float | None] | None, sign: str = "") -> str:
-    """A value with its interval."""
+def label(name: str) -> str:
+    """Shorten the name of a record to a heading: without the settings of the run."""
+    short, _, settings = name.partition(" --set")
+    return short.replace(f" {OWN_SOURCE}", " with its own source") + (", other settings" if settings else "")
+
+
+def link(name: str) -> str:
+    """Link to a record's section from the overview."""
+    anchor = re.sub(r"[^a-z0-9 _-]", "", label(name).lower()).replace(" ", "-")
+    return f"[{label(name)}](results/{name.partition('/')[0]}.md#{anchor})"
+
+
+def cell(value: Mapping[str, float | None] | None, sign: str = "") -> str:
+    """Format a value with its interval; "-" if there is none."""
     if value is None or None in value.values():
         return "-"
     return f"{value['value']:{sign}.3f} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
 
 
-def parts(records: dict[str, Any]) -> str:
-    """What was ablated."""
-    lines = [PARTS]
-    for name, record in sorted(records.items()):
-        facts = (
-            f"{record['metric']} · at most {record['rows']} rows, {record['epochs']:g} epochs, {record['judges']} rows to judge"
-        )
-        lines += [f"### {name}", "", f"{facts} · {record['date']} · {record['machine']}", ""]
-        lines += ["| trained with | value | buys |", "|---|---|---|"]
-        plain = record["found"].get("plain", {})
-        for title, found in record["found"].items():
-            values = list(found.values())
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            gains = [found[seed] - plain[seed] for seed in found if seed in plain]
-            bought = "" if title == "plain" else f"{np.mean(gains):+.3f} ({min(gains):+.3f} to {max(gains):+.3f})"
-            lines.append(f"| {title} | {np.mean(values):.3f}{spread} | {bought} |")
+def arrow(metric: str) -> str:
+    """Mark whether higher or lower is better."""
+    return "↑" if higher_is_better(metric) else "↓"
+
+
+def wrapped(text: str, bullet: str = "") -> list[str]:
+    """Wrap a paragraph, or an item of a list, at 100 columns, but not inside the text of a link."""
+    whole = re.sub(r"\[[^\]]*\]\(", lambda text: text.group().replace(" ", "\N{NO-BREAK SPACE}"), bullet + text)
+    lines = textwrap.wrap(whole, 100, subsequent_indent=" " * len(bullet), break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+
+
+# Ablation
+
+
+def parts_page(ablation: Mapping[str, Record]) -> str:
+    """Make docs/results/parts.md: every variant of every ablated recipe."""
+    lines = ["# Results: what the vertical parts contribute", "", ABLATION_METHOD]
+    for name, record in sorted(ablation.items()):
+        about = f"{record['metric']} {arrow(record['metric'])} on {record['judges']} validation rows at most; "
+        about += f"{record['rows']} training rows at most, {record['epochs']:g} epochs. {record['date']}, {record['machine']}."
+        lines += [f"## {name}", "", *wrapped(about), "", "| trained with | value | difference |", "|---|---|---|"]
+        plain = record["values"].get("plain", {})
+        for title, values in record["values"].items():
+            lines.append(f"| {title} | {spread(values)} | {'' if title == 'plain' else gain(values, plain)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def parts_table(ablation: Mapping[str, Record]) -> list[str]:
+    """Compare training with all parts of a recipe to plain training."""
+    lines = ["| recipe | metric | plain | all of them | difference |", "|---|---|---|---|---|"]
+    for name, record in sorted(ablation.items()):
+        metric, plain, every = record["metric"], record["values"].get("plain", {}), record["values"].get("all of them")
+        if every:
+            anchor = name.replace("/", "")
+            cells = [f"[{name}](results/parts.md#{anchor})", f"{metric} {arrow(metric)}"]
+            lines.append("| " + " | ".join([*cells, spread(plain), spread(every), gain(every, plain)]) + " |")
+    return lines
+
+
+def spread(values: Mapping[str, float]) -> str:
+    """Format mean and standard deviation over seeds."""
+    deviation = f" ± {statistics.stdev(values.values()):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(list(values.values())):.3f}{deviation}"
+
+
+def gain(values: Mapping[str, float], plain: Mapping[str, float]) -> str:
+    """Format the mean difference to plain training on the same seeds, with the range over them."""
+    gains = [values[seed] - plain[seed] for seed in values if seed in plain]
+    return f"{np.mean(gains):+.3f} ({min(gains):+.3f} to {max(gains):+.3f})"
+
+
+if __name__ == "__main__":
+    write_pages()

@@ -212,9 +212,9 @@ def search(counts: list[int]) -> dict[str, float]:
         registry = filled(Path(folder), max(counts))
         names = registry.store.names()
         calls: dict[str, Callable[[], Any]] = {
-            "list": lambda: registry.list(limit=50),
-            "list, from the middle": lambda: registry.list(after=names[len(names) // 2], limit=50),
-            "list of a prefix": lambda: registry.list("domain7/", limit=50),
+            "list": lambda: registry.list_adapters(limit=50),
+            "list, from the middle": lambda: registry.list_adapters(after=names[len(names) // 2], limit=50),
+            "list of a prefix": lambda: registry.list_adapters("domain7/", limit=50),
         }
         for asked in (
             "domain=domain7",

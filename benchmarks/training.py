@@ -49,12 +49,12 @@ def write_rows(path: Path, tasks: list[str]) -> None:
     """The rows of the tasks as tokens, which both systems read."""
     from vertical_sdk.bases.base import load_tokenizer, pull_base
     from vertical_sdk.data.prepare import prepare
-    from vertical_sdk.data.texts import ranked
+    from vertical_sdk.data.texts import shuffle_key
     from vertical_sdk.families.chat import ask, encode_conversation
     from vertical_sdk.types import Message
 
     prepared = prepare(recipe_of("classification"))
-    train = sorted(prepared.train, key=lambda row: ranked(0, row))
+    train = sorted(prepared.train, key=lambda row: shuffle_key(0, row))
     labels = prepared.labels.labels
     found: dict[str, Any] = {"labels": labels}
     if "classification" in tasks:
@@ -109,8 +109,8 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     from vertical_sdk.families.specialist import fresh_specialist
     from vertical_sdk.kernels.fused_lora import fast_training
     from vertical_sdk.losses import bind_loss
-    from vertical_sdk.training.arguments import training_arguments
     from vertical_sdk.training.trainer import VerticalTrainer
+    from vertical_sdk.training_arguments import training_arguments
     from vertical_sdk.types import LabelSpace, silent
 
     recipe = recipe_of(task)
@@ -119,7 +119,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     same_start(specialist)
     encoded = [Encoded(tuple(ids), tuple(learn), target) for ids, learn, target in rows[task]]
     arguments = training_arguments(settings_of(task, dtype, steps), folder, recipe.name)
-    trainer = VerticalTrainer(specialist, arguments, encoded, [], bind_loss(recipe, labels), silent)
+    trainer = VerticalTrainer(specialist, arguments, encoded, [], bind_loss(recipe, labels, default="cross_entropy"), silent)
     return trainer, fast_training(specialist.backbone, bf16=dtype == "bf16")
 
 

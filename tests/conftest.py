@@ -1,4 +1,4 @@
-"""Two base models of a few thousand weights, made here: small enough to train whole tasks in a second, and real otherwise."""
+"""Fixtures for all tests: two base models small enough to train a whole task in a second, test data, and servers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from servers.mlflow_server import empty, mlflow_server
+from servers.mlflow_server import delete_models, mlflow_server
 from servers.moto_server import make_bucket, s3_server, use_server
 
 WORDS = re.findall(
@@ -36,7 +36,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Cache and registry of each test's own, a working folder to run in, and nothing of the tester's own settings."""
+    """Give each test its own cache, registry and working folder, without the settings of the developer's environment."""
     monkeypatch.setenv("VERTICAL_HOME", str(tmp_path / "home"))
     for name in (
         "COLUMNS",
@@ -123,7 +123,7 @@ def save_causal(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE)
 
 
 def topic_rows(n: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Sentences about three topics, told apart by their words."""
+    """Make sentences about three topics, which differ in their words."""
     rng = random.Random(seed)
     rows = []
     for number in range(n):
@@ -135,7 +135,7 @@ def topic_rows(n: int, seed: int = 0) -> list[tuple[str, str]]:
 
 
 def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "label")) -> Path:
-    """A CSV with a header."""
+    """Write a CSV file with a header."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -144,7 +144,7 @@ def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] =
 
 
 def topic_recipe(folder: Path, base: Path, **settings: object) -> Path:
-    """A recipe file on 120 rows of topics for a base in a folder; settings are dotted keys."""
+    """Write a recipe for 120 rows of topics and a base in a folder. `settings` are keys with "__" between their parts."""
     import yaml
 
     data = write_csv(folder / "topics.csv", topic_rows(120))
@@ -192,32 +192,32 @@ def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mount() -> Iterator[Callable[..., None]]:
-    """Mounts something until the test is over; only root may do that."""
+    """A function that mounts a file system until the test ends. It skips the test without the right to mount."""
     mounted: list[str] = []
 
-    def do(*arguments: str) -> None:
+    def mount_until_end(*arguments: str) -> None:
         try:
             subprocess.run(["mount", *arguments], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError):
             pytest.skip("mount is not allowed here")
         mounted.append(arguments[-1])
 
-    yield do
+    yield mount_until_end
     for target in dict.fromkeys(mounted):
         subprocess.run(["umount", "--lazy", target], check=True)
 
 
 @pytest.fixture(scope="session")
 def mlflow_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server, which takes some ten seconds to start."""
+    """The address of an MLflow server. It takes some seconds to start, so all tests of a process share it."""
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
         yield address
 
 
 @pytest.fixture
 def mlflow_address(mlflow_started: str) -> str:
-    """The address of an MLflow server that has no registered models."""
-    empty(mlflow_started)
+    """The address of an MLflow server without registered models."""
+    delete_models(mlflow_started)
     return mlflow_started
 
 
@@ -230,6 +230,6 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of an empty bucket (s3://…), which this process's AWS clients can use."""
+    """The address of an empty bucket (s3://…). This process's AWS clients can use it."""
     use_server(monkeypatch, moto)
     return make_bucket(f"b-{uuid.uuid4().hex}")

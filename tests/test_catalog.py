@@ -41,13 +41,13 @@ def test_an_argument_that_the_part_does_not_take_is_named_with_those_it_takes(pa
         parts.check("focal", {"gama": 2}, "loss")
 
     assert str(caught.value) == (
-        "loss: focal has no argument 'gama'; it takes gamma: float = 2.0, reduce: Literal['mean', 'sum'] = 'mean'."
+        "loss: focal has no argument 'gama'. It takes gamma: float = 2.0, reduce: Literal['mean', 'sum'] = 'mean'."
         " Did you mean 'gamma'?"
     )
 
 
 def test_an_argument_of_the_wrong_type_is_named_with_its_type(parts: Catalog[Any]) -> None:
-    with pytest.raises(RecipeError, match=r"focal: gamma = 'much' is wrong: .*number.*; it takes gamma: float = 2\.0\.$"):
+    with pytest.raises(RecipeError, match=r"focal: gamma = 'much' is wrong: .*number.*\. It takes gamma: float = 2\.0\.$"):
         parts.check("focal", {"gamma": "much"})
 
 
@@ -57,7 +57,7 @@ def test_an_argument_outside_the_choices_is_refused(parts: Catalog[Any]) -> None
 
 
 def test_an_argument_without_a_default_must_be_given(parts: Catalog[Any]) -> None:
-    with pytest.raises(RecipeError, match=r"by_rank must be given ranks"):
+    with pytest.raises(RecipeError, match=r"by_rank needs ranks"):
         parts.check("by_rank", {})
 
 

@@ -1,4 +1,4 @@
-"""What the documents say is so: commands exist with their options, every key of a recipe is told, links lead somewhere."""
+"""Check the documents against the code: commands and options exist, every recipe key is described, links lead to files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import pytest
 import typer
 
 from vertical_sdk import errors
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.cli.app import app
 from vertical_sdk.recipe import load_recipe, recipe_schema
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "domains").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "domains").rglob("*.md")])
 SHELL = re.compile(r"```(?:bash|console|sh|shell|text)\n(.*?)```", re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
 def commands(page: Path) -> Iterator[str]:
-    """Every call of `vertical` in the shell blocks of a page, long lines joined."""
+    """List every call of `vertical` in the shell blocks of a page, with continued lines joined."""
     for block in SHELL.findall(page.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
             for call in re.split(r"\||&&|;", line.split("#")[0]):
@@ -32,7 +33,7 @@ def commands(page: Path) -> Iterator[str]:
 
 
 def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], set[str]]]:
-    """Every verb with its options."""
+    """List every command with its options."""
     yield path, {name for parameter in command.params for name in parameter.opts} | {"--help", "-h", "--debug"}
     for name, below in getattr(command, "commands", {}).items():
         yield from verbs(below, (*path, name))
@@ -62,7 +63,7 @@ def test_links_inside_the_project_lead_to_files(page: Path) -> None:
     assert [link for link in inside if not (page.parent / link).exists()] == []
 
 
-def test_the_page_about_the_command_tells_every_verb_and_exit_code() -> None:
+def test_cli_page_lists_every_command_and_exit_code() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
     assert [verb for verb in VERBS if verb and f"vertical {' '.join(verb)}" not in text] == []
@@ -74,7 +75,7 @@ def test_the_page_about_the_command_tells_every_verb_and_exit_code() -> None:
     assert [code for code in tree if f"\n| {code} |" not in text] == []
 
 
-def test_the_page_about_recipes_tells_every_key() -> None:
+def test_recipes_page_describes_every_key() -> None:
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     schema = recipe_schema()
     keys = set(schema["properties"])
@@ -84,7 +85,7 @@ def test_the_page_about_recipes_tells_every_key() -> None:
     assert sorted(key for key in keys if f"`{key}`" not in text and f"{key}:" not in text) == []
 
 
-def test_the_recipes_in_the_page_about_recipes_are_right(tmp_path: Path) -> None:
+def test_recipes_in_the_recipes_page_pass_the_check(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     blocks = [
         block
@@ -96,4 +97,4 @@ def test_the_recipes_in_the_page_about_recipes_are_right(tmp_path: Path) -> None
     for number, block in enumerate(blocks):
         path = tmp_path / f"{number}.yaml"
         path.write_text(block, encoding="utf-8")
-        load_recipe(path).check()
+        check_recipe(load_recipe(path))

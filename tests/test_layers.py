@@ -13,6 +13,7 @@ ORDER = (
     "errors",
     "types",
     "paths",
+    "tables",
     "catalog",
     "domain",
     "overrides",
@@ -20,6 +21,7 @@ ORDER = (
     "schema_errors",
     "card",
     "model_card",
+    "evaluation_record",
     "record_index",
     "outputs",
     "recipe",
@@ -27,13 +29,14 @@ ORDER = (
     "registry",
     "metrics",
     "losses",
-    "data",
     "calibration",
     "tasks",
+    "data",
     "bases",
     "kernels",
     "families",
     "baselines",
+    "training_arguments",
     "checking",
     "adapters",
     "engines",
@@ -46,7 +49,7 @@ ORDER = (
 )
 """From the lowest to the highest. A module imports only modules below its own, and none of its own rank elsewhere."""
 RANK = {name: rank for rank, name in enumerate(ORDER)}
-FOR_DOMAINS = {"catalog", "data", "domain", "errors", "losses", "metrics", "types"}
+FOR_DOMAINS = {"catalog", "data", "domain", "errors", "losses", "metrics", "outputs", "tasks", "types"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:

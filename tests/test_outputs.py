@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vertical_sdk.errors import DataError
-from vertical_sdk.outputs import Outputs, answer, prompt, references
+from vertical_sdk.outputs import Outputs, answer_of, prompt_of
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Message
 
 LABELS = LabelSpace(("low", "high"))
@@ -14,40 +15,45 @@ CHAT = (Message("system", "Be brief."), Message("user", "Ask?"), Message("assist
 def test_a_row_of_no_probability_is_a_missing_answer() -> None:
     outputs = Outputs(probabilities=np.array([[0.2, 0.8], [0.0, 0.0]]), unparsed=1)
 
-    assert outputs.predictions("classification").tolist() == [1, -1]
+    assert get_task("classification").predictions(outputs).tolist() == [1, -1]
 
 
 def test_several_labels_are_given_from_one_half_on() -> None:
-    assert Outputs(probabilities=np.array([[0.5, 0.49], [0.9, 0.6]])).predictions("multilabel").tolist() == [[1, 0], [1, 1]]
+    assert get_task("multilabel").predictions(Outputs(probabilities=np.array([[0.5, 0.49], [0.9, 0.6]]))).tolist() == [
+        [1, 0],
+        [1, 1],
+    ]
 
 
 def test_outputs_of_another_task_are_refused() -> None:
     with pytest.raises(ValueError, match="not those of regression"):
-        Outputs(texts=["a"]).predictions("regression")
+        get_task("regression").predictions(Outputs(texts=["a"]))
 
 
 def test_the_truth_has_the_shape_of_the_predictions() -> None:
-    assert references([Example("1", target="high"), Example("2", target="low")], LABELS, "ordinal").tolist() == [1, 0]
-    assert references([Example("1", target=("high", "low")), Example("2", target=())], LABELS, "multilabel").tolist() == [
+    assert get_task("ordinal").references([Example("1", target="high"), Example("2", target="low")], LABELS).tolist() == [1, 0]
+    assert get_task("multilabel").references(
+        [Example("1", target=("high", "low")), Example("2", target=())], LABELS
+    ).tolist() == [
         [1, 1],
         [0, 0],
     ]
-    assert references([Example("1", target=2.5), Example("2", target=3)], None, "regression").tolist() == [2.5, 3.0]
-    assert references([Example("1", messages=CHAT)], None, "generation") == ["Answer."]
+    assert get_task("regression").references([Example("1", target=2.5), Example("2", target=3)], None).tolist() == [2.5, 3.0]
+    assert get_task("generation").references([Example("1", messages=CHAT)], None) == ["Answer."]
 
 
 def test_a_target_that_is_no_label_names_the_row_and_the_nearest_label() -> None:
-    with pytest.raises(DataError, match=r"row 7: 'hihg' is no label of this task\. Did you mean 'high'"):
-        references([Example("7", target="hihg")], LABELS, "classification")
+    with pytest.raises(DataError, match=r"row 7: 'hihg' is not a label of this task\. Did you mean 'high'"):
+        get_task("classification").references([Example("7", target="hihg")], LABELS)
 
 
 def test_a_missing_number_and_a_missing_answer_name_the_row() -> None:
     with pytest.raises(DataError, match="row 7: the target must be a number"):
-        references([Example("7")], None, "regression")
+        get_task("regression").references([Example("7")], None)
     with pytest.raises(DataError, match="row 7: has no answer"):
-        answer(Example("7", messages=CHAT[:2]))
+        answer_of(Example("7", messages=CHAT[:2]))
 
 
 def test_the_prompt_is_all_but_the_answer() -> None:
-    assert prompt(Example("1", messages=CHAT)) == prompt(Example("1", messages=CHAT[:2])) == "Be brief.\nAsk?"
-    assert prompt(Example("1", text="plain")) == "plain"
+    assert prompt_of(Example("1", messages=CHAT)) == prompt_of(Example("1", messages=CHAT[:2])) == "Be brief.\nAsk?"
+    assert prompt_of(Example("1", text="plain")) == "plain"

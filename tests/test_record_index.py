@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from vertical_sdk import VerticalModel, train
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.record_index import SEEN, count_seen, find_seen, save_seen
+from vertical_sdk.record_index import RECORD_INDEX, count_records, find_record, write_record_index
 from vertical_sdk.types import Example
 
 
@@ -29,16 +29,16 @@ def with_patients(folder: Path, encoder: Path, **settings: object) -> Path:
 def test_every_patient_and_visit_is_found_in_the_part_that_saw_it(encoder: Path, tmp_path: Path) -> None:
     run = train(with_patients(tmp_path, encoder), out=tmp_path / "run")
 
-    visits = {n: find_seen(run.adapter, f"visit-{n}", "id") for n in range(120)}
-    patients = {n: find_seen(run.adapter, f"patient {n}", "group") for n in range(30)}
+    visits = {n: find_record(run.adapter, f"visit-{n}", "id") for n in range(120)}
+    patients = {n: find_record(run.adapter, f"patient {n}", "group") for n in range(30)}
     assert all(len(parts) == 1 for parts in visits.values())
     assert all(patients[n // 4] == parts for n, parts in visits.items())  # a group stands on one side
     assert {part for (part,) in patients.values()} == {"train", "validation", "test"}
-    assert sum(counts["id"] for counts in count_seen(run.adapter).values()) == 120
-    assert sum(counts["group"] for counts in count_seen(run.adapter).values()) == 30
-    assert find_seen(run.adapter, "visit-120", "id") == ()
-    assert find_seen(run.adapter, "visit-1", "group") == ()
-    assert run.card.files[SEEN]
+    assert sum(counts["id"] for counts in count_records(run.adapter).values()) == 120
+    assert sum(counts["group"] for counts in count_records(run.adapter).values()) == 30
+    assert find_record(run.adapter, "visit-120", "id") == ()
+    assert find_record(run.adapter, "visit-1", "group") == ()
+    assert run.card.files[RECORD_INDEX]
     assert VerticalModel.from_pretrained(run.path).predict(["red rash"])
 
 
@@ -46,9 +46,9 @@ def test_no_id_can_be_read_from_the_file_and_two_runs_have_nothing_in_common(enc
     recipe = with_patients(tmp_path, encoder)
     one, two = (train(recipe, out=tmp_path / name).adapter for name in ("one", "two"))
 
-    tensors = load_file(one / SEEN)
-    assert b"visit-" not in (one / SEEN).read_bytes()
-    assert not set(tensors["train.id"].tolist()) & set(load_file(two / SEEN)["train.id"].tolist())
+    tensors = load_file(one / RECORD_INDEX)
+    assert b"visit-" not in (one / RECORD_INDEX).read_bytes()
+    assert not set(tensors["train.id"].tolist()) & set(load_file(two / RECORD_INDEX)["train.id"].tolist())
     assert (one / "adapter_model.safetensors").read_bytes() == (two / "adapter_model.safetensors").read_bytes()
     # HMAC-SHA256 by hand (RFC 2104)
     key = tensors["salt"].tobytes().ljust(64, b"\0")
@@ -60,50 +60,50 @@ def test_no_id_can_be_read_from_the_file_and_two_runs_have_nothing_in_common(enc
 def test_rows_that_only_have_a_place_in_a_file_are_not_remembered(encoder: Path, tmp_path: Path) -> None:
     run = train(topic_recipe(tmp_path, encoder, train__num_train_epochs=1), out=tmp_path / "run")
 
-    assert not (run.adapter / SEEN).exists()
-    assert count_seen(run.adapter) == {}
+    assert not (run.adapter / RECORD_INDEX).exists()
+    assert count_records(run.adapter) == {}
 
 
 def test_a_recipe_can_leave_the_index_out(encoder: Path, tmp_path: Path) -> None:
     run = train(with_patients(tmp_path, encoder, data__remember_ids=False), out=tmp_path / "run")
 
-    assert not (run.adapter / SEEN).exists()
+    assert not (run.adapter / RECORD_INDEX).exists()
 
 
 def test_an_augmented_copy_is_its_original(tmp_path: Path) -> None:
     rows = [Example("1", record_id="a"), Example("1+0", record_id="a", copy_of="1"), Example("7")]
 
-    assert save_seen(tmp_path, {"train": rows})
+    assert write_record_index(tmp_path, {"train": rows})
 
-    assert count_seen(tmp_path) == {"train": {"id": 1}}
-    assert find_seen(tmp_path, " a ", "id") == ("train",)
-    assert find_seen(tmp_path, "7", "id") == ()
+    assert count_records(tmp_path) == {"train": {"id": 1}}
+    assert find_record(tmp_path, " a ", "id") == ("train",)
+    assert find_record(tmp_path, "7", "id") == ()
 
 
 def test_rows_without_ids_leave_no_file(tmp_path: Path) -> None:
-    assert not save_seen(tmp_path, {"train": [Example("1"), Example("2", group="2024-01-01")]}, groups=False)
-    assert not (tmp_path / SEEN).exists()
+    assert not write_record_index(tmp_path, {"train": [Example("1"), Example("2", group="2024-01-01")]}, groups=False)
+    assert not (tmp_path / RECORD_INDEX).exists()
 
 
 def test_a_hundred_thousand_ids_take_less_than_a_second_or_two(tmp_path: Path) -> None:
     rows = [Example(str(n), record_id=f"record-{n}") for n in range(100_000)]
     begun = time.process_time()
 
-    save_seen(tmp_path, {"train": rows})
+    write_record_index(tmp_path, {"train": rows})
 
     assert time.process_time() - begun < 2
-    hashes = load_file(tmp_path / SEEN)["train.id"]
+    hashes = load_file(tmp_path / RECORD_INDEX)["train.id"]
     assert len(hashes) == 100_000
     assert bool((np.diff(hashes.astype(object)) > 0).all())
-    assert all(find_seen(tmp_path, f"record-{n}", "id") == ("train",) for n in (0, 5, 99_999))
+    assert all(find_record(tmp_path, f"record-{n}", "id") == ("train",) for n in (0, 5, 99_999))
 
 
 def test_a_cut_index_is_told(tmp_path: Path) -> None:
-    save_seen(tmp_path, {"train": [Example("1", record_id="a")]})
-    (tmp_path / SEEN).write_bytes((tmp_path / SEEN).read_bytes()[:-4])
+    write_record_index(tmp_path, {"train": [Example("1", record_id="a")]})
+    (tmp_path / RECORD_INDEX).write_bytes((tmp_path / RECORD_INDEX).read_bytes()[:-4])
 
     with pytest.raises(CorruptAdapter, match=r"seen\.safetensors: cannot be read"):
-        find_seen(tmp_path, "a", "id")
+        find_record(tmp_path, "a", "id")
 
 
 def test_an_id_stands_as_its_source_has_it_though_the_row_is_called_otherwise(encoder: Path, tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_an_id_stands_as_its_source_has_it_though_the_row_is_called_otherwise(en
 
     run = train(recipe, out=tmp_path / "run", settings={"data.source": sources, "data.split": "given"})
 
-    assert find_seen(run.adapter, "visit-0", "id") == ("train",)
-    assert find_seen(run.adapter, "visit-119", "id") == ("test",)
-    assert find_seen(run.adapter, "train:visit-0", "id") == ()
+    assert find_record(run.adapter, "visit-0", "id") == ("train",)
+    assert find_record(run.adapter, "visit-119", "id") == ("test",)
+    assert find_record(run.adapter, "train:visit-0", "id") == ()

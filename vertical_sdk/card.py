@@ -1,4 +1,4 @@
-"""The card: what an adapter says of itself, kept as `vertical.json` in its folder, beside the files that PEFT wrote."""
+"""The card: the description of an adapter, in `vertical.json` in its folder beside the files that PEFT wrote."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class _Frozen(BaseModel):
 
 
 class Fingerprint(_Frozen):
-    """What makes two base models the same one. Digests are SHA-256 in hex.
+    """The identity of a base model. Digests are SHA-256 in hex.
 
-    name           as the user gave it: "minilm-l6", a hub id or a path; not part of the comparison
+    name           as the user wrote it: "minilm-l6", a hub id or a path; not compared
     architecture   the class in config.json
-    revision       the hub's commit, where it came from there; not part of the comparison
-    weights        over the names, shapes, types and bytes of all tensors
-    tokenizer      over the tokenizer's files; of a vision base, over how pictures are prepared
-    vocab_size     rows of the input embedding; 0 of a vision base
-    chat_template  over the template's text; None where there is none
+    revision       the hub's commit, if it came from the hub; not compared
+    weights        digest of the names, shapes, types and bytes of all tensors
+    tokenizer      digest of the tokenizer's files; for a vision base, of its image preprocessing
+    vocab_size     rows of the input embedding; 0 for a vision base
+    chat_template  digest of the template's text; None if there is none
     """
 
     name: str
@@ -58,7 +58,7 @@ class Fingerprint(_Frozen):
 
 
 class SourceRecord(_Frozen):
-    """One place that data came from."""
+    """A source of data."""
 
     source: str
     sha256: str
@@ -66,13 +66,14 @@ class SourceRecord(_Frozen):
 
 
 class Calibration(_Frozen):
-    """Fitted on the validation rows: temperature scaling (Guo et al., 2017), and how labels are chosen.
+    """Calibration fitted on the validation rows: temperature scaling (Guo et al., 2017), and how labels are chosen.
 
-    ece_before, ece_after  expected calibration errors there
-    offsets                added to the log-probabilities (log-odds for multilabel) before labels are chosen; none where empty
-    level, widths          an interval holds the truth with this probability; half its width (regression), or what is added to the
-                           outer quantiles at each step (forecasting), from conformal prediction
-    threshold              anomaly: the score from which an alarm is raised
+    ece_before, ece_after  expected calibration error on the validation rows, before and after
+    offsets                added to the log-probabilities (log-odds for multilabel) before labels are chosen; empty means no offsets
+    level                  probability that an interval contains the truth, from conformal prediction
+    widths                 half the width of an interval (regression), or the amount added to the outer quantiles at each step
+                           (forecasting)
+    threshold              anomaly: the lowest score that raises an alarm
     """
 
     level: float | None = None
@@ -86,10 +87,10 @@ class Calibration(_Frozen):
 
 
 class SelfTest(_Frozen):
-    """An input with what base and adapter answered when the adapter was made.
+    """An input with the outputs of base and adapter, recorded when the adapter was created and replayed at each load.
 
-    base     the outputs with the adapter switched off
-    adapter  the outputs with it: logits in the order of the labels, or log-likelihoods of the probe's tokens
+    base     the outputs with the adapter disabled
+    adapter  the outputs with the adapter: logits in the order of the labels, or log-likelihoods of the text's tokens
     """
 
     text: str
@@ -100,21 +101,21 @@ class SelfTest(_Frozen):
 class Field(_Frozen):
     """One field of the records that a specialist reads.
 
-    told   whether its text tells it; a member may read fields that the text leaves out
-    words  whether it holds words; numbers otherwise
+    in_text  whether the row's text contains it; a member may read fields that the text leaves out
+    words    whether its values are words; otherwise they are numbers
     """
 
     name: str
-    told: bool
+    in_text: bool
     words: bool
 
 
 class Parent(_Frozen):
-    """The adapter whose weights training began from.
+    """The warm start: the adapter whose weights training started from.
 
-    reference  as it was then: a version ("medical/triage@3"), or the name in the card of a folder
-    weights    SHA-256 of its adapter_model.safetensors, which names it in every registry that has it
-    version    SHA-256 of its manifest, where it came from a registry
+    reference  its reference at that time: a version ("medical/triage@3"), or the name in the card of a folder
+    weights    SHA-256 of its adapter_model.safetensors, which identifies it in every registry
+    version    SHA-256 of its manifest, if it came from a registry
     """
 
     reference: str
@@ -123,15 +124,15 @@ class Parent(_Frozen):
 
 
 class Verdict(_Frozen):
-    """What the promotion gate said, and why."""
+    """The result of the promotion gate, with reasons."""
 
     passed: bool
     reasons: tuple[str, ...] = ()
-    """One sentence a baseline: what was compared, by how much, at which confidence."""
+    """One sentence for each baseline: the metric, the difference and its confidence."""
 
 
 class Card(_Frozen):
-    """Everything an adapter carries with it besides its weights."""
+    """The description of an adapter: everything in its folder besides weights and tokenizer."""
 
     schema_version: int = 1
     name: str
@@ -142,54 +143,56 @@ class Card(_Frozen):
     recipe_digest: str
     labels: LabelSpace | None = None
     fields: tuple[Field, ...] = ()
-    """What a record has, for a specialist that reads records instead of texts."""
+    """The fields of a record, for a specialist that reads records instead of texts."""
     layout: SeriesLayout | None = None
-    """What the series are, for forecasting and anomaly."""
+    """The layout of the series, for forecasting and anomaly."""
     sources: tuple[SourceRecord, ...] = ()
     account: dict[str, Any] = {}
     calibration: Calibration = Calibration()
     self_tests: tuple[SelfTest, ...] = ()
     training: dict[str, Any] = {}
-    """Steps, seconds, final losses, seed, world size; of an adapter that was imported, what is known of where it came from."""
+    """Steps, seconds, final losses, seed, world size; for an imported adapter, what is known about its origin."""
     parent: Parent | None = None
-    """What it goes on from; None where it began from the base alone."""
+    """Its warm start; None if training started from the base alone."""
     metrics: dict[str, Any] = {}
-    """The evaluation on the recipe's own test rows (`Evaluation.to_dict()`), empty until there is one."""
+    """Part of the evaluation on the recipe's own test rows (`evaluation_record`). Publishing adds it; empty before, or without one."""
     gate: Verdict | None = None
+    """The gate result of that evaluation. Publishing adds it."""
     forced: str | None = None
-    """Why it was published against its gate; None where it was not. A registry writes it, and it stays wherever the folder goes."""
+    """Why it was published against its gate; None if it was not. Publishing adds it, and every copy of the folder keeps it."""
     versions: dict[str, str] = {}
     created: str = ""
     files: dict[str, str] = {}
-    """Path in the folder → SHA-256, for every file but the card itself and the README."""
+    """Path in the folder → SHA-256, for every file except the card itself and the README."""
 
 
 def read_card(folder: Path) -> Card:
-    """The card of an adapter's folder.
+    """Read the card of an adapter's folder.
 
-    Raises CorruptAdapter where it is missing or not what it should be.
+    Raises CorruptAdapter if it is missing or malformed.
     """
     path = folder / CARD
     try:
         return Card.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise CorruptAdapter(
-            f"{folder}: has no {CARD}; this is not a vertical_sdk adapter, or it was copied in part."
+            f"this folder has no {CARD}. It is not a vertical_sdk adapter, or it was copied incompletely.", where=folder
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(str(step) for step in first["loc"]) or "the file"
-        raise CorruptAdapter(f"{path}: {at}: {first['msg']}; the card was cut or changed. Take the adapter anew.") from None
+        message = f"{CARD}: {at}: {first['msg']}. The card was cut or changed. Download or train the adapter again."
+        raise CorruptAdapter(message, where=folder) from None
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Write the card, with the digests of the files as they now are."""
+    """Write the card with the current digests of the files."""
     card = card.model_copy(update={"files": folder_digests(folder)})
     write_whole(folder / CARD, card.model_dump_json(indent=1) + "\n")
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of what makes adapters here, for a card."""
+    """Return the versions of the libraries that create adapters, for a card."""
     import peft
     import torch
     import transformers
@@ -206,7 +209,7 @@ def library_versions() -> dict[str, str]:
 
 
 def folder_digests(folder: Path) -> dict[str, str]:
-    """Path → SHA-256 of every file below, but the card and the README, which may say more later."""
+    """Compute path → SHA-256 of every file in a folder, except the card and the README."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     named = {p.relative_to(folder).as_posix(): p for p in files}
     return {name: file_digest(p) for name, p in named.items() if name not in {CARD, "README.md"}}

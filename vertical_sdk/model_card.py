@@ -1,4 +1,4 @@
-"""The model card, README.md in an adapter's folder, in the form that the Hugging Face hub reads."""
+"""The model card: README.md in an adapter's folder, in the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PIPELINES = {"generation": "text-generation", "regression": "text-classification
 
 
 def render_readme(card: Card, hub_id: str | None) -> str:
-    """The card in words: what it is, how it compares, what it was made from.
+    """Render the card as text: what the adapter is, how it compares, what it was trained on.
 
-    hub_id  the base's name on the hub, where it has one: what the hub's own pages link to
+    hub_id  the base's name on the hub, which the pages of the hub link to; None if it has none
     """
     base = hub_id or card.base.name
     recipe: dict[str, Any] = card.recipe
@@ -27,7 +27,7 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         "tags": ["lora", f"base_model:adapter:{base}", "vertical_sdk"],
     }
     named = [source.source.removeprefix("hf:").partition(":")[0] for source in card.sources if source.source.startswith("hf:")]
-    if named:  # the hub refuses what is no dataset of its own here; the text below names every source
+    if named:  # the hub accepts only its own datasets here; the text below names every source
         metadata["datasets"] = sorted(set(named))
     if card.base.license:
         metadata["license"] = card.base.license.lower()
@@ -40,15 +40,15 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         metadata["model-index"] = [{"name": card.name, "results": [{"task": task, "dataset": data, "metrics": results}]}]
     lines = ["---", yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {card.name}", ""]
     lines += [str(recipe.get("summary") or f"A {card.task} specialist."), ""]
-    made = f"made by vertical_sdk from the recipe `{recipe['name']}` ({card.recipe_digest[:12]})"
-    made = "made elsewhere and imported" if card.training.get("imported") else made
-    lines += [f"LoRA adapter on `{card.base.name}`, {made}.", ""]
+    origin = f"trained by vertical_sdk with the recipe `{recipe['name']}` ({card.recipe_digest[:12]})"
+    origin = "trained elsewhere and imported" if card.training.get("imported") else origin
+    lines += [f"LoRA adapter on `{card.base.name}`, {origin}.", ""]
     if card.parent:
-        lines += [f"Its training went on from `{card.parent.reference}` (weights {card.parent.weights[:12]}).", ""]
+        lines += [f"Its training started from `{card.parent.reference}` (weights {card.parent.weights[:12]}).", ""]
     if members := card.training.get("ensemble"):
         shares = ", ".join(f"{name} {weight:.2f}" for name, weight in members.items())
         lines += [
-            f"It answers together with its members, with these weights: {shares}. PEFT by itself loads the adapter alone.",
+            f"It answers together with its members, with these weights: {shares}. PEFT alone loads the adapter without its members.",
             "",
         ]
     if systems:
@@ -63,8 +63,8 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     if card.gate:
         lines += [f"Promotion gate: {'passed' if card.gate.passed else 'not passed'}. " + " ".join(card.gate.reasons), ""]
     lines += ["```python", "from vertical_sdk import VerticalModel", "", f'model = VerticalModel.from_registry("{card.name}")']
-    asked = "{" + ", ".join(f'"{field.name}": ...' for field in card.fields[:3]) + "}" if card.fields else '"..."'
-    call = 'model.generate(["..."])' if card.task == "generation" else f"model.predict([{asked}])"
+    example = "{" + ", ".join(f'"{field.name}": ...' for field in card.fields[:3]) + "}" if card.fields else '"..."'
+    call = 'model.generate(["..."])' if card.task == "generation" else f"model.predict([{example}])"
     lines += [call, "```", ""]
     lines += ["Data: " + "; ".join(f"{s.source} ({s.license or 'licence not stated'})" for s in card.sources) + ".", ""]
     return "\n".join(lines)

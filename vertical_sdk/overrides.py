@@ -1,4 +1,4 @@
-"""Plain nested data over plain nested data: `extends` in a recipe, and `--set` on the command line."""
+"""Merge nested settings: `extends` in a recipe, and `--set` on the command line."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Any
 
 from vertical_sdk.errors import RecipeError
 
-__all__ = ["PARTS", "laid_over", "with_defaults", "with_settings"]
+__all__ = ["PARTS", "apply_settings", "fill_defaults", "merge_settings"]
 
 PARTS = frozenset({"reader", "deidentify", "split", "loss"})
-"""Keys that hold one part, whose short form is its name alone."""
+"""Keys that hold one part. The short form of a part is its name alone."""
 PART_LISTS = frozenset({"clean", "augment", "metrics", "baselines"})
 
 
-def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`below` with the keys of `above`. Mappings merge key by key; a part with another name replaces the whole part."""
+def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the keys of `above` to `below`. Mappings merge key by key; a part with another name replaces the whole part."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
         if key in PARTS and isinstance(old, str):
             old = {"use": old}
         if isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("use", old.get("use")) == old.get("use"):
-            merged[key] = laid_over(old, value)
+            merged[key] = merge_settings(old, value)
         else:
             merged[key] = value
     return merged
 
 
-def with_defaults(plain: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """`plain` with the keys that it lacks, section by section; a part is never half filled."""
+def fill_defaults(plain: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Add missing keys from `defaults`, section by section. A part gets no defaults inside."""
     filled = {**copy.deepcopy(dict(defaults)), **plain}
     for key, default in defaults.items():
         given = filled[key]
         if isinstance(default, Mapping) and isinstance(given, Mapping) and key not in PARTS:
-            filled[key] = with_defaults(given, default)
+            filled[key] = fill_defaults(given, default)
     return filled
 
 
-def with_settings(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with some keys set: "train.learning_rate", "loss.gamma", "data.clean.1.near" (the first of a list is 0).
+def apply_settings(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Set some keys in a copy: "train.learning_rate", "loss.gamma", "data.clean.1.near" (the first of a list is 0).
 
     Raises RecipeError.
     """
@@ -49,33 +49,33 @@ def with_settings(plain: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     for key, value in settings.items():
         *path, last = key.split(".")
         if not all((*path, last)):
-            raise RecipeError(f"--set {key}: write the key as section.key, for example train.learning_rate.")
-        here: Any = changed
+            raise RecipeError("write the key as section.key, for example train.learning_rate.", where=f"--set {key}")
+        section: Any = changed
         for depth, step in enumerate(path):
-            here = _below(here, step, key, is_part=step in PARTS or path[max(0, depth - 1)] in PART_LISTS)
-        if isinstance(here, list):
-            here[_position(here, last, key)] = value
-        elif isinstance(here, dict):
-            here[last] = value
+            section = _step_into(section, step, key, is_part=step in PARTS or path[max(0, depth - 1)] in PART_LISTS)
+        if isinstance(section, list):
+            section[_parse_position(section, last, key)] = value
+        elif isinstance(section, dict):
+            section[last] = value
         else:
-            raise RecipeError(f"--set {key}: {'.'.join(path)} = {here!r} has no keys below it.")
+            raise RecipeError(f"{'.'.join(path)} = {section!r} has no keys below it.", where=f"--set {key}")
     return changed
 
 
-def _below(here: Any, step: str, key: str, *, is_part: bool) -> Any:
-    """The value under one step of a dotted key; made where there is none, and a part's short form written in full."""
-    at: Any = _position(here, step, key) if isinstance(here, list) else step
-    if not isinstance(here, dict | list):
-        raise RecipeError(f"--set {key}: {here!r} has no keys below it.")
-    value = here[at] if isinstance(here, list) else here.get(at)
+def _step_into(section: Any, step: str, key: str, *, is_part: bool) -> Any:
+    """Return the value under one step of a dotted key. A missing value is created, the short form of a part is expanded."""
+    at: Any = _parse_position(section, step, key) if isinstance(section, list) else step
+    if not isinstance(section, dict | list):
+        raise RecipeError(f"{section!r} has no keys below it.", where=f"--set {key}")
+    value = section[at] if isinstance(section, list) else section.get(at)
     if value is None:
-        here[at] = {}
+        section[at] = {}
     elif isinstance(value, str) and is_part:
-        here[at] = {"use": value}
-    return here[at]
+        section[at] = {"use": value}
+    return section[at]
 
 
-def _position(items: list[Any], step: str, key: str) -> int:
+def _parse_position(items: list[Any], step: str, key: str) -> int:
     if step.isdecimal() and int(step) < len(items):
         return int(step)
-    raise RecipeError(f"--set {key}: {step!r} is no position in a list of {len(items)} (the first is 0).")
+    raise RecipeError(f"{step!r} is not a position in a list of {len(items)} (the first is 0).", where=f"--set {key}")

@@ -1,4 +1,4 @@
-"""Where things are kept on this machine, and how a file is written so that it is whole or not there."""
+"""Folders of this machine that the library uses, and writing a file whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from pathlib import Path
 
 import platformdirs
 
-from vertical_sdk.errors import RunError
+from vertical_sdk.errors import RunError, VerticalError
 
-__all__ = ["cache_home", "file_digest", "registry_home", "telling_full_disk", "write_whole"]
+__all__ = ["cache_home", "file_digest", "is_disk_full", "registry_home", "report_full_disk", "write_whole"]
+
+FULL = ("No space left", "Disk quota exceeded", "os error 28")
+"""How libraries report a full disk in errors of their own: safetensors, pip."""
+FULL_IN_TORCH = ("file write failed", "PytorchStreamWriter", "unexpected pos")
+"""How torch.save reports it, always in a RuntimeError."""
 
 
 def cache_home() -> Path:
-    """Downloads and what is made from them: `$VERTICAL_HOME/cache`, or the user's cache folder."""
+    """The folder of downloads and of files derived from them: `$VERTICAL_HOME/cache`, or the user's cache folder."""
     home = os.environ.get("VERTICAL_HOME")
     return Path(home) / "cache" if home else Path(platformdirs.user_cache_dir("vertical_sdk"))
 
 
 def registry_home() -> str:
-    """The registry that is used where none is named: `$VERTICAL_REGISTRY`, which may be an address (s3://bucket/adapters), else
-    the folder `$VERTICAL_HOME/registry`, or one in the user's data folder."""
-    named, home = os.environ.get("VERTICAL_REGISTRY"), os.environ.get("VERTICAL_HOME")
-    return named or str(Path(home or platformdirs.user_data_dir("vertical_sdk")) / "registry")
+    """The default registry: `$VERTICAL_REGISTRY`, which may be an address (s3://bucket/adapters), else the folder
+    `$VERTICAL_HOME/registry`, or a folder in the user's data folder."""
+    registry, home = os.environ.get("VERTICAL_REGISTRY"), os.environ.get("VERTICAL_HOME")
+    return registry or str(Path(home or platformdirs.user_data_dir("vertical_sdk")) / "registry")
 
 
 def file_digest(path: Path) -> str:
@@ -40,12 +45,12 @@ def file_digest(path: Path) -> str:
 
 
 def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
+    """Write a file so that a reader, or a crash, sees the old content or the new content and nothing between.
 
-    Raises RunError where the folder is read-only or the disk is full; the old content then stands.
+    Raises RunError if the folder is read-only or the disk is full; the old content is then unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
-    with telling_full_disk(path):
+    with report_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -60,14 +65,36 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
             raise
 
 
+def is_disk_full(error: BaseException | str) -> bool:
+    """Whether an error, one of its causes, or a program's output says that the disk or the user's quota is full."""
+    if isinstance(error, str):
+        return any(phrase in error for phrase in FULL)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        phrases = FULL + FULL_IN_TORCH if isinstance(cause, RuntimeError) else FULL
+        if any(phrase in str(cause) for phrase in phrases):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 @contextlib.contextmanager
-def telling_full_disk(path: Path) -> Iterator[None]:
-    """Turn "no space left", "read-only" and "permission denied" into a RunError that says what to do."""
+def report_full_disk(path: Path) -> Iterator[None]:
+    """Turn "no space left", "read-only" and "permission denied" into a RunError that says what to do.
+
+    This also finds a full disk in the errors of safetensors and torch.save, which replace the OSError by one of their own.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise RunError(f"{path}: the disk is full. Free some space or choose another folder, then run it again.") from error
-        if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
-            raise RunError(f"{path}: cannot be written ({error.strerror}). Choose a folder that you may write to.") from error
+    except VerticalError:
+        raise
+    except Exception as error:
+        if is_disk_full(error):
+            message = "the disk is full. Free some space or choose another folder, then run it again."
+            raise RunError(message, where=path) from error
+        if isinstance(error, OSError) and error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            message = f"cannot be written ({error.strerror}). Choose a folder that you may write to."
+            raise RunError(message, where=path) from error
         raise

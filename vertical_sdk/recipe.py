@@ -7,28 +7,25 @@ would be right, before any weights are loaded. `load_recipe` takes a name ("medi
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticCustomError, to_jsonable_python
 
-from vertical_sdk import catalog
-from vertical_sdk.domain import load_domain, recipe_folders
+from vertical_sdk.domain import recipe_folders
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
-from vertical_sdk.overrides import laid_over, with_defaults, with_settings
-from vertical_sdk.schema_errors import explained, should_be
+from vertical_sdk.overrides import apply_settings, fill_defaults, merge_settings
+from vertical_sdk.schema_errors import describe_schema_errors
+from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Modality, Task
 from vertical_sdk.yaml_file import read_yaml, yaml_value
 
 __all__ = ["Gate", "Part", "Recipe", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
 
-OURS_OF_LORA = frozenset({"task_type", "peft_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping"})
-"""Keys of peft.LoraConfig that a recipe does not set."""
 NAME = re.compile(r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_.-]*$")
 
 
@@ -199,7 +196,7 @@ class Recipe(Closed):
     name: str = Field(
         pattern=NAME.pattern, description="vertical/task, or only a task for your own recipe, in small letters, digits and -_."
     )
-    task: Task
+    task: Annotated[Task, Field(json_schema_extra={"enum": list(TASKS)})]
     summary: str = ""
     domain: str | None = Field(default=None, description="The vertical whose parts this recipe may name.")
     base: str = Field(default="minilm-l6", description="A name in the base catalogue, a hub id, or a folder.")
@@ -219,6 +216,16 @@ class Recipe(Closed):
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
 
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        if task not in TASKS:
+            known = ", ".join(map(repr, TASKS))
+            raise PydanticCustomError(
+                "task", "Input should be one of {known}{hint}", {"known": known, "hint": did_you_mean(task, TASKS)}
+            )
+        return task
+
     @property
     def digest(self) -> str:
         """SHA-256 of the resolved recipe in canonical JSON."""
@@ -234,85 +241,7 @@ class Recipe(Closed):
 
         Raises RecipeError.
         """
-        return _build(with_settings(self.to_dict(), settings), self.name)
-
-    def check(self) -> None:
-        """Check every part's name and arguments, and the keys and values of `adapter` and `train`; imports torch.
-
-        Raises RecipeError.
-        """
-        if self.domain:
-            load_domain(self.domain)
-        parts: list[tuple[str, catalog.Catalog[Any], Part | None]] = [
-            ("data.reader", catalog.readers, self.data.reader),
-            ("data.deidentify", catalog.deidentifiers, self.data.deidentify),
-            ("data.split", catalog.splitters, self.data.split),
-            ("loss", catalog.losses, self.loss),
-        ]
-        parts += [(f"data.clean.{i}", catalog.cleaners, p) for i, p in enumerate(self.data.clean)]
-        parts += [(f"data.augment.{i}", catalog.augmentations, p) for i, p in enumerate(self.data.augment)]
-        parts += [(f"evaluate.metrics.{i}", catalog.metrics, p) for i, p in enumerate(self.evaluate.metrics)]
-        parts += [(f"evaluate.baselines.{i}", catalog.baselines, p) for i, p in enumerate(self.evaluate.baselines)]
-        parts += [(f"ensemble.{i}", catalog.baselines, p) for i, p in enumerate(self.ensemble)]
-        if self.ensemble and self.task == "generation":
-            raise RecipeError(f"{self.name}: ensemble: written answers cannot be pooled; leave ensemble out for generation.")
-        for where, table, part in parts:
-            if part is not None:
-                table.check(part.use, part.arguments, f"{self.name}: {where}")
-                table.require(part.use, self.task, f"{self.name}: {where}")
-        self._check_modality()
-        self._check_gate()
-        if isinstance(self.labels, tuple) and len(set(self.labels)) < len(self.labels):
-            twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
-            raise RecipeError(f"{self.name}: labels: {', '.join(map(repr, twice))} stands twice; each label stands once.")
-        if "{text}" not in self.prompt.user:
-            raise RecipeError(
-                f"{self.name}: prompt.user = {self.prompt.user!r} has no {{text}}, so no row's text would be asked."
-            )
-        from peft import LoraConfig
-
-        from vertical_sdk.training.arguments import Arguments
-
-        for section, target in (("adapter", LoraConfig), ("train", Arguments)):
-            known, types = inspect.signature(target).parameters, get_type_hints(target)
-            for key, value in getattr(self, section).items():
-                if key in OURS_OF_LORA and section == "adapter":
-                    raise RecipeError(f"{self.name}: adapter: {key} is set by the SDK; leave it out.")
-                if key not in known:
-                    raise RecipeError(f"{self.name}: {section}: unknown key {key!r}.{did_you_mean(key, known)}")
-                if right := should_be(types.get(key, Any), value):
-                    raise RecipeError(f"{self.name}: {section}: {key} = {value!r} is wrong: it should {right}.")
-
-    def _check_modality(self) -> None:
-        modality = self.data.modality
-        if self.task in {"forecasting", "anomaly"} and modality != "series":
-            raise RecipeError(f"{self.name}: data.modality: {self.task} reads a series; set it to series.")
-        if modality == "text":
-            return
-        if self.task == "generation":
-            raise RecipeError(f"{self.name}: task: generation reads text, and data.modality is {modality}.")
-        if self.evaluate.forgetting is not None:
-            raise RecipeError(
-                f"{self.name}: evaluate.forgetting: is measured on prose, which a specialist of {modality} does not read."
-            )
-        if any(part.use in {"base", "tfidf"} for part in (*self.evaluate.baselines, *self.ensemble)):
-            raise RecipeError(
-                f"{self.name}: base and tfidf read text, and data.modality is {modality}; set evaluate.baselines (and ensemble) to others, "
-                "such as probe."
-            )
-
-    def _check_gate(self) -> None:
-        gate = self.evaluate.gate
-        if gate is None:
-            return
-        where = f"{self.name}: evaluate.gate"
-        catalog.metrics.require(gate.metric, self.task, f"{where}.metric")
-        baselines = [part.use for part in self.evaluate.baselines]
-        for baseline in gate.beats:
-            if baseline not in baselines:
-                raise RecipeError(
-                    f"{where}.beats: {baseline!r} is not measured; name it in evaluate.baselines too, which has {', '.join(baselines)}."
-                )
+        return _build(apply_settings(self.to_dict(), settings), self.name)
 
 
 def recipe_names() -> list[str]:
@@ -333,7 +262,7 @@ def load_recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> 
     """
     merged = _merged(_find(str(name), ""), ())
     if settings:
-        merged = with_settings(with_defaults(merged, _defaults(Recipe)), settings)
+        merged = apply_settings(fill_defaults(merged, _defaults(Recipe)), settings)
     return _build(merged, str(name))
 
 
@@ -385,7 +314,7 @@ def _merged(path: Path, seen: Sequence[Path]) -> dict[str, Any]:
     if not isinstance(parent, str):
         raise RecipeError(f"{path}: extends must name one recipe, not {parent!r}.")
     target = path.parent / parent if parent.endswith((".yaml", ".yml")) else parent
-    return laid_over(_merged(_find(str(target), f"{path}: extends: "), (*seen, path)), own)
+    return merge_settings(_merged(_find(str(target), f"{path}: extends: "), (*seen, path)), own)
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
@@ -403,4 +332,4 @@ def _build(plain: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
-        raise RecipeError("\n".join(f"{where}: {line}" for line in explained(Recipe, plain, error))) from None
+        raise RecipeError("\n".join(f"{where}: {line}" for line in describe_schema_errors(Recipe, plain, error))) from None

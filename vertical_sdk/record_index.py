@@ -1,12 +1,12 @@
-"""Which records an adapter was made from, kept so that a record that is known can be looked up and none can be read off.
+"""The record index: which records an adapter was trained on, stored so that a known id can be looked up but no id can be read.
 
-`seen.safetensors` in the adapter's folder holds a random salt and, for training, validation and test apart, the sorted first 64 bits of
-HMAC-SHA256(salt, kind + "\\0" + id) of each record's own id and of each group, such as a patient. Rows that are known only by their place
-in a file have no id, and blocks of time are no groups of records; without any of either there is no file.
+`seen.safetensors` in the adapter's folder contains a random salt and, separately for training, validation and test, the sorted first
+64 bits of HMAC-SHA256(salt, kind + "\\0" + id) of each record's id and of each group, such as a patient. Rows that are known only by
+their position in a file have no id, and blocks of time are not groups of records; without ids and groups there is no file.
 
-This is pseudonymous, not anonymous. To tell whether an adapter saw a record is what it is for, so whoever holds the file can test any id,
-and can go through all ids where there are few, such as numbers of seven digits. The salt only keeps the indices of two adapters from
-being joined, and from being prepared for. A recipe with `data.remember_ids: false` leaves it out.
+The index is pseudonymous, not anonymous. Its purpose is to test whether an adapter saw a record, so anyone with the file can test any
+id, and can try all ids if there are few, such as numbers of seven digits. The salt only prevents joining the indices of two adapters,
+and precomputed tables. A recipe with `data.remember_ids: false` leaves it out.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import write_whole
 from vertical_sdk.types import Example, Split
 
-__all__ = ["KINDS", "SEEN", "SPLITS", "Kind", "count_seen", "find_seen", "save_seen"]
+__all__ = ["KINDS", "RECORD_INDEX", "SPLITS", "Kind", "count_records", "find_record", "write_record_index"]
 
-SEEN = "seen.safetensors"
+RECORD_INDEX = "seen.safetensors"
 Kind: TypeAlias = Literal["id", "group"]
 KINDS: tuple[Kind, ...] = ("id", "group")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -35,10 +35,10 @@ SALT = 16
 """Bytes."""
 
 
-def save_seen(folder: Path, parts: Mapping[Split, Sequence[Example]], *, groups: bool = True) -> bool:
-    """Write the index of some rows, with a fresh salt; whether there was anything to write.
+def write_record_index(folder: Path, parts: Mapping[Split, Sequence[Example]], *, groups: bool = True) -> bool:
+    """Write the record index of some rows with a new salt; return False if they have no ids and groups, and nothing was written.
 
-    groups  whether the rows' groups are groups of records; those of series are blocks of time
+    groups  whether the rows' groups are groups of records; the groups of series are blocks of time
     """
     from safetensors.numpy import save
 
@@ -53,19 +53,19 @@ def save_seen(folder: Path, parts: Mapping[Split, Sequence[Example]], *, groups:
             if names:
                 tensors[f"{split}.{kind}"] = np.sort(_hashes(salt, kind, names))
     if tensors:
-        write_whole(folder / SEEN, save({"salt": np.frombuffer(salt, dtype=np.uint8), **tensors}))
+        write_whole(folder / RECORD_INDEX, save({"salt": np.frombuffer(salt, dtype=np.uint8), **tensors}))
     return bool(tensors)
 
 
-def find_seen(folder: Path, name: str, kind: Kind) -> tuple[Split, ...]:
-    """The parts in which an adapter saw a record or a group; none where it did not, or keeps no index.
+def find_record(folder: Path, name: str, kind: Kind) -> tuple[Split, ...]:
+    """Find the parts of the data in which an adapter saw a record or a group; empty if it did not, or has no index.
 
-    Two names have the same 64 bits once in 2^64 times, so that a wrong yes is not to be expected. Raises CorruptAdapter.
+    Two names share their 64 bits with probability 2^-64, so a false positive is not expected. Raises CorruptAdapter.
     """
-    found: list[Split] = []
-    if not (folder / SEEN).is_file():
+    splits: list[Split] = []
+    if not (folder / RECORD_INDEX).is_file():
         return ()
-    with _opened(folder) as tensors:
+    with _open_index(folder) as tensors:
         known = set(tensors.keys())
         wanted = _hashes(tensors.get_tensor("salt").tobytes(), kind, [name.strip()])[0]
         for split in SPLITS:
@@ -73,34 +73,35 @@ def find_seen(folder: Path, name: str, kind: Kind) -> tuple[Split, ...]:
                 hashes = tensors.get_tensor(f"{split}.{kind}")
                 place = int(np.searchsorted(hashes, wanted))
                 if place < len(hashes) and hashes[place] == wanted:
-                    found.append(split)
-    return tuple(found)
+                    splits.append(split)
+    return tuple(splits)
 
 
-def count_seen(folder: Path) -> dict[str, dict[str, int]]:
-    """How many ids and groups an adapter's index has: part → kind → number; empty where it keeps none. Raises CorruptAdapter."""
-    if not (folder / SEEN).is_file():
+def count_records(folder: Path) -> dict[str, dict[str, int]]:
+    """Count the ids and groups in an adapter's index: part → kind → number; empty if it has no index. Raises CorruptAdapter."""
+    if not (folder / RECORD_INDEX).is_file():
         return {}
-    with _opened(folder) as tensors:
-        sizes = {key: tensors.get_slice(key).get_shape()[0] for key in tensors.keys()}  # noqa: SIM118  (no dict)
-    told: dict[str, dict[str, int]] = {
+    with _open_index(folder) as tensors:
+        sizes = {key: tensors.get_slice(key).get_shape()[0] for key in tensors.keys()}  # noqa: SIM118  (not a dict)
+    counts: dict[str, dict[str, int]] = {
         split: {kind: sizes[f"{split}.{kind}"] for kind in KINDS if f"{split}.{kind}" in sizes} for split in SPLITS
     }
-    return {split: counts for split, counts in told.items() if counts}
+    return {split: numbers for split, numbers in counts.items() if numbers}
 
 
 @contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[Any]:
+def _open_index(folder: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / SEEN, framework="np") as tensors:
+        with safe_open(folder / RECORD_INDEX, framework="np") as tensors:
             yield tensors
     except (SafetensorError, OSError) as error:
-        raise CorruptAdapter(f"{folder / SEEN}: cannot be read ({error}). Take the adapter anew.") from None
+        message = f"{RECORD_INDEX} cannot be read ({error}). Download or train the adapter again."
+        raise CorruptAdapter(message, where=folder) from None
 
 
 def _hashes(salt: bytes, kind: Kind, names: Iterable[str]) -> NDArray[np.uint64]:
-    """(names,) the first 64 bits of each HMAC."""
+    """Compute the first 64 bits of each HMAC; shape (names,)."""
     digests = b"".join(hmac.digest(salt, f"{kind}\0{name}".encode(), "sha256")[:8] for name in names)
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64)

@@ -1,4 +1,4 @@
-"""What a schema refuses, in plain words."""
+"""Describe the errors of a schema in plain words."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from pydantic.fields import FieldInfo
 
 from vertical_sdk.errors import did_you_mean
 
-__all__ = ["explained", "should_be"]
+__all__ = ["describe_expected", "describe_schema_errors"]
 
 
-def explained(schema: type[BaseModel], plain: dict[str, Any], error: ValidationError) -> list[str]:
-    """A line for each thing that the schema refuses: where, what, and what would be right.
+def describe_schema_errors(schema: type[BaseModel], plain: dict[str, Any], error: ValidationError) -> list[str]:
+    """Write a line for each error of the schema: the key, the value, and the expected value.
 
-    Where a value may be one of several things, pydantic says for each why it is not; those that look deepest are kept.
+    For a value of several possible types, pydantic reports an error for each type. Only the deepest errors are reported.
     """
     wrong: dict[tuple[str, ...], list[Any]] = {}
     for detail in error.errors():
-        path, *found = _located(schema, plain, detail["loc"])
-        wrong.setdefault(path, []).append((detail, *found))
+        path, *place = _locate_error(schema, plain, detail["loc"])
+        wrong.setdefault(path, []).append((detail, *place))
     deepest = {path: each for path, each in wrong.items() if not any(p != path and p[: len(path)] == path for p in wrong)}
-    return [_line(".".join(path), each) for path, each in deepest.items()]
+    return [_describe_error(".".join(path), each) for path, each in deepest.items()]
 
 
-def should_be(annotation: Any, value: Any) -> str | None:
-    """What a value should be, where it is not what an annotation says; None where it is, or where that cannot be told."""
+def describe_expected(annotation: Any, value: Any) -> str | None:
+    """Describe what a value should be by its annotation; None if the value is right, or if the annotation cannot be checked."""
     try:
         TypeAdapter(annotation).validate_python(value, strict=True)
     except ValidationError as error:
-        return " or ".join(dict.fromkeys(_wish(each["msg"]) for each in error.errors()))
+        return " or ".join(dict.fromkeys(_extract_wish(each["msg"]) for each in error.errors()))
     except PydanticUserError:  # a type that only the library itself can read
         return None
     return None
 
 
-def _wish(message: str) -> str:
-    """What stands behind "should" in pydantic's message."""
+def _extract_wish(message: str) -> str:
+    """Return the text after "should" in a message of pydantic."""
     return message.partition(" should ")[2] or message
 
 
-def _line(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str:
-    """What is wrong with one key, and what would be right."""
+def _describe_error(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str:
+    """Describe what is wrong with one key, and what would be right."""
     detail, value, section, field = wrong[0]
     if detail["loc"][-1] == "[key]":
         return f"unknown key {name!r}. Known here: {detail['ctx']['expected']}."
@@ -57,7 +57,7 @@ def _line(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str
         return f"{name} is missing."
     if _is_part(section) and detail["type"] == "model_type":
         return f"{name} = {value!r} is wrong: it should be a name, or {{use: name, argument: value}}."
-    right = " or ".join(dict.fromkeys(_wish(each["msg"]) for each, *_ in wrong))
+    right = " or ".join(dict.fromkeys(_extract_wish(each["msg"]) for each, *_ in wrong))
     right = (
         right.replace("a valid dictionary", "a mapping").replace("a valid tuple", "a list").replace("a valid string", "text")
     )
@@ -67,12 +67,12 @@ def _line(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None]]) -> str
     return f"{name} = {value!r} is wrong: it should {right}{about}."
 
 
-def _located(
+def _locate_error(
     schema: type[BaseModel], plain: Any, loc: Sequence[int | str]
 ) -> tuple[tuple[str, ...], Any, Any, FieldInfo | None]:
-    """Where pydantic points to: the path in the file, the value there, the model that it is a key of, and its field.
+    """Locate an error of pydantic: the path in the file, the value there, the model with this key, and its field.
 
-    Pydantic's own path also names the branch of a union that it tried; those steps are no keys of the file.
+    The path of pydantic also names the branch of a union that it tried. Such steps are not keys of the file.
     """
     path: list[str] = []
     value, section, field = plain, schema, None
@@ -81,7 +81,7 @@ def _located(
         fields = getattr(model, "model_fields", None)
         if fields is not None and isinstance(step, str):
             section, field = model, fields.get(str(step))
-            model = _model_in(field.annotation) if field else None
+            model = _find_model(field.annotation) if field else None
         elif not (step in value if isinstance(value, dict) else isinstance(value, list) and isinstance(step, int)):
             continue
         path.append(str(step))
@@ -92,12 +92,12 @@ def _located(
     return tuple(path), value, model if _is_part(model) else section, field
 
 
-def _model_in(annotation: Any) -> Any:
-    """The schema's model in an annotation such as `Part | None` or `tuple[Part, ...]`."""
+def _find_model(annotation: Any) -> Any:
+    """Find the model in an annotation such as `Part | None` or `tuple[Part, ...]`."""
     inner = (annotation, *typing.get_args(annotation))
     return next((t for t in inner if isinstance(t, type) and issubclass(t, BaseModel)), None)
 
 
 def _is_part(model: Any) -> bool:
-    """Whether a model is that of a named part with its arguments."""
+    """Whether a model describes a named part with its arguments."""
     return "use" in getattr(model, "model_fields", {})

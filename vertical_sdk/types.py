@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "DAY",
     "NO_ANSWER",
+    "WEEK",
     "Cell",
     "Example",
     "Family",
@@ -30,8 +32,10 @@ __all__ = [
     "silent",
 ]
 
-Task: TypeAlias = Literal["classification", "multilabel", "ordinal", "regression", "generation", "forecasting", "anomaly"]
-Family: TypeAlias = Literal["encoder", "causal", "series", "vision"]
+Task: TypeAlias = str
+"""The name of a task: a key of `vertical_sdk.tables.TASKS`."""
+Family: TypeAlias = str
+"""The name of a base family: a key of `vertical_sdk.tables.FAMILIES`."""
 Modality: TypeAlias = Literal["text", "series", "image"]
 """What a row is: words, numbers in the order of time, or a picture."""
 Split: TypeAlias = Literal["train", "validation", "test"]
@@ -41,6 +45,8 @@ Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
 (steps, channels) with NaN where it is not known (forecasting, anomaly), or nothing yet."""
 
 
+DAY, WEEK = 86_400.0, 604_800.0
+"""Seconds."""
 NO_ANSWER = -1
 """The prediction for an answer that could not be read as a label; it is never right."""
 Cell: TypeAlias = str | float | None

@@ -1,7 +1,7 @@
-"""YAML as plain data: what a recipe may be written in.
+"""Read YAML as plain data, the format of recipes.
 
-The rules for bare words are those of YAML 1.2 (`no` and `on` are text, 2e-4 is a number, a date is text), no tag is ever
-carried out, a key stands once, and a file that unfolds into very much is refused.
+Bare words follow YAML 1.2 (`no` and `on` are text, 2e-4 is a number, a date is text). No tag is ever executed, a repeated key is
+refused, and so is a file whose aliases expand to too many values.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from vertical_sdk.errors import RecipeError
 __all__ = ["read_yaml", "yaml_value"]
 
 LARGEST = 1 << 20
-"""Bytes of a file."""
+"""The largest size of a file, in characters."""
 MOST = 100_000
-"""Values in a file after its aliases are unfolded."""
+"""The largest number of values of a file after its aliases are expanded."""
 MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader with the bare words of YAML 1.2, which refuses a key given twice."""
+    """The safe loader of YAML, with the bare words of YAML 1.2. It refuses a repeated key."""
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  (the base class has it so)
 
@@ -35,7 +35,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key.start_mark)
             if key.value in seen and key.tag != MERGE:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is repeated", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -51,41 +51,41 @@ for _tag, _pattern, _first in (
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping, as plain data.
+    """Read a YAML file with a mapping as plain data.
 
     Raises RecipeError.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from None
+        raise RecipeError(f"cannot be read: {error}", where=path) from None
     if len(text) > LARGEST:
-        raise RecipeError(f"{path}: holds {len(text)} characters; a recipe has a few hundred, at most {LARGEST}.")
+        raise RecipeError(f"contains {len(text)} characters. A recipe has a few hundred, at most {LARGEST}.", where=path)
     loaded = yaml_value(text, str(path))
     if not isinstance(loaded, dict):
         what = "nothing" if loaded is None else f"a {type(loaded).__name__}"
-        raise RecipeError(f"{path}: a recipe is a mapping such as `name: my-task`; this file holds {what}.")
+        raise RecipeError(f"a recipe is a mapping such as `name: my-task`, but this file contains {what}.", where=path)
     return loaded
 
 
 def yaml_value(text: str, where: str) -> Any:
-    """What a piece of YAML says, as plain data. `where` stands before an error's message.
+    """Read a YAML text as plain data. `where` is the place that an error names.
 
     Raises RecipeError.
     """
     try:
         loaded = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
         if _count(loaded, MOST) < 0:
-            raise RecipeError(f"{where}: its aliases unfold into more than {MOST} values; write fewer.")
+            raise RecipeError(f"its aliases expand to more than {MOST} values. Write fewer.", where=where)
         return json.loads(json.dumps(loaded))
     except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise RecipeError(f"{where}: not plain YAML: {' '.join(str(error).split())}") from None
+        raise RecipeError(f"not plain YAML: {' '.join(str(error).split())}", where=where) from None
     except RecursionError:
-        raise RecipeError(f"{where}: nested too deep.") from None
+        raise RecipeError("nested too deep.", where=where) from None
 
 
 def _count(value: Any, left: int) -> int:
-    """How many values may still come after this one and all inside it; below 0 where they are too many."""
+    """Return how many values may still follow this one and all inside it; below 0 means too many."""
     left -= 1
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in inner:

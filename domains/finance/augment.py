@@ -7,7 +7,7 @@ import random
 import re
 
 from vertical_sdk.catalog import Share, augmentations
-from vertical_sdk.data.augment import on_text, retold
+from vertical_sdk.data.augment import change_text, replace_record
 from vertical_sdk.types import Cell, Example
 
 __all__ = ["jitter", "mask_ticker", "swap_amounts", "swap_tickers"]
@@ -54,7 +54,7 @@ def swap_tickers(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exa
             others[own] = rng.choice([t for t in TICKERS if t != own and t not in others.values()] or TICKERS)
         return "$" + (others[own] if found[1].isupper() else others[own].lower())
 
-    return on_text(example, lambda text: TICKER.sub(swap, text))
+    return change_text(example, lambda text: TICKER.sub(swap, text))
 
 
 @augmentations.register("finance.swap_amounts")
@@ -70,11 +70,15 @@ def swap_amounts(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exa
 
     def change(text: str) -> str:
         found = list(AMOUNT.finditer(text))
-        largest = max((_value(m["share"]) for m in found if m["share"]), default=0.0)
+        largest = max((_replace_value(m["share"]) for m in found if m["share"]), default=0.0)
         of_shares = min(shares, 99 / largest) if 0 < largest < 100 else shares
-        new = [_written(_number(m), of_shares if m["share"] else sums) for m in found]
+        new = [_format_number(_parse_number(m), of_shares if m["share"] else sums) for m in found]
         for kind in (True, False):
-            pairs = [(_value(_number(m)), _value(w)) for m, w in zip(found, new, strict=True) if bool(m["share"]) == kind]
+            pairs = [
+                (_replace_value(_parse_number(m)), _replace_value(w))
+                for m, w in zip(found, new, strict=True)
+                if bool(m["share"]) == kind
+            ]
             if any((a[0] > b[0]) != (a[1] > b[1]) for a in pairs for b in pairs):
                 return text
         pieces, end = [], 0
@@ -84,7 +88,7 @@ def swap_amounts(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exa
             end = stop
         return "".join([*pieces, text[end:]])
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 @augmentations.register("finance.mask_ticker")
@@ -97,10 +101,10 @@ def mask_ticker(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exam
         return example
     own = next((str(value) for name, value in example.record if name == "ticker" and value), None)
     if own is None:
-        return on_text(example, lambda text: TICKER.sub("[TICKER]", text))
+        return change_text(example, lambda text: TICKER.sub("[TICKER]", text))
     word = re.escape(own)
     pattern = re.compile(rf"\$\s?(?i:{word})(?![\w'’])|(?<![\w$]){word}(?!\w)")
-    return on_text(example, lambda text: pattern.sub("[TICKER]", text))
+    return change_text(example, lambda text: pattern.sub("[TICKER]", text))
 
 
 @augmentations.register("finance.jitter")
@@ -117,20 +121,20 @@ def jitter(example: Example, rng: random.Random, *, p: Share = 1.0) -> Example:
         unit = 10.0 ** (math.floor(math.log10(abs(value))) - 2)
         return value + rng.uniform(-0.5, 0.5) * unit
 
-    return retold(example, [(name, moved(value)) for name, value in example.record]) if example.record else example
+    return replace_record(example, [(name, moved(value)) for name, value in example.record]) if example.record else example
 
 
-def _number(match: re.Match[str]) -> str:
+def _parse_number(match: re.Match[str]) -> str:
     return str(match["number"] or match["share"] or match["sum"])
 
 
-def _value(number: str) -> float:
+def _replace_value(number: str) -> float:
     return float(number.replace(",", ""))
 
 
-def _written(number: str, factor: float) -> str:
+def _format_number(number: str, factor: float) -> str:
     """The number times the factor, with as many decimals as it had, or one more where it would lose its meaning."""
-    value = _value(number)
+    value = _replace_value(number)
     decimals = len(number.partition(".")[2])
     new = value * factor
     if value and abs(round(new, decimals) - new) > 0.05 * new:

@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.errors import DataError
-from vertical_sdk.metrics.measure import codes
 from vertical_sdk.types import Example
 
-__all__ = ["DAYS_A_YEAR", "Walk", "annual_return", "calendar", "drawdown", "sharpe", "walk"]
+__all__ = ["DAYS_A_YEAR", "Walk", "annual_return", "calendar", "drawdown", "read_days", "sharpe", "walk"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 DAYS_A_YEAR = 252
 DAY_BITS = 24
-_TICKERS: dict[str, int] = {}
+DAY_MASK = (1 << DAY_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,29 @@ class Walk:
     weights: Floats
 
 
-def walk(signs: Floats, returns: Floats, rows: Sequence[Example], costs_bp: float) -> Walk:
+def read_days(rows: Sequence[Example]) -> Ints:
+    """Number each row by its ticker and its day: (rows,), the ticker's number above the 24 bits of the day's ordinal.
+
+    Raises DataError if a row has no date or no ticker.
+    """
+    tickers: dict[str, int] = {}
+    days = []
+    for row in rows:
+        record = dict(row.record)
+        ticker = record.get("ticker")
+        try:
+            day = date.fromisoformat(str(record.get("date") or row.time or "")[:10]).toordinal()
+        except ValueError:
+            raise DataError(
+                f"row {row.id} has no date, which a back-test needs; see the reader finance.stock_tweets."
+            ) from None
+        if not ticker:
+            raise DataError(f"row {row.id} has no ticker, which a back-test needs; see the reader finance.stock_tweets.")
+        days.append(tickers.setdefault(str(ticker), len(tickers)) << DAY_BITS | day)
+    return np.array(days, dtype=np.int64)
+
+
+def walk(signs: Floats, returns: Floats, days: Ints, costs_bp: float) -> Walk:
     """Hold every share that has a row on a day, long or short by its sign, all with the same weight; trade where that changes.
 
     signs    (rows,) 1 long, -1 short, 0 not held
@@ -47,9 +68,8 @@ def walk(signs: Floats, returns: Floats, rows: Sequence[Example], costs_bp: floa
     a bootstrap of whole days (evaluate.resample: groups) drew twice counts twice. A bootstrap of single rows tears holes
     into portfolios and overstates what is traded; do not trust its intervals.
     """
-    codes, first, times = np.unique(_codes(rows), return_index=True, return_counts=True)
-    days = codes & ((1 << DAY_BITS) - 1)
-    calendar, own = np.unique(days, return_inverse=True)
+    codes, first, times = np.unique(days, return_index=True, return_counts=True)
+    calendar, own = np.unique(codes & DAY_MASK, return_inverse=True)
     size = len(calendar)
     held = np.bincount(own, minlength=size).astype(np.float64)
     position = signs[first] / held[own]
@@ -65,10 +85,9 @@ def walk(signs: Floats, returns: Floats, rows: Sequence[Example], costs_bp: floa
     return Walk(net, np.bincount(own, weights=times, minlength=size) / held)
 
 
-def calendar(rows: Sequence[Example]) -> list[str]:
+def calendar(days: Ints) -> list[str]:
     """The days of a walk over these rows, in order, as YYYY-MM-DD."""
-    days = np.unique(_codes(rows) & ((1 << DAY_BITS) - 1))
-    return [date.fromordinal(int(day)).isoformat() for day in days]
+    return [date.fromordinal(int(day)).isoformat() for day in np.unique(days & DAY_MASK)]
 
 
 def annual_return(walked: Walk) -> float:
@@ -93,19 +112,3 @@ def drawdown(walked: Walk) -> float:
     """
     value = np.append(1.0, np.cumprod(1 + walked.returns.clip(min=-0.99)))
     return float((1 - value / np.maximum.accumulate(value)).max())
-
-
-def _code(row: Example) -> int:
-    """The number of a row's ticker above the bits of its day's."""
-    facts = dict(row.record)
-    ticker = facts.get("ticker")
-    try:
-        day = date.fromisoformat(str(facts.get("date") or row.time or "")[:10]).toordinal()
-    except ValueError:
-        raise DataError(f"row {row.id}: has no date, which a back-test needs; see the reader finance.stock_tweets.") from None
-    if not ticker:
-        raise DataError(f"row {row.id}: has no ticker, which a back-test needs; see the reader finance.stock_tweets.")
-    return _TICKERS.setdefault(str(ticker), len(_TICKERS)) << DAY_BITS | day
-
-
-_codes = codes(_code)

@@ -7,14 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.read import Missing, number_in
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 
-__all__ = ["Missing", "number", "only_for", "sift", "text_of"]
+__all__ = ["Missing", "cell_text", "collect_complete_rows", "parse_cell_number", "require_task"]
 
 
-def sift(rows: Iterable[tuple[str, Example]], path: Path, missing: Missing) -> tuple[tuple[Example, ...], StepAccount]:
+def collect_complete_rows(
+    rows: Iterable[tuple[str, Example]], path: Path, missing: Missing
+) -> tuple[tuple[Example, ...], StepAccount]:
     """Rows with text and label; others are dropped and counted, refused, or kept as they are.
 
     rows  where each stands, for messages, and the row
@@ -39,7 +42,7 @@ def sift(rows: Iterable[tuple[str, Example]], path: Path, missing: Missing) -> t
     return tuple(kept), account
 
 
-def only_for(reader: str, columns: Mapping[str, str], task: Task, tasks: tuple[Task, ...]) -> None:
+def require_task(reader: str, columns: Mapping[str, str], task: Task, tasks: tuple[Task, ...]) -> None:
     """Raise RecipeError where a reader that knows its columns is given some, or is asked for another task."""
     if columns:
         raise RecipeError(f"{reader}: knows its columns; leave data.columns out.")
@@ -47,7 +50,7 @@ def only_for(reader: str, columns: Mapping[str, str], task: Task, tasks: tuple[T
         raise RecipeError(f"{reader}: its rows are for {' and '.join(tasks)}, not for {task}.")
 
 
-def text_of(cell: object) -> str:
+def cell_text(cell: object) -> str:
     """A cell as text without white space around it; nothing where it is empty or not a number."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
@@ -56,12 +59,12 @@ def text_of(cell: object) -> str:
     return str(cell).strip()
 
 
-def number(cell: object, where: str, column: str) -> float | None:
+def parse_cell_number(cell: object, where: str, column: str) -> float | None:
     """A cell as a number; None where it is empty, "?", NA or NaN.
 
     Raises DataError for anything else.
     """
-    text = text_of(cell)
+    text = cell_text(cell)
     if text.lower() in {"", "?", "na", "nan", "null"}:
         return None
-    return number_in(text, where, column)
+    return parse_number(text, where, column)

@@ -9,11 +9,11 @@ from typing import Any
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import Rows, read_file
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.records import as_cell, with_record
+from vertical_sdk.data.records import parse_cell, set_record
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Cell, Example, Task
 
-from .complete_rows import Missing, number, only_for, sift, text_of
+from .complete_rows import Missing, cell_text, collect_complete_rows, parse_cell_number, require_task
 
 __all__ = ["LABELS", "credit"]
 
@@ -46,13 +46,13 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
     that is used, the worst delay), so that a reader of words need not divide. The label may be missing where rows are to be
     predicted. Raises DataError for another header, or a cell that means nothing, with file and line.
     """
-    only_for("finance.credit", columns, task, ("classification", "ordinal"))
+    require_task("finance.credit", columns, task, ("classification", "ordinal"))
     rows = read_file(path)
-    named = {_plain(column): column for column in rows.columns}
+    named = {_plain_text(column): column for column in rows.columns}
     if set(GERMAN) <= set(named):
-        layout, label, bad, told = "German credit data", "risk", "0", _german
+        layout, label, bad, told = "German credit data", "risk", "0", _read_german
     elif set(TAIWAN) <= set(named):
-        layout, label, bad, told = "UCI credit card clients", "default_payment_next_month", "1", _taiwan
+        layout, label, bad, told = "UCI credit card clients", "default_payment_next_month", "1", _read_taiwan
     else:
         raise DataError(
             f"{path}: its columns are {', '.join(rows.columns[:12])}. Either {', '.join(GERMAN)} are needed (and risk), or "
@@ -61,67 +61,67 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
     if label not in named and missing != "keep":
         raise DataError(f"{path}: has no column {label!r}, which says who was a bad risk.")
 
-    def examples() -> Iterator[tuple[str, Example]]:
+    def read_examples() -> Iterator[tuple[str, Example]]:
         for index, row in enumerate(rows.rows):
             where = rows.at(index)
             cells = {plain: row.get(column) for plain, column in named.items()}
-            own = text_of(cells.get("id")) or None
-            target = _target(cells.get(label), bad, where, named.get(label, label))
+            own = cell_text(cells.get("id")) or None
+            target = _parse_target(cells.get(label), bad, where, named.get(label, label))
             bare = Example(own or str(rows.places[index]), target=target, record_id=own)
-            yield where, with_record(bare, told(cells, where))
+            yield where, set_record(bare, told(cells, where))
 
-    kept, account = sift(examples(), path, missing)
+    kept, account = collect_complete_rows(read_examples(), path, missing)
     _check_ids(kept, rows)
     said = f"{rows.format}, {layout}: {len(kept)} applicants"
     return Table(kept, said, descriptions=DESCRIPTIONS, labels=LABELS, account=account)
 
 
-def _german(row: Mapping[str, Any], where: str) -> dict[str, Cell]:
-    amount, months = _number(row, "credit_amount", where), _number(row, "duration", where)
+def _read_german(row: Mapping[str, Any], where: str) -> dict[str, Cell]:
+    amount, months = _parse_number(row, "credit_amount", where), _parse_number(row, "duration", where)
     return {
-        "age": _number(row, "age", where),
-        "sex": _word(row, "sex"),
-        "job": _coded(row, "job", JOBS, where),
-        "housing": _word(row, "housing"),
-        "savings": _word(row, "saving_accounts"),
-        "checking account": _word(row, "checking_account"),
+        "age": _parse_number(row, "age", where),
+        "sex": _parse_word(row, "sex"),
+        "job": _decode_cell(row, "job", JOBS, where),
+        "housing": _parse_word(row, "housing"),
+        "savings": _parse_word(row, "saving_accounts"),
+        "checking account": _parse_word(row, "checking_account"),
         "amount": amount,
         "months": months,
-        "monthly instalment": _ratio(amount, months),
-        "purpose": _word(row, "purpose"),
+        "monthly instalment": _divide(amount, months),
+        "purpose": _parse_word(row, "purpose"),
     }
 
 
-def _taiwan(row: Mapping[str, Any], where: str) -> dict[str, Cell]:
-    limit = _number(row, "limit_bal", where)
-    delays = [_number(row, f"pay_{month}", where) for month in MONTHS]
-    bills = [_number(row, f"bill_amt{month}", where) for month in range(1, 7)]
-    paid = [_number(row, f"pay_amt{month}", where) for month in range(1, 7)]
+def _read_taiwan(row: Mapping[str, Any], where: str) -> dict[str, Cell]:
+    limit = _parse_number(row, "limit_bal", where)
+    delays = [_parse_number(row, f"pay_{month}", where) for month in MONTHS]
+    bills = [_parse_number(row, f"bill_amt{month}", where) for month in range(1, 7)]
+    paid = [_parse_number(row, f"pay_amt{month}", where) for month in range(1, 7)]
     late = [max(0.0, delay) for delay in delays if delay is not None]
     ago = ("now", *(f"{months} before" for months in range(1, 6)))
     return {
-        "age": _number(row, "age", where),
-        "sex": _coded(row, "sex", SEX, where),
-        "education": _coded(row, "education", EDUCATION, where),
-        "marriage": _coded(row, "marriage", MARRIAGE, where),
+        "age": _parse_number(row, "age", where),
+        "sex": _decode_cell(row, "sex", SEX, where),
+        "education": _decode_cell(row, "education", EDUCATION, where),
+        "marriage": _decode_cell(row, "marriage", MARRIAGE, where),
         "limit": limit,
         "worst delay": max(late) if late else None,
         "months late": float(sum(delay > 0 for delay in late)) if late else None,
-        "share of limit used": _ratio(bills[0], limit),
-        "share of bill paid": _ratio(paid[0], bills[1]),
+        "share of limit used": _divide(bills[0], limit),
+        "share of bill paid": _divide(paid[0], bills[1]),
         **{f"delay {when}": delay for when, delay in zip(ago, delays, strict=True)},
         **{f"bill {when}": bill for when, bill in zip(ago, bills, strict=True)},
         **{f"paid {when}": payment for when, payment in zip(ago, paid, strict=True)},
     }
 
 
-def _plain(column: str) -> str:
+def _plain_text(column: str) -> str:
     """A header as small letters, digits and single underscores."""
     return "_".join("".join(c if c.isalnum() else " " for c in column.lower()).split())
 
 
-def _target(cell: object, bad: str, where: str, column: str) -> str | None:
-    text = text_of(cell).lower()
+def _parse_target(cell: object, bad: str, where: str, column: str) -> str | None:
+    text = cell_text(cell).lower()
     if not text or text in {"nan", "?"}:
         return None
     if text in LABELS:
@@ -131,18 +131,18 @@ def _target(cell: object, bad: str, where: str, column: str) -> str | None:
     return "bad" if text[0] == bad else "good"
 
 
-def _number(row: Mapping[str, Any], column: str, where: str) -> float | None:
-    return number(row.get(column), where, column)
+def _parse_number(row: Mapping[str, Any], column: str, where: str) -> float | None:
+    return parse_cell_number(row.get(column), where, column)
 
 
-def _word(row: Mapping[str, Any], column: str) -> Cell:
-    text = text_of(row.get(column)).replace("_", " ")
-    return None if text.lower() in {"not known", "unknown", "na", "nan", "?"} else as_cell(text)
+def _parse_word(row: Mapping[str, Any], column: str) -> Cell:
+    text = cell_text(row.get(column)).replace("_", " ")
+    return None if text.lower() in {"not known", "unknown", "na", "nan", "?"} else parse_cell(text)
 
 
-def _coded(row: Mapping[str, Any], column: str, words: Mapping[str, str], where: str) -> Cell:
+def _decode_cell(row: Mapping[str, Any], column: str, words: Mapping[str, str], where: str) -> Cell:
     """The word behind a code; a word that stands there already; None for 0 where the source means nothing by it."""
-    text = text_of(row.get(column)).removesuffix(".0").lower()
+    text = cell_text(row.get(column)).removesuffix(".0").lower()
     if text in words:
         return words[text]
     if text in {"", "0", "?", "na", "nan"}:
@@ -154,7 +154,7 @@ def _coded(row: Mapping[str, Any], column: str, words: Mapping[str, str], where:
     )
 
 
-def _ratio(above: float | None, below: float | None) -> float | None:
+def _divide(above: float | None, below: float | None) -> float | None:
     return above / below if above is not None and below is not None and below > 0 else None
 
 

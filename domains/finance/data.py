@@ -15,19 +15,18 @@ from pydantic import Field
 
 from vertical_sdk.catalog import cleaners, readers, splitters
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.texts import texts_of, with_texts
+from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Split, Task
 
-from .complete_rows import Missing, only_for, sift, text_of
+from .complete_rows import Missing, cell_text, collect_complete_rows, require_task
 from .credit import credit
 from .ratios import polish
 from .stocks import stock_tweets
 
-__all__ = ["SENTIMENTS", "credit", "embargoed", "news", "polish", "stock_tweets", "tidy", "urls"]
+__all__ = ["SENTIMENTS", "credit", "embargoed", "news", "polish", "stock_tweets", "tidy_text", "urls"]
 
 SENTIMENTS = ("bearish", "neutral", "bullish")
 """From what is said to push a price down to what is said to push it up."""
@@ -49,27 +48,26 @@ def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
 
     The labels are ordered bearish, neutral, bullish, though the numbers are not. Raises DataError for another label or header.
     """
-    only_for("finance.news", columns, task, ("ordinal", "classification"))
+    require_task("finance.news", columns, task, ("ordinal", "classification"))
     rows = read_file(path)
     lacks = [c for c in ("text", "label") if c not in rows.columns and not (c == "label" and missing == "keep")]
     if lacks:
         raise DataError(f"{path}: has no column {' and '.join(lacks)}; it has {', '.join(rows.columns)}.")
 
-    def examples() -> Iterator[tuple[str, Example]]:
+    def read_examples() -> Iterator[tuple[str, Example]]:
         for index, row in enumerate(rows.rows):
             where = rows.at(index)
-            said = text_of(row.get("label")).lower()
+            said = cell_text(row.get("label")).lower()
             label = NUMBERED.get(said, said) or None
             if label is not None and label not in SENTIMENTS:
                 raise DataError(f"{where}: the label {said!r} is none of {', '.join(SENTIMENTS)}, nor 0, 1 or 2.")
-            yield where, Example(str(rows.places[index]), text_of(row.get("text")), label)
+            yield where, Example(str(rows.places[index]), cell_text(row.get("text")), label)
 
-    kept, account = sift(examples(), path, missing)
+    kept, account = collect_complete_rows(read_examples(), path, missing)
     return Table(kept, f"{rows.format}: {len(kept)} texts", descriptions=MEANINGS, labels=SENTIMENTS, account=account)
 
 
-@cleaners.register("finance.urls")
-@mends
+@cleaners.register("finance.urls", text_normalizer=True)
 def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "remove") -> tuple[list[Example], StepAccount]:
     """Take out links, or write [LINK] for each, and join tickers that were torn: "$ aapl" becomes "$AAPL".
 
@@ -79,10 +77,10 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
     tally = Tally("finance.urls")
     kept = []
     for example in examples:
-        old = texts_of(example)
+        old = list_texts(example)
         new, reasons = [], set()
         for text in old:
-            plain, why = tidy(text, links)
+            plain, why = tidy_text(text, links)
             new.append(plain)
             reasons.update(why)
         if any(old) and not any(new):
@@ -90,11 +88,11 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
             continue
         for reason in sorted(reasons):
             tally.change(example.id, reason)
-        kept.append(with_texts(example, new))
+        kept.append(replace_texts(example, new))
     return kept, tally.close(len(examples), len(kept))
 
 
-def tidy(text: str, links: Literal["remove", "mask"] = "remove") -> tuple[str, list[str]]:
+def tidy_text(text: str, links: Literal["remove", "mask"] = "remove") -> tuple[str, list[str]]:
     """The same for one text, and what was done to it."""
     reasons = []
     plain = LINK.sub("[LINK]" if links == "mask" else "", text)
@@ -133,9 +131,9 @@ def embargoed(
     ordered = sorted(moments.values())
     if len(set(ordered)) < (3 if validation else 2):
         raise DataError(f"split: finance.embargoed: the rows are of {len(set(ordered))} different days, too few to divide.")
-    tests = _from(ordered, 1 - test)
+    tests = _start_from(ordered, 1 - test)
     earlier = ordered[: bisect_left(ordered, tests)]
-    tunes = _from(earlier, 1 - validation / (1 - test)) if validation else tests
+    tunes = _start_from(earlier, 1 - validation / (1 - test)) if validation else tests
     tally = Tally("split: finance.embargoed")
     placed = []
     for example in examples:
@@ -168,7 +166,7 @@ def _day_number(example: Example) -> int:
         raise DataError(f"split: finance.embargoed: row {example.id}: the time {example.time!r} is no date.") from None
 
 
-def _from(ordered: Sequence[int], share: float) -> int:
+def _start_from(ordered: Sequence[int], share: float) -> int:
     """The day from which on a row is in the later part; the earlier part is never empty."""
     boundary = ordered[min(len(ordered) - 1, max(1, round(len(ordered) * share)))]
     return boundary if boundary > ordered[0] else next((day for day in ordered if day > boundary), boundary)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 from vertical_sdk.catalog import deidentifiers
-from vertical_sdk.data.deidentify import ENTITIES, deidentifier
-from vertical_sdk.data.entities import Entity, labelled
-from vertical_sdk.data.surrogates import scrambled
+from vertical_sdk.data.deidentify import ENTITIES, make_deidentifier
+from vertical_sdk.data.entities import Entity, match_after_label
+from vertical_sdk.data.surrogates import scramble
 
 NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|code|#))"
 WEIGHTS = (3, 7, 1) * 3
@@ -19,30 +19,33 @@ AMOUNT = "dollars|euros|pounds|yen|yuan|usd|eur|gbp|jpy|cny|shares|units|contrac
 """A number before one of these counts something."""
 
 
-def aba_valid(value: str) -> bool:
+def is_valid_aba(value: str) -> bool:
     """Whether the nine digits of a routing number check (American Bankers Association: 3, 7, 1 in turn, modulo 10)."""
     digits = [int(c) for c in value if c.isdigit()]
     right = len(digits) == 9 and sum(w * d for w, d in zip(WEIGHTS, digits, strict=True)) % 10 == 0
     return right and 10 * digits[0] + digits[1] in DISTRICTS
 
 
-def aba_surrogate(value: str, rng: random.Random) -> str:
+def make_aba(value: str, rng: random.Random) -> str:
     """One of the same look whose digits check, with a first pair that no bank has."""
     digits = [5, rng.randrange(10), *(rng.randrange(10) for _ in range(6))]
     new = iter([*digits, -sum(w * d for w, d in zip(WEIGHTS, digits, strict=False)) % 10])
     return "".join(str(next(new)) if c.isdigit() else c for c in value)
 
 
-def bic_surrogate(value: str, rng: random.Random) -> str:
+def make_bic(value: str, rng: random.Random) -> str:
     """Another bank of the same country (ISO 9362: four letters, country, place, branch)."""
-    return scrambled(value[:4], rng) + value[4:6] + scrambled(value[6:8], rng) + (value[8:] and scrambled(value[8:], rng))
+    return scramble(value[:4], rng) + value[4:6] + scramble(value[6:8], rng) + (value[8:] and scramble(value[8:], rng))
 
 
 OWN = (
     Entity(
         "BANK_ACCOUNT",
         (
-            (labelled(rf"(?i:(?:bank\s+)?account|acct|a/c){NUMBER}?", r"(?:[A-Z]{1,3}[ -]?)?\d(?:[ -]?\d){5,17}"), 0.85),
+            (
+                match_after_label(rf"(?i:(?:bank\s+)?account|acct|a/c){NUMBER}?", r"(?:[A-Z]{1,3}[ -]?)?\d(?:[ -]?\d){5,17}"),
+                0.85,
+            ),
             (rf"(?<![\w.,$€£-])\d{{8,17}}(?![\w%]|[.,]\d)(?!\s+(?i:{AMOUNT})\b)", 0.05),
         ),
         context=("acct", "account"),
@@ -51,20 +54,20 @@ OWN = (
     Entity(
         "BIC",
         (
-            (labelled(rf"(?i:bic|swift)(?:\s*/\s*(?i:bic|swift))?{NUMBER}?", BIC), 0.9),
+            (match_after_label(rf"(?i:bic|swift)(?:\s*/\s*(?i:bic|swift))?{NUMBER}?", BIC), 0.9),
             (r"\b(?=[A-Z]*\d)[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?\b", 0.1),
         ),
         context=("bic", "swift", "iban"),
         hint=r"[A-Z]{6}[A-Z0-9]{2}",
-        surrogate=bic_surrogate,
+        surrogate=make_bic,
     ),
     Entity(
         "ABA_ROUTING_NUMBER",
-        ((labelled(rf"(?i:aba|rtn|routing(?:\s+transit)?){NUMBER}?", r"\d{4}-?\d{4}-?\d"), 0.9), (r"\b\d{9}\b", 0.1)),
+        ((match_after_label(rf"(?i:aba|rtn|routing(?:\s+transit)?){NUMBER}?", r"\d{4}-?\d{4}-?\d"), 0.9), (r"\b\d{9}\b", 0.1)),
         context=("aba", "routing", "rtn"),
-        valid=aba_valid,
+        valid=is_valid_aba,
         hint=r"\d{4}-?\d{4}-?\d",
-        surrogate=aba_surrogate,
+        surrogate=make_aba,
     ),
 )
 
@@ -79,5 +82,5 @@ Cards, IBANs and routing numbers must have right check digits. Raises what `pres
 """
 
 identifiers = deidentifiers.register("finance.identifiers")(
-    deidentifier("finance.identifiers", OWN, ABOUT, usual=[entity for entity in ENTITIES if entity != "DATE_TIME"])
+    make_deidentifier("finance.identifiers", OWN, ABOUT, usual=[entity for entity in ENTITIES if entity != "DATE_TIME"])
 )

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from vertical_sdk.catalog import NotNegative, metrics
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.metrics.measure import drawn_by, lower_is_better
 from vertical_sdk.metrics.probability import auc
 from vertical_sdk.types import Cell, Example, Task
 
@@ -21,7 +20,7 @@ __all__ = [
     "backtest_drawdown",
     "backtest_return",
     "backtest_sharpe",
-    "cheapest",
+    "cheapest_decisions",
     "cost",
     "direction_accuracy",
     "direction_mcc",
@@ -40,12 +39,9 @@ Costs = tuple[tuple[NotNegative, ...], ...]
 PUBLISHED: Costs = ((0.0, 1.0), (5.0, 0.0))
 """German credit data: a bad risk accepted costs 5, a good one refused 1. Rows are the truth, columns the decision."""
 ONE: tuple[Task, ...] = ("classification", "ordinal")
-MOST = 1 << 20
-_CELLS: dict[str, dict[int, tuple[Example, Cell]]] = {}
-"""field → id of a row → the row, which keeps the id its own, and the cell."""
 
 
-def cheapest(probabilities: Floats, costs: Costs) -> Ints:
+def cheapest_decisions(probabilities: Floats, costs: Costs) -> Ints:
     """For each row the decision of least expected cost (Elkan, 2001); the first of equals.
 
     Raises RecipeError where the matrix does not fit the labels.
@@ -56,15 +52,14 @@ def cheapest(probabilities: Floats, costs: Costs) -> Ints:
     return np.asarray((probabilities @ np.asarray(costs, dtype=np.float64)).argmin(axis=1), dtype=np.int64)
 
 
-@metrics.register("finance.cost", tasks=ONE)
-@lower_is_better
+@metrics.register("finance.cost", tasks=ONE, higher_is_better=False)
 def cost(probabilities: Floats, references: Ints, *, costs: Costs = PUBLISHED) -> float:
     """Mean cost of a row where each is decided by least expected cost; it is as good as the probabilities are honest.
 
     costs  (labels, labels): row by truth, column by decision
     """
     matrix = np.asarray(costs, dtype=np.float64)
-    return float(matrix[references, cheapest(probabilities, costs)].mean())
+    return float(matrix[references, cheapest_decisions(probabilities, costs)].mean())
 
 
 @metrics.register("finance.ks", tasks=ONE)
@@ -106,15 +101,34 @@ def recall_at_alarms(probabilities: Floats, references: Ints, *, share: Annotate
     return float((np.count_nonzero(has & above) + part * np.count_nonzero(has & at)) / np.count_nonzero(has))
 
 
-@metrics.register("finance.parity_gap", tasks=ONE)
-@lower_is_better
+def read_groups(rows: Sequence[Example], *, field: str, bounds: tuple[float, ...] = ()) -> Ints:
+    """Number the group of each row; -1 if the field is not known.
+
+    Raises DataError if a record lacks the field; RecipeError if a field with bounds contains words.
+    """
+    cells: list[Cell] = []
+    for row in rows:
+        record = dict(row.record)
+        if field not in record:
+            raise DataError(f"row {row.id}: its record has no field {field!r}. It has {', '.join(record) or 'none'}.")
+        cells.append(record[field])
+    if bounds:
+        word = next((cell for cell in cells if isinstance(cell, str)), None)
+        if word is not None:
+            raise RecipeError(f"field {field!r} has bounds, but a row contains {word!r} there. Leave bounds out for words.")
+        edges = np.asarray(sorted(bounds))
+        numbers = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
+        return np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")).astype(np.int64)
+    codes: dict[Cell, int] = {None: -1}
+    return np.array([codes.setdefault(cell, len(codes) - 1) for cell in cells], dtype=np.int64)
+
+
+@metrics.register("finance.parity_gap", tasks=ONE, higher_is_better=False, prepare=read_groups)
 def parity_gap(
     predictions: Ints,
     probabilities: Floats,
-    rows: Sequence[Example],
+    facts: Ints,
     *,
-    field: str,
-    bounds: tuple[float, ...] = (),
     costs: Costs | None = None,
     least: Annotated[int, Field(ge=1)] = 10,
 ) -> float:
@@ -126,25 +140,22 @@ def parity_gap(
 
     Accepted is who is given the first label. 0 where fewer than two groups are left.
     """
-    return _gap(_accepted(predictions, probabilities, costs), _groups(rows, field, bounds), least)
+    return _rate_gap(_find_accepted(predictions, probabilities, costs), facts, least)
 
 
-@metrics.register("finance.opportunity_gap", tasks=ONE)
-@lower_is_better
+@metrics.register("finance.opportunity_gap", tasks=ONE, higher_is_better=False, prepare=read_groups)
 def opportunity_gap(
     predictions: Ints,
     references: Ints,
     probabilities: Floats,
-    rows: Sequence[Example],
+    facts: Ints,
     *,
-    field: str,
-    bounds: tuple[float, ...] = (),
     costs: Costs | None = None,
     least: Annotated[int, Field(ge=1)] = 10,
 ) -> float:
     """The same among those who deserve the first label: how unequally the good are accepted (Hardt, Price and Srebro, 2016)."""
     good = references == 0
-    return _gap(_accepted(predictions, probabilities, costs)[good], _groups(rows, field, bounds)[good], least)
+    return _rate_gap(_find_accepted(predictions, probabilities, costs)[good], facts[good], least)
 
 
 @metrics.register("finance.direction_accuracy", tasks=("regression",))
@@ -168,11 +179,11 @@ def direction_mcc(predictions: Floats, references: Floats, *, least: NotNegative
     return float((np.mean(said & true) - said.mean() * true.mean()) / spread) if spread > 1e-12 else 0.0
 
 
-def _equity(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: float = 10.0) -> dict[str, object]:
+def draw_equity(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: float = 10.0) -> dict[str, object]:
     """What 1 becomes day by day, for the system and for holding everything."""
-    held = backtest.walk(np.ones(len(references)), references, rows, costs_bp)
-    lines = {"": _walk(predictions, references, rows, costs_bp), "buy and hold": held}
-    days = backtest.calendar(rows)
+    held = backtest.walk(np.ones(len(references)), references, facts, costs_bp)
+    lines = {"": _walk_signs(predictions, references, facts, costs_bp), "buy and hold": held}
+    days = backtest.calendar(facts)
     return {
         "title": f"Walk-forward back-test, {costs_bp:g} basis points a trade",
         "x": "day",
@@ -184,81 +195,45 @@ def _equity(predictions: Floats, references: Floats, rows: Sequence[Example], *,
     }
 
 
-@metrics.register("finance.backtest_return", tasks=("regression",))
-@drawn_by(_equity)
-def backtest_return(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0) -> float:
+@metrics.register("finance.backtest_return", tasks=("regression",), curve=draw_equity, prepare=backtest.read_days)
+def backtest_return(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """Return a year, after costs, of holding each day's shares long or short by the predicted sign, equally weighted.
 
     costs_bp  hundredths of a percent of what is traded. How days, costs and repeated rows count: `backtest.walk`. Needs rows with
     a date and a ticker; use evaluate.resample: groups with the day as group.
     """
-    return backtest.annual_return(_walk(predictions, references, rows, costs_bp))
+    return backtest.annual_return(_walk_signs(predictions, references, facts, costs_bp))
 
 
-@metrics.register("finance.backtest_sharpe", tasks=("regression",))
-def backtest_sharpe(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0) -> float:
+@metrics.register("finance.backtest_sharpe", tasks=("regression",), prepare=backtest.read_days)
+def backtest_sharpe(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """The Sharpe ratio a year of the same portfolio."""
-    return backtest.sharpe(_walk(predictions, references, rows, costs_bp))
+    return backtest.sharpe(_walk_signs(predictions, references, facts, costs_bp))
 
 
-@metrics.register("finance.backtest_drawdown", tasks=("regression",))
-@lower_is_better
-def backtest_drawdown(
-    predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0
-) -> float:
+@metrics.register("finance.backtest_drawdown", tasks=("regression",), higher_is_better=False, prepare=backtest.read_days)
+def backtest_drawdown(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """The largest fall from a peak of the same portfolio, 0 to 1."""
-    return backtest.drawdown(_walk(predictions, references, rows, costs_bp))
+    return backtest.drawdown(_walk_signs(predictions, references, facts, costs_bp))
 
 
-@metrics.register("finance.excess_return", tasks=("regression",))
-def excess_return(predictions: Floats, references: Floats, rows: Sequence[Example], *, costs_bp: NotNegative = 10.0) -> float:
+@metrics.register("finance.excess_return", tasks=("regression",), prepare=backtest.read_days)
+def excess_return(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """Return a year of the same portfolio less that of holding all the same shares long, both after costs."""
-    own = backtest.annual_return(_walk(predictions, references, rows, costs_bp))
-    return own - backtest.annual_return(backtest.walk(np.ones(len(references)), references, rows, costs_bp))
+    own = backtest.annual_return(_walk_signs(predictions, references, facts, costs_bp))
+    return own - backtest.annual_return(backtest.walk(np.ones(len(references)), references, facts, costs_bp))
 
 
-def _walk(predictions: Floats, references: Floats, rows: Sequence[Example], costs_bp: float) -> backtest.Walk:
-    return backtest.walk(np.sign(predictions).astype(np.float64), references, rows, costs_bp)
+def _walk_signs(predictions: Floats, references: Floats, days: Ints, costs_bp: float) -> backtest.Walk:
+    return backtest.walk(np.sign(predictions).astype(np.float64), references, days, costs_bp)
 
 
-def _accepted(predictions: Ints, probabilities: Floats, costs: Costs | None) -> Bools:
-    return np.asarray((predictions if costs is None else cheapest(probabilities, costs)) == 0)
+def _find_accepted(predictions: Ints, probabilities: Floats, costs: Costs | None) -> Bools:
+    return np.asarray((predictions if costs is None else cheapest_decisions(probabilities, costs)) == 0)
 
 
-def _gap(accepted: Bools, groups: Ints, least: int) -> float:
+def _rate_gap(accepted: Bools, groups: Ints, least: int) -> float:
     known = groups >= 0
     counts = np.bincount(groups[known])
     rates = np.bincount(groups[known], weights=accepted[known])[counts >= least] / counts[counts >= least]
     return float(rates.max() - rates.min()) if len(rates) > 1 else 0.0
-
-
-def _groups(rows: Sequence[Example], field: str, bounds: tuple[float, ...]) -> Ints:
-    """Each row's group as a number; -1 where the field is not known."""
-    cells = _cells(rows, field)
-    if bounds:
-        wrong = next((cell for cell in cells if isinstance(cell, str)), None)
-        if wrong is not None:
-            raise RecipeError(f"field {field!r}: has bounds, but a row has {wrong!r} there; leave bounds out for words.")
-        edges = np.asarray(sorted(bounds))
-        numbers = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
-        return np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")).astype(np.int64)
-    codes: dict[Cell, int] = {None: -1}
-    return np.array([codes.setdefault(cell, len(codes) - 1) for cell in cells], dtype=np.int64)
-
-
-def _cells(rows: Sequence[Example], field: str) -> list[Cell]:
-    """A field of each row's record, looked up once a row, because a bootstrap asks a thousand times."""
-    seen = _CELLS.setdefault(field, {})
-    try:
-        return [seen[id(row)][1] for row in rows]
-    except KeyError:
-        if len(seen) + len(rows) > MOST:
-            seen.clear()
-        for row in rows:
-            facts = dict(row.record)
-            if field not in facts:
-                raise DataError(
-                    f"row {row.id}: its record has no field {field!r}; it has {', '.join(facts) or 'none'}."
-                ) from None
-            seen[id(row)] = (row, facts[field])
-        return [seen[id(row)][1] for row in rows]

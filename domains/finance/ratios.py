@@ -16,11 +16,11 @@ from pydantic import Field
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, LINE_LIMIT, read_file
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.records import as_text
+from vertical_sdk.data.records import format_record
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, Task
 
-from .complete_rows import Missing, number, only_for, sift, text_of
+from .complete_rows import Missing, cell_text, collect_complete_rows, parse_cell_number, require_task
 
 __all__ = ["CLASSICAL", "LABELS", "RATIOS", "polish"]
 
@@ -121,34 +121,34 @@ def polish(
     Columns are taken by position, because copies of this table have headers that were cut at blanks and name several columns
     alike. Raises DataError for another number of columns, or a cell that is no number, with file and line.
     """
-    only_for("finance.polish", columns, task, ("classification", "ordinal"))
+    require_task("finance.polish", columns, task, ("classification", "ordinal"))
     order = [*CLASSICAL, *(n for n in range(1, 65) if n not in CLASSICAL)][: most or 64]
-    found = _from_zip(path, member) if zipfile.is_zipfile(path) else _table(path, path)
+    found = _extract_arff(path, member) if zipfile.is_zipfile(path) else _read_table(path, path)
     told = [position - 1 for position in sorted(order)]
 
-    def examples() -> Iterator[tuple[str, Example]]:
+    def read_examples() -> Iterator[tuple[str, Example]]:
         for where, name, cells in found:
             if len(cells) not in ({64, 65} if missing == "keep" else {65}):
                 raise DataError(f"{where}: {len(cells)} fields; 64 ratios are needed, then 0 (sound) or 1 (bankrupt).")
-            values = [number(cell, where, FIELDS[i]) for i, cell in enumerate(cells[:64])]
+            values = [parse_cell_number(cell, where, FIELDS[i]) for i, cell in enumerate(cells[:64])]
             record = tuple(zip(FIELDS, values, strict=True))
-            target = _target(cells[64], where) if len(cells) == 65 else None
-            yield where, replace(Example(name, target=target, record=record), text=as_text([record[i] for i in told]))
+            target = _parse_target(cells[64], where) if len(cells) == 65 else None
+            yield where, replace(Example(name, target=target, record=record), text=format_record([record[i] for i in told]))
 
-    kept, account = sift(examples(), path, missing)
+    kept, account = collect_complete_rows(read_examples(), path, missing)
     return Table(kept, f"{len(kept)} companies by 64 ratios, {len(told)} told", labels=LABELS, account=account)
 
 
-def _table(path: Path, shown: Path | str) -> list[tuple[str, str, Sequence[Any]]]:
+def _read_table(path: Path, shown: Path | str) -> list[tuple[str, str, Sequence[Any]]]:
     """Each row's place, id and cells by position."""
     if path.suffix.lower() not in {".arff", ".parquet", ".pq", ".jsonl", ".json"}:
-        return _csv(path)
+        return _read_csv(path)
     rows = read_file(path)
     at = f"{shown}:" if rows.unit == "line" else f"{shown}: row "
     return [(f"{at}{place}", str(place), list(row.values())) for place, row in zip(rows.places, rows.rows, strict=True)]
 
 
-def _csv(path: Path) -> list[tuple[str, str, Sequence[Any]]]:
+def _read_csv(path: Path) -> list[tuple[str, str, Sequence[Any]]]:
     """A CSV whose header may name columns twice, which the general reader refuses."""
     try:
         if path.stat().st_size > LARGEST:
@@ -171,7 +171,7 @@ def _csv(path: Path) -> list[tuple[str, str, Sequence[Any]]]:
     return found
 
 
-def _from_zip(path: Path, member: str) -> list[tuple[str, str, Sequence[Any]]]:
+def _extract_arff(path: Path, member: str) -> list[tuple[str, str, Sequence[Any]]]:
     """One table of an archive, read from a copy that is gone afterwards."""
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
@@ -182,13 +182,13 @@ def _from_zip(path: Path, member: str) -> list[tuple[str, str, Sequence[Any]]]:
                 raise DataError(f"{path}: {member} is over {LARGEST >> 20} MB, far more than these tables have.")
             copy = Path(folder) / f"table{Path(member).suffix}"
             copy.write_bytes(archive.read(inside[0]))
-            return _table(copy, f"{path}: {member}")
+            return _read_table(copy, f"{path}: {member}")
     except BROKEN_ZIP as error:
         raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
 
 
-def _target(cell: object, where: str) -> str | None:
-    text = text_of(cell).lower()
+def _parse_target(cell: object, where: str) -> str | None:
+    text = cell_text(cell).lower()
     if text in {"", "?", "nan"}:
         return None
     if text in LABELS:

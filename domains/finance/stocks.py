@@ -18,7 +18,7 @@ from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, Task
 
-from .complete_rows import Missing, number, only_for, sift, text_of
+from .complete_rows import Missing, cell_text, collect_complete_rows, parse_cell_number, require_task
 
 __all__ = ["stock_tweets"]
 
@@ -55,21 +55,21 @@ def stock_tweets(
     a split and are resampled together. The record has ticker, date and return, which the back-test asks for. In a table,
     look_back and posts have done their work already. Raises DataError, with file and line.
     """
-    only_for("finance.stock_tweets", columns, task, ("regression",))
-    rows = _repository(path, look_back, posts) if path.is_dir() or zipfile.is_zipfile(path) else _table(path, missing)
+    require_task("finance.stock_tweets", columns, task, ("regression",))
+    rows = _find_repository(path, look_back, posts) if path.is_dir() or zipfile.is_zipfile(path) else _read_table(path, missing)
 
-    def examples() -> Iterator[tuple[str, Example]]:
+    def read_examples() -> Iterator[tuple[str, Example]]:
         for where, name, ticker, day, said, change in rows:
             record = (("ticker", ticker), ("date", day), ("return", change))
             text = f"{ticker}: {said}" if ticker and said else said
             yield where, Example(name, text, change, group=day or None, time=day or None, record=record)
 
-    kept, account = sift(examples(), path, missing)
+    kept, account = collect_complete_rows(read_examples(), path, missing)
     days = {e.time for e in kept}
     return Table(kept, f"{len(kept)} rows on {len(days)} days", account=account)
 
 
-def _table(path: Path, missing: Missing) -> Iterator[Row]:
+def _read_table(path: Path, missing: Missing) -> Iterator[Row]:
     rows = read_file(path)
     needed = ("text",) if missing == "keep" else ("ticker", "date", "text", "return")
     lacks = [column for column in needed if column not in rows.columns]
@@ -78,44 +78,44 @@ def _table(path: Path, missing: Missing) -> Iterator[Row]:
     seen: set[tuple[str, str]] = set()
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
-        ticker, day = text_of(row.get("ticker")).upper(), text_of(row.get("date"))[:10]
+        ticker, day = cell_text(row.get("ticker")).upper(), cell_text(row.get("date"))[:10]
         if day or missing != "keep":
-            _day(day, where)
+            _check_day(day, where)
             if (ticker, day) in seen:
                 raise DataError(f"{where}: {ticker} stands twice on {day}; a share has one row a day.")
             seen.add((ticker, day))
-        change = number(row.get("return"), where, "return")
-        yield where, str(rows.places[index]), ticker, day, text_of(row.get("text")), change
+        change = parse_cell_number(row.get("return"), where, "return")
+        yield where, str(rows.places[index]), ticker, day, cell_text(row.get("text")), change
 
 
-def _day(text: str, where: str) -> date:
+def _check_day(text: str, where: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
         raise DataError(f"{where}: the date {text!r} is none; write it as 2014-01-31.") from None
 
 
-def _repository(path: Path, look_back: int, posts: int) -> Iterator[Row]:
+def _find_repository(path: Path, look_back: int, posts: int) -> Iterator[Row]:
     """Every trading day of every share that was written about in the days before."""
     if path.is_dir():
         files = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
-        yield from _rows(path, list(files), lambda name: files[name].read_bytes(), look_back, posts)
+        yield from _build_rows(path, list(files), lambda name: files[name].read_bytes(), look_back, posts)
         return
     try:
         with zipfile.ZipFile(path) as archive:
-            large = [entry.filename for entry in archive.infolist() if entry.file_size > LARGEST and _wanted(entry.filename)]
+            large = [entry.filename for entry in archive.infolist() if entry.file_size > LARGEST and _is_wanted(entry.filename)]
             if large:
                 raise DataError(f"{path}: {large[0]} is over {LARGEST >> 20} MB, far more than such a file has.")
-            yield from _rows(path, archive.namelist(), archive.read, look_back, posts)
+            yield from _build_rows(path, archive.namelist(), archive.read, look_back, posts)
     except BROKEN_ZIP as error:
         raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
 
 
-def _wanted(name: str) -> bool:
+def _is_wanted(name: str) -> bool:
     return bool(PRICES.search(name) or POSTS.search(name))
 
 
-def _rows(path: Path, names: list[str], read: Callable[[str], bytes], look_back: int, posts: int) -> Iterator[Row]:
+def _build_rows(path: Path, names: list[str], read: Callable[[str], bytes], look_back: int, posts: int) -> Iterator[Row]:
     prices = {found[1]: name for name in sorted(names) if (found := PRICES.search(name))}
     written = {(found[1], found[2]): name for name in names if (found := POSTS.search(name))}
     if not prices or not written:
@@ -124,35 +124,35 @@ def _rows(path: Path, names: list[str], read: Callable[[str], bytes], look_back:
         )
     for ticker, name in prices.items():
         told: dict[str, list[str]] = {}
-        for where, day, change in _returns(f"{path}/{name}", read(name)):
+        for where, day, change in _read_returns(f"{path}/{name}", read(name)):
             said: list[str] = []
             for back in range(1, look_back + 1):
                 before = (day - timedelta(days=back)).isoformat()
                 source = written.get((ticker, before))
                 if source and before not in told:
-                    told[before] = _posts(f"{path}/{source}", read(source))
+                    told[before] = _read_posts(f"{path}/{source}", read(source))
                 said += told.get(before, [])
             text = BETWEEN.join(list(dict.fromkeys(said))[:posts])
             if text:
                 yield where, f"{ticker}:{day.isoformat()}", ticker, day.isoformat(), text, change
 
 
-def _returns(where: str, content: bytes) -> Iterator[tuple[str, date, float]]:
+def _read_returns(where: str, content: bytes) -> Iterator[tuple[str, date, float]]:
     """The days of a price file, oldest first, with the return on each."""
     found = []
-    for line, text in enumerate(_decoded(where, content).splitlines(), 1):
+    for line, text in enumerate(_decode_post(where, content).splitlines(), 1):
         cells = text.split("\t")
-        change = number(cells[1], f"{where}:{line}", "movement percent") if len(cells) > 1 else None
+        change = parse_cell_number(cells[1], f"{where}:{line}", "movement percent") if len(cells) > 1 else None
         if change is None:
             raise DataError(f"{where}:{line}: {text[:40]!r} is no date, tab and movement percent.")
-        found.append((f"{where}:{line}", _day(cells[0], f"{where}:{line}"), change))
+        found.append((f"{where}:{line}", _check_day(cells[0], f"{where}:{line}"), change))
     return iter(sorted(found, key=lambda row: row[1]))
 
 
-def _posts(where: str, content: bytes) -> list[str]:
+def _read_posts(where: str, content: bytes) -> list[str]:
     """The posts of a file, one JSON object with its words a line."""
     found = []
-    for line, text in enumerate(_decoded(where, content).splitlines(), 1):
+    for line, text in enumerate(_decode_post(where, content).splitlines(), 1):
         try:
             words = json.loads(text)["text"]
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -161,7 +161,7 @@ def _posts(where: str, content: bytes) -> list[str]:
     return found
 
 
-def _decoded(where: str, content: bytes) -> str:
+def _decode_post(where: str, content: bytes) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

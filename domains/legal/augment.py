@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 
 from vertical_sdk.catalog import Share, augmentations
-from vertical_sdk.data.augment import NEGATIONS, on_text
-from vertical_sdk.data.texts import texts_of
+from vertical_sdk.data.augment import NEGATIONS, change_text
+from vertical_sdk.data.texts import list_texts
 from vertical_sdk.types import Example
 
 __all__ = ["CITATION", "PLACE", "mask_citations", "mask_holders", "ocr_noise", "rename_parties"]
@@ -74,12 +74,12 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     and "Company". Words for a part in the contract (Licensor, Licensee, Buyer, Tenant) and defined terms ("Renewal Term") carry
     the meaning and stay; so does the label.
     """
-    text = "\n".join(t for t in texts_of(example))
+    text = "\n".join(t for t in list_texts(example))
     new: dict[str, str] = {}
     taken = text.casefold()
-    for name in _parties(text):
+    for name in _find_parties(text):
         if rng.random() < p:
-            made = _fresh(rng, taken)
+            made = _draw_name(rng, taken)
             taken += made.casefold()
             new[name] = made.upper() if name.isupper() else made
     if not new:
@@ -89,25 +89,25 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
 
     def rename(match: re.Match[str]) -> str:
         name = match["name"]
-        if name.title() in NEUTRAL and _compound(match):
+        if name.title() in NEUTRAL and _is_compound(match):
             return match.group()
         the = match["the"] or "" if name.title() not in NEUTRAL else ""
         return the + new[name]
 
-    return on_text(example, lambda one: whole.sub(rename, one))
+    return change_text(example, lambda one: whole.sub(rename, one))
 
 
-def _parties(text: str) -> list[str]:
+def _find_parties(text: str) -> list[str]:
     """The parties' names in the order in which they stand, each once."""
     found = [(m.start("name"), m["name"]) for m in ORGANISATION.finditer(text)]
     found += [(m.start("name"), m["name"]) for m in INTRODUCED.finditer(text)]
     found += [(m.start(), m.group()) for m in MIXED.finditer(text)]
     found += [(m.start(), m.group()) for m in CAPITALS.finditer(text) if not KEPT.fullmatch(m.group())]
     found += [(m.start(), m.group()) for word in NEUTRAL for m in re.finditer(rf"\b(?:{word}|{word.upper()})\b", text)]
-    return [name for name in dict.fromkeys(name for _, name in sorted(found)) if not _means(name)]
+    return [name for name in dict.fromkeys(name for _, name in sorted(found)) if not _is_party(name)]
 
 
-def _means(name: str) -> bool:
+def _is_party(name: str) -> bool:
     """Whether a name is made of words that mean something in a contract."""
     if name.title() in NEUTRAL:
         return False
@@ -115,7 +115,7 @@ def _means(name: str) -> bool:
     return not words or any(ROLES.fullmatch(word.removesuffix("s")) or word in NEGATIONS for word in words)
 
 
-def _compound(match: re.Match[str]) -> bool:
+def _is_compound(match: re.Match[str]) -> bool:
     """Whether "Company" is the end of a longer name, as in Insurance Company, and no party by itself."""
     before = match.string[: match.start()]
     return (
@@ -125,7 +125,7 @@ def _compound(match: re.Match[str]) -> bool:
     )
 
 
-def _fresh(rng: random.Random, taken: str) -> str:
+def _draw_name(rng: random.Random, taken: str) -> str:
     """An invented name that the text does not have."""
     names = [first + second for first in FIRST for second in SECOND if (first + second).casefold() not in taken]
     return rng.choice(names)
@@ -152,7 +152,7 @@ CITATION = re.compile(
 @augmentations.register("legal.mask_citations")
 def mask_citations(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
     """Write [CITATION] for each reference to a case, a statute or a section, with probability p. The label never changes."""
-    return on_text(example, lambda text: CITATION.sub(lambda m: PLACE if rng.random() < p else m.group(), text))
+    return change_text(example, lambda text: CITATION.sub(lambda m: PLACE if rng.random() < p else m.group(), text))
 
 
 CONFUSED = (
@@ -192,7 +192,7 @@ def ocr_noise(example: Example, rng: random.Random, *, p: Share = 0.02) -> Examp
         at = rng.choice([found.start() for found in re.finditer(re.escape(a), word)])
         return word[:at] + b + word[at + len(a) :]
 
-    return on_text(example, lambda text: TOKEN.sub(slip, text))
+    return change_text(example, lambda text: TOKEN.sub(slip, text))
 
 
 def _is_kept(word: str) -> bool:
@@ -239,4 +239,4 @@ def mask_holders(example: Example, rng: random.Random, *, p: Share = 0.8) -> Exa
     def change(text: str) -> str:
         return HOLDERS.sub(holder, ADDRESS.sub(often("[URL]"), EMAIL.sub(often("[EMAIL]"), text)))
 
-    return on_text(example, change)
+    return change_text(example, change)

@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
-from vertical_sdk.data.texts import texts_of, with_texts
+from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.types import Example, Task
 
@@ -55,7 +54,7 @@ def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
     if columns:
         return read_table(path, columns, task, missing=missing)
     rows = read_file(path)
-    kinds = _kinds(rows.columns)
+    kinds = _list_kinds(rows.columns)
     if not kinds:
         usual = {"text": "text", "label": "clause", "group": "contract"}
         found = {key: name for key, name in usual.items() if key == "text" or name in rows.columns}
@@ -68,7 +67,7 @@ def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
     read = 0
     for index, row in enumerate(rows.rows):
         for column, kind in kinds.items():
-            for number, text in enumerate(_passages(row.get(column), rows.at(index), column), 1):
+            for number, text in enumerate(_list_passages(row.get(column), rows.at(index), column), 1):
                 name = f"{rows.places[index]}:{kind}:{number}"
                 read += 1
                 if text.strip():
@@ -81,14 +80,14 @@ def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
     return Table(tuple(examples), said, account=tally.close(read, len(examples)))
 
 
-def _kinds(names: Sequence[str]) -> dict[str, str]:
+def _list_kinds(names: Sequence[str]) -> dict[str, str]:
     """Column → kind of clause, for each column that has an answer's column beside it and is no fact of the contract."""
     answered = {ANSWER.sub("", name).strip().casefold() for name in names if ANSWER.search(name)}
     plain = {name: " ".join(name.split()) for name in names if not ANSWER.search(name)}
     return {column: kind for column, kind in plain.items() if kind.casefold() in answered - FACTS}
 
 
-def _passages(cell: object, where: str, column: str) -> list[str]:
+def _list_passages(cell: object, where: str, column: str) -> list[str]:
     text = str(cell or "").strip()
     if not text:
         return []
@@ -130,10 +129,10 @@ def terms(
     examples: list[Example] = []
     read = 0
     files: set[str] = set()
-    for where, example, tongue in _sentences(path, columns, language):
+    for where, example, tongue in _read_sentences(path, columns, language):
         read += 1
         files.add(where.rpartition(":")[0])
-        kind = _junk(example.text, min_words) if example.target == () or missing == "keep" else None
+        kind = _is_junk(example.text, min_words) if example.target == () or missing == "keep" else None
         if kind:
             tally.note(f"lines that are {kind}")
         if tongue is not None and tongue.casefold() != language.casefold():
@@ -155,13 +154,13 @@ def terms(
     return Table(tuple(examples), said, descriptions=UNFAIR, labels=tuple(UNFAIR), account=account)
 
 
-def _sentences(path: Path, columns: Mapping[str, str], language: str) -> Iterator[tuple[str, Example, str | None]]:
+def _read_sentences(path: Path, columns: Mapping[str, str], language: str) -> Iterator[tuple[str, Example, str | None]]:
     """Each row: where it stands, the example, and its language where the source says it."""
     if path.is_file():
-        yield from _of_table(read_file(path), columns, "")
+        yield from _read_table_form(read_file(path), columns, "")
         return
     for folder in sorted(path.rglob(f"sentences/{language}/original")):
-        yield from _of_clone(folder, folder.parents[2] / "tags" / language / "original")
+        yield from _read_clone(folder, folder.parents[2] / "tags" / language / "original")
         return
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not files:
@@ -169,10 +168,10 @@ def _sentences(path: Path, columns: Mapping[str, str], language: str) -> Iterato
             f"{path}: has neither a table nor sentences/{language}/original. Set data.file, or name the file itself."
         )
     for file in files:
-        yield from _of_table(read_file(file), columns, f"{file.stem}:" if len(files) > 1 else "")
+        yield from _read_table_form(read_file(file), columns, f"{file.stem}:" if len(files) > 1 else "")
 
 
-def _of_table(rows: Rows, columns: Mapping[str, str], before: str) -> Iterator[tuple[str, Example, str | None]]:
+def _read_table_form(rows: Rows, columns: Mapping[str, str], before: str) -> Iterator[tuple[str, Example, str | None]]:
     def column(key: str, *usual: str) -> str | None:
         if key in columns and columns[key] not in rows.columns and key != "label":
             raise DataError(f"{rows.path}: no column {columns[key]!r}.{did_you_mean(columns[key], rows.columns)}")
@@ -185,7 +184,7 @@ def _of_table(rows: Rows, columns: Mapping[str, str], before: str) -> Iterator[t
         raise DataError(f"{rows.path}: no text column; the columns are {', '.join(map(repr, rows.columns))}.")
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
-        target = _categories(row.get(label), where) if label else None
+        target = _parse_categories(row.get(label), where) if label else None
         if flags:
             target = tuple(name for name in flags if str(row.get(name)).strip().casefold() in {"1", "1.0", "true", "yes"})
             if level and str(row.get(level)).casefold().replace(" ", "_") == "clearly_fair":
@@ -195,7 +194,7 @@ def _of_table(rows: Rows, columns: Mapping[str, str], before: str) -> Iterator[t
         yield where, example, str(row["language"]) if row.get("language") else None
 
 
-def _of_clone(sentences: Path, tags: Path) -> Iterator[tuple[str, Example, None]]:
+def _read_clone(sentences: Path, tags: Path) -> Iterator[tuple[str, Example, None]]:
     """One sentence a line, its tags on the same line of another file: a category and how unfair it is, 2 or 3."""
     for file in sorted(sentences.glob("*.txt")):
         mates = tags / file.name
@@ -207,11 +206,11 @@ def _of_clone(sentences: Path, tags: Path) -> Iterator[tuple[str, Example, None]
         for number, text in enumerate(texts, 1):
             found = marks[number - 1] if number <= len(marks) else ""
             if text.strip() or found.strip():
-                target = _categories(";".join(tag.rstrip("123") for tag in found.split()), f"{mates}:{number}")
+                target = _parse_categories(";".join(tag.rstrip("123") for tag in found.split()), f"{mates}:{number}")
                 yield f"{file}:{number}", Example(f"{file.stem}:{number}", text, target, group=file.stem), None
 
 
-def _categories(value: Any, where: str) -> tuple[str, ...]:
+def _parse_categories(value: Any, where: str) -> tuple[str, ...]:
     parts = value if isinstance(value, list | tuple) else re.split(r"[;|,\s]+", "" if value is None else str(value))
     found = [part.strip().casefold() for part in map(str, parts) if part.strip()]
     for name in found:
@@ -228,7 +227,7 @@ DATE = re.compile(
 )
 
 
-def _junk(text: str, min_words: int) -> str | None:
+def _is_junk(text: str, min_words: int) -> str | None:
     if ADDRESS.fullmatch(text):
         return "addresses"
     if DATE.fullmatch(text):
@@ -253,8 +252,7 @@ PAGE = re.compile(
 )
 
 
-@cleaners.register("legal.numbering")
-@mends
+@cleaners.register("legal.numbering", text_normalizer=True)
 def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Take away the enumeration that a text begins with, and lines that only say which page this is.
 
@@ -265,9 +263,9 @@ def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     kept = []
     for example in examples:
         new, reasons = [], Counter[str]()
-        for text in texts_of(example):
+        for text in list_texts(example):
             paged = PAGE.sub("", text)
-            plain = _without_number(paged)
+            plain = _strip_number(paged)
             if not plain.strip():
                 plain = paged = text
             reasons["page marks removed"] += paged != text
@@ -275,28 +273,27 @@ def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
             new.append(plain)
         for reason in +reasons:
             tally.change(example.id, reason)
-        kept.append(with_texts(example, new))
+        kept.append(replace_texts(example, new))
     return kept, tally.close(len(examples), len(kept))
 
 
-def _without_number(text: str) -> str:
+def _strip_number(text: str) -> str:
     at = 0
     while found := NUMBER.match(text, at):
         at = found.end()
     return text[at:]
 
 
-@cleaners.register("legal.citations")
-@mends
+@cleaners.register("legal.citations", text_normalizer=True)
 def citations(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write [CITATION] for every reference to a case, a statute or a section of the contract. Labels never change."""
     tally = Tally("legal.citations")
     kept = []
     for example in examples:
-        made = [CITATION.subn(PLACE, text) for text in texts_of(example)]
+        made = [CITATION.subn(PLACE, text) for text in list_texts(example)]
         count = sum(number for _, number in made)
         if count:
             tally.change(example.id, "citations masked")
             tally.note("citations", count)
-        kept.append(with_texts(example, [text for text, _ in made]))
+        kept.append(replace_texts(example, [text for text, _ in made]))
     return kept, tally.close(len(examples), len(kept))

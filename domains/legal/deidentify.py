@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from vertical_sdk.catalog import deidentifiers
-from vertical_sdk.data.deidentify import deidentifier
-from vertical_sdk.data.entities import Entity, labelled
-from vertical_sdk.data.surrogates import new_digits
+from vertical_sdk.data.deidentify import make_deidentifier
+from vertical_sdk.data.entities import Entity, match_after_label
+from vertical_sdk.data.surrogates import replace_digits
 
 NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|#))"
 CASE = rf"(?i:(?:case|docket|cause|claim|civil\s+action|criminal|index|file|appeal|application|petition|matter)){NUMBER}|(?i:docket)"
@@ -43,11 +43,11 @@ OWN = (
             ),
             (r"(?<![\w-])[CTF][-‑–]\d{1,4}/\d{2}(?:\sP(?:PU)?)?(?![\w/])", 0.6),
             (r"(?<=\bNos?\.\s{0,2})\d{2}-\d{1,5}(?![\w-])", 0.7),
-            (labelled(CASE, r"(?=[\w:/.-]*\d)[A-Z0-9][\w:/-]*(?:\.\d+)*\w|\d"), 0.85),
+            (match_after_label(CASE, r"(?=[\w:/.-]*\d)[A-Z0-9][\w:/-]*(?:\.\d+)*\w|\d"), 0.85),
         ),
-        surrogate=new_digits,
+        surrogate=replace_digits,
     ),
-    Entity("BAR_NUMBER", ((labelled(BAR, r"[A-Z]{0,3}-?\d{4,9}"), 0.85),), hint=r"\d{4}", surrogate=new_digits),
+    Entity("BAR_NUMBER", ((match_after_label(BAR, r"[A-Z]{0,3}-?\d{4,9}"), 0.85),), hint=r"\d{4}", surrogate=replace_digits),
     Entity(
         "PARTY",
         (
@@ -71,4 +71,4 @@ up. Reporters ("410 U.S. 113") and neutral citations stay, and tell those who lo
 raises.
 """
 
-identifiers = deidentifiers.register("legal.identifiers")(deidentifier("legal.identifiers", OWN, ABOUT))
+identifiers = deidentifiers.register("legal.identifiers")(make_deidentifier("legal.identifiers", OWN, ABOUT))

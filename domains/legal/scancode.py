@@ -99,23 +99,23 @@ def scancode(
         raise RecipeError("legal.scancode: the rules have no columns to choose; leave data.columns out.")
     if task != "classification":
         raise RecipeError(f"legal.scancode: gives labels for classification, not for {task}.")
-    data = _folder(path)
+    data = _find_folder(path)
     tally = Tally("read")
     licences: dict[str, Licence] = {}
     found: list[tuple[str, str, dict[str, str], str]] = []
-    for file, facts, text in _files(data / "licenses", "*.LICENSE"):
-        key = _need(facts, "key", file)
-        licences[key] = _licence(key, facts, file)
+    for file, facts, text in _list_files(data / "licenses", "*.LICENSE"):
+        key = _require_fields(facts, "key", file)
+        licences[key] = _parse_licence(key, facts, file)
         found.append((file.name, key, facts, text))
-    for file, facts, text in _files(data / "rules", "*.RULE"):
+    for file, facts, text in _list_files(data / "rules", "*.RULE"):
         found.append((file.name, facts.get("license_expression", ""), facts, text))
     kept: dict[str, list[Example]] = {}
     for name, expression, facts, text in found:
-        keys = _keys(expression)
+        keys = _parse_keys(expression)
         unknown = next((key for key in keys if key not in licences), None)
         if unknown is not None:
             raise DataError(f"{name}: license_expression: no licence {unknown!r}.{did_you_mean(unknown, licences)}")
-        why = _unfit(facts, [licences[key] for key in keys], text, min_words, longest, language)
+        why = _find_reason_to_drop(facts, [licences[key] for key in keys], text, min_words, longest, language)
         if why:
             tally.set_aside(name, why)
         else:
@@ -142,25 +142,25 @@ def scancode(
     )
 
 
-def _folder(path: Path) -> Path:
+def _find_folder(path: Path) -> Path:
     for folder in (path / "licensedcode" / "data", path, path / "data"):
         if (folder / "licenses").is_dir() and (folder / "rules").is_dir():
             return folder
     raise DataError(f"{path}: has no licensedcode/data with licenses and rules. Take the wheel scancode-toolkit.")
 
 
-def _files(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, str], str]]:
+def _list_files(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, str], str]]:
     """Each file, in the order of names: its fields, and its text without the marks of required phrases."""
     for file in sorted(folder.glob(pattern)):
         try:
             content = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{file}: is no UTF-8 (byte {error.start}).") from None
-        facts, text = _parted(content, file)
+        facts, text = _choose_splits(content, file)
         yield file, facts, text.replace("{{", "").replace("}}", "").strip()
 
 
-def _parted(content: str, file: Path) -> tuple[dict[str, str], str]:
+def _choose_splits(content: str, file: Path) -> tuple[dict[str, str], str]:
     """The fields between the two lines of `---`, as far as they are plain, and the text after them."""
     if not content.startswith("---\n"):
         raise DataError(f"{file}:1: begins with {content[:20]!r}; ScanCode's files begin with a line '---'.")
@@ -180,43 +180,43 @@ def _parted(content: str, file: Path) -> tuple[dict[str, str], str]:
     return {name: value.strip("'\"") for name, value in facts.items()}, text
 
 
-def _need(facts: Mapping[str, str], field: str, file: Path) -> str:
+def _require_fields(facts: Mapping[str, str], field: str, file: Path) -> str:
     if not facts.get(field):
         raise DataError(f"{file}: has no field {field!r}.")
     return facts[field]
 
 
-def _licence(key: str, facts: Mapping[str, str], file: Path) -> Licence:
-    category = _need(facts, "category", file)
+def _parse_licence(key: str, facts: Mapping[str, str], file: Path) -> Licence:
+    category = _require_fields(facts, "category", file)
     if category not in CATEGORIES:
         raise DataError(
             f"{file}: {category!r} is no category.{did_you_mean(category, CATEGORIES)} Known are {', '.join(CATEGORIES)}."
         )
     called = (key, *(facts.get(name, "") for name in ("short_name", "name", "spdx_license_key")))
-    return Licence(category, _yes(facts, "is_deprecated"), frozenset(_letters(name) for name in called if name))
+    return Licence(category, _parse_flag(facts, "is_deprecated"), frozenset(_count_letters(name) for name in called if name))
 
 
-def _keys(expression: str) -> list[str]:
+def _parse_keys(expression: str) -> list[str]:
     words = re.findall(r"[\w.+-]+", expression.casefold())
     return list(dict.fromkeys(word for word in words if word not in OPERATORS))
 
 
-def _yes(facts: Mapping[str, str], field: str) -> bool:
+def _parse_flag(facts: Mapping[str, str], field: str) -> bool:
     return facts.get(field, "").casefold() in {"yes", "true", "on"}
 
 
-def _letters(text: str) -> str:
+def _count_letters(text: str) -> str:
     """Letters and digits only; "the", "license" and "licensed under" say nothing of which licence it is."""
     return re.sub(r"[\W_]+|\b(?:the|licen[cs]ed?|under|terms of)\b", "", text.casefold())
 
 
-def _unfit(
+def _find_reason_to_drop(
     facts: Mapping[str, str], licences: list[Licence], text: str, min_words: int, longest: int | None, language: str
 ) -> str | None:
     """Why a text is not to be learned from or judged by; None where it is."""
-    if _yes(facts, "is_false_positive") or not licences:
+    if _parse_flag(facts, "is_false_positive") or not licences:
         return "false positive"
-    if _yes(facts, "is_deprecated") or any(licence.deprecated for licence in licences):
+    if _parse_flag(facts, "is_deprecated") or any(licence.deprecated for licence in licences):
         return "deprecated"
     if len({licence.category for licence in licences}) > 1:
         return "licences of several categories"
@@ -228,7 +228,7 @@ def _unfit(
         return "no text"
     if not ADDRESS.sub("", text).strip(" \n\t.:<>()"):
         return "only an address"
-    if _letters(text) in licences[0].names:
+    if _count_letters(text) in licences[0].names:
         return "only the licence's name"
     words = len(text.split())
     if words < min_words:

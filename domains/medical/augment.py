@@ -7,13 +7,13 @@ import re
 from collections.abc import Sequence
 
 from vertical_sdk.catalog import Share, augmentations
-from vertical_sdk.data.augment import on_text
+from vertical_sdk.data.augment import change_text
 from vertical_sdk.types import Example
 
 from .beats import scale_amplitude, time_warp
 from .images import intensity_window, rotate, shift, zoom
 from .molecules import random_smiles
-from .questions import rephrased
+from .questions import rephrase_question
 from .terms import FIXED, SYNONYMS
 
 __all__ = [
@@ -131,7 +131,7 @@ def abbreviations(example: Example, rng: random.Random, *, p: Share = 0.3) -> Ex
             return SHORT[match["short"]]
         return FULL[match["full"].casefold()]
 
-    return on_text(example, lambda text: PATTERN.sub(swap, text))
+    return change_text(example, lambda text: PATTERN.sub(swap, text))
 
 
 EQUALS: dict[str, tuple[str, ...]] = {
@@ -164,16 +164,16 @@ def synonyms(example: Example, rng: random.Random, *, p: Share = 0.3) -> Example
         if match["fixed"] or rng.random() >= p:
             return match.group()
         made = rng.choice(EQUALS[match["term"].casefold()])
-        made = _in_case(made, match["term"])
+        made = _match_case(made, match["term"])
         if not match["article"]:
             return made
         article = match["article"][0] + ("n" if made[0].lower() in "aeiou" else "")
         return f"{article} {made}"
 
-    return on_text(example, lambda text: SYNONYM.sub(swap, text))
+    return change_text(example, lambda text: SYNONYM.sub(swap, text))
 
 
-def _in_case(made: str, model: str) -> str:
+def _match_case(made: str, model: str) -> str:
     """With a capital where the term that it stands for has one; in capitals where that is."""
     if model.isupper() and len(model) > 1:
         return made.upper()
@@ -204,9 +204,9 @@ def drop_sentences(example: Example, rng: random.Random, *, p: Share = 0.15, fir
         if not between:
             head, body = "", text
         keep_title = first and not between
-        return head + between + _thinned(body, SENTENCE, keep_title, rng, p)
+        return head + between + _drop_some(body, SENTENCE, keep_title, rng, p)
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 TURN = re.compile(r"\n+(?=\s*[^\W\d][\w ]{1,20}:)")
@@ -231,9 +231,9 @@ def drop_turns(example: Example, rng: random.Random, *, p: Share = 0.15) -> Exam
                 exchanges[-1] += "\n" + turn
             else:
                 exchanges.append(turn)
-        return "\n".join(_kept(exchanges, rng, p))
+        return "\n".join(_must_stay(exchanges, rng, p))
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
 @augmentations.register("medical.paraphrase_question")
@@ -249,12 +249,12 @@ def paraphrase_question(example: Example, rng: random.Random, *, p: Share = 0.5)
 
     def change(text: str) -> str:
         question, between, rest = text.partition("\n\n")
-        return rephrased(question, rng) + between + rest
+        return rephrase_question(question, rng) + between + rest
 
-    return on_text(example, change)
+    return change_text(example, change)
 
 
-def _thinned(text: str, between: re.Pattern[str], keep_first: bool, rng: random.Random, p: float) -> str:
+def _drop_some(text: str, between: re.Pattern[str], keep_first: bool, rng: random.Random, p: float) -> str:
     """The text without some of its sentences, and the white space that stood behind each."""
     pieces: list[str] = []
     gaps: list[str] = []
@@ -272,7 +272,7 @@ def _thinned(text: str, between: re.Pattern[str], keep_first: bool, rng: random.
     return "".join(piece + gap for n, (piece, gap) in enumerate(zip(pieces, gaps, strict=True)) if n not in gone).rstrip()
 
 
-def _kept(pieces: Sequence[str], rng: random.Random, p: float) -> list[str]:
+def _must_stay(pieces: Sequence[str], rng: random.Random, p: float) -> list[str]:
     """The pieces but those left out, each with probability p; at least one."""
     gone = [rng.random() < p for _ in pieces]
     if all(gone):

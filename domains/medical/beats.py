@@ -18,7 +18,8 @@ from pydantic import Field
 from vertical_sdk.catalog import NotNegative, Share, augmentations, readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
-from vertical_sdk.data.read import Missing, Table, number_in
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 
@@ -66,10 +67,10 @@ def ecg_beats(
     tally = Tally("read")
     kept: list[Example] = []
     count = 0
-    for where, name, told, cells in _lines(path, member):
+    for where, name, told, cells in _read_lines(path, member):
         count += 1
-        label = _label(told, where)
-        values = np.array([_number(cell, where, step) for step, cell in enumerate(cells)], dtype=np.float32)
+        label = _parse_label(told, where)
+        values = np.array([_parse_number(cell, where, step) for step, cell in enumerate(cells)], dtype=np.float32)
         if len(values) < LEAST or (kept and kept[0].values is not None and len(values) != len(kept[0].values)):
             wanted = len(kept[0].values) if kept and kept[0].values is not None else f"at least {LEAST}"
             raise DataError(f"{where}: has {len(values)} steps; {wanted} are needed, as all beats have the same number.")
@@ -89,34 +90,36 @@ def ecg_beats(
     return Table(tuple(kept), said, descriptions=BEATS, labels=NAMES, account=account)
 
 
-def _lines(path: Path, member: str | None) -> Iterator[Line]:
+def _read_lines(path: Path, member: str | None) -> Iterator[Line]:
     if zipfile.is_zipfile(path):
-        yield from _from_zip(path, member)
+        yield from _extract_member(path, member)
     elif path.is_dir():
         inside = {file.name: file for file in sorted(path.rglob("*")) if file.is_file()}
-        for name in _members(path, list(inside), member):
-            yield from _plain(_decoded(inside[name].read_bytes(), inside[name]), str(inside[name]), f"{_part(name)}:")
+        for name in _list_members(path, list(inside), member):
+            yield from _check_plain_file(
+                _decode_file(inside[name].read_bytes(), inside[name]), str(inside[name]), f"{_find_split(name)}:"
+            )
     elif path.suffix.lower() in {".txt", ".tsv", ".csv"} and path.is_file() and path.stat().st_size <= LARGEST:
-        text = _decoded(path.read_bytes(), path)
+        text = _decode_file(path.read_bytes(), path)
         first = next((line for line in text.splitlines() if line.strip()), "")
-        if _all_numbers(BETWEEN.split(first.strip())):
-            yield from _plain(text, str(path), "")
+        if _are_all_numbers(BETWEEN.split(first.strip())):
+            yield from _check_plain_file(text, str(path), "")
         else:
-            yield from _with_header(path)
+            yield from _add_header(path)
     else:
-        yield from _with_header(path)
+        yield from _add_header(path)
 
 
-def _with_header(path: Path) -> Iterator[Line]:
+def _add_header(path: Path) -> Iterator[Line]:
     rows = read_file(path)
     label = next((column for column in rows.columns if column.casefold() in LABELS), None)
     steps = [column for column in rows.columns if column != label]
     for index, row in enumerate(rows.rows):
         told = row.get(label) if label else None
-        yield rows.at(index), str(rows.places[index]), _text(told) or None, [_text(row.get(step)) for step in steps]
+        yield rows.at(index), str(rows.places[index]), _cell_text(told) or None, [_cell_text(row.get(step)) for step in steps]
 
 
-def _plain(text: str, shown: str, prefix: str) -> Iterator[Line]:
+def _check_plain_file(text: str, shown: str, prefix: str) -> Iterator[Line]:
     """Lines of numbers without a header, the label in front."""
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
@@ -124,20 +127,20 @@ def _plain(text: str, shown: str, prefix: str) -> Iterator[Line]:
             yield f"{shown}:{number}", f"{prefix}{number}", label, cells
 
 
-def _from_zip(path: Path, member: str | None) -> Iterator[Line]:
+def _extract_member(path: Path, member: str | None) -> Iterator[Line]:
     try:
         with zipfile.ZipFile(path) as archive:
             inside = {entry.filename.rpartition("/")[2]: entry for entry in archive.infolist()}
-            for name in _members(path, list(inside), member):
+            for name in _list_members(path, list(inside), member):
                 if inside[name].file_size > LARGEST:
                     raise DataError(f"{path}: {name} is over {LARGEST >> 20} MB, far more than such tables have.")
-                text = _decoded(archive.read(inside[name]), f"{path}: {name}")
-                yield from _plain(text, f"{path}: {name}", f"{_part(name)}:")
+                text = _decode_file(archive.read(inside[name]), f"{path}: {name}")
+                yield from _check_plain_file(text, f"{path}: {name}", f"{_find_split(name)}:")
     except BROKEN_ZIP as error:
         raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
 
 
-def _members(path: Path, there: Sequence[str], member: str | None) -> list[str]:
+def _list_members(path: Path, there: Sequence[str], member: str | None) -> list[str]:
     """The files to read: that one, or the training and the test file."""
     found = [name for name in there if (name == member if member else MEMBER.fullmatch(name))]
     if not found:
@@ -146,34 +149,34 @@ def _members(path: Path, there: Sequence[str], member: str | None) -> list[str]:
     return sorted(found, reverse=True)
 
 
-def _part(name: str) -> str:
+def _find_split(name: str) -> str:
     return name.rpartition(".")[0].rpartition("_")[2].lower()
 
 
-def _decoded(content: bytes, shown: Path | str) -> str:
+def _decode_file(content: bytes, shown: Path | str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{shown}: byte at offset {error.start} is not UTF-8. Save the file as UTF-8.") from None
 
 
-def _all_numbers(cells: Sequence[str]) -> bool:
+def _are_all_numbers(cells: Sequence[str]) -> bool:
     try:
         return bool([float(cell) for cell in cells])
     except ValueError:
         return False
 
 
-def _text(cell: Any) -> str:
+def _cell_text(cell: Any) -> str:
     return "" if cell is None else str(cell).strip()
 
 
-def _number(cell: str, where: str, step: int) -> float:
+def _parse_number(cell: str, where: str, step: int) -> float:
     """A step; NaN where nothing was measured."""
-    return math.nan if cell.lower() in {"", "nan", "?"} else number_in(cell, where, f"step {step}")
+    return math.nan if cell.lower() in {"", "nan", "?"} else parse_number(cell, where, f"step {step}")
 
 
-def _label(told: str | None, where: str) -> str | None:
+def _parse_label(told: str | None, where: str) -> str | None:
     if told is None or told.lower() in {"", "nan", "?"}:
         return None
     if told in NAMES:
@@ -201,9 +204,9 @@ def time_warp(
     values = example.values
     if values is None or rng.random() >= p or len(values) < 3:
         return example
-    pace = _curve(rng, strength, knots, len(values) - 1)
+    pace = _draw_curve(rng, strength, knots, len(values) - 1)
     moments = np.concatenate([[0.0], np.cumsum(pace)]) * (len(values) - 1) / pace.sum()
-    return replace(example, values=_at(values, moments))
+    return replace(example, values=_interpolate(values, moments))
 
 
 @augmentations.register("medical.scale_amplitude")
@@ -221,17 +224,17 @@ def scale_amplitude(
     values = example.values
     if values is None or rng.random() >= p:
         return example
-    factor = _curve(rng, strength, knots, len(values)).reshape(-1, *[1] * (values.ndim - 1))
+    factor = _draw_curve(rng, strength, knots, len(values)).reshape(-1, *[1] * (values.ndim - 1))
     return replace(example, values=(values * factor).astype(values.dtype))
 
 
-def _curve(rng: random.Random, strength: float, knots: int, steps: int) -> NDArray[np.float64]:
+def _draw_curve(rng: random.Random, strength: float, knots: int, steps: int) -> NDArray[np.float64]:
     """A positive number for each step, around 1."""
     drawn = [math.exp(rng.gauss(0, strength)) for _ in range(knots)]
     return np.interp(np.linspace(0, 1, steps), np.linspace(0, 1, knots), drawn)
 
 
-def _at(values: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[Any]:
+def _interpolate(values: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[Any]:
     """What the series, or each of its channels, is at these moments, in steps."""
     flat = values.reshape(len(values), -1)
     steps = np.arange(len(values))

@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.clean import mends
 from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.data.read import Missing, Table, read_table, table
-from vertical_sdk.data.texts import texts_of, with_texts
+from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Task
 
@@ -98,30 +97,30 @@ def icd10cm(
         raise RecipeError("medical.icd10cm: the tabular list has no columns to choose; leave data.columns out.")
     if task != "classification":
         raise RecipeError(f"medical.icd10cm: gives labels for classification, not for {task}.")
-    file = path if path.is_file() else _tabular(path)
+    file = path if path.is_file() else _find_tabular(path)
     only: Literal["evaluate"] | None = "evaluate" if synonyms == "evaluate" else None
     examples: list[Example] = []
     words: dict[str, str] = {}
     labels: dict[str, str] = {}
     parents: dict[str, str] = {}
-    for number, chapter, section, category in _categories(_parse(file), file):
-        title = RANGE.sub("", _text(chapter, "desc", file))
-        code = _text(category, "name", file)
+    for number, chapter, section, category in _list_categories(_parse_xml(file), file):
+        title = RANGE.sub("", _element_text(chapter, "desc", file))
+        code = _element_text(category, "name", file)
         if level == "chapter":
             label, described = title, title
         elif level == "block":
-            label, described = _block(section, category, file), RANGE.sub("", _text(section, "desc", file))
+            label, described = _find_block(section, category, file), RANGE.sub("", _element_text(section, "desc", file))
         else:
-            label, described = code, _text(category, "desc", file)
+            label, described = code, _element_text(category, "desc", file)
         labels[label] = described
         if level != "chapter":
             parents[label] = title
         elif number in WORDS:
             words[label] = WORDS[number]
         for diagnosis in category.iter("diag"):
-            own = _text(diagnosis, "name", file)
+            own = _element_text(diagnosis, "name", file)
             group = own if level == "category" else code
-            examples.append(Example(own, _text(diagnosis, "desc", file), label, group=group, only="train"))
+            examples.append(Example(own, _element_text(diagnosis, "desc", file), label, group=group, only="train"))
             terms = [
                 note.text.strip() for term in diagnosis.findall("inclusionTerm") for note in term.findall("note") if note.text
             ]
@@ -132,9 +131,9 @@ def icd10cm(
     return Table(tuple(examples), said, descriptions=labels, words=words, parents=parents, labels=tuple(labels))
 
 
-def _block(section: ET.Element, category: ET.Element, file: Path) -> str:
+def _find_block(section: ET.Element, category: ET.Element, file: Path) -> str:
     """The block's code range (I10-I1A), which is the section's id; a block of one category has that category's code."""
-    return section.get("id") or _text(category, "name", file)
+    return section.get("id") or _element_text(category, "name", file)
 
 
 @readers.register("medical.abstracts")
@@ -149,7 +148,7 @@ def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
     """
     if task != "classification":
         raise RecipeError(f"medical.abstracts: gives labels for classification, not for {task}.")
-    named = dict(columns) or _as_published(path, {"text": "medical_abstract", "label": "condition_label"})
+    named = dict(columns) or _parse_published(path, {"text": "medical_abstract", "label": "condition_label"})
     found = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
     numbers = {str(number): name for number, name in enumerate(CONDITIONS, 1)}
     examples = tuple(replace(e, target=numbers.get(str(e.target), e.target)) for e in found.examples)
@@ -175,13 +174,13 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
         )
     if task not in {"ordinal", "classification"}:
         raise RecipeError(f"medical.pubmedqa: gives labels for ordinal or classification, not for {task}.")
-    file = _only_file(path)
+    file = _find_only_file(path)
     rows = read_file(file)
     tally = Tally("read")
     examples = []
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
-        question, context = row.get("question"), _context(row.get("context"), where)
+        question, context = row.get("question"), _join_context(row.get("context"), where)
         if not isinstance(question, str) or not question.strip():
             raise DataError(f"{where}: has no question, but {question!r}. The columns needed are question, context and answer.")
         told = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
@@ -207,7 +206,7 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
     return Table(tuple(examples), f"{rows.format}, PubMedQA", labels=ANSWERS, account=account)
 
 
-def _context(value: Any, where: str) -> str:
+def _join_context(value: Any, where: str) -> str:
     """The abstract's sections, one a line."""
     sections = value.get("contexts") if isinstance(value, Mapping) else value
     if sections is None:
@@ -219,26 +218,26 @@ def _context(value: Any, where: str) -> str:
     raise DataError(f"{where}: context holds a {type(value).__name__}; a text, or {{contexts: [texts]}}, is needed.")
 
 
-def _as_published(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
+def _parse_published(path: Path, columns: Mapping[str, str]) -> dict[str, str]:
     """These columns if the file, or a folder's first, has the first of them; none, and the usual names are found, if not."""
-    first = path if path.is_file() else next(iter(_files(path)), None)
+    first = path if path.is_file() else next(iter(_find_files(path)), None)
     if first is None:
         return {}
     there = read_file(first).columns
     return {key: name for key, name in columns.items() if name in there}
 
 
-def _only_file(path: Path) -> Path:
+def _find_only_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    files = _files(path)
+    files = _find_files(path)
     if len(files) != 1:
         names = ", ".join(file.name for file in files[:10]) or "none"
         raise DataError(f"{path}: one file is needed, and there are: {names}. Set data.file.")
     return files[0]
 
 
-def _files(folder: Path) -> list[Path]:
+def _find_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
@@ -265,7 +264,7 @@ BELOW = ("dl", "dL", "l", "L", "ml", "mL", "ML", "kg", "KG", "Kg", "g")
 """Units that stand below a stroke."""
 
 
-def _units() -> re.Pattern[str]:
+def _build_units() -> re.Pattern[str]:
     above = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
     below = "|".join(re.escape(unit) for unit in sorted({*BELOW}, key=len, reverse=True))
     # after a number, with or without a unit below it; or a pair of units that no word could be, without a number
@@ -275,11 +274,10 @@ def _units() -> re.Pattern[str]:
     )
 
 
-UNIT = _units()
+UNIT = _build_units()
 
 
-@cleaners.register("medical.units")
-@mends
+@cleaners.register("medical.units", text_normalizer=True)
 def units(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write units alike: mg/dL for mg/dl, mcg for ug and µg, mL for ml, mmHg for mm Hg, one space between number and unit.
 
@@ -289,21 +287,21 @@ def units(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     tally = Tally("medical.units")
     done = []
     for example in examples:
-        changed = with_texts(example, [UNIT.sub(_unit, text) for text in texts_of(example)])
+        changed = replace_texts(example, [UNIT.sub(_expand_unit, text) for text in list_texts(example)])
         if changed is not example:
             tally.change(example.id, "units written alike")
         done.append(changed)
     return done, tally.close(len(examples), len(done))
 
 
-def _unit(match: re.Match[str]) -> str:
+def _expand_unit(match: re.Match[str]) -> str:
     if match["lone"]:
         return f"{UNITS[match['lone']]}/{UNITS[match['lone_below']]}"
     below = f"/{UNITS[match['below']]}" if match["below"] else ""
     return f"{match['number']} {UNITS[match['above']]}{below}"
 
 
-def _tabular(folder: Path) -> Path:
+def _find_tabular(folder: Path) -> Path:
     found = sorted(folder.rglob("icd10c*tabular*.xml"))
     if not found:
         raise DataError(
@@ -312,7 +310,7 @@ def _tabular(folder: Path) -> Path:
     return found[-1]
 
 
-def _parse(file: Path) -> ET.Element:
+def _parse_xml(file: Path) -> ET.Element:
     """The document; what declares entities, which could be made to fill the memory, is refused before it is parsed."""
     content = file.read_bytes()
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content[:100]:
@@ -323,10 +321,10 @@ def _parse(file: Path) -> ET.Element:
         raise DataError(f"{file}: broken XML: {error}. Take the file anew.") from None
 
 
-def _categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element, ET.Element, ET.Element]]:
+def _list_categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element, ET.Element, ET.Element]]:
     """Each category with its chapter's number, its chapter and its block."""
     for chapter in root.iter("chapter"):
-        name = _text(chapter, "name", file)
+        name = _element_text(chapter, "name", file)
         if not name.isdigit():
             raise DataError(f"{file}: a chapter is called {name!r}; a number is needed.")
         for section in chapter.findall("section"):
@@ -334,7 +332,7 @@ def _categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element,
                 yield int(name), chapter, section, category
 
 
-def _text(element: ET.Element, tag: str, file: Path) -> str:
+def _element_text(element: ET.Element, tag: str, file: Path) -> str:
     text = " ".join((element.findtext(tag) or "").split())
     if not text:
         raise DataError(f"{file}: a <{element.tag}> has no <{tag}>.")

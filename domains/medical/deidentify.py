@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 from vertical_sdk.catalog import deidentifiers
-from vertical_sdk.data.deidentify import deidentifier
-from vertical_sdk.data.entities import Entity, labelled
-from vertical_sdk.data.surrogates import new_digits
+from vertical_sdk.data.deidentify import make_deidentifier
+from vertical_sdk.data.entities import Entity, match_after_label
+from vertical_sdk.data.surrogates import replace_digits
 
 NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|identifiers?|#))"
 CODE = r"(?=(?:[A-Z/-]*\d){4})[A-Z0-9](?:[A-Z0-9/-]{2,17})[A-Z0-9]"
@@ -25,13 +25,13 @@ MBI = rf"\b[1-9]{LETTER}(?:\d|{LETTER})\d-?{LETTER}(?:\d|{LETTER})\d-?{LETTER}{L
 UNITS = r"(?:days?|weeks?|months?|years?|hours?|hrs?|h|minutes?|mins?|times|x|am|pm|a\.m|p\.m|mg|ml|%)"
 
 
-def nhs_valid(value: str) -> bool:
+def is_valid_nhs(value: str) -> bool:
     """Whether the tenth digit checks the nine before it (NHS Data Dictionary, "NHS number": modulo 11)."""
     digits = [int(c) for c in value if c.isdigit()]
     return len(digits) == 10 and sum(digit * (10 - place) for place, digit in enumerate(digits)) % 11 == 0
 
 
-def nhs_surrogate(value: str, rng: random.Random) -> str:
+def make_nhs(value: str, rng: random.Random) -> str:
     """One of the same look that begins with 999, which are set aside for tests, with a right check digit."""
     check = 10
     while check == 10:
@@ -42,19 +42,19 @@ def nhs_surrogate(value: str, rng: random.Random) -> str:
 
 
 OWN = (
-    Entity("MEDICAL_RECORD_NUMBER", ((labelled(RECORD, CODE), 0.85),)),
-    Entity("HEALTH_INSURANCE_NUMBER", ((labelled(INSURED, CODE), 0.85), (MBI, 0.5))),
+    Entity("MEDICAL_RECORD_NUMBER", ((match_after_label(RECORD, CODE), 0.85),)),
+    Entity("HEALTH_INSURANCE_NUMBER", ((match_after_label(INSURED, CODE), 0.85), (MBI, 0.5))),
     Entity(
         "UK_NHS",
         (
-            (labelled(rf"(?i:nhs|national\s+health(?:\s+service)?){NUMBER}?", r"\d{3}[ -]?\d{3}[ -]?\d{4}"), 0.9),
+            (match_after_label(rf"(?i:nhs|national\s+health(?:\s+service)?){NUMBER}?", r"\d{3}[ -]?\d{3}[ -]?\d{4}"), 0.9),
             (r"\b\d{3}[ -]\d{3}[ -]\d{4}\b", 0.4),
             (r"\b\d{10}\b", 0.1),
         ),
         context=("nhs", "national health"),
-        valid=nhs_valid,
+        valid=is_valid_nhs,
         hint=r"\d{3}[ -]?\d{3}[ -]?\d{4}",
-        surrogate=nhs_surrogate,
+        surrogate=make_nhs,
     ),
     Entity(
         "BED_OR_WARD",
@@ -66,7 +66,7 @@ OWN = (
             ),
         ),
         hint=r"(?i)bed|ward|room|bay|cot|cubicle",
-        surrogate=new_digits,
+        surrogate=replace_digits,
     ),
 )
 
@@ -80,4 +80,4 @@ Numbers are known by the label before them ("MRN", "member ID"), NHS numbers by 
 Raises what `presidio` raises.
 """
 
-identifiers = deidentifiers.register("medical.identifiers")(deidentifier("medical.identifiers", OWN, ABOUT))
+identifiers = deidentifiers.register("medical.identifiers")(make_deidentifier("medical.identifiers", OWN, ABOUT))

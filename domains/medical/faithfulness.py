@@ -46,7 +46,7 @@ MONTHS = dict(
 
 
 @functools.lru_cache(maxsize=4096)
-def numbers(text: str) -> frozenset[str]:
+def find_numbers(text: str) -> frozenset[str]:
     """The whole numbers of a text as digits without leading zeros, in figures or in words.
 
     "98.6" is 98 and 6; "1,200" is 1200; "seventy six" is 76, and, as it may be said of two things, 70 and 6; "two thousand eight" is
@@ -65,7 +65,7 @@ def numbers(text: str) -> frozenset[str]:
         ):
             run.append(word)
             continue
-        found |= set(_said(run))
+        found |= set(_combine_number_words(run))
         run = []
         for table in (OTHERS, MONTHS):
             if word in table:
@@ -73,7 +73,7 @@ def numbers(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _said(run: Sequence[str]) -> Iterator[str]:
+def _combine_number_words(run: Sequence[str]) -> Iterator[str]:
     """What a run of number words may mean: each value, their sum by the rules, and two halves side by side (a year)."""
     values = {**ONES, **TENS, **ORDINALS, "oh": 0, "o": 0}
     pieces: list[int] = []
@@ -111,25 +111,25 @@ def _said(run: Sequence[str]) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=4096)
-def figures(text: str) -> frozenset[str]:
+def find_figures(text: str) -> frozenset[str]:
     """The whole numbers that a text writes in figures, without leading zeros."""
     return frozenset(str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text))
 
 
 @functools.lru_cache(maxsize=4096)
-def drugs(text: str) -> frozenset[str]:
+def find_drugs(text: str) -> frozenset[str]:
     """The drugs of a text in small letters: those of our list, and words with the ending of a class of drugs."""
-    return frozenset(word for word in _words(text) if word in _DRUGS or (_long(word) and word.endswith(DRUG_ENDINGS)))
+    return frozenset(word for word in _split_words(text) if word in _DRUGS or (_is_long(word) and word.endswith(DRUG_ENDINGS)))
 
 
 @functools.lru_cache(maxsize=4096)
-def entities(text: str) -> frozenset[str]:
+def find_entities(text: str) -> frozenset[str]:
     """The drugs and diseases of a text in small letters, by list and by ending; a plural -s or -es is left away."""
-    found = set(drugs(text))
-    for word in _words(text):
+    found = set(find_drugs(text))
+    for word in _split_words(text):
         single = word[:-1] if word.endswith("s") and word[:-1] in _DISEASES else word
         single = word[:-2] if word.endswith("es") and word[:-2] in _DISEASES else single
-        if single in _DISEASES or (_long(word) and word.endswith(DISEASE_ENDINGS)):
+        if single in _DISEASES or (_is_long(word) and word.endswith(DISEASE_ENDINGS)):
             found.add(single)
     return frozenset(found)
 
@@ -137,15 +137,15 @@ def entities(text: str) -> frozenset[str]:
 _DRUGS, _DISEASES = frozenset(DRUGS), frozenset(DISEASES)
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return [word.lower() for word in WORDS.findall(text)]
 
 
-def _long(word: str) -> bool:
+def _is_long(word: str) -> bool:
     return len(word) >= 6 and word not in COMMON
 
 
-def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[int, ...]]]:
+def make_unsupported_token_finder(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[int, ...]]]:
     """For a loss that avoids tokens: a function of the question's text and the answer's tokens.
 
     For each token of the answer it gives the ids of the tokens that would, in its place, begin or go on with
@@ -165,10 +165,10 @@ def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[i
         for name in (drug, drug.capitalize())
     ]
 
-    def find(question: str, answer: Sequence[int]) -> list[tuple[int, ...]]:
-        said = numbers(question)
+    def find_tokens(question: str, answer: Sequence[int]) -> list[tuple[int, ...]]:
+        said = find_numbers(question)
         own = {*tokenizer(question, add_special_tokens=False)["input_ids"], *answer}
-        named = drugs(question)
+        named = find_drugs(question)
         after: dict[tuple[int, ...], set[int]] = {}
         for drug, ids in spelled:
             if drug not in named:
@@ -183,7 +183,7 @@ def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[i
         run = ""
         for at, token in enumerate(answer):
             if run not in digits:
-                digits[run] = _wrong(run, digit_tokens, said)
+                digits[run] = _find_wrong_digits(run, digit_tokens, said)
             wrong: frozenset[int] | set[int] = digits[run] | starts
             for length in range(1, min(longest, at) + 1):
                 wrong = wrong | after.get(tuple(answer[at - length : at]), set())
@@ -193,15 +193,15 @@ def unsaid_tokens(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[i
             run = "" if text is None else text.strip() if text != text.lstrip() else run + text
         return found
 
-    return find
+    return find_tokens
 
 
-def _wrong(run: str, digit_tokens: dict[int, str], said: frozenset[str]) -> frozenset[int]:
+def _find_wrong_digits(run: str, digit_tokens: dict[int, str], said: frozenset[str]) -> frozenset[int]:
     """The digit tokens that, behind the digits `run`, begin no number that was said."""
 
-    def fits(text: str) -> bool:
+    def continues_a_number(text: str) -> bool:
         digits = text.strip() if text != text.lstrip() else run + text
         bare = digits.lstrip("0")
         return not bare or any(number.startswith(bare) for number in said)
 
-    return frozenset(token for token, text in digit_tokens.items() if not fits(text))
+    return frozenset(token for token, text in digit_tokens.items() if not continues_a_number(text))

@@ -49,15 +49,15 @@ def medmnist(
     """
     if columns or task not in {"classification", "ordinal"}:
         raise RecipeError(f"medical.medmnist: reads images for classification, not for {task}, and has no columns to name.")
-    arrays = _arrays(path)
+    arrays = _read_arrays(path)
     found: list[tuple[str, Split | None]] = [(key, split) for key, split in PARTS if f"{key}_images" in arrays]
     if not found and "images" not in arrays:
         raise DataError(f"{path}: has no train_images, val_images or test_images; it has {', '.join(arrays) or 'nothing'}.")
     examples: list[Example] = []
     for key, split in found or [("", None)]:
         stem = f"{key}_" if key else ""
-        images = _images(path, f"{stem}images", arrays)
-        labels = _labels(path, f"{stem}labels", arrays, len(images), names, missing)
+        images = _check_images(path, f"{stem}images", arrays)
+        labels = _check_labels(path, f"{stem}labels", arrays, len(images), names, missing)
         place = "test" if key == "val" and len(found) > 1 and "test_images" not in arrays else split
         examples += [
             Example(f"{key}:{n}" if key else str(n), target=label, split=place, values=image)
@@ -80,21 +80,21 @@ def shift(example: Example, rng: random.Random, *, p: Share = 0.5, most: Part = 
     What comes in at an edge repeats the edge. The label never changes.
     """
     down, right = (rng.uniform(-most, most) for _ in range(2))
-    return _seen(example, rng, p, lambda image: _moved(image, down=down, right=right))
+    return _visible_box(example, rng, p, lambda image: _move_image(image, down=down, right=right))
 
 
 @augmentations.register("medical.rotate")
 def rotate(example: Example, rng: random.Random, *, p: Share = 0.5, degrees: Angle = 10.0) -> Example:
     """With probability p turn the picture by up to so many degrees, as if the patient leaned. The label never changes."""
     angle = rng.uniform(-degrees, degrees)
-    return _seen(example, rng, p, lambda image: _moved(image, angle=angle))
+    return _visible_box(example, rng, p, lambda image: _move_image(image, angle=angle))
 
 
 @augmentations.register("medical.zoom")
 def zoom(example: Example, rng: random.Random, *, p: Share = 0.5, most: Part = 0.15) -> Example:
     """With probability p show the picture larger or smaller by up to this share, as if taken nearer. The label never changes."""
     scale = math.exp(rng.uniform(-1, 1) * math.log1p(most))
-    return _seen(example, rng, p, lambda image: _moved(image, scale=scale))
+    return _visible_box(example, rng, p, lambda image: _move_image(image, scale=scale))
 
 
 @augmentations.register("medical.intensity_window")
@@ -113,12 +113,12 @@ def intensity_window(
 
     def change(image: Picture) -> Picture:
         window = ((image / 255.0 - black) / (white - black)).clip(0, 1)
-        return _bytes(255.0 * window**bend)
+        return _read_bytes(255.0 * window**bend)
 
-    return _seen(example, rng, p, change)
+    return _visible_box(example, rng, p, change)
 
 
-def _seen(example: Example, rng: random.Random, p: float, change: Callable[[Picture], Picture]) -> Example:
+def _visible_box(example: Example, rng: random.Random, p: float, change: Callable[[Picture], Picture]) -> Example:
     """The row with its picture changed, with probability p.
 
     Raises DataError where it has none.
@@ -130,7 +130,7 @@ def _seen(example: Example, rng: random.Random, p: float, change: Callable[[Pict
     return replace(example, values=change(example.values)) if rng.random() < p else example
 
 
-def _moved(image: Picture, *, down: float = 0.0, right: float = 0.0, angle: float = 0.0, scale: float = 1.0) -> Picture:
+def _move_image(image: Picture, *, down: float = 0.0, right: float = 0.0, angle: float = 0.0, scale: float = 1.0) -> Picture:
     """The picture moved by shares of its sides, turned by degrees and made larger about its middle, by cubic splines."""
     from scipy import ndimage
 
@@ -144,14 +144,14 @@ def _moved(image: Picture, *, down: float = 0.0, right: float = 0.0, angle: floa
         ndimage.affine_transform(channels[..., n], matrix, offset=offset, order=3, mode="nearest")
         for n in range(channels.shape[2])
     ]
-    return _bytes(np.stack(moved, axis=-1).reshape(image.shape))
+    return _read_bytes(np.stack(moved, axis=-1).reshape(image.shape))
 
 
-def _bytes(image: NDArray[np.float64]) -> Picture:
+def _read_bytes(image: NDArray[np.float64]) -> Picture:
     return np.rint(image).clip(0, 255).astype(np.uint8)
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """What the file holds; arrays of Python objects are pickles, and never read."""
     try:
         with path.open("rb") as opened:
@@ -165,7 +165,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: cannot be read as an .npz file of numbers: {error}") from None
 
 
-def _images(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> Picture:
+def _check_images(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> Picture:
     images = arrays[key]
     if (
         images.dtype != np.uint8
@@ -179,7 +179,7 @@ def _images(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> Picture
     return images
 
 
-def _labels(
+def _check_labels(
     path: Path, key: str, arrays: Mapping[str, NDArray[Any]], count: int, names: tuple[str, ...], missing: Missing
 ) -> list[str | None]:
     """One label an image, by name; none of them has one where the array is missing and rows may lack it."""

@@ -6,17 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.catalog import NotNegative, Share, losses
-from vertical_sdk.losses import avoids
 from vertical_sdk.losses.classification import labelled, mean
 
-from .faithfulness import unsaid_tokens
+from .faithfulness import make_unsupported_token_finder
 
 SURE = 1e-6
 """How near to 1 the probability of a token to avoid is taken to come, so that its cost is finite."""
 
 
-@losses.register("medical.faithful", tasks=("generation",))
-@avoids(unsaid_tokens)
+@losses.register("medical.faithful", tasks=("generation",), prepare=make_unsupported_token_finder)
 def faithful(logits: Tensor, labels: Tensor, avoid: Tensor, *, weight: NotNegative = 0.5, smoothing: Share = 0.0) -> Tensor:
     """Cross-entropy of the answer's tokens, plus the unlikelihood of numbers and drugs of which the question does not speak.
 

@@ -12,7 +12,7 @@ from vertical_sdk.catalog import metrics
 from vertical_sdk.data.texts import prompt_text
 from vertical_sdk.types import Example
 
-from .faithfulness import entities, figures, numbers
+from .faithfulness import find_entities, find_figures, find_numbers
 
 Ints = NDArray[np.int64]
 
@@ -24,7 +24,7 @@ def number_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> 
     A number is told by its digits alone: 98.6 is 98 and 6, and a dose may be said of another drug. Numbers counted or worked out
     from what was said (an age from a birthday, "1." before a list) count as unsaid.
     """
-    return _share(_numbers, predictions, rows)
+    return _supported_share(_count_numbers, predictions, rows)
 
 
 @metrics.register("medical.entity_faithfulness", tasks=("generation",))
@@ -34,10 +34,12 @@ def entity_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> 
     Known are a list of our own and endings such as -itis and -pril. A clinical name for what was said in plain words
     (hypertension for high blood pressure) counts as unsaid, as does a name in place of another one; so it is a lower bound.
     """
-    return _share(_entities, predictions, rows)
+    return _supported_share(_count_entities, predictions, rows)
 
 
-def _share(count: Callable[[str, str], tuple[int, int]], predictions: Sequence[str], rows: Sequence[Example]) -> float:
+def _supported_share(
+    count: Callable[[str, str], tuple[int, int]], predictions: Sequence[str], rows: Sequence[Example]
+) -> float:
     """The sum of what is said over the sum of what is written."""
     found = [count(answer, prompt_text(row)) for answer, row in zip(predictions, rows, strict=True)]
     written = sum(all_ for _, all_ in found)
@@ -48,12 +50,12 @@ def _share(count: Callable[[str, str], tuple[int, int]], predictions: Sequence[s
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _numbers(answer: str, question: str) -> tuple[int, int]:
-    written = figures(answer)
-    return len(written & numbers(question)), len(written)
+def _count_numbers(answer: str, question: str) -> tuple[int, int]:
+    written = find_figures(answer)
+    return len(written & find_numbers(question)), len(written)
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _entities(answer: str, question: str) -> tuple[int, int]:
-    written = entities(answer)
-    return len(written & entities(question)), len(written)
+def _count_entities(answer: str, question: str) -> tuple[int, int]:
+    written = find_entities(answer)
+    return len(written & find_entities(question)), len(written)

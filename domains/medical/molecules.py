@@ -20,10 +20,9 @@ from pydantic import Field
 
 from vertical_sdk.catalog import Share, augmentations, cleaners, readers, splitters
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.augment import on_text
-from vertical_sdk.data.clean import mends
+from vertical_sdk.data.augment import change_text
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.labels import without_unlearned
+from vertical_sdk.data.labels import set_aside_unlearned
 from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError
@@ -90,26 +89,26 @@ def smiles(
         raise RecipeError(f"medical.smiles: data.columns.{wrong[0]}: a molecule's group is its scaffold; leave it out.")
     if names and task == "regression":
         raise RecipeError("medical.smiles: names are for labels; leave them out for regression.")
-    chem = _rdkit()
-    found = read_table(path, {**_usual(path), **columns}, task, missing="keep")
+    chem = _import_rdkit()
+    found = read_table(path, {**_find_columns(path), **columns}, task, missing="keep")
     tally = Tally("read")
     kept: list[Example] = []
     for example in found.examples:
-        target = _named(example.target, names, path, example.id)
-        molecule = _molecule(example.text)
+        target = _name_target(example.target, names, path, example.id)
+        molecule = _parse_molecule(example.text)
         lacks = "no SMILES" if not example.text.strip() else UNREADABLE if molecule is None else None
         if target is None and missing != "keep":
             lacks = lacks or "no label"
         if lacks is None:
             text = chem.MolToSmiles(molecule)
-            kept.append(replace(example, text=text, target=target, group=_scaffold(molecule)))
+            kept.append(replace(example, text=text, target=target, group=_find_scaffold(molecule)))
         elif missing == "drop":
             tally.drop(example.id, lacks)
         else:
             said = f" in {example.text.strip()[:60]!r}" if lacks == UNREADABLE else ""
             raise DataError(f"{path}: row {example.id}: {lacks}{said}. Here every row needs one.")
     if missing == "drop":
-        kept = list(_once(kept, task, tally))
+        kept = list(_drop_repeats(kept, task, tally))
     account = tally.close(len(found.examples), len(kept))
     if not kept:
         raise DataError(f"{path}: none of its {len(found.examples)} rows can be used: {dict(account.dropped)}.")
@@ -118,14 +117,14 @@ def smiles(
     return Table(tuple(kept), said, labels=labels, account=account)
 
 
-def _usual(path: Path) -> dict[str, str]:
+def _find_columns(path: Path) -> dict[str, str]:
     """Text and label, by the names that such files have for them."""
     there = {column.casefold(): column for column in read_file(path).columns}
     named = {key: next((there[name] for name in names if name in there), "") for key, names in USUAL.items()}
     return {key: name for key, name in named.items() if name}
 
 
-def _named(target: Target, names: Mapping[str, str] | None, path: Path, row: str) -> Target:
+def _name_target(target: Target, names: Mapping[str, str] | None, path: Path, row: str) -> Target:
     """The label by the name that the recipe gives it; a row to predict may have that name already."""
     if not names or not isinstance(target, str):
         return target
@@ -135,7 +134,7 @@ def _named(target: Target, names: Mapping[str, str] | None, path: Path, row: str
     return name
 
 
-def _once(rows: Sequence[Example], task: Task, tally: Tally) -> Iterator[Example]:
+def _drop_repeats(rows: Sequence[Example], task: Task, tally: Tally) -> Iterator[Example]:
     """Each molecule with one label; or with each of its numbers once."""
     answers: dict[str, set[Target]] = defaultdict(set)
     for row in rows:
@@ -196,7 +195,7 @@ def scaffold(
         parts[name] = part
         filled[part] += size
     tally = Tally("split: medical.scaffold")
-    kept = without_unlearned([replace(e, split=parts[e.group or ""]) for e in examples], tally)
+    kept = set_aside_unlearned([replace(e, split=parts[e.group or ""]) for e in examples], tally)
     counts = Counter(e.split for e in kept)
     for needed in ("train", "test", *(["validation"] if validation else [])):
         if not counts[needed]:  # type: ignore[index]
@@ -212,8 +211,7 @@ def scaffold(
     return kept, tally.close(len(examples), len(kept))
 
 
-@cleaners.register("medical.canonical_smiles")
-@mends
+@cleaners.register("medical.canonical_smiles", text_normalizer=True)
 def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tuple[list[Example], StepAccount]:
     """Write each molecule in RDKit's one way, whatever way it came in.
 
@@ -227,7 +225,7 @@ def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tu
     kept = []
     for example in examples:
         try:
-            changed = on_text(example, lambda text: _canonical(text, kekule))
+            changed = change_text(example, lambda text: _canonicalize(text, kekule))
         except ValueError:
             tally.drop(example.id, UNREADABLE)
             continue
@@ -237,8 +235,7 @@ def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tu
     return kept, tally.close(len(examples), len(kept))
 
 
-@cleaners.register("medical.fingerprints")
-@mends
+@cleaners.register("medical.fingerprints", text_normalizer=True)
 def fingerprints(
     examples: Sequence[Example],
     *,
@@ -254,19 +251,19 @@ def fingerprints(
 
     Values are (size + 17,) float32. Rows that RDKit cannot read are dropped; text and label never change.
     """
-    _rdkit()
+    _import_rdkit()
     from rdkit.Chem import rdFingerprintGenerator
 
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=size)
     tally = Tally("medical.fingerprints")
     kept = []
     for example in examples:
-        molecule = _molecule(example.text)
+        molecule = _parse_molecule(example.text)
         if molecule is None:
             tally.drop(example.id, UNREADABLE)
             continue
         pieces = generator.GetCountFingerprintAsNumPy(molecule).astype(np.float32)
-        values = np.concatenate([pieces if counts else np.minimum(pieces, 1), _described(molecule)])
+        values = np.concatenate([pieces if counts else np.minimum(pieces, 1), _compute_features(molecule)])
         kept.append(replace(example, values=values))
     return kept, tally.close(len(examples), len(kept))
 
@@ -278,12 +275,12 @@ def random_smiles(example: Example, rng: random.Random, *, p: Share = 1.0) -> Ex
     Aromatic atoms are written as the row writes them: in small letters, or by alternating double bonds. What is written is read
     back, and the row stays as it is where that gives another molecule, or where it is no SMILES. The label never changes.
     """
-    return on_text(example, lambda text: _rewritten(text, rng)) if rng.random() < p else example
+    return change_text(example, lambda text: _rewrite_smiles(text, rng)) if rng.random() < p else example
 
 
-def _rewritten(text: str, rng: random.Random) -> str:
-    chem = _rdkit()
-    molecule = _molecule(text)
+def _rewrite_smiles(text: str, rng: random.Random) -> str:
+    chem = _import_rdkit()
+    molecule = _parse_molecule(text)
     if molecule is None:
         return text
     same = chem.MolToSmiles(molecule)
@@ -292,25 +289,25 @@ def _rewritten(text: str, rng: random.Random) -> str:
     if kekule:
         chem.Kekulize(molecule, clearAromaticFlags=True)
     made = str(chem.MolToSmiles(chem.RenumberAtoms(molecule, order), canonical=False, kekuleSmiles=kekule))
-    again = _molecule(made)
+    again = _parse_molecule(made)
     return made if again is not None and chem.MolToSmiles(again) == same else text
 
 
-def _canonical(text: str, kekule: bool) -> str:
+def _canonicalize(text: str, kekule: bool) -> str:
     """RDKit's one way to write a molecule; ValueError for what is none."""
-    chem = _rdkit()
-    molecule = _molecule(text)
+    chem = _import_rdkit()
+    molecule = _parse_molecule(text)
     if molecule is None:
         raise ValueError(text)
     plain = str(chem.MolToSmiles(molecule))
     if not kekule:
         return plain
-    molecule = _molecule(plain)  # atoms in canonical order, so that the same double bonds are chosen whatever came in
+    molecule = _parse_molecule(plain)  # atoms in canonical order, so that the same double bonds are chosen whatever came in
     chem.Kekulize(molecule, clearAromaticFlags=True)
     return str(chem.MolToSmiles(molecule, kekuleSmiles=True))
 
 
-def _scaffold(molecule: Any) -> str:
+def _find_scaffold(molecule: Any) -> str:
     """Rings and what links them, without side chains, and without regard to left- and right-handed forms."""
     from rdkit.Chem.Scaffolds import MurckoScaffold
 
@@ -318,7 +315,7 @@ def _scaffold(molecule: Any) -> str:
     return str(scaffolds.MurckoScaffoldSmiles(mol=molecule, includeChirality=False)) or ACYCLIC
 
 
-def _described(molecule: Any) -> NDArray[np.float32]:
+def _compute_features(molecule: Any) -> NDArray[np.float32]:
     """The numbers that DESCRIPTORS names."""
     from rdkit.Chem import GraphDescriptors, rdMolDescriptors, rdmolops
 
@@ -350,12 +347,12 @@ def _described(molecule: Any) -> NDArray[np.float32]:
     )
 
 
-def _molecule(text: str) -> Any:
+def _parse_molecule(text: str) -> Any:
     """RDKit's molecule; None for what is not one SMILES, of which RDKit's complaints are not printed.
 
     RDKit would take what stands behind a blank as the molecule's name, and so a sentence that begins with "I" for iodine.
     """
-    chem = _rdkit()
+    chem = _import_rdkit()
     from rdkit import rdBase
 
     words = text.split()
@@ -368,7 +365,7 @@ def _molecule(text: str) -> Any:
         del quiet
 
 
-def _rdkit() -> Any:
+def _import_rdkit() -> Any:
     """RDKit's chemistry.
 
     Raises MissingExtra.

@@ -46,7 +46,7 @@ BEFORE_A_NOUN = frozenset(words("""
 # fmt: on
 
 
-def rephrased(question: str, rng: random.Random) -> str:
+def rephrase_question(question: str, rng: random.Random) -> str:
     """The question in a template, or as a clause behind "whether" where its verb can be told; else as it is.
 
     A text that is no single question, with one question mark at its end, comes back unchanged.
@@ -54,13 +54,13 @@ def rephrased(question: str, rng: random.Random) -> str:
     bare = question.strip()
     if not bare.endswith("?") or bare.count("?") != 1:
         return question
-    clause = as_clause(bare)
+    clause = write_as_clause(bare)
     if clause and rng.random() < 0.5:
         return rng.choice(WHETHER).format(clause)
     return rng.choice(ASKED).format(bare)
 
 
-def as_clause(question: str) -> str | None:
+def write_as_clause(question: str) -> str | None:
     """ "Does X improve Y?" → "X improves Y"; None where it is not plain which word is the verb.
 
     It is plain where exactly one word of the question is among VERBS, something stands before it, and that word is none behind
@@ -81,13 +81,13 @@ def as_clause(question: str) -> str | None:
     if auxiliary == "does" and {"and", "or", "but"} & {word.lower() for word in spoken[at:]}:
         return None  # a second verb would have to change too
     if auxiliary == "does":
-        verb = _third_person(verb)
+        verb = _inflect_third_person(verb)
     elif auxiliary != "do":
         verb = f"{auxiliary} {verb}"
     return " ".join([*spoken[:at], verb, *spoken[at + 1 :]])
 
 
-def _third_person(verb: str) -> str:
+def _inflect_third_person(verb: str) -> str:
     if verb.endswith("y") and verb[-2] not in "aeiou":
         return verb[:-1] + "ies"
     return verb + ("es" if verb.endswith(("s", "sh", "ch", "x", "z", "o")) else "s")

@@ -17,19 +17,24 @@ from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import DataError
-from vertical_sdk.metrics.measure import lower_is_better
 from vertical_sdk.types import Example
 
 __all__ = ["detection_rate", "false_alarms", "time_to_detect"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-MOST = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
-class _Facts:
-    """Of rows: incident or -1, minutes since its begin, series, seconds since 1970 and hours of a row."""
+class AlarmFacts:
+    """What the metrics read from rows: each array is (rows,).
+
+    incident  number of the incident; -1 outside incidents
+    minutes   since the incident started; 0 outside incidents
+    series    number of the sensor
+    moment    seconds since 1970
+    hours     that the row represents
+    """
 
     incident: Ints
     minutes: Floats
@@ -37,20 +42,54 @@ class _Facts:
     moment: Floats
     hours: Floats
 
+    def __getitem__(self, positions: Ints) -> AlarmFacts:
+        arrays = (self.incident, self.minutes, self.series, self.moment, self.hours)
+        return AlarmFacts(*(array[positions] for array in arrays))
 
-@metrics.register("traffic.detection_rate", tasks=("anomaly",))
-def detection_rate(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
+
+def read_alarm_facts(rows: Sequence[Example]) -> AlarmFacts:
+    """Read what the metrics of alarms need from the rows of `traffic.incidents`.
+
+    Raises DataError if a row has no time, or its record lacks a field.
+    """
+    numbers: dict[str, int] = {}
+
+    def number(name: str) -> int:
+        return numbers.setdefault(name, len(numbers))
+
+    def read(row: Example) -> tuple[int, float, int, float, float]:
+        record = dict(row.record)
+        series, hours = record.get("series"), record.get("hours")
+        try:
+            moment = datetime.fromisoformat((row.time or "").replace("Z", "+00:00")).replace(tzinfo=None)
+        except ValueError:
+            moment = None
+        if series is None or moment is None or not isinstance(hours, float) or record.get("anomaly") is None:
+            raise DataError(f"row {row.id} needs a time, and anomaly, series and hours in its record; see traffic.incidents.")
+        seconds = (moment - datetime(1970, 1, 1)).total_seconds()
+        if not record["anomaly"]:
+            return -1, 0.0, number(f"series {series}"), seconds, hours
+        minutes = record.get("minutes")
+        if record.get("incident") is None or not isinstance(minutes, float):
+            raise DataError(f"row {row.id} is in an incident, so its record needs incident and minutes; see traffic.incidents.")
+        return number(f"incident {record['incident']}"), minutes, number(f"series {series}"), seconds, hours
+
+    table = np.array([read(row) for row in rows], dtype=np.float64).reshape(len(rows), 5)
+    return AlarmFacts(table[:, 0].astype(np.int64), table[:, 1], table[:, 2].astype(np.int64), table[:, 3], table[:, 4])
+
+
+@metrics.register("traffic.detection_rate", tasks=("anomaly",), prepare=read_alarm_facts)
+def detection_rate(predictions: NDArray[Any], facts: AlarmFacts) -> float:
     """The share of incidents with at least one alarm, at any of their sensors, from their begin to their end; 0 where there are none.
 
     predictions  (rows,) 1 for an alarm, 0 for none
     """
-    noticed, weights, _ = _incidents(np.asarray(predictions), _facts(rows))
+    noticed, weights, _ = _incidents(np.asarray(predictions), facts)
     return float(np.average(noticed, weights=weights)) if len(noticed) else 0.0
 
 
-@metrics.register("traffic.time_to_detect", tasks=("anomaly",))
-@lower_is_better
-def time_to_detect(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
+@metrics.register("traffic.time_to_detect", tasks=("anomaly",), higher_is_better=False, prepare=read_alarm_facts)
+def time_to_detect(predictions: NDArray[Any], facts: AlarmFacts) -> float:
     """Minutes from an incident's begin to the end of the first step with an alarm, averaged over the incidents that are noticed.
 
     Read it beside the detection rate: who notices only the easy ones is fast. Where none is noticed, the longest that any row is after its
@@ -58,7 +97,6 @@ def time_to_detect(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
 
     predictions  (rows,) 1 for an alarm, 0 for none
     """
-    facts = _facts(rows)
     noticed, weights, first = _incidents(np.asarray(predictions), facts)
     if not len(noticed):
         return 0.0
@@ -67,14 +105,13 @@ def time_to_detect(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
     return float(np.average(first[noticed], weights=weights[noticed]))
 
 
-@metrics.register("traffic.false_alarms", tasks=("anomaly",))
-@lower_is_better
-def false_alarms(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
+@metrics.register("traffic.false_alarms", tasks=("anomaly",), higher_is_better=False, prepare=read_alarm_facts)
+def false_alarms(predictions: NDArray[Any], facts: AlarmFacts) -> float:
     """Alarms outside incidents, for each sensor and 24 hours outside incidents; alarms in a row of one sensor are one alarm.
 
     predictions  (rows,) 1 for an alarm, 0 for none
     """
-    facts, alarm = _facts(rows), np.asarray(predictions) > 0
+    alarm = np.asarray(predictions) > 0
     outside = facts.incident < 0
     hours = float(facts.hours[outside].sum())
     wrong = np.flatnonzero(alarm & outside)
@@ -88,7 +125,7 @@ def false_alarms(predictions: NDArray[Any], rows: Sequence[Example]) -> float:
     return float(times[begins].sum()) / (hours / 24)
 
 
-def _incidents(alarm: NDArray[Any], facts: _Facts) -> tuple[NDArray[np.bool_], Floats, Floats]:
+def _incidents(alarm: NDArray[Any], facts: AlarmFacts) -> tuple[NDArray[np.bool_], Floats, Floats]:
     """For each incident here: whether it was noticed, how often it stands here, minutes to its first alarm (infinite where none)."""
     own = np.flatnonzero(facts.incident >= 0)
     names, where = np.unique(facts.incident[own], return_inverse=True)
@@ -98,43 +135,3 @@ def _incidents(alarm: NDArray[Any], facts: _Facts) -> tuple[NDArray[np.bool_], F
     different = np.bincount(np.unique(keys, axis=0)[:, 0].astype(np.int64), minlength=len(names)) if len(own) else np.zeros(0)
     weights = np.bincount(where, minlength=len(names)) / np.maximum(1, different)
     return np.isfinite(first), weights, first
-
-
-_SEEN: dict[int, tuple[Example, tuple[int, float, int, float, float]]] = {}
-"""id of a row → the row, which keeps the id its own, and its facts, as a bootstrap asks a thousand times."""
-_NAMES: dict[str, int] = {}
-
-
-def _facts(rows: Sequence[Example]) -> _Facts:
-    try:
-        found = [_SEEN[id(row)][1] for row in rows]
-    except KeyError:
-        if len(_SEEN) + len(rows) > MOST:
-            _SEEN.clear()
-        for row in rows:
-            _SEEN[id(row)] = (row, _fact(row))
-        found = [_SEEN[id(row)][1] for row in rows]
-    table = np.array(found, dtype=np.float64).reshape(len(found), 5)
-    return _Facts(table[:, 0].astype(np.int64), table[:, 1], table[:, 2].astype(np.int64), table[:, 3], table[:, 4])
-
-
-def _fact(row: Example) -> tuple[int, float, int, float, float]:
-    facts = dict(row.record)
-    series, hours = facts.get("series"), facts.get("hours")
-    try:
-        moment = datetime.fromisoformat((row.time or "").replace("Z", "+00:00")).replace(tzinfo=None)
-    except ValueError:
-        moment = None
-    if series is None or moment is None or not isinstance(hours, float) or facts.get("anomaly") is None:
-        raise DataError(f"row {row.id}: needs a time, and anomaly, series and hours in its record; see traffic.incidents.")
-    at = (moment - datetime(1970, 1, 1)).total_seconds()
-    if not facts["anomaly"]:
-        return -1, 0.0, _number(f"series {series}"), at, hours
-    minutes = facts.get("minutes")
-    if facts.get("incident") is None or not isinstance(minutes, float):
-        raise DataError(f"row {row.id}: lies in an incident, so its record needs incident and minutes; see traffic.incidents.")
-    return _number(f"incident {facts['incident']}"), minutes, _number(f"series {series}"), at, hours
-
-
-def _number(name: str) -> int:
-    return _NAMES.setdefault(name, len(_NAMES))

@@ -25,13 +25,13 @@ __all__ = ["calendar_shift", "demand_scaling", "drop_sensors", "jitter", "missin
 @augmentations.register("traffic.drop_sensors")
 def drop_sensors(example: Example, rng: random.Random, *, p: Share = 0.1) -> Example:
     """Forget all of a sensor's history with probability p, as if it were down, but never all of them. What comes next stays."""
-    values = _table(example)
+    values = _values_table(example)
     if values is None or values.shape[1] < 2:
         return example
-    gone = np.asarray(_generator(rng).random(values.shape[1]) < p)
+    gone = np.asarray(_make_generator(rng).random(values.shape[1]) < p)
     if gone.all():
         gone[rng.randrange(len(gone))] = False
-    return _changed(example, values, np.broadcast_to(gone, values.shape))
+    return _replace_values(example, values, np.broadcast_to(gone, values.shape))
 
 
 @augmentations.register("traffic.jitter")
@@ -40,14 +40,14 @@ def jitter(example: Example, rng: random.Random, *, share: NotNegative = 0.05) -
 
     share  standard deviation of the noise, in that of the sensor's own history in this row; a sensor that does not vary gets none
     """
-    values = _table(example)
+    values = _values_table(example)
     if values is None or not share:
         return example
     known = ~np.isnan(values)
     count = known.sum(axis=0).clip(1)
     mean = np.nan_to_num(values).sum(axis=0) / count
     spread = np.sqrt(np.square(np.where(known, values - mean, 0.0)).sum(axis=0) / count)
-    noise = _generator(rng).standard_normal(values.shape) * spread * share
+    noise = _make_generator(rng).standard_normal(values.shape) * spread * share
     return replace(example, values=(values + noise).astype(values.dtype).reshape(_shape(example)))
 
 
@@ -59,7 +59,7 @@ def missing_block(
 
     longest  share of the history that may go; never all that was measured
     """
-    values = _table(example)
+    values = _values_table(example)
     most = 0 if values is None else int(len(values) * longest)
     if values is None or most < 1 or rng.random() >= p:
         return example
@@ -67,7 +67,7 @@ def missing_block(
     begin = rng.randint(0, len(values) - length)
     gone = np.zeros(values.shape, dtype=bool)
     gone[begin : begin + length] = True
-    return _changed(example, values, gone)
+    return _replace_values(example, values, gone)
 
 
 @augmentations.register("traffic.calendar_shift")
@@ -89,7 +89,7 @@ def calendar_shift(
     return replace(example, time=moved.isoformat())
 
 
-def _table(example: Example) -> Numbers | None:
+def _values_table(example: Example) -> Numbers | None:
     """A series as (steps, channels); None for a row without one."""
     if (
         example.values is None
@@ -105,12 +105,12 @@ def _shape(example: Example) -> tuple[int, ...]:
     return () if example.values is None else example.values.shape
 
 
-def _changed(example: Example, values: Numbers, gone: NDArray[np.bool_]) -> Example:
+def _replace_values(example: Example, values: Numbers, gone: NDArray[np.bool_]) -> Example:
     """With NaN where it is gone; as it was where nothing would be left, or nothing goes."""
     if not gone.any() or np.isnan(values[~gone]).all():
         return example
     return replace(example, values=np.where(gone, np.nan, values).astype(values.dtype).reshape(_shape(example)))
 
 
-def _generator(rng: random.Random) -> np.random.Generator:
+def _make_generator(rng: random.Random) -> np.random.Generator:
     return np.random.default_rng(rng.getrandbits(64))

@@ -10,9 +10,10 @@ from typing import Any
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.read import Missing, Table, number_in
-from vertical_sdk.data.records import with_record
-from vertical_sdk.data.windows import moment_in
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
+from vertical_sdk.data.records import set_record
+from vertical_sdk.data.windows import parse_time
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, Task
 
@@ -86,17 +87,17 @@ def casualties(
     kept: list[Example] = []
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
-        moment = moment_in(row["date"], where, "date")
-        target = _target(row.get("casualty_severity"), where)
+        moment = parse_time(row["date"], where, "date")
+        target = _parse_target(row.get("casualty_severity"), where)
         name = str(rows.places[index])
         if target is None and missing == "refuse":
             raise DataError(f"{where}: no casualty_severity. Here every row needs one.")
         if target is None and missing == "drop":
             tally.drop(name, "no label")
             continue
-        group = _text(row["AREFNO"])
+        group = _cell_text(row["AREFNO"])
         bare = Example(name, target=target, group=group or None, time=moment.date().isoformat())
-        kept.append(with_record(bare, _record(row, where)))
+        kept.append(set_record(bare, _build_record(row, where)))
     if not kept:
         raise DataError(f"{path}: none of its {len(rows.rows)} rows has a casualty_severity.")
     first = test_from or max(int((e.time or "")[:4]) for e in kept)
@@ -106,20 +107,20 @@ def casualties(
     return Table(tuple(kept), said, descriptions=DESCRIPTIONS, labels=LABELS, account=account)
 
 
-def _record(row: Mapping[str, Any], where: str) -> list[tuple[str, Cell]]:
+def _build_record(row: Mapping[str, Any], where: str) -> list[tuple[str, Cell]]:
     found: list[tuple[str, Cell]] = []
     for column in TOLD:
-        text = _text(row.get(column))
+        text = _cell_text(row.get(column))
         if column in NUMBERS:
             unknown = text.lower() in UNKNOWN
-            found.append((NUMBERS[column], None if unknown else number_in(text, where, column)))
+            found.append((NUMBERS[column], None if unknown else parse_number(text, where, column)))
             continue
         name, codes = WORDS[column]
-        found.append((name, _word(text, codes, where, column)))
+        found.append((name, _parse_word(text, codes, where, column)))
     return found
 
 
-def _word(text: str, codes: Mapping[str, str], where: str, column: str) -> str | None:
+def _parse_word(text: str, codes: Mapping[str, str], where: str, column: str) -> str | None:
     """The word behind a code, or the word that stands there; None where nothing is known.
 
     Raises DataError for a code that is none.
@@ -134,8 +135,8 @@ def _word(text: str, codes: Mapping[str, str], where: str, column: str) -> str |
     return plain
 
 
-def _target(cell: object, where: str) -> str | None:
-    text = _text(cell).lower()
+def _parse_target(cell: object, where: str) -> str | None:
+    text = _cell_text(cell).lower()
     if text in UNKNOWN:
         return None
     word = SEVERITY.get(text, text)
@@ -148,7 +149,7 @@ def _target(cell: object, where: str) -> str | None:
     return LABELS[word != "slight"]
 
 
-def _text(cell: object) -> str:
+def _cell_text(cell: object) -> str:
     """A cell as text; whole numbers without a point."""
     if cell is None:
         return ""

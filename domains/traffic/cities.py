@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vertical_sdk.errors import DataError
 
 from .roads import Roads, Trips, read_roads, read_trips
-from .sumo import Simulator, run, simulated
+from .sumo import Simulator, cached_result, run
 
 __all__ = ["Cities", "City", "Morning", "simulate"]
 
@@ -112,14 +112,14 @@ def simulate(city: City, cities: Cities, sumo: Simulator) -> Morning:
         "city": city.model_dump(mode="json", exclude={"name", "split"}),
     }
     try:
-        folder = simulated("cities", settings, lambda target: _make(city, cities, sumo, target))
+        folder = cached_result("cities", settings, lambda target: _make_city(city, cities, sumo, target))
     except DataError as error:
         raise DataError(f"city {city.name}: {error}") from None
     roads = read_roads(folder / "streets.net.xml")
     return Morning(roads, read_trips(folder / "trips.xml", roads), np.array(json.loads((folder / "seconds.json").read_text())))
 
 
-def _make(city: City, cities: Cities, sumo: Simulator, target: Path) -> None:
+def _make_city(city: City, cities: Cities, sumo: Simulator, target: Path) -> None:
     work = target.parent / "work"
     work.mkdir()
     _draw_streets(city, sumo, work)
@@ -127,7 +127,7 @@ def _make(city: City, cities: Cities, sumo: Simulator, target: Path) -> None:
     _draw_aims(city, cities, roads, work)
     probe = PROBE * float((roads.length * roads.lanes).sum()) / 1000
     _draw_trips(city, cities, sumo, work, probe)
-    rate = probe * city.load / _measured_load(cities, roads, read_trips(work / "trips.xml", roads))
+    rate = probe * city.load / _measure_load(cities, roads, read_trips(work / "trips.xml", roads))
     _draw_trips(city, cities, sumo, work, rate)
     _assign(city, cities, sumo, work)
     seconds = _mean_seconds(work, cities, roads)
@@ -177,7 +177,7 @@ def _draw_trips(city: City, cities: Cities, sumo: Simulator, work: Path, rate: f
     run(sumo, work, "tools/randomTrips.py", *files, *times, *aims, "--seed", city.seed, "--validate")
 
 
-def _measured_load(cities: Cities, roads: Roads, trips: Trips) -> float:
+def _measure_load(cities: Cities, roads: Roads, trips: Trips) -> float:
     """Volume over capacity of the busiest roads at the peak, all on their fastest free paths.
 
     Raises DataError where hardly anybody drives.

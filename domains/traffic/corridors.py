@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vertical_sdk.errors import DataError
 
-from .sumo import Simulator, run, simulated
+from .sumo import Simulator, cached_result, run
 
-__all__ = ["CHANNELS", "Corridor", "Incident", "incidents_of", "simulate"]
+__all__ = ["CHANNELS", "Corridor", "Incident", "draw_incidents", "simulate"]
 
 Floats = NDArray[np.float32]
 Count = Annotated[int, Field(ge=1)]
@@ -103,7 +103,7 @@ class Incident:
     seconds: float
 
 
-def incidents_of(corridor: Corridor, day: int) -> tuple[Incident, ...]:
+def draw_incidents(corridor: Corridor, day: int) -> tuple[Incident, ...]:
     """What happens on a day, counted from 0; nothing on days to learn from."""
     if day < corridor.train + corridor.validation:
         return ()
@@ -129,22 +129,22 @@ def simulate(corridor: Corridor, day: int, sumo: Simulator) -> Floats:
     Raises DataError, which names the day, where SUMO refuses it.
     """
     road = corridor.model_dump(mode="json", include={"sections", "length", "lanes", "seconds", "demand", "ramp", "seed"})
-    happens = [[each.section, each.lanes, each.start, each.seconds] for each in incidents_of(corridor, day)]
+    happens = [[each.section, each.lanes, each.start, each.seconds] for each in draw_incidents(corridor, day)]
     settings = {"maker": MAKER, "sumo": sumo.version, "road": road, "day": day, "incidents": happens}
     try:
-        folder = simulated("corridors", settings, lambda target: _make(corridor, day, sumo, target))
+        folder = cached_result("corridors", settings, lambda target: _make_day(corridor, day, sumo, target))
     except DataError as error:
         raise DataError(f"day {day + 1}: {error}") from None
     readings: Floats = np.load(folder / "readings.npy", allow_pickle=False)
     return readings
 
 
-def _make(corridor: Corridor, day: int, sumo: Simulator, target: Path) -> None:
+def _make_day(corridor: Corridor, day: int, sumo: Simulator, target: Path) -> None:
     work = target.parent / "work"
     work.mkdir()
     _draw_road(corridor, sumo, work)
-    (work / "traffic.rou.xml").write_text(_flows(corridor, day))
-    (work / "loops.add.xml").write_text(_loops(corridor, incidents_of(corridor, day)))
+    (work / "traffic.rou.xml").write_text(_write_flows(corridor, day))
+    (work / "loops.add.xml").write_text(_write_loops(corridor, draw_incidents(corridor, day)))
     until = WARM + corridor.steps * corridor.seconds
     files = ("-n", "road.net.xml", "-r", "traffic.rou.xml", "-a", "loops.add.xml", "--end", until)
     run(
@@ -159,12 +159,12 @@ def _make(corridor: Corridor, day: int, sumo: Simulator, target: Path) -> None:
         "--xml-validation",
         "never",
     )
-    np.save(target / "readings.npy", _readings(corridor, work / "loops.xml"), allow_pickle=False)
+    np.save(target / "readings.npy", _parse_readings(corridor, work / "loops.xml"), allow_pickle=False)
     shutil.rmtree(work)
 
 
 def _draw_road(corridor: Corridor, sumo: Simulator, work: Path) -> None:
-    joins, leaves, count = _ramps(corridor)
+    joins, leaves, count = _draw_ramps(corridor)
     nodes = [f'<node id="n{i}" x="{i * corridor.length}" y="0"/>' for i in range(count + 1)]
     nodes += [f'<node id="on" x="{(joins - 0.7) * corridor.length}" y="-80"/>']
     nodes += [f'<node id="off" x="{(leaves + 1.7) * corridor.length}" y="-80"/>']
@@ -187,12 +187,12 @@ def _draw_road(corridor: Corridor, sumo: Simulator, work: Path) -> None:
     run(sumo, work, "netconvert", *files, "--no-turnarounds", "true", "--no-warnings", "--xml-validation", "never")
 
 
-def _ramps(corridor: Corridor) -> tuple[int, int, int]:
+def _draw_ramps(corridor: Corridor) -> tuple[int, int, int]:
     """The section that the on-ramp joins at, the one that the off-ramp leaves after, and how many there are."""
     return corridor.sections // 3, 2 * corridor.sections // 3, corridor.sections
 
 
-def _flows(corridor: Corridor, day: int) -> str:
+def _write_flows(corridor: Corridor, day: int) -> str:
     """Cars by the half hour at random distances; the level of a day and of each half hour vary by some percent."""
     rng = random.Random(f"{corridor.seed} demand {day}")  # noqa: S311
     level = min(1.15, max(0.85, rng.gauss(1, 0.05)))
@@ -210,8 +210,8 @@ def _flows(corridor: Corridor, day: int) -> str:
     return "\n".join([*lines, "</routes>", ""])
 
 
-def _loops(corridor: Corridor, happens: tuple[Incident, ...]) -> str:
-    joins = _ramps(corridor)[0]
+def _write_loops(corridor: Corridor, happens: tuple[Incident, ...]) -> str:
+    joins = _draw_ramps(corridor)[0]
     lines = ["<additional>"]
     for i in range(corridor.sections):
         loop = f'pos="{corridor.length / 2}" period="{corridor.seconds}" file="loops.xml"'
@@ -229,7 +229,7 @@ def _loops(corridor: Corridor, happens: tuple[Incident, ...]) -> str:
     return "\n".join([*lines, "</additional>", ""])
 
 
-def _readings(corridor: Corridor, path: Path) -> Floats:
+def _parse_readings(corridor: Corridor, path: Path) -> Floats:
     """Lanes of a section together: mean speed of the cars, cars an hour, mean occupancy."""
     cars = np.zeros((corridor.steps, corridor.sections))
     speeds, share, lanes = np.zeros_like(cars), np.zeros_like(cars), np.zeros_like(cars)

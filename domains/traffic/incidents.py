@@ -22,13 +22,14 @@ from pydantic import Field
 from vertical_sdk.catalog import Share, readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.read import Missing, Table, number_in
+from vertical_sdk.data.numbers import parse_number
+from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, SeriesLayout, Split, Task
 
-from .corridors import CHANNELS, Corridor, Incident, incidents_of, simulate
-from .sumo import side_by_side, simulator
+from .corridors import CHANNELS, Corridor, Incident, draw_incidents, simulate
+from .sumo import find_simulator, run_in_parallel
 
 __all__ = ["Window", "incidents", "marked_series"]
 
@@ -63,15 +64,15 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
     Raises DataError for a scenario that is wrong, MissingExtra without SUMO.
     """
     del missing  # a simulation knows the truth of every row
-    _only_for("traffic.incidents", columns, task)
+    _require_task("traffic.incidents", columns, task)
     corridor = read_settings(path, Corridor)
     corridor.check(str(path))
     if history >= corridor.steps:
         raise DataError(f"{path}: a day has {corridor.steps} steps, too few for a history of {history}.")
-    sumo = simulator(corridor.sumo, str(path))
+    sumo = find_simulator(corridor.sumo, str(path))
     days = list(range(corridor.train + corridor.validation + corridor.test))
 
-    def simulated(day: int) -> Floats:
+    def simulate_day(day: int) -> Floats:
         try:
             return simulate(corridor, day, sumo)
         except DataError as error:
@@ -80,23 +81,23 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
     tally = Tally("read")
     rows: list[Example] = []
     count = 0
-    for day, readings in zip(days, side_by_side(simulated, days), strict=True):
+    for day, readings in zip(days, run_in_parallel(simulate_day, days), strict=True):
         split: Split = (
             "train" if day < corridor.train else "validation" if day < corridor.train + corridor.validation else "test"
         )
         start = FIRST_DAY + timedelta(days=day, hours=corridor.begin)
         for section in range(corridor.sections):
-            own, elsewhere = _windows_at(corridor, day, section, start, readings)
+            own, elsewhere = _find_windows(corridor, day, section, start, readings)
             series = f"detector {section + 1:02d}"
             values, name = readings[:, section], f"day {day + 1:02d}"
-            for row in _rows(values, start, corridor.seconds, history, series, own, partial(_always, split), name):
+            for row in _build_rows(values, start, corridor.seconds, history, series, own, partial(_always, split), name):
                 count += 1
                 end = datetime.fromisoformat(row.time or "") + timedelta(seconds=2 * corridor.seconds)
                 if any(each.start < end and end - timedelta(seconds=corridor.seconds) < each.end for each in elsewhere):
                     tally.drop(row.id, "an incident elsewhere on the road")
                 else:
                     rows.append(row)
-    happened = sum(len(incidents_of(corridor, day)) for day in days)
+    happened = sum(len(draw_incidents(corridor, day)) for day in days)
     said = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
     layout = SeriesLayout(CHANNELS, float(corridor.seconds), history, 1)
     return Table(tuple(rows), said, account=tally.close(count, len(rows)), layout=layout)
@@ -106,21 +107,21 @@ def _always(split: Split, _moment: datetime) -> Split:
     return split
 
 
-def _windows_at(
+def _find_windows(
     corridor: Corridor, day: int, section: int, start: datetime, readings: Floats
 ) -> tuple[list[Window], list[Window]]:
     """A detector's own incidents, and those of others."""
     own: list[Window] = []
     elsewhere: list[Window] = []
-    for each in incidents_of(corridor, day):
+    for each in draw_incidents(corridor, day):
         begin = start + timedelta(seconds=each.start)
-        window = Window(each.name, begin, start + timedelta(seconds=_cleared(corridor, each, readings)))
+        window = Window(each.name, begin, start + timedelta(seconds=_find_clearance(corridor, each, readings)))
         near = 0 <= each.section - section <= corridor.incidents.reach
         (own if near else elsewhere).append(window)
     return own, elsewhere
 
 
-def _cleared(corridor: Corridor, incident: Incident, readings: Floats) -> float:
+def _find_clearance(corridor: Corridor, incident: Incident, readings: Floats) -> float:
     """Seconds into the day when an incident is over: its minutes of recovery, and until nowhere upstream the queue is left.
 
     A queue is left while a detector measures less than FLOWING of its day's median speed in any of QUIET steps.
@@ -158,24 +159,24 @@ def marked_series(
 
     Raises DataError, with file and line, for a cell that is no time or number, and where no windows are found.
     """
-    _only_for("traffic.marked_series", columns, task)
+    _require_task("traffic.marked_series", columns, task)
     home = path if path.is_dir() else path.parent
     files = [path] if path.is_file() else sorted((home / folder if folder else home).rglob("*.csv"))
     if not files:
         raise DataError(
             f"{home / folder if folder else home}: has no series; files of timestamp,value ending in .csv are needed."
         )
-    marks = _marks(home, needed=missing != "keep")
+    marks = _read_windows(home, needed=missing != "keep")
     tally = Tally("read")
     rows: list[Example] = []
     count = 0
     for file in files:
         name = file.stem
-        start, values = _series(file, seconds)
+        start, values = _read_series(file, seconds)
         windows = marks.get(file.name, [])
         own = [Window(f"{name} window {n + 1}", *each) for n, each in enumerate(windows)]
-        parts = _parts(start, len(values), seconds, train, validation)
-        made = list(_rows(values, start, seconds, history, name, own, parts, name, daily=True, keep=missing == "keep"))
+        parts = _make_splitter(start, len(values), seconds, train, validation)
+        made = list(_build_rows(values, start, seconds, history, name, own, parts, name, daily=True, keep=missing == "keep"))
         known = []
         for row in made:
             if missing != "keep" and (row.target is None or row.values is None or np.isnan(row.values).all()):
@@ -191,14 +192,14 @@ def marked_series(
     return Table(tuple(rows), said, account=tally.close(count, len(rows)), layout=layout)
 
 
-def _rows(
+def _build_rows(
     values: Floats,
     start: datetime,
     seconds: float,
     history: int,
     series: str,
     windows: Sequence[Window],
-    part: Callable[[datetime], Split],
+    choose_split: Callable[[datetime], Split],
     name: str,
     *,
     daily: bool = False,
@@ -236,12 +237,12 @@ def _rows(
             time=(begin - step).isoformat(),
             group=f"{name} {begin.date().isoformat()}" if daily else name,
             only="evaluate" if dirty[at - history : at + 1].any() else None,
-            split=part(begin),
+            split=choose_split(begin),
             record=record,
         )
 
 
-def _series(file: Path, seconds: float) -> tuple[datetime, Floats]:
+def _read_series(file: Path, seconds: float) -> tuple[datetime, Floats]:
     """The first step's begin and (steps, 1) means, NaN where nothing was measured; steps begin at whole multiples from midnight."""
     table = read_file(file)
     lacks = [name for name in ("timestamp", "value") if name not in table.columns]
@@ -255,7 +256,7 @@ def _series(file: Path, seconds: float) -> tuple[datetime, Floats]:
         except ValueError:
             raise DataError(f"{where}: the timestamp {text[:40]!r} is none; write 2015-09-01 13:45:00.") from None
         cell = str(row.get("value") if row.get("value") is not None else "").strip()
-        numbers.append(number_in(cell, where, "value") if cell else math.nan)
+        numbers.append(parse_number(cell, where, "value") if cell else math.nan)
     if not moments:
         raise DataError(f"{file}: has no rows.")
     midnight = min(moments).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -272,7 +273,7 @@ def _series(file: Path, seconds: float) -> tuple[datetime, Floats]:
     return midnight + timedelta(seconds=first * seconds), mean[:, None].astype(np.float32)
 
 
-def _parts(start: datetime, steps: int, seconds: float, train: float, validation: float) -> Callable[[datetime], Split]:
+def _make_splitter(start: datetime, steps: int, seconds: float, train: float, validation: float) -> Callable[[datetime], Split]:
     """A function from a step's begin to its split; whole days, in the order of time."""
     if train + validation >= 1:
         raise RecipeError(f"data.reader: train = {train} and validation = {validation} leave nothing to be judged on.")
@@ -280,14 +281,14 @@ def _parts(start: datetime, steps: int, seconds: float, train: float, validation
     first = start.date().toordinal()
     tunes, tests = first + max(1, round(days * train)), first + max(2, round(days * (train + validation)))
 
-    def part(moment: datetime) -> Split:
+    def choose_split(moment: datetime) -> Split:
         day = moment.date().toordinal()
         return "train" if day < tunes else "validation" if day < tests else "test"
 
-    return part
+    return choose_split
 
 
-def _marks(home: Path, *, needed: bool) -> dict[str, list[tuple[datetime, datetime]]]:
+def _read_windows(home: Path, *, needed: bool) -> dict[str, list[tuple[datetime, datetime]]]:
     """File name → its windows."""
     found = next((f for name in ("labels.json", "combined_windows.json") for f in sorted(home.rglob(name))), None)
     if found is None:
@@ -309,7 +310,7 @@ def _marks(home: Path, *, needed: bool) -> dict[str, list[tuple[datetime, dateti
     return marks
 
 
-def _only_for(reader: str, columns: Mapping[str, str], task: Task) -> None:
+def _require_task(reader: str, columns: Mapping[str, str], task: Task) -> None:
     if columns:
         raise RecipeError(f"{reader}: knows its columns; leave data.columns out.")
     if task != "anomaly":

@@ -10,7 +10,6 @@ from pydantic import Field
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.metrics.forecasting import Floats, forecast_mae, forecast_mape, forecast_rmse
-from vertical_sdk.metrics.measure import lower_is_better
 
 from .alarms import detection_rate, false_alarms, time_to_detect
 from .routes import free_flow_saving, route_gap
@@ -64,7 +63,7 @@ def _register(minutes: int) -> None:
         full = f"{name}_{minutes}min"
         part.__name__ = part.__qualname__ = full
         part.__doc__ = f"{what} {minutes} minutes ahead; `seconds` is how long a step is."
-        metrics.register(f"traffic.{full}", tasks=("forecasting",))(lower_is_better(part))
+        metrics.register(f"traffic.{full}", tasks=("forecasting",), higher_is_better=False)(part)
 
 
 for _minutes in MINUTES:

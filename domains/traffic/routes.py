@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,18 +16,17 @@ from pydantic import Field
 
 from vertical_sdk.catalog import NotNegative, Share, augmentations, metrics, readers
 from vertical_sdk.data.account import Tally
-from vertical_sdk.data.augment import retold
+from vertical_sdk.data.augment import replace_record
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.records import as_text
+from vertical_sdk.data.records import format_record
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.metrics.measure import codes, lower_is_better
 from vertical_sdk.types import Cell, Example, Task
 
 from .cities import Cities, City, Morning, simulate
-from .sumo import side_by_side, simulator
+from .sumo import find_simulator, run_in_parallel
 
-__all__ = ["demand_scaling", "free_flow_saving", "planned", "route_gap", "streets"]
+__all__ = ["demand_scaling", "free_flow_saving", "plan_routes", "read_streets", "route_gap", "streets"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -68,23 +67,23 @@ def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing
         raise RecipeError(f"traffic.streets: its rows are for regression, not for {task}.")
     scenario = read_settings(path, Cities)
     scenario.check(str(path))
-    sumo = simulator(scenario.sumo, str(path))
+    sumo = find_simulator(scenario.sumo, str(path))
 
-    def simulated(city: City) -> Morning:
+    def simulate_city(city: City) -> Morning:
         try:
             return simulate(city, scenario, sumo)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
-    mornings = side_by_side(simulated, list(scenario.cities))
+    mornings = run_in_parallel(simulate_city, list(scenario.cities))
     examples = tuple(
-        row for city, morning in zip(scenario.cities, mornings, strict=True) for row in _rows(city, scenario, morning)
+        row for city, morning in zip(scenario.cities, mornings, strict=True) for row in _build_rows(city, scenario, morning)
     )
     said = f"SUMO {sumo.version}: {len(mornings)} cities, {sum(len(m.trips) for m in mornings)} trips, {len(examples)} rows"
     return Table(examples, said, account=Tally("read").close(len(examples), len(examples)))
 
 
-def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
+def _build_rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
     roads, step = morning.roads, cities.minutes * 60
     fixed = {
         "length": roads.length,
@@ -100,7 +99,7 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
     past = np.zeros(len(roads.names))
     for number in range(len(cities.profile)):
         trips = morning.trips.departing(number * step, (number + 1) * step)
-        demand = _demand(roads, trips, step / 3600, cities.informed, past)
+        demand = _compute_demand(roads, trips, step / 3600, cities.informed, past)
         past = np.maximum(0.0, past + demand["balanced load"] - 1)
         ratio = np.log(morning.seconds[number] / roads.free)
         whole = {
@@ -116,7 +115,7 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
             facts: tuple[Cell, ...] = (city.name, street, *ends, float(number + 1 == cities.peak))
             yield Example(
                 id=f"{city.name}/{number + 1}/{street}",
-                text=as_text(told),
+                text=format_record(told),
                 target=float(ratio[i]),
                 group=city.name,
                 split=city.split,
@@ -124,7 +123,7 @@ def _rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
             )
 
 
-def _demand(roads: Any, trips: Any, hours: float, informed: float, past: Floats) -> dict[str, Floats]:
+def _compute_demand(roads: Any, trips: Any, hours: float, informed: float, past: Floats) -> dict[str, Floats]:
     """What the demand says of each road, with no simulation: volumes over capacity, here, before and behind."""
     turns = np.zeros((len(roads.names), len(roads.names)))
     free = roads.load(roads.free, trips, turns) / hours
@@ -158,17 +157,67 @@ def demand_scaling(example: Example, rng: random.Random, *, p: Share = 0.5, spre
     if rng.random() >= p:
         return example
     factor = float(np.exp(rng.gauss(0, spread)))
-    return retold(
+    return replace_record(
         example,
         [(name, value * factor if name in DEMAND and isinstance(value, float) else value) for name, value in example.record],
     )
 
 
-@metrics.register("traffic.route_gap", tasks=("regression",))
-@lower_is_better
-def route_gap(
-    predictions: Floats, references: Floats, rows: Sequence[Example], *, pairs: Count = 60, least: float = 60.0
-) -> float:
+STREET_BITS = 24
+Costs = tuple[Floats, Floats, Floats]
+
+
+@dataclass(frozen=True)
+class _Street:
+    tail: str
+    head: str
+    free: float
+
+
+@dataclass(frozen=True, eq=False)
+class StreetFacts:
+    """What the metrics of routes read from rows.
+
+    codes  (rows,) the number of a row's city above the 24 bits of its street's number; -1 outside the peak
+    costs  seconds of the routes in one city, see `_costs`; it remembers results, because resamples of whole cities repeat them
+    """
+
+    codes: Ints
+    costs: Callable[[int, tuple[int, ...], bytes, bytes, int, float], Costs | None]
+
+    def __getitem__(self, positions: Ints) -> StreetFacts:
+        return StreetFacts(self.codes[positions], self.costs)
+
+
+def read_streets(rows: Sequence[Example]) -> StreetFacts:
+    """Number the streets of the rows of `traffic.streets`.
+
+    Raises DataError if a record lacks a field.
+    """
+    cities: dict[str, int] = {}
+    streets: list[dict[_Street, int]] = []
+    codes = []
+    for row in rows:
+        record = dict(row.record)
+        lacks = [name for name in (*FACTS, "free time") if record.get(name) is None]
+        if lacks:
+            raise DataError(
+                f"row {row.id}: its record lacks {', '.join(lacks)}, which planning routes needs; see traffic.streets."
+            )
+        if not record["peak"]:
+            codes.append(-1)
+            continue
+        city = cities.setdefault(str(record["city"]), len(cities))
+        if city == len(streets):
+            streets.append({})
+        street = _Street(str(record["from"]), str(record["to"]), float(record["free time"] or 0))
+        codes.append(city << STREET_BITS | streets[city].setdefault(street, len(streets[city])))
+    known = [tuple(numbers) for numbers in streets]
+    return StreetFacts(np.array(codes, dtype=np.int64), lru_cache(maxsize=4096)(partial(_compute_costs, known)))
+
+
+@metrics.register("traffic.route_gap", tasks=("regression",), higher_is_better=False, prepare=read_streets)
+def route_gap(predictions: Floats, references: Floats, facts: StreetFacts, *, pairs: Count = 60, least: float = 60.0) -> float:
     """How much longer the planned routes take than the best ones: the mean of cost / least cost - 1 over pairs of junctions.
 
     Routes are the shortest paths (networkx) by the predicted times of the peak's interval; what they cost, and what the best route
@@ -179,32 +228,31 @@ def route_gap(
     A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. Where single rows are drawn,
     streets are missing from the map. 0 where no row is of a peak.
     """
-    found = planned(predictions, references, rows, pairs, least)
-    return _weighted([(float((own / best - 1).mean()), weight) for (own, best, _), weight in found])
+    found = plan_routes(predictions, references, facts, pairs, least)
+    return _weighted_mean([(float((own / best - 1).mean()), weight) for (own, best, _), weight in found])
 
 
-@metrics.register("traffic.free_flow_saving", tasks=("regression",))
+@metrics.register("traffic.free_flow_saving", tasks=("regression",), prepare=read_streets)
 def free_flow_saving(
-    predictions: Floats, references: Floats, rows: Sequence[Example], *, pairs: Count = 60, least: float = 60.0
+    predictions: Floats, references: Floats, facts: StreetFacts, *, pairs: Count = 60, least: float = 60.0
 ) -> float:
     """How much shorter the planned routes are than those that free-flow times give: the mean of 1 - cost / cost of the free path.
 
     Costs, pairs and resamples are those of `traffic.route_gap`.
     """
-    found = planned(predictions, references, rows, pairs, least)
-    return _weighted([(float((1 - own / free).mean()), weight) for (own, _, free), weight in found])
+    found = plan_routes(predictions, references, facts, pairs, least)
+    return _weighted_mean([(float((1 - own / free).mean()), weight) for (own, _, free), weight in found])
 
 
-def planned(
-    predictions: Floats, references: Floats, rows: Sequence[Example], pairs: int, least: float
-) -> list[tuple[tuple[Floats, Floats, Floats], float]]:
+def plan_routes(
+    predictions: Floats, references: Floats, facts: StreetFacts, pairs: int, least: float
+) -> list[tuple[Costs, float]]:
     """For each city that has rows of its peak: what the pairs' planned, best and free routes cost (pairs,), and its weight.
 
     The weight is how often its rows stand here. Costs are kept by the predictions' bytes, as a bootstrap asks a thousand times.
     """
-    codes = _codes(rows)
-    at = np.flatnonzero(codes >= 0)
-    unique, first, times = np.unique(codes[at], return_index=True, return_counts=True)
+    at = np.flatnonzero(facts.codes >= 0)
+    unique, first, times = np.unique(facts.codes[at], return_index=True, return_counts=True)
     cities = unique >> STREET_BITS
     found = []
     for city in np.unique(cities):
@@ -213,20 +261,19 @@ def planned(
         said = np.ascontiguousarray(predictions[places], dtype=np.float64)
         true = np.ascontiguousarray(references[places], dtype=np.float64)
         whole = tuple((unique[own] & ((1 << STREET_BITS) - 1)).tolist())
-        costs = _costs(int(city), whole, said.tobytes(), true.tobytes(), pairs, least)
+        costs = facts.costs(int(city), whole, said.tobytes(), true.tobytes(), pairs, least)
         if costs is not None:
             found.append((costs, float(times[own].mean())))
     return found
 
 
-@lru_cache(maxsize=4096)
-def _costs(
-    city: int, streets: tuple[int, ...], said: bytes, true: bytes, pairs: int, least: float
-) -> tuple[Floats, Floats, Floats] | None:
+def _compute_costs(
+    cities: Sequence[Sequence[_Street]], city: int, streets: tuple[int, ...], said: bytes, true: bytes, pairs: int, least: float
+) -> Costs | None:
     """Seconds of the planned, the best and the free route of each pair; None where no pair is far enough apart."""
     import networkx as nx
 
-    known = [_STREETS[city][street] for street in streets]
+    known = [cities[city][street] for street in streets]
     graph = nx.DiGraph()
     times = zip(np.frombuffer(said), np.frombuffer(true), strict=True)
     for street, (log_said, log_true) in zip(known, times, strict=True):
@@ -261,37 +308,6 @@ def _costs(
     return np.array(costs["said"]), np.array(costs["true"]), np.array(costs["free"])
 
 
-@dataclass(frozen=True)
-class _Street:
-    tail: str
-    head: str
-    free: float
-
-
-STREET_BITS = 24
-_CITIES: dict[str, int] = {}
-_STREETS: dict[int, dict[int, _Street]] = {}
-_NUMBERS: dict[tuple[int, _Street], int] = {}
-
-
-def _code(row: Example) -> int:
-    """The number of a row's city above the bits of its street's; -1 off the peak."""
-    facts = dict(row.record)
-    lacks = [name for name in (*FACTS, "free time") if facts.get(name) is None]
-    if lacks:
-        raise DataError(f"row {row.id}: its record lacks {', '.join(lacks)}, by which routes are planned; see traffic.streets.")
-    if not facts["peak"]:
-        return -1
-    city = _CITIES.setdefault(str(facts["city"]), len(_CITIES))
-    street = _Street(str(facts["from"]), str(facts["to"]), float(facts["free time"] or 0))
-    number = _NUMBERS.setdefault((city, street), len(_STREETS.setdefault(city, {})))
-    _STREETS[city][number] = street
-    return city << STREET_BITS | number
-
-
-_codes = codes(_code)
-
-
-def _weighted(found: Sequence[tuple[float, float]]) -> float:
+def _weighted_mean(found: Sequence[tuple[float, float]]) -> float:
     values, weights = [value for value, _ in found], [weight for _, weight in found]
     return float(np.average(values, weights=weights)) if found else 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.series import Count, Seconds, as_series, only_forecasts
+from vertical_sdk.data.series import Count, Resampling, Seconds, build_series, require_series_task
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Task
 
@@ -42,19 +42,14 @@ def sensors(
     All others are as the general reader has them. A speed of exactly 0 means that nothing was measured. Raises DataError, with file
     and line, for a cell that is no number, a matrix of another size, or too few steps.
     """
-    only_forecasts("traffic.sensors", task)
+    require_series_task("traffic.sensors", task)
     file = path / speeds if path.is_dir() else path
     if not file.is_file():
         there = sorted(p.name for p in path.iterdir() if p.is_file())
         raise DataError(
             f"{path}: has no {speeds!r}.{did_you_mean(speeds, there)} It has {', '.join(there[:10]) or 'no files'}."
         )
-    return as_series(
-        read_file(file),
-        columns,
-        task,
-        missing,
-        reader="traffic.sensors",
+    resampling = Resampling(
         history=history,
         horizon=horizon,
         stride=stride,
@@ -64,3 +59,4 @@ def sensors(
         block=block,
         adjacency=adjacency,
     )
+    return build_series(read_file(file), columns, task, missing, resampling, reader="traffic.sensors")

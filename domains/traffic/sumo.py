@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vertical_sdk.data.generated import made
+from vertical_sdk.data.generated import build_once
 from vertical_sdk.errors import DataError, MissingExtra, RunError
 
-__all__ = ["Simulator", "run", "side_by_side", "simulated", "simulator"]
+__all__ = ["Simulator", "cached_result", "find_simulator", "run", "run_in_parallel"]
 
 LONGEST = 1800.0
 """Seconds that one program may take."""
@@ -52,7 +52,7 @@ class Simulator:
         return [sys.executable, str(path)] if tool else [str(path)]
 
 
-def simulator(wanted: str | None = None, where: str = "") -> Simulator:
+def find_simulator(wanted: str | None = None, where: str = "") -> Simulator:
     """The installed SUMO.
 
     wanted  the version that a scenario was made for; another one would give other traffic
@@ -100,12 +100,12 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
     try:
         said, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        _end(process)
+        _last_lines(process)
         raise RunError(
             f"SUMO's {program} took more than {limit:.0f} s. Traffic that stands still takes longest: lower the demand."
         ) from None
     except BaseException:
-        _end(process)
+        _last_lines(process)
         raise
     finally:
         _RUNNING.discard(process)
@@ -117,12 +117,12 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
         raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it said nothing'}")
 
 
-def simulated(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+def cached_result(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
     """A folder of what was simulated with these settings, from the cache where it was before; see `vertical_sdk.data.generated`."""
-    return made(f"sumo/{kind}", settings, make)
+    return build_once(f"sumo/{kind}", settings, make)
 
 
-def side_by_side(work: Callable[[T], R], on: list[T]) -> list[R]:
+def run_in_parallel(work: Callable[[T], R], on: list[T]) -> list[R]:
     """The work's results in order; as many at once as there are processors, because each waits for a process of its own."""
     if len(on) == 1:
         return [work(on[0])]
@@ -133,13 +133,13 @@ def side_by_side(work: Callable[[T], R], on: list[T]) -> list[R]:
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list(_RUNNING):
-            _end(process)
+            _last_lines(process)
         raise
     finally:
         pool.shutdown(wait=True)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _last_lines(process: subprocess.Popen[str]) -> None:
     """End a process and those that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.name == "nt":

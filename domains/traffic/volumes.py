@@ -13,7 +13,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.series import Count, as_series, only_forecasts
+from vertical_sdk.data.series import Count, Resampling, build_series, require_series_task
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Task
 
@@ -47,11 +47,11 @@ def interstate(
     taken; both are counted. Weather and holidays are not read. Rows of one day are one group. Raises DataError, with file and line, for
     another header, or a cell that is no number or time.
     """
-    only_forecasts("traffic.interstate", task)
+    require_series_task("traffic.interstate", task)
     if columns:
         raise RecipeError("traffic.interstate: knows its columns; leave data.columns out.")
     with tempfile.TemporaryDirectory() as folder:
-        table = _unpacked(path, Path(folder))
+        table = _unpack_file(path, Path(folder))
         try:
             rows = replace(read_file(table), path=path)
         except DataError as error:
@@ -61,21 +61,11 @@ def interstate(
         raise DataError(
             f"{path}: its columns are {', '.join(rows.columns[:12])}; {' or '.join(TIMES)} and {VOLUME} are needed."
         )
-    return as_series(
-        rows,
-        {"time": time},
-        task,
-        missing,
-        reader="traffic.interstate",
-        history=history,
-        horizon=horizon,
-        channels=(VOLUME,),
-        stride=stride,
-        seconds=HOUR,
-    )
+    resampling = Resampling(history=history, horizon=horizon, channels=(VOLUME,), stride=stride, seconds=HOUR)
+    return build_series(rows, {"time": time}, task, missing, resampling, reader="traffic.interstate")
 
 
-def _unpacked(path: Path, folder: Path) -> Path:
+def _unpack_file(path: Path, folder: Path) -> Path:
     """The table itself, or a copy of what is packed in it.
 
     Raises DataError for an archive that is damaged, or has several tables.
@@ -86,13 +76,13 @@ def _unpacked(path: Path, folder: Path) -> Path:
             head = file.read(4)
         if not (head == b"PK\x03\x04" or head.startswith(b"\x1f\x8b")):
             break
-        content = _member(inner, path) if head == b"PK\x03\x04" else _gunzip(inner, path)
+        content = _find_member(inner, path) if head == b"PK\x03\x04" else _gunzip(inner, path)
         inner = folder / f"table{depth}.csv"
         inner.write_bytes(content)
     return inner
 
 
-def _member(archive: Path, shown: Path) -> bytes:
+def _find_member(archive: Path, shown: Path) -> bytes:
     try:
         with zipfile.ZipFile(archive) as file:
             entries = [entry for entry in file.infolist() if not entry.is_dir() and not entry.filename.startswith("__MACOSX")]

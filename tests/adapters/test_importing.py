@@ -108,7 +108,7 @@ def test_an_adapter_that_changes_nothing_is_refused(registry: Registry, tmp_path
 
     with pytest.raises(IdleAdapter, match="all weights are zero"):
         import_adapter(registry, idle, "notes", base=str(causal))
-    assert registry.list() == []
+    assert registry.list_adapters() == []
 
 
 def test_a_folder_without_a_readme_gets_one_that_claims_no_recipe(registry: Registry, writer: Path, causal: Path) -> None:

@@ -332,7 +332,10 @@ def test_a_registry_in_the_place_of_a_file_is_refused(project: Path, refused: Re
 
     for words in (["list"], ["publish", "run"]):
         said = refused(["registry", *words, "--registry", "file/registry"], 7)
-        assert said == "file/registry: a file stands where the registry's folder should be. Choose another folder."
+        assert (
+            said
+            == "file/registry: this path is a file, or is below one, so it cannot be the registry's folder. Choose another folder."
+        )
 
 
 @pytest.mark.parametrize("name", ["../evil", "medical/../../evil", "/tmp/evil", "..", "a/b/c", "Evil", "a\\b"])

@@ -71,7 +71,7 @@ def test_a_value_of_the_wrong_type_that_a_library_takes_is_refused_too(
         ("train.push_to_hub=true", "train: push_to_hub is set by the SDK; leave it out."),
         ("adapter.inference_mode=true", "adapter: inference_mode is set by the SDK; leave it out."),
         ("loss={use: cross_entropy, smoothing: 5}", "smoothing = 5 is wrong: it should be less than or equal to 1"),
-        ("loss={use: focal, gamma: -1}", "gamma = -1 is wrong: it should be greater than or equal to 0; it takes gamma: float"),
+        ("loss={use: focal, gamma: -1}", "gamma = -1 is wrong: it should be greater than or equal to 0. It takes gamma: float"),
         ("evaluate.metrics=[{use: ece, bins: 0}]", "bins = 0 is wrong: it should be greater than or equal to 1"),
         ("data.reader={use: table, delimiter: ab}", "delimiter = 'ab' is wrong: it should have at most 1 character"),
         ("data.split={use: stratified, test: 2}", "test = 2.0 and validation = 0.1 must be shares"),
@@ -176,12 +176,12 @@ def test_a_metric_or_loss_for_another_task_is_refused_with_those_for_this_one(
 
     said = refused(["train", str(recipe)], 2)
 
-    assert said.startswith(f"topics: {'evaluate.metrics.0' if 'metrics' in key else 'loss'}: {name} is for ")
-    assert f"not for {task}, for which there is " in said
+    assert said.startswith(f"topics: {'evaluate.metrics.0' if 'metrics' in key else 'loss'}: {name} supports ")
+    assert f"not {task}. For {task} use one of: " in said
     assert instead in said
 
 
 def test_a_gate_on_a_metric_for_another_task_is_refused(tmp_path: Path, refused: Refused) -> None:
     recipe = topic_recipe(tmp_path, ANY, evaluate__gate={"metric": "rmse", "beats": ["base"]})
 
-    assert "topics: evaluate.gate.metric: rmse is for regression, not for classification" in refused(["train", str(recipe)], 2)
+    assert "topics: evaluate.gate.metric: rmse supports regression, not classification" in refused(["train", str(recipe)], 2)

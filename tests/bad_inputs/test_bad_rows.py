@@ -169,7 +169,7 @@ def test_a_ragged_csv_is_refused_with_the_line_that_has_too_many_fields(
 
     said = refused(["train", str(recipe_of(tmp_path, encoder, data))], 3)
 
-    assert said.startswith(f"{data}:3: 3 fields where the header has 2 (text, label).")
+    assert said.startswith(f"{data}:3: 3 fields, but the header has 2 (text, label).")
     assert "must stand in quotes" in said
 
 

@@ -6,6 +6,7 @@ import pytest
 from vertical_sdk import catalog
 from vertical_sdk.errors import DataError
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Message, Target, Task
 
 LUNG, HEART, SKIN = "lung", "heart", "skin"
@@ -33,7 +34,7 @@ PAIRS: list[tuple[str, Target]] = [(text, label) for label, texts in TEXTS.items
 def test_tfidf_learns_words_and_pieces_of_words(task: Task, class_weight: str | None) -> None:
     said = _ask("tfidf", PAIRS, ["bronchitic disease", "cardiac rupture", "dermatitides"], task, class_weight=class_weight)
 
-    assert said.predictions(task).tolist() == [0, 1, 2]
+    assert get_task(task).predictions(said).tolist() == [0, 1, 2]
     assert said.probabilities is not None
     assert said.probabilities.sum(axis=1) == pytest.approx(1.0)
     assert said.probabilities[:, 3].tolist() == [0, 0, 0]  # a label without training rows
@@ -63,13 +64,13 @@ def test_tfidf_judges_each_of_several_labels_by_itself() -> None:
 
     said = _ask("tfidf", train, ["bronchitis with cardiac failure", "skin rash"], "multilabel")
 
-    assert said.predictions("multilabel").tolist() == [[1, 1, 0, 0], [0, 0, 1, 0]]
+    assert get_task("multilabel").predictions(said).tolist() == [[1, 1, 0, 0], [0, 0, 1, 0]]
 
 
 def test_tfidf_of_numbers_follows_the_words() -> None:
     train: list[tuple[str, Target]] = [("cheap small flat", 10.0), ("large house", 90.0)] * 5
 
-    low, high = _ask("tfidf", train, ["small flat", "large house"], "regression").predictions("regression")
+    low, high = get_task("regression").predictions(_ask("tfidf", train, ["small flat", "large house"], "regression"))
 
     assert low < 35
     assert high > 65
@@ -82,7 +83,7 @@ def test_tfidf_of_texts_gives_the_answer_to_the_most_similar_prompt() -> None:
 
     said = catalog.baselines.get("tfidf")(rows, None, "generation", 0, None).ask(asked, None)
 
-    assert said.predictions("generation") == ["A cream."]
+    assert get_task("generation").predictions(said) == ["A cream."]
 
 
 def test_tfidf_reads_scripts_without_spaces() -> None:
@@ -93,7 +94,7 @@ def test_tfidf_reads_scripts_without_spaces() -> None:
         ("急性心力衰竭", HEART),
     ]
 
-    assert _ask("tfidf", train, ["支气管炎病"], "classification").predictions("classification").tolist() == [0]
+    assert get_task("classification").predictions(_ask("tfidf", train, ["支气管炎病"], "classification")).tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["tfidf", "majority"])
@@ -120,6 +121,6 @@ def test_the_majority_of_several_labels_of_numbers_and_of_texts() -> None:
     answers = [Example(str(i), messages=(Message("assistant", text),)) for i, text in enumerate(["no", "yes", "no"])]
     texts = catalog.baselines.get("majority")(answers, None, "generation", 0, None).ask([Example("?")], None)
 
-    assert many.predictions("multilabel").tolist() == [[1, 0, 0, 0]]
-    assert numbers.predictions("regression").tolist() == [2.5, 2.5]
-    assert texts.predictions("generation") == ["no"]
+    assert get_task("multilabel").predictions(many).tolist() == [[1, 0, 0, 0]]
+    assert get_task("regression").predictions(numbers).tolist() == [2.5, 2.5]
+    assert get_task("generation").predictions(texts) == ["no"]

@@ -220,6 +220,6 @@ def test_a_series_of_another_shape_is_refused() -> None:
         fit("persistence", rows).ask([replace(rows[0], values=np.zeros((4, 2)))], None)
 
 
-def test_forecasters_are_for_forecasting() -> None:
-    with pytest.raises(RecipeError, match="linear is for forecasting"):
+def test_a_forecaster_is_refused_for_another_task() -> None:
+    with pytest.raises(RecipeError, match="linear supports forecasting, not classification"):
         catalog.baselines.require("linear", "classification")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vertical_sdk.baselines.stacking import _shares, _whole
+from vertical_sdk.calibration.stacking import fit_shares
+from vertical_sdk.tasks import get_task
 
 
 def test_weights_of_a_mean_find_what_the_truth_was_mixed_of() -> None:
@@ -13,7 +14,7 @@ def test_weights_of_a_mean_find_what_the_truth_was_mixed_of() -> None:
     truth = 0.7 * one + 0.3 * other
     truth[0] = np.nan
 
-    weights = _shares([one, other, noise], truth)
+    weights = fit_shares([one, other, noise], truth)
 
     assert abs(weights.sum() - 1) < 1e-9
     np.testing.assert_allclose(weights, [0.7, 0.3, 0.0], atol=0.01)
@@ -21,4 +22,4 @@ def test_weights_of_a_mean_find_what_the_truth_was_mixed_of() -> None:
 
 def test_quantiles_move_with_the_median() -> None:
     own = np.array([[[[1.0, 0.0, 3.0]]]])
-    assert _whole(own, np.array([[[5.0]]]), "forecasting").tolist() == [[[[5.0, 4.0, 7.0]]]]
+    assert get_task("forecasting").pooled_raw(own, np.array([[[5.0]]])).tolist() == [[[[5.0, 4.0, 7.0]]]]

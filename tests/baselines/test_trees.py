@@ -8,6 +8,7 @@ import pytest
 from vertical_sdk import catalog
 from vertical_sdk.baselines.fitted import pack, unpack
 from vertical_sdk.errors import DataError
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Task
 
 TWO = LabelSpace(("low", "high"))
@@ -31,7 +32,7 @@ def test_trees_read_a_rows_numbers() -> None:
     fitted = catalog.baselines.get("boosted_trees")(_rows(300, 0), TWO, "classification", 0, None)
     asked = _rows(200, 1)
 
-    said = fitted.ask(asked, None).predictions("classification")
+    said = get_task("classification").predictions(fitted.ask(asked, None))
 
     assert np.mean([TWO.labels[label] == row.target for label, row in zip(said, asked, strict=True)]) > 0.9
 

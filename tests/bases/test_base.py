@@ -17,7 +17,15 @@ import pytest
 from safetensors.numpy import save_file
 from servers.local_server import serving
 
-from vertical_sdk.bases.base import base_names, describe_bases, fingerprint, load_config, load_tokenizer, memory, pull_base
+from vertical_sdk.bases.base import (
+    base_names,
+    describe_bases,
+    estimate_memory,
+    fingerprint,
+    load_config,
+    load_tokenizer,
+    pull_base,
+)
 from vertical_sdk.errors import BaseModelError, OfflineError
 
 COMMIT = "b" * 40
@@ -280,9 +288,9 @@ def test_embedded_bases_are_described_without_a_download(home: Path) -> None:
 def test_memory_follows_the_formula() -> None:
     layer = 2 * (3 * 5 * 7) * (34 + 5 * 1 * 5 / 7)  # float32: twice the half-precision bytes of Korthikanti et al.
 
-    assert memory(0, layers=2, hidden=7, heads=1, batch=3, length=5) == pytest.approx(2 * layer)
-    assert memory(100, layers=2, hidden=7, heads=1, batch=3, length=5, training=False) == pytest.approx(400 + layer)
-    assert memory(100, layers=0, hidden=7, heads=1) == 400 + math.floor(100 / 50 * 16)
+    assert estimate_memory(0, layers=2, hidden=7, heads=1, batch=3, length=5) == pytest.approx(2 * layer)
+    assert estimate_memory(100, layers=2, hidden=7, heads=1, batch=3, length=5, training=False) == pytest.approx(400 + layer)
+    assert estimate_memory(100, layers=0, hidden=7, heads=1) == 400 + math.floor(100 / 50 * 16)
 
 
 @pytest.fixture

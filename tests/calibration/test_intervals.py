@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from vertical_sdk.calibration.alarms import fit_alarms, fit_threshold, scores
-from vertical_sdk.calibration.intervals import fit_intervals, widened
-from vertical_sdk.recipe import Recipe
+from vertical_sdk.calibration.alarms import compute_scores, fit_alarms, fit_threshold
+from vertical_sdk.calibration.intervals import fit_forecast_intervals, fit_number_interval, widen_quantiles
 from vertical_sdk.types import Example
-
-
-def made(task: str, **series: object) -> Recipe:
-    kind = "text" if task == "regression" else "series"
-    return Recipe.model_validate({"name": "t", "task": task, "data": {"source": "x", "modality": kind}, "series": series})
 
 
 def test_the_width_around_numbers_is_the_right_order_statistic() -> None:
     errors = np.arange(1.0, 20.0)  # 19 of them: ceil(20 · 0.9) = the 18th
-    found = fit_intervals(np.zeros((19, 1)), errors, made("regression"))
+    found = fit_number_interval(np.zeros(19), errors)
     assert (found.level, found.widths) == (0.9, (18.0,))
 
 
 def test_too_few_rows_give_no_interval_rather_than_a_wrong_one() -> None:
-    assert fit_intervals(np.zeros((5, 1)), np.ones(5), made("regression")).widths == ()
+    assert fit_number_interval(np.zeros(5), np.ones(5)).widths == ()
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     fitted, judged = rng.normal(size=2000), rng.normal(size=5000)
-    width = fit_intervals(np.zeros((2000, 1)), fitted, made("regression")).widths[0]
+    width = fit_number_interval(np.zeros(2000), fitted).widths[0]
     assert abs(np.mean(np.abs(judged) <= width) - 0.9) < 0.015
 
 
@@ -43,9 +37,9 @@ def test_quantiles_that_are_too_narrow_are_widened_until_they_hold() -> None:
 
     raw, truth = drawn(1000)
     truth[:10] = np.nan
-    found = fit_intervals(raw, truth, made("forecasting", quantiles=[0.05, 0.95]))
+    found = fit_forecast_intervals(raw, truth, (0.05, 0.95))
     raw, truth = drawn(2000)
-    wide = widened(raw, found.widths)
+    wide = widen_quantiles(raw, found.widths)
     inside = (wide[..., 1] <= truth) & (truth <= wide[..., 2])
     assert found.level is not None
     assert abs(found.level - 0.9) < 1e-9
@@ -54,8 +48,8 @@ def test_quantiles_that_are_too_narrow_are_widened_until_they_hold() -> None:
 
 def test_a_lower_bound_never_lies_above_the_forecast() -> None:
     crossed = np.array([[[[0.0, 2.0, -1.0]]]])  # the median, and bounds the wrong way round
-    assert widened(crossed, (0.5,)).tolist() == [[[[0.0, -1.5, 2.5]]]]
-    assert widened(crossed, (-3.0,)).tolist() == [[[[0.0, 0.0, 0.0]]]]
+    assert widen_quantiles(crossed, (0.5,)).tolist() == [[[[0.0, -1.5, 2.5]]]]
+    assert widen_quantiles(crossed, (-3.0,)).tolist() == [[[[0.0, 0.0, 0.0]]]]
 
 
 def row(value: float) -> Example:
@@ -64,7 +58,7 @@ def row(value: float) -> Example:
 
 def test_a_score_is_the_worst_error_in_units_of_what_is_usual() -> None:
     raw = np.zeros((2, 1, 2, 1))
-    assert scores(raw, [row(3.0), row(-1.0)], (2.0, 1.0)).tolist() == [1.5, 0.5]
+    assert compute_scores(raw, [row(3.0), row(-1.0)], (2.0, 1.0)).tolist() == [1.5, 0.5]
 
 
 def test_the_threshold_lets_as_many_false_alarms_pass_as_are_allowed() -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vertical_sdk.calibration.temperature import calibrate, fit_temperature, reliability, to_probabilities
+from vertical_sdk.calibration.temperature import fit_calibration, fit_temperature, reliability, to_probabilities
 from vertical_sdk.errors import DataError
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example
 
 RNG = np.random.default_rng(0)
 HONEST = RNG.normal(size=(4000, 3)) * 2
@@ -23,7 +26,7 @@ def test_the_temperature_of_several_labels_is_found_again() -> None:
 
 
 def test_calibration_lowers_the_error_of_a_model_that_is_too_sure() -> None:
-    found = calibrate(HONEST * 3, LABELS, "classification")
+    found = fit_calibration(HONEST * 3, LABELS)
 
     assert found.ece_before is not None
     assert found.ece_after is not None
@@ -36,8 +39,11 @@ def test_rows_that_are_all_right_do_not_send_the_temperature_to_zero() -> None:
     assert fit_temperature(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])) == pytest.approx(0.05, rel=0.01)
 
 
-def test_nothing_is_fitted_for_numbers() -> None:
-    assert calibrate(np.zeros((3, 1)), np.zeros(3), "regression").temperature == 1.0
+def test_a_number_gets_no_temperature() -> None:
+    rows = [Example(str(n), target=0.0) for n in range(3)]
+    recipe = Recipe.model_validate({"name": "t", "task": "regression", "data": {"source": "x"}})
+
+    assert get_task("regression").calibrate(np.zeros((3, 1)), rows, None, recipe).temperature == 1.0
 
 
 @pytest.mark.parametrize("logits", [np.zeros((0, 2)), np.array([[np.nan, 0.0]])])

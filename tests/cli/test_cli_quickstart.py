@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest import topic_recipe
 
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.cli import main, quickstart
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.registry import Registry
@@ -63,8 +64,8 @@ def test_a_quickstart_whose_gate_fails_says_so_and_publishes_nothing(
     told = capsys.readouterr().out
     assert "Gate: FAILED" in told
     assert "nothing was published" in told
-    assert list(Registry().list()) == []
+    assert list(Registry().list_adapters()) == []
 
 
 def test_the_recipe_of_the_quickstart_is_one_of_ours() -> None:
-    load_recipe(quickstart.RECIPE).check()
+    check_recipe(load_recipe(quickstart.RECIPE))

@@ -11,7 +11,7 @@ from torch import nn
 
 from vertical_sdk.card import Card, Fingerprint, Parent, SourceRecord, read_card, write_card
 from vertical_sdk.cli import main
-from vertical_sdk.record_index import save_seen
+from vertical_sdk.record_index import write_record_index
 from vertical_sdk.registry import Registry
 from vertical_sdk.types import Example
 
@@ -32,7 +32,7 @@ def published(tmp_path: Path) -> Registry:
         (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2}))
         save_file({"base_model.model.q.lora_A.weight": np.full((2, 2), seed, np.float32)}, folder / "adapter_model.safetensors")
         if seed == 1:
-            save_seen(folder, {"train": [Example("1", record_id="visit-1", group="ada")]})
+            write_record_index(folder, {"train": [Example("1", record_id="visit-1", group="ada")]})
         base = Fingerprint(name="tiny", architecture="BertModel", weights="0" * 64, tokenizer="1" * 64, vocab_size=10)
         measured = {"macro_f1": {"value": 0.8 + seed / 100, "low": 0.7, "high": 0.9}}
         card = Card(

@@ -13,7 +13,8 @@ import pytest
 from vertical_sdk.cli import main
 from vertical_sdk.errors import MissingExtra, RegistryError, RunError
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.serve import serve_registry, tokens_of
+from vertical_sdk.server.serve import find_tokens, serve_registry
+from vertical_sdk.server.settings import ServerSettings
 
 
 def test_a_token_is_made_shown_once_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +39,7 @@ def test_a_token_is_made_shown_once_listed_and_removed(tmp_path: Path, capsys: p
 
 def test_a_registry_is_served_until_it_is_told_to_stop(tmp_path: Path) -> None:
     registry = tmp_path / "registry"
-    secret = tokens_of(Registry(registry)).add("ci", ["read"])
+    secret = find_tokens(Registry(registry)).add("ci", ["read"])
     log = tmp_path / "logs" / "requests.jsonl"
     command = [
         sys.executable,
@@ -78,18 +79,18 @@ def test_a_server_that_nobody_could_use_does_not_start(tmp_path: Path, capsys: p
 
 def test_what_a_server_cannot_start_with_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry(tmp_path / "registry")
-    tokens = tokens_of(registry)
+    tokens = find_tokens(registry)
     tokens.add("ci", ["read"])
     (tmp_path / "no.pem").write_text("no certificate")
 
-    with pytest.raises(RegistryError, match="a certificate and its key are given together"):
-        serve_registry(registry, tokens, port=0, certificate=tmp_path / "no.pem")
-    with pytest.raises(RegistryError, match="cannot be used as a certificate"):
-        serve_registry(registry, tokens, port=0, certificate=tmp_path / "no.pem", key=tmp_path / "no.pem")
-    with pytest.raises(RunError, match="cannot be listened at"):
-        serve_registry(registry, tokens, host="192.0.2.1", port=0)
-    with pytest.raises(RegistryError, match="no folder that tokens could be kept in"):
-        tokens_of(Registry("memory://x"))
+    with pytest.raises(RegistryError, match="a certificate needs its key"):
+        serve_registry(registry, tokens, ServerSettings(port=0, certificate=tmp_path / "no.pem"))
+    with pytest.raises(RegistryError, match="not a certificate and its key"):
+        serve_registry(registry, tokens, ServerSettings(port=0, certificate=tmp_path / "no.pem", key=tmp_path / "no.pem"))
+    with pytest.raises(RunError, match="the server cannot listen here"):
+        serve_registry(registry, tokens, ServerSettings(host="192.0.2.1", port=0))
+    with pytest.raises(RegistryError, match="tokens cannot be stored here: it is not a folder"):
+        find_tokens(Registry("memory://x"))
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(MissingExtra, match=r"vertical_sdk\[server\]"):
         serve_registry(registry, tokens)

@@ -160,7 +160,7 @@ def test_of_several_series_each_is_looked_ahead_of(tmp_path: Path, encoder: Path
         (lambda rows: [line.partition(",")[2] for line in rows], [], 3, "no column of times. The columns are 'north', 'south'"),
         (lambda rows: [rows[0].replace("south", "east"), *rows[1:]], [], 3, "no column 'south'"),
         (lambda rows: [rows[0], *(line.replace(":00:00,", ":30:00,") if n == 9 else line for n, line in enumerate(rows[1:]))],
-         [], 3, "is no whole number of steps of 3600 seconds"),
+         [], 3, "is not a whole number of steps of 3600 seconds"),
         (lambda rows: rows[:4], [], 3, "has 3 steps; 6 are needed"),
         (lambda rows: [*rows[:-HISTORY], *(line.split(",")[0] + ",," for line in rows[-HISTORY:])], [], 3, "nothing was measured"),
         (lambda rows: rows, ["--horizon", "4"], 3, "1 to 3 steps ahead"),

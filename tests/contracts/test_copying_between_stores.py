@@ -1,4 +1,4 @@
-"""A copy into any store and out of it again is what it was. (Through a server: tests/registry/test_copying.py.)"""
+"""A copy into any store and back equals the original. (Through a server: tests/registry/test_copying.py.)"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vertical_sdk.registry import Registry
-from vertical_sdk.registry.copying import copy
+from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.registry import REVOKED, SIGNATURE
 from vertical_sdk.registry.store import Event, Stored
@@ -24,7 +24,7 @@ ADDRESSES: dict[str, Callable[[Path, pytest.FixtureRequest], str]] = {
 }
 
 
-def fill(registry: Registry, folder: Path) -> None:
+def publish_two_versions(registry: Registry, folder: Path) -> None:
     """Two versions with a file in a folder, an alias, a tag, a signature and a revocation."""
     for number, text in enumerate(("one", "two"), 1):
         file = folder / f"{text}.json"
@@ -39,27 +39,27 @@ def fill(registry: Registry, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(ADDRESSES))
-def test_a_copy_into_a_store_and_out_again_is_what_it_was(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_copy_into_a_store_and_back_equals_the_original(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if kind not in STORES:
         pytest.skip("there is no such store")
     first, middle, last = (
         Registry(place, Policy()) for place in (tmp_path / "first", ADDRESSES[kind](tmp_path, request), tmp_path / "last")
     )
-    fill(first, tmp_path)
+    publish_two_versions(first, tmp_path)
 
-    there = copy(first, middle)
-    back = copy(middle, last)
-    again = copy(middle, last)
+    there = copy_versions(first, middle)
+    back = copy_versions(middle, last)
+    again = copy_versions(middle, last)
 
     for account in (there, back):
         assert [(v.before, v.after, v.new) for v in account.versions] == [(1, 1, True), (2, 2, True)]
-        assert [(a.alias, a.version, a.became) for a in account.aliases] == [("live", 1, "set")]
+        assert [(a.alias, a.version, a.outcome) for a in account.aliases] == [("live", 1, "set")]
     assert not any(v.new for v in again.versions)
-    for one, other in zip(first.store.versions("a/b"), last.store.versions("a/b"), strict=True):
-        assert (one.digest, one.tags, one.aliases) == (other.digest, other.tags, other.aliases)
-        assert (last.store.folder(other.digest) / "sub" / "x.json").read_bytes() == (
-            first.store.folder(one.digest) / "sub" / "x.json"
+    for original, copied in zip(first.store.versions("a/b"), last.store.versions("a/b"), strict=True):
+        assert (original.digest, original.tags, original.aliases) == (copied.digest, copied.tags, copied.aliases)
+        assert (last.store.folder(copied.digest) / "sub" / "x.json").read_bytes() == (
+            first.store.folder(original.digest) / "sub" / "x.json"
         ).read_bytes()
-        assert (one.created, one.who, one.record) == (other.created, other.who, other.record)
+        assert (original.created, original.who, original.record) == (copied.created, copied.who, copied.record)
     assert last.store.problems() == []
     middle.close()

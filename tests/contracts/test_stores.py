@@ -1,4 +1,4 @@
-"""What every store must do; a new backend adds one line to MAKERS."""
+"""The contract of every store. A new backend adds one line to MAKERS."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ MAKERS: dict[str, Callable[[Path, pytest.FixtureRequest], Store]] = {
     "mlflow": lambda _, request: open_store(f"mlflow+{request.getfixturevalue('mlflow_address')}"),
     "s3": lambda _, request: open_store(f"{request.getfixturevalue('bucket')}/adapters"),
 }
-"""Scheme → an empty store of it, of a folder of the test's own and of the servers that conftest.py starts as fixtures."""
+"""Scheme → a function that makes an empty store from the test's folder and from the servers that are fixtures in conftest.py."""
 
 
 @pytest.fixture(params=sorted(MAKERS))
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = MAKERS[request.param](tmp_path, request)
-    yield made
-    made.close()
+    store = MAKERS[request.param](tmp_path, request)
+    yield store
+    store.close()
 
 
 def event(action: str = "publish") -> Event:
     return Event(at="2026-01-01T00:00:00+00:00", who="ada", name="a/b", action=action, why="because")
 
 
-def files_of(folder: Path, **content: str) -> tuple[dict[str, Path], Manifest]:
-    """Files "sub/<key>.json" with that content, and their manifest."""
+def write_files(folder: Path, **content: str) -> tuple[dict[str, Path], Manifest]:
+    """Write files with a content, and return them as "sub/<key>.json" with their manifest."""
     files, manifest = {}, {}
     for key, text in content.items():
         path = folder / f"{key}.json"
@@ -49,15 +49,15 @@ def files_of(folder: Path, **content: str) -> tuple[dict[str, Path], Manifest]:
 
 
 def put(store: Store, folder: Path, name: str = "a/b", **content: str) -> Entry:
-    files, manifest = files_of(folder, **content)
+    files, manifest = write_files(folder, **content)
     return store.put(name, files, manifest, record={"forced": False}, tags={"k": "v"}, event=event())
 
 
 def test_every_store_in_the_table_is_tested_here() -> None:
-    assert set(MAKERS) == {scheme.partition("+")[0] for scheme in STORES}  # behind a "+" stands only how it is spoken to
+    assert set(MAKERS) == {scheme.partition("+")[0] for scheme in STORES}  # the part after a "+" is only the transport
 
 
-def test_what_was_put_is_read_back(store: Store, tmp_path: Path) -> None:
+def test_find_returns_what_put_stored(store: Store, tmp_path: Path) -> None:
     entry = put(store, tmp_path, x="one", y="two")
 
     assert (entry.name, entry.number, entry.who, entry.tags) == ("a/b", 1, "ada", {"k": "v"})
@@ -79,12 +79,12 @@ def test_numbers_grow_by_name_and_equal_content_has_one_number(store: Store, tmp
     assert store.names("%") == []
 
 
-def test_a_version_is_found_by_every_kind_of_reference(store: Store, tmp_path: Path) -> None:
+def test_find_accepts_every_kind_of_reference(store: Store, tmp_path: Path) -> None:
     first = put(store, tmp_path, x="1")
     second = put(store, tmp_path, x="2")
     store.move_alias("a/b", "live", 1, None, event("alias"))
 
-    found = {
+    numbers = {
         kind: [e.number for e in store.find(reference)]
         for kind, reference in {
             "bare": Reference("a/b"),
@@ -98,12 +98,12 @@ def test_a_version_is_found_by_every_kind_of_reference(store: Store, tmp_path: P
         }.items()
     }
 
-    assert found == {
+    assert numbers == {
         "bare": [2], "number": [1], "alias": [1], "digest": [2], "digits": [1], "no number": [], "no alias": [], "no name": []
     }  # fmt: skip
 
 
-def test_an_alias_is_compared_before_it_is_moved(store: Store, tmp_path: Path) -> None:
+def test_an_alias_moves_only_from_the_expected_version(store: Store, tmp_path: Path) -> None:
     put(store, tmp_path, x="1")
     put(store, tmp_path, x="2")
 
@@ -118,18 +118,18 @@ def test_an_alias_is_compared_before_it_is_moved(store: Store, tmp_path: Path) -
     assert log[:2] == [("publish", None, 1), ("publish", None, 2)]
 
 
-def test_bytes_that_are_not_those_of_the_manifest_are_refused(store: Store, tmp_path: Path) -> None:
-    files, manifest = files_of(tmp_path, x="one")
+def test_bytes_that_differ_from_the_manifest_are_refused(store: Store, tmp_path: Path) -> None:
+    files, manifest = write_files(tmp_path, x="one")
     files["sub/x.json"].write_text("two")
 
-    with pytest.raises(CorruptAdapter, match=r"x\.json changed"):
+    with pytest.raises(CorruptAdapter, match=r"x\.json: the file changed while it was being published"):
         store.put("a/b", files, manifest, record={}, tags={}, event=event())
     assert store.names() == []
     store.gc()
     assert put(store, tmp_path, x="one").number == 1
 
 
-def test_a_log_is_read_in_parts_from_either_end(store: Store, tmp_path: Path) -> None:
+def test_history_returns_parts_from_either_end(store: Store, tmp_path: Path) -> None:
     for number in (1, 2, 3):
         put(store, tmp_path, x=str(number))
 
@@ -145,24 +145,24 @@ def test_a_log_is_read_in_parts_from_either_end(store: Store, tmp_path: Path) ->
     assert after(skip=3) == after(limit=5, skip=9, newest_first=True) == []
 
 
-def test_gc_keeps_all_that_is_published(store: Store, tmp_path: Path) -> None:
+def test_gc_keeps_published_files(store: Store, tmp_path: Path) -> None:
     entry = put(store, tmp_path, x="1")
 
     assert store.gc() == 0
     assert (store.folder(entry.digest) / "sub" / "x.json").read_text() == "1"
 
 
-def test_an_unknown_scheme_is_told_with_those_that_are_known() -> None:
-    with pytest.raises(RegistryError, match=r"no store is called 'ftp'\. Known: file, "):
+def test_the_error_for_an_unknown_scheme_lists_the_known_schemes() -> None:
+    with pytest.raises(RegistryError, match=r"no store has the scheme 'ftp'\. Known: file, "):
         open_store("ftp://host/adapters")
 
 
 @pytest.mark.parametrize("written", ["s3:/bucket/adapters", "s3:bucket/adapters", "file:/srv/adapters", "hf:org/name"])
-def test_an_address_with_too_few_slashes_is_no_folder(written: str) -> None:
+def test_an_address_with_too_few_slashes_is_refused(written: str) -> None:
     scheme, _, rest = written.partition(":")
 
     with pytest.raises(
-        RegistryError, match=rf"two slashes: {scheme}://{rest.lstrip('/')}\. A folder of this name is \./{scheme}:"
+        RegistryError, match=rf"two slashes: {scheme}://{rest.lstrip('/')}\. Write a folder of this name as \./{scheme}:"
     ):
         open_store(written)
     assert not Path(f"{scheme}:").exists()

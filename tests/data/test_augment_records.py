@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 
 from vertical_sdk.catalog import augmentations
-from vertical_sdk.data.augment import retold
-from vertical_sdk.data.records import as_text, with_record
+from vertical_sdk.data.augment import replace_record
+from vertical_sdk.data.records import format_record, set_record
 from vertical_sdk.types import Example
 
 RECORD = {"age": 41.0, "sex": "female", "limit": None, "amount": 5951.0}
-ROW = with_record(Example("1", target="good"), RECORD)
+ROW = set_record(Example("1", target="good"), RECORD)
 PARTS = ("shuffle_fields", "drop_fields")
 
 
@@ -18,7 +18,7 @@ PARTS = ("shuffle_fields", "drop_fields")
 def test_the_text_always_tells_the_record_and_the_label_stays(part: str, seed: int) -> None:
     made = augmentations.get(part)(ROW, random.Random(seed), p=0.7)
 
-    assert made.text == as_text(made.record)
+    assert made.text == format_record(made.record)
     assert {name for name, _ in made.record} == set(RECORD)
     assert (made.id, made.target) == ("1", "good")
 
@@ -59,7 +59,7 @@ def test_a_text_that_is_not_the_records_stays(part: str) -> None:
 def test_a_text_that_tells_some_fields_goes_on_telling_those() -> None:
     some = replace(ROW, text="age: 41; amount: 5950")
 
-    made = retold(some, [("amount", 7.0), ("age", 42.0), ("sex", "male"), ("limit", 3.0)])
+    made = replace_record(some, [("amount", 7.0), ("age", 42.0), ("sex", "male"), ("limit", 3.0)])
 
     assert made.text == "amount: 7; age: 42"
     assert dict(made.record)["sex"] == "male"

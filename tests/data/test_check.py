@@ -54,7 +54,7 @@ def test_leakage_between_the_files_own_parts_is_an_error(tmp_path: Path) -> None
     report = check_file(path)
 
     assert report["leakage"] == {"train/test": {"rows": 1, "groups": 0, "examples": [["2", "4"]]}}
-    assert problems(report).startswith("error: train/test: 1 rows and 0 groups stand on both sides")
+    assert problems(report).startswith("error: train/test: 1 rows and 0 groups are in both splits")
 
 
 def test_one_label_only_is_an_error(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from vertical_sdk.catalog import cleaners
-from vertical_sdk.data.clean import contradicting, drop_duplicates, mended, normalize
+from vertical_sdk.data.clean import drop_duplicates, find_contradictions, normalize, normalize_texts
 from vertical_sdk.recipe import Data, Part, Recipe
 from vertical_sdk.types import Example, Message
 
@@ -31,7 +31,7 @@ def test_normalize_counts_why_a_row_changed_and_drops_the_empty() -> None:
 
     assert [e.text for e in kept] == ["a b", "café", "fine"]
     assert account.dropped == {"empty": 1}
-    assert account.changed == {"white space": 1, "characters mended": 1}
+    assert account.changed == {"white space": 1, "characters repaired": 1}
     assert account.adds_up
 
 
@@ -75,7 +75,7 @@ def test_rows_that_contradict_each_other_all_go() -> None:
 
     assert [e.id for e in kept] == ["3"]
     assert account.dropped == {"contradicting label": 3}
-    assert [e.id for e in contradicting(examples)] == ["0", "1", "2"]
+    assert [e.id for e in find_contradictions(examples)] == ["0", "1", "2"]
 
 
 def test_contradictions_can_be_settled_by_majority_or_kept() -> None:
@@ -135,7 +135,7 @@ def test_what_is_asked_is_written_as_training_was_and_no_row_is_lost() -> None:
         Example("a3", "Up again"),
     ]
 
-    found, account = mended(asked, recipe)
+    found, account = normalize_texts(asked, recipe)
 
     assert [row.text for row in found] == ["Up again", "no", "Up again", "Up again"]
     assert [row.id for row in found] == ["a", "b", "a2", "a3"]

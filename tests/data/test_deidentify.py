@@ -102,14 +102,14 @@ def test_a_conversation_has_one_value_for_one_value() -> None:
 
     first, second = (turn.content.split()[-1] for turn in kept[0].messages)
     assert first == second != "jsmith@mayo.org"
-    assert account.changed == {"EMAIL_ADDRESS made up": 1}
+    assert account.changed == {"EMAIL_ADDRESS invented": 1}
 
 
 def test_rows_can_be_dropped_instead() -> None:
     kept, account = presidio([Example("1", "at a@mayo.org"), Example("2", "fine")], 0, names=False, on_hit="drop")
 
     assert [e.id for e in kept] == ["2"]
-    assert account.dropped == {"holds EMAIL_ADDRESS": 1}
+    assert account.dropped == {"contains EMAIL_ADDRESS": 1}
 
 
 def test_only_the_kinds_asked_for_are_touched() -> None:
@@ -160,12 +160,12 @@ def test_patterns_are_counted_for_a_check() -> None:
 def test_a_name_is_the_same_person_throughout() -> None:
     from faker import Faker
 
-    made = Surrogates(Faker("en_US"), 0, "1")
+    surrogates = Surrogates(Faker("en_US"), 0, "1")
 
-    full = made.of("PERSON", "John Q. Smith").split()
-    assert made.of("PERSON", "Smith") == full[2]
-    assert made.of("PERSON", "JOHN") == full[0].upper()
-    assert made.of("PERSON", "Smith's") == f"{full[2]}'s"
+    full = surrogates.replace("PERSON", "John Q. Smith").split()
+    assert surrogates.replace("PERSON", "Smith") == full[2]
+    assert surrogates.replace("PERSON", "JOHN") == full[0].upper()
+    assert surrogates.replace("PERSON", "Smith's") == f"{full[2]}'s"
     assert full[1] == "Q."
     assert not {"John", "Smith"} & set(full)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from vertical_sdk.data.deidentify import ENTITIES, deidentifier
-from vertical_sdk.data.entities import Entity, labelled
+from vertical_sdk.data.deidentify import ENTITIES, make_deidentifier
+from vertical_sdk.data.entities import Entity, match_after_label
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.types import Example, Message
 
@@ -17,7 +17,7 @@ SHIP = Entity("SHIP", ((r"(?<=\bMS )[A-Z]\w+(?: [A-Z]\w+)*", 0.9),), hint="MS ",
 
 
 def masked(text: str, *own: Entity, usual: Sequence[str] = ENTITIES, **options: Any) -> str:
-    return deidentifier("own", own, "", usual)([Example("1", text)], 0, on_hit="mask", **options)[0][0].text
+    return make_deidentifier("own", own, "", usual)([Example("1", text)], 0, on_hit="mask", **options)[0][0].text
 
 
 def test_a_context_word_makes_it_surer_and_a_failed_check_makes_it_none() -> None:
@@ -41,21 +41,21 @@ def test_of_kinds_that_are_as_sure_of_the_same_characters_the_own_one_is_meant()
 def test_a_name_is_found_again_without_the_words_that_say_nothing_and_is_made_up_word_by_word() -> None:
     turns = (Message("user", "MS Queen Victoria sank"), Message("assistant", "The Queen? No, Victoria."))
 
-    hidden, _ = deidentifier("own", [SHIP], "")([Example("1", messages=turns)], 0, on_hit="mask")
-    kept, account = deidentifier("own", [SHIP], "")([Example("1", messages=turns)], 0)
+    hidden, _ = make_deidentifier("own", [SHIP], "")([Example("1", messages=turns)], 0, on_hit="mask")
+    kept, account = make_deidentifier("own", [SHIP], "")([Example("1", messages=turns)], 0)
 
     assert [turn.content for turn in hidden[0].messages] == ["MS [SHIP] sank", "The Queen? No, [SHIP]."]
     made = kept[0].messages[0].content.split()[2]
     assert made != "Victoria"
     assert [turn.content for turn in kept[0].messages] == [f"MS Queen {made} sank", f"The Queen? No, {made}."]
     assert account.notes == {"SHIP": 2}
-    assert account.changed == {"SHIP made up": 1}
+    assert account.changed == {"SHIP invented": 1}
 
 
 def test_a_value_that_cannot_be_made_up_is_masked() -> None:
     stuck = Entity("LOT", ((r"\bL\d{4}\b", 0.9),), surrogate=lambda value, rng: value)
 
-    assert deidentifier("own", [stuck], "")([Example("1", "lot L1237")], 0)[0][0].text == "lot [LOT]"
+    assert make_deidentifier("own", [stuck], "")([Example("1", "lot L1237")], 0)[0][0].text == "lot [LOT]"
 
 
 def test_general_kinds_can_be_left_out_by_default_and_still_be_named() -> None:
@@ -67,14 +67,14 @@ def test_general_kinds_can_be_left_out_by_default_and_still_be_named() -> None:
 
 def test_messages_name_the_part_and_list_its_own_kinds() -> None:
     with pytest.raises(RecipeError, match=r"ships\.ids: no entity is called 'LOTT'\. Did you mean 'LOT'\? Known: LOT, EMAIL"):
-        deidentifier("ships.ids", [LOT], "")([], 0, entities=("LOTT",))
+        make_deidentifier("ships.ids", [LOT], "")([], 0, entities=("LOTT",))
     with pytest.raises(RecipeError, match=r"ships\.ids: PERSON cannot be found by patterns"):
-        deidentifier("ships.ids", [LOT], "")([], 0, entities=("PERSON",))
+        make_deidentifier("ships.ids", [LOT], "")([], 0, entities=("PERSON",))
 
 
 @pytest.mark.parametrize("text", ["lot 123", "Lot: 123", "lot no. 123", "lot number is 123", "lot #123"])
 def test_a_labelled_value_is_found_behind_its_label_and_the_label_stays(text: str) -> None:
-    own = Entity("LOT", ((labelled(r"(?i:lot)(?:\s*(?i:no|number))?", r"\d+"), 0.9),))
+    own = Entity("LOT", ((match_after_label(r"(?i:lot)(?:\s*(?i:no|number))?", r"\d+"), 0.9),))
 
     assert masked(text, own) == text.replace("123", "[LOT]")
     assert masked(f"bal{text}", own) == f"bal{text}"

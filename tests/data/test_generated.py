@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from vertical_sdk.data.generated import made
+from vertical_sdk.data.generated import build_once
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError
 
@@ -23,9 +23,9 @@ def test_what_was_made_is_kept_for_the_same_settings_only(home: Path) -> None:
         calls.append(1)
         (folder / "a.txt").write_text(f"{len(calls)}")
 
-    first = made("toys", {"a": 1, "b": 2}, make)
-    again = made("toys", {"b": 2, "a": 1}, make)
-    other = made("toys", {"a": 2, "b": 2}, make)
+    first = build_once("toys", {"a": 1, "b": 2}, make)
+    again = build_once("toys", {"b": 2, "a": 1}, make)
+    other = build_once("toys", {"a": 2, "b": 2}, make)
 
     assert first == again != other
     assert ((first / "a.txt").read_text(), (other / "a.txt").read_text()) == ("1", "2")
@@ -38,16 +38,16 @@ def test_what_failed_is_not_kept(home: Path) -> None:
         raise DataError("no")
 
     with pytest.raises(DataError):
-        made("toys", {}, fail)
+        build_once("toys", {}, fail)
 
     assert [path for path in (home / "cache" / "toys").iterdir() if not path.name.endswith(".lock")] == []
 
 
 def test_a_file_that_was_cut_is_made_again() -> None:
-    folder = made("toys", {}, lambda target: (target / "a.txt").write_text("whole") and None)
+    folder = build_once("toys", {}, lambda target: (target / "a.txt").write_text("whole") and None)
     (folder / "a.txt").write_text("wh")
 
-    again = made("toys", {}, lambda target: (target / "a.txt").write_text("whole") and None)
+    again = build_once("toys", {}, lambda target: (target / "a.txt").write_text("whole") and None)
 
     assert (again / "a.txt").read_text() == "whole"
 
@@ -65,9 +65,9 @@ def test_settings_are_read_by_their_schema(tmp_path: Path) -> None:
         ("cars: many", "cars = 'many' is wrong"),
         ("carz: 3\ncars: 3", "unknown key 'carz'"),
         ("names: []", "cars is missing"),
-        ("- cars", "a YAML mapping is needed with cars, names"),
+        ("- cars", "Write a YAML mapping with cars, names"),
         ("cars: [", "not plain YAML"),
-        ("", "a YAML mapping is needed"),
+        ("", "Write a YAML mapping"),
     ],
 )
 def test_settings_that_are_wrong_are_refused_with_file_and_key(tmp_path: Path, text: str, says: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vertical_sdk.data.read import table
-from vertical_sdk.data.records import as_cell, as_text, from_fields, told_fields, with_record
+from vertical_sdk.data.records import build_record_example, format_record, list_record_fields, parse_cell, set_record
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example
 
@@ -13,12 +13,12 @@ RECORD = (("credit limit", 123456.0), ("share used", 0.01234), ("sex", "female")
 
 
 def test_a_record_is_told_in_its_order_with_three_digits() -> None:
-    assert as_text(RECORD) == "credit limit: 123000; share used: 0.0123; sex: female; age: unknown"
-    assert as_text([("a", 0.0), ("b", -3913.0), ("c", 24.0), ("d", 2.5)]) == "a: 0; b: -3910; c: 24; d: 2.5"
+    assert format_record(RECORD) == "credit limit: 123000; share used: 0.0123; sex: female; age: unknown"
+    assert format_record([("a", 0.0), ("b", -3913.0), ("c", 24.0), ("d", 2.5)]) == "a: 0; b: -3910; c: 24; d: 2.5"
 
 
 def test_cells_are_numbers_words_or_nothing() -> None:
-    assert [as_cell(v) for v in ("12", " a  b ", "", None, "nan", 3, float("inf"))] == [
+    assert [parse_cell(v) for v in ("12", " a  b ", "", None, "nan", 3, float("inf"))] == [
         12.0,
         "a b",
         None,
@@ -30,9 +30,9 @@ def test_cells_are_numbers_words_or_nothing() -> None:
 
 
 def test_what_a_user_gives_is_read_as_the_training_rows_were() -> None:
-    fields = told_fields([with_record(Example("1"), RECORD)])
+    fields = list_record_fields([set_record(Example("1"), RECORD)])
 
-    row = from_fields({"sex": "male", "credit limit": "5000"}, fields, "record 0")
+    row = build_record_example({"sex": "male", "credit limit": "5000"}, fields, "record 0")
 
     assert row.text == "credit limit: 5000; share used: unknown; sex: male; age: unknown"
     assert dict(row.record) == {"credit limit": 5000.0, "share used": None, "sex": "male", "age": None}
@@ -40,15 +40,15 @@ def test_what_a_user_gives_is_read_as_the_training_rows_were() -> None:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"sexx": "male"}, "unknown field 'sexx'.*sex"), ({"age": "old"}, "should be a number"), ({}, "no value in any field")],
+    [({"sexx": "male"}, "unknown field 'sexx'.*sex"), ({"age": "old"}, "should be a number"), ({}, "no field has a value")],
 )
 def test_what_cannot_be_read_is_refused(given: dict[str, object], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        from_fields(given, told_fields([with_record(Example("1"), RECORD)]), "record 0")
+        build_record_example(given, list_record_fields([set_record(Example("1"), RECORD)]), "record 0")
 
 
 def test_facts_beside_a_text_are_no_fields() -> None:
-    assert told_fields([Example("1", "shares rise", record=(("return", 0.01),))]) == ()
+    assert list_record_fields([Example("1", "shares rise", record=(("return", 0.01),))]) == ()
 
 
 def test_a_table_is_read_as_records(tmp_path: Path) -> None:

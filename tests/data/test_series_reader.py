@@ -12,7 +12,7 @@ import pytest
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.prepare import prepare, read_rows
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.windows import commonest_pace, moment_in
+from vertical_sdk.data.windows import find_pace, parse_time
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import SeriesLayout, Task
@@ -150,7 +150,7 @@ def test_times_with_a_zone_are_taken_to_utc(tmp_path: Path) -> None:
     path = write(tmp_path, ["time,a", *(f"2024-07-01T{h:02d}:00:00+02:00,{h}" for h in range(2, 9))])
 
     assert read(path).examples[0].time == "2024-07-01T02:00:00"
-    assert moment_in("2024-07-01T00:00:00Z", "x", "y") == datetime(2024, 7, 1)
+    assert parse_time("2024-07-01T00:00:00Z", "x", "y") == datetime(2024, 7, 1)
 
 
 def test_a_file_without_times_needs_a_start_and_a_pace(tmp_path: Path) -> None:
@@ -165,9 +165,9 @@ def test_the_commonest_pace_is_the_pace() -> None:
     first = datetime(2024, 1, 1)
     times = [first + timedelta(minutes=m) for m in (0, 5, 10, 30, 35, 5)]
 
-    assert commonest_pace([times]) == 300
-    assert commonest_pace([times[:1], times[1:2]]) is None
-    assert commonest_pace([[first + timedelta(minutes=m) for m in (0, 5, 15)]]) == 300
+    assert find_pace([times]) == 300
+    assert find_pace([times[:1], times[1:2]]) is None
+    assert find_pace([[first + timedelta(minutes=m) for m in (0, 5, 15)]]) == 300
 
 
 @pytest.mark.parametrize(
@@ -181,14 +181,18 @@ def test_the_commonest_pace_is_the_pace() -> None:
         (
             [*hours(9, "a"), "2024-01-01 08:30:00,1"],
             {},
-            "own.csv:11: 2024-01-01T08:30:00 is no whole number of steps of 3600 s",
+            "own.csv:11: 2024-01-01T08:30:00 is not a whole number of steps of 3600 s",
         ),
-        ([*hours(9, "a"), "soon,1"], {}, "own.csv:11: column 'time' holds 'soon'; a time such as"),
-        ([*hours(9, "a"), "2024-01-01 09:00:00,many"], {}, "own.csv:11: column 'a' holds 'many'; a number is needed"),
-        ([*hours(9, "a"), "2024-01-01 09:00:00,inf"], {}, "own.csv:11: column 'a' holds 'inf'; a finite number is needed"),
-        (hours(4), {}, "has 4 steps; 5 are needed for one row (3 before and 2 after its moment)"),
+        ([*hours(9, "a"), "soon,1"], {}, "own.csv:11: column 'time' contains 'soon', which is not a time. Write it as"),
+        ([*hours(9, "a"), "2024-01-01 09:00:00,many"], {}, "own.csv:11: column 'a' contains 'many', which is not a number"),
+        (
+            [*hours(9, "a"), "2024-01-01 09:00:00,inf"],
+            {},
+            "own.csv:11: column 'a' contains 'inf', which is not a finite number",
+        ),
+        (hours(4), {}, "4 steps are too few: one row needs 5 (3 before and 2 after its moment)"),
         (["time,date,a", "2024-01-01,2024-01-01,1"], {}, "'time' and 'date' could both be the time"),
-        (["time,a", "2024-01-01,x", "2024-01-02,y"], {}, "no column holds numbers"),
+        (["time,a", "2024-01-01,x", "2024-01-02,y"], {}, "no column contains numbers"),
         (["time,a", "2024-01-01,1"], {}, "no series has two times"),
         (["time,a,p", "2024-01-01,1,", "2024-01-02,1,x"], {"columns": {"group": "p"}}, "own.csv:2: column 'p' is empty"),
     ],
@@ -205,10 +209,10 @@ def test_what_cannot_be_read_is_refused_with_its_place(
 @pytest.mark.parametrize(
     ("task", "options", "said"),
     [
-        ("classification", {}, "its rows are for forecasting and anomaly, not for classification"),
-        ("anomaly", {"horizon": 2}, "horizon = 2: an anomaly is told by the next step alone"),
-        ("forecasting", {"labels": "b"}, "anomalies are marked for the task anomaly"),
-        ("forecasting", {"columns": {"text": "b"}}, "it knows time and group, not text"),
+        ("classification", {}, "series reads rows for forecasting and anomaly, not for classification"),
+        ("anomaly", {"horizon": 2}, "horizon = 2 is wrong: the next step alone shows an anomaly"),
+        ("forecasting", {"labels": "b"}, "marks anomalies, which forecasting does not use"),
+        ("forecasting", {"columns": {"text": "b"}}, "unknown keys of data.columns: text. Known are time and group"),
     ],
 )
 def test_what_the_reader_cannot_do_is_refused(tmp_path: Path, task: Task, options: dict[str, Any], said: str) -> None:
@@ -219,7 +223,7 @@ def test_what_the_reader_cannot_do_is_refused(tmp_path: Path, task: Task, option
 def test_marks_are_0_or_1(tmp_path: Path) -> None:
     lines = [f"{line},{'odd' if n == 0 else n}" for n, line in enumerate(hours(9, "a"))]
 
-    with pytest.raises(DataError, match=r"own.csv:3: column 'odd' holds '2'; 0 or 1 is needed"):
+    with pytest.raises(DataError, match=r"own.csv:3: column 'odd' contains '2'. Write 0 or 1"):
         read(write(tmp_path, lines), "anomaly", horizon=1, labels="odd")
 
 
@@ -267,7 +271,7 @@ def test_a_file_of_another_pace_or_of_other_channels_is_refused(tmp_path: Path) 
     (tmp_path / "los_speed.csv").write_text("\n".join(["a,b", *["1,2"] * 30]) + "\n")
     own = recipe(tmp_path, use="traffic.sensors", adjacency=None).replace({"domain": "traffic"})
 
-    with pytest.raises(DataError, match="has a step every 300 s; this specialist reads one every 60 s"):
+    with pytest.raises(DataError, match=r"has a step every 300 s\. This specialist reads one every 60 s"):
         read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("a", "b"), 60.0, 3, 2))
     with pytest.raises(DataError, match="has another order"):
         read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("b", "a"), 300.0, 3, 2))
@@ -297,7 +301,7 @@ def test_a_row_of_numbers_with_a_label_needs_no_text(tmp_path: Path) -> None:
 def test_numbers_of_a_row_are_refused_where_they_are_none(tmp_path: Path) -> None:
     table = readers.get("table")
 
-    with pytest.raises(DataError, match=r"own.csv:2: column 's2' holds 'two'; a number is needed"):
+    with pytest.raises(DataError, match=r"own.csv:2: column 's2' contains 'two', which is not a number"):
         table(signals(tmp_path, "1,two,3,x"), {"label": "kind"}, "classification", values="all")
     with pytest.raises(DataError, match=r"data.reader.values: no column 's4'"):
         table(signals(tmp_path), {"label": "kind"}, "classification", values=["s4"])

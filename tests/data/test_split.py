@@ -159,7 +159,7 @@ def test_a_group_torn_by_the_source_loses_its_earlier_rows() -> None:
     rows, account = given(examples, 0)
 
     assert examples[0].id not in {e.id for e in rows}
-    assert account.set_aside == {"its group stands in a later part too": 1}
+    assert account.set_aside == {"its group is also in a later part": 1}
 
 
 def test_a_label_that_training_never_saw_is_set_aside_with_its_name() -> None:
@@ -210,7 +210,7 @@ def test_a_split_that_cannot_be_made_says_why(splitter: Callable[..., Any], exam
 
 @pytest.mark.parametrize("shares", [{"test": 0.0}, {"test": 0.9, "validation": 0.1}, {"test": 1.5}, {"validation": -0.1}])
 def test_shares_that_leave_nothing_are_a_wrong_recipe(shares: dict[str, float]) -> None:
-    with pytest.raises(RecipeError, match="must be shares that leave something to train on"):
+    with pytest.raises(RecipeError, match="must be shares that leave rows for training"):
         stratified(labelled({"a": 50, "b": 50}), 0, **shares)
 
 

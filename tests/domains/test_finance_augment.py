@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from vertical_sdk.catalog import augmentations
-from vertical_sdk.data.records import as_text
+from vertical_sdk.data.records import format_record
 from vertical_sdk.types import Example, Message
 
 SEEDS = range(40)
@@ -113,7 +113,7 @@ RATIOS = (("X1 profit", 0.1234), ("X2 debt", -56.78), ("X3 none", 0.0), ("X4 unk
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_jitter_stays_within_half_a_unit_of_the_third_digit(seed: int) -> None:
-    told = as_text(RATIOS[:4])
+    told = format_record(RATIOS[:4])
     row = replace(Example("1", told, "sound"), record=RATIOS)
 
     changed = augmentations.get("finance.jitter")(row, random.Random(seed))
@@ -123,5 +123,5 @@ def test_a_jitter_stays_within_half_a_unit_of_the_third_digit(seed: int) -> None
     assert abs(moved["X2 debt"] + 56.78) <= 0.05
     assert abs(moved["X5 quiet"] - 1234567) <= 5000
     assert (moved["X3 none"], moved["X4 unknown"]) == (0.0, None)
-    assert changed.text == as_text(changed.record[:4])
+    assert changed.text == format_record(changed.record[:4])
     assert not math.isclose(moved["X5 quiet"], 1234567.0, rel_tol=1e-12)

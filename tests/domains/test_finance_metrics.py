@@ -1,3 +1,4 @@
+import inspect
 import math
 from collections.abc import Sequence
 
@@ -5,9 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import matthews_corrcoef, roc_auc_score, roc_curve
 
-from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.metrics.measure import curve_of, higher_is_better
+from vertical_sdk.metrics.measure import bind, draw_curve, higher_is_better
 from vertical_sdk.types import Example
 
 RNG = np.random.default_rng(0)
@@ -17,7 +17,11 @@ BOTH = np.stack([1 - BAD, BAD], axis=1)
 
 
 def m(name: str, *given: object, **options: object) -> float:
-    return float(metrics.get(f"finance.{name}")(*given, **options))
+    """Measure with the metric's own parameters, in their order; rows are prepared."""
+    measure = bind(f"finance.{name}", arguments=options)
+    parameters = ["rows" if key == "facts" else key for key in inspect.signature(measure.part.function).parameters]
+    values = {"predictions": None, "references": None, **dict(zip(parameters, given, strict=False))}
+    return measure(**values)
 
 
 def test_an_applicant_is_refused_from_a_sixth_on() -> None:
@@ -97,9 +101,9 @@ def test_gaps_of_decisions_by_cost() -> None:
 
 
 def test_a_field_that_is_not_there_is_refused() -> None:
-    with pytest.raises(DataError, match="row 0: its record has no field 'race'; it has sex, age"):
+    with pytest.raises(DataError, match=r"row 0: its record has no field 'race'\. It has sex, age"):
         m("parity_gap", SAID, ANY, ROWS, field="race")
-    with pytest.raises(RecipeError, match="has bounds, but a row has 'f'"):
+    with pytest.raises(RecipeError, match="has bounds, but a row contains 'f'"):
         m("parity_gap", SAID, ANY, ROWS, field="sex", bounds=(1,))
 
 
@@ -199,8 +203,8 @@ def test_who_bets_on_nothing_earns_nothing() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (Example("7", record=(("ticker", "A"),)), "row 7: has no date"),
-        (Example("8", time="2024-01-02"), "row 8: has no ticker"),
+        (Example("7", record=(("ticker", "A"),)), "row 7 has no date"),
+        (Example("8", time="2024-01-02"), "row 8 has no ticker"),
     ],
 )
 def test_rows_without_their_facts_are_refused(row: Example, message: str) -> None:
@@ -208,7 +212,7 @@ def test_rows_without_their_facts_are_refused(row: Example, message: str) -> Non
         m("backtest_return", BETS[:1], CHANGES[:1], [row])
 
 
-def test_less_is_better_where_it_is() -> None:
+def test_costs_gaps_and_drawdowns_are_better_when_lower() -> None:
     less = {"cost", "parity_gap", "opportunity_gap", "backtest_drawdown"}
     more = {"ks", "gini", "recall_at_alarms", "direction_accuracy", "direction_mcc", "backtest_return", "backtest_sharpe"}
 
@@ -223,7 +227,7 @@ def test_the_back_test_draws_what_one_becomes() -> None:
     ]
     returns = np.array([0.1, -0.1, 0.2, 0.0])
 
-    drawn = curve_of("finance.backtest_return", np.array([1.0, -1.0, 1.0, 1.0]), returns, rows, {"costs_bp": 0.0})
+    drawn = draw_curve("finance.backtest_return", np.array([1.0, -1.0, 1.0, 1.0]), returns, rows, {"costs_bp": 0.0})
 
     assert drawn is not None
     assert drawn["lines"][""] == [("2014-01-02", 1.1), ("2014-01-03", 1.21)]  # both signs right; then half of .2 and half of 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.recipe import Recipe, load_recipe
 
@@ -92,7 +93,7 @@ def prepared(name: str, folder: Path) -> tuple[Recipe, Prepared]:
 def test_a_recipe_holds_what_it_says(name: str) -> None:
     recipe = load_recipe(f"finance/{name}")
 
-    recipe.check()
+    check_recipe(recipe)
 
     assert recipe.name == f"finance/{name}"
     assert recipe.data.license

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from vertical_sdk.catalog import cleaners, readers
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.data.read import Table
 from vertical_sdk.domain import load_domain
@@ -335,7 +336,7 @@ def made_up(name: str, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["contract-clause", "unfair-terms", "license-category"])
 def test_each_recipe_checks_and_prepares_rows(name: str, tmp_path: Path) -> None:
-    load_recipe(f"legal/{name}").check()
+    check_recipe(load_recipe(f"legal/{name}"))
     changed: dict[str, Any] = {"data.source": str(made_up(name, tmp_path)), "data.sha256": None, "data.decontaminate": None}
 
     found = prepare(load_recipe(f"legal/{name}", changed))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vertical_sdk.catalog import augmentations, readers
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import load_recipe
@@ -86,7 +87,7 @@ def test_beats_to_predict_need_no_label(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"ask\.csv:2: no label. Here every row needs numbers and a label"):
         read(file, {}, "classification", missing="refuse")
-    with pytest.raises(DataError, match="none of its 1 rows can be used"):
+    with pytest.raises(DataError, match="none of the 1 rows can be used"):
         read(file, {}, "classification")
 
 
@@ -190,7 +191,7 @@ def test_the_recipe_prepares_beats_and_their_copies(tmp_path: Path) -> None:
     kinds = [1] * 30 + [2] * 20 + [3] * 8 + [5]
     rows = [[str(kind), *(f"{value:.6f}" for value in BEAT * kind + rng.normal(0, 0.1, 20))] for kind in kinds]
     recipe = load_recipe("medical/ecg-beats", {"data.source": str(with_header(tmp_path / "beats.csv", [*rows, rows[0]]))})
-    recipe.check()
+    check_recipe(recipe)
 
     prepared = prepare(recipe)
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vertical_sdk.catalog import cleaners, readers
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import load_recipe
@@ -167,7 +168,7 @@ def dialogues(folder: Path) -> dict[str, str]:
 def test_every_recipe_of_the_vertical_is_right(name: str) -> None:
     recipe = load_recipe(f"medical/{name}")
 
-    recipe.check()
+    check_recipe(recipe)
 
     assert recipe.domain == "medical"
     assert recipe.evaluate.gate is not None

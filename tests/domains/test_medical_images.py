@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vertical_sdk.catalog import augmentations, readers
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import load_recipe
@@ -160,7 +161,7 @@ def test_a_row_that_is_no_picture_is_refused() -> None:
 def test_the_recipe_prepares_a_file_in_the_public_layout(tmp_path: Path) -> None:
     path = save(tmp_path / "pneumoniamnist.npz", train=40, val=10, test=12)
     recipe = load_recipe("medical/chest-xray", {"data.source": str(path)})
-    recipe.check()
+    check_recipe(recipe)
 
     prepared = prepare(recipe)
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vertical_sdk import catalog
-from vertical_sdk.losses import IGNORE, what_to_avoid
+from vertical_sdk.losses import IGNORE, get_token_finder
 from vertical_sdk.types import LabelSpace
 
 faithful = catalog.losses.get("medical.faithful")
@@ -64,10 +64,10 @@ class Letters:
 
 
 def avoided(question: str, answer: str, *pieces: str) -> list[set[str]]:
-    from vertical_sdk.domains.medical.faithfulness import unsaid_tokens
+    from vertical_sdk.domains.medical.faithfulness import make_unsupported_token_finder
 
     tokenizer = Letters(*pieces)
-    found = unsaid_tokens(tokenizer)(question, tokenizer(answer)["input_ids"])
+    found = make_unsupported_token_finder(tokenizer)(question, tokenizer(answer)["input_ids"])
     return [{tokenizer.texts[token] for token in ids} for ids in found]
 
 
@@ -95,11 +95,11 @@ def test_drugs_that_nobody_spoke_of_are_avoided_where_they_would_begin_or_go_on(
     assert " lisin" not in avoided("I take lisinopril.", "x", *pieces)[0]
 
 
-def test_only_a_loss_that_asks_for_it_is_told_what_to_avoid() -> None:
+def test_only_a_loss_that_asks_for_it_is_told_get_token_finder() -> None:
     from vertical_sdk.recipe import load_recipe
 
     note = load_recipe("medical/dialogue-note")
 
-    assert what_to_avoid(note) is not None
-    assert what_to_avoid(note.replace({"loss": "cross_entropy"})) is None
-    assert what_to_avoid(note.replace({"loss": None})) is None
+    assert get_token_finder(note) is not None
+    assert get_token_finder(note.replace({"loss": "cross_entropy"})) is None
+    assert get_token_finder(note.replace({"loss": None})) is None

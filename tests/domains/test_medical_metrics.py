@@ -7,7 +7,7 @@ from vertical_sdk.metrics.measure import bind
 from vertical_sdk.types import Example, LabelSpace, Message
 
 metrics.get("hierarchical_f1")
-from vertical_sdk.domains.medical.faithfulness import entities, numbers  # noqa: E402
+from vertical_sdk.domains.medical.faithfulness import find_entities, find_numbers  # noqa: E402
 
 TREE = LabelSpace(("a1", "a2", "b1", "lone"), parents={"a1": "A", "a2": "A", "b1": "B"})
 
@@ -55,11 +55,11 @@ def test_without_parents_hierarchical_f1_is_accuracy() -> None:
     ],
 )
 def test_numbers_are_read_in_figures_and_in_words(text: str, said: set[str]) -> None:
-    assert numbers(text) == said
+    assert find_numbers(text) == said
 
 
 def test_drugs_and_diseases_are_known_by_list_and_by_ending() -> None:
-    found = entities(
+    found = find_entities(
         "Takes Lisinopril and zofenopril for hypertension; tonsillitis, ulcers; the diagnosis and prognosis of a coma."
     )
 

@@ -9,7 +9,8 @@ from rdkit import Chem
 
 from vertical_sdk import catalog
 from vertical_sdk.catalog import augmentations, cleaners, readers, splitters
-from vertical_sdk.data.clean import mended
+from vertical_sdk.checking import check_recipe
+from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError
 from vertical_sdk.recipe import load_recipe
@@ -101,7 +102,7 @@ def test_rows_to_predict_are_all_kept_or_named(tmp_path: Path) -> None:
         read(file_of(tmp_path / "bad.csv", "smiles\nOCC\naspirin\n"), {}, "classification", missing="keep")
     with pytest.raises(DataError, match=r"few\.csv: row 3: no label"):
         read(file_of(tmp_path / "few.csv", "smiles,label\nOCC,1\nC,\n"), {}, "classification", missing="refuse")
-    with pytest.raises(DataError, match="none of its 1 rows can be used"):
+    with pytest.raises(DataError, match="none of the 1 rows can be used"):
         read(file_of(tmp_path / "none.csv", "smiles,label\nxyz,1\n"), {}, "classification")
 
 
@@ -258,7 +259,7 @@ def bbbp(path: Path) -> Path:
 
 def test_the_recipe_for_the_blood_brain_barrier_gives_its_member_fingerprints(tmp_path: Path) -> None:
     recipe = load_recipe("medical/molecule-bbb", {"data.source": str(bbbp(tmp_path / "BBBP.csv"))})
-    recipe.check()
+    check_recipe(recipe)
 
     prepared = prepare(recipe)
 
@@ -276,8 +277,8 @@ def test_the_recipe_for_the_blood_brain_barrier_gives_its_member_fingerprints(tm
 def test_what_is_asked_is_written_and_described_as_training_was() -> None:
     recipe = load_recipe("medical/molecule-bbb")
 
-    (asked,), account = mended([Example("0", " OC(=O)c1ccccc1OC(C)=O ")], recipe)
-    (trained,), _ = mended([Example("0", ASPIRIN)], recipe)
+    (asked,), account = normalize_texts([Example("0", " OC(=O)c1ccccc1OC(C)=O ")], recipe)
+    (trained,), _ = normalize_texts([Example("0", ASPIRIN)], recipe)
 
     assert asked.text == trained.text == "CC(=O)OC1=CC=CC=C1C(=O)O"
     assert asked.values is not None
@@ -288,11 +289,11 @@ def test_what_is_asked_is_written_and_described_as_training_was() -> None:
 
 def test_a_question_that_is_no_molecule_is_refused_by_the_member() -> None:
     recipe = load_recipe("medical/molecule-bbb")
-    rows, _ = mended(
+    rows, _ = normalize_texts(
         [Example(str(n), tail + ring, "x" if n % 2 else "y") for n, ring in enumerate(RINGS) for tail in TAILS], recipe
     )
     trees = catalog.baselines.get("boosted_trees")(rows, LabelSpace(("x", "y")), "classification", 0, None, n_estimators=2)
-    asked, _ = mended([Example("q", "aspirin")], recipe)
+    asked, _ = normalize_texts([Example("q", "aspirin")], recipe)
 
     with pytest.raises(DataError, match=r"row q \('aspirin'\) has no \(n,\) values, and 1041 are read"):
         trees.ask(asked, None)
@@ -302,7 +303,7 @@ def test_the_recipe_for_solubility_prepares_numbers(tmp_path: Path) -> None:
     rows = [f"{tail}{ring},{-len(tail) - n / 10}" for n, ring in enumerate(RINGS) for tail in TAILS[: 16 - n]]
     file = file_of(tmp_path / "esol.csv", "smiles,measured log solubility in mols per litre\n" + "\n".join(rows) + "\n")
     recipe = load_recipe("medical/molecule-solubility", {"data.source": str(file)})
-    recipe.check()
+    check_recipe(recipe)
 
     prepared = prepare(recipe)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vertical_sdk import catalog
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.data.read import Table
 from vertical_sdk.domain import load_domain
@@ -372,7 +373,7 @@ def prepared(name: str, folder: Path) -> Prepared:
         settings["data.source"] = str(folder / "casualties.csv")
         (folder / "casualties.csv").write_text("\n".join([HEADER, *lines]) + "\n")
     recipe = load_recipe(f"traffic/{name}", settings)
-    recipe.check()
+    check_recipe(recipe)
     return prepare(recipe)
 
 

@@ -68,7 +68,7 @@ def test_the_recipes_loss_is_given_the_graph() -> None:
     layout = SeriesLayout(("a", "b", "c"), 300.0, 12, 12, GRAPH.numpy())
     labels, logits = torch.randn(2, 12, 3), torch.randn(2, 12, 3, 1)
 
-    bound = bind_loss(recipe, None, 2.0, layout)
+    bound = bind_loss(recipe, None, 2.0, layout, default="masked_mae")
 
     torch.testing.assert_close(bound(logits, labels), smooth_mae(logits, labels, 2.0, GRAPH, weight=0.05))
 

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from vertical_sdk.domains.traffic import sumo as sumo_module
 from vertical_sdk.domains.traffic.cities import Cities, City
-from vertical_sdk.domains.traffic.corridors import Corridor, incidents_of
+from vertical_sdk.domains.traffic.corridors import Corridor, draw_incidents
 from vertical_sdk.domains.traffic.incidents import incidents, marked_series
 from vertical_sdk.domains.traffic.roads import Roads, Trips
-from vertical_sdk.domains.traffic.routes import demand_scaling, free_flow_saving, route_gap, streets
-from vertical_sdk.domains.traffic.sumo import Simulator, run, side_by_side, simulator
+from vertical_sdk.domains.traffic.routes import demand_scaling, free_flow_saving, read_streets, route_gap, streets
+from vertical_sdk.domains.traffic.sumo import Simulator, find_simulator, run, run_in_parallel
 
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError, RunError
@@ -29,7 +30,7 @@ from vertical_sdk.recipe import load_recipe
 from vertical_sdk.types import Example
 
 try:
-    SUMO: Simulator | None = simulator()
+    SUMO: Simulator | None = find_simulator()
 except MissingExtra:
     SUMO = None
 simulates = pytest.mark.skipif(SUMO is None, reason="eclipse-sumo is not installed: pip install 'vertical_sdk[traffic-sim]'")
@@ -71,7 +72,7 @@ def test_without_sumo_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sumo_module.importlib.metadata, "version", missing)
 
     with pytest.raises(MissingExtra, match=r"vertical_sdk\[traffic-sim\]"):
-        simulator()
+        find_simulator()
 
 
 @simulates
@@ -115,9 +116,9 @@ def test_what_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -
 
 
 def test_work_side_by_side_keeps_its_order() -> None:
-    assert side_by_side(lambda n: n * n, [3, 1, 2]) == [9, 1, 4]
+    assert run_in_parallel(lambda n: n * n, [3, 1, 2]) == [9, 1, 4]
     with pytest.raises(DataError):
-        side_by_side(lambda n: _refuse(), [1, 2])
+        run_in_parallel(lambda n: _refuse(), [1, 2])
 
 
 def _refuse() -> None:
@@ -131,7 +132,7 @@ def _refuse() -> None:
     ("text", "says"),
     [
         ("cities: [", "not plain YAML"),
-        ("- a", "a YAML mapping is needed"),
+        ("- a", "Write a YAML mapping"),
         (TINY.replace("load", "laod"), "unknown key"),
         (TINY.replace("grid", "star"), "shape"),
         (TINY.replace("size: 3", "size: 1"), "size"),
@@ -367,10 +368,10 @@ def test_the_gap_and_the_saving_are_those_worked_out_by_hand() -> None:
     free, true = np.zeros(3), truth(rows)
 
     # Pairs at least 90 s apart: only s to t. Directly it takes 200 s, over m 120 s.
-    assert route_gap(free, true, rows, pairs=5, least=90) == pytest.approx(200 / 120 - 1)
-    assert free_flow_saving(free, true, rows, pairs=5, least=90) == 0
-    assert route_gap(true, true, rows, pairs=5, least=90) == 0
-    assert free_flow_saving(true, true, rows, pairs=5, least=90) == pytest.approx(1 - 120 / 200)
+    assert route_gap(free, true, read_streets(rows), pairs=5, least=90) == pytest.approx(200 / 120 - 1)
+    assert free_flow_saving(free, true, read_streets(rows), pairs=5, least=90) == 0
+    assert route_gap(true, true, read_streets(rows), pairs=5, least=90) == 0
+    assert free_flow_saving(true, true, read_streets(rows), pairs=5, least=90) == pytest.approx(1 - 120 / 200)
 
 
 def test_a_city_drawn_twice_counts_twice_and_the_order_of_rows_is_nothing() -> None:
@@ -378,7 +379,7 @@ def test_a_city_drawn_twice_counts_twice_and_the_order_of_rows_is_nothing() -> N
     rows = [*one, *one, *two]
     random.Random(0).shuffle(rows)
 
-    found = route_gap(np.zeros(9), truth(rows), rows, pairs=5, least=90)
+    found = route_gap(np.zeros(9), truth(rows), read_streets(rows), pairs=5, least=90)
 
     assert found == pytest.approx((2 * (200 / 120 - 1) + (300 / 120 - 1)) / 3)
 
@@ -386,13 +387,13 @@ def test_a_city_drawn_twice_counts_twice_and_the_order_of_rows_is_nothing() -> N
 def test_rows_off_the_peak_plan_nothing() -> None:
     rows = town("night", 2.0, peak=0.0)
 
-    assert route_gap(np.zeros(3), truth(rows), rows) == 0
-    assert free_flow_saving(np.zeros(3), truth(rows), rows) == 0
+    assert route_gap(np.zeros(3), truth(rows), read_streets(rows)) == 0
+    assert free_flow_saving(np.zeros(3), truth(rows), read_streets(rows)) == 0
 
 
 def test_rows_without_their_place_cannot_be_planned() -> None:
     with pytest.raises(DataError, match="row x: its record lacks city, street"):
-        route_gap(np.zeros(1), np.zeros(1), [Example(id="x", record=(("free time", 3.0),))])
+        read_streets([Example(id="x", record=(("free time", 3.0),))])
 
 
 def test_scaled_demand_keeps_everything_but_the_demand() -> None:
@@ -418,12 +419,12 @@ def test_scaled_demand_keeps_everything_but_the_demand() -> None:
 def test_incidents_are_drawn_by_seed_and_only_on_days_to_judge() -> None:
     road = Corridor(train=2, validation=1, test=5)
 
-    drawn = [incidents_of(road, day) for day in range(8)]
+    drawn = [draw_incidents(road, day) for day in range(8)]
 
     assert drawn[:3] == [(), (), ()]
     assert all(len(each) == 1 and 600 <= each[0].seconds <= 1500 for each in drawn[3:])
     assert len({each[0].section for each in drawn[3:]}) > 1
-    assert drawn == [incidents_of(road, day) for day in range(8)]
+    assert drawn == [draw_incidents(road, day) for day in range(8)]
 
 
 @simulates
@@ -553,7 +554,7 @@ def test_marks_that_are_no_windows_are_refused(tmp_path: Path) -> None:
 def test_a_recipe_holds_what_it_says(name: str) -> None:
     recipe = load_recipe(name)
 
-    recipe.check()
+    check_recipe(recipe)
 
     assert recipe.data.license
     assert recipe.evaluate.gate is not None

@@ -15,6 +15,7 @@ from vertical_sdk.evaluation.audit import general_model, group_audit, group_name
 from vertical_sdk.evaluation.result import Evaluation, Gap, GroupAudit
 from vertical_sdk.metrics import bind
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Cell, Example, LabelSpace
 
 ABC = LabelSpace(("a", "b", "c"))
@@ -28,7 +29,7 @@ def said(positions: Sequence[int] | NDArray[np.int64], size: int) -> Outputs:
 
 def measure(truth: Any, task: Any = "classification") -> Callable[[str, Outputs], Callable[[Any], float]]:
     def of(name: str, outputs: Outputs) -> Callable[[Any], float]:
-        metric, predictions = bind(name), outputs.predictions(task)
+        metric, predictions = bind(name), get_task(task).predictions(outputs)
         return lambda rows: metric(
             predictions[rows], truth[rows], None if outputs.probabilities is None else outputs.probabilities[rows]
         )

@@ -15,7 +15,7 @@ from torch import nn
 from vertical_sdk.adapters.self_test import record_self_tests, replay_self_tests
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.bases.config import family_of
-from vertical_sdk.bases.images import picture_settings
+from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.errors import BaseModelError, DataError, IdleAdapter, MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.lora import attach
@@ -171,7 +171,7 @@ def test_what_the_image_processor_says_is_understood(
     if processor is not None:
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
 
-    settings = picture_settings(tmp_path)
+    settings = read_picture_settings(tmp_path)
 
     assert (settings.size, settings.mean[0]) == expected
 
@@ -181,7 +181,7 @@ def test_settings_that_are_nonsense_are_refused(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": ["grey"]}))
 
     with pytest.raises(BaseModelError, match=r"preprocessor_config\.json: says how pictures are prepared"):
-        picture_settings(tmp_path)
+        read_picture_settings(tmp_path)
 
 
 def test_a_fresh_adapter_changes_nothing_and_a_trained_one_does(base: Base) -> None:

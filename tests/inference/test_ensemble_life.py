@@ -16,6 +16,7 @@ from vertical_sdk import VerticalModel, evaluate, train
 from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
 from vertical_sdk.calibration.temperature import to_probabilities
 from vertical_sdk.card import read_card
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.cli import main
 from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
 from vertical_sdk.recipe import load_recipe
@@ -124,7 +125,7 @@ def test_the_evaluation_shows_the_whole_its_adapter_and_each_member(run: Path) -
 def test_the_card_says_which_fields_are_read(run: Path) -> None:
     fields = read_card(run / "adapter").fields
 
-    assert [(field.name, field.told, field.words) for field in fields] == [
+    assert [(field.name, field.in_text, field.words) for field in fields] == [
         ("debt", True, False),
         ("age", True, False),
         ("occupation", True, True),
@@ -183,4 +184,4 @@ def test_a_wrong_member_is_refused_before_anything_loads(tmp_path: Path, setting
     path.write_text(yaml.safe_dump({"name": "own", "task": "classification", "data": {"source": "x.csv"}}), encoding="utf-8")
 
     with pytest.raises(RecipeError, match=said):
-        load_recipe(path, settings).check()
+        check_recipe(load_recipe(path, settings))

@@ -14,7 +14,7 @@ from vertical_sdk import VerticalModel, evaluate, train
 from vertical_sdk.card import read_card, write_card
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, DataError, IdleAdapter
 from vertical_sdk.registry import Registry
-from vertical_sdk.training.arguments import has_bf16
+from vertical_sdk.training_arguments import has_bf16
 
 WEIGHTS = "adapter_model.safetensors"
 TEXTS = ["red itch rash", "cough and wheeze of the lung", "slow pulse"]

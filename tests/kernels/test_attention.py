@@ -7,8 +7,8 @@ import torch
 import transformers
 
 from vertical_sdk.families.lora import with_lora
-from vertical_sdk.kernels.attention import short_attention
 from vertical_sdk.kernels import attention
+from vertical_sdk.kernels.attention import short_attention
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 50}
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from vertical_sdk.families.lora import half_frozen
 from vertical_sdk.kernels.fused_lora import fused_lora
+from vertical_sdk.kernels.precision import half_frozen
 
 
 class Two(nn.Module):

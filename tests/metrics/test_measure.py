@@ -8,8 +8,9 @@ import pytest
 
 from vertical_sdk import catalog
 from vertical_sdk.errors import RecipeError, UnknownName
-from vertical_sdk.metrics import bind, default_metrics, higher_is_better, inputs
+from vertical_sdk.metrics import bind, higher_is_better, inputs
 from vertical_sdk.metrics.interface import as_evaluate
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Task
 
 LESS_IS_BETTER = {"aurc", "ece", "log_loss", "mae", "rmse", "rank_mae"} | {
@@ -30,7 +31,7 @@ def test_every_metric_wants_only_what_the_sdk_gives() -> None:
 
 @pytest.mark.parametrize("task", get_args(Task))
 def test_the_default_metrics_of_a_task_exist(task: Task) -> None:
-    assert set(default_metrics(task)) <= set(catalog.metrics.names())
+    assert set(get_task(task).default_metrics) <= set(catalog.metrics.names())
 
 
 def test_a_misspelt_metric_is_answered_with_the_nearest_name() -> None:
@@ -55,7 +56,6 @@ def seen() -> Iterator[str]:
 
     yield name
     catalog.metrics._parts.pop(name)
-    catalog.metrics._tasks.pop(name)
 
 
 ROWS = [Example(id=str(i), record=(("return", value),)) for i, value in enumerate((0.2, -0.1, 0.05))]

@@ -5,7 +5,8 @@ import pytest
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.metrics.measure import bind, default_metrics, higher_is_better
+from vertical_sdk.metrics.measure import bind, higher_is_better
+from vertical_sdk.tasks import get_task
 
 NAN = float("nan")
 TRUTH = np.array([[[10.0, 20.0], [0.5, NAN]], [[40.0, 50.0], [60.0, 70.0]]])  # 2 rows, 2 steps, 2 channels
@@ -77,6 +78,8 @@ def test_a_system_without_quantiles_has_no_coverage() -> None:
 
 
 def test_of_errors_less_is_better() -> None:
-    assert not any(higher_is_better(name) for name in (*default_metrics("forecasting"), "coverage_gap", "pinball_loss"))
+    assert not any(
+        higher_is_better(name) for name in (*get_task("forecasting").default_metrics, "coverage_gap", "pinball_loss")
+    )
     assert higher_is_better("coverage")
     metrics.require("coverage", "regression")

@@ -11,11 +11,11 @@ from sklearn.metrics import f1_score
 from vertical_sdk import VerticalModel, evaluate, load_recipe, train
 from vertical_sdk.card import Card, Fingerprint, read_card
 from vertical_sdk.data.prepare import prepare
-from vertical_sdk.errors import DataError, RegistryError
-from vertical_sdk.evaluation import promote
-from vertical_sdk.families.specialist import load_backbone
 from vertical_sdk.engines import torch as torch_engine
+from vertical_sdk.errors import DataError, RegistryError
+from vertical_sdk.families.specialist import load_backbone
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.promotion import promote
 from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry import Registry
@@ -290,8 +290,8 @@ def card(**changes: object) -> Card:
         ),
         ({}, {"layout": SeriesLayout(channels=("a",), seconds=60, history=4, horizon=2)}, "other series"),
         (
-            {"fields": [{"name": "age", "told": True, "words": False}]},
-            {"fields": [{"name": "sex", "told": True, "words": True}]},
+            {"fields": [{"name": "age", "in_text": True, "words": False}]},
+            {"fields": [{"name": "sex", "in_text": True, "words": True}]},
             "fields that the challenger's rows do not have: sex",
         ),
     ],
@@ -330,7 +330,7 @@ def test_each_is_asked_with_its_own_prompt_and_the_same_question_is_the_same_row
 
 
 def test_a_record_is_told_with_the_fields_that_the_champion_reads() -> None:
-    age, sex = ({"name": "age", "told": True, "words": False}, {"name": "sex", "told": True, "words": True})
+    age, sex = ({"name": "age", "in_text": True, "words": False}, {"name": "sex", "in_text": True, "words": True})
     row = Example("1", text="age: 40; sex: f", target="a", group="g", record=(("age", 40.0), ("sex", "f")))
 
     (found,) = reread([row], card(fields=[age, sex]), card(fields=[sex]))

@@ -20,7 +20,7 @@ from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.bundle import bundle, unbundle
 from vertical_sdk.registry.policy import Policy
-from vertical_sdk.registry.store import Stored, canonical
+from vertical_sdk.registry.store import Stored, canonical_json
 
 MakeAdapter = Callable[..., Path]
 
@@ -46,7 +46,7 @@ def target(tmp_path: Path) -> Registry:
 
 def facts(registry: Registry) -> list[dict[str, Any]]:
     return [
-        {**v.plain(), "files": {p.name: p.read_bytes() for p in v.path.iterdir()}, "signatures": dict(v.signatures)}
+        {**v.to_dict(), "files": {p.name: p.read_bytes() for p in v.path.iterdir()}, "signatures": dict(v.signatures)}
         for v in registry.versions("medical/triage")
     ]
 
@@ -130,10 +130,10 @@ def test_a_harmed_version_makes_no_bundle_and_leaves_the_old_one(registry: Regis
 
 
 def test_the_policy_of_where_it_arrives_holds(registry: Registry, target: Registry, tmp_path: Path) -> None:
-    from vertical_sdk.registry.keys import make_keys
+    from vertical_sdk.registry.keys import create_key_pair
     from vertical_sdk.registry.signing import sign
 
-    public, _ = make_keys(tmp_path / "ada")
+    public, _ = create_key_pair(tmp_path / "ada")
     file = tmp_path / "b.zip"
     bundle(registry, ["medical/triage@1"], file)
     trusting = Registry(target.location, Policy(trusted_keys=(public,)))
@@ -179,7 +179,7 @@ class Forged:
         sha256 = hashlib.sha256(content).hexdigest()
         self.manifest[path] = Stored(sha256, len(content))
         self.members.append((f"objects/{sha256}", content))
-        self.renew(canonical(self.manifest))
+        self.renew(canonical_json(self.manifest))
 
     def renew(self, page: bytes) -> None:
         """Another manifest."""

@@ -10,7 +10,7 @@ import pytest
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError
 from vertical_sdk.registry import Registry
-from vertical_sdk.registry.copying import copy
+from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.stores import STORES
 
@@ -55,7 +55,7 @@ def fill(registry: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.Monk
 def plain(registry: Registry, name: str) -> list[dict[str, object]]:
     return [
         {
-            **version.plain(),
+            **version.to_dict(),
             "signatures": dict(version.signatures),
             "files": {p.name: p.read_bytes() for p in version.path.iterdir()},
         }
@@ -69,7 +69,7 @@ def test_a_copy_is_the_same_registry(
     source, target = places
     fill(source, make_adapter, monkeypatch)
 
-    account = copy(source, target)
+    account = copy_versions(source, target)
 
     assert [str(version) for version in account.versions] == [
         "legal/clause@1",
@@ -78,7 +78,7 @@ def test_a_copy_is_the_same_registry(
         "medical/triage@3",
     ]
     assert all(version.new for version in account.versions)
-    assert {(a.alias, a.version, a.became) for a in account.aliases} == {("production", 2, "set"), ("candidate", 3, "set")}
+    assert {(a.alias, a.version, a.outcome) for a in account.aliases} == {("production", 2, "set"), ("candidate", 3, "set")}
     for name in ("legal/clause", "medical/triage"):
         assert plain(target, name) == plain(source, name)
     assert target.verify() == []
@@ -88,7 +88,7 @@ def test_a_copy_is_the_same_registry(
 
 def test_the_log_of_a_copy_says_when_it_was_published_and_from_where_it_came(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
-    copy(source, target, ["medical/triage"])
+    copy_versions(source, target, ["medical/triage"])
 
     lines = target.history("medical/triage")
     there = source.history("medical/triage")
@@ -103,13 +103,13 @@ def test_the_log_of_a_copy_says_when_it_was_published_and_from_where_it_came(sou
 
 def test_a_copy_of_a_copy_does_nothing(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
-    copy(source, target)
+    copy_versions(source, target)
     before = target.history("medical/triage")
 
-    again = copy(source, target)
+    again = copy_versions(source, target)
 
     assert not any(version.new for version in again.versions)
-    assert {alias.became for alias in again.aliases} == {"as it was"}
+    assert {alias.outcome for alias in again.aliases} == {"unchanged"}
     assert target.history("medical/triage") == before
 
 
@@ -125,11 +125,11 @@ def test_a_copy_that_was_killed_is_run_again(source: Registry, tmp_path: Path, m
 
     monkeypatch.setattr(target.store, "put", breaking)
     with pytest.raises(RunError):
-        copy(source, target)
+        copy_versions(source, target)
     assert len(target.versions("medical/triage")) == 1
     left[0] = 9
 
-    account = copy(source, target)
+    account = copy_versions(source, target)
 
     assert [version.new for version in account.versions] == [False, False, True, True]
     assert plain(target, "medical/triage") == plain(source, "medical/triage")
@@ -143,27 +143,27 @@ def test_numbers_and_aliases_follow_where_the_target_has_other_versions(
     target.publish(tmp_path / "made-medical-triage-2")
     target.set_alias("medical/triage", "production", 1)
 
-    account = copy(source, target, ["medical/triage"])
+    account = copy_versions(source, target, ["medical/triage"])
 
     assert [(v.before, v.after, v.new) for v in account.versions] == [(1, 3, True), (2, 2, False), (3, 4, True)]
     assert str(account.versions[0]) == "medical/triage@1 → 3"
     assert target.resolve("medical/triage@candidate").number == 4
     assert target.resolve("medical/triage@production").number == 1
     (conflict,) = account.conflicts
-    assert (conflict.alias, conflict.version, conflict.stood) == ("production", 2, 1)
-    assert copy(source, target, ["medical/triage"], overwrite_aliases=True).conflicts == ()
+    assert (conflict.alias, conflict.version, conflict.previous) == ("production", 2, 1)
+    assert copy_versions(source, target, ["medical/triage"], overwrite_aliases=True).conflicts == ()
     assert target.resolve("medical/triage@production").number == 2
 
 
 def test_a_version_that_was_signed_or_revoked_since_is_so_in_the_target_too(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
-    copy(source, target)
+    copy_versions(source, target)
     source.revoke("medical/triage@2", "leaked rows")
     source.add_signature(source.resolve("medical/triage@3", check=False), "cd" * 32, "{}")
     target.tag("medical/triage", 3, {"seed": "own"})
     source.tag("medical/triage", 3, {"seed": "3"})
 
-    copy(source, target)
+    copy_versions(source, target)
 
     assert target.resolve("medical/triage@2", check=False).revoked == "leaked rows"
     assert list(target.resolve("medical/triage@3").signatures) == ["cd" * 32]
@@ -178,16 +178,16 @@ def test_a_harmed_version_is_not_copied(source: Registry, tmp_path: Path) -> Non
     target = Registry(tmp_path / "target")
 
     with pytest.raises(CorruptAdapter, match=r"medical/triage@2: adapter_model\.safetensors has changed"):
-        copy(source, target)
+        copy_versions(source, target)
     assert [v.number for v in target.versions("medical/triage")] == [1]
     assert target.verify() == []
 
 
 def test_a_name_that_the_source_has_not_is_told(source: Registry, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"no adapter called medical/none\. It has legal/clause, medical/triage"):
-        copy(source, Registry(tmp_path / "target"), ["medical/none", "legal/clause"])
+        copy_versions(source, Registry(tmp_path / "target"), ["medical/none", "legal/clause"])
     with pytest.raises(RegistryError, match="to itself"):
-        copy(source, Registry(source.location))
+        copy_versions(source, Registry(source.location))
     assert not (tmp_path / "target").exists()
 
 
@@ -195,7 +195,7 @@ def test_the_licences_that_a_target_takes_hold_for_copies(source: Registry, tmp_
     target = Registry(tmp_path / "target", Policy(licenses=("mit",)))
 
     with pytest.raises(RegistryError, match="states no licence"):
-        copy(source, target)
+        copy_versions(source, target)
     assert target.store.names() == []
 
 
@@ -216,16 +216,17 @@ def test_a_copy_through_a_server_is_published_by_who_copies_it(
     from servers.http_server import serving
 
     from vertical_sdk.server.app import create_app
-    from vertical_sdk.server.tokens import SCOPES, Tokens
+    from vertical_sdk.server.security.tokens import SCOPES, Tokens
+    from vertical_sdk.server.settings import ServerSettings
 
     tokens = Tokens(tmp_path / "tokens.json")
     monkeypatch.setenv("VERTICAL_TOKEN", tokens.add("bob", SCOPES))
     served = Registry(tmp_path / "served")
-    app = create_app(served, tokens, uploads=tmp_path / "uploads", log=lambda _: None)
+    app = create_app(served, tokens, ServerSettings(uploads=tmp_path / "uploads"), log=lambda _: None)
     with serving(app) as address:
         there, back = Registry(address), Registry(tmp_path / "back")
-        copy(source, there)
-        account = copy(there, back)
+        copy_versions(source, there)
+        account = copy_versions(there, back)
         there.close()
 
     assert all(version.new and version.before == version.after for version in account.versions)

@@ -11,9 +11,9 @@ import pytest
 
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.index import Index
-from vertical_sdk.registry.query import meets, parse_condition
+from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Event
+from vertical_sdk.registry.store import Event, matches
 
 
 def event(name: str, action: str = "publish", alias: str | None = None) -> Event:
@@ -61,7 +61,7 @@ def test_search_finds_what_reading_everything_finds(
     monkeypatch.setattr("vertical_sdk.registry.index.RARE", rare)
     conditions = [parse_condition(text) for text in asked]
     everything = [entry for name in index.names() for entry in index.versions(name)]
-    expected = [(e.name, e.number) for e in everything if meets(e, conditions)]
+    expected = [(e.name, e.number) for e in everything if matches(e, conditions)]
 
     pages, after = [], None
     while found := index.search(conditions, after=after, limit=7):

@@ -9,9 +9,9 @@ import pytest
 
 from vertical_sdk.card import Parent, SourceRecord, Verdict, read_card, write_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.record_index import save_seen
+from vertical_sdk.record_index import write_record_index
 from vertical_sdk.registry import Registry, Version
-from vertical_sdk.registry.lineage import diff, lineage, used_data, used_record
+from vertical_sdk.registry.lineage import diff, find_data_uses, find_record_uses, lineage
 from vertical_sdk.types import Example
 
 MakeAdapter = Callable[..., Path]
@@ -67,7 +67,7 @@ def test_a_lineage_says_what_a_version_was_made_of_and_by_whom(
     assert (found.gate, found.forced, found.reason, found.revoked) == ("failed", True, "a trial", "a wrong label")
     assert found.verdict == {"passed": False, "reasons": ["worse"]}
     assert (found.parents, found.children, found.signed_by, found.aliases) == ([], [], [], ["candidate"])
-    assert json.loads(json.dumps(found.plain()))["reference"] == "medical/triage@1"
+    assert json.loads(json.dumps(found.to_dict()))["reference"] == "medical/triage@1"
 
 
 def test_parents_are_followed_up_and_children_are_named(registry: Registry, make_adapter: MakeAdapter) -> None:
@@ -131,7 +131,7 @@ def test_a_version_does_not_differ_from_itself(registry: Registry, make_adapter:
 def test_who_used_a_source_is_found_with_those_that_went_on(registry: Registry, make_adapter: MakeAdapter, digits: str) -> None:
     one, two, three = family(registry, make_adapter)
 
-    found = used_data(registry, digits)
+    found = find_data_uses(registry, digits)
 
     assert {(str(u.version), u.how, u.through) for u in found} == {
         (str(one), ("source",), None),
@@ -144,23 +144,23 @@ def test_who_used_a_source_is_found_with_those_that_went_on(registry: Registry, 
 def test_a_source_that_nobody_used_is_not_found(registry: Registry, make_adapter: MakeAdapter) -> None:
     family(registry, make_adapter)
 
-    assert used_data(registry, "12" * 32) == []
+    assert find_data_uses(registry, "12" * 32) == []
     for wrong in ("", "abc", "pypi:notes", "zz" * 32):
         with pytest.raises(RegistryError, match="is not a source's digest"):
-            used_data(registry, wrong)
+            find_data_uses(registry, wrong)
 
 
 def test_who_saw_a_record_is_found_by_its_id_and_by_its_group(registry: Registry, make_adapter: MakeAdapter) -> None:
     rows = [Example("1", record_id="visit-1", group="ada"), Example("2", record_id="visit-2", group="bob")]
     for seed, parts in ((1, {"train": rows[:1], "test": rows[1:]}), (2, {"validation": rows[:1]})):
         adapter = make_adapter(seed)
-        save_seen(adapter, parts)  # type: ignore[arg-type]
+        write_record_index(adapter, parts)  # type: ignore[arg-type]
         registry.publish(changed(adapter))
     registry.publish(changed(make_adapter(3), parent=parent_of(registry.resolve("medical/triage@2"))))
     registry.publish(make_adapter(4))
 
     def asked(name: str, *kind: Any) -> list[tuple[int, tuple[str, ...], str | None]]:
-        return [(u.version.number, u.how, u.through) for u in used_record(registry, name, *kind)]
+        return [(u.version.number, u.how, u.through) for u in find_record_uses(registry, name, *kind)]
 
     assert asked("visit-1") == [(1, ("train",), None), (2, ("validation",), None), (3, ("validation",), "medical/triage@2")]
     assert asked("bob", "group") == [(1, ("test",), None)]
@@ -168,19 +168,19 @@ def test_who_saw_a_record_is_found_by_its_id_and_by_its_group(registry: Registry
     assert asked("visit-3") == []
     assert lineage(registry, "medical/triage@1").remembers == {"train": {"id": 1, "group": 1}, "test": {"id": 1, "group": 1}}
     with pytest.raises(RegistryError, match="empty id"):
-        used_record(registry, " ")
+        find_record_uses(registry, " ")
 
 
 def test_an_index_that_was_changed_is_told_and_not_believed(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter(1)
-    save_seen(adapter, {"train": [Example("1", record_id="visit-1")]})
+    write_record_index(adapter, {"train": [Example("1", record_id="visit-1")]})
     version = registry.publish(changed(adapter))
     index = version.path / "seen.safetensors"
     index.chmod(0o644)
-    save_seen(version.path, {"train": [Example("1", record_id="visit-2")]})
+    write_record_index(version.path, {"train": [Example("1", record_id="visit-2")]})
 
     with pytest.raises(CorruptAdapter, match=r"seen\.safetensors has changed"):
-        used_record(registry, "visit-1")
+        find_record_uses(registry, "visit-1")
 
 
 def test_children_and_weights_can_be_searched(registry: Registry, make_adapter: MakeAdapter) -> None:

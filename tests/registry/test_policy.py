@@ -122,7 +122,9 @@ def test_pages_of_a_search_and_of_a_list_join(registry: Registry, make_adapter: 
 
     first = registry.search(limit=4)
     rest = registry.search(limit=4, after=first[-1])
-    names = [s.name for s in registry.list(limit=2)] + [s.name for s in registry.list(after="legal/clause-1", limit=9)]
+    names = [s.name for s in registry.list_adapters(limit=2)] + [
+        s.name for s in registry.list_adapters(after="legal/clause-1", limit=9)
+    ]
 
     assert [str(v) for v in [*first, *rest]] == [
         "legal/clause-0@1", "legal/clause-1@1", "legal/clause-2@1",

@@ -134,7 +134,7 @@ def test_a_failed_gate_stops_a_publish_and_says_why(registry: Registry, make_ada
 
     with pytest.raises(GateFailed, match=r"macro_f1 0\.50 is not above base 0\.55"):
         registry.publish(adapter)
-    assert registry.list() == []
+    assert registry.list_adapters() == []
     assert not Path(registry.location).exists()
 
 
@@ -151,7 +151,7 @@ def test_force_is_remembered_for_ever(registry: Registry, make_adapter: MakeAdap
 
     version = registry.resolve("medical/triage")
     assert (version.forced, version.gate, version.reason, version.who) == (True, "failed", "a demonstration", "ada")
-    assert registry.list()[0].forced
+    assert registry.list_adapters()[0].forced
     assert version.card.forced == "a demonstration"
     assert read_card(adapter).forced is None
     (event,) = registry.history("medical/triage")
@@ -252,7 +252,7 @@ def test_an_empty_registry_is_read_without_being_made(registry: Registry) -> Non
     with pytest.raises(RegistryError, match="nothing yet"):
         registry.resolve("medical/triage")
 
-    assert registry.list() == []
+    assert registry.list_adapters() == []
     assert registry.verify() == []
     assert registry.gc() == 0
     assert not Path(registry.location).exists()
@@ -302,12 +302,12 @@ def test_the_list_says_what_each_newest_version_is(registry: Registry, make_adap
     registry.publish(make_adapter(3, name="legal/license"))
     registry.set_alias("medical/triage", "production", 1)
 
-    (legal, medical) = registry.list()
+    (legal, medical) = registry.list_adapters()
 
     assert (medical.name, medical.newest, medical.aliases) == ("medical/triage", 2, {"production": 1})
     assert (medical.task, medical.base, medical.metric, medical.value) == ("classification", "tiny", "macro_f1", 0.91)
     assert legal.name == "legal/license"
-    assert [s.name for s in registry.list("med")] == ["medical/triage"]
+    assert [s.name for s in registry.list_adapters("med")] == ["medical/triage"]
 
 
 def test_gc_removes_what_no_version_uses_and_nothing_else(registry: Registry, make_adapter: MakeAdapter) -> None:
@@ -395,7 +395,7 @@ began = time.monotonic()
 Registry(location + "-timing").publish(Path(folders[0]))
 usual = time.monotonic() - began
 kill = 0
-while kill < 15 or (kill < 100 and not registry.list()):
+while kill < 15 or (kill < 100 and not registry.list_adapters()):
     kill += 1
     child = os.fork()
     if child == 0:
@@ -407,7 +407,7 @@ while kill < 15 or (kill < 100 and not registry.list()):
     os.waitpid(child, 0)
     problems = registry.verify()
     assert problems == [], (kill, problems)
-assert registry.list() != []
+assert registry.list_adapters() != []
 registry.gc()
 assert registry.verify() == []
 assert not any(Path(location, "staging").iterdir())
@@ -542,7 +542,7 @@ def test_a_registry_that_was_removed_and_made_anew_is_seen(registry: Registry, m
     registry.publish(make_adapter(1))
     shutil.rmtree(registry.location)
 
-    assert registry.list() == []
+    assert registry.list_adapters() == []
     assert registry.publish(make_adapter(2)).number == 1
 
 

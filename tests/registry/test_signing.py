@@ -15,17 +15,18 @@ from pathlib import Path
 import pytest
 
 from vertical_sdk.errors import CorruptAdapter, MissingExtra, RegistryError
-from vertical_sdk.registry import Registry, signing
-from vertical_sdk.registry.keys import fingerprint, make_keys, private_key
+from vertical_sdk.registry import Registry, signature_check
+from vertical_sdk.registry.keys import create_key_pair, read_fingerprint, read_private_key
 from vertical_sdk.registry.policy import Policy
-from vertical_sdk.registry.signing import sign, signature_problems, verify_signature
+from vertical_sdk.registry.signature_check import verify_signature
+from vertical_sdk.registry.signing import sign, signature_problems
 
 MakeAdapter = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_held() -> None:
-    signing._held.clear()
+def _forget_checked_signatures() -> None:
+    signature_check._valid.clear()
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def registry(tmp_path: Path) -> Registry:
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     """A private key; the public one is beside it."""
-    make_keys(tmp_path / "ada")
+    create_key_pair(tmp_path / "ada")
     return tmp_path / "ada"
 
 
@@ -50,18 +51,18 @@ def trusting(registry: Registry, *keys: Path) -> Registry:
 
 
 def test_a_key_pair_is_a_file_for_its_owner_alone_and_one_for_all(tmp_path: Path) -> None:
-    file, made_by = make_keys(tmp_path / "keys" / "ada")
+    file, made_by = create_key_pair(tmp_path / "keys" / "ada")
 
     assert file == tmp_path / "keys" / "ada.pub"
     assert stat.S_IMODE((tmp_path / "keys" / "ada").stat().st_mode) == 0o600
-    assert private_key(tmp_path / "keys" / "ada").curve.name == "secp256r1"
-    assert fingerprint(file) == made_by
+    assert read_private_key(tmp_path / "keys" / "ada").curve.name == "secp256r1"
+    assert read_fingerprint(file) == made_by
 
 
 def test_the_fingerprint_is_the_sha256_of_the_public_keys_file(key: Path) -> None:
     import hashlib
 
-    assert fingerprint(public(key)) == hashlib.sha256(public(key).read_bytes()).hexdigest()
+    assert read_fingerprint(public(key)) == hashlib.sha256(public(key).read_bytes()).hexdigest()
 
 
 def test_no_key_is_overwritten(key: Path, tmp_path: Path) -> None:
@@ -70,14 +71,14 @@ def test_no_key_is_overwritten(key: Path, tmp_path: Path) -> None:
 
     for name in ("ada", "eve"):
         with pytest.raises(RegistryError, match="never overwritten"):
-            make_keys(tmp_path / name)
+            create_key_pair(tmp_path / name)
     assert key.read_bytes() == before
     assert not (tmp_path / "eve").exists()
 
 
 def test_a_locked_key_signs_with_its_passphrase_only(registry: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     registry.publish(make_adapter(1))
-    make_keys(tmp_path / "locked", "correct horse")
+    create_key_pair(tmp_path / "locked", "correct horse")
 
     with pytest.raises(RegistryError, match=r"locked: needs its passphrase: set \$VERTICAL_KEY_PASSWORD"):
         sign(registry, "medical/triage", tmp_path / "locked")
@@ -98,7 +99,7 @@ def test_what_a_trusted_key_signed_is_loaded(registry: Registry, make_adapter: M
 
     signed = sign(registry, "medical/triage", key)
 
-    assert list(signed.signatures) == [fingerprint(public(key))]
+    assert list(signed.signatures) == [read_fingerprint(public(key))]
     assert trusting(registry, key).resolve("medical/triage") == signed
     assert registry.history("medical/triage")[-1].action == "sign"
     assert signature_problems(trusting(registry, key)) == []
@@ -109,15 +110,15 @@ def test_what_no_trusted_key_signed_is_refused_with_the_keys(
     registry: Registry, make_adapter: MakeAdapter, key: Path, tmp_path: Path
 ) -> None:
     registry.publish(make_adapter(1))
-    make_keys(tmp_path / "eve")
+    create_key_pair(tmp_path / "eve")
     only_ada = trusting(registry, key)
 
     with pytest.raises(
-        RegistryError, match=rf"medical/triage@1 is not signed\. Trusted: .*ada\.pub \({fingerprint(public(key))[:16]}"
+        RegistryError, match=rf"medical/triage@1 is not signed\. Trusted: .*ada\.pub \({read_fingerprint(public(key))[:16]}"
     ):
         only_ada.resolve("medical/triage")
     sign(registry, "medical/triage", tmp_path / "eve")
-    eve = fingerprint(tmp_path / "eve.pub")
+    eve = read_fingerprint(tmp_path / "eve.pub")
     with pytest.raises(RegistryError, match=rf"signed by {eve[:16]}…, none of whom is trusted"):
         only_ada.resolve("medical/triage")
     assert signature_problems(only_ada) == ["medical/triage@1 is signed by nobody who is trusted"]
@@ -131,7 +132,7 @@ def test_a_signature_of_another_version_does_not_hold(registry: Registry, make_a
     first = sign(registry, "medical/triage@1", key)
     other = registry.resolve("medical/triage@2")
 
-    registry.add_signature(other, fingerprint(public(key)), next(iter(first.signatures.values())))
+    registry.add_signature(other, read_fingerprint(public(key)), next(iter(first.signatures.values())))
 
     with pytest.raises(RegistryError, match=r"medical/triage@2: its signature by .*ada\.pub.* does not hold: .*adapter_model"):
         trusting(registry, key).resolve("medical/triage@2")
@@ -145,12 +146,12 @@ def test_a_signature_that_is_called_a_trusted_keys_and_is_another_ones_does_not_
     registry: Registry, make_adapter: MakeAdapter, key: Path, tmp_path: Path
 ) -> None:
     version = registry.publish(make_adapter(1))
-    make_keys(tmp_path / "eve")
+    create_key_pair(tmp_path / "eve")
     eves = next(iter(sign(registry, "medical/triage", tmp_path / "eve").signatures.values()))
-    renamed = eves.replace(fingerprint(tmp_path / "eve.pub"), fingerprint(public(key)))
+    renamed = eves.replace(read_fingerprint(tmp_path / "eve.pub"), read_fingerprint(public(key)))
 
     for text, told in ((eves, "it says that"), (renamed, "another key made it")):
-        registry.add_signature(version, fingerprint(public(key)), text)
+        registry.add_signature(version, read_fingerprint(public(key)), text)
         with pytest.raises(RegistryError, match=told):
             trusting(registry, key).resolve("medical/triage")
 
@@ -206,7 +207,7 @@ def test_a_true_signature_that_leaves_out_a_file_does_not_hold(
     less = hashing.Config().set_ignored_paths(paths=["adapter_model.safetensors"])
     file = key.with_name("signature")
     Config().use_elliptic_key_signer(private_key=key).set_hashing_config(less).sign(version.path, file)
-    registry.add_signature(version, fingerprint(public(key)), file.read_text())
+    registry.add_signature(version, read_fingerprint(public(key)), file.read_text())
 
     with pytest.raises(RegistryError, match=r"it leaves out adapter_model\.safetensors"):
         trusting(registry, key).resolve("medical/triage")
@@ -245,8 +246,8 @@ def test_a_signature_is_looked_at_once_in_a_process(
 ) -> None:
     sign(registry, str(registry.publish(make_adapter(1))), key)
     seen = []
-    once = signing._verify
-    monkeypatch.setattr(signing, "_verify", lambda *given: (seen.append(given), once(*given)))
+    once = signature_check.check_signature
+    monkeypatch.setattr(signature_check, "check_signature", lambda *given: (seen.append(given), once(*given)))
 
     for _ in range(3):
         trusting(registry, key).resolve("medical/triage")
@@ -268,7 +269,7 @@ def test_what_is_no_fitting_key_is_told(registry: Registry, make_adapter: MakeAd
             sign(registry, "medical/triage", tmp_path / name)
     for file, told in {key: "is a private key", tmp_path / "noise": "not a public key", tmp_path: "cannot be read"}.items():
         with pytest.raises(RegistryError, match=told):
-            fingerprint(file)
+            read_fingerprint(file)
 
 
 def test_without_the_extra_nothing_is_taken_for_signed(

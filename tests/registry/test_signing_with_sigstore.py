@@ -11,19 +11,20 @@ from servers.sigstore_server import ISSUER, serving, token
 
 from vertical_sdk.cli import main
 from vertical_sdk.errors import OfflineError, RegistryError
-from vertical_sdk.registry import Registry, signing
+from vertical_sdk.registry import Registry, signature_check
 from vertical_sdk.registry.bundle import bundle, unbundle
 from vertical_sdk.registry.identities import Identity, parse_identities
 from vertical_sdk.registry.policy import Policy
-from vertical_sdk.registry.signing import sign_with_sigstore, signature_problems, verify_identity
+from vertical_sdk.registry.signature_check import verify_identity
+from vertical_sdk.registry.signing import sign_with_sigstore, signature_problems
 
 MakeAdapter = Callable[..., Path]
 ADA, EVE = Identity("ada@example.org", ISSUER), Identity("eve@example.org", ISSUER)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_held() -> None:
-    signing._held.clear()
+def _forget_checked_signatures() -> None:
+    signature_check._valid.clear()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_what_another_sigstore_vouches_for_does_not_hold(registry: Registry, tmp
         sign_with_sigstore(Registry(registry.location, Policy(sigstore=own)), "medical/triage@1", token(ADA.name))
 
     assert trusting(registry, ADA, sigstore=own).resolve("medical/triage@1").number == 1
-    signing._held.clear()
+    signature_check._valid.clear()
     with pytest.raises(RegistryError, match=r"its signature by ada@example\.org of .* does not hold"):
         trusting(registry, ADA).resolve("medical/triage@1")
 

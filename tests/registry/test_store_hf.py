@@ -1,7 +1,7 @@
-"""The store on the hub, against a stand-in for the hub's protocol (`hub_endpoint`): the hub itself is never asked.
+"""The store on the hub, against a simulation of the hub's protocol (`hub_endpoint`); no test contacts the hub itself.
 
-The client is huggingface_hub as it is, over a real connection. What only the hub can show (Xet, rate limits, how fresh its lists
-are) is not shown here.
+The client is the unmodified huggingface_hub, over a real connection. These tests cannot show what only the hub has: Xet, rate limits,
+the delay of its lists.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vertical_sdk.registry import Registry
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event, Manifest, Stored
 from vertical_sdk.registry.stores.hf import HfStore
-from vertical_sdk.registry.stores.hf_client import name_of, put_commit, repository_of
+from vertical_sdk.registry.stores.hf_client import parse_repository, put_commit, spell_repository
 
 REPO = "ada/medical.triage"
 LOG = "vertical-log.jsonl"
@@ -51,7 +51,7 @@ def event(action: str = "publish", name: str = "medical/triage") -> Event:
 
 
 def put(store: HfStore, folder: Path, name: str = "medical/triage", **content: str) -> Entry:
-    """Publish `<key>.safetensors`, which the hub keeps as LFS, and config.json, which it keeps as it is."""
+    """Publish `<key>.safetensors`, which the hub stores with LFS, and config.json, which it stores in git."""
     folder.mkdir(exist_ok=True)
     files: dict[str, Path] = {}
     manifest: dict[str, Stored] = {}
@@ -63,18 +63,18 @@ def put(store: HfStore, folder: Path, name: str = "medical/triage", **content: s
 
 
 def state(hub: Hub, repo: str = REPO) -> dict[str, dict[str, str]]:
-    found = hub.read(repo)
-    assert found is not None
-    return found
+    state = hub.read(repo)
+    assert state is not None
+    return state
 
 
 def paths(hub: Hub, revision: str) -> set[str]:
-    found = state(hub)
-    oid = found["branches"].get(revision) or found["tags"][revision]
-    return set(found["commits"][oid]["files"]) - {".gitattributes"}
+    repository = state(hub)
+    oid = repository["branches"].get(revision) or repository["tags"][revision]
+    return set(repository["commits"][oid]["files"]) - {".gitattributes"}
 
 
-def test_names_and_repositories_are_one_to_one_and_the_hub_takes_them() -> None:
+def test_each_name_has_one_repository_that_the_hub_accepts() -> None:
     names = [
         "triage",
         "medical/icd-chapter",
@@ -91,29 +91,29 @@ def test_names_and_repositories_are_one_to_one_and_the_hub_takes_them() -> None:
         "0/0",
     ]
 
-    repositories = [repository_of(name) for name in names]
+    repositories = [spell_repository(name) for name in names]
 
     assert repositories[1] == "medical.icd-chapter"
     assert len(set(repositories)) == len(names)
-    assert [name_of(repository) for repository in repositories] == names
-    assert [name_of(other) for other in ("My-Model", "a.b.c", "bert-", "a..b")] == [None] * 4
+    assert [parse_repository(repository) for repository in repositories] == names
+    assert [parse_repository(repository) for repository in ("My-Model", "a.b.c", "bert-", "a..b")] == [None] * 4
 
 
 @pytest.mark.parametrize("name", ["a/git", f"{'a' * 60}/{'b' * 60}"])
-def test_a_name_that_the_hub_cannot_take_is_told(store: HfStore, tmp_path: Path, name: str) -> None:
+def test_a_name_that_the_hub_forbids_is_refused(store: HfStore, tmp_path: Path, name: str) -> None:
     with pytest.raises(RegistryError, match="Publish it under another name"):
-        put(store, tmp_path / "made", name, x="1")
+        put(store, tmp_path / "files", name, x="1")
 
 
 @pytest.mark.parametrize("location", ["", "ada/repo", "ada repo", "../ada"])
-def test_what_is_not_an_owner_is_refused(location: str) -> None:
+def test_an_address_without_a_valid_owner_is_refused(location: str) -> None:
     with pytest.raises(RegistryError, match="write hf://OWNER"):
         HfStore(location)
 
 
 def test_main_has_the_newest_version_and_each_version_is_a_tag(hub: Hub, store: HfStore, tmp_path: Path) -> None:
-    put(store, tmp_path / "made", x="1", y="1")
-    put(store, tmp_path / "made", x="2")
+    put(store, tmp_path / "files", x="1", y="1")
+    put(store, tmp_path / "files", x="2")
 
     assert state(hub)["private"] is True
     assert paths(hub, "v1") == {"config.json", "x.safetensors", "y.safetensors", LOG}
@@ -124,8 +124,8 @@ def test_main_has_the_newest_version_and_each_version_is_a_tag(hub: Hub, store: 
 def test_a_snapshot_of_a_tag_has_the_files_byte_for_byte(hub: Hub, store: HfStore, tmp_path: Path) -> None:
     from huggingface_hub import snapshot_download
 
-    put(store, tmp_path / "made", x="one")
-    put(store, tmp_path / "made", x="two")
+    put(store, tmp_path / "files", x="one")
+    put(store, tmp_path / "files", x="two")
 
     folder = Path(snapshot_download(REPO, revision="v1", endpoint=hub.address, cache_dir=tmp_path / "cache"))
 
@@ -133,13 +133,13 @@ def test_a_snapshot_of_a_tag_has_the_files_byte_for_byte(hub: Hub, store: HfStor
     assert (folder / "config.json").read_text() == "{}"
 
 
-def test_the_token_goes_to_the_hub_and_not_where_the_bytes_are(hub: Hub, store: HfStore, tmp_path: Path) -> None:
-    store.folder(put(store, tmp_path / "made", x="one").digest)
+def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+    store.folder(put(store, tmp_path / "files", x="one").digest)
 
-    told = {path.startswith("/storage/"): set() for _, path, _ in hub.requests}
+    tokens = {path.startswith("/storage/"): set() for _, path, _ in hub.requests}
     for _, path, headers in hub.requests:
-        told[path.startswith("/storage/")].add(headers.get("authorization"))
-    assert told == {False: {"Bearer hf_test"}, True: {None}}
+        tokens[path.startswith("/storage/")].add(headers.get("authorization"))
+    assert tokens == {False: {"Bearer hf_test"}, True: {None}}
 
 
 PEFT = """
@@ -153,7 +153,7 @@ assert not [name for name in sys.modules if name.startswith("vertical_sdk")]
 """
 
 
-def test_peft_loads_a_version_from_the_hub_without_us(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+def test_peft_alone_loads_a_version_from_the_hub(hub: Hub, store: HfStore, tmp_path: Path) -> None:
     config = {"peft_type": "LORA", "r": 2, "target_modules": ["0"], "base_model_name_or_path": None}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     for number in (1, 2):
@@ -170,7 +170,7 @@ def test_peft_loads_a_version_from_the_hub_without_us(hub: Hub, store: HfStore, 
     assert done.stdout.split() == ["8", "16", "16"], done.stderr
 
 
-def test_many_publishers_at_once_each_get_a_number_of_their_own(hub: Hub, tmp_path: Path) -> None:
+def test_parallel_publishers_get_distinct_numbers(hub: Hub, tmp_path: Path) -> None:
     numbers: list[int] = []
     failed: list[BaseException] = []
 
@@ -189,47 +189,47 @@ def test_many_publishers_at_once_each_get_a_number_of_their_own(hub: Hub, tmp_pa
 
     assert failed == []
     assert sorted(numbers) == list(range(1, 9))
-    fresh = HfStore("ada")
-    assert fresh.problems() == []
-    contents = {(fresh.folder(e.digest) / "x.safetensors").read_text() for e in fresh.versions("medical/triage")}
+    new_store = HfStore("ada")
+    assert new_store.problems() == []
+    contents = {(new_store.folder(e.digest) / "x.safetensors").read_text() for e in new_store.versions("medical/triage")}
     assert contents == {f"{who}-{i}" for who in range(4) for i in range(2)}
 
 
-def test_a_commit_in_between_is_seen_before_the_next_is_made(
+def test_an_alias_move_sees_a_commit_made_after_its_read(
     hub: Hub, store: HfStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(store, tmp_path / "made", x="1")
-    put(store, tmp_path / "made", x="2")
-    read = store._shelf
+    put(store, tmp_path / "files", x="1")
+    put(store, tmp_path / "files", x="2")
+    load = store._load_current
 
-    def read_and_be_overtaken(name: str) -> object:
-        shelf = read(name)
-        monkeypatch.setattr(store, "_shelf", read)
+    def load_before_another_commit(name: str) -> object:
+        snapshot = load(name)
+        monkeypatch.setattr(store, "_load_current", load)
         HfStore("ada").move_alias(name, "live", 1, 0, event("alias"))
-        return shelf
+        return snapshot
 
-    monkeypatch.setattr(store, "_shelf", read_and_be_overtaken)
+    monkeypatch.setattr(store, "_load_current", load_before_another_commit)
 
-    with pytest.raises(RegistryError, match="stands at version 1; it was expected not to exist"):
+    with pytest.raises(RegistryError, match="points at version 1, but it was expected not to exist"):
         store.move_alias("medical/triage", "live", 2, 0, event("alias"))
     assert [e.number for e in store.find(Reference("medical/triage", alias="live"))] == [1]
 
 
-def test_a_publisher_who_was_overtaken_gets_the_next_number(
+def test_a_publisher_that_loses_the_race_gets_the_next_number(
     hub: Hub, store: HfStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = []
 
-    def overtaken(*wanted: Any) -> str | None:
+    def put_commit_too_late(*arguments: Any) -> str | None:
         if not answers:
-            answers.append("begun")
+            answers.append("started")
             assert put(HfStore("ada"), tmp_path / "other", x="other", y="other").number == 1
-        answers.append(str(put_commit(*wanted)))
+        answers.append(str(put_commit(*arguments)))
         return None if answers[-1] == "None" else answers[-1]
 
-    monkeypatch.setattr("vertical_sdk.registry.stores.hf.put_commit", overtaken)
+    monkeypatch.setattr("vertical_sdk.registry.stores.hf.put_commit", put_commit_too_late)
 
-    assert put(store, tmp_path / "made", x="mine").number == 2
+    assert put(store, tmp_path / "files", x="mine").number == 2
     assert answers.count("None") == 1
     assert [(store.folder(e.digest) / "x.safetensors").read_text() for e in store.versions("medical/triage")] == [
         "other",
@@ -238,59 +238,59 @@ def test_a_publisher_who_was_overtaken_gets_the_next_number(
     assert paths(hub, "main") == {"config.json", "x.safetensors", LOG}
 
 
-def test_a_publish_that_died_before_its_tag_is_whole_and_publishing_again_sets_it(
+def test_publishing_again_sets_the_tag_that_a_killed_publish_did_not_set(
     hub: Hub, store: HfStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(store, "_set_tag", lambda *_: sys.exit(9))
         for content in ("1", "2"):
             with pytest.raises(SystemExit):
-                put(store, tmp_path / "made", x=content)
-    found = HfStore("ada").versions("medical/triage")
+                put(store, tmp_path / "files", x=content)
+    versions = HfStore("ada").versions("medical/triage")
 
-    assert [(store.folder(e.digest) / "x.safetensors").read_text() for e in found] == ["1", "2"]
+    assert [(store.folder(e.digest) / "x.safetensors").read_text() for e in versions] == ["1", "2"]
     assert [line.partition(" the git tag ")[2][:14] for line in store.problems()] == ["v1 is missing.", "v2 is missing."]
-    assert [put(store, tmp_path / "made", x=content).number for content in ("1", "2")] == [1, 2]
+    assert [put(store, tmp_path / "files", x=content).number for content in ("1", "2")] == [1, 2]
     assert store.problems() == []
     assert paths(hub, "v1") == {"config.json", "x.safetensors", LOG}
 
 
-def test_a_publish_that_died_before_its_commit_is_taken_up(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+def test_a_publish_uses_the_empty_spell_repository_a_killed_publish(hub: Hub, store: HfStore, tmp_path: Path) -> None:
     hub.create(REPO, private=True)
 
     assert store.names() == []
     assert store.find(Reference("medical/triage")) == []
-    assert put(store, tmp_path / "made", x="1").number == 1
+    assert put(store, tmp_path / "files", x="1").number == 1
 
 
-def test_other_repositories_of_the_owner_are_passed_over_and_never_written(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+def test_other_repositories_of_the_owner_are_ignored_and_never_written(hub: Hub, store: HfStore, tmp_path: Path) -> None:
     for repo in ("ada/a", "ada/bert", "ada/My-Model", "ada/z.z.z", "bob/medical.triage"):
         hub.create(repo, private=False)
         hub.push(repo, "config.json" if repo != "ada/z.z.z" else LOG, b"{}")
-    put(store, tmp_path / "made", x="1")
+    put(store, tmp_path / "files", x="1")
 
     assert store.names() == ["medical/triage"]
     assert [entry.name for entry, _ in store.newest()] == ["medical/triage"]
     assert store.find(Reference("bert")) == store.versions("bert") == []
     with pytest.raises(RegistryError, match=r"ada/bert has files \(config\.json\) and no vertical-log\.jsonl"):
-        put(store, tmp_path / "made", "bert", x="1")
+        put(store, tmp_path / "files", "bert", x="1")
 
 
-def test_what_others_commit_to_main_is_kept_and_versions_stay_as_they_were(hub: Hub, store: HfStore, tmp_path: Path) -> None:
-    entry = put(store, tmp_path / "made", x="1", y="1")
+def test_commits_by_others_stay_on_main_and_do_not_change_versions(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+    entry = put(store, tmp_path / "files", x="1", y="1")
     hub.push(REPO, "config.json", b'{"edited": true}')
     hub.push(REPO, "NOTICE", b"ours")
     hub.push(REPO, "y.safetensors", None)
 
     assert (HfStore("ada").folder(entry.digest) / "config.json").read_text() == "{}"
-    put(store, tmp_path / "made", x="2")
+    put(store, tmp_path / "files", x="2")
     assert paths(hub, "main") == {"NOTICE", "config.json", "x.safetensors", LOG}
     store.move_alias("medical/triage", "live", 1, 0, event("alias"))
     assert store.problems() == []
 
 
-def test_a_byte_that_was_changed_on_the_hub_is_found(hub: Hub, store: HfStore, tmp_path: Path) -> None:
-    entry = put(store, tmp_path / "made", x="right")
+def test_a_byte_changed_on_the_hub_is_detected(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+    entry = put(store, tmp_path / "files", x="right")
     blob = hub.blobs / hashlib.sha256(b"right").hexdigest()
     blob.write_bytes(b"wrong")
 
@@ -301,8 +301,8 @@ def test_a_byte_that_was_changed_on_the_hub_is_found(hub: Hub, store: HfStore, t
     assert (store.folder(entry.digest) / "x.safetensors").read_text() == "right"
 
 
-def test_a_download_that_somebody_changed_is_made_anew(hub: Hub, store: HfStore, tmp_path: Path) -> None:
-    entry = put(store, tmp_path / "made", x="right")
+def test_a_changed_download_is_downloaded_again(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+    entry = put(store, tmp_path / "files", x="right")
     file = store.folder(entry.digest) / "x.safetensors"
     file.chmod(0o644)
     file.write_text("wrong")
@@ -310,9 +310,9 @@ def test_a_download_that_somebody_changed_is_made_anew(hub: Hub, store: HfStore,
     assert (store.folder(entry.digest) / "x.safetensors").read_text() == "right"
 
 
-def test_a_download_that_is_cut_goes_on_where_it_stopped(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+def test_an_interrupted_download_continues_at_its_last_byte(hub: Hub, store: HfStore, tmp_path: Path) -> None:
     text = "0123456789" * 1000
-    entry = put(store, tmp_path / "made", x=text)
+    entry = put(store, tmp_path / "files", x=text)
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     part = cache_home() / "registry" / "staging" / f"{sha256}.part"
     part.parent.mkdir(parents=True)
@@ -325,20 +325,20 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(hub: Hub, store: HfStor
     assert ranges == ["bytes=4000-"]
 
 
-def test_a_connection_that_breaks_off_is_taken_up_again(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+def test_a_download_continues_after_a_broken_connection(hub: Hub, store: HfStore, tmp_path: Path) -> None:
     text = "0123456789" * 1000
-    entry = put(store, tmp_path / "made", x=text)
+    entry = put(store, tmp_path / "files", x=text)
     hub.cut = 4000
 
     assert (store.folder(entry.digest) / "x.safetensors").read_text() == text
 
 
 @pytest.mark.parametrize("change", ["edit", "drop", "garbage", "manifest"])
-def test_a_log_that_was_changed_by_hand_is_refused(hub: Hub, store: HfStore, tmp_path: Path, change: str) -> None:
+def test_a_log_changed_by_hand_is_refused(hub: Hub, store: HfStore, tmp_path: Path, change: str) -> None:
     for content in ("1", "2"):
-        put(store, tmp_path / "made", x=content)
-    found = state(hub)
-    sha256 = found["commits"][found["branches"]["main"]]["files"][LOG][0]  # type: ignore[index]
+        put(store, tmp_path / "files", x=content)
+    repository = state(hub)
+    sha256 = repository["commits"][repository["branches"]["main"]]["files"][LOG][0]  # type: ignore[index]
     first, second = (hub.blobs / sha256).read_bytes().splitlines(keepends=True)
     changed = {
         "edit": first.replace(b'"who":"ada"', b'"who":"eve"') + second,
@@ -350,11 +350,11 @@ def test_a_log_that_was_changed_by_hand_is_refused(hub: Hub, store: HfStore, tmp
 
     with pytest.raises(RegistryError, match=r"ada/medical\.triage: vertical-log\.jsonl: .*was changed"):
         HfStore("ada").find(Reference("medical/triage"))
-    (told,) = HfStore("ada").problems()
-    assert "was changed" in told
+    (problem,) = HfStore("ada").problems()
+    assert "was changed" in problem
 
 
-def test_files_that_the_hub_reads_as_orders_are_not_published(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+def test_files_that_the_hub_interprets_are_not_published(hub: Hub, store: HfStore, tmp_path: Path) -> None:
     for path in (".gitignore", "sub/.gitattributes", LOG):
         source = tmp_path / "file"
         source.write_text("*")
@@ -364,7 +364,7 @@ def test_files_that_the_hub_reads_as_orders_are_not_published(hub: Hub, store: H
     assert hub.requests == []
 
 
-def test_metadata_that_the_hub_refuses_is_told_before_anything_is_uploaded(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+def test_metadata_that_the_hub_refuses_stop_a_publish_before_its_upload(hub: Hub, store: HfStore, tmp_path: Path) -> None:
     readme = "---\ndatasets:\n- pypi:simple-icd\n---\n# Triage\n"
     (tmp_path / "README.md").write_text(readme)
     manifest = {"README.md": Stored(hashlib.sha256(readme.encode()).hexdigest(), len(readme))}
@@ -374,10 +374,10 @@ def test_metadata_that_the_hub_refuses_is_told_before_anything_is_uploaded(hub: 
     assert store.names() == []
 
 
-def test_without_a_network_the_error_says_what_to_do(hub: Hub, store: HfStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+def test_the_error_without_a_network_says_what_to_do(hub: Hub, store: HfStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(OfflineError, match=r"cannot be reached.*HF_ENDPOINT"):
             store.find(Reference("medical/triage"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -387,35 +387,37 @@ def test_without_a_network_the_error_says_what_to_do(hub: Hub, store: HfStore, m
 
 
 @pytest.mark.parametrize(("token", "code"), [("hf_wrong", 401), ("", 401), (READER, 403)])
-def test_a_token_that_may_not_is_told(
+def test_a_token_without_access_is_refused(
     hub: Hub, store: HfStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, code: int
 ) -> None:
-    entry = put(store, tmp_path / "made", x="1")
+    entry = put(store, tmp_path / "files", x="1")
     monkeypatch.setenv("HF_TOKEN", token)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
 
-    with pytest.raises(RegistryError, match=rf"refuses it \({code}.*hf auth login"):
+    with pytest.raises(RegistryError, match=rf"refused access \({code}.*hf auth login"):
         HfStore("ada").move_alias("medical/triage", "live", entry.number, None, event("alias"))
 
 
-def test_a_token_that_can_only_open_pull_requests_does_not_try_for_ever(
+def test_a_publish_stops_if_the_token_can_only_open_pull_requests(
     hub: Hub, store: HfStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(store, tmp_path / "made", x="1")
-    monkeypatch.setattr("vertical_sdk.registry.stores.hf.put_commit", lambda *_: None)  # 412, as it is known of such tokens
+    put(store, tmp_path / "files", x="1")
+    monkeypatch.setattr(
+        "vertical_sdk.registry.stores.hf.put_commit", lambda *_: None
+    )  # 412, which the hub returns for such tokens
     monkeypatch.setattr("vertical_sdk.registry.stores.hf.WAIT", 0.0)
 
     with pytest.raises(RegistryError, match="give it write access"):
-        put(store, tmp_path / "made", x="2")
+        put(store, tmp_path / "files", x="2")
 
 
-def test_the_hub_is_told_nothing_of_this_machine(
+def test_the_hub_receives_no_data_about_this_machine(
     hub: Hub, store: HfStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", False)
 
-    store.folder(put(store, tmp_path / "made", x="1").digest)
+    store.folder(put(store, tmp_path / "files", x="1").digest)
 
     agents = {headers["user-agent"] for _, path, headers in hub.requests if path.startswith(("/api", "/ada"))}
     assert agents
@@ -423,18 +425,18 @@ def test_the_hub_is_told_nothing_of_this_machine(
     assert not [path for _, path, _ in hub.requests if "telemetry" in path or "harness" in path]
 
 
-def test_a_log_that_did_not_change_is_not_read_twice(hub: Hub, store: HfStore, tmp_path: Path) -> None:
-    put(store, tmp_path / "made", x="1")
-    fresh = HfStore("ada")
+def test_an_unchanged_log_is_read_once(hub: Hub, store: HfStore, tmp_path: Path) -> None:
+    put(store, tmp_path / "files", x="1")
+    new_store = HfStore("ada")
     for _ in range(3):
-        fresh.find(Reference("medical/triage"))
-        fresh.newest()
+        new_store.find(Reference("medical/triage"))
+        new_store.newest()
 
     read = [path for method, path, _ in hub.requests if method == "GET" and path.endswith(LOG)]
     assert len(read) == 1
 
 
-def test_the_registry_works_on_it_from_publish_to_verify(hub: Hub, make_adapter: object) -> None:
+def test_the_registry_works_on_the_hub_from_publish_to_verify(hub: Hub, make_adapter: object) -> None:
     assert callable(make_adapter)
     registry = Registry("hf://ada")
     for seed in (1, 2):
@@ -446,13 +448,13 @@ def test_the_registry_works_on_it_from_publish_to_verify(hub: Hub, make_adapter:
 
     assert registry.resolve("medical/triage@production").number == 1
     assert [str(version) for version in registry.search("macro_f1>0.9", "tag.stage=pilot")] == ["medical/triage@2"]
-    assert [summary.newest for summary in registry.list()] == [2]
+    assert [summary.newest for summary in registry.list_adapters()] == [2]
     assert [e.action for e in registry.history("medical/triage")] == ["publish", "publish", "alias", "tag"]
     assert registry.verify() == []
     config = json.loads((registry.resolve("medical/triage").path / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA"
 
 
-def test_a_manifest_that_no_version_has_is_told(store: HfStore) -> None:
+def test_an_unknown_manifest_is_an_error(store: HfStore) -> None:
     with pytest.raises(CorruptAdapter, match="no version has the digest"):
         store.manifest("0" * 64)

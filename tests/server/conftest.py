@@ -14,8 +14,8 @@ from servers.http_server import serving
 
 from vertical_sdk.registry import Registry
 from vertical_sdk.server.app import create_app
-from vertical_sdk.server.limits import Limits
-from vertical_sdk.server.tokens import Tokens
+from vertical_sdk.server.security.tokens import Tokens
+from vertical_sdk.server.settings import Limits, ServerSettings
 
 __all__ = ["MakeAdapter", "Served"]
 
@@ -48,8 +48,8 @@ class Server:
         registry, tokens = Registry(self.folder / "registry"), Tokens(self.folder / "registry" / "tokens.json")
         secrets = {name: tokens.add(name, scopes) for name, scopes in SCOPES_OF.items()}
         served = Served(registry, tokens, "", secrets)
-        made = create_app(registry, tokens, limits=limits, uploads=self.folder / "uploads", log=served.log.append, **settings)
-        return made, served
+        chosen = ServerSettings(limits=limits or Limits(), uploads=self.folder / "uploads", **settings)
+        return create_app(registry, tokens, chosen, log=served.log.append), served
 
 
 @pytest.fixture

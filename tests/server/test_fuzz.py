@@ -15,7 +15,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from vertical_sdk.server.limits import Limits
+from vertical_sdk.server.settings import Limits
 
 MakeAdapter = Callable[..., Path]
 NOT_OURS = [positive_data_acceptance, negative_data_rejection]

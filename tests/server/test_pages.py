@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 
 from vertical_sdk.card import Card, Fingerprint, Parent, SourceRecord, Verdict, write_card
 from vertical_sdk.registry import Registry, Version
-from vertical_sdk.server import pages as module
-from vertical_sdk.server.pages import TEMPLATES, pages
+from vertical_sdk.server.pages import adapter, adapters
+from vertical_sdk.server.pages.rendering import TEMPLATES
+from vertical_sdk.server.pages.routes import page_routes
 
 EVIL = "<script>alert('x')</script><img src=https://evil.example/x onerror=alert(1)>\"'&amp;"
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -110,7 +111,7 @@ def publish(tmp_path: Path, registry: Registry) -> Publish:
 @pytest.fixture
 def client(registry: Registry) -> TestClient:
     app = FastAPI()
-    app.include_router(pages(registry))
+    app.include_router(page_routes(registry))
     return TestClient(app, follow_redirects=False)
 
 
@@ -229,7 +230,7 @@ def test_an_empty_registry_says_that_it_is_empty(client: TestClient) -> None:
 
 
 def test_the_list_is_paged(client: TestClient, publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NAMES", 2)
+    monkeypatch.setattr(adapters, "ROWS", 2)
     for name in ("a", "b", "c", "d", "e"):
         publish(name)
 
@@ -244,7 +245,7 @@ def test_the_list_is_paged(client: TestClient, publish: Publish, monkeypatch: py
 
 
 def test_a_search_is_paged_over_versions(client: TestClient, publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "NAMES", 2)
+    monkeypatch.setattr(adapters, "ROWS", 2)
     for value in (0.91, 0.5, 0.92, 0.93):
         publish(value=value)
 
@@ -345,7 +346,7 @@ def test_nothing_that_a_publisher_writes_becomes_part_of_a_page(
 def test_an_adapter_shows_its_versions_from_the_newest(
     client: TestClient, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "VERSIONS", 2)
+    monkeypatch.setattr(adapter, "VERSIONS", 2)
     for value in (0.71, 0.72, 0.73):
         publish(value=value)
 
@@ -368,7 +369,7 @@ def test_the_log_says_who_did_what_and_on_what_evidence(
     registry.set_alias("medical/triage", "production", 2, why="better", evidence='{"p": 0.004}')
 
     shown = words(client.get("/a/medical/triage").text)
-    monkeypatch.setattr(module, "EVENTS", 3)
+    monkeypatch.setattr(adapter, "EVENTS", 3)
     log = check(client.get("/log/medical/triage").text)
     (older,) = [str(a["href"]) for a in log.all("a") if a.get("rel") == "next"]
 
@@ -388,7 +389,7 @@ def test_a_version_shows_results_lineage_and_files(client: TestClient, publish: 
     assert "general base 0.355 [0.333, 0.377] 0.100 [0.050, 0.200]" in shown
     assert "TF-IDF + linear not measured: it ran out of words" in shown
     assert "general base Macro F1 +0.555 [+0.512, +0.599] < 0.001 0.031" in shown
-    assert "ECE less is better" in shown
+    assert "ECE lower is better" in shown
     assert "0.91 against 0.355" in shown
     assert 'VerticalModel.from_registry("medical/triage@1", registry)' in shown
     assert 'AutoModel.from_pretrained("tiny/base")' in shown
@@ -498,7 +499,7 @@ def test_an_alias_or_a_digest_leads_to_its_version(client: TestClient, publish: 
 def test_links_hold_below_another_path(publish: Publish, registry: Registry) -> None:
     publish()
     inner, outer = FastAPI(), FastAPI()
-    inner.include_router(pages(registry), prefix="/ui")
+    inner.include_router(page_routes(registry), prefix="/ui")
     outer.mount("/team", inner)
 
     found = crawl(TestClient(outer), "/team/ui/")

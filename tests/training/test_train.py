@@ -20,9 +20,9 @@ from vertical_sdk.card import read_card
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError, RunError
 from vertical_sdk.families.specialist import fresh_specialist
 from vertical_sdk.recipe import load_recipe
-from vertical_sdk.training.arguments import training_arguments
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
+from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.types import Example, LabelSpace, silent
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
@@ -314,7 +314,7 @@ def _trainer(recipe: Any, folder: Path) -> VerticalTrainer:
     specialist = fresh_specialist(pull_base(recipe.base), recipe, labels)
     rows = encode_rows(specialist, [Example(str(i), t, y) for i, (t, y) in enumerate(topic_rows(24))], learn=True)
     arguments = training_arguments(recipe.train, folder, "test")
-    return VerticalTrainer(specialist, arguments, rows, [], bind_loss(recipe, labels), silent)
+    return VerticalTrainer(specialist, arguments, rows, [], bind_loss(recipe, labels, default="cross_entropy"), silent)
 
 
 def _gradient(trainer: VerticalTrainer) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vertical_sdk.card import CARD, Card, read_card
 from vertical_sdk.errors import AdapterError
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def copy_adapter(folder: Path, target: Path) -> None:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise AdapterError("this folder is not empty. Choose a new folder.", where=target)
-    with telling_full_disk(target):
+    with report_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = target.with_name(f".{target.name}.part")
         shutil.rmtree(staged, ignore_errors=True)

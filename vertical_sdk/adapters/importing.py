@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from vertical_sdk.card import Card, SelfTest, SourceRecord, library_versions, read_card, write_card
 from vertical_sdk.errors import AdapterError, BaseMismatch, BaseModelError, CorruptAdapter, IdleAdapter, RegistryError
 from vertical_sdk.model_card import render_readme
-from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.references import check_name
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.version import Version
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Progress, Task, silent
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _stage(folder: Path, staged: Path) -> tuple[str, ...]:
         if (folder / file).is_symlink():
             raise RegistryError(f"{folder}: {file} is a symbolic link. Copy the folder with what it points at: cp -rL.")
         if (folder / file).is_file():
-            with telling_full_disk(staged):
+            with report_full_disk(staged):
                 shutil.copyfile(folder / file, staged / file)
     return tuple(sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name not in TAKEN))
 
@@ -284,7 +285,7 @@ def _recipe(name: str, task: Task, base: Base, license_name: str | None, system:
 
 def _unread(kind: str, task: Task, base: Base) -> str | None:
     """Why VerticalModel does not load it."""
-    if task == "generation":
+    if get_task(task).written:
         return None
     library = "AutoModelForSequenceClassification" if kind == "SEQ_CLS" else "AutoModel"
     what = (
@@ -305,7 +306,7 @@ def _asked(staged: Path, base: Base, recipe: Recipe, card: Card, task: Task) -> 
     from vertical_sdk.families.lora import attach
     from vertical_sdk.families.specialist import load_backbone, specialist_class
 
-    if task == "generation":
+    if get_task(task).written:
         require_template(load_tokenizer(base), base.name)
     backbone = attach(load_backbone(base), staged)
     specialist: Any = specialist_class(card.family).opened(backbone, base, recipe, card, staged)
@@ -381,12 +382,12 @@ def _missing(card: Card, config: Mapping[str, Any], named: str, given: str | Non
         "recipe: settings, seed and code that it was trained with",
         "metrics: it was never measured on rows of ours (vertical evaluate --data)",
         "gate: nothing says that it is better than its base",
-        None if card.task == "generation" else "labels: their names and order",
+        None if get_task(card.task).written else "labels: their names and order",
         None if card.base.license else f"licence of its base {named}",
         None if config.get("revision") else "revision of its base: names and shapes of tensors fit, which revisions share",
         f"base: its configuration names {stated!r}, and you say {given!r}" if given and stated and stated != given else None,
         "system and user prompt that it was trained with, where it was trained with any (--prompt, --system)"
-        if card.task == "generation" and card.recipe["prompt"] == {"system": None, "user": PROMPTED}
+        if get_task(card.task).written and card.recipe["prompt"] == {"system": None, "user": PROMPTED}
         else None,
     ]
     return tuple(line for line in lacks if line)

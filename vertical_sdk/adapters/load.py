@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from vertical_sdk.adapters.folder import Adapter
@@ -10,9 +9,9 @@ from vertical_sdk.adapters.self_test import replay_self_tests
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
-from vertical_sdk.families.lora import attach
+from vertical_sdk.families.lora import attach, hide_peft_notice
 from vertical_sdk.families.specialist import LARGE, Specialist, specialist_class
-from vertical_sdk.registry.tree import known_digest
+from vertical_sdk.registry.tree import cached_digest
 
 __all__ = ["load_specialist", "require_same_base"]
 
@@ -65,13 +64,12 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
     for file, digest in card.files.items():
         if not (folder / file).is_file():
             raise CorruptAdapter("this file is missing. Download the adapter again.", where=folder / file)
-        if known_digest(folder / file) != digest:
+        if cached_digest(folder / file) != digest:
             raise CorruptAdapter(
                 "this file was changed or cut after the adapter was saved. Download the adapter again.", where=folder / file
             )
     device = next(adapted.parameters()).device
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    with hide_peft_notice():
         specialist: Any = specialist_class(card.family).opened(adapted, base, adapter.recipe, card, folder)
     specialist.to(device)
     specialist.eval()

@@ -15,6 +15,7 @@ from vertical_sdk.card import SelfTest
 from vertical_sdk.errors import IdleAdapter
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
+from vertical_sdk.tasks import get_task
 
 __all__ = ["record_self_tests", "replay_self_tests"]
 
@@ -89,14 +90,14 @@ def replay_self_tests(specialist: Specialist, self_tests: Sequence[SelfTest], wh
 
 def _encode(specialist: Specialist, texts: Sequence[str]) -> list[Encoded]:
     rows = [specialist.encode(specialist.self_test_row(text), learn=False) for text in texts]
-    if specialist.task == "generation":
+    if get_task(specialist.task).written:
         return [Encoded(ids=row.ids[:MOST_TOKENS], learn=(True,) * len(row.ids[:MOST_TOKENS])) for row in rows]
     return rows
 
 
 def _outputs(specialist: Specialist, rows: Sequence[Encoded]) -> list[Tensor]:
     """Outputs of each row (k,), or every n-th of them if there are many; for generation each token's log-likelihood after the first."""
-    if specialist.task != "generation":
+    if not get_task(specialist.task).written:
         whole = run_rows(specialist, rows, lambda batch: specialist(batch)[0]).flatten(1)
         return list(whole[:, :: max(1, whole.shape[1] // MOST_NUMBERS)])
     with torch.inference_mode():

@@ -15,7 +15,8 @@ from pydantic import Field
 from vertical_sdk.baselines.fitted import Arrays, as_bytes, from_bytes
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError
-from vertical_sdk.outputs import Outputs, prompt, references
+from vertical_sdk.outputs import Outputs, prompt_of
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Task
 
 __all__ = ["Majority", "Tfidf", "majority", "tfidf"]
@@ -40,7 +41,7 @@ class Majority:
         """The same answer for each."""
         if self.share is None:
             return Outputs(texts=[self.answer] * len(rows))
-        if self.task == "regression":
+        if get_task(self.task).numeric:
             return Outputs(values=np.full(len(rows), self.share[0]))
         return Outputs(probabilities=np.tile(self.share, (len(rows), 1)))
 
@@ -56,18 +57,20 @@ class Majority:
         return cls(kept["task"], arrays.get("share"), kept["answer"])
 
 
-@baselines.register("majority")
+@baselines.register("majority", saves_as=Majority, classical=4)
 def majority(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> Majority:
     """Says of every row what is commonest: the labels' shares of the training rows, their mean, or their commonest answer.
 
     Raises DataError where there are no training rows.
     """
     truth = _truth(train, labels, task)
-    if task == "generation":
+    if get_task(task).written:
         return Majority(task, None, Counter(truth).most_common(1)[0][0])
-    if task == "regression":
+    if get_task(task).numeric:
         return Majority(task, np.array([truth.mean()]))
-    share = truth.mean(axis=0) if task == "multilabel" else np.bincount(truth, minlength=len(labels or ())) / len(truth)
+    share = (
+        truth.mean(axis=0) if not get_task(task).single_label else np.bincount(truth, minlength=len(labels or ())) / len(truth)
+    )
     return Majority(task, share)
 
 
@@ -104,11 +107,11 @@ class Tfidf:
 
     def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
         """Probabilities of the labels, or numbers."""
-        raw = np.asarray(self.features([prompt(row) for row in rows]) @ self.weight.astype(np.float64)) + self.bias
-        if self.task == "regression":
+        raw = np.asarray(self.features([prompt_of(row) for row in rows]) @ self.weight.astype(np.float64)) + self.bias
+        if get_task(self.task).numeric:
             return Outputs(values=raw[:, 0])
         each = 0.5 * (1 + np.tanh(raw / 2))
-        if self.task == "multilabel":
+        if not get_task(self.task).single_label:
             return Outputs(probabilities=each)
         return Outputs(probabilities=each / each.sum(axis=1, keepdims=True).clip(1e-300))
 
@@ -135,14 +138,14 @@ class _Nearest:
 
     def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
         """The answer to the training prompt of greatest cosine similarity; the first of equals."""
-        asked = self.tfidf.features([prompt(row) for row in rows])
+        asked = self.tfidf.features([prompt_of(row) for row in rows])
         found: list[int] = []
         for start in range(0, asked.shape[0], 512):
             found.extend((asked[start : start + 512] @ self.known.T).toarray().argmax(axis=1).tolist())
         return Outputs(texts=[self.answers[i] for i in found])
 
 
-@baselines.register("tfidf")
+@baselines.register("tfidf", title="TF-IDF + linear", saves_as=Tfidf, classical=1)
 def tfidf(
     train: Sequence[Example],
     labels: LabelSpace | None,
@@ -169,15 +172,15 @@ def tfidf(
     Raises DataError where there are no training rows or no words in them.
     """
     truth = _truth(train, labels, task)
-    empty, known = _learn_features([prompt(row) for row in train], task, min_df)
-    if task == "generation":
+    empty, known = _learn_features([prompt_of(row) for row in train], task, min_df)
+    if get_task(task).written:
         return _Nearest(empty, known, truth)
-    if task == "regression":
+    if get_task(task).numeric:
         from sklearn.linear_model import Ridge
 
         model = Ridge(alpha=alpha, random_state=seed).fit(known, truth)
         return _with_weights(empty, model.coef_.reshape(1, -1), np.atleast_1d(model.intercept_))
-    if task == "multilabel":
+    if not get_task(task).single_label:
         return _with_weights(empty, *_one_against_rest(known, truth, C, class_weight, None, seed))
     size = len(labels or ())
     weights = None
@@ -190,7 +193,7 @@ def tfidf(
 def _truth(train: Sequence[Example], labels: LabelSpace | None, task: Task) -> Any:
     if not train:
         raise DataError("baseline: there are no training rows.")
-    return references(train, labels, task)
+    return get_task(task).references(train, labels)
 
 
 def _vectorizer(kind: str, **options: Any) -> Any:

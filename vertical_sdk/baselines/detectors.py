@@ -30,7 +30,7 @@ class _Window:
         return Outputs(values=np.array(found))
 
 
-@baselines.register("zscore", tasks=("anomaly",))
+@baselines.register("zscore", tasks=("anomaly",), title="deviation from the window")
 def zscore(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> _Window:
     """Standard deviations from the mean of the window before; learns nothing."""
     return _Window()
@@ -49,7 +49,7 @@ class _Usual:
         )
 
 
-@baselines.register("seasonal_zscore", tasks=("anomaly",))
+@baselines.register("seasonal_zscore", tasks=("anomaly",), title="deviation from the seasonal mean", classical=3)
 def seasonal_zscore(
     train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any, *, minutes: int = 60
 ) -> _Usual:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.types import Example
@@ -17,19 +17,6 @@ from vertical_sdk.types import Example
 __all__ = ["Arrays", "Fitted", "as_bytes", "from_bytes", "pack", "unpack"]
 
 Arrays = dict[str, NDArray[Any]]
-KINDS = {
-    "tfidf": "vertical_sdk.baselines.classical:Tfidf",
-    "majority": "vertical_sdk.baselines.classical:Majority",
-    "boosted_trees": "vertical_sdk.baselines.trees:BoostedTrees",
-    "base": "vertical_sdk.baselines.general:ZeroShot",
-    "probe": "vertical_sdk.baselines.general:LinearProbe",
-    "pixels": "vertical_sdk.baselines.pixels:Pixels",
-    "persistence": "vertical_sdk.baselines.forecasts:Persistence",
-    "seasonal": "vertical_sdk.baselines.forecasts:Seasonal",
-    "linear": "vertical_sdk.baselines.forecasts:Linear",
-    "boosted_forecast": "vertical_sdk.baselines.forecast_trees:BoostedForecast",
-}
-"""Where the class of each baseline stands that can be kept."""
 
 
 class Fitted(Protocol):
@@ -57,20 +44,23 @@ def from_bytes(array: NDArray[Any]) -> Any:
 
 
 def pack(name: str, fitted: Fitted, where: str) -> Arrays:
-    """The arrays of a baseline.
+    """The arrays of a fitted baseline.
 
-    Raises RecipeError for one that cannot be kept, which can be a baseline but no member.
+    Raises RecipeError for a baseline without `saves_as`: it can be compared with, but cannot be a member of an ensemble.
     """
-    if name not in KINDS or not hasattr(fitted, "arrays"):
-        raise RecipeError(f"{where}: {name} cannot be kept, so it can be no member; there are {', '.join(KINDS)}.")
+    if baselines.part(name).saves_as is None:
+        storable = [other for other in baselines.names() if baselines.part(other).saves_as is not None]
+        raise RecipeError(
+            f"{name} cannot be stored, so it cannot be a member of an ensemble. Use one of: {', '.join(storable)}.", where=where
+        )
     return fitted.arrays()
 
 
 def unpack(name: str, arrays: Mapping[str, NDArray[Any]]) -> Fitted:
-    """The baseline again.
+    """The fitted baseline from its arrays.
 
-    Raises KeyError, ValueError or TypeError where the arrays are not those of such a baseline.
+    Raises UnknownName for a baseline that is not installed; KeyError, ValueError or TypeError if the arrays are not those of such a
+    baseline.
     """
-    module, _, kind = KINDS[name].partition(":")
-    fitted: Fitted = getattr(importlib.import_module(module), kind).of(dict(arrays))
+    fitted: Fitted = baselines.part(name).load_class().of(dict(arrays))
     return fitted

@@ -136,7 +136,14 @@ class BoostedForecast:
         return cls(layout, usual, arrays["middle"], arrays["spread"], arrays["near"], kept["model"])
 
 
-@baselines.register("boosted_forecast", tasks=("forecasting",))
+@baselines.register(
+    "boosted_forecast",
+    tasks=("forecasting",),
+    title="boosted trees",
+    saves_as=BoostedForecast,
+    classical=2,
+    extra="trees",
+)
 def boosted_forecast(
     train: Sequence[Example],
     labels: LabelSpace | None,

@@ -57,7 +57,7 @@ class Persistence:
         return cls(_layout(arrays), arrays["middle"])
 
 
-@baselines.register("persistence", tasks=("forecasting",))
+@baselines.register("persistence", tasks=("forecasting",), title="last value repeated", saves_as=Persistence)
 def persistence(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> Persistence:
     """Everything stays as it is: the last value that was measured, for all steps.
 
@@ -97,7 +97,7 @@ class Seasonal:
         return cls(_layout(arrays), _usual(arrays))
 
 
-@baselines.register("seasonal", tasks=("forecasting",))
+@baselines.register("seasonal", tasks=("forecasting",), title="seasonal naive", saves_as=Seasonal)
 def seasonal(
     train: Sequence[Example],
     labels: LabelSpace | None,
@@ -169,7 +169,7 @@ class Linear:
         return cls(_layout(arrays), _usual(arrays), *rest)
 
 
-@baselines.register("linear", tasks=("forecasting",))
+@baselines.register("linear", tasks=("forecasting",), title="linear model", saves_as=Linear, classical=3)
 def linear(
     train: Sequence[Example],
     labels: LabelSpace | None,

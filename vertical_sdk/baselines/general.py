@@ -7,30 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.baselines.fitted import Arrays, as_bytes, from_bytes
-from vertical_sdk.calibration.alarms import scores as alarm_scores
-from vertical_sdk.calibration.intervals import widened
-from vertical_sdk.calibration.temperature import to_probabilities
-from vertical_sdk.card import Calibration
 from vertical_sdk.catalog import baselines
-from vertical_sdk.data.texts import numbers
+from vertical_sdk.data.texts import comparable_values
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.causal import CausalSpecialist
 from vertical_sdk.families.chat import encode_turns
 from vertical_sdk.families.head import PROBE_HEAD, Head, fit_probe, load_head
 from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
-from vertical_sdk.outputs import Outputs, alarms
+from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Progress, Task, silent
 
-__all__ = ["General", "LinearProbe", "ZeroShot", "as_outputs", "base", "probe"]
-
-
-UNCALIBRATED = Calibration()
+__all__ = ["General", "LinearProbe", "ZeroShot", "base", "probe"]
 
 
 class General:
@@ -60,26 +53,7 @@ class General:
 
 def _read(row: Example) -> tuple[object, ...]:
     """What a specialist reads of a row."""
-    return row.text, row.messages, numbers(row)
-
-
-def as_outputs(raw: Tensor, task: Task, calibration: Calibration = UNCALIBRATED, rows: Sequence[Example] = ()) -> Outputs:
-    """Raw outputs of a specialist or a head, (rows, k) or (rows, steps, channels, quantiles), as Outputs.
-
-    rows  what was asked about, with what then came: for anomaly
-    """
-    if task == "anomaly":
-        widths = calibration.widths or (1.0,) * raw.shape[2]
-        return alarms(alarm_scores(raw.numpy(), rows, widths), calibration.threshold)
-    if task == "regression":
-        values = raw[:, 0].double().numpy()
-        bounds = [values, *(values + sign * width for width in calibration.widths for sign in (-1, 1))]
-        return Outputs(values=values, quantiles=np.stack(bounds, axis=1) if calibration.widths else None)
-    if task == "forecasting":  # (rows, steps, channels, quantiles), the median first
-        quantiles = widened(raw.double().numpy(), calibration.widths)
-        return Outputs(values=quantiles[..., 0], quantiles=quantiles if quantiles.shape[-1] > 1 else None)
-    scores = to_probabilities(raw.numpy(), temperature=calibration.temperature, multilabel=task == "multilabel")
-    return Outputs(probabilities=scores, offsets=np.array(calibration.offsets) if calibration.offsets else None)
+    return row.text, row.messages, comparable_values(row)
 
 
 @dataclass(frozen=True)
@@ -94,7 +68,7 @@ class ZeroShot:
     def ask(self, rows: Sequence[Example], base: General) -> Outputs:
         """The label of the nearest description, the likeliest word, or what the base writes."""
         specialist = base.specialist
-        if self.task == "generation":
+        if get_task(self.task).written:
             assert isinstance(specialist, CausalSpecialist)
             prompts = [encode_turns(specialist.tokenizer, row.messages[:-1], specialist.max_length) for row in rows]
             with switched_off(specialist):
@@ -104,10 +78,10 @@ class ZeroShot:
             encoded = [specialist.encode(row, learn=False) for row in rows]
             with switched_off(specialist):
                 raw = run_rows(specialist, encoded, lambda batch: specialist(batch)[0])
-            return as_outputs(raw, self.task)
+            return get_task(self.task).decode(raw.numpy())
         described = [Example(id=label, text=self.labels.describe(label)) for label in self.labels.labels]
         similarity = F.normalize(base.features(rows), dim=-1) @ F.normalize(base.features(described), dim=-1).T
-        return as_outputs(similarity * self.sharpness, self.task)
+        return get_task(self.task).decode((similarity * self.sharpness).numpy())
 
     def arrays(self) -> Arrays:
         """What it was told."""
@@ -122,7 +96,7 @@ class ZeroShot:
         return cls(kept["task"], labels, kept["sharpness"], 0)
 
 
-@baselines.register("base")
+@baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot)
 def base(
     train: Sequence[Example],  # noqa: ARG001  (all baselines are given the same things)
     labels: LabelSpace | None,
@@ -140,7 +114,8 @@ def base(
 
     Raises DataError for tasks that the base cannot do untrained; use `probe` there.
     """
-    if task != "generation" and (labels is None or task == "multilabel"):
+    kind = get_task(task)
+    if not kind.written and not kind.single_label:
         raise DataError(f"the general base cannot do {task} untrained; compare with evaluate.baselines: [probe] instead.")
     return ZeroShot(task, labels, sharpness, max_new_tokens)
 
@@ -155,7 +130,7 @@ class LinearProbe:
     def ask(self, rows: Sequence[Example], base: General) -> Outputs:
         """What the layer says of the base's features."""
         with torch.inference_mode():
-            return as_outputs(self.head(base.features(rows)), self.task)
+            return get_task(self.task).decode(self.head(base.features(rows)).numpy())
 
     def arrays(self) -> Arrays:
         """The layer's weights."""
@@ -171,7 +146,12 @@ class LinearProbe:
         return cls(from_bytes(arrays["kept"])["task"], head)
 
 
-@baselines.register("probe", tasks=("classification", "ordinal", "multilabel", "regression"))
+@baselines.register(
+    "probe",
+    tasks=("classification", "ordinal", "multilabel", "regression"),
+    title="general base, linear probe",
+    saves_as=LinearProbe,
+)
 def probe(
     train: Sequence[Example],
     labels: LabelSpace | None,

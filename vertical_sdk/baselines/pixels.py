@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor
 
 from vertical_sdk.baselines.fitted import Arrays, as_bytes, from_bytes
-from vertical_sdk.baselines.general import as_outputs
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.head import Head, fit_probe
-from vertical_sdk.outputs import Outputs, references
+from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Task
 
 __all__ = ["Pixels", "pixels"]
@@ -35,7 +35,7 @@ class Pixels:
     def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
         """Probabilities of the labels, or numbers."""
         with torch.inference_mode():
-            return as_outputs(self.head(_greys(rows, self.side)), self.task)
+            return get_task(self.task).decode(self.head(_greys(rows, self.side)).numpy())
 
     def arrays(self) -> Arrays:
         """The layer's weights."""
@@ -52,7 +52,13 @@ class Pixels:
         return cls(kept["task"], kept["side"], head)
 
 
-@baselines.register("pixels", tasks=("classification", "ordinal", "multilabel", "regression"))
+@baselines.register(
+    "pixels",
+    tasks=("classification", "ordinal", "multilabel", "regression"),
+    title="linear model of pixels",
+    saves_as=Pixels,
+    classical=3,
+)
 def pixels(
     train: Sequence[Example],
     labels: LabelSpace | None,
@@ -71,7 +77,7 @@ def pixels(
     """
     if not train:
         raise DataError("pixels: there are no training rows.")
-    truth = references(train, labels, task)
+    truth = get_task(task).references(train, labels)
     return Pixels(task, side, fit_probe(_greys(train, side), truth, task, len(labels) if labels else 1, seed=seed, strength=C))
 
 

@@ -24,24 +24,18 @@ from numpy.typing import NDArray
 
 from vertical_sdk import catalog
 from vertical_sdk.baselines.fitted import Arrays, Fitted, as_bytes, from_bytes, pack, unpack
-from vertical_sdk.calibration.label_offsets import fit_offsets
-from vertical_sdk.calibration.temperature import to_probabilities
+from vertical_sdk.calibration.stacking import pool
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.outputs import Outputs, references
+from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Progress, Task, silent
 
 __all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "load_ensemble", "save_ensemble"]
 
 ENSEMBLE = "ensemble.safetensors"
 FOLDS = 3
-SMALLEST = 1e-6
-"""Probabilities nearer to 0 or 1 count as this far from it: a member that is sure must not silence the others."""
-WEIGHT_SPREAD, BIAS_SPREAD = 1.0, 0.5
-"""Standard deviations of the priors."""
-MOST_NUMBERS = 200_000
-"""Weights of forecasts are fitted on so many numbers at most."""
 Floats = NDArray[np.float64]
 
 
@@ -68,8 +62,9 @@ class Ensemble:
 
         base  the general model (`General`), for members that need it
         """
-        said = [_evidence(member.ask(rows, base), self.task) for member in self.members]
-        return _whole(own, _pool([_own_evidence(own, self.task), *said], self.weights, self.bias), self.task)
+        task = get_task(self.task)
+        systems = [task.raw_evidence(own), *(task.evidence(member.ask(rows, base)) for member in self.members)]
+        return task.pooled_raw(own, pool(systems, self.weights, self.bias))
 
     def ask_member(self, part: Part, rows: Sequence[Example], base: Any) -> Outputs | None:
         """What the member of that name and those arguments says by itself; None where there is none."""
@@ -107,9 +102,9 @@ def fit_ensemble(
 
     Raises what the baselines raise.
     """
-    task, parts = recipe.task, recipe.ensemble
+    task, parts = get_task(recipe.task), recipe.ensemble
     folds = np.array([stable_hash(seed, row.group or row.id) % FOLDS for row in validation])
-    systems = [_own_evidence(own, task)]
+    systems = [task.raw_evidence(own)]
     members, offsets = [], []
     for number, part in enumerate(parts):
         arguments = catalog.baselines.check(part.use, part.arguments, f"ensemble.{number}")
@@ -121,16 +116,16 @@ def fit_ensemble(
             if not held:
                 continue
             learned = [*train, *(row for row, at in zip(validation, folds, strict=True) if at != fold)]
-            fitted = fit(learned, labels, task, seed, base, **arguments)
+            fitted = fit(learned, labels, task.name, seed, base, **arguments)
             said.append((held, fitted.ask([validation[i] for i in held], base)))
         whole = _in_order(said)
-        systems.append(_evidence(whole, task))
-        offsets.append(fit_offsets(whole, validation, labels, recipe))
-        member = fit([*train, *validation], labels, task, seed, base, **arguments)
+        systems.append(task.evidence(whole))
+        offsets.append(task.fit_offsets(whole, validation, labels, recipe))
+        member = fit([*train, *validation], labels, task.name, seed, base, **arguments)
         members.append(unpack(part.use, pack(part.use, member, f"ensemble.{number}")))
-    weights, bias = _stack(systems, references(validation, labels, task), task)
-    ensemble = Ensemble(task, parts, tuple(members), weights, bias, tuple(offsets))
-    return ensemble, _whole(own, _pool(systems, weights, bias), task)
+    weights, bias = task.stack(systems, task.references(validation, labels))
+    ensemble = Ensemble(task.name, parts, tuple(members), weights, bias, tuple(offsets))
+    return ensemble, task.pooled_raw(own, pool(systems, weights, bias))
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
@@ -186,99 +181,3 @@ def _in_order(said: Sequence[tuple[list[int], Outputs]]) -> Outputs:
     if said[0][1].values is not None:
         return Outputs(values=np.concatenate([one.values for _, one in said])[order])
     return Outputs(probabilities=np.concatenate([one.probabilities for _, one in said])[order])
-
-
-def _own_evidence(raw: NDArray[Any], task: Task) -> Floats:
-    """The adapter's raw outputs in the shape of `_evidence`."""
-    wide = np.asarray(raw, dtype=np.float64)
-    if task == "regression":
-        return wide
-    if task == "forecasting":
-        return wide[..., 0]
-    return _evidence(Outputs(probabilities=to_probabilities(wide, multilabel=task == "multilabel")), task)
-
-
-def _evidence(outputs: Outputs, task: Task) -> Floats:
-    """What a system says, so that it can be added up: numbers, log-probabilities, or log-odds of each label (multilabel)."""
-    if task == "regression":
-        assert outputs.values is not None
-        return outputs.values[:, None].astype(np.float64)
-    if task == "forecasting":
-        assert outputs.values is not None
-        return outputs.values.astype(np.float64)
-    assert outputs.probabilities is not None
-    scores = np.clip(outputs.probabilities.astype(np.float64), SMALLEST, 1 - SMALLEST)
-    return np.log(scores) - np.log1p(-scores) if task == "multilabel" else np.log(scores)
-
-
-def _whole(own: NDArray[Any], pooled: Floats, task: Task) -> NDArray[np.float32]:
-    """What is pooled, in the shape of the adapter's raw outputs."""
-    moved = pooled if task != "forecasting" else own + (pooled - own[..., 0])[..., None]
-    return moved.astype(np.float32)
-
-
-def _pool(systems: Sequence[Floats], weights: Floats, bias: Floats) -> Floats:
-    return np.tensordot(weights, np.stack(systems), axes=1) + bias
-
-
-def _stack(systems: Sequence[Floats], truth: Any, task: Task) -> tuple[Floats, Floats]:
-    """The likeliest weights and biases under the priors (L-BFGS-B; weights from 0)."""
-    from scipy.optimize import minimize
-
-    if task == "forecasting":
-        return _shares(systems, truth), np.zeros(1)
-    size, k, rows = len(systems), systems[0].shape[1], len(systems[0])
-    spread = float(np.std(truth)) or 1.0
-    biased = task in {"multilabel", "regression"} or k == 2
-    stacked = np.stack(systems)
-
-    def split(parameters: Floats) -> tuple[Floats, Floats]:
-        bias = np.zeros(k)
-        if biased:
-            free = parameters[size:]
-            bias = np.array([-free[0], free[0]]) / 2 if task not in {"multilabel", "regression"} else free
-        return parameters[:size], bias * (spread if task == "regression" else 1.0)
-
-    def surprise(parameters: Floats) -> float:
-        weights, bias = split(parameters)
-        z = np.tensordot(weights, stacked, axes=1) + bias
-        if task == "regression":
-            value = 0.5 * float((((z[:, 0] - truth) / spread) ** 2).mean())
-        elif task == "multilabel":
-            value = float((np.logaddexp(0, z) - truth * z).mean(axis=0).sum())
-        else:
-            top = z.max(axis=1)
-            value = float((top + np.log(np.exp(z - top[:, None]).sum(axis=1)) - z[np.arange(rows), truth]).mean())
-        pull = ((parameters[:size] - 1 / size) ** 2).sum() / WEIGHT_SPREAD**2 + (parameters[size:] ** 2).sum() / BIAS_SPREAD**2
-        return value + float(pull) / (2 * rows)
-
-    biases = 0 if not biased else (k if task in {"multilabel", "regression"} else 1)
-    start = np.concatenate([np.full(size, 1 / size), np.zeros(biases)])
-    bounds = [(0.0, 5.0)] * size + [(-10.0, 10.0)] * biases
-    found = minimize(surprise, start, method="L-BFGS-B", bounds=bounds)
-    return split(np.asarray(found.x))
-
-
-def _shares(systems: Sequence[Floats], truth: Floats) -> Floats:
-    """Weights from 0 that sum to 1, of the mean that has the least absolute error (Nelder and Mead on their logarithms)."""
-    from scipy.optimize import minimize
-
-    known = ~np.isnan(truth)
-    stacked = np.stack([one[known] for one in systems])
-    if stacked.shape[1] > MOST_NUMBERS:
-        stacked = stacked[:, np.linspace(0, stacked.shape[1] - 1, MOST_NUMBERS).astype(int)]
-        kept = np.linspace(0, known.sum() - 1, MOST_NUMBERS).astype(int)
-    else:
-        kept = np.arange(stacked.shape[1])
-    so = truth[known][kept]
-
-    def shares(parameters: Floats) -> Floats:
-        raised = np.exp(np.append(parameters, 0.0) - max(0.0, float(parameters.max(initial=0.0))))
-        found: Floats = raised / raised.sum()
-        return found
-
-    def error(parameters: Any) -> float:
-        return float(np.abs(shares(parameters) @ stacked - so).mean())
-
-    found = minimize(error, np.zeros(len(systems) - 1), method="Nelder-Mead")
-    return shares(np.asarray(found.x))

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.errors import DataError
-from vertical_sdk.families.clock import DAY, SMOOTH, STEADY, WEEK, neighbours, since_monday
 from vertical_sdk.families import clock
+from vertical_sdk.families.clock import DAY, SMOOTH, STEADY, WEEK, neighbours, since_monday
 from vertical_sdk.types import Example, SeriesLayout
 
 __all__ = ["DAY", "WEEK", "Timeline", "Usual", "carried", "histories", "layout_of", "moments", "neighbours", "timeline"]

@@ -14,7 +14,8 @@ from pydantic import Field
 from vertical_sdk.baselines.fitted import Arrays, as_bytes, from_bytes
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, MissingExtra
-from vertical_sdk.outputs import Outputs, references
+from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Task
 
 __all__ = ["BoostedTrees", "boosted_trees"]
@@ -47,10 +48,10 @@ class BoostedTrees:
 
         table = _table(rows, self.fields, self.values)
         said = [np.asarray(lightgbm.Booster(model_str=text).predict(table)) if text else None for text in self.models]
-        if self.task == "regression":
+        if get_task(self.task).numeric:
             assert said[0] is not None
             return Outputs(values=said[0])
-        if self.task == "multilabel":
+        if not get_task(self.task).single_label:
             columns = [np.full(len(rows), self.share[k]) if one is None else one for k, one in enumerate(said)]
             return Outputs(probabilities=np.stack(columns, axis=1))
         assert said[0] is not None
@@ -69,7 +70,14 @@ class BoostedTrees:
         return cls(kept["task"], fields, tuple(kept["models"]), arrays["share"], kept.get("values", 0))
 
 
-@baselines.register("boosted_trees", tasks=("classification", "ordinal", "multilabel", "regression"))
+@baselines.register(
+    "boosted_trees",
+    tasks=("classification", "ordinal", "multilabel", "regression"),
+    title="boosted trees",
+    saves_as=BoostedTrees,
+    classical=2,
+    extra="trees",
+)
 def boosted_trees(
     train: Sequence[Example],
     labels: LabelSpace | None,
@@ -106,7 +114,7 @@ def boosted_trees(
     if bare is not None:
         raise DataError(f"boosted_trees: row {bare.id} has no fields and no (n,) values; it reads these, and tfidf reads text.")
     fields = tuple(field for field in _fields(train) if field[0] not in without)
-    table, truth = _table(train, fields, size_of), references(train, labels, task)
+    table, truth = _table(train, fields, size_of), get_task(task).references(train, labels)
     words = [i for i, (_, known) in enumerate(fields) if known is not None]
     size = len(labels) if labels else 1
     params = {
@@ -127,9 +135,9 @@ def boosted_trees(
         data = lightgbm.Dataset(table, label=target, categorical_feature=words, free_raw_data=False)
         return str(lightgbm.train(params | objective, data, num_boost_round=n_estimators).model_to_string())
 
-    if task == "regression":
+    if get_task(task).numeric:
         return BoostedTrees(task, fields, (grow(truth, {"objective": "regression"}),), np.zeros(1), size_of)
-    if task == "multilabel":
+    if not get_task(task).single_label:
         models = [grow(truth[:, k], {"objective": "binary"}) if 0 < truth[:, k].sum() < len(truth) else "" for k in range(size)]
         return BoostedTrees(task, fields, tuple(models), truth.mean(axis=0), size_of)
     objective = {"objective": "binary"} if size == 2 else {"objective": "multiclass", "num_class": size}

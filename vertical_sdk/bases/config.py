@@ -1,4 +1,4 @@
-"""What a model's config.json says of it: which family it belongs to, and how long an input may be."""
+"""Read the config.json of a model: its family, and how long an input may be."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ COUNTS_FROM_PADDING = frozenset(
 
 
 def family_of(config: Mapping[str, Any], folder: Path) -> Family:
-    """The family of a model by the class that its config.json names.
+    """Find the family of a model by the class that its config.json names.
 
-    Raises BaseModelError where it cannot be told, or where the model needs code of its own.
+    Raises BaseModelError for an unknown class, and for a model that needs code of its own.
     """
     names = [str(name) for name in config.get("architectures") or []]
     kind = str(config.get("model_type", ""))
-    if config.get("auto_map") and not _known(kind):
+    if config.get("auto_map") and not _is_built_in(kind):
         raise BaseModelError(
-            f"{folder / 'config.json'}: the model brings code of its own (auto_map), and such code is never run. Choose a "
-            "model that transformers has built in."
+            "the model needs code of its own (auto_map), which is never run. Choose a model that transformers has built in.",
+            where=folder / "config.json",
         )
     if any(name.endswith(VISION) for name in names) or kind in VISION_TYPES or is_timm(config):
         return "vision"
@@ -56,14 +56,15 @@ def family_of(config: Mapping[str, Any], folder: Path) -> Family:
         if any(name.endswith(ENCODER) for name in names) or kind in ENCODER_TYPES:
             return "encoder"
     raise BaseModelError(
-        f"{folder / 'config.json'}: architectures = {names}, model_type = {kind!r}: neither an encoder nor a causal nor a vision model. "
+        f"architectures = {names}, model_type = {kind!r} is neither an encoder nor a causal nor a vision model. "
         f"Known are classes that end in {', '.join((*CAUSAL, *ENCODER, *VISION))}, "
-        f"and the model types {', '.join(sorted(ENCODER_TYPES | VISION_TYPES))}."
+        f"and the model types {', '.join(sorted(ENCODER_TYPES | VISION_TYPES))}.",
+        where=folder / "config.json",
     )
 
 
 def longest_input(config: Mapping[str, Any], folder: Path) -> int | None:
-    """Tokens that an input may have, by the position table and the tokenizer, whichever allows fewer; None without bound."""
+    """Return the most tokens of an input, the smaller limit of position table and tokenizer; None means no limit."""
     bounds = []
     positions = config.get("max_position_embeddings") or config.get("n_positions")
     if isinstance(positions, int) and positions > 0:
@@ -77,11 +78,11 @@ def longest_input(config: Mapping[str, Any], folder: Path) -> int | None:
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:
-    """Whether config.json is one that timm wrote on the hub: it names an architecture, and how pictures are prepared."""
+    """Whether timm wrote the config.json: it names an architecture, and how pictures are prepared."""
     return isinstance(config.get("architecture"), str) and isinstance(config.get("pretrained_cfg"), Mapping)
 
 
-def _known(kind: str) -> bool:
+def _is_built_in(kind: str) -> bool:
     from transformers import CONFIG_MAPPING
 
     return kind in CONFIG_MAPPING

@@ -1,9 +1,9 @@
 """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation and with ReLU6, made for phones (Tan and Le, 2019).
 
-Written here in plain torch, because timm, which has it too, needs torchvision, whose wheels on the package index do not load
-beside a torch that was built for CPUs alone. Modules have the names of timm's `tf_efficientnet_lite0` inside transformers'
-TimmWrapperModel, so an adapter trained on the one goes on the other. As in TensorFlow, where the weights come from, padding
-is of the kind "same", and batch normalisation adds 1e-3.
+This file has the network in plain torch. timm has it too, but needs torchvision, whose wheels on the package index do not load
+with a torch that was built for CPUs only. Modules have the names of timm's `tf_efficientnet_lite0` inside the TimmWrapperModel of
+transformers, so an adapter fits both. As in TensorFlow, the origin of the weights, padding is of the kind "same", and batch
+normalisation adds 1e-3.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STAGES = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-"""Table 1 of the paper, a row a stage: how much wider a block is inside, kernel, stride of its first block, channels, blocks."""
+"""Table 1 of the paper, one row for each stage: expansion inside a block, kernel, stride of the first block, channels, blocks."""
 STEM, WIDTH, LABELS = 32, 1280, 1000
 CONFIG: dict[str, Any] = {
     "model_type": "timm_wrapper",
@@ -58,7 +58,7 @@ CONFIG: dict[str, Any] = {
 
 
 class _Strided(nn.Conv2d):
-    """A convolution whose output has half its input's side, rounded up; of what is padded, the odd row stands at the end."""
+    """A convolution that halves the side of its input, rounded up. An odd row of padding is added at the end."""
 
     def __init__(self, channels: int, out: int, kernel: int, groups: int = 1) -> None:
         super().__init__(channels, out, kernel, 2, groups=groups, bias=False)
@@ -69,7 +69,7 @@ class _Strided(nn.Conv2d):
 
 
 class _Separable(nn.Module):
-    """Each channel by itself, then all of them together."""
+    """A depthwise convolution, then a pointwise one."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Separable(nn.Module):
 
 
 class _Inverted(nn.Module):
-    """Widened, each channel by itself, narrowed again; added to its input where both have one shape."""
+    """An inverted residual block: expand, depthwise convolution, project. The input is added if both have the same shape."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, wider: int) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class _Network(nn.Module):
 
 
 class EfficientNetLite(PreTrainedModel):  # type: ignore[no-untyped-call]
-    """The network as transformers shows its image models: a map of features, and its mean over the picture."""
+    """The network with the interface of image models in transformers: a map of features, and its mean over the picture."""
 
     config_class = PretrainedConfig
     base_model_prefix = "timm_model"
@@ -140,10 +140,10 @@ class EfficientNetLite(PreTrainedModel):  # type: ignore[no-untyped-call]
         self.timm_model = _Network()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: weights are read from a file, or are those that torch makes."""
+        """Do nothing: weights are read from a file, or are the initial ones of torch."""
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        """last_hidden_state (rows, 1280, h/32, w/32) and pooler_output (rows, 1280)."""
+        """Return last_hidden_state (rows, 1280, h/32, w/32) and pooler_output (rows, 1280)."""
         maps = self.timm_model(pixel_values.contiguous(memory_format=torch.channels_last))
         return BaseModelOutputWithPooling(last_hidden_state=maps, pooler_output=maps.mean((2, 3)))
 
@@ -163,9 +163,9 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def load_lite(folder: Path) -> EfficientNetLite:
-    """The network of a folder with timm's config.json and weights; the layer that names ImageNet's classes is left out.
+    """Load the network from a folder with timm's config.json and weights, without the classifier for ImageNet.
 
-    Raises BaseModelError where a tensor is missing or has another shape.
+    Raises BaseModelError for a tensor that is missing or has another shape.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -176,24 +176,24 @@ def load_lite(folder: Path) -> EfficientNetLite:
             config = PretrainedConfig(**CONFIG)
             config.name_or_path = str(folder)
             model: Any = EfficientNetLite(config)
-        kept = {
+        weights = {
             key.removeprefix("timm_model."): value.float() if value.is_floating_point() else value
             for key, value in state.items()
         }
-        model.timm_model.load_state_dict({k: v for k, v in kept.items() if not k.startswith("classifier.")}, assign=True)
+        model.timm_model.load_state_dict({k: v for k, v in weights.items() if not k.startswith("classifier.")}, assign=True)
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise BaseModelError(f"{folder}: its weights are not those of {ARCHITECTURE}: {error}") from None
-    made: EfficientNetLite = model.to(memory_format=torch.channels_last)
-    return made
+        raise BaseModelError(f"its weights are not those of {ARCHITECTURE}: {error}", where=folder) from None
+    network: EfficientNetLite = model.to(memory_format=torch.channels_last)
+    return network
 
 
 def convert_checkpoint(file: Path, folder: Path, progress: Progress = silent) -> None:
     """Write a checkpoint of torch (.pth) of this network as safetensors and config.json, into a new folder.
 
-    The file is read by torch's restricted unpickler (`weights_only=True`), which knows tensors and plain containers and calls
-    nothing else. Its tensors stand in the order of timm's, under other names.
+    The restricted unpickler of torch (`weights_only=True`) reads the file. It knows tensors and plain containers, and calls
+    nothing else. The tensors are in the order of timm, with other names.
 
-    Raises BaseModelError where they are not those of this network.
+    Raises BaseModelError for the tensors of another network.
     """
     from safetensors.torch import save_file
 
@@ -204,11 +204,11 @@ def convert_checkpoint(file: Path, folder: Path, progress: Progress = silent) ->
         with torch.device("meta"):
             expected = _Network().state_dict()
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, AttributeError) as error:
-        raise BaseModelError(f"{file}: is cut, changed or no checkpoint of torch: {error}") from None
+        raise BaseModelError(f"is cut, changed or not a checkpoint of torch: {error}", where=file) from None
     names = {**{key: tuple(value.shape) for key, value in expected.items()}}
     names |= {"classifier.weight": (LABELS, WIDTH), "classifier.bias": (LABELS,)}
     if [tuple(tensor.shape) for tensor in tensors] != list(names.values()):
-        raise BaseModelError(f"{file}: its tensors are not those of {ARCHITECTURE}.")
+        raise BaseModelError(f"its tensors are not those of {ARCHITECTURE}.", where=file)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {key: tensor.contiguous() for key, tensor in zip(names, tensors, strict=True)},

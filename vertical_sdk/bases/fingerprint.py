@@ -1,4 +1,4 @@
-"""What makes two base models the same one: digests of weights, tokenizer and chat template, without loading any of them."""
+"""Fingerprints of base models: digests of weights, tokenizer and chat template, without loading any of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from vertical_sdk.bases.config import family_of
 from vertical_sdk.bases.images import FILES as PICTURES
-from vertical_sdk.bases.images import picture_settings
+from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.bases.weights import Tensor, read_json, read_tensors, weight_files, weights_digest
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import BaseModelError, RunError
@@ -43,33 +43,33 @@ OTHERS = (
 
 
 def fingerprint(folder: Path, name: str, *, revision: str | None = None, license_name: str | None = None) -> Fingerprint:
-    """The fingerprint of a model folder; a copy of the folder has the same one.
+    """Compute the fingerprint of a model folder. A copy of the folder has the same fingerprint.
 
-    The digests are kept in the cache and taken from there as long as size, time and inode of every file stay as they were.
+    The digests are cached, and used as long as size, time and inode of every file are unchanged.
 
-    Raises BaseModelError where a file is missing, cut or not safetensors.
+    Raises BaseModelError for a file that is missing, cut or not safetensors.
     """
     folder = folder.resolve()
-    stamps = _stamps(folder)
-    kept = cache_home() / "fingerprints" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.json"
-    known = _known(kept, stamps)
+    stamps = _list_stamps(folder)
+    cache = cache_home() / "fingerprints" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.json"
+    known = _read_known_digests(cache, stamps)
     if known is None:
-        known = _digests(folder)
-        if _stamps(folder) == stamps:
+        known = _compute_digests(folder)
+        if _list_stamps(folder) == stamps:
             with contextlib.suppress(RunError, OSError):  # a cache that cannot be written costs time only
-                write_whole(kept, json.dumps({"folder": str(folder), "stamps": stamps, "digests": known}) + "\n")
+                write_whole(cache, json.dumps({"folder": str(folder), "stamps": stamps, "digests": known}) + "\n")
     return Fingerprint(name=name, revision=revision, license=license_name, **known)
 
 
-def _stamps(folder: Path) -> dict[str, list[int]]:
+def _list_stamps(folder: Path) -> dict[str, list[int]]:
     files = [*weight_files(folder), *(folder / name for name in OTHERS)]
     stats = {file.name: file.stat() for file in files if file.is_file()}
     return {name: [s.st_size, s.st_mtime_ns, s.st_ino] for name, s in stats.items()}
 
 
-def _known(kept: Path, stamps: Mapping[str, list[int]]) -> dict[str, Any] | None:
+def _read_known_digests(cache: Path, stamps: Mapping[str, list[int]]) -> dict[str, Any] | None:
     try:
-        entry = json.loads(kept.read_text(encoding="utf-8"))
+        entry = json.loads(cache.read_text(encoding="utf-8"))
         if entry["stamps"] != stamps:
             return None
         Fingerprint(name="", **entry["digests"])
@@ -79,7 +79,7 @@ def _known(kept: Path, stamps: Mapping[str, list[int]]) -> dict[str, Any] | None
     return digests
 
 
-def _digests(folder: Path) -> dict[str, Any]:
+def _compute_digests(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     tensors = read_tensors(folder)
     architecture = str((config.get("architectures") or [config.get("architecture") or "unknown"])[0])
@@ -87,7 +87,7 @@ def _digests(folder: Path) -> dict[str, Any]:
         return {
             "architecture": architecture,
             "weights": weights_digest(tensors),
-            "tokenizer": hashlib.sha256(picture_settings(folder).text().encode()).hexdigest(),
+            "tokenizer": hashlib.sha256(read_picture_settings(folder).text().encode()).hexdigest(),
             "vocab_size": 0,
             "chat_template": None,
         }
@@ -96,13 +96,13 @@ def _digests(folder: Path) -> dict[str, Any]:
         "architecture": architecture,
         "weights": weights_digest(tensors),
         "tokenizer": _tokenizer_digest(folder, settings),
-        "vocab_size": _vocab_size(folder, tensors, config),
+        "vocab_size": _read_vocab_size(folder, tensors, config),
         "chat_template": template_digest(folder, settings),
     }
 
 
 def _tokenizer_digest(folder: Path, settings: Mapping[str, Any]) -> str:
-    """Over what decides how text becomes tokens; not over the way in which a version of the library writes it down."""
+    """Hash what decides how text becomes tokens, but not the notation of a version of the library."""
     if (folder / "tokenizer.json").is_file():
         table = read_json(folder / "tokenizer.json")
         plain = {k: v for k, v in table.items() if k not in {"version", "truncation", "padding"}}
@@ -110,11 +110,13 @@ def _tokenizer_digest(folder: Path, settings: Mapping[str, Any]) -> str:
         if isinstance(model, dict) and isinstance(model.get("merges"), list):
             pairs = [m.split(" ", 1) if isinstance(m, str) else m for m in model["merges"]]
             plain["model"] = {**model, "merges": pairs}
-        files: dict[str, Any] = {"tokenizer.json": _without_nulls(plain)}
+        files: dict[str, Any] = {"tokenizer.json": _drop_nulls(plain)}
     else:
         files = {name: file_digest(folder / name) for name in VOCABULARIES if (folder / name).is_file()}
         if not files:
-            raise BaseModelError(f"{folder}: has no tokenizer.json and no vocabulary. Save the model's tokenizer beside it.")
+            raise BaseModelError(
+                "has no tokenizer.json and no vocabulary. Save the tokenizer of the model in it.", where=folder
+            )
     extra = folder / "special_tokens_map.json"
     stated = {**(read_json(extra) if extra.is_file() else {}), **settings}
     tokens = {
@@ -128,14 +130,14 @@ def _tokenizer_digest(folder: Path, settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
-def _without_nulls(value: Any) -> Any:
+def _drop_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+        return {k: _drop_nulls(v) for k, v in value.items() if v is not None}
     return value
 
 
 def template_digest(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    """Of the template's text; a template in its own file comes before one in tokenizer_config.json, as in transformers."""
+    """Hash the text of the template. A template in its own file wins over tokenizer_config.json, as in transformers."""
     own = folder / "chat_template.jinja"
     template = own.read_text(encoding="utf-8", errors="replace") if own.is_file() else settings.get("chat_template")
     if not template:
@@ -144,12 +146,12 @@ def template_digest(folder: Path, settings: Mapping[str, Any]) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _vocab_size(folder: Path, tensors: list[Tensor], config: Mapping[str, Any]) -> int:
+def _read_vocab_size(folder: Path, tensors: list[Tensor], config: Mapping[str, Any]) -> int:
     for end in EMBEDDINGS:
         for tensor in tensors:
             if tensor.name.endswith(end) and len(tensor.shape) == 2:
                 return tensor.shape[0]
     stated = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
     if not isinstance(stated, int):
-        raise BaseModelError(f"{folder / 'config.json'}: names no vocab_size, and no tensor is the input embedding.")
+        raise BaseModelError("has no vocab_size, and no tensor is the input embedding.", where=folder / "config.json")
     return stated

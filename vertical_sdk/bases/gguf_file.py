@@ -1,17 +1,16 @@
-"""A llama.cpp file made into an ordinary model folder, once: the weights exactly as the file's quantization gives them."""
+"""Convert a file of llama.cpp to an ordinary model folder, once. The weights are exactly those of its quantization."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import errno
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import BaseModelError, VerticalError
+from vertical_sdk.paths import is_disk_full
 from vertical_sdk.types import Progress, silent
 
 __all__ = ["convert_gguf"]
@@ -20,7 +19,7 @@ __all__ = ["convert_gguf"]
 def convert_gguf(file: Path, folder: Path, progress: Progress = silent) -> None:
     """Write `file` (GGUF) as safetensors in float32, with configuration, tokenizer and chat template, into a new folder.
 
-    Raises BaseModelError where the tokenizer that comes out cannot do what it must; OSError where the disk is full.
+    Raises BaseModelError if the converted tokenizer is not usable; OSError if the disk is full.
     """
     import torch
     import transformers
@@ -42,7 +41,7 @@ def convert_gguf(file: Path, folder: Path, progress: Progress = silent) -> None:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be switched off
             loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **where)
         progress(what, 0.8)
-        plain = _without_quantizer(loaded)
+        plain = _remove_quantizer(loaded)
         tokenizer.model_max_length = plain.config.max_position_embeddings
         _check_tokenizer(tokenizer, plain.config.vocab_size, file)
         plain.save_pretrained(folder)
@@ -50,11 +49,11 @@ def convert_gguf(file: Path, folder: Path, progress: Progress = silent) -> None:
     except VerticalError:
         raise
     except Exception as error:
-        if "No space left" in str(error):  # safetensors tells it in an error class of its own
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise BaseModelError(f"{file}: cannot be converted with transformers {transformers.__version__}: {error}") from error
+        if is_disk_full(error) or (isinstance(error, OSError) and error.errno is not None):
+            raise  # the caller reports a full disk
+        raise BaseModelError(
+            f"cannot be converted with transformers {transformers.__version__}: {error}", where=file
+        ) from error
     finally:
         logging.set_verbosity(level)
         if bars:
@@ -62,8 +61,8 @@ def convert_gguf(file: Path, folder: Path, progress: Progress = silent) -> None:
     _drop_keys(folder / "tokenizer_config.json", {"local_files_only", "is_local", "gguf_file"})
 
 
-def _without_quantizer(loaded: Any) -> Any:
-    """The same model and weights, as one that was never quantized and can be saved."""
+def _remove_quantizer(loaded: Any) -> Any:
+    """Build the same model as one that was never quantized and can be saved."""
     import torch
 
     config = copy.deepcopy(loaded.config)
@@ -78,7 +77,7 @@ def _without_quantizer(loaded: Any) -> Any:
 
 
 def _check_tokenizer(tokenizer: Any, vocab_size: int, file: Path) -> None:
-    """A text must come back as it went in, and a conversation must end its turns with the end token."""
+    """Check that decoding gives the encoded text again, and that the end token ends each turn of a conversation."""
     text = "The don't-stop café: 42  words, naïve\n"
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
     try:
@@ -91,13 +90,13 @@ def _check_tokenizer(tokenizer: Any, vocab_size: int, file: Path) -> None:
         )
     except (ValueError, TypeError, KeyError) as error:
         raise BaseModelError(
-            f"{file}: its chat template or tokenizer cannot be used with this transformers: {error}"
+            f"its chat template or tokenizer cannot be used with this version of transformers: {error}", where=file
         ) from error
     if not good:
-        raise BaseModelError(f"{file}: this version of transformers reads its tokenizer wrongly; install another one.")
+        raise BaseModelError("this version of transformers reads its tokenizer wrongly. Install another version.", where=file)
 
 
 def _drop_keys(path: Path, keys: set[str]) -> None:
-    """How the tokenizer was loaded is no part of it."""
+    """Drop keys that only say how the tokenizer was loaded."""
     table = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({k: v for k, v in table.items() if k not in keys}, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The tensors of a model folder, read straight from its safetensors files: no torch, no pickle.
+"""Read the tensors of a model folder from its safetensors files, without torch and without pickle.
 
 The format (https://huggingface.co/docs/safetensors): 8 bytes with the header's length N, little-endian; N bytes of JSON that
 give each tensor's dtype, shape and [begin, end) among the bytes that follow.
@@ -29,7 +29,7 @@ UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a tensor stands in its file."""
+    """The place of a tensor in its file."""
 
     name: str
     dtype: str
@@ -40,9 +40,9 @@ class Tensor:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, whether one or many.
+    """List the safetensors files of a model folder.
 
-    Raises BaseModelError where there are none, or where one that the index names is missing.
+    Raises BaseModelError if there are none, or if a file that the index names is missing.
     """
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if single.is_file():
@@ -50,49 +50,53 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         table = read_json(index).get("weight_map")
         if not isinstance(table, dict) or not table:
-            raise BaseModelError(f"{index}: has no weight_map; it was cut or changed. Take the model anew.")
+            raise BaseModelError("has no weight_map: it was cut or changed. Download the model again.", where=index)
         names = sorted({str(name) for name in table.values()})
         for name in names:
             if Path(name).name != name or not (folder / name).is_file():
-                raise BaseModelError(f"{folder / name}: is missing, though {index.name} names it. Take the model anew.")
+                raise BaseModelError(f"is missing, but {index.name} names it. Download the model again.", where=folder / name)
         return [folder / name for name in names]
     if (folder / "adapter_config.json").is_file():
-        raise BaseModelError(f"{folder}: is an adapter, not a base model. Name the base that it was made for.")
+        raise BaseModelError("is an adapter, not a base model. Name the base that it was trained on.", where=folder)
     unsafe = sorted(p.name for p in folder.iterdir() if p.suffix in UNSAFE)
     if unsafe:
         raise BaseModelError(
-            f"{folder}: has only {', '.join(unsafe[:4])}, and loading such a file can run code that is hidden in it; only "
-            "safetensors are read. Convert it on a machine where you trust it: "
-            "AutoModel.from_pretrained(folder).save_pretrained(new_folder), or look for the model's safetensors on the hub."
+            f"has only {', '.join(unsafe[:4])}. Loading such a file can run hidden code, so only safetensors are read. Convert it "
+            "on a machine that you can risk: AutoModel.from_pretrained(folder).save_pretrained(new_folder), or look for the "
+            "safetensors of the model on the hub.",
+            where=folder,
         )
     others = sorted(p.name for p in folder.glob("*.safetensors"))
-    there = f" It has {', '.join(others[:4])}; rename the one you mean to model.safetensors." if others else ""
-    raise BaseModelError(f"{folder}: has no model.safetensors.{there}")
+    hint = f" It has {', '.join(others[:4])}: rename the right one to model.safetensors." if others else ""
+    raise BaseModelError(f"has no model.safetensors.{hint}", where=folder)
 
 
 def read_tensors(folder: Path) -> list[Tensor]:
-    """All tensors of a model folder, sorted by name; reads the headers alone.
+    """List all tensors of a model folder, sorted by name. Only the headers are read.
 
-    Raises BaseModelError that names the file which is cut, changed or not safetensors.
+    Raises BaseModelError that names a file that is cut, changed or not safetensors.
     """
     tensors: dict[str, Tensor] = {}
     for file in weight_files(folder):
         for tensor in _read_header(file):
             if tensor.name in tensors:
-                raise BaseModelError(f"{file}: holds {tensor.name}, which {tensors[tensor.name].file.name} has as well.")
+                raise BaseModelError(
+                    f"contains {tensor.name}, and so does {tensors[tensor.name].file.name}. Download the model again.",
+                    where=file,
+                )
             tensors[tensor.name] = tensor
     return [tensors[name] for name in sorted(tensors)]
 
 
 def count_parameters(tensors: list[Tensor]) -> int:
-    """Numbers that are weights; tables of integers, such as positions, are not."""
+    """Count the weights. Tables of integers, such as positions, do not count."""
     return sum(math.prod(t.shape) for t in tensors if t.dtype[0] not in "IUB" or t.dtype == "BF16")
 
 
 def weights_digest(tensors: list[Tensor]) -> str:
-    """SHA-256 over one JSON line [name, dtype, shape, SHA-256 of the bytes] a tensor, sorted by name.
+    """Compute the SHA-256 over one JSON line [name, dtype, shape, SHA-256 of the bytes] for each tensor, sorted by name.
 
-    However the tensors are spread over files, and whatever else stands in the headers, the digest is the same.
+    The digest does not depend on how the tensors are spread over files, nor on other entries of the headers.
     """
     views: dict[Path, memoryview] = {}
     for file in {t.file for t in tensors}:
@@ -105,18 +109,18 @@ def weights_digest(tensors: list[Tensor]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
+    """Read a JSON file with an object.
 
     Raises BaseModelError.
     """
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BaseModelError(f"{path}: is missing; {path.parent} is not the folder of a transformers model.") from None
+        raise BaseModelError(f"is missing; {path.parent} is not the folder of a transformers model.", where=path) from None
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"{path}: cannot be read as JSON: {error}. Take the model anew.") from None
+        raise BaseModelError(f"cannot be read as JSON: {error}. Download the model again.", where=path) from None
     if not isinstance(loaded, dict):
-        raise BaseModelError(f"{path}: must hold a JSON object, not {type(loaded).__name__}.")
+        raise BaseModelError(f"must contain a JSON object, not {type(loaded).__name__}.", where=path)
     return loaded
 
 
@@ -135,7 +139,7 @@ def _read_header(file: Path) -> list[Tensor]:
         if begins != ends:
             raise ValueError(f"its tensors need {max(ends)} bytes and the file has {size}")
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BaseModelError(f"{file}: is cut, changed or not safetensors ({error}). Take the model anew.") from None
+        raise BaseModelError(f"is cut, changed or not safetensors ({error}). Download the model again.", where=file) from None
     return tensors
 
 

@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Calibration
-from vertical_sdk.types import Example
+from vertical_sdk.types import DAY, Example
 
-__all__ = ["fit_alarms", "fit_threshold", "scores"]
+__all__ = ["compute_scores", "fit_alarms", "fit_threshold"]
 
-DAY = 86_400.0
 Floats = NDArray[np.float64]
 
 
-def scores(raw: NDArray[Any], rows: Sequence[Example], widths: Sequence[float]) -> Floats:
+def compute_scores(raw: NDArray[Any], rows: Sequence[Example], widths: Sequence[float]) -> Floats:
     """The largest error of a row over its channels, in units of the channel's usual error: (rows,). 0 where nothing was measured.
 
     raw     (rows, 1, channels, quantiles) forecasts, the median first
@@ -35,7 +34,7 @@ def fit_alarms(raw: NDArray[Any], rows: Sequence[Example], seconds: float, chann
     errors = np.abs(truth - raw[:, 0, :, 0])
     usual = np.nanmedian(errors, axis=0)
     widths = tuple(float(one) for one in np.maximum(np.nan_to_num(usual), 1e-6 + 1e-3 * np.nanmax(usual)))
-    threshold = fit_threshold(scores(raw, rows, widths), seconds, channels, allowed)
+    threshold = fit_threshold(compute_scores(raw, rows, widths), seconds, channels, allowed)
     return Calibration(widths=widths, threshold=threshold, rows=len(rows))
 
 

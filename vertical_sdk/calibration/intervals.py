@@ -15,38 +15,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.card import Calibration
-from vertical_sdk.recipe import Recipe
 
-__all__ = ["LEVEL", "fit_intervals", "widened"]
+__all__ = ["LEVEL", "fit_forecast_intervals", "fit_number_interval", "widen_quantiles"]
 
 LEVEL = 0.9
 """How often an interval around a number holds the truth."""
 Floats = NDArray[np.float64]
 
 
-def fit_intervals(raw: NDArray[Any], truth: Floats, recipe: Recipe) -> Calibration:
-    """The widths that the validation rows ask for.
+def fit_number_interval(values: NDArray[Any], truth: Floats) -> Calibration:
+    """Fit half the width of the interval around a number.
 
-    raw    the specialist's outputs: (rows, 1), or (rows, steps, channels, quantiles) with the median first
-    truth  (rows,), or (rows, steps, channels) with NaN where it is not known
+    values, truth  (rows,) predictions and targets of the validation rows
     """
-    if recipe.task == "regression":
-        width = _quantile(np.abs(truth - raw[:, 0]), LEVEL)
-        return Calibration(rows=len(truth)) if width is None else Calibration(level=LEVEL, widths=(width,), rows=len(truth))
-    levels = recipe.series.quantiles
-    if recipe.task != "forecasting" or len(levels) < 2:
+    width = _quantile(np.abs(truth - values), LEVEL)
+    return Calibration(rows=len(truth)) if width is None else Calibration(level=LEVEL, widths=(width,), rows=len(truth))
+
+
+def fit_forecast_intervals(raw: NDArray[Any], truth: Floats, levels: Sequence[float]) -> Calibration:
+    """Fit how far the outer quantiles must move at each step.
+
+    raw     (rows, steps, channels, quantiles) forecasts with the median first
+    truth   (rows, steps, channels), NaN if unknown
+    levels  the recipe's quantiles without the median; fewer than two give no interval
+    """
+    if len(levels) < 2:
         return Calibration(rows=len(truth))
     level = max(levels) - min(levels)
     outside = np.maximum(raw.min(axis=-1) - truth, truth - raw.max(axis=-1))
     widths = [_quantile(outside[:, step].ravel(), level) for step in range(truth.shape[1])]
-    found = tuple(width for width in widths if width is not None)
-    return (
-        Calibration(level=level, widths=found, rows=len(truth)) if len(found) == len(widths) else Calibration(rows=len(truth))
-    )
+    known = tuple(width for width in widths if width is not None)
+    if len(known) < len(widths):
+        return Calibration(rows=len(truth))
+    return Calibration(level=level, widths=known, rows=len(truth))
 
 
-def widened(quantiles: NDArray[Any], widths: Sequence[float]) -> NDArray[Any]:
-    """Quantiles (rows, steps, channels, q), in rising order behind the median, with the outer ones moved by the widths of their steps."""
+def widen_quantiles(quantiles: NDArray[Any], widths: Sequence[float]) -> NDArray[Any]:
+    """Sort quantiles (rows, steps, channels, q) after the median, and move the outer ones by the widths of their steps."""
     ordered = np.concatenate([quantiles[..., :1], np.sort(quantiles[..., 1:], axis=-1)], axis=-1)
     if len(widths) and ordered.shape[-1] > 2:
         by_step = np.asarray(widths)[:, None]
@@ -56,7 +61,7 @@ def widened(quantiles: NDArray[Any], widths: Sequence[float]) -> NDArray[Any]:
 
 
 def _quantile(errors: Floats, level: float) -> float | None:
-    """None where there are too few errors for the level."""
+    """The conformal quantile of the errors; None if there are too few errors for the level."""
     known = np.sort(errors[~np.isnan(errors)])
     place = math.ceil((len(known) + 1) * level)
     return float(known[place - 1]) if 0 < place <= len(known) else None

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from vertical_sdk.card import Calibration
 from vertical_sdk.errors import DataError
 from vertical_sdk.metrics.probability import calibration_bins, ece
-from vertical_sdk.types import Task
 
-__all__ = ["calibrate", "expected_calibration_error", "fit_temperature", "reliability", "to_probabilities"]
+__all__ = ["fit_calibration", "fit_temperature", "reliability", "to_probabilities"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -58,11 +57,6 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: Ints) -> float:
     return float(np.exp(found.x))
 
 
-def expected_calibration_error(probabilities: Floats, references: Ints, bins: int = 15) -> float:
-    """How far confidence is from accuracy (the metric `ece`)."""
-    return float(ece(probabilities, references, bins=bins))
-
-
 def reliability(probabilities: Floats, references: Ints, bins: int = 15) -> list[tuple[float, float, float, float, int]]:
     """The bins of a reliability diagram that hold rows: (low, high, mean confidence, accuracy, rows)."""
     counts, confidence, right = calibration_bins(probabilities, references, bins)
@@ -72,18 +66,18 @@ def reliability(probabilities: Floats, references: Ints, bins: int = 15) -> list
     ]
 
 
-def calibrate(logits: NDArray[np.floating[Any]], references: Any, task: Task) -> Calibration:
-    """Temperature scaling fitted on these rows (the validation rows); nothing is fitted for regression and generation.
+def fit_calibration(logits: NDArray[np.floating[Any]], truth: Any, *, multilabel: bool = False) -> Calibration:
+    """Fit the temperature on the validation rows, and measure the calibration error before and after.
+
+    logits  (rows, labels)
+    truth   (rows,) positions, or (rows, labels) of 0 and 1 for multilabel
 
     Raises DataError as `fit_temperature` does.
     """
-    if task in {"regression", "generation"}:
-        return Calibration()
-    temperature = fit_temperature(logits, references)
-    multilabel = task == "multilabel"
+    temperature = fit_temperature(logits, truth)
     return Calibration(
         temperature=temperature,
-        ece_before=ece(to_probabilities(logits, multilabel=multilabel), references),
-        ece_after=ece(to_probabilities(logits, temperature=temperature, multilabel=multilabel), references),
+        ece_before=ece(to_probabilities(logits, multilabel=multilabel), truth),
+        ece_after=ece(to_probabilities(logits, temperature=temperature, multilabel=multilabel), truth),
         rows=len(logits),
     )

@@ -1,4 +1,4 @@
-"""The command line, `vertical`: one file a verb, each of which imports what it needs when it is called."""
+"""The command line, `vertical`: one file for each verb, which imports what it needs when it is called."""
 
 from __future__ import annotations
 

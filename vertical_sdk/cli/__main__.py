@@ -1,4 +1,4 @@
-"""`python -m vertical_sdk.cli`, where the command itself is not on the path."""
+"""`python -m vertical_sdk.cli`, if the command `vertical` is not on the path."""
 
 from __future__ import annotations
 

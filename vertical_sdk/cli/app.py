@@ -1,4 +1,4 @@
-"""The verbs put together, and what becomes of an error."""
+"""The command line: its verbs, and how errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from vertical_sdk.cli import (
     predict,
     quickstart,
     recipe,
-    registry,
     train,
 )
+from vertical_sdk.cli.registry.app import verbs as registry_verbs
 from vertical_sdk.errors import RunError, VerticalError
 
 __all__ = ["app", "main"]
 
 EPILOG = (
-    "Exit codes: 0 done · 1 a bug of ours · 2 wrong usage or recipe · 3 data · 4 source or network · 5 base model · "
-    "6 adapter · 7 registry · 8 gate failed · 9 run, disk or memory · 10 an extra is not installed · 130 Ctrl-C."
+    "Exit codes: 0 success · 1 a bug in vertical_sdk · 2 wrong usage or recipe · 3 data · 4 source or network · 5 base model · "
+    "6 adapter · 7 registry · 8 gate failed · 9 run, disk or memory · 10 a missing extra · 130 Ctrl-C."
 )
 QUIET = {
     "DATASETS_VERBOSITY": "error",
@@ -45,11 +45,11 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-"""Set for this process only, and only where the user has not: libraries leave the terminal to us."""
+"""Environment variables that keep libraries quiet. They are set for this process only, and only if the user has not."""
 STOPPED = 130
 PIPE_CLOSED = 141
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[2])
-"""What typer raises for a wrong option or argument, whichever click it stands on."""
+"""What typer raises for a wrong option or argument, whichever version of click it uses."""
 
 app = typer.Typer(
     name="vertical",
@@ -69,11 +69,11 @@ app.command()(monitor.monitor)
 app.add_typer(recipe.verbs, name="recipe")
 app.add_typer(data.verbs, name="data")
 app.add_typer(base.verbs, name="base")
-app.add_typer(registry.verbs, name="registry")
+app.add_typer(registry_verbs, name="registry")
 app.command()(doctor.doctor)
 
 
-def _tell_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         output.show(f"vertical_sdk {__version__}")
         raise typer.Exit
@@ -82,18 +82,18 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def _all_verbs(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error happened; may stand after a verb too.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error happened; may also follow a verb.")] = False,
 ) -> None:
     """Turn a general base model into a specialist, prove that it is better, and ship it safely."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command line; `args` are those of the process where there are none. Returns the exit code."""
+    """Run one command line and return its exit code. `args=None` means the arguments of the process."""
     words = list(sys.argv[1:] if args is None else args)
-    until = words.index("--") if "--" in words else len(words)
-    own, rest = words[:until], words[until:]
+    end = words.index("--") if "--" in words else len(words)
+    own, rest = words[:end], words[end:]
     debug, as_json = "--debug" in own, "--json" in own
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -115,16 +115,16 @@ def main(args: Sequence[str] | None = None) -> int:
         except BaseException as error:  # noqa: BLE001  (the end of the process: every error becomes a message and a code)
             if debug:
                 traceback.print_exc()
-            message, code = _told(error)
+            message, code = _report(error)
             if message and as_json:
                 output.emit({"error": {"type": type(error).__name__, "message": message, "exit_code": code}})
             return code
 
 
-def _told(error: BaseException) -> tuple[str, int]:
-    """Tell the user of an error; its message, nothing where there is none to tell, and the exit code."""
+def _report(error: BaseException) -> tuple[str, int]:
+    """Show an error to the user. Returns its message, "" if there is nothing to show, and the exit code."""
     if isinstance(error, BrokenPipeError | SystemExit):
-        # Whoever read our output has closed it (typer and rich end the process with 1 then); there is nobody to tell.
+        # The reader of our output has closed it (typer and rich then exit with 1): no one would read a message.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return "", PIPE_CLOSED
@@ -138,11 +138,11 @@ def _told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, VerticalError):
         code = error.exit_code
     elif isinstance(error, MemoryError) or "out of memory" in message.lower() or "can't allocate memory" in message:
-        message = f"not enough memory: {message or 'the machine has no more'}. Try --set train.per_device_train_batch_size=4."
+        message = f"not enough memory: {message or 'the machine has none left'}. Try --set train.per_device_train_batch_size=4."
         code = RunError.exit_code
     elif isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}:
         code = RunError.exit_code
     else:
-        message = f"{type(error).__name__}: {message}. This should not happen; --debug shows where it did."
+        message = f"{type(error).__name__}: {message}. This is a bug; --debug shows where it happened."
     typer.secho(f"Error: {message}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
     return message, code

@@ -1,4 +1,4 @@
-"""vertical base: the base models that specialists are made on."""
+"""vertical base: the base models that specialists are trained on."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vertical_sdk.cli.output import emit, show, showing, size, table
 
 __all__ = ["verbs"]
 
-verbs = group("The base models that specialists are made on.")
+verbs = group("The base models that specialists are trained on.")
 
 
 @verbs.command("list")
 def list_(as_json: Json = False) -> None:
-    """The embedded bases, which need no hub; downloads nothing."""
+    """List the embedded bases, which need no hub. Downloads nothing."""
     from vertical_sdk.bases.base import describe_bases
 
     bases = describe_bases()
@@ -36,7 +36,7 @@ def list_(as_json: Json = False) -> None:
         ]
         for b in bases
     ]
-    show(table(["name", "family", "weights", "licence", "memory to train", "memory to answer", "in the cache"], rows))
+    show(table(["name", "family", "weights", "licence", "memory to train", "memory to predict", "in the cache"], rows))
 
 
 @verbs.command()
@@ -44,7 +44,7 @@ def pull(
     name: Annotated[str, typer.Argument(metavar="BASE", help="An embedded base, a hub id OWNER/NAME, or a folder.")],
     as_json: Json = False,
 ) -> None:
-    """Bring a base model to this machine, and check it."""
+    """Download a base model and check it."""
     with showing() as progress:
         from vertical_sdk.bases.base import pull_base
 

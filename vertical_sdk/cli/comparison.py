@@ -1,4 +1,4 @@
-"""An evaluation for people: systems with their intervals, paired tests, and what the gate says."""
+"""An evaluation as tables: systems with their intervals, paired tests, and the verdict of the gate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["interval_text", "p_text", "show_evaluation", "show_report"]
 
 
 def show_evaluation(evaluation: Mapping[str, Any]) -> None:
-    """Print an `Evaluation.to_dict()`, or the part of it that a card keeps."""
+    """Print an `Evaluation.to_dict()`, or the part of it that a card stores."""
     systems: Mapping[str, Any] = evaluation["systems"]
     measured = {key: system for key, system in systems.items() if system["metrics"]}
     names = list(dict.fromkeys(name for system in measured.values() for name in system["metrics"]))
@@ -30,20 +30,20 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
             show(f"{system['title']} was not measured: {system['error']}")
     tests = [
         [
-            systems[t["baseline"]]["title"],
-            t["metric"],
-            interval_text(t["difference"], "+"),
-            p_text(t["p_value"]),
-            p_text(t["mcnemar_p"]),
+            systems[test["baseline"]]["title"],
+            test["metric"],
+            interval_text(test["difference"], "+"),
+            p_text(test["p_value"]),
+            p_text(test["mcnemar_p"]),
         ]
-        for t in evaluation["tests"]
+        for test in evaluation["tests"]
     ]
     if tests:
-        title = "How much better the specialist is, row by row, and how likely that is by luck"
+        title = "How much better the specialist is, row by row, and how likely such a difference is by chance"
         show(table(["than", "in", "difference", "p", "McNemar's p"], tests, title=title))
     gate = evaluation.get("gate")
     if gate is None:
-        show("Gate: none, the recipe asks for none.")
+        show("Gate: the recipe has none.")
         return
     show(f"Gate: {'passed' if gate['passed'] else 'FAILED'}")
     for reason in gate["reasons"]:
@@ -51,16 +51,16 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
 
 
 def show_report(folder: Path) -> None:
-    """Say where the report of a run is, if it has one."""
+    """Print the path of a run's report, if it has one."""
     if (folder / "report.html").is_file():
         say(f"Report: {folder / 'report.html'}")
 
 
 def interval_text(value: Mapping[str, float | None] | None, sign: str = "") -> str | None:
     """A value with its interval: 0.812 [0.790, 0.833]."""
-    if value is None or value["value"] is None:
+    if not value or value.get("value") is None:
         return None
-    low, high = (("?" if value[end] is None else f"{value[end]:{sign}.3f}") for end in ("low", "high"))
+    low, high = ("?" if value.get(end) is None else f"{value[end]:{sign}.3f}" for end in ("low", "high"))
     return f"{value['value']:{sign}.3f} [{low}, {high}]"
 
 

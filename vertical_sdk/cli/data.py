@@ -1,51 +1,52 @@
-"""vertical data: is this file what a specialist can learn from, and what does a recipe make of its rows?"""
+"""vertical data: check a file of rows, and show the rows that a recipe produces."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any
 
 import typer
 
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import UnknownName
-from vertical_sdk.types import Example, Task
+from vertical_sdk.tables import TASKS
+from vertical_sdk.types import Example
 
 __all__ = ["verbs"]
 
-verbs = group("Look at data before anything is trained on it.")
+verbs = group("Check and show data before training.")
 FIRST = 5
 
 
 @verbs.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV, JSONL, JSON or Parquet.")],
-    recipe: Annotated[str | None, typer.Option(help="A recipe, whose columns, task and labels are then used.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe; its columns, task and labels are used.")] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the texts.")] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the labels.")] = None,
     task: Annotated[
-        str, typer.Option(help="classification, multilabel, ordinal, regression or generation.")
+        str, typer.Option(help="The task, such as classification, multilabel, ordinal, regression or generation.")
     ] = "classification",
     as_json: Json = False,
 ) -> None:
-    """What is in a file: its format, columns, labels, duplicates, lengths and what would be in the way."""
+    """Check a file: its format, columns, labels, duplicates, lengths and problems."""
     from vertical_sdk.data.check import check_file
     from vertical_sdk.recipe import load_recipe
 
     columns = {key: name for key, name in (("text", text), ("label", label)) if name}
-    if task not in get_args(Task):
-        raise UnknownName("task", task, get_args(Task))
-    known = load_recipe(recipe) if recipe else None
-    found = check_file(file, columns=columns or None, task=cast(Task, task), recipe=known)
+    if task not in TASKS:
+        raise UnknownName("task", task, TASKS)
+    loaded = load_recipe(recipe) if recipe else None
+    result = check_file(file, columns=columns or None, task=task, recipe=loaded)
     if as_json:
-        emit(found)
+        emit(result)
         return
     show(
-        table(["", ""], [[key, _said(value)] for key, value in found.items() if key != "problems" and value not in ({}, None)])
+        table(["", ""], [[key, _join(value)] for key, value in result.items() if key != "problems" and value not in ({}, None)])
     )
-    for problem in found["problems"]:
+    for problem in result["problems"]:
         say(f"{problem['severity']}: {problem['problem']}")
 
 
@@ -53,10 +54,10 @@ def check(
 def show_(
     what: Annotated[str, typer.Argument(metavar="RECIPE|FILE", help="A recipe, or a file of rows.")],
     settings: Settings = None,
-    rows: Annotated[int, typer.Option(min=0, help="So many rows of each part.")] = FIRST,
+    rows: Annotated[int, typer.Option(min=0, help="This many rows of each part.")] = FIRST,
     as_json: Json = False,
 ) -> None:
-    """The rows that a recipe trains and evaluates on, and what became of every row; or the first rows of a file."""
+    """Show the rows that a recipe trains and evaluates on, and what each step did; or the first rows of a file."""
     if Path(what).is_file() and not what.endswith((".yaml", ".yml")):
         _show_file(Path(what), rows, as_json=as_json)
         return
@@ -83,10 +84,10 @@ def show_(
     for source in prepared.sources:
         show(f"  {source.source} ({source.license or 'licence not stated'}, sha256 {source.sha256[:16]}…)")
     steps: Sequence[Mapping[str, Any]] = [step.to_dict() for step in prepared.account.steps]
-    lines = [[step["step"], step["rows_in"], step["rows_out"], _became(step)] for step in steps]
-    show(table(["step", "rows in", "rows out", "what became of the others"], lines))
+    lines = [[step["step"], step["rows_in"], step["rows_out"], _describe_step(step)] for step in steps]
+    show(table(["step", "rows in", "rows out", "changes"], lines))
     if prepared.labels is not None:
-        show(f"{len(prepared.labels)} labels, with training rows: {_said(prepared.labels.counts)}")
+        show(f"{len(prepared.labels)} labels, with training rows: {_join(prepared.labels.counts)}")
     for name, part in parts.items():
         show(table(["id", "text", "target"], [list(_row(e).values()) for e in part[:rows]], title=f"{name}: {len(part)} rows"))
 
@@ -94,18 +95,18 @@ def show_(
 def _show_file(path: Path, count: int, *, as_json: bool) -> None:
     from vertical_sdk.data.formats import read_file
 
-    found = read_file(path)
-    first = list(found.rows[:count])
+    content = read_file(path)
+    first = list(content.rows[:count])
     if as_json:
-        emit({"file": path, "count": len(found.rows), "first": first})
+        emit({"file": path, "count": len(content.rows), "first": first})
         return
     columns = list(dict.fromkeys(key for row in first for key in row))
-    lines = [[_short(str(row.get(key, ""))) for key in columns] for row in first]
-    show(table(columns, lines, title=f"{path}: {len(found.rows)} rows"))
+    lines = [[_shorten(str(row.get(key, ""))) for key in columns] for row in first]
+    show(table(columns, lines, title=f"{path}: {len(content.rows)} rows"))
 
 
-def _became(step: Mapping[str, Any]) -> str:
-    """What a step did, a reason a line: `dropped 768: duplicate`."""
+def _describe_step(step: Mapping[str, Any]) -> str:
+    """What a step did, one reason a line: `dropped 768: duplicate`."""
     kinds = (("changed", "changed"), ("dropped", "dropped"), ("set_aside", "set aside"), ("added", "added"))
     return "\n".join(f"{word} {count}: {reason}" for key, word in kinds for reason, count in step[key].items())
 
@@ -113,30 +114,30 @@ def _became(step: Mapping[str, Any]) -> str:
 def _row(example: Example) -> dict[str, Any]:
     text = example.text or " ⏎ ".join(f"{turn.role}: {turn.content}" for turn in example.messages)
     if not text and example.values is not None:
-        text = _numbers(example.values)
+        text = _describe_array(example.values)
     target = example.target
     if hasattr(target, "shape"):
-        return {"id": example.id, "text": text, "target": _numbers(target)}
-    return {"id": example.id, "text": _short(text), "target": list(target) if isinstance(target, tuple) else target}
+        return {"id": example.id, "text": text, "target": _describe_array(target)}
+    return {"id": example.id, "text": _shorten(text), "target": list(target) if isinstance(target, tuple) else target}
 
 
-def _numbers(values: Any) -> str:
-    """What an array holds, in few words."""
+def _describe_array(values: Any) -> str:
+    """Describe an array: its shape and range."""
     import numpy as np
 
-    known = values[np.isfinite(values)]
-    within = f", {known.min():g} to {known.max():g}" if known.size else ", none known"
+    present = values[np.isfinite(values)]
+    within = f", {present.min():g} to {present.max():g}" if present.size else ", all missing"
     return " × ".join(map(str, values.shape)) + f" numbers{within}"
 
 
-def _short(text: str, most: int = 300) -> str:
+def _shorten(text: str, most: int = 300) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _said(value: Any, between: str = "\n") -> Any:
-    """A value in a line: `a 3, b 5` for a mapping, whose empty lists are left out."""
+def _join(value: Any, between: str = "\n") -> Any:
+    """A value as one line: `a 3, b 5` for a mapping, without its empty lists."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_said(item, ' ')}" for key, item in value.items() if item not in ([], ()))
+        return ", ".join(f"{key} {_join(item, ' ')}" for key, item in value.items() if item not in ([], ()))
     if isinstance(value, list | tuple):
-        return between.join(str(_said(item, "~")) for item in value)
+        return between.join(str(_join(item, "~")) for item in value)
     return value

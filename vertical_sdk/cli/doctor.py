@@ -1,4 +1,4 @@
-"""vertical doctor: what this machine has, and what it can do; asks no network."""
+"""vertical doctor: check this machine. Uses no network."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-"""Where Linux says how much a container may take, and how much it has."""
+"""Linux files with the memory limit and the memory use of a container."""
 PYTHON_AND_TORCH = 500 << 20
-"""Bytes that Python with torch takes before any model."""
+"""Bytes that Python with torch uses before a model is loaded."""
 
 
 def doctor(registry: RegistryAt = None, as_json: Json = False) -> None:
-    """What this machine has, and which base models it can train and use; downloads nothing."""
-    found: dict[str, Any] = {
+    """Check this machine, and list which base models it can train and use. Downloads nothing."""
+    report: dict[str, Any] = {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -50,21 +50,21 @@ def doctor(registry: RegistryAt = None, as_json: Json = False) -> None:
         **_machine(),
         **_folders(registry),
     }
-    found["bases"] = _bases(found["memory"]["available"])
-    found["problems"] = _problems(found)
+    report["bases"] = _bases(report["memory"]["available"])
+    report["problems"] = _problems(report)
     if as_json:
-        emit(found)
+        emit(report)
         return
-    show(table(["", ""], _facts(found)))
+    show(table(["", ""], _facts(report)))
     rows = [
         [b["name"], b["family"], size(b["training_bytes"]), _yes(b["trains"]), _yes(b["answers"]), _yes(b["cached"])]
-        for b in found["bases"]
+        for b in report["bases"]
     ]
-    show(table(["base", "family", "memory to train", "trains here", "answers here", "in the cache"], rows))
-    for problem in found["problems"]:
+    show(table(["base", "family", "memory to train", "trains here", "predicts here", "in the cache"], rows))
+    for problem in report["problems"]:
         say(f"Problem: {problem}")
-    if not found["problems"]:
-        say("Nothing is in the way. Begin with: vertical quickstart")
+    if not report["problems"]:
+        say("Everything is in order. Start with: vertical quickstart")
 
 
 def _version(package: str) -> str | None:
@@ -94,13 +94,13 @@ def _machine() -> dict[str, Any]:
 
 
 def _cpu_bf16() -> bool:
-    from vertical_sdk.training.arguments import has_bf16
+    from vertical_sdk.training_arguments import has_bf16
 
     return has_bf16()
 
 
 def _cgroup_left() -> int:
-    """Bytes that the container may still take; as good as endless where it has no bound."""
+    """Bytes that the container may still use; a very large number if it has no limit."""
     for limit, used in CGROUPS:
         if Path(limit).is_file() and Path(used).is_file() and (bound := Path(limit).read_text().strip()).isdecimal():
             return max(0, int(bound) - int(Path(used).read_text()))
@@ -112,20 +112,20 @@ def _folders(registry: str | None) -> dict[str, Any]:
 
     cache, store = cache_home(), registry or registry_home()
     return {
-        "cache": {"folder": str(cache), "writable": _writable(cache), "free": shutil.disk_usage(_there(cache)).free},
+        "cache": {"folder": str(cache), "writable": _writable(cache), "free": shutil.disk_usage(_nearest_folder(cache)).free},
         "registry": {"folder": store, "writable": None if "://" in store else _writable(Path(store))},
     }
 
 
-def _there(folder: Path) -> Path:
-    """The folder, or the nearest one above that exists."""
+def _nearest_folder(folder: Path) -> Path:
+    """The folder itself, or its nearest parent that exists."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def _writable(folder: Path) -> bool:
-    """Whether a file can be made there, or in the nearest folder above that exists."""
+    """Whether a file can be created in the folder, or in its nearest parent that exists."""
     try:
-        with tempfile.TemporaryFile(dir=_there(folder)):
+        with tempfile.TemporaryFile(dir=_nearest_folder(folder)):
             return True
     except OSError:
         return False
@@ -150,31 +150,32 @@ def _bases(available: int) -> list[dict[str, Any]]:
     ]
 
 
-def _problems(found: dict[str, Any]) -> list[str]:
-    problems = [f"{name} is not installed" for name, version in found["packages"].items() if version is None]
+def _problems(report: dict[str, Any]) -> list[str]:
+    problems = [f"{name} is not installed" for name, version in report["packages"].items() if version is None]
     problems += [
-        f"the {what} folder {found[what]['folder']} cannot be written; set VERTICAL_HOME to a folder that can"
+        f"the {what} folder {report[what]['folder']} is not writable; set VERTICAL_HOME to a writable folder"
         for what in ("cache", "registry")
-        if found[what]["writable"] is False
+        if report[what]["writable"] is False
     ]
-    if found["cache"]["free"] < 2e9:
+    if report["cache"]["free"] < 2e9:
         problems.append(
-            f"only {size(found['cache']['free'])} are free in {found['cache']['folder']}; base models need up to 2 GB"
+            f"only {size(report['cache']['free'])} is free in {report['cache']['folder']}; base models need up to 2 GB"
         )
-    if not any(base["trains"] for base in found["bases"]):
-        problems.append(f"no embedded base can be trained in the {size(found['memory']['available'])} of memory that are free")
+    if not any(base["trains"] for base in report["bases"]):
+        problems.append(f"no embedded base can be trained in the {size(report['memory']['available'])} of free memory")
     return problems
 
 
-def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
-    cpu, memory = found["cpu"], found["memory"]
+def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    cpu, memory = report["cpu"], report["memory"]
     cores = f"{cpu['usable']} of {cpu['cores']} cores, {cpu['threads']} threads"
     extras = ", ".join(
-        name if there else f"{name} (missing: pip install 'vertical_sdk[{name}]')" for name, there in found["extras"].items()
+        name if installed else f"{name} (missing: pip install 'vertical_sdk[{name}]')"
+        for name, installed in report["extras"].items()
     )
     return [
-        ("python", f"{found['python']} on {found['platform']}"),
-        ("packages", ", ".join(f"{name} {version or 'MISSING'}" for name, version in found["packages"].items())),
+        ("python", f"{report['python']} on {report['platform']}"),
+        ("packages", ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["packages"].items())),
         ("extras", extras),
         (
             "CPU",
@@ -183,11 +184,10 @@ def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("memory", f"{size(memory['available'])} of {size(memory['total'])} free"),
         (
             "GPU",
-            ", ".join(f"{gpu['name']} ({size(gpu['memory'])})" for gpu in found["gpus"])
-            or "none; the recipes are made for a CPU",
+            ", ".join(f"{gpu['name']} ({size(gpu['memory'])})" for gpu in report["gpus"]) or "none; the recipes run on a CPU",
         ),
-        ("cache", f"{found['cache']['folder']}, {size(found['cache']['free'])} free"),
-        ("registry", f"{found['registry']['folder']}, {STATES[found['registry']['writable']]}"),
+        ("cache", f"{report['cache']['folder']}, {size(report['cache']['free'])} free"),
+        ("registry", f"{report['registry']['folder']}, {STATES[report['registry']['writable']]}"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""vertical evaluate: a specialist against its base and its baselines."""
+"""vertical evaluate: compare a specialist with its base and its baselines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["evaluate"]
 def evaluate(
     adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Rows with labels; the recipe's own test rows else.")
+        Path | None, typer.Option(metavar="FILE", help="Rows with labels; default: the recipe's test rows.")
     ] = None,
     registry: RegistryAt = None,
     allow_revoked: AllowRevoked = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a specialist with intervals, beside its base and the classical systems that its recipe names."""
+    """Measure a specialist, its base and its recipe's baselines, with intervals."""
     with showing() as progress:
         from vertical_sdk.evaluation import evaluate as measure
         from vertical_sdk.registry import Registry

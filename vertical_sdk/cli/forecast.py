@@ -1,4 +1,4 @@
-"""vertical forecast: what comes after the series of a file."""
+"""vertical forecast: forecast the series of a file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Annotated, Any
 
 import typer
 
-from vertical_sdk.cli.options import AllowRevoked, Json, RegistryAt, TimeColumn
+from vertical_sdk.cli.options import AllowRevoked, Json, RegistryAt, TimeColumn, check_verb
 from vertical_sdk.cli.output import emit, say, show, showing, table
-from vertical_sdk.errors import AdapterError, DataError
+from vertical_sdk.errors import DataError
 
 __all__ = ["forecast", "read_series"]
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A step ahead of one channel; bounds where the specialist has an interval, the series' name where a file has several."""
+    """One step ahead of one channel; bounds if the specialist has an interval, the series' name if a file has several series."""
 
     time: str
     channel: str
@@ -30,18 +30,20 @@ class _Line:
     upper: float | None = None
     series: str | None = field(default=None, kw_only=True)
 
-    def told(self) -> dict[str, Any]:
-        """What a document or a file says of it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of a document or a CSV file; no series if there is only one."""
         own = {key: value for key, value in vars(self).items() if key != "series"}
         return own if self.series is None else {"series": self.series, **own}
 
 
 def forecast(
     adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
-    data: Annotated[Path, typer.Option(metavar="FILE", help="A line a step and a column a channel, up to now.")],
+    data: Annotated[
+        Path, typer.Option(metavar="FILE", help="One line for each step and one column for each channel, up to now.")
+    ],
     time: TimeColumn = None,
     horizon: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Steps ahead; as many as it was trained for where not given.")
+        int | None, typer.Option(metavar="N", min=1, help="Steps ahead; default: as many as it was trained for.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a CSV: time, channel, forecast, lower, upper.")
@@ -50,46 +52,48 @@ def forecast(
     allow_revoked: AllowRevoked = None,
     as_json: Json = False,
 ) -> None:
-    """What comes next in each channel of a file, from its last step on, with an interval where the specialist has one."""
+    """Forecast each channel of a file from its last step on, with an interval if the specialist has one."""
     with showing() as progress:
         progress(f"loading {adapter}", None)
         from vertical_sdk.inference import load
         from vertical_sdk.registry import Registry
 
         model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
-        if model.card.task != "forecasting":
-            raise AdapterError(f"{adapter}: is made for {model.card.task}, and forecasts nothing; use vertical predict.")
+        check_verb(model, "forecast", adapter)
         last = {dict(row.record).get("series"): row for row in read_series(data, model, time)}
-        lines = [line for row in last.values() for line in _ahead(model, row, horizon)]
+        lines = [line for row in last.values() for line in _forecast_row(model, row, horizon)]
     level = model.card.calibration.level
     if out is not None:
         from vertical_sdk.paths import write_whole
 
         write_whole(out, _csv(lines))
     if as_json:
-        emit({"adapter": adapter, "level": level, "forecasts": [line.told() for line in lines]})
+        emit({"adapter": adapter, "level": level, "forecasts": [line.to_dict() for line in lines]})
     elif out is not None:
         show(f"{out}: {len(lines)} lines")
     else:
         show(_table(lines))
     if any(line.lower is not None for line in lines):
-        say(f"lower and upper hold what comes in {level:.0%} of cases." if level else "lower and upper are not calibrated.")
+        say(
+            f"The true value is between lower and upper in {level:.0%} of cases."
+            if level
+            else "lower and upper are not calibrated."
+        )
 
 
 def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
-    """The rows of a file, read as those of training were, up to the last step of each series.
+    """Read the rows of a file as in training, up to the last step of each series.
 
-    time  another column of times than the recipe's
+    time  the column of times; None means the recipe's
 
-    Raises DataError for a file that has other channels or another pace, or cannot be read.
+    Raises DataError for a file that has other channels or another interval between steps, or cannot be read.
     """
     from vertical_sdk import catalog
     from vertical_sdk.data.prepare import read_rows
-    from vertical_sdk.recipe import Recipe
 
     if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    recipe = Recipe.model_validate(model.card.recipe)
+        raise DataError("no such file.", where=path)
+    recipe = model.adapter.recipe
     options = catalog.readers.options(recipe.data.reader.use) if recipe.data.reader else {}
     settings: dict[str, Any] = {"data.columns.time": time} if time else {}
     if "stride" in options:
@@ -98,21 +102,23 @@ def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
     return rows
 
 
-def _ahead(model: Any, row: Any, horizon: int | None) -> list[_Line]:
-    """What comes after one moment."""
+def _forecast_row(model: Any, row: Any, horizon: int | None) -> list[_Line]:
+    """Forecast what follows the last step of a row."""
     import pandas as pd
 
     layout = model.card.layout
     last, step = datetime.fromisoformat(row.time), timedelta(seconds=layout.seconds)
     index = pd.DatetimeIndex([last - k * step for k in reversed(range(len(row.values)))])
-    found = model.forecast(pd.DataFrame(row.values, index=index, columns=list(layout.channels)), horizon)
+    forecast = model.forecast(pd.DataFrame(row.values, index=index, columns=list(layout.channels)), horizon)
     bounds = (
-        [found.quantiles[level] for level in (min(found.quantiles), max(found.quantiles))] if len(found.quantiles) > 1 else []
+        [forecast.quantiles[level] for level in (min(forecast.quantiles), max(forecast.quantiles))]
+        if len(forecast.quantiles) > 1
+        else []
     )
     lines = []
-    for moment in found.index:
+    for moment in forecast.index:
         for channel in layout.channels:
-            numbers = [float(f"{one.at[moment, channel]:.6g}") for one in (found.mean, *bounds)]
+            numbers = [float(f"{part.at[moment, channel]:.6g}") for part in (forecast.mean, *bounds)]
             lines.append(_Line(moment.isoformat(), channel, *numbers, series=dict(row.record).get("series")))
     return lines
 
@@ -120,11 +126,11 @@ def _ahead(model: Any, row: Any, horizon: int | None) -> list[_Line]:
 def _csv(lines: Sequence[_Line]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(lines[0].told())
-    writer.writerows(line.told().values() for line in lines)
+    writer.writerow(lines[0].to_dict())
+    writer.writerows(line.to_dict().values() for line in lines)
     return text.getvalue()
 
 
 def _table(lines: Sequence[_Line]) -> Any:
-    columns = [key for key in lines[0].told() if lines[0].lower is not None or key not in {"lower", "upper"}]
+    columns = [key for key in lines[0].to_dict() if lines[0].lower is not None or key not in {"lower", "upper"}]
     return table(columns, [[getattr(line, column) for column in columns] for line in lines])

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-__all__ = ["AllowRevoked", "Json", "RegistryAt", "Settings", "TimeColumn", "group", "read_settings"]
+from vertical_sdk.errors import AdapterError
+
+if TYPE_CHECKING:
+    from vertical_sdk.inference import VerticalModel
+
+__all__ = ["AllowRevoked", "Json", "RegistryAt", "Settings", "TimeColumn", "check_verb", "group", "read_settings"]
 
 AllowRevoked = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME@3", help="Use this version although it was revoked. May be repeated."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout, and nothing else.")]
 RegistryAt = Annotated[
     str | None,
     typer.Option(
         "--registry",
         metavar="PLACE",
         help="A folder, or an address such as s3://bucket/adapters or https://adapters.example.org; "
-        "$VERTICAL_REGISTRY, or your own, where there is none.",
+        "default: $VERTICAL_REGISTRY, or the registry in your data folder.",
     ),
 ]
 TimeColumn = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The column of the times, where it is not called as in the recipe.")
+    str | None, typer.Option(metavar="COLUMN", help="The column of times, if its name differs from the recipe's.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -33,15 +38,25 @@ Settings = Annotated[
 
 
 def group(about: str) -> typer.Typer:
-    """A verb that has verbs below it."""
+    """Create a verb with verbs of its own."""
     return typer.Typer(help=about, no_args_is_help=True, rich_markup_mode="rich", add_completion=False)
 
 
 def read_settings(texts: Sequence[str] | None) -> dict[str, Any]:
-    """`--set` options as dotted key → value.
+    """Parse `--set` options into dotted key → value.
 
     Raises RecipeError.
     """
     from vertical_sdk.recipe import parse_setting
 
     return dict(parse_setting(text) for text in texts or ())
+
+
+def check_verb(model: VerticalModel, verb: str, adapter: str) -> None:
+    """Check that a command suits the task of a specialist. Raises AdapterError, which names the right command."""
+    from vertical_sdk.tasks import get_task
+
+    right = get_task(model.card.task).verb
+    right = "predict" if right == "generate" else right  # one command serves both
+    if verb != right:
+        raise AdapterError(f"this is a {model.card.task} specialist: use `vertical {right}`.", where=adapter)

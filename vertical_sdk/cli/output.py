@@ -1,4 +1,4 @@
-"""What a command says: documents and tables on stdout, progress and messages on stderr."""
+"""The output of a command: documents and tables on stdout, progress and messages on stderr."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["documents_only", "emit", "say", "show", "showing", "size", "table"]
 
 EVERY = 15.0
-"""Seconds between two lines about the same work, where stderr is no terminal."""
+"""Seconds between two progress lines about the same work, if stderr is not a terminal."""
 WIDE = 200
-"""Columns where stdout is no terminal, such as a file that someone searches."""
+"""Columns of output if stdout is not a terminal, for example a file."""
 _documents: list[TextIO] = []
-"""The real stdout while it is kept for documents; empty otherwise."""
+"""The real stdout while it is reserved for documents; empty otherwise."""
 
 
 @contextlib.contextmanager
 def documents_only() -> Iterator[None]:
-    """Let nothing but `emit` reach stdout; whatever else prints goes to stderr."""
+    """Reserve stdout for `emit`; all other prints go to stderr."""
     _documents.append(sys.stdout)
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -38,34 +38,34 @@ def documents_only() -> Iterator[None]:
 
 
 def emit(document: Any, *, indent: int | None = 1) -> None:
-    """Write a JSON document to stdout; `indent=None` puts it on one line."""
+    """Write a JSON document to stdout; `indent=None` writes it on one line."""
     out = _documents[-1] if _documents else sys.stdout
-    plain_text = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
-    out.write(json.dumps(_plain(document), indent=indent, ensure_ascii=plain_text, allow_nan=False) + "\n")
+    ascii_only = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+    out.write(json.dumps(_to_json(document), indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n")
     out.flush()
 
 
 def say(text: str) -> None:
-    """A message for the person at the terminal, on stderr."""
+    """Write a message for the user to stderr."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def show(what: Table | str) -> None:
-    """A table or a text on stdout; square brackets in a text are only that."""
+def show(content: Table | str) -> None:
+    """Write a table or a text to stdout. Square brackets in a text are not markup."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
-    Console(highlight=False, markup=False, soft_wrap=isinstance(what, str), width=width).print(what)
+    Console(highlight=False, markup=False, soft_wrap=isinstance(content, str), width=width).print(content)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str | None = None, wrap: bool = True) -> Table:
-    """A table of plain texts; numbers stand on the right. Columns without names have no line of names above them."""
+    """Build a table of plain texts; numbers are right-aligned. If no column has a name, the table has no header."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     named = any(columns)
-    made = Table(
+    result = Table(
         title=title,
         title_justify="left",
         box=box.SIMPLE_HEAD if named else None,
@@ -75,14 +75,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str |
     )
     for place, name in enumerate(columns):
         number = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
-        made.add_column(name, justify="right" if number else "left", no_wrap=not wrap, overflow="fold" if wrap else "ellipsis")
+        result.add_column(
+            name, justify="right" if number else "left", no_wrap=not wrap, overflow="fold" if wrap else "ellipsis"
+        )
     for row in rows:
-        made.add_row(*(Text(_cell(value)) for value in row))
-    return made
+        result.add_row(*(Text(_cell(value)) for value in row))
+    return result
 
 
 def size(count: float) -> str:
-    """Bytes for people: 1.5 GB."""
+    """Format bytes: 1.5 GB."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -92,9 +94,9 @@ def size(count: float) -> str:
 
 @contextlib.contextmanager
 def showing() -> Iterator[Progress]:
-    """A Progress that shows itself on stderr: a bar on a terminal, a line now and then elsewhere."""
+    """Show progress on stderr: a bar on a terminal, otherwise a line from time to time."""
     if not sys.stderr.isatty():
-        yield _lines()
+        yield _print_lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -105,31 +107,31 @@ def showing() -> Iterator[Progress]:
     console = Console(stderr=True, highlight=False)
     with Bar(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         work = bar.add_task("", total=None)
-        shown, begun = "", time.monotonic()
+        shown, start = "", time.monotonic()
 
-        def tell(what: str, share: float | None = None) -> None:
-            nonlocal shown, begun
+        def update(what: str, share: float | None = None) -> None:
+            nonlocal shown, start
             if what != shown:
                 if shown:
-                    bar.console.print(Text(f"   {shown}  {time.monotonic() - begun:.1f} s", style="dim"))
-                shown, begun = what, time.monotonic()
+                    bar.console.print(Text(f"   {shown}  {time.monotonic() - start:.1f} s", style="dim"))
+                shown, start = what, time.monotonic()
                 bar.reset(work, description=what, total=None)
             bar.update(work, description=what, total=None if share is None else 1.0, completed=share or 0.0)
 
-        yield tell
+        yield update
 
 
-def _lines() -> Callable[[str, float | None], None]:
-    """A Progress that writes a line for each new work, and for the same work one now and then."""
+def _print_lines() -> Callable[[str, float | None], None]:
+    """A Progress that writes a line for each new piece of work, and repeats it from time to time."""
     shown, at = "", 0.0
 
-    def tell(what: str, share: float | None = None) -> None:
+    def update(what: str, share: float | None = None) -> None:
         nonlocal shown, at
         if what != shown or time.monotonic() - at >= EVERY:
             shown, at = what, time.monotonic()
             say(f"   {what}" if share is None else f"   {what} ({share:.0%})")
 
-    return tell
+    return update
 
 
 def _cell(value: Any) -> str:
@@ -138,12 +140,12 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold: no NaN, no paths, no tuples as keys."""
+def _to_json(value: Any) -> Any:
+    """Convert a value to what JSON can represent: no NaN, no paths, no tuples as keys."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

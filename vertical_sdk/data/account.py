@@ -1,4 +1,4 @@
-"""What became of every row: one StepAccount a step, all of them in an Account."""
+"""The account of every row: one StepAccount for each step, all of them in an Account."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from vertical_sdk.recipe import Limits
 __all__ = ["Account", "StepAccount", "Tally"]
 
 SHOWN = 5
-"""How many row ids of a reason are written out."""
+"""Row ids of a reason that a report lists."""
 
 
 @dataclass(frozen=True)
 class StepAccount:
-    """One step: `rows_in` + `added` = `rows_out` + `dropped` + `set_aside`, each by reason.
+    """The account of one step: `rows_in` + `added` = `rows_out` + `dropped` + `set_aside`, each by reason.
 
-    changed    rows that went on, but not as they came
+    changed    rows that the step changed
     dropped    rows lost: duplicates, rows without a label
-    set_aside  rows not used by design, which count as no loss: over a group's cap, of the other side of a split
-    added      rows that the step made: augmented copies
-    notes      whatever else the step counts: entities masked, rows of each part
-    rows       reason → ids of its rows, in the order they came
+    set_aside  rows not used by design, which do not count as lost: over the cap of a group, on the other side of a split
+    added      rows that the step created: augmented copies
+    notes      other counts of the step: entities masked, rows of each part
+    rows       reason → ids of its rows, in the order of the input
     """
 
     step: str
@@ -39,12 +39,12 @@ class StepAccount:
 
     @property
     def adds_up(self) -> bool:
-        """Whether every row that came or was made is somewhere."""
-        came = self.rows_in + sum(self.added.values())
-        return came == self.rows_out + sum(self.dropped.values()) + sum(self.set_aside.values())
+        """Whether every row of the input and every added row is accounted for."""
+        rows = self.rows_in + sum(self.added.values())
+        return rows == self.rows_out + sum(self.dropped.values()) + sum(self.set_aside.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; of each reason's rows only the first few ids."""
+        """Return plain data, with only the first few row ids of each reason."""
         return {
             "step": self.step,
             "rows_in": self.rows_in,
@@ -59,7 +59,7 @@ class StepAccount:
 
 
 class Tally:
-    """Counts while a step runs; `close` makes the StepAccount."""
+    """Counts rows while a step runs. `close` returns the StepAccount."""
 
     def __init__(self, step: str) -> None:
         self.step = step
@@ -67,27 +67,27 @@ class Tally:
         self.notes: dict[str, Any] = {}
 
     def change(self, row: str, reason: str) -> None:
-        """The row goes on, changed."""
+        """Count a row that is kept, but changed."""
         self._ids["changed"].setdefault(reason, []).append(row)
 
     def drop(self, row: str, reason: str) -> None:
-        """The row is lost."""
+        """Count a row that is lost."""
         self._ids["dropped"].setdefault(reason, []).append(row)
 
     def set_aside(self, row: str, reason: str) -> None:
-        """The row is not used, by design."""
+        """Count a row that is not used, by design."""
         self._ids["set_aside"].setdefault(reason, []).append(row)
 
     def add(self, row: str, reason: str) -> None:
-        """The row is new."""
+        """Count a new row."""
         self._ids["added"].setdefault(reason, []).append(row)
 
     def note(self, name: str, count: int = 1) -> None:
-        """Count something that is no row."""
+        """Count something other than rows."""
         self.notes[name] = self.notes.get(name, 0) + count
 
     def close(self, rows_in: int, rows_out: int) -> StepAccount:
-        """The account; a step that loses a row without a word is a bug of ours."""
+        """Return the account. A step that loses a row without counting it is a bug of the library."""
         counts = {kind: {reason: len(ids) for reason, ids in by.items()} for kind, by in self._ids.items()}
         rows = {reason: tuple(ids) for by in self._ids.values() for reason, ids in by.items()}
         account = StepAccount(self.step, rows_in, rows_out, notes=dict(self.notes), rows=rows, **counts)
@@ -98,30 +98,30 @@ class Tally:
 
 @dataclass(frozen=True)
 class Account:
-    """All steps, in the order they ran; the first is the reading."""
+    """All steps, in the order they ran. The first one is reading."""
 
     steps: tuple[StepAccount, ...] = ()
 
-    def plus(self, steps: Iterable[StepAccount]) -> Account:
-        """This account and some steps more."""
+    def extend(self, steps: Iterable[StepAccount]) -> Account:
+        """Return this account with more steps."""
         return Account((*self.steps, *steps))
 
     @property
     def read(self) -> int:
-        """Rows that the source has."""
+        """Rows of the source."""
         return self.steps[0].rows_in if self.steps else 0
 
     @property
     def lost(self) -> float:
-        """Share of the rows read that were dropped, 0 to 1."""
+        """The share of the rows read that were dropped, 0 to 1."""
         return sum(sum(step.dropped.values()) for step in self.steps) / self.read if self.read else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for a card or a report."""
+        """Return plain data for a card or a report."""
         return {"read": self.read, "lost": self.lost, "steps": [step.to_dict() for step in self.steps]}
 
     def check(self, limits: Limits) -> None:
-        """Stop where more rows were dropped than `limits.lost` allows.
+        """Refuse to continue after more rows were dropped than `limits.lost` allows.
 
         Raises DataError with the reasons, their counts and some of the rows.
         """
@@ -134,5 +134,5 @@ class Account:
         ]
         raise DataError(
             f"{self.lost:.1%} of the {self.read} rows read were dropped; data.limits.lost allows {limits.lost:.1%}. "
-            f"{'; '.join(reasons)}. Mend the rows, or set data.limits.lost higher if this is as it should be."
+            f"{'; '.join(reasons)}. Correct the rows, or raise data.limits.lost if this loss is intended."
         )

@@ -1,46 +1,47 @@
-"""A look at a file before anything is trained: what it is, and what is wrong with it."""
+"""Check a file before training: its format, its rows, and its problems."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.data.clean import contradicting
+from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
 from vertical_sdk.data.deidentify import find_pii
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.read import read_table
-from vertical_sdk.data.texts import canonical, full_text, prompt_text
+from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Task
 
 __all__ = ["check_file"]
 
 NEAR = 0.9
 FEW = 10
-"""Rows of a label below which its score means little."""
+"""Rows of a label below which its score is unreliable."""
 SHOWN = 5
 
 
 def check_file(
     path: Path, *, columns: Mapping[str, str] | None = None, task: Task = "classification", recipe: Recipe | None = None
 ) -> dict[str, Any]:
-    """What a file holds, as plain data for JSON; `problems` lists what to look at, worst first.
+    """Describe a file as plain data for JSON. `problems` lists the problems, worst first.
 
-    columns, task   as in a recipe; taken from `recipe` where it is given. A column called "split" is taken for that.
+    columns, task   as in a recipe; those of `recipe` if it is given. A column called "split" is the split
 
-    Rows of numbers are not compared with each other. A row that cannot be read raises DataError with file and line, as in training;
-    tasks that read series raise RecipeError.
+    Rows of numbers are not compared with each other. A row that cannot be read raises DataError with file and line, as in
+    training; tasks that read series raise RecipeError.
     """
     chosen: Mapping[Any, str] = columns if columns is not None else recipe.data.columns if recipe else {}
     columns = dict(chosen)
     task = recipe.task if recipe else task
-    if task in {"forecasting", "anomaly"}:
+    if get_task(task).ahead:
         raise RecipeError(
-            f"{path}: {task} reads series, which have no rows of their own to check; see vertical data show RECIPE."
+            f"the task {task} reads series, whose rows cannot be checked. Run vertical data show RECIPE.", where=path
         )
     raw = read_file(path)
     if "split" not in columns and "split" in raw.columns:
@@ -48,11 +49,11 @@ def check_file(
     options = recipe.data.reader.arguments if recipe and recipe.data.reader and recipe.data.reader.use == "table" else {}
     table = read_table(path, columns, task, **options)
     rows = list(table.examples)
-    told = [e for e in rows if e.values is None or full_text(e)]
-    texts = [full_text(e) for e in told]
+    with_text = [e for e in rows if e.values is None or full_text(e)]
+    texts = [full_text(e) for e in with_text]
     near = near_repeats(texts, NEAR)
-    exact = _exact(texts)
-    clashes = contradicting(rows)
+    exact = _find_exact_repeats(texts)
+    clashes = find_contradictions(rows)
     report: dict[str, Any] = {
         "file": str(path),
         "format": raw.format,
@@ -63,35 +64,35 @@ def check_file(
         "usable": len(rows),
         "not_usable": dict(table.account.dropped) if table.account else {},
         "labels": count_labels(rows),
-        "targets": _numbers([e.target for e in rows if isinstance(e.target, float)]),
-        "characters": _numbers([float(len(text)) for text in texts]),
-        "words": _numbers([float(len(text.split())) for text in texts]),
-        "duplicates": {"count": len(exact), "rows": [told[i].id for i in exact[:SHOWN]]},
+        "targets": _summarize([e.target for e in rows if isinstance(e.target, float)]),
+        "characters": _summarize([float(len(text)) for text in texts]),
+        "words": _summarize([float(len(text.split())) for text in texts]),
+        "duplicates": {"count": len(exact), "rows": [with_text[i].id for i in exact[:SHOWN]]},
         "near_duplicates": {
             "count": len(near) - len(exact),
-            "rows": [[told[i].id, told[j].id] for i, j in near.items() if i not in set(exact)][:SHOWN],
+            "rows": [[with_text[i].id, with_text[j].id] for i, j in near.items() if i not in set(exact)][:SHOWN],
         },
         "contradictions": {"count": len(clashes), "rows": [e.id for e in clashes[:SHOWN]]},
-        "personal_data": _personal(texts),
-        "leakage": _leakage(told),
+        "personal_data": _count_personal_data(texts),
+        "leakage": _find_leakage(with_text),
     }
-    report["problems"] = _problems(report, recipe)
+    report["problems"] = _list_problems(report, recipe)
     return report
 
 
-def _exact(texts: Sequence[str]) -> list[int]:
-    """Positions of texts that stand earlier already."""
+def _find_exact_repeats(texts: Sequence[str]) -> list[int]:
+    """Find the positions of texts that repeat an earlier one."""
     seen: set[str] = set()
-    found = []
-    for position, text in enumerate(map(canonical, texts)):
+    repeats = []
+    for position, text in enumerate(map(fold_text, texts)):
         if text in seen:
-            found.append(position)
+            repeats.append(position)
         seen.add(text)
-    return found
+    return repeats
 
 
-def _numbers(values: Sequence[float]) -> dict[str, float]:
-    """Smallest, percentiles by nearest rank, largest; empty for no values."""
+def _summarize(values: Sequence[float]) -> dict[str, float]:
+    """Return the minimum, percentiles by nearest rank, and the maximum; {} for no values."""
     ordered = sorted(values)
     if not ordered:
         return {}
@@ -99,66 +100,88 @@ def _numbers(values: Sequence[float]) -> dict[str, float]:
     return {name: ordered[max(0, -int(-share * len(ordered) // 1) - 1)] for name, share in ranks.items()}
 
 
-def _personal(texts: Sequence[str]) -> dict[str, int] | str:
+def _count_personal_data(texts: Sequence[str]) -> dict[str, int] | str:
     try:
         return find_pii(texts)
     except MissingExtra as error:
         return f"not checked: {error}"
 
 
-def _leakage(rows: Sequence[Example]) -> dict[str, Any] | str:
-    """Rows and groups that stand on two sides of the file's own split."""
+def _find_leakage(rows: Sequence[Example]) -> dict[str, Any] | str:
+    """Find rows and groups that are in two splits of the file."""
     parts = {split: [e for e in rows if e.split == split] for split in ("train", "validation", "test")}
     if sum(bool(part) for part in parts.values()) < 2:
         return "not checked: the file has no split"
-    found: dict[str, Any] = {}
-    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        hits = nearest_in([prompt_text(e) for e in parts[one]], [prompt_text(e) for e in parts[other]], NEAR)
-        groups = {e.group for e in parts[one] if e.group} & {e.group for e in parts[other] if e.group}
+    leakage: dict[str, Any] = {}
+    for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        first, second = parts[earlier], parts[later]
+        hits = nearest_in([prompt_text(e) for e in first], [prompt_text(e) for e in second], NEAR)
+        groups = {e.group for e in first if e.group} & {e.group for e in second if e.group}
         if hits or groups:
-            pairs = [[parts[one][i].id, parts[other][j].id] for i, j in list(hits.items())[:SHOWN]]
-            found[f"{one}/{other}"] = {"rows": len(hits), "groups": len(groups), "examples": pairs}
-    return found
+            pairs = [[first[i].id, second[j].id] for i, j in list(hits.items())[:SHOWN]]
+            leakage[f"{earlier}/{later}"] = {"rows": len(hits), "groups": len(groups), "examples": pairs}
+    return leakage
 
 
-def _problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dict[str, str]]:
-    """Each with a severity: "error" stops training, "warning" spoils it, "note" is to be known."""
-    found: list[tuple[str, str]] = []
-    labels: Mapping[str, int] = report["labels"]
-    rows = report["usable"]
-    if report["task"] in {"classification", "ordinal"}:
-        if len(labels) < 2:
-            found.append(("error", f"only {len(labels)} label: there is nothing to tell apart"))
-        few = [f"{label!r} ({count})" for label, count in labels.items() if count < FEW]
-        if few:
-            found.append(("warning", f"{len(few)} labels have fewer than {FEW} rows: {', '.join(few[:SHOWN])}"))
-        if labels and max(labels.values()) > 0.9 * rows:
-            found.append(
-                ("warning", f"{max(labels, key=lambda label: labels[label])!r} is the label of more than 90% of the rows")
-            )
-        if len(labels) > 0.5 * rows and rows > FEW:
-            found.append(("warning", f"{len(labels)} labels on {rows} rows: is the label column the right one?"))
-    if recipe and recipe.labels:
-        known = tuple(recipe.labels)
-        unknown = [label for label in labels if label not in known]
-        if unknown:
-            found.append(("error", f"labels that the recipe does not list: {', '.join(map(repr, unknown[:SHOWN]))}"))
-    if report["leakage"] and not isinstance(report["leakage"], str):
-        for pair, hit in report["leakage"].items():
-            found.append(("error", f"{pair}: {hit['rows']} rows and {hit['groups']} groups stand on both sides"))
-    if report["contradictions"]["count"]:
-        found.append(("warning", f"{report['contradictions']['count']} rows say the same as another under another label"))
-    for what, name in (("duplicates", "rows repeat another"), ("near_duplicates", "rows nearly repeat another")):
-        if report[what]["count"]:
-            severity = "warning" if report[what]["count"] > 0.05 * rows else "note"
-            found.append((severity, f"{report[what]['count']} {name}"))
-    for reason, count in report["not_usable"].items():
-        found.append(("warning" if count > 0.05 * report["rows"] else "note", f"{count} rows cannot be used: {reason}"))
-    personal = report["personal_data"]
-    if isinstance(personal, str):
-        found.append(("note", f"personal data {personal}"))
-    elif personal:
-        listed = ", ".join(f"{entity} {count}" for entity, count in personal.items())
-        found.append(("warning", f"personal data: {listed}. Set data.deidentify."))
+def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dict[str, str]]:
+    """List problems with a severity: "error" stops training, "warning" makes it worse, "note" is information."""
+    problems = [
+        *_label_problems(report),
+        *_unlisted_labels(report["labels"], recipe),
+        *_leakage_problems(report["leakage"]),
+        *_repeat_problems(report),
+        *_unusable_rows(report),
+        *_personal_data_problems(report["personal_data"]),
+    ]
     order = {"error": 0, "warning": 1, "note": 2}
-    return [{"severity": severity, "problem": text} for severity, text in sorted(found, key=lambda f: order[f[0]])]
+    return [{"severity": severity, "problem": text} for severity, text in sorted(problems, key=lambda p: order[p[0]])]
+
+
+def _label_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    labels, rows = report["labels"], report["usable"]
+    if not get_task(report["task"]).single_label:
+        return
+    if len(labels) < 2:
+        yield "error", f"only {len(labels)} label: there is nothing to tell apart"
+    few = [f"{label!r} ({count})" for label, count in labels.items() if count < FEW]
+    if few:
+        yield "warning", f"{len(few)} labels have fewer than {FEW} rows: {', '.join(few[:SHOWN])}"
+    if labels and max(labels.values()) > 0.9 * rows:
+        yield "warning", f"{max(labels, key=lambda label: labels[label])!r} is the label of more than 90% of the rows"
+    if len(labels) > 0.5 * rows and rows > FEW:
+        yield "warning", f"{len(labels)} labels on {rows} rows: is the label column the right one?"
+
+
+def _unlisted_labels(labels: Mapping[str, int], recipe: Recipe | None) -> Iterator[tuple[str, str]]:
+    known = tuple(recipe.labels or ()) if recipe else ()
+    unknown = [label for label in labels if label not in known] if known else []
+    if unknown:
+        yield "error", f"labels that the recipe does not list: {', '.join(map(repr, unknown[:SHOWN]))}"
+
+
+def _leakage_problems(leakage: dict[str, Any] | str) -> Iterator[tuple[str, str]]:
+    if not isinstance(leakage, str):
+        for pair, overlap in leakage.items():
+            yield "error", f"{pair}: {overlap['rows']} rows and {overlap['groups']} groups are in both splits"
+
+
+def _repeat_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if report["contradictions"]["count"]:
+        yield "warning", f"{report['contradictions']['count']} rows repeat the text of another row with another label"
+    for key, text in (("duplicates", "rows repeat another"), ("near_duplicates", "rows nearly repeat another")):
+        count = report[key]["count"]
+        if count:
+            yield "warning" if count > 0.05 * report["usable"] else "note", f"{count} {text}"
+
+
+def _unusable_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for reason, count in report["not_usable"].items():
+        yield "warning" if count > 0.05 * report["rows"] else "note", f"{count} rows cannot be used: {reason}"
+
+
+def _personal_data_problems(counts: dict[str, int] | str) -> Iterator[tuple[str, str]]:
+    if isinstance(counts, str):
+        yield "note", f"personal data {counts}"
+    elif counts:
+        listed = ", ".join(f"{entity} {count}" for entity, count in counts.items())
+        yield "warning", f"personal data: {listed}. Set data.deidentify."

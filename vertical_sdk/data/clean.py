@@ -1,7 +1,7 @@
-"""Cleaners: what is done to rows before anything is learned from them.
+"""Cleaners: steps that run on the rows before anything is learned from them.
 
 Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows. One that only writes texts in
-another way, each by itself, is marked with `@mends` under its registration: it is also applied to what a specialist is asked, so
+another way, each by itself, is registered with `text_normalizer=True`: it is also applied to what a specialist is asked, so
 that it never reads what it was not trained on.
 """
 
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from vertical_sdk.catalog import cleaners
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.dedup import near_repeats
-from vertical_sdk.data.texts import canonical, full_text, numbers, texts_of, with_texts
+from vertical_sdk.data.texts import comparable_values, fold_text, full_text, list_texts, replace_texts
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example
 
-__all__ = ["drop_duplicates", "mended", "mends", "normalize"]
+__all__ = ["drop_duplicates", "normalize", "normalize_texts"]
 
 CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
@@ -29,29 +29,22 @@ CONTROL = re.compile(
 SPACES = re.compile(r"[^\S\n]+")
 AROUND_BREAK = re.compile(r" ?\n ?")
 MANY_BREAKS = re.compile(r"\n{3,}")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
-def mends(cleaner: F) -> F:
-    """Mark a cleaner that rewrites each text by itself; rows that it would drop are kept when a specialist is asked."""
-    vars(cleaner)["mends"] = True
-    return cleaner
+def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], StepAccount]:
+    """Normalize the texts of input rows as the cleaners of the recipe did in training. No row is dropped.
 
-
-def mended(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], StepAccount]:
-    """Rows to ask about, with their texts written as the recipe's cleaners wrote those of training; no row is dropped.
-
-    Each account of a cleaner counts rows; here they are one.
+    The counts of all cleaners are added up in one account.
     """
     tally = Tally("clean")
     rows = list(examples)
     for number, part in enumerate(recipe.data.clean):
-        clean = cleaners.get(part.use)
-        if not getattr(clean, "mends", False):
+        cleaner = cleaners.part(part.use)
+        if not cleaner.text_normalizer:
             continue
         arguments = cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}")
         numbered = [replace(row, id=str(place)) for place, row in enumerate(rows)]
-        found, account = clean(numbered, **arguments)
+        found, account = cleaner.function(numbered, **arguments)
         for row in found:
             rows[int(row.id)] = replace(row, id=rows[int(row.id)].id)
         for reason, places in account.rows.items():
@@ -61,28 +54,27 @@ def mended(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], 
     return rows, tally.close(len(rows), len(rows))
 
 
-@cleaners.register("normalize")
-@mends
+@cleaners.register("normalize", text_normalizer=True)
 def normalize(
     examples: Sequence[Example], *, min_characters: int = 1, max_characters: int | None = None
 ) -> tuple[list[Example], StepAccount]:
-    """Mend wrongly decoded characters, drop control characters, and make every run of white space one space.
+    """Repair wrongly decoded characters, remove control characters, and replace every run of white space by one space.
 
-    Line ends stay, at most two in a row. A row whose text, or whose question or answer, is then shorter than
-    `min_characters` or longer than `max_characters` is dropped, but for rows of numbers, which have no text. Labels never change.
+    Line ends stay, at most two in a row. A row is dropped if its text is then shorter than `min_characters` or longer than
+    `max_characters`, or if its question or answer is empty. Rows of numbers without a text stay. Labels never change.
     """
     tally = Tally("normalize")
     kept = []
     for example in examples:
-        old = texts_of(example)
+        old = list_texts(example)
         new, reasons = [], set()
         for text in old:
-            mended, why = _normalized(text)
-            new.append(mended)
-            reasons.update(why)
+            normalized, changes = _normalize_text(text)
+            new.append(normalized)
+            reasons.update(changes)
         length = sum(map(len, new))
-        asked = new[:-1] if example.messages and example.messages[-1].role == "assistant" else new
-        if not any(asked) and example.values is None:
+        prompt = new[:-1] if example.messages and example.messages[-1].role == "assistant" else new
+        if not any(prompt) and example.values is None:
             tally.drop(example.id, "empty")
         elif example.messages and example.messages[-1].role == "assistant" and not new[-1]:
             tally.drop(example.id, "no answer")
@@ -93,7 +85,7 @@ def normalize(
         else:
             for reason in sorted(reasons):
                 tally.change(example.id, reason)
-            kept.append(with_texts(example, new))
+            kept.append(replace_texts(example, new))
     return kept, tally.close(len(examples), len(kept))
 
 
@@ -101,26 +93,28 @@ def normalize(
 def drop_duplicates(
     examples: Sequence[Example], *, near: float | None = None, contradictions: Literal["drop", "majority", "keep"] = "drop"
 ) -> tuple[list[Example], StepAccount]:
-    """Keep the first of rows that say the same (white space and case do not count) and have the same target.
+    """Keep the first of several rows with the same text and target. White space and case do not count.
 
-    near            also drop rows with the same target whose shingles' Jaccard similarity to a kept row is at least this
-    contradictions  rows that say the same under different labels: "drop" all of them, as nobody knows which label is right;
-                    keep one of the label that more than half of them have ("majority"), else drop; or "keep" them
+    near            also drop rows with the same target if the Jaccard similarity of their shingles to an earlier row is at least
+                    this
+    contradictions  rows with the same text and different labels: "drop" all of them, as no one knows which label is right;
+                    "majority" keeps one row with the label of more than half of them, and drops all if there is none;
+                    "keep" keeps them
 
-    Numbers and written answers do not contradict each other. Rows that the source puts in different splits, and those for
-    training or evaluation only, are not compared with each other here; decontamination sees to them.
+    Numbers and written answers do not contradict each other. Rows in different splits of the source, and rows for training or
+    evaluation only, are not compared with each other here; decontamination compares them.
     """
     if near is not None and not 0 < near <= 1:
-        raise RecipeError(f"drop_duplicates: near = {near} must be above 0 and at most 1.")
+        raise RecipeError(f"near = {near} is wrong: it should be above 0 and at most 1.", where="drop_duplicates")
     tally = Tally("drop_duplicates")
     labels = _labels_by_text(examples) if contradictions != "keep" else {}
     seen: set[Hashable] = set()
     kept: list[Example] = []
     for example in examples:
-        answers: Mapping[Hashable, int] = labels.get(_said(example), {}) if not example.messages else {}
-        winner = _majority(answers) if contradictions == "majority" else None
-        key = (_said(example), _kind(example))
-        if len(answers) > 1 and _target(example) != winner:
+        answers: Mapping[Hashable, int] = labels.get(_content_key(example), {}) if not example.messages else {}
+        winner = _find_majority(answers) if contradictions == "majority" else None
+        key = (_content_key(example), _kind_key(example))
+        if len(answers) > 1 and _target_key(example) != winner:
             tally.drop(example.id, "contradicting label")
         elif key in seen:
             tally.drop(example.id, "duplicate")
@@ -128,28 +122,28 @@ def drop_duplicates(
             seen.add(key)
             kept.append(example)
     if near is not None:
-        repeats = near_repeats([full_text(e) for e in kept], near, [_kind(e) for e in kept])
+        repeats = near_repeats([full_text(e) for e in kept], near, [_kind_key(e) for e in kept])
         for position in repeats:
             tally.drop(kept[position].id, "near-duplicate")
         kept = [e for position, e in enumerate(kept) if position not in repeats]
     return kept, tally.close(len(examples), len(kept))
 
 
-def contradicting(examples: Sequence[Example]) -> list[Example]:
-    """Rows that say the same as another row, under another label."""
+def find_contradictions(examples: Sequence[Example]) -> list[Example]:
+    """Find the rows with the same text as another row and another label."""
     labels = _labels_by_text(examples)
-    return [e for e in examples if not e.messages and len(labels.get(_said(e), {})) > 1]
+    return [e for e in examples if not e.messages and len(labels.get(_content_key(e), {})) > 1]
 
 
-def _normalized(text: str) -> tuple[str, list[str]]:
+def _normalize_text(text: str) -> tuple[str, list[str]]:
     import ftfy
 
     reasons = []
-    mended = ftfy.fix_text(text)
-    if mended != text.replace("\r\n", "\n").replace("\r", "\n"):
-        reasons.append("characters mended")
-    plain = CONTROL.sub("", mended)
-    if plain != mended:
+    repaired = ftfy.fix_text(text)
+    if repaired != text.replace("\r\n", "\n").replace("\r", "\n"):
+        reasons.append("characters repaired")
+    plain = CONTROL.sub("", repaired)
+    if plain != repaired:
         reasons.append("control characters removed")
     spaced = MANY_BREAKS.sub("\n\n", AROUND_BREAK.sub("\n", SPACES.sub(" ", plain))).strip()
     if spaced != plain:
@@ -157,31 +151,31 @@ def _normalized(text: str) -> tuple[str, list[str]]:
     return spaced, reasons
 
 
-def _target(example: Example) -> Hashable:
+def _target_key(example: Example) -> Hashable:
     if isinstance(example.target, tuple):
         return tuple(sorted(example.target))
     return example.target if isinstance(example.target, str | float | int | None) else example.target.tobytes()
 
 
-def _kind(example: Example) -> Hashable:
-    """Rows of different kinds are never duplicates of each other."""
-    return example.only, example.split, _target(example)
+def _kind_key(example: Example) -> Hashable:
+    """Return a key: rows with different keys are never duplicates of each other."""
+    return example.only, example.split, _target_key(example)
 
 
-def _said(example: Example) -> Hashable:
-    """The row's words, or its numbers where it has no words."""
-    text = canonical(full_text(example))
-    return text if text or example.values is None else numbers(example)
+def _content_key(example: Example) -> Hashable:
+    """Return the text of a row, or its numbers if it has no text, in a form that can be compared."""
+    text = fold_text(full_text(example))
+    return text if text or example.values is None else comparable_values(example)
 
 
 def _labels_by_text(examples: Sequence[Example]) -> dict[Hashable, Counter[Hashable]]:
     labels: dict[Hashable, Counter[Hashable]] = {}
     for example in examples:
         if not example.messages and isinstance(example.target, (str, tuple)):
-            labels.setdefault(_said(example), Counter())[_target(example)] += 1
+            labels.setdefault(_content_key(example), Counter())[_target_key(example)] += 1
     return labels
 
 
-def _majority(answers: Mapping[Hashable, int]) -> Hashable:
+def _find_majority(answers: Mapping[Hashable, int]) -> Hashable:
     best = max(answers, key=lambda a: answers[a], default=None)
     return best if best is not None and 2 * answers[best] > sum(answers.values()) else None

@@ -1,7 +1,7 @@
-"""Absolute dates in a text, and how to move them all by the same number of days.
+"""Find absolute dates in a text, and move them all by the same number of days.
 
-Found are a day with its month ("2021-03-04", "3/4/2021", "4.3.2021", "March 4, 2021", "4 Mar 2021", "March 4") and a month with
-its year ("March 2021"). A bare year, a weekday or "two weeks ago" says too little about a person and stays.
+A date is a day with its month ("2021-03-04", "3/4/2021", "4.3.2021", "March 4, 2021", "4 Mar 2021", "March 4") and a month with
+its year ("March 2021"). A bare year, a weekday or "two weeks ago" says too little about a person, and stays.
 """
 
 from __future__ import annotations
@@ -46,41 +46,41 @@ PATTERNS = tuple(
     )
 )
 WITHOUT_YEAR = 2001
-"""The year that a date without one is counted in; no leap year."""
+"""The year of a date that has none. It is not a leap year."""
 
 
 def find_dates(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each date, in order, none over another."""
-    return [(match.start(), match.end()) for match, _ in _found(text)]
+    """Find the (start, end) of each date, in order and without overlaps."""
+    return [(match.start(), match.end()) for match, _ in _match_dates(text)]
 
 
 def shift_dates(text: str, days: int) -> str:
-    """The text with each date moved, in the format that it had: intervals between dates stay what they were."""
+    """Move each date and keep its format. The intervals between dates stay the same."""
     parts, end = [], 0
-    for match, moment in _found(text):
+    for match, moment in _match_dates(text):
         try:
             moved = moment + timedelta(days=days)
         except OverflowError:
             continue
-        parts += [text[end : match.start()], _written(match, moved)]
+        parts += [text[end : match.start()], _format_date(match, moved)]
         end = match.end()
     return "".join([*parts, text[end:]])
 
 
-def _found(text: str) -> list[tuple[re.Match[str], date]]:
+def _match_dates(text: str) -> list[tuple[re.Match[str], date]]:
     taken: list[tuple[re.Match[str], date]] = []
     if not any(c.isdigit() for c in text):
         return taken
     for pattern in PATTERNS:
         for match in pattern.finditer(text):
             clash = any(match.start() < other.end() and other.start() < match.end() for other, _ in taken)
-            moment = None if clash else _date(match)
+            moment = None if clash else _parse_date(match)
             if moment:
                 taken.append((match, moment))
     return sorted(taken, key=lambda found: found[0].start())
 
 
-def _date(match: re.Match[str]) -> date | None:
+def _parse_date(match: re.Match[str]) -> date | None:
     parts = match.groupdict()
     if "first" in parts:
         month, day = int(parts["first"]), int(parts["second"])
@@ -89,7 +89,7 @@ def _date(match: re.Match[str]) -> date | None:
     elif "m" in parts:
         month, day = int(parts["m"]), int(parts["day"])
     else:
-        month, day = _month(parts["month"]), int(parts.get("day") or 1)
+        month, day = _parse_month(parts["month"]), int(parts.get("day") or 1)
         if parts["month"] in {"may", "march", "mar"} and not parts.get("year"):
             return None  # the verbs: "you may 2 or 3 times"
     year = int(parts["year"]) if parts.get("year") else WITHOUT_YEAR
@@ -102,29 +102,31 @@ def _date(match: re.Match[str]) -> date | None:
 
 
 def _day_first(parts: dict[str, str]) -> bool:
-    """Of two numbers the month comes first, as in the US; with dots, or where it must be, the day."""
+    """Whether the day comes before the month: with dots, or if the first number cannot be a month. Else the US order holds."""
     first, second = int(parts["first"]), int(parts["second"])
     return second <= 12 and (first > 12 or parts["sep"] == ".")
 
 
-def _month(name: str) -> int:
+def _parse_month(name: str) -> int:
     return next(number for number, full in enumerate(MONTHS, 1) if full.startswith(name.lower()[:3]))
 
 
-def _written(match: re.Match[str], moved: date) -> str:
+def _format_date(match: re.Match[str], moved: date) -> str:
     parts = match.groupdict()
     if "first" in parts:
         year = f"{moved.year:04d}" if len(parts["year"]) == 4 else f"{moved.year % 100:02d}"
         first, second = (moved.day, moved.month) if _day_first(parts) else (moved.month, moved.day)
-        return parts["sep"].join([_padded(first, parts["first"]), _padded(second, parts["second"]), year])
+        return parts["sep"].join([_pad_number(first, parts["first"]), _pad_number(second, parts["second"]), year])
     if "m" in parts:
-        return parts["sep"].join([f"{moved.year:04d}", _padded(moved.month, parts["m"]), _padded(moved.day, parts["day"])])
+        return parts["sep"].join(
+            [f"{moved.year:04d}", _pad_number(moved.month, parts["m"]), _pad_number(moved.day, parts["day"])]
+        )
     written = match.group()
-    spans = [(match.span("month"), _named(moved.month, parts["month"]))]
+    spans = [(match.span("month"), _format_month(moved.month, parts["month"]))]
     if parts.get("day"):
         spans.append((match.span("day"), f"{moved.day:02d}" if parts["day"].startswith("0") else str(moved.day)))
     if parts.get("th"):
-        spans.append((match.span("th"), _ordinal(moved.day)))
+        spans.append((match.span("th"), _ordinal_suffix(moved.day)))
     if parts.get("year"):
         spans.append((match.span("year"), f"{moved.year:04d}"))
     for (start, end), new in sorted(spans, reverse=True):
@@ -132,15 +134,15 @@ def _written(match: re.Match[str], moved: date) -> str:
     return written
 
 
-def _padded(number: int, like: str) -> str:
+def _pad_number(number: int, like: str) -> str:
     return f"{number:02d}" if like.startswith("0") or (len(like) == 2 and number < 10) else str(number)
 
 
-def _named(month: int, like: str) -> str:
+def _format_month(month: int, like: str) -> str:
     full = MONTHS[month - 1]
     name = full if like.lower() in MONTHS else full[:3]
     return name.upper() if like.isupper() else name.capitalize() if like[0].isupper() else name
 
 
-def _ordinal(day: int) -> str:
+def _ordinal_suffix(day: int) -> str:
     return "th" if 10 <= day % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")

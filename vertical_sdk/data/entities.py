@@ -1,6 +1,7 @@
-"""What personal data looks like, for the kinds that a vertical adds to the general ones.
+"""Describe the kinds of personal data that a vertical adds to the general ones.
 
-An Entity is plain data; `data.deidentify` makes a Presidio recogniser of it, so that scores, context words and overlaps are Presidio's.
+An Entity is plain data. `data.deidentify` builds a Presidio recogniser from it, so Presidio computes scores, context words and
+overlaps.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Entity", "labelled"]
+__all__ = ["Entity", "match_after_label"]
 
 GLUE = r"(?:\s+(?i:is|was))?[\s:#=]{0,3}"
 
@@ -18,15 +19,15 @@ GLUE = r"(?:\s+(?i:is|was))?[\s:#=]{0,3}"
 class Entity:
     """A kind of personal data.
 
-    name       in capitals, as Presidio names its own: "UK_NHS"
-    patterns   regular expression → how sure it is where it matches, 0 to 1. They heed case (write `(?i:...)` where it should not
-               matter), and may look back by any length
-    context    words that stand before such a value; near one of them it is surer by 0.35
-    valid      a check, such as of a check digit: what does not pass it is none
-    hint       what a text must have for the kind to be in it at all
-    surrogate  makes up a value of the same look from the value and a rng; letters and digits are drawn anew where None
-    names      where set, the value is a name of words, each of which is found again all over the document and made up word by
-               word, as a person's is; these words (in small letters) stay as they are
+    name       in capitals, as the kinds of Presidio: "UK_NHS"
+    patterns   regular expression → confidence of a match, 0 to 1. Case matters (write `(?i:...)` to ignore it), and a pattern may
+               look back by any length
+    context    words before such a value; near one of them the confidence rises by 0.35
+    valid      a check, for example of a check digit: a match that fails it is ignored
+    hint       a pattern that every text with this kind contains; other texts are skipped
+    surrogate  invents a value of the same form from the value and a rng; None draws new letters and digits
+    names      if set, the value is a name of several words. Each word is also found elsewhere in the document and replaced by
+               itself, as for a person; these words (in small letters) stay the same
     """
 
     name: str
@@ -38,6 +39,6 @@ class Entity:
     names: frozenset[str] | None = None
 
 
-def labelled(labels: str, value: str) -> str:
-    """A pattern of a value behind its label: "MRN: 123", "account number is 123"; only the value is the match."""
+def match_after_label(labels: str, value: str) -> str:
+    """Build a pattern for a value after its label: "MRN: 123", "account number is 123". Only the value is the match."""
     return rf"(?<=(?<![A-Za-z])(?:{labels})\.?{GLUE})(?<![\w-])(?:{value})(?![\w])"

@@ -1,4 +1,4 @@
-"""What a reader makes itself, such as a simulation's output: made once, and kept in the cache for as long as it is asked for alike."""
+"""Files that a reader creates, such as the output of a simulation: created once, then read from the cache for equal settings."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.paths import cache_home
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 
-__all__ = ["made"]
+__all__ = ["build_once"]
 
 
-def made(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-    """A folder with the files that `make` writes, from the cache where they were made before.
+def build_once(kind: str, settings: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+    """Return a folder with the files that `build` writes. Equal settings are built once, then read from the cache.
 
-    kind      the folder of the cache that it lies in, in small letters
-    settings  all that the files depend on, as plain data, the versions of what makes them too
-    make      is given an empty folder, and leaves in it what is to be kept
+    kind      the folder in the cache, in small letters
+    settings  everything that the files depend on, as plain data, including the versions of the tools that write them
+    build     receives an empty folder, and writes the files into it
 
-    The folder is whole or not there: where `make` fails or is killed nothing is kept, and of two processes that want the same one
-    makes it while the other waits. Read it, never write to it.
+    The folder is complete or missing: nothing is saved if `build` fails or is killed. If two processes need the same folder, one
+    builds it and the other waits. Read the folder, never write to it.
 
-    Raises RunError where the cache cannot be written, and what `make` raises.
+    Raises RunError if the cache cannot be written, and every error of `build`.
     """
     home = cache_home() / kind
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     target = home / key
     if read_record(target) is None:
-        with building(home, key) as temporary:
+        with build_folder(home, key) as temporary:
             if read_record(target) is None:
                 built = temporary / "built"
                 (built / FILES).mkdir(parents=True)
-                make(built / FILES)
-                finish(built, target, {"settings": dict(settings)})
+                build(built / FILES)
+                finish_folder(built, target, {"settings": dict(settings)})
     return target / FILES

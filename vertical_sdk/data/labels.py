@@ -1,4 +1,4 @@
-"""The labels of a task: which there are, in which order, and what is said of them."""
+"""The labels of a task: their names, their order and their descriptions."""
 
 from __future__ import annotations
 
@@ -9,46 +9,50 @@ from vertical_sdk.data.account import Tally
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Target
 
-__all__ = ["count_labels", "label_space", "labels_in", "refuse_unknown", "without_unlearned"]
-
-LABELLED = ("classification", "multilabel", "ordinal")
+__all__ = ["build_label_space", "count_labels", "list_labels", "refuse_unknown", "set_aside_unlearned"]
 
 
-def labels_in(target: Target) -> tuple[str, ...]:
-    """The labels of one row; none for a number or nothing."""
+def list_labels(target: Target) -> tuple[str, ...]:
+    """List the labels of one row; () for a number and for no target."""
     if isinstance(target, str):
         return (target,)
     return target if isinstance(target, tuple) else ()
 
 
 def count_labels(examples: Iterable[Example]) -> dict[str, int]:
-    """label → number of rows, by label."""
-    return dict(sorted(Counter(label for e in examples for label in labels_in(e.target)).items()))
+    """Count the rows of each label, sorted by label."""
+    return dict(sorted(Counter(label for e in examples for label in list_labels(e.target)).items()))
 
 
-def label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> LabelSpace | None:
-    """The recipe's labels, else those of the source in its order, else those of the rows, sorted; None without labels.
+def build_label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> LabelSpace | None:
+    """Use the labels of the recipe, else those of the source in its order, else those of the rows, sorted; None without labels.
 
-    Raises DataError for a label that the recipe does not list, for one label only, and for an ordinal task without an order.
+    Raises DataError for a label that the recipe does not list, for fewer labels than the task needs, and for an ordinal task
+    without an order.
     """
-    if recipe.task not in LABELLED:
+    task = get_task(recipe.task)
+    if not task.labelled:
         return None
-    found = set(count_labels(examples))
-    given = tuple(recipe.labels) if recipe.labels else None
-    if given is not None:
-        refuse_unknown(examples, given, "those that the recipe lists", recipe.name)
-    elif recipe.task == "ordinal" and table.labels is None:
+    in_rows = set(count_labels(examples))
+    in_recipe = tuple(recipe.labels) if recipe.labels else None
+    if in_recipe is not None:
+        refuse_unknown(examples, in_recipe, "those that the recipe lists", recipe.name)
+    elif get_task(recipe.task).ordered and table.labels is None:
+        listed = ", ".join(sorted(in_rows))
         raise DataError(
-            f"{recipe.name}: an ordinal task needs its labels in order. Set labels: [{', '.join(sorted(found))}], low to high."
+            f"the task {recipe.task} needs its labels in order. Set labels: [{listed}], from low to high.", where=recipe.name
         )
-    order = given or tuple(label for label in table.labels or () if label in found) or tuple(sorted(found))
-    order = (*order, *sorted(found - set(order)))
-    fewest = 1 if recipe.task == "multilabel" else 2
-    if len(found) < fewest:
-        only = f"all rows have the label {next(iter(found))!r}" if found else "no row has a label"
-        raise DataError(f"{recipe.name}: {only}; there is nothing to tell apart. At least {fewest} labels are needed.")
+    order = in_recipe or tuple(label for label in table.labels or () if label in in_rows) or tuple(sorted(in_rows))
+    order = (*order, *sorted(in_rows - set(order)))
+    fewest = 2 if get_task(recipe.task).single_label else 1
+    if len(in_rows) < fewest:
+        problem = f"all rows have the label {next(iter(in_rows))!r}" if in_rows else "no row has a label"
+        raise DataError(
+            f"{problem}, so there is nothing to tell apart. Add rows of at least {fewest} labels.", where=recipe.name
+        )
     described: Mapping[str, str] = recipe.labels if isinstance(recipe.labels, dict) else {}
     descriptions = {label: text for label, text in {**table.descriptions, **described}.items() if label in order}
     words = {label: word for label, word in table.words.items() if label in order}
@@ -57,11 +61,15 @@ def label_space(recipe: Recipe, table: Table, examples: Sequence[Example]) -> La
 
 
 def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str, where: str) -> None:
-    """Raise DataError where rows have labels that are not among these; `what` they are, and `where` the rows are from."""
+    """Raise DataError for rows with other labels than these.
+
+    what   describes `labels`, for the message
+    where  the recipe or file with the rows
+    """
     known = set(labels)
     rows: dict[str, list[str]] = {}
     for example in examples:
-        for label in labels_in(example.target):
+        for label in list_labels(example.target):
             if label not in known:
                 rows.setdefault(label, []).append(example.id)
     if rows:
@@ -70,17 +78,17 @@ def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str
             for label, ids in sorted(rows.items())[:5]
         )
         listed = ", ".join(labels[:30]) + (", ..." if len(labels) > 30 else "")
-        raise DataError(f"{where}: {len(rows)} labels are not among {what}: {unknown} Known are: {listed}.")
+        raise DataError(f"{len(rows)} labels are not among {what}: {unknown} Known are: {listed}.", where=where)
 
 
-def without_unlearned(examples: Sequence[Example], tally: Tally) -> list[Example]:
-    """The rows but those of evaluation parts with a label that no training row has; these are set aside."""
-    learned = {label for e in examples if e.split == "train" for label in labels_in(e.target)}
-    kept = []
+def set_aside_unlearned(examples: Sequence[Example], tally: Tally) -> list[Example]:
+    """Set aside evaluation rows with a label that no training row has, and return the other rows."""
+    learned = {label for e in examples if e.split == "train" for label in list_labels(e.target)}
+    rows = []
     for example in examples:
-        unseen = [label for label in labels_in(example.target) if label not in learned]
+        unseen = [label for label in list_labels(example.target) if label not in learned]
         if unseen and example.split != "train":
             tally.set_aside(example.id, f"label {unseen[0]!r} is in no training row")
         else:
-            kept.append(example)
-    return kept
+            rows.append(example)
+    return rows

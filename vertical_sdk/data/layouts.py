@@ -1,4 +1,4 @@
-"""Which columns mean what: named by the recipe, or recognised by their names, never guessed between two.
+"""Find the meaning of columns: the recipe names them, or their names are known. Two candidates are an error, not a guess.
 
 Layouts of conversations: `messages` (role, content), sharegpt (`conversations` of from, value), alpaca (instruction, input,
 output) and prompt/completion. Of other tasks: a text column and a label column.
@@ -12,9 +12,10 @@ from typing import Any
 
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Message, Task
 
-__all__ = ["KEYS", "Layout", "cell", "conversation", "find_layout"]
+__all__ = ["KEYS", "Layout", "cell", "find_layout", "parse_conversation"]
 
 KEYS = ("id", "text", "label", "group", "time", "split", "messages")
 TEXTS = ("text", "sentence", "document", "review", "content", "comment", "utterance", "input", "question")
@@ -33,125 +34,133 @@ ROLES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a row's parts stand.
+    """The columns of a file and their meaning.
 
-    columns   our key → the file's column
+    columns   our key → the column of the file
     messages  row → its turns, for generation; raises ValueError that says what is wrong with the row
-    said      for people: what was recognised
+    detected  what was recognized, for people
     """
 
     columns: Mapping[str, str]
-    said: str
+    detected: str
     messages: Callable[[Mapping[str, Any]], tuple[Message, ...]] | None = None
 
 
 def find_layout(rows: Rows, columns: Mapping[str, str], task: Task, *, need_label: bool = True) -> Layout:
-    """The layout of a file.
+    """Find the layout of a file.
 
-    Raises RecipeError for a key of `columns` that does not exist, DataError where a column is missing or two would do.
+    Raises RecipeError for an unknown key of `columns`, DataError if a column is missing or two are candidates.
     """
     for key, name in columns.items():
         if key not in KEYS:
-            raise RecipeError(f"data.columns: unknown key {key!r}.{did_you_mean(key, KEYS)} Known here: {', '.join(KEYS)}.")
+            raise RecipeError(
+                f"unknown key {key!r}.{did_you_mean(key, KEYS)} Known here: {', '.join(KEYS)}.", where="data.columns"
+            )
         if key == "label" and not need_label and name not in rows.columns:
             continue
         for part in cell_columns(name, rows.columns):
-            _known(rows, key, part)
-    if task == "generation":
-        return _generation(rows, columns, need_label)
-    found = {key: name for key, name in columns.items() if key != "label" or need_label or name in rows.columns}
-    text = found.get("text") or _only(rows, TEXTS, "text", set(columns.values()))
+            _require_column(rows, key, part)
+    if get_task(task).written:
+        return _find_conversation_layout(rows, columns, need_label)
+    chosen = {key: name for key, name in columns.items() if key != "label" or need_label or name in rows.columns}
+    text = chosen.get("text") or _find_only_column(rows, TEXTS, "text", set(columns.values()))
     if text is None:
-        raise DataError(f"{rows.path}: no text column. {_listed(rows)} Set data.columns.text.")
-    found["text"] = text
-    label = found.get("label") or ("label" not in columns and _only(rows, LABELS, "label", {text})) or None
+        raise DataError(f"no text column. {_list_columns(rows)} Set data.columns.text.", where=rows.path)
+    chosen["text"] = text
+    label = chosen.get("label") or ("label" not in columns and _find_only_column(rows, LABELS, "label", {text})) or None
     if label:
-        found["label"] = label
+        chosen["label"] = label
     elif need_label:
-        raise DataError(f"{rows.path}: no label column. {_listed(rows)} Set data.columns.label.")
-    return Layout(found, f"{rows.format}, " + ", ".join(f"{key} from {name!r}" for key, name in found.items()))
+        raise DataError(f"no label column. {_list_columns(rows)} Set data.columns.label.", where=rows.path)
+    return Layout(chosen, f"{rows.format}, " + ", ".join(f"{key} from {name!r}" for key, name in chosen.items()))
 
 
 def cell_columns(name: str, known: Sequence[str]) -> list[str]:
-    """The columns that a name stands for: itself, or several joined by " + "."""
+    """List the columns that a name means: itself, or several joined by " + "."""
     return [name] if name in known or " + " not in name else [part.strip() for part in name.split(" + ")]
 
 
 def cell(row: Mapping[str, Any], name: str) -> Any:
-    """A row's value in a column; several columns give their texts, an empty line between."""
+    """Return the value of a row in a column. Several columns give their texts, with an empty line between them."""
     if name in row or " + " not in name:
         return row.get(name)
     values = [row.get(part.strip()) for part in name.split(" + ")]
     return "\n\n".join(str(value) for value in values if value not in (None, ""))
 
 
-def _known(rows: Rows, key: str, name: str) -> None:
+def _require_column(rows: Rows, key: str, name: str) -> None:
     if name not in rows.columns:
         raise DataError(
-            f"{rows.path}: data.columns.{key}: no column {name!r}.{did_you_mean(name, rows.columns)} {_listed(rows)}"
+            f"data.columns.{key}: no column {name!r}.{did_you_mean(name, rows.columns)} {_list_columns(rows)}", where=rows.path
         )
 
 
-def _listed(rows: Rows) -> str:
+def _list_columns(rows: Rows) -> str:
     return f"The columns are {', '.join(map(repr, rows.columns))}."
 
 
-def _only(rows: Rows, names: Sequence[str], key: str, taken: set[str]) -> str | None:
-    """The one column that has a usual name for this."""
-    found = [column for column in rows.columns if column.lower() in names and column not in taken]
-    if len(found) > 1:
-        either = " and ".join(map(repr, found))
-        raise DataError(f"{rows.path}: {either} could both be the {key}. {_listed(rows)} Set data.columns.{key}.")
-    return found[0] if found else None
+def _find_only_column(rows: Rows, names: Sequence[str], key: str, taken: set[str]) -> str | None:
+    """Find the only column with a common name for this key."""
+    candidates = [column for column in rows.columns if column.lower() in names and column not in taken]
+    if len(candidates) > 1:
+        either = " and ".join(map(repr, candidates))
+        raise DataError(f"{either} could both be the {key}. {_list_columns(rows)} Set data.columns.{key}.", where=rows.path)
+    return candidates[0] if candidates else None
 
 
-def _generation(rows: Rows, columns: Mapping[str, str], need_label: bool) -> Layout:
-    kept = {key: name for key, name in columns.items() if key not in {"text", "label", "messages"}}
+def _find_conversation_layout(rows: Rows, columns: Mapping[str, str], need_label: bool) -> Layout:
+    others = {key: name for key, name in columns.items() if key not in {"text", "label", "messages"}}
     if "messages" in columns:
-        return _turns_layout(rows, columns["messages"], kept)
+        return _turns_layout(rows, columns["messages"], others)
     if "text" in columns:
         if "label" not in columns and need_label:
-            raise DataError(f"{rows.path}: data.columns has text but no label, the column of the answers. {_listed(rows)}")
-        return _pair_layout(rows, columns["text"], columns.get("label", ""), None, kept, "prompt/completion")
-    found: list[Layout] = [_turns_layout(rows, name, kept) for name in ("messages", "conversations") if name in rows.columns]
-    for ask, answer in PAIRS:
-        if ask in rows.columns and answer in rows.columns:
-            context = "input" if ask == "instruction" and "input" in rows.columns else None
-            name = "alpaca" if ask == "instruction" else "prompt/completion"
-            found.append(_pair_layout(rows, ask, answer, context, kept, name))
-    if len(found) > 1:
+            raise DataError(
+                f"data.columns has text but no label, the column of the answers. {_list_columns(rows)}", where=rows.path
+            )
+        return _pair_layout(rows, columns["text"], columns.get("label", ""), None, others, "prompt/completion")
+    layouts: list[Layout] = [
+        _turns_layout(rows, name, others) for name in ("messages", "conversations") if name in rows.columns
+    ]
+    for question, answer in PAIRS:
+        if question in rows.columns and answer in rows.columns:
+            context = "input" if question == "instruction" and "input" in rows.columns else None
+            name = "alpaca" if question == "instruction" else "prompt/completion"
+            layouts.append(_pair_layout(rows, question, answer, context, others, name))
+    if len(layouts) > 1:
         raise DataError(
-            f"{rows.path}: {' and '.join(layout.said for layout in found)} would both do. {_listed(rows)} "
-            "Set data.columns: {messages: ...} or {text: ..., label: ...}."
+            f"{' and '.join(layout.detected for layout in layouts)} are both possible. {_list_columns(rows)} "
+            "Set data.columns: {messages: ...} or {text: ..., label: ...}.",
+            where=rows.path,
         )
-    asked = [name for name in ("prompt", "instruction", "text") if name in rows.columns]
-    if not found and not need_label and len(asked) == 1:
-        return _pair_layout(rows, asked[0], "", None, kept, "prompt")
-    if not found:
+    prompts = [name for name in ("prompt", "instruction", "text") if name in rows.columns]
+    if not layouts and not need_label and len(prompts) == 1:
+        return _pair_layout(rows, prompts[0], "", None, others, "prompt")
+    if not layouts:
         raise DataError(
-            f"{rows.path}: no conversation is recognised: neither messages, nor sharegpt (conversations), nor alpaca "
-            f"(instruction, input, output), nor prompt/completion. {_listed(rows)} Set data.columns: {{text: ..., label: ...}}."
+            "no conversation is recognized: neither messages, nor sharegpt (conversations), nor alpaca (instruction, input, "
+            f"output), nor prompt/completion. {_list_columns(rows)} Set data.columns: {{text: ..., label: ...}}.",
+            where=rows.path,
         )
-    return found[0]
+    return layouts[0]
 
 
-def _turns_layout(rows: Rows, name: str, kept: Mapping[str, str]) -> Layout:
+def _turns_layout(rows: Rows, name: str, others: Mapping[str, str]) -> Layout:
     first = next((row[name] for row in rows.rows if row.get(name)), None)
     sharegpt = isinstance(first, list) and isinstance(first[0], dict) and "from" in first[0]
     kind = "sharegpt" if sharegpt else "messages"
-    return Layout(kept, f"{rows.format}, {kind} in {name!r}", lambda row: conversation(row.get(name)))
+    return Layout(others, f"{rows.format}, {kind} in {name!r}", lambda row: parse_conversation(row.get(name)))
 
 
-def _pair_layout(rows: Rows, ask: str, answer: str, context: str | None, kept: Mapping[str, str], name: str) -> Layout:
-    columns = {"text": ask, **({"label": answer} if answer else {}), **kept}
+def _pair_layout(rows: Rows, question: str, answer: str, context: str | None, others: Mapping[str, str], name: str) -> Layout:
+    columns = {"text": question, **({"label": answer} if answer else {}), **others}
 
     def messages(row: Mapping[str, Any]) -> tuple[Message, ...]:
-        question, reply = cell(row, ask), cell(row, answer)
-        for value in (question, reply):
+        prompt, reply = cell(row, question), cell(row, answer)
+        for value in (prompt, reply):
             if isinstance(value, (dict, list)):
-                raise ValueError(f"a text is needed in {ask!r} and {answer!r}, not a {type(value).__name__}")
+                raise ValueError(f"a text is needed in {question!r} and {answer!r}, not a {type(value).__name__}")
         more = row.get(context) if context else None
-        user = "\n\n".join(str(part) for part in (question, more) if part not in (None, ""))
+        user = "\n\n".join(str(part) for part in (prompt, more) if part not in (None, ""))
         system = row.get("system") if name == "alpaca" else None
         turns = [Message("system", str(system))] if system else []
         turns.append(Message("user", user))
@@ -159,12 +168,12 @@ def _pair_layout(rows: Rows, ask: str, answer: str, context: str | None, kept: M
             turns.append(Message("assistant", str(reply)))
         return tuple(turns)
 
-    used = " + ".join(repr(part) for part in (ask, context, answer) if part)
+    used = " + ".join(repr(part) for part in (question, context, answer) if part)
     return Layout(columns, f"{rows.format}, {name} in {used}", messages)
 
 
-def conversation(value: Any) -> tuple[Message, ...]:
-    """Turns from [{role, content}] or [{from, value}]; a content in parts gives its texts.
+def parse_conversation(value: Any) -> tuple[Message, ...]:
+    """Read turns from [{role, content}] or [{from, value}]. A content in parts gives its texts.
 
     Raises ValueError that says what is wrong.
     """

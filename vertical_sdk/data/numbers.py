@@ -1,4 +1,4 @@
-"""Cells of a file as numbers, and a file that is a matrix of them."""
+"""Read the cells of a file as numbers, and a file that is a matrix of numbers."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from numpy.typing import NDArray
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError
 
-__all__ = ["adjacency_in", "is_number", "number_in", "numbers_in", "says_nothing"]
+__all__ = ["is_missing", "is_number", "parse_number", "parse_numbers", "read_adjacency"]
 
 NOTHING = frozenset({"", "na", "nan", "none", "null"})
-"""What a cell says, in small letters, where nothing was measured."""
+"""Cells, in small letters, that mean a missing value."""
 
 
-def number_in(text: str, where: str, column: str) -> float:
-    """A cell's text as a number.
+def parse_number(text: str, where: str, column: str) -> float:
+    """Read the text of a cell as a number.
 
-    Raises DataError, with its place, for what is none or not finite.
+    Raises DataError, with its place, for a text that is not a finite number.
     """
     try:
         number = float(text)
     except ValueError:
-        raise DataError(f"{where}: column {column!r} holds {text[:40]!r}; a number is needed.") from None
+        raise DataError(f"column {column!r} contains {text[:40]!r}, which is not a number.", where=where) from None
     if not math.isfinite(number):
-        raise DataError(f"{where}: column {column!r} holds {text!r}; a finite number is needed.")
+        raise DataError(f"column {column!r} contains {text!r}, which is not a finite number.", where=where)
     return number
 
 
-def numbers_in(rows: Rows, names: Sequence[str]) -> NDArray[np.float32]:
-    """(rows, names) of a file's cells; NaN for those that say that nothing was measured.
+def parse_numbers(rows: Rows, names: Sequence[str]) -> NDArray[np.float32]:
+    """Read cells as an array (rows, names), with NaN for a missing value.
 
-    Raises DataError for a cell that is no finite number.
+    Raises DataError for a cell that is not a finite number.
     """
-    found = np.empty((len(rows.rows), len(names)), dtype=np.float32)
+    numbers = np.empty((len(rows.rows), len(names)), dtype=np.float32)
     for index, row in enumerate(rows.rows):
         cells = [row.get(name) for name in names]
         try:
-            found[index] = [float(cell) if cell not in (None, "") else math.nan for cell in cells]
+            numbers[index] = [float(cell) if cell not in (None, "") else math.nan for cell in cells]
         except (TypeError, ValueError):
-            found[index] = [
-                math.nan if says_nothing(cell) else number_in(str(cell).strip(), rows.at(index), name)
+            numbers[index] = [
+                math.nan if is_missing(cell) else parse_number(str(cell).strip(), rows.at(index), name)
                 for cell, name in zip(cells, names, strict=True)
             ]
-        if np.isinf(found[index]).any():
-            name = names[int(np.isinf(found[index]).argmax())]
-            raise DataError(f"{rows.at(index)}: column {name!r} holds {row[name]!r}; a finite number is needed.")
-    return found
+        if np.isinf(numbers[index]).any():
+            name = names[int(np.isinf(numbers[index]).argmax())]
+            raise DataError(f"column {name!r} contains {row[name]!r}, which is not a finite number.", where=rows.at(index))
+    return numbers
 
 
 def is_number(cell: object) -> bool:
-    """Whether a cell is one, or says one."""
+    """Whether a cell is a number, or a text that can be read as one."""
     try:
         float(str(cell).strip())
     except ValueError:
@@ -63,31 +63,39 @@ def is_number(cell: object) -> bool:
     return True
 
 
-def says_nothing(cell: Any) -> bool:
-    """Whether a cell says that nothing was measured."""
+def is_missing(cell: Any) -> bool:
+    """Whether a cell means a missing value."""
     return cell is None or str(cell).strip().lower() in NOTHING
 
 
-def adjacency_in(path: Path, channels: Sequence[str], beside: Path) -> NDArray[np.float32]:
-    """How near channels are to each other: a line a channel of as many numbers from 0, without a header, in the order of the channels.
+def read_adjacency(path: Path, channels: Sequence[str], beside: Path) -> NDArray[np.float32]:
+    """Read how near channels are to each other: a square of numbers from 0, without a header, in the order of the channels.
 
-    beside  the file that has the channels, for messages
+    beside  the file with the channels, for messages
 
-    Raises DataError for another size, or a cell that is no such number.
+    Raises DataError for another size, or a cell that is not such a number.
     """
     size = len(channels)
     try:
         lines = [line for line in path.read_bytes().decode("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte at offset {error.start} is not UTF-8. Save the file as UTF-8.") from None
+        raise DataError(f"the byte at offset {error.start} is not UTF-8. Save the file as UTF-8.", where=path) from None
     if len(lines) != size:
-        raise DataError(f"{path}: has {len(lines)} lines, and {beside.name} has {size} channels; one line for each is needed.")
+        raise DataError(
+            f"{len(lines)} lines for the {size} channels of {beside.name}. Write one line for each channel.", where=path
+        )
     matrix = np.empty((size, size), dtype=np.float32)
     for number, line in enumerate(lines, 1):
         cells = line.split(",")
         if len(cells) != size:
-            raise DataError(f"{path}:{number}: {len(cells)} fields; {size} are needed, one for each channel of {beside.name}.")
-        matrix[number - 1] = [number_in(cell.strip(), f"{path}:{number}", str(k)) for k, cell in enumerate(cells, 1)]
+            raise DataError(
+                f"{len(cells)} fields for the {size} channels of {beside.name}. Write one number for each channel.",
+                where=f"{path}:{number}",
+            )
+        matrix[number - 1] = [parse_number(cell.strip(), f"{path}:{number}", str(k)) for k, cell in enumerate(cells, 1)]
         if (matrix[number - 1] < 0).any():
-            raise DataError(f"{path}:{number}: holds {matrix[number - 1].min():g}; how near channels are is a number from 0.")
+            raise DataError(
+                f"contains {matrix[number - 1].min():g}. Write numbers from 0, which means not connected.",
+                where=f"{path}:{number}",
+            )
     return matrix

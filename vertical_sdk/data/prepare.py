@@ -1,6 +1,6 @@
-"""From a recipe to rows ready for training: fetch, read, clean, de-identify, split, decontaminate, cap, augment.
+"""Prepare the rows of a recipe for training: fetch, read, clean, de-identify, split, decontaminate, cap, augment.
 
-Each step is a pure function from examples to examples with an account of every row; this file only puts them in order.
+Each step is a pure function from examples to examples, with an account of every row. This file puts the steps in order.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from vertical_sdk import catalog
 from vertical_sdk.card import SourceRecord
 from vertical_sdk.data.account import Account, StepAccount, Tally
 from vertical_sdk.data.augment import augment
-from vertical_sdk.data.clean import mended
+from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
-from vertical_sdk.data.labels import count_labels, label_space, refuse_unknown, without_unlearned
+from vertical_sdk.data.labels import build_label_space, count_labels, refuse_unknown, set_aside_unlearned
 from vertical_sdk.data.read import Missing, Table, join_tables, read_table
-from vertical_sdk.data.texts import prompted, ranked
+from vertical_sdk.data.texts import apply_prompt, shuffle_key
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
@@ -30,10 +30,10 @@ __all__ = ["Prepared", "prepare", "read_rows"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows ready for training, and how they came to be.
+    """Rows ready for training, with the account of every row and the sources.
 
-    labels    with counts from the training rows; None for regression and generation
-    detected  which format and columns were read, for people
+    labels    with counts from the training rows; None for tasks without labels
+    detected  the format and the columns that were read, for people
     """
 
     train: tuple[Example, ...]
@@ -47,60 +47,60 @@ class Prepared:
 
     @property
     def originals(self) -> tuple[Example, ...]:
-        """The training rows that are no augmented copies: what baselines learn from."""
+        """Return the training rows without augmented copies, which baselines learn from."""
         return tuple(example for example in self.train if example.copy_of is None)
 
 
 def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
-    """Do all that the recipe's `data` says.
+    """Run all steps of the `data` section of a recipe.
 
-    The same recipe and the same bytes give the same rows. Raises DataError, with reasons and counts, where rows are wrong or
-    more of them are lost than data.limits.lost allows; SourceError where the bytes cannot be had.
+    The same recipe and the same bytes give the same rows. Raises DataError, with reasons and counts, if rows are wrong or more of
+    them are lost than data.limits.lost allows; SourceError if the source cannot be read.
     """
     seed = recipe.train.get("seed", 0)
     if not isinstance(seed, int):
-        raise RecipeError(f"{recipe.name}: train: seed = {seed!r} is wrong: it should be a valid integer.")
+        raise RecipeError(f"seed = {seed!r} is wrong: it should be a valid integer.", where=f"{recipe.name}: train")
     data = recipe.data
     progress("fetching data", 0.0)
     table, sources = _read(recipe, progress)
-    rows = [prompted(example, recipe.prompt) for example in table.examples]
+    rows = [apply_prompt(example, recipe.prompt) for example in table.examples]
     account = Account((table.account or StepAccount("read", len(rows), len(rows)),))
     account.check(data.limits)
     _check_ids(rows)
 
-    def done(what: str, share: float, *steps: StepAccount) -> None:
+    def record(what: str, share: float, *steps: StepAccount) -> None:
         nonlocal account
-        account = account.plus(steps)
+        account = account.extend(steps)
         account.check(data.limits)
         progress(what, share)
 
     for number, part in enumerate(data.clean):
         clean = catalog.cleaners.get(part.use)
         rows, step = clean(rows, **catalog.cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}"))
-        done(f"cleaned: {part.use}", 0.3, step)
+        record(f"cleaned: {part.use}", 0.3, step)
     if data.deidentify:
         arguments = catalog.deidentifiers.check(
             data.deidentify.use, data.deidentify.arguments, f"{recipe.name}: data.deidentify"
         )
         rows, step = catalog.deidentifiers.get(data.deidentify.use)(rows, seed, **arguments)
-        done("de-identified", 0.5, step)
-    labels = label_space(recipe, table, rows)
+        record("de-identified", 0.5, step)
+    labels = build_label_space(recipe, table, rows)
     arguments = catalog.splitters.check(data.split.use, data.split.arguments, f"{recipe.name}: data.split")
     rows, step = catalog.splitters.get(data.split.use)(rows, seed, **arguments)
-    done("split", 0.6, step)
+    record("split", 0.6, step)
     parts = {split: [e for e in rows if e.split == split] for split in ("train", "validation", "test")}
     train, validation, test = parts["train"], parts["validation"], parts["test"]
     if data.decontaminate is not None:
         validation, step = decontaminate(validation, test, data.decontaminate, "decontaminate: validation against test")
-        done("validation decontaminated", 0.7, step)
+        record("validation decontaminated", 0.7, step)
         train, step = decontaminate(train, [*validation, *test], data.decontaminate, "decontaminate: train against evaluation")
-        done("training decontaminated", 0.8, step)
+        record("training decontaminated", 0.8, step)
     if data.per_group is not None:
-        train, step = _cap(train, data.per_group, seed)
-        done("groups capped", 0.85, step)
+        train, step = _cap_groups(train, data.per_group, seed)
+        record("groups capped", 0.85, step)
     tally = Tally("check labels")
-    rows = without_unlearned([*train, *validation, *test], tally)
-    done("labels checked", 0.87, tally.close(len(train) + len(validation) + len(test), len(rows)))
+    rows = set_aside_unlearned([*train, *validation, *test], tally)
+    record("labels checked", 0.87, tally.close(len(train) + len(validation) + len(test), len(rows)))
     validation, test = [e for e in rows if e.split == "validation"], [e for e in rows if e.split == "test"]
     if data.augment and data.copies:
         named = [
@@ -111,7 +111,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
             for number, part in enumerate(data.augment)
         ]
         train, step = augment(train, named, data.copies, seed)
-        done("augmented", 0.95, step)
+        record("augmented", 0.95, step)
     _check_parts(recipe, train, test)
     progress("data ready", 1.0)
     if labels is not None:
@@ -123,13 +123,14 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
 def read_rows(
     path: Path, recipe: Recipe, labels: LabelSpace | None, *, require_label: bool = False, layout: SeriesLayout | None = None
 ) -> tuple[list[Example], StepAccount]:
-    """The rows of a file to predict or to evaluate on: all of them, in order, with the texts written as in training.
+    """Read the rows of a file to predict or to evaluate: all rows, in order, with the texts normalized as in training.
 
-    layout  what the specialist reads, for forecasting and anomaly: a reader that can choose takes these channels at this pace
+    layout  the layout that the specialist reads, for forecasting and anomaly: a reader with a choice reads these channels at
+            this pace
 
-    The recipe's own reader reads them where it can read rows without a label (it then has a parameter `missing`); else they are
-    a table with the recipe's columns, or with text and label where the recipe's reader reads another format. Raises DataError
-    for a label that was not in training, for channels or a pace that were not, and, where `require_label`, for a row without one.
+    The reader of the recipe reads the file if it can read rows without a label (it then has a parameter `missing`). Else the
+    file is a table, with the columns of the recipe if the recipe reads a table too, and with text and label if not. Raises
+    DataError for a label, channels or a pace that were not in training, and, with `require_label`, for a row without a label.
     """
     missing: Missing = "refuse" if require_label else "keep"
     part = recipe.data.reader or Part(use="table")
@@ -147,27 +148,31 @@ def read_rows(
         table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
     if layout is not None:
         _check_layout(path, table.layout, layout)
-    rows, account = mended([prompted(example, recipe.prompt) for example in table.examples], recipe)
+    rows, account = normalize_texts([apply_prompt(example, recipe.prompt) for example in table.examples], recipe)
     if labels is not None:
         refuse_unknown(rows, labels.labels, "those that were trained", str(path))
     return rows, account
 
 
-def _check_layout(path: Path, found: SeriesLayout | None, layout: SeriesLayout) -> None:
-    """Raise DataError where a file's series are not those that were trained."""
-    if found is None:
-        raise DataError(f"{path}: has no series of channels, and this specialist reads {', '.join(layout.channels[:5])}.")
-    if found.channels != layout.channels:
-        lacks = [channel for channel in layout.channels if channel not in found.channels]
-        extra = [channel for channel in found.channels if channel not in layout.channels]
-        wrong = (
+def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout) -> None:
+    """Raise DataError for a file with other series than those of the training."""
+    if in_file is None:
+        raise DataError(f"no series of channels. This specialist reads {', '.join(layout.channels[:5])}.", where=path)
+    if in_file.channels != layout.channels:
+        lacks = [channel for channel in layout.channels if channel not in in_file.channels]
+        extra = [channel for channel in in_file.channels if channel not in layout.channels]
+        difference = (
             f"lacks {', '.join(lacks[:5])}" if lacks else f"has {', '.join(extra[:5])} too" if extra else "has another order"
         )
         raise DataError(
-            f"{path}: {wrong}. This specialist reads {len(layout.channels)} channels: {', '.join(layout.channels[:5])}."
+            f"{difference}. This specialist reads {len(layout.channels)} channels: {', '.join(layout.channels[:5])}.",
+            where=path,
         )
-    if found.seconds != layout.seconds:
-        raise DataError(f"{path}: has a step every {found.seconds:g} s; this specialist reads one every {layout.seconds:g} s.")
+    if in_file.seconds != layout.seconds:
+        raise DataError(
+            f"has a step every {in_file.seconds:g} s. This specialist reads one every {layout.seconds:g} s: resample the file.",
+            where=path,
+        )
 
 
 def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord, ...]]:
@@ -194,26 +199,26 @@ def _check_ids(rows: Sequence[Example]) -> None:
     seen: set[str] = set()
     for example in rows:
         if example.id in seen:
-            raise DataError(f"the reader gave the id {example.id!r} to two rows; every row needs its own.")
+            raise DataError(f"the reader gave the id {example.id!r} to two rows. Every row needs its own id.")
         seen.add(example.id)
 
 
-def _cap(train: Sequence[Example], most: int, seed: int) -> tuple[list[Example], StepAccount]:
-    """At most so many rows of one group, chosen by seed; rows without a group all stay."""
+def _cap_groups(train: Sequence[Example], most: int, seed: int) -> tuple[list[Example], StepAccount]:
+    """Keep at most `most` rows of each group, chosen by seed. All rows without a group stay."""
     tally = Tally("cap groups")
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in train:
         if example.group is not None:
             groups[example.group].append(example)
-    over = {e.id for rows in groups.values() for e in sorted(rows, key=lambda e: ranked(seed, e))[most:]}
+    over = {e.id for members in groups.values() for e in sorted(members, key=lambda e: shuffle_key(seed, e))[most:]}
     for example in train:
         if example.id in over:
             tally.set_aside(example.id, f"over {most} of its group")
-    kept = [e for e in train if e.id not in over]
-    return kept, tally.close(len(train), len(kept))
+    rows = [e for e in train if e.id not in over]
+    return rows, tally.close(len(train), len(rows))
 
 
 def _check_parts(recipe: Recipe, train: Sequence[Example], test: Sequence[Example]) -> None:
     for name, rows in (("train", train), ("test", test)):
         if not rows:
-            raise DataError(f"{recipe.name}: no row is left in the {name} part; see data.decontaminate and data.split.")
+            raise DataError(f"no row is left in the {name} part. Change data.decontaminate or data.split.", where=recipe.name)

@@ -1,7 +1,7 @@
-"""Readers: a fetched file or folder into examples.
+"""Readers: turn a downloaded file or folder into examples.
 
-Every reader is `reader(path, columns, task, *, ...) -> Table`. The general one, "table", reads CSV, TSV, JSONL, JSON and
-Parquet; a vertical's own reader stands in its `data.py`.
+Every reader is `reader(path, columns, task, *, ...) -> Table`. The general reader "table" reads CSV, TSV, JSONL, JSON, Parquet
+and ARFF. The readers of a vertical are in its `data.py`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
-from vertical_sdk.data.numbers import number_in, numbers_in
-from vertical_sdk.data.records import as_cell, with_record
+from vertical_sdk.data.numbers import parse_number, parse_numbers
+from vertical_sdk.data.records import parse_cell, set_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout, Split, Target, Task
 
-__all__ = ["Missing", "Table", "join_tables", "number_in", "read_table", "table"]
+__all__ = ["Missing", "Table", "join_tables", "parse_number", "read_table", "table"]
 
 OneCharacter: TypeAlias = Annotated[str | None, Field(min_length=1, max_length=1)]
 Missing: TypeAlias = Literal["drop", "refuse", "keep"]
@@ -46,15 +47,15 @@ ISO_TIME = re.compile(r"\d{4}(-\d\d){0,2}$|\d{4}-\d\d-\d\d[T ]\d\d")
 
 @dataclass(frozen=True)
 class Table:
-    """What a reader found.
+    """The result of a reader.
 
     examples      rows in the order of the source
-    detected      which format and columns were taken, for people
-    descriptions  label → a sentence; words: label → what a causal model answers; parents: label → what it is a kind of
-    labels        all labels in order, where the source knows them
-    license       SPDX name, where the source says it
-    account       rows that the source has against rows read; all of them where it is None
-    layout         what the channels of series are, for forecasting and anomaly
+    detected      the format and the columns, for people
+    descriptions  label → a sentence; words: label → the answer of a causal model; parents: label → the label that it is a kind of
+    labels        all labels in order; None if the source does not list them
+    license       SPDX name; None if the source does not state one
+    account       rows of the source and rows read; None means that all were read
+    layout        the channels and steps of series, for forecasting and anomaly
     """
 
     examples: tuple[Example, ...]
@@ -79,36 +80,37 @@ def table(
     record: Literal["all"] | dict[str, str] | None = None,
     values: Literal["all"] | list[str] | None = None,
 ) -> Table:
-    """Read a file of rows, or a folder with one file or one for each split.
+    """Read a file of rows, or a folder with one file or with one for each split.
 
-    columns    our key (text, label, id, group, time, split, messages) → the file's column; "a + b" joins two columns' texts
-    separator  between the labels of a multilabel cell; ';' and '|' where None. A JSON list is understood too.
-    delimiter  between the fields of a CSV; taken from its header where None
-    record     the row is a record, and its text is written from these columns: column → what it is called there, or "all" that
-               no key of `columns` names, as they are called
-    values     the row is numbers, such as a signal of so many steps: these columns in order, or "all" that no key of `columns` names.
-               An empty cell counts as not measured. For data.modality: series
+    columns    our key (text, label, id, group, time, split, messages) → the column of the file; "a + b" joins the texts of two
+    separator  between the labels of a multilabel cell; None means ';' and '|'. A JSON list is read too.
+    delimiter  between the fields of a CSV; None means that the header shows it
+    record     the row is a record, and its text is written from these columns: column → its name in the text, or "all" columns
+               that `columns` does not name, with their own names
+    values     the row is numbers, such as a signal of a fixed number of steps: these columns in order, or "all" columns that
+               `columns` does not name. An empty cell counts as not measured. For data.modality: series
 
-    Rows without a label are dropped and counted. Raises DataError that names file and line.
+    Rows without a label are dropped and counted. Raises DataError with file and line.
     """
     if not path.is_dir():
         return read_table(path, columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
-    files = _data_files(path)
+    files = _list_data_files(path)
     if len(files) == 1:
         return read_table(files[0], columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
     by_split: dict[Split, list[Table]] = {}
     for file in files:
-        found = _split_of(file)
-        if found is None:
+        split = _find_split(file)
+        if split is None:
             names = ", ".join(f.relative_to(path).as_posix() for f in files[:20])
             raise DataError(
-                f"{path}: has several files and {file.name!r} is no split's name. Set data.file to one of: {names}."
+                f"the folder has several files, and {file.name!r} is not the name of a split. Set data.file to one of: {names}.",
+                where=path,
             )
         part = read_table(file, columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
-        if len([f for f in files if _split_of(f) == found]) > 1:
+        if len([f for f in files if _find_split(f) == split]) > 1:
             part = replace(part, examples=tuple(replace(e, id=f"{file.stem}:{e.id}") for e in part.examples))
-        by_split.setdefault(found, []).append(part)
-    return join_tables({split: _joined(parts) for split, parts in by_split.items()})
+        by_split.setdefault(split, []).append(part)
+    return join_tables({split: _join_parts(parts) for split, parts in by_split.items()})
 
 
 def read_table(
@@ -122,64 +124,72 @@ def read_table(
     values: Literal["all"] | Sequence[str] | None = None,
     missing: Missing = "drop",
 ) -> Table:
-    """One file; `missing` says what becomes of a row without text or label: dropped, refused, or kept as it is."""
+    """Read one file.
+
+    missing  what to do with a row without text or label: "drop" it, "refuse" the file, or "keep" the row
+    """
     rows = read_file(path, delimiter=delimiter)
     if record and values:
-        raise RecipeError("data.reader: record and values: a row is a record or a row of numbers, not both.")
-    taken = _taken(rows, columns, task, "record", record) if record else _taken(rows, columns, task, "values", values)
-    told = {**columns, "text": taken[0]} if taken else columns
-    layout = find_layout(rows, told, task, need_label=missing != "keep")
+        raise RecipeError("record and values cannot both be set: a row is a record or a row of numbers.", where="data.reader")
+    taken = (
+        _choose_columns(rows, columns, task, "record", record)
+        if record
+        else _choose_columns(rows, columns, task, "values", values)
+    )
+    known = {**columns, "text": taken[0]} if taken else columns
+    layout = find_layout(rows, known, task, need_label=missing != "keep")
     names = dict(record) if isinstance(record, Mapping) else {}
-    numbers = numbers_in(rows, taken) if values else None
+    numbers = parse_numbers(rows, taken) if values else None
     if taken:
         what = f"a record of {len(taken)} fields" if record else f"rows of {len(taken)} numbers"
-        layout = replace(layout, said=f"{rows.format}, {what}, label from {layout.columns.get('label')!r}")
+        layout = replace(layout, detected=f"{rows.format}, {what}, label from {layout.columns.get('label')!r}")
     tally = Tally("read")
     examples: list[Example] = []
     ids: dict[str, int] = {}
     for index, row in enumerate(rows.rows):
-        example = _example(rows, layout, index, row, task, separator)
+        example = _build_example(rows, layout, index, row, task, separator)
         if numbers is not None:
             example = replace(example, text="", values=numbers[index])
         elif taken:
-            example = with_record(example, {names.get(column, column): as_cell(row.get(column)) for column in taken})
+            example = set_record(example, {names.get(column, column): parse_cell(row.get(column)) for column in taken})
         if example.id in ids:
             raise DataError(
-                f"{rows.at(index)}: the id {example.id!r} stands already on {rows.unit} {rows.places[ids[example.id]]}."
+                f"the id {example.id!r} is already used on {rows.unit} {rows.places[ids[example.id]]}. Give each row its own id.",
+                where=rows.at(index),
             )
         ids[example.id] = index
-        lacks = _lacks(example, task)
-        if lacks and missing == "refuse":
-            raise DataError(f"{rows.at(index)}: {lacks}. Here every row needs both text and label.")
-        if lacks and missing == "drop":
-            tally.drop(example.id, lacks)
+        problem = _find_missing_part(example, task)
+        if problem and missing == "refuse":
+            raise DataError(f"{problem}. Every row needs both text and label here.", where=rows.at(index))
+        if problem and missing == "drop":
+            tally.drop(example.id, problem)
         else:
             examples.append(example)
     account = tally.close(len(rows.rows), len(examples))
     if not examples:
         raise DataError(
-            f"{path}: none of its {len(rows.rows)} rows can be used: {dict(account.dropped)}. Read was {layout.said}."
+            f"none of the {len(rows.rows)} rows can be used: {dict(account.dropped)}. Detected: {layout.detected}.", where=path
         )
     labels = rows.names.get(layout.columns.get("label", ""))
-    return Table(tuple(examples), layout.said, labels=labels, account=account)
+    return Table(tuple(examples), layout.detected, labels=labels, account=account)
 
 
 def join_tables(parts: Mapping[Split, Table]) -> Table:
-    """One table from one for each split; ids get the split's name in front."""
+    """Join the tables of the splits into one. The name of the split is added to the start of each id."""
     examples = tuple(replace(e, id=f"{split}:{e.id}", split=split) for split, part in parts.items() for e in part.examples)
-    named = {split: replace(part, account=_renamed(part, split)) for split, part in parts.items()}
-    whole = _joined(list(named.values()))
-    said = "; ".join(f"{split}: {part.detected}" for split, part in parts.items())
-    return replace(whole, examples=examples, detected=said)
+    named = {split: replace(part, account=_prefix_row_ids(part, split)) for split, part in parts.items()}
+    whole = _join_parts(list(named.values()))
+    detected = "; ".join(f"{split}: {part.detected}" for split, part in parts.items())
+    return replace(whole, examples=examples, detected=detected)
 
 
-def _renamed(part: Table, split: str) -> StepAccount | None:
+def _prefix_row_ids(part: Table, split: str) -> StepAccount | None:
     if part.account is None:
         return None
     return replace(part.account, rows={why: tuple(f"{split}:{row}" for row in ids) for why, ids in part.account.rows.items()})
 
 
-def _joined(parts: list[Table]) -> Table:
+def _join_parts(parts: list[Table]) -> Table:
     if len(parts) == 1:
         return parts[0]
     tally = Tally("read")
@@ -200,74 +210,81 @@ def _joined(parts: list[Table]) -> Table:
     )
 
 
-def _data_files(folder: Path) -> list[Path]:
+def _list_data_files(folder: Path) -> list[Path]:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     if not files:
-        raise DataError(f"{folder}: has no file to read; readable are {', '.join(SUFFIXES)}. Or set data.reader.")
-    if len(files) > 1 and any(_split_of(file) for file in files):
+        raise DataError(
+            f"no file to read. Supported endings are {', '.join(SUFFIXES)}; for other files set data.reader.", where=folder
+        )
+    if len(files) > 1 and any(_find_split(file) for file in files):
         return [
-            file for file in files if _split_of(file) or file.suffix.lower() != ".json"
+            file for file in files if _find_split(file) or file.suffix.lower() != ".json"
         ]  # dataset_info.json beside the data
     return files
 
 
-def _split_of(file: Path) -> Split | None:
-    """`validation.parquet`, `test-00000-of-00002.parquet` and `dialogue_train.csv` say what they are."""
+def _find_split(file: Path) -> Split | None:
+    """Find the split in a file name: `validation.parquet`, `test-00000-of-00002.parquet`, `dialogue_train.csv`."""
     words = [word for word in re.split(r"[^a-z]+", file.stem.lower()) if word]
-    found = {SPLITS[word] for word in words if word in SPLITS}
-    return found.pop() if len(found) == 1 else None
+    splits = {SPLITS[word] for word in words if word in SPLITS}
+    return splits.pop() if len(splits) == 1 else None
 
 
-def _example(rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], task: Task, separator: str | None) -> Example:
+def _build_example(
+    rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], task: Task, separator: str | None
+) -> Example:
     columns = layout.columns
     where = rows.at(index)
     own = columns.get("id")
-    name = _plain(row.get(own), where, own) if own else None
+    name = _as_plain_text(row.get(own), where, own) if own else None
     example = Example(
         id=name or str(rows.places[index]),
         record_id=name,
-        group=_plain(row.get(columns["group"]), where, columns["group"]) if "group" in columns else None,
-        time=_time(row.get(columns["time"]), where) if "time" in columns else None,
-        split=_split(row.get(columns["split"]), where) if "split" in columns else None,
+        group=_as_plain_text(row.get(columns["group"]), where, columns["group"]) if "group" in columns else None,
+        time=_parse_time(row.get(columns["time"]), where) if "time" in columns else None,
+        split=_parse_split(row.get(columns["split"]), where) if "split" in columns else None,
     )
     if layout.messages:
         try:
             return replace(example, messages=layout.messages(row))
         except ValueError as error:
-            raise DataError(f"{where}: {error}.") from None
-    text = _plain(cell(row, columns["text"]), where, columns["text"]) or ""
+            raise DataError(f"{error}.", where=where) from None
+    text = _as_plain_text(cell(row, columns["text"]), where, columns["text"]) or ""
     if "label" not in columns:
         return replace(example, text=text)
     column = columns["label"]
-    return replace(example, text=text, target=_target(row.get(column), where, column, task, separator, rows.names.get(column)))
+    return replace(
+        example, text=text, target=_parse_target(row.get(column), where, column, task, separator, rows.names.get(column))
+    )
 
 
-def _taken(
+def _choose_columns(
     rows: Rows, columns: Mapping[str, str], task: Task, key: str, chosen: Literal["all"] | Iterable[str] | None
 ) -> list[str]:
-    """The columns that `record` or `values` takes; none where there is no such key.
+    """Choose the columns that `record` or `values` reads; [] if neither is set.
 
-    Raises RecipeError for a conversation, DataError for a column that is missing.
+    Raises RecipeError for a task of conversations, DataError for a column that is missing.
     """
     if not chosen:
         return []
-    if task == "generation":
-        raise RecipeError(f"data.reader.{key}: is for labels and numbers, not for generation.")
+    if get_task(task).written:
+        raise RecipeError(f"the task {task} reads conversations. Leave {key} out.", where=f"data.reader.{key}")
     if chosen == "all":
-        usual = {"label": LABELS, "id": ("id",)}
-        keys = {columns.get(key) or next((c for c in rows.columns if c.lower() in usual.get(key, ())), None) for key in KEYS}
+        common = {"label": LABELS, "id": ("id",)}
+        keys = {columns.get(key) or next((c for c in rows.columns if c.lower() in common.get(key, ())), None) for key in KEYS}
         return [column for column in rows.columns if column not in keys]
     for column in chosen:
         if column not in rows.columns:
             raise DataError(
-                f"{rows.path}: data.reader.{key}: no column {column!r}.{did_you_mean(column, rows.columns)} "
-                f"The columns are {', '.join(map(repr, rows.columns))}."
+                f"data.reader.{key}: no column {column!r}.{did_you_mean(column, rows.columns)} "
+                f"The columns are {', '.join(map(repr, rows.columns))}.",
+                where=rows.path,
             )
     return list(chosen)
 
 
-def _lacks(example: Example, task: Task) -> str | None:
-    if task == "generation":
+def _find_missing_part(example: Example, task: Task) -> str | None:
+    if get_task(task).written:
         if not example.messages or not any(turn.content.strip() for turn in example.messages if turn.role == "user"):
             return "no text"
         answered = example.messages[-1].role == "assistant" and example.messages[-1].content.strip()
@@ -280,80 +297,82 @@ def _lacks(example: Example, task: Task) -> str | None:
     return "no label" if example.target is None else None
 
 
-def _plain(value: Any, where: str, column: str | None) -> str | None:
-    """A cell as text; None for nothing and for a number that is none."""
+def _as_plain_text(value: Any, where: str, column: str | None) -> str | None:
+    """Read a cell as text; None for an empty cell and for NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, (dict, list, tuple, bytes)):
-        raise DataError(f"{where}: column {column!r} holds a {type(value).__name__}; a text is needed.")
+        raise DataError(f"column {column!r} contains a {type(value).__name__}. Write a text.", where=where)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value)
     return text if text.strip() else None
 
 
-def _target(value: Any, where: str, column: str, task: Task, separator: str | None, names: tuple[str, ...] | None) -> Target:
+def _parse_target(
+    value: Any, where: str, column: str, task: Task, separator: str | None, names: tuple[str, ...] | None
+) -> Target:
     if names and isinstance(value, int) and 0 <= value < len(names):
         return names[value]
-    if task == "multilabel":
-        return _labels(value, where, column, separator)
-    text = _plain(value, where, column)
+    if get_task(task).labelled and not get_task(task).single_label:
+        return _parse_labels(value, where, column, separator)
+    text = _as_plain_text(value, where, column)
     text = None if text is None or text.strip().lower() == "nan" else text.strip()
-    if text is None or task != "regression":
+    if text is None or not get_task(task).numeric:
         return text
-    return number_in(text, where, column)
+    return parse_number(text, where, column)
 
 
-def _labels(value: Any, where: str, column: str, separator: str | None) -> tuple[str, ...]:
-    """The labels of a cell, each once; an empty cell has none, and that is an answer."""
+def _parse_labels(value: Any, where: str, column: str, separator: str | None) -> tuple[str, ...]:
+    """Read the labels of a cell, each once. An empty cell is a row without any label, not an unknown target."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
         except ValueError:
-            raise DataError(f"{where}: column {column!r} begins like a JSON list but is none: {value[:60]!r}.") from None
+            raise DataError(f"column {column!r} starts like a JSON list but is not one: {value[:60]!r}.", where=where) from None
     if isinstance(value, (list, tuple)):
-        parts = [_plain(part, where, column) or "" for part in value]
+        parts = [_as_plain_text(part, where, column) or "" for part in value]
     else:
-        text = _plain(value, where, column) or ""
+        text = _as_plain_text(value, where, column) or ""
         parts = text.split(separator) if separator else re.split(r"[;|]", text)
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
-def _time(value: Any, where: str) -> str | None:
-    """A time as a string that sorts: ISO 8601 in UTC, or a number padded with zeros."""
+def _parse_time(value: Any, where: str) -> str | None:
+    """Read a time as a string that sorts: ISO 8601 in UTC, or a number padded with zeros."""
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, datetime):
-        return _utc(value)
+        return _format_utc(value)
     if isinstance(value, date):
         return value.isoformat()
     text = str(value).strip()
     if ISO_TIME.match(text):
         try:
-            return _utc(datetime.fromisoformat(text.replace("Z", "+00:00"))) if len(text) > 10 else text
+            return _format_utc(datetime.fromisoformat(text.replace("Z", "+00:00"))) if len(text) > 10 else text
         except ValueError:
-            raise DataError(f"{where}: the time {text!r} is no ISO 8601.") from None
+            raise DataError(f"the time {text!r} is not ISO 8601. Write it as 2026-03-04T10:00.", where=where) from None
     try:
         number = float(text)
     except ValueError:
         number = -1.0
     if not 0 <= number < 1e15:
         raise DataError(
-            f"{where}: the time {text!r} is neither ISO 8601 (2026-03-04T10:00) nor a number from 0, so it does not sort."
+            f"the time {text!r} is neither ISO 8601 (2026-03-04T10:00) nor a number from 0, so it does not sort.", where=where
         )
     return f"{number:022.6f}"
 
 
-def _utc(moment: datetime) -> str:
+def _format_utc(moment: datetime) -> str:
     if moment.tzinfo is not None:
         moment = moment.astimezone(timezone.utc).replace(tzinfo=None)
     return moment.isoformat()
 
 
-def _split(value: Any, where: str) -> Split | None:
+def _parse_split(value: Any, where: str) -> Split | None:
     if value is None or not str(value).strip():
         return None
     name = str(value).strip().lower()
     if name not in SPLITS:
-        raise DataError(f"{where}: {value!r} is no split; known are {', '.join(SPLITS)}.")
+        raise DataError(f"{value!r} is not a split. Known are {', '.join(SPLITS)}.", where=where)
     return SPLITS[name]

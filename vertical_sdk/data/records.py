@@ -1,7 +1,7 @@
-"""Records: rows of named fields, and how they are told to a model that reads text.
+"""Records: rows of named fields, and the text that a language model reads in their place.
 
 A record is written as "name: value; name: value", in the order of its fields (in the manner of Dinh et al., LIFT, 2022, and
-Hegselmann et al., TabLLM, 2023). Numbers keep three significant digits, which is what a model of words can use.
+Hegselmann et al., TabLLM, 2023). Numbers keep three significant digits, as a language model has little use for more.
 """
 
 from __future__ import annotations
@@ -14,25 +14,33 @@ from vertical_sdk.card import Field
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Cell, Example
 
-__all__ = ["DIGITS", "as_cell", "as_text", "from_fields", "told_fields", "told_names", "with_record"]
+__all__ = [
+    "DIGITS",
+    "build_record_example",
+    "find_fields_in_text",
+    "format_record",
+    "list_record_fields",
+    "parse_cell",
+    "set_record",
+]
 
 DIGITS = 3
 UNKNOWN = "unknown"
 
 
-def with_record(example: Example, record: Mapping[str, Cell] | Iterable[tuple[str, Cell]]) -> Example:
-    """The example with these fields, and the text that tells them."""
+def set_record(example: Example, record: Mapping[str, Cell] | Iterable[tuple[str, Cell]]) -> Example:
+    """Set the record of an example, and write its text from it."""
     fields = tuple(record.items()) if isinstance(record, Mapping) else tuple(record)
-    return replace(example, record=fields, text=as_text(fields))
+    return replace(example, record=fields, text=format_record(fields))
 
 
-def as_text(record: Iterable[tuple[str, Cell]]) -> str:
-    """A record in words; a field of which nothing is known says so."""
-    return "; ".join(f"{name}: {_value(value)}" for name, value in record)
+def format_record(record: Iterable[tuple[str, Cell]]) -> str:
+    """Write a record as text. The value of an unknown field is "unknown"."""
+    return "; ".join(f"{name}: {_format_value(value)}" for name, value in record)
 
 
-def as_cell(value: object) -> Cell:
-    """What a file has in a field: a number where it is one, a word, or None where it is empty or not a number."""
+def parse_cell(value: object) -> Cell:
+    """Read a field of a file: a number, a word, or None for an empty field and for a number that is not finite."""
     if value is None:
         return None
     if isinstance(value, bool | int | float):
@@ -45,47 +53,47 @@ def as_cell(value: object) -> Cell:
     return number if math.isfinite(number) else None
 
 
-def told_names(example: Example) -> set[str]:
-    """The fields of a row's record that its text tells; none where the text is not what they say."""
-    before = f"; {example.text}"
-    told = {name for name, _ in example.record if f"; {name}: " in before}
-    return told if as_text(field for field in example.record if field[0] in told) == example.text else set()
+def find_fields_in_text(example: Example) -> set[str]:
+    """Find the fields of a record that its text contains. The set is empty if the text was not written from the record."""
+    text = f"; {example.text}"
+    in_text = {name for name, _ in example.record if f"; {name}: " in text}
+    return in_text if format_record(field for field in example.record if field[0] in in_text) == example.text else set()
 
 
-def told_fields(examples: Sequence[Example]) -> tuple[Field, ...]:
-    """The fields of rows whose text is written from their record; none where it is not.
+def list_record_fields(examples: Sequence[Example]) -> tuple[Field, ...]:
+    """List the fields of rows whose text is written from their record; () for other rows.
 
-    A field is told where the first row's text has it; facts beside a text of its own are no fields.
+    The first row decides which fields are in the text. Facts beside a text that was not written from them are not fields.
     """
     if not examples or not examples[0].record:
         return ()
-    told = told_names(examples[0])
-    if not told:
+    in_text = find_fields_in_text(examples[0])
+    if not in_text:
         return ()
     words = {name for row in examples for name, value in row.record if isinstance(value, str)}
-    return tuple(Field(name=name, told=name in told, words=name in words) for name, _ in examples[0].record)
+    return tuple(Field(name=name, in_text=name in in_text, words=name in words) for name, _ in examples[0].record)
 
 
-def from_fields(given: Mapping[str, object], fields: Sequence[Field], where: str) -> Example:
-    """A record that a user gives, as a row to be asked about; fields that are left out count as not known.
+def build_record_example(given: Mapping[str, object], fields: Sequence[Field], where: str) -> Example:
+    """Build an input row from the record that a user gives. Missing fields count as unknown.
 
-    Raises DataError for a field that the specialist does not know, a word where a number is read, or nothing at all.
+    Raises DataError for a field that the specialist does not know, for a word in a field of numbers, and for an empty record.
     """
     names = [field.name for field in fields]
     for name in given:
         if name not in names:
-            raise DataError(f"{where}: unknown field {name!r}.{did_you_mean(name, names)} It reads {', '.join(names)}.")
-    record = tuple((field.name, as_cell(given.get(field.name))) for field in fields)
+            raise DataError(f"unknown field {name!r}.{did_you_mean(name, names)} It reads {', '.join(names)}.", where=where)
+    record = tuple((field.name, parse_cell(given.get(field.name))) for field in fields)
     for field, (name, value) in zip(fields, record, strict=True):
         if isinstance(value, str) and not field.words:
-            raise DataError(f"{where}: {name} = {value!r} is wrong: it should be a number.")
+            raise DataError(f"{name} = {value!r} is wrong: it should be a number.", where=where)
     if all(value is None for _, value in record):
-        raise DataError(f"{where}: has no value in any field. It reads {', '.join(names)}.")
-    told = {field.name for field in fields if field.told}
-    return Example(id=where, text=as_text(pair for pair in record if pair[0] in told), record=record)
+        raise DataError(f"no field has a value. It reads {', '.join(names)}.", where=where)
+    in_text = {field.name for field in fields if field.in_text}
+    return Example(id=where, text=format_record(pair for pair in record if pair[0] in in_text), record=record)
 
 
-def _value(value: Cell) -> str:
+def _format_value(value: Cell) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The general reader of series: a table with a line a step and a column a channel, for forecasting and anomaly."""
+"""The general reader of series: a table with a line for each step and a column for each channel."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pydantic import Field
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
-from vertical_sdk.data.numbers import adjacency_in, is_number, numbers_in, says_nothing
+from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read_adjacency
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.windows import Numbers, commonest_pace, moment_in, on_grid, windows
+from vertical_sdk.data.windows import Numbers, Resampling, Series, cut_windows, find_pace, parse_time, place_on_grid
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
-from vertical_sdk.types import SeriesLayout, Task
+from vertical_sdk.tables import TASKS
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import DAY, SeriesLayout, Task
 
-__all__ = ["TIMES", "Count", "Seconds", "as_series", "only_forecasts", "series", "time_column"]
+__all__ = ["TIMES", "Count", "Resampling", "Seconds", "build_series", "find_time_column", "require_series_task", "series"]
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
-FORECASTS: tuple[Task, ...] = ("forecasting", "anomaly")
 TIMES = ("time", "timestamp", "date", "datetime", "date_time", "ds")
-"""Usual names of the column that has the times, in small letters."""
-DAY = 86_400.0
+"""Common names of the column with the times, in small letters."""
 SHOWN = 8
 
 
@@ -50,32 +50,28 @@ def series(
     adjacency: str | None = None,
     labels: str | None = None,
 ) -> Table:
-    """Read a table of measurements: a line a step, a column a channel. A row is a moment, with what came before it and after it.
+    """Read a table of measurements: a line for each step, a column for each channel. A row is a moment with its past and future.
 
     path             CSV, TSV, JSONL, JSON or Parquet; or a folder with one such file
-    columns          time: the column of the times, found where it has a usual name; group: the column that says which series a line
-                     is of, where several stand in one file; they have the same channels, and no row reaches from one into another
-    history          steps before a row's moment; horizon: steps after it, 1 for anomaly
-    channels         the columns to read; all others that hold numbers where None
+    columns          time: the column of the times, found by its name if it has a common one; group: the column that says which
+                     series a line belongs to, if a file has several. They have the same channels, and no row spans two of them
+    history          steps before the moment of a row; horizon: steps after it, 1 for anomaly
+    channels         the columns to read; None means all other columns with numbers
     stride           steps from one row to the next
-    seconds          between two steps; the commonest distance of the times where None
-    start            the time of the first line, of a file without times; `seconds` must then be given
-    zero_is_missing  a value of exactly 0 means that nothing was measured
+    seconds          between two steps; None means the most common distance of the times
+    start            the time of the first line, for a file without times; it needs `seconds`
+    zero_is_missing  read a value of exactly 0 as not measured
     block            seconds of a group: rows near in time are alike, and are resampled together; null: a whole series is one group
-    adjacency        a matrix beside the file, without a header: how near channels are, 0 where two are not connected. Rows to predict
-                     are read without it
-    labels           anomaly: the column that marks steps with 1, others with 0 or nothing. Rows with a mark in sight are not learned from
+    adjacency        a matrix beside the file, without a header: how near channels are, 0 for two that are not connected. Rows to
+                     predict are read without it
+    labels           anomaly: the column that marks steps with 1, others with 0 or nothing. Rows that contain a mark are not used
+                     for training
 
-    Steps that are missing are left unknown, of steps that stand twice the mean is taken; both are counted. Times with a zone are taken
-    to UTC. Raises DataError, with file and line, for a cell that is no number or time, and for times at uneven distances.
+    Missing steps stay unknown, and repeated steps are replaced by their mean; both are counted. Times with a zone are converted
+    to UTC. Raises DataError, with file and line, for a cell that is not a number or a time, and for times at uneven distances.
     """
-    file = _only_file(path, adjacency) if path.is_dir() else path
-    return as_series(
-        read_file(file),
-        columns,
-        task,
-        missing,
-        reader="series",
+    file = _find_only_file(path, adjacency) if path.is_dir() else path
+    resampling = Resampling(
         history=history,
         horizon=horizon,
         channels=channels,
@@ -87,78 +83,73 @@ def series(
         adjacency=adjacency,
         labels=labels,
     )
+    return build_series(read_file(file), columns, task, missing, resampling)
 
 
-def as_series(
+def build_series(
     rows: Rows,
     columns: Mapping[str, str],
     task: Task,
     missing: Missing,
+    resampling: Resampling,
     *,
-    reader: str,
-    history: int,
-    horizon: int,
-    channels: Sequence[str] | None = None,
-    stride: int = 1,
-    seconds: float | None = None,
-    start: str | None = None,
-    zero_is_missing: bool = False,
-    block: float | None = DAY,
-    adjacency: str | None = None,
-    labels: str | None = None,
+    reader: str = "series",
 ) -> Table:
-    """What `series` makes of lines that are read already; `reader` is its name, for messages."""
-    _check(reader, columns, task, horizon, labels)
-    lines = _lines(rows, columns, channels, labels, needs_labels=missing != "keep")
-    values = numbers_in(rows, lines.channels)
-    notes = {"zeros taken as missing": int((values == 0).sum()) if zero_is_missing else 0}
-    if zero_is_missing:
+    """Build the table of `series` from lines that are already read.
+
+    reader  the name of the reader, for messages
+    """
+    _check(reader, columns, task, resampling)
+    names = _choose_columns(rows, columns, resampling, needs_labels=missing != "keep")
+    values = parse_numbers(rows, names.channels)
+    notes = {"zeros taken as missing": int((values == 0).sum()) if resampling.zero_is_missing else 0}
+    if resampling.zero_is_missing:
         values[values == 0] = np.nan
-    marks = None if lines.labels is None else _marks(rows, lines.labels)
-    pace, several = _several(rows, lines, seconds, start)
-    layout = SeriesLayout(lines.channels, pace, history, horizon, _graph(rows.path, adjacency, lines.channels, missing))
+    marks = None if names.labels is None else _read_marks(rows, names.labels)
+    pace, lines_by_series = _group_series(rows, names, resampling)
+    graph = _read_graph(rows.path, resampling.adjacency, names.channels, missing)
+    layout = SeriesLayout(names.channels, pace, resampling.history, resampling.horizon, graph)
     tally = Tally("read")
-    examples, count, begins, longest = [], 0, [], 0
-    for name, (at, times) in several.items():
-        both = values[at] if marks is None else np.column_stack([values[at], marks[at]])
-        begin, grid, mended = on_grid(times, both, pace, [rows.at(index) for index in at])
-        own = grid[:, : len(lines.channels)]
-        mended["cells without a number"] = int(np.isnan(own).sum())
-        notes = {key: notes.get(key, 0) + mended.get(key, 0) for key in {**notes, **mended}}
+    examples, count, starts, longest = [], 0, [], 0
+    for name, (lines, times) in lines_by_series.items():
+        measured = values[lines] if marks is None else np.column_stack([values[lines], marks[lines]])
+        start, grid, corrections = place_on_grid(times, measured, pace, [rows.at(index) for index in lines])
+        channels = grid[:, : len(names.channels)]
+        corrections["cells without a number"] = int(np.isnan(channels).sum())
         marked = None if marks is None else np.nan_to_num(grid[:, -1]) > 0
-        made, possible = windows(
-            own, begin, layout, missing, tally, stride=stride, block=block, series=name or None, marks=marked
-        )
-        notes["series too short"] = notes.get("series too short", 0) + (not possible)
-        examples += made
+        cut, possible = cut_windows(Series(start, channels, name or None, marked), layout, resampling, missing, tally)
+        corrections["series too short"] = int(not possible)
+        notes = {key: notes.get(key, 0) + corrections.get(key, 0) for key in {**notes, **corrections}}
+        examples += cut
         count += possible
-        begins.append(begin)
-        longest = max(longest, len(own))
-    _refuse_nothing(rows.path, len(examples), count, longest, layout, missing)
+        starts.append(start)
+        longest = max(longest, len(channels))
+    _refuse_no_rows(rows.path, len(examples), count, longest, layout, missing)
     tally.notes = {name: number for name, number in notes.items() if number}
-    said = f"{rows.format}: " + (f"{len(several)} series, the longest of " if len(several) > 1 else "")
-    said += f"{longest} steps of {pace:g} s from {min(begins).isoformat()}, {_listed(lines.channels)}"
-    said += "" if layout.graph is None else ", with their graph"
-    return Table(tuple(examples), said, account=tally.close(count, len(examples)), layout=layout)
+    detected = f"{rows.format}: " + (f"{len(lines_by_series)} series, the longest of " if len(lines_by_series) > 1 else "")
+    detected += f"{longest} steps of {pace:g} s from {min(starts).isoformat()}, {_list_channels(names.channels)}"
+    detected += "" if layout.graph is None else ", with their graph"
+    return Table(tuple(examples), detected, account=tally.close(count, len(examples)), layout=layout)
 
 
-def time_column(rows: Rows, columns: Mapping[str, str]) -> str | None:
-    """The column of the times: the one that is named, or the only one with a usual name; None where there is none.
+def find_time_column(rows: Rows, columns: Mapping[str, str]) -> str | None:
+    """Find the column of the times: the one that `columns` names, or the only one with a common name; None without one.
 
-    Raises DataError where the named one is not there, or two have usual names.
+    Raises DataError if the named column is missing, or two columns have common names.
     """
     named = columns.get("time")
     if named is not None:
-        return _there(rows, named, "data.columns.time")
-    usual = [column for column in rows.columns if column.lower() in TIMES]
-    if len(usual) > 1:
-        raise DataError(f"{rows.path}: {' and '.join(map(repr, usual))} could both be the time. Name it: data.columns.time.")
-    return usual[0] if usual else None
+        return _require_column(rows, named, "data.columns.time")
+    candidates = [column for column in rows.columns if column.lower() in TIMES]
+    if len(candidates) > 1:
+        either = " and ".join(map(repr, candidates))
+        raise DataError(f"{either} could both be the time. Name it: data.columns.time.", where=rows.path)
+    return candidates[0] if candidates else None
 
 
 @dataclass(frozen=True)
-class _Lines:
-    """What the columns of a file are."""
+class _Columns:
+    """The names of the columns of a file, by their use."""
 
     channels: tuple[str, ...]
     time: str | None
@@ -166,145 +157,174 @@ class _Lines:
     labels: str | None
 
 
-def only_forecasts(reader: str, task: Task) -> None:
+def require_series_task(reader: str, task: Task) -> None:
     """Raise RecipeError for a task that does not look ahead."""
-    if task not in FORECASTS:
-        raise RecipeError(f"{reader}: its rows are for {' and '.join(FORECASTS)}, not for {task}.")
+    if not get_task(task).ahead:
+        raise RecipeError(
+            f"{reader} reads rows for {' and '.join(name for name in TASKS if get_task(name).ahead)}, not for {task}.",
+            where="data.reader",
+        )
 
 
-def _check(reader: str, columns: Mapping[str, str], task: Task, horizon: int, labels: str | None) -> None:
-    """Raise RecipeError for what the reader cannot do."""
-    only_forecasts(reader, task)
+def _check(reader: str, columns: Mapping[str, str], task: Task, resampling: Resampling) -> None:
+    """Raise RecipeError for settings that the reader cannot follow."""
+    require_series_task(reader, task)
+    where = f"data.reader: {reader}"
     unknown = sorted(set(columns) - {"time", "group"})
     if unknown:
         raise RecipeError(
-            f"{reader}: of data.columns it knows time and group, not {', '.join(unknown)}; all others are channels."
+            f"unknown keys of data.columns: {', '.join(unknown)}. Known are time and group; all other columns are channels.",
+            where=where,
         )
-    if task == "anomaly" and horizon != 1:
-        raise RecipeError(f"{reader}: horizon = {horizon}: an anomaly is told by the next step alone; set it to 1.")
-    if task != "anomaly" and labels is not None:
-        raise RecipeError(f"{reader}: labels = {labels!r}: anomalies are marked for the task anomaly, not for {task}.")
+    monitored = get_task(task).verb == "monitor"
+    if monitored and resampling.horizon != 1:
+        raise RecipeError(
+            f"horizon = {resampling.horizon} is wrong: the next step alone shows an anomaly. Set it to 1.", where=where
+        )
+    if not monitored and resampling.labels is not None:
+        raise RecipeError(
+            f"labels = {resampling.labels!r} marks anomalies, which {task} does not use. Leave it out, or set task: anomaly.",
+            where=where,
+        )
 
 
-def _lines(
-    rows: Rows, columns: Mapping[str, str], channels: Sequence[str] | None, labels: str | None, *, needs_labels: bool
-) -> _Lines:
-    time = time_column(rows, columns)
-    group = _there(rows, columns["group"], "data.columns.group") if "group" in columns else None
+def _choose_columns(rows: Rows, columns: Mapping[str, str], resampling: Resampling, *, needs_labels: bool) -> _Columns:
+    """Choose the columns to read.
+
+    Raises DataError for a column that is missing or has two uses.
+    """
+    time = find_time_column(rows, columns)
+    group = _require_column(rows, columns["group"], "data.columns.group") if "group" in columns else None
+    labels = resampling.labels
     if labels is not None and (needs_labels or labels in rows.columns):
-        _there(rows, labels, "data.reader.labels")
+        _require_column(rows, labels, "data.reader.labels")
     taken = {time, group, labels}
-    if channels is None:
-        if all(_is_measured(name) for name in rows.columns):
+    if resampling.channels is None:
+        if all(_looks_like_measurement(name) for name in rows.columns):
             raise DataError(
-                f"{rows.path}:1: the header {', '.join(rows.columns[:3])}, ... is a line of measurements; names of the columns are needed."
+                f"the header {', '.join(rows.columns[:3])}, ... is a line of measurements. Add a header with the names of the "
+                "columns.",
+                where=f"{rows.path}:1",
             )
-        found = tuple(name for name in rows.columns if name not in taken and _holds_numbers(rows, name))
+        channels = tuple(name for name in rows.columns if name not in taken and _holds_numbers(rows, name))
     else:
-        found = tuple(_there(rows, name, "data.reader.channels") for name in channels)
-    if not found or len(set(found)) < len(found):
-        what = "a channel is named twice" if found else "no column holds numbers"
-        raise DataError(f"{rows.path}: {what}. The columns are {', '.join(map(repr, rows.columns[:20]))}.")
-    if twice := [name for name in found if name in taken]:
-        raise DataError(f"{rows.path}: {twice[0]!r} is named as a channel and for something else.")
-    return _Lines(found, time, group, labels if labels in rows.columns else None)
+        channels = tuple(_require_column(rows, name, "data.reader.channels") for name in resampling.channels)
+    if not channels or len(set(channels)) < len(channels):
+        problem = "a channel is named twice" if channels else "no column contains numbers"
+        raise DataError(f"{problem}. The columns are {_list_columns(rows)}.", where=rows.path)
+    if twice := [name for name in channels if name in taken]:
+        raise DataError(f"{twice[0]!r} is named as a channel and for something else. Name it once.", where=rows.path)
+    return _Columns(channels, time, group, labels if labels in rows.columns else None)
 
 
-def _several(
-    rows: Rows, lines: _Lines, seconds: float | None, start: str | None
+def _group_series(
+    rows: Rows, names: _Columns, resampling: Resampling
 ) -> tuple[float, dict[str, tuple[list[int], list[datetime]]]]:
-    """The pace, and of each series its lines and their times."""
+    """Group the lines by series. Returns the pace, and for each series its lines and their times."""
     indices: dict[str, list[int]] = {}
     for index, row in enumerate(rows.rows):
-        name = "" if lines.group is None else str(row[lines.group] if row[lines.group] is not None else "").strip()
-        if lines.group is not None and not name:
-            raise DataError(f"{rows.at(index)}: column {lines.group!r} is empty; it says which series the line is of.")
-        indices.setdefault(name, []).append(index)
-    if lines.time is None:
-        if start is None or seconds is None:
+        name = "" if names.group is None else str(row[names.group] if row[names.group] is not None else "").strip()
+        if names.group is not None and not name:
             raise DataError(
-                f"{rows.path}: no column of times. The columns are {', '.join(map(repr, rows.columns[:20]))}. Name it: "
-                "data.columns.time; or set start and seconds of data.reader, where the file has none."
+                f"column {names.group!r} is empty. Write the name of the series that the line belongs to.", where=rows.at(index)
             )
-        begin = moment_in(start, "data.reader", "start")
+        indices.setdefault(name, []).append(index)
+    seconds = resampling.seconds
+    if names.time is None:
+        if resampling.start is None or seconds is None:
+            raise DataError(
+                f"no column of times. The columns are {_list_columns(rows)}. Name it: data.columns.time; or set start and "
+                "seconds of data.reader if the file has no times.",
+                where=rows.path,
+            )
+        start = parse_time(resampling.start, "data.reader", "start")
         return seconds, {
-            name: (at, [begin + timedelta(seconds=step * seconds) for step in range(len(at))]) for name, at in indices.items()
+            name: (lines, [start + timedelta(seconds=step * seconds) for step in range(len(lines))])
+            for name, lines in indices.items()
         }
-    column = lines.time
-    times = [moment_in(row[column], rows.at(index), column) for index, row in enumerate(rows.rows)]
-    several = {name: (at, [times[index] for index in at]) for name, at in indices.items()}
-    pace = seconds or commonest_pace(own for _, own in several.values())
+    column = names.time
+    times = [parse_time(row[column], rows.at(index), column) for index, row in enumerate(rows.rows)]
+    lines_by_series = {name: (lines, [times[index] for index in lines]) for name, lines in indices.items()}
+    pace = seconds or find_pace(own for _, own in lines_by_series.values())
     if pace is None:
-        raise DataError(f"{rows.path}: no series has two times, so its pace is not known. Set data.reader.seconds.")
-    return pace, several
+        raise DataError("no series has two times, so the pace is unknown. Set data.reader.seconds.", where=rows.path)
+    return pace, lines_by_series
 
 
-def _marks(rows: Rows, column: str) -> Numbers:
-    """(rows,) 1 for an anomaly; an empty cell counts as 0."""
-    marks: Numbers = np.nan_to_num(numbers_in(rows, (column,))[:, 0])
+def _read_marks(rows: Rows, column: str) -> Numbers:
+    """Read the marks of anomalies: (rows,), 1 for an anomaly. An empty cell counts as 0."""
+    marks: Numbers = np.nan_to_num(parse_numbers(rows, (column,))[:, 0])
     odd = np.flatnonzero((marks != 0) & (marks != 1))
     if len(odd):
-        raise DataError(
-            f"{rows.at(int(odd[0]))}: column {column!r} holds {rows.rows[int(odd[0])][column]!r}; 0 or 1 is needed."
-        )
+        index = int(odd[0])
+        raise DataError(f"column {column!r} contains {rows.rows[index][column]!r}. Write 0 or 1.", where=rows.at(index))
     return marks
 
 
-def _graph(file: Path, adjacency: str | None, channels: Sequence[str], missing: Missing) -> NDArray[np.float32] | None:
+def _read_graph(file: Path, adjacency: str | None, channels: Sequence[str], missing: Missing) -> NDArray[np.float32] | None:
     if adjacency is None:
         return None
     path = file.parent / adjacency
     if path.is_file():
-        return adjacency_in(path, channels, file)
+        return read_adjacency(path, channels, file)
     if missing == "drop":
         raise DataError(
-            f"{path}: no such file; it tells how near the channels of {file.name} are. Set data.reader.adjacency to its name, or to "
-            "null to do without."
+            f"no such file; it says how near the channels of {file.name} are. Set data.reader.adjacency to its name, or to null "
+            "to train without it.",
+            where=path,
         )
     return None
 
 
-def _refuse_nothing(path: Path, rows: int, possible: int, steps: int, layout: SeriesLayout, missing: Missing) -> None:
+def _refuse_no_rows(path: Path, rows: int, possible: int, steps: int, layout: SeriesLayout, missing: Missing) -> None:
     ahead = 0 if missing == "keep" else layout.horizon
     if not possible:
         raise DataError(
-            f"{path}: has {steps} steps; {layout.history + ahead} are needed for one row ({layout.history} before"
-            f"{f' and {ahead} after' if ahead else ''} its moment). Take a longer series, or shorter history and horizon."
+            f"{steps} steps are too few: one row needs {layout.history + ahead} ({layout.history} before"
+            f"{f' and {ahead} after' if ahead else ''} its moment). Use a longer series, or set a shorter history and horizon.",
+            where=path,
         )
     if not rows:
-        raise DataError(f"{path}: in none of its {possible} rows anything is measured both before and after.")
+        raise DataError(
+            f"none of its {possible} rows has measured values both before and after its moment. Check the cells for numbers.",
+            where=path,
+        )
 
 
-def _there(rows: Rows, name: str, key: str) -> str:
+def _require_column(rows: Rows, name: str, key: str) -> str:
     if name not in rows.columns:
         raise DataError(
-            f"{rows.path}: {key}: no column {name!r}.{did_you_mean(name, rows.columns)} "
-            f"The columns are {', '.join(map(repr, rows.columns[:20]))}."
+            f"{key}: no column {name!r}.{did_you_mean(name, rows.columns)} The columns are {_list_columns(rows)}.",
+            where=rows.path,
         )
     return name
 
 
 def _holds_numbers(rows: Rows, name: str) -> bool:
-    """By the first cell that says something; one further down that is no number is then an error, and not overlooked."""
-    first = next((row.get(name) for row in rows.rows if not says_nothing(row.get(name))), None)
+    """Decide by the first cell that is not empty. A later cell that is not a number is then an error, and not overlooked."""
+    first = next((row.get(name) for row in rows.rows if not is_missing(row.get(name))), None)
     return first is not None and is_number(first)
 
 
-def _is_measured(name: str) -> bool:
-    """Whether a column's name is a number with a fraction, which nobody calls a column."""
+def _looks_like_measurement(name: str) -> bool:
+    """Whether the name of a column is a number with a fraction, which is never a name."""
     return is_number(name) and "." in name
 
 
-def _listed(channels: Sequence[str]) -> str:
+def _list_columns(rows: Rows) -> str:
+    return ", ".join(map(repr, rows.columns[:20]))
+
+
+def _list_channels(channels: Sequence[str]) -> str:
     more = f" and {len(channels) - SHOWN} more" if len(channels) > SHOWN else ""
     return f"{len(channels)} channels: {', '.join(channels[:SHOWN])}{more}" if len(channels) > 1 else f"channel {channels[0]}"
 
 
-def _only_file(folder: Path, adjacency: str | None) -> Path:
+def _find_only_file(folder: Path, adjacency: str | None) -> Path:
     files = sorted(
         p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES and p.name != adjacency and p.name[0] != "."
     )
     if len(files) != 1:
         names = ", ".join(file.name for file in files[:10]) or "none"
-        raise DataError(f"{folder}: one file of series is needed, and there are: {names}. Set data.file.")
+        raise DataError(f"exactly one file of series is needed; the folder contains: {names}. Set data.file.", where=folder)
     return files[0]

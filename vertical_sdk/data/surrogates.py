@@ -1,31 +1,31 @@
-"""Made-up values in place of personal ones: of the same kind and look, the same for the same value within a document.
+"""Invent values in place of personal ones: of the same kind and form, and equal for equal values of a document.
 
-What is made up is safe to leave in a text: example.com addresses (RFC 2606), documentation IP ranges (RFC 5737, 3849), 555-01xx
-telephone numbers, social security numbers that are never issued. Check digits are right, so that formats still hold.
+An invented value is safe to leave in a text: example.com addresses (RFC 2606), documentation IP ranges (RFC 5737, 3849), 555-01xx
+telephone numbers, social security numbers that are never issued. Check digits are correct, so the format stays valid.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vertical_sdk.data.dates import shift_dates
 from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.texts import stable_hash
 
-__all__ = ["Surrogates", "new_digits", "scrambled"]
+__all__ = ["Surrogates", "replace_digits", "scramble"]
 
 TRIES = 8
-"""A short value may be drawn again by chance; after so many times it is masked."""
+"""Draws of a value. If all of them give the original value, which happens for short ones, it is masked."""
 
 
 class Surrogates:
-    """The made-up values of one document; another document has others."""
+    """The invented values of one document. Another document gets other values."""
 
     def __init__(self, faker: Any, seed: int, document: str, own: Sequence[Entity] = ()) -> None:
-        """`faker` is shared and seeded anew for each value, so that values do not depend on the order of documents."""
+        """Share `faker`, and seed it again for each value, so values do not depend on the order of documents."""
         self._faker = faker
         self._own = {kind.name: kind for kind in own}
         self._salt = (seed, document)
@@ -34,51 +34,33 @@ class Surrogates:
         drawn = stable_hash(seed, document, "days")
         self.days = (30 + drawn % 335) * (1 if drawn >> 63 else -1)
 
-    def of(self, entity: str, value: str) -> str:
-        """What stands for the value."""
+    def replace(self, entity: str, value: str) -> str:
+        """Return the invented value for a value."""
         kind = self._own.get(entity)
         if entity == "PERSON" or (kind is not None and kind.names is not None):
-            return self._person(value, kind.names if kind is not None and kind.names is not None else frozenset())
+            return self._replace_name(value, kind.names if kind is not None and kind.names is not None else frozenset())
         if entity == "DATE_TIME":
             return shift_dates(value, self.days)
         key = (entity, value.casefold())
         if key not in self._values:
-            rng = random.Random(stable_hash(*self._salt, *key))  # noqa: S311  (made up, not secret)
-            tries = (self._make(entity, value, rng) for _ in range(TRIES))
-            self._values[key] = next((made for made in tries if made.casefold() != value.casefold()), f"[{entity}]")
+            rng = random.Random(stable_hash(*self._salt, *key))  # noqa: S311  (invented, not secret)
+            draws = (self._invent(entity, value, rng) for _ in range(TRIES))
+            self._values[key] = next((new for new in draws if new.casefold() != value.casefold()), f"[{entity}]")
         return self._values[key]
 
-    def _make(self, entity: str, value: str, rng: random.Random) -> str:
+    def _invent(self, entity: str, value: str, rng: random.Random) -> str:
         own = self._own[entity].surrogate if entity in self._own else None
         if own is not None:
             return own(value, rng)
         self._faker.seed_instance(rng.getrandbits(64))
-        if entity == "EMAIL_ADDRESS":
-            return f"{self._faker.first_name()}.{self._faker.last_name()}{rng.randrange(10, 100)}@example.com".lower()
-        if entity == "URL":
-            scheme = re.match(r"https?://", value, re.IGNORECASE)
-            return f"{scheme.group() if scheme else ''}www.example.com/{self._faker.word()}{rng.randrange(10, 100)}"
-        if entity == "IP_ADDRESS":
-            return f"2001:db8::{rng.randrange(1, 0xFFFF):x}" if ":" in value else f"192.0.2.{rng.randrange(1, 255)}"
-        if entity == "PHONE_NUMBER":
-            return _phone(value, rng)
-        if entity == "US_SSN":
-            return _in_place(
-                value, f"9{rng.randrange(100):02d}{rng.randrange(10):02d}{rng.randrange(1, 10_000):04d}".ljust(9, "0")
-            )
-        if entity == "CREDIT_CARD":
-            return _in_place(value, _luhn(value, rng))
-        if entity == "IBAN_CODE":
-            return _iban(value, rng)
-        if entity == "LOCATION":
-            return _cased(str(self._faker.city()), value)
-        return scrambled(value, rng)
+        invent = GENERAL.get(entity)
+        return invent(self._faker, value, rng) if invent else scramble(value, rng)
 
-    def _person(self, value: str, stay: frozenset[str]) -> str:
-        """Word by word, so that "John Smith" and "Smith" stay the same person."""
+    def _replace_name(self, value: str, stay: frozenset[str]) -> str:
+        """Replace a name word by word, so "John Smith" and "Smith" stay the same person."""
         words = re.findall(r"\w[\w'’-]*", value)
 
-        def one(match: re.Match[str]) -> str:
+        def replace_word(match: re.Match[str]) -> str:
             word = match.group()
             possessive = word[-2:] if word.casefold().endswith(("'s", "’s")) else ""
             bare = word.removesuffix(possessive) if possessive else word
@@ -89,44 +71,65 @@ class Surrogates:
                 self._faker.seed_instance(stable_hash(*self._salt, "PERSON", known))
                 first = len(words) > 1 and match.start() == value.index(words[0])
                 taken = set(self._names.values())
-                made = str(self._faker.first_name() if first else self._faker.last_name())
-                while made in taken or made.casefold() == known:
-                    made = str(self._faker.last_name())
-                self._names[known] = made
-            return _cased(self._names[known], bare) + possessive
+                new = str(self._faker.first_name() if first else self._faker.last_name())
+                while new in taken or new.casefold() == known:
+                    new = str(self._faker.last_name())
+                self._names[known] = new
+            return _copy_case(self._names[known], bare) + possessive
 
-        return re.sub(r"\w[\w'’-]*", one, value)
-
-
-def _cased(made: str, like: str) -> str:
-    return made.upper() if like.isupper() and len(like) > 1 else made.lower() if like.islower() else made
+        return re.sub(r"\w[\w'’-]*", replace_word, value)
 
 
-def _in_place(value: str, digits: str) -> str:
-    """The value with its digits replaced one by one."""
+def _copy_case(word: str, like: str) -> str:
+    return word.upper() if like.isupper() and len(like) > 1 else word.lower() if like.islower() else word
+
+
+def _put_digits(value: str, digits: str) -> str:
+    """Replace the digits of a value one by one."""
     new = iter(digits)
     return re.sub(r"\d", lambda _: next(new), value)
 
 
-def _phone(value: str, rng: random.Random) -> str:
+def _invent_email(faker: Any, _value: str, rng: random.Random) -> str:
+    return f"{faker.first_name()}.{faker.last_name()}{rng.randrange(10, 100)}@example.com".lower()
+
+
+def _invent_url(faker: Any, value: str, rng: random.Random) -> str:
+    scheme = re.match(r"https?://", value, re.IGNORECASE)
+    return f"{scheme.group() if scheme else ''}www.example.com/{faker.word()}{rng.randrange(10, 100)}"
+
+
+def _invent_ip(_faker: Any, value: str, rng: random.Random) -> str:
+    return f"2001:db8::{rng.randrange(1, 0xFFFF):x}" if ":" in value else f"192.0.2.{rng.randrange(1, 255)}"
+
+
+def _invent_ssn(_faker: Any, value: str, rng: random.Random) -> str:
+    return _put_digits(value, f"9{rng.randrange(100):02d}{rng.randrange(10):02d}{rng.randrange(1, 10_000):04d}".ljust(9, "0"))
+
+
+def _invent_location(faker: Any, value: str, _rng: random.Random) -> str:
+    return _copy_case(str(faker.city()), value)
+
+
+def _invent_phone(_faker: Any, value: str, rng: random.Random) -> str:
     count = sum(c.isdigit() for c in value)
     lead = "".join(c for c in value if c.isdigit())
     if count == 10 or (count == 11 and lead.startswith("1")):
-        return _in_place(value, f"{lead[: count - 10]}{rng.randrange(200, 1000)}55501{rng.randrange(100):02d}")
+        return _put_digits(value, f"{lead[: count - 10]}{rng.randrange(200, 1000)}55501{rng.randrange(100):02d}")
     keep = 2 if value.lstrip().startswith("+") or lead.startswith("0") else 1
-    return _in_place(value, lead[:keep] + "".join(str(rng.randrange(10)) for _ in range(count - keep)))
+    return _put_digits(value, lead[:keep] + "".join(str(rng.randrange(10)) for _ in range(count - keep)))
 
 
-def _luhn(value: str, rng: random.Random) -> str:
-    """As many digits, the first one kept, the last one a Luhn check digit (ISO/IEC 7812-1)."""
+def _invent_card(_faker: Any, value: str, rng: random.Random) -> str:
+    """Draw as many digits; the first one stays, the last one is a Luhn check digit (ISO/IEC 7812-1)."""
     old = [int(c) for c in value if c.isdigit()]
     digits = [old[0], *(rng.randrange(10) for _ in old[1:-1])]
     doubled = sum(sum(divmod(2 * d, 10)) for d in digits[::-1][::2]) + sum(digits[::-1][1::2])
-    return "".join(map(str, [*digits, -doubled % 10]))
+    return _put_digits(value, "".join(map(str, [*digits, -doubled % 10])))
 
 
-def _iban(value: str, rng: random.Random) -> str:
-    """The same country and look, with right check digits (ISO 13616: modulo 97 is 1)."""
+def _invent_iban(_faker: Any, value: str, rng: random.Random) -> str:
+    """Draw an IBAN of the same country and form, with correct check digits (ISO 13616: modulo 97 is 1)."""
     plain = "".join(c for c in value if c.isalnum()).upper()
     body = "".join(str(rng.randrange(10)) if c.isdigit() else rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for c in plain[4:])
     number = int("".join(str(int(c, 36)) for c in f"{body}{plain[:2]}00"))
@@ -134,14 +137,27 @@ def _iban(value: str, rng: random.Random) -> str:
     return "".join(next(new) if c.isalnum() else c for c in value)
 
 
-def new_digits(value: str, rng: random.Random) -> str:
-    """The value with other digits and the same letters."""
+GENERAL: dict[str, Callable[[Any, str, random.Random], str]] = {
+    "EMAIL_ADDRESS": _invent_email,
+    "URL": _invent_url,
+    "IP_ADDRESS": _invent_ip,
+    "PHONE_NUMBER": _invent_phone,
+    "US_SSN": _invent_ssn,
+    "CREDIT_CARD": _invent_card,
+    "IBAN_CODE": _invent_iban,
+    "LOCATION": _invent_location,
+}
+"""Kind → function from (faker, value, rng) to an invented value. The characters of other kinds are scrambled."""
+
+
+def replace_digits(value: str, rng: random.Random) -> str:
+    """Draw new digits for a value; letters stay the same."""
     return re.sub(r"\d", lambda _: str(rng.randrange(10)), value)
 
 
-def scrambled(value: str, rng: random.Random) -> str:
-    """Digit for digit and letter for letter."""
-    made = (
+def scramble(value: str, rng: random.Random) -> str:
+    """Draw a new digit for each digit and a new letter for each letter."""
+    characters = (
         str(rng.randrange(10)) if c.isdigit() else rng.choice("abcdefghijklmnopqrstuvwxyz") if c.isalpha() else c for c in value
     )
-    return _cased("".join(made), value)
+    return _copy_case("".join(characters), value)

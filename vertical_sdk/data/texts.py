@@ -10,27 +10,27 @@ from vertical_sdk.recipe import Prompt
 from vertical_sdk.types import Example, Message
 
 __all__ = [
-    "ask",
-    "canonical",
+    "apply_prompt",
+    "comparable_values",
+    "fold_text",
+    "format_prompt",
     "full_text",
-    "numbers",
+    "list_texts",
     "prompt_text",
-    "prompted",
-    "ranked",
+    "replace_texts",
+    "shuffle_key",
     "stable_hash",
-    "texts_of",
-    "with_texts",
 ]
 
 
-def texts_of(example: Example) -> list[str]:
-    """The text, or the turns of the conversation."""
+def list_texts(example: Example) -> list[str]:
+    """List the texts of an example: its text, or the turns of its conversation."""
     return [turn.content for turn in example.messages] if example.messages else [example.text]
 
 
-def with_texts(example: Example, texts: list[str]) -> Example:
-    """The example with other words in the same places; itself where nothing differs."""
-    if texts == texts_of(example):
+def replace_texts(example: Example, texts: list[str]) -> Example:
+    """Replace the texts of an example, in the order of `list_texts`. Equal texts give the same example."""
+    if texts == list_texts(example):
         return example
     if not example.messages:
         return replace(example, text=texts[0])
@@ -39,48 +39,48 @@ def with_texts(example: Example, texts: list[str]) -> Example:
 
 
 def full_text(example: Example) -> str:
-    """All that the example says, answer included."""
-    return "\n".join(texts_of(example))
+    """Join all texts of an example, answer included."""
+    return "\n".join(list_texts(example))
 
 
 def prompt_text(example: Example) -> str:
-    """What is asked: the text, or the conversation without its last answer."""
+    """Join the texts that a specialist reads: the text, or the conversation without its last answer."""
     turns = example.messages
     if not turns:
         return example.text
     return "\n".join(turn.content for turn in (turns[:-1] if turns[-1].role == "assistant" else turns))
 
 
-def ask(prompt: Prompt, text: str) -> tuple[Message, ...]:
-    """The conversation that asks about a text."""
+def format_prompt(prompt: Prompt, text: str) -> tuple[Message, ...]:
+    """Write a text as a conversation, as the recipe's prompt says."""
     system = (Message("system", prompt.system),) if prompt.system else ()
     return (*system, Message("user", prompt.user.replace("{text}", text)))
 
 
-def prompted(example: Example, prompt: Prompt) -> Example:
-    """A row of one question, without a system's turn, asked as the recipe asks: what is learned is what will be asked."""
+def apply_prompt(example: Example, prompt: Prompt) -> Example:
+    """Write a conversation of one question without a system turn as the recipe's prompt says, as in prediction."""
     turns = example.messages
     if not turns or turns[0].role != "user" or any(turn.role == "user" for turn in turns[1:]):
         return example
-    return replace(example, messages=(*ask(prompt, turns[0].content), *turns[1:]))
+    return replace(example, messages=(*format_prompt(prompt, turns[0].content), *turns[1:]))
 
 
-def numbers(example: Example) -> Hashable:
-    """The row's numbers in a form that can be compared; None where it has none."""
+def comparable_values(example: Example) -> Hashable:
+    """Return the numbers of a row in a form that can be compared; None for a row without numbers."""
     return None if example.values is None else (example.values.shape, example.values.tobytes())
 
 
-def canonical(text: str) -> str:
-    """The form in which texts are compared: casefolded, every run of white space one space."""
+def fold_text(text: str) -> str:
+    """Return the form in which texts are compared: casefolded, every run of white space one space."""
     return " ".join(text.casefold().split())
 
 
 def stable_hash(*parts: object) -> int:
-    """A 64-bit number that depends on nothing but the parts, on any machine and in any process."""
+    """Hash the parts to a 64-bit number that is the same on every machine and in every process."""
     joined = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
-def ranked(seed: int, example: Example) -> tuple[int, str]:
-    """A sort key that shuffles rows by seed, whatever order they came in."""
+def shuffle_key(seed: int, example: Example) -> tuple[int, str]:
+    """Return a sort key that shuffles rows by seed, independently of their order."""
     return stable_hash(seed, example.id, full_text(example)), example.id

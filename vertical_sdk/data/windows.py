@@ -1,9 +1,10 @@
-"""Series into rows: a row is a moment, with what was measured before it and what came after it, of all channels at once."""
+"""Cut series into rows. A row is a moment, with the steps before it and the steps after it, of all channels."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
@@ -13,93 +14,147 @@ from numpy.typing import NDArray
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.read import Missing
 from vertical_sdk.errors import DataError
-from vertical_sdk.types import Example, SeriesLayout
+from vertical_sdk.types import DAY, Example, SeriesLayout
 
-__all__ = ["DENSEST", "OFF", "Numbers", "after", "commonest_pace", "moment_in", "on_grid", "windows"]
+__all__ = [
+    "DENSEST",
+    "OFF",
+    "Numbers",
+    "Resampling",
+    "Series",
+    "add_seconds",
+    "cut_windows",
+    "find_pace",
+    "parse_time",
+    "place_on_grid",
+]
 
 Numbers = NDArray[np.float32]
 DENSEST = 1 << 27
-"""Values that a series may have once its missing steps are filled in."""
+"""The largest number of values of a series after its missing steps are filled in."""
 OFF = 0.01
-"""Share of a step that a time may lie beside the grid."""
+"""The largest distance between a time and the grid, as a share of a step."""
 
 
-def moment_in(text: object, where: str, column: str) -> datetime:
-    """A cell as a time without a zone; one with a zone as the time in UTC.
+@dataclass(frozen=True)
+class Resampling:
+    """The settings that turn a table of measurements into rows.
 
-    Raises DataError for what is no ISO 8601.
+    history          steps before the moment of a row
+    horizon          steps after it
+    channels         the columns to read; None means all other columns with numbers
+    stride           steps from one row to the next
+    seconds          between two steps; None means the most common distance of the times
+    start            the time of the first line, for a file without times
+    zero_is_missing  read a value of exactly 0 as not measured
+    block            seconds that a group spans; None means that a whole series is one group
+    adjacency        the file with the graph of the channels, beside the table
+    labels           the column that marks anomalies
+    """
+
+    history: int
+    horizon: int
+    channels: Sequence[str] | None = None
+    stride: int = 1
+    seconds: float | None = None
+    start: str | None = None
+    zero_is_missing: bool = False
+    block: float | None = DAY
+    adjacency: str | None = None
+    labels: str | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series with steps at even distances.
+
+    start   the time of the first step
+    values  (steps, channels), NaN for values that were not measured
+    name    part of ids, groups and records; None if the table has only one series
+    marks   (steps,) anomalies; None if the table does not mark them
+    """
+
+    start: datetime
+    values: Numbers
+    name: str | None = None
+    marks: NDArray[np.bool_] | None = None
+
+
+def parse_time(text: object, where: str, column: str) -> datetime:
+    """Read a cell as a time without a zone. A time with a zone is converted to UTC.
+
+    Raises DataError for a cell that is not ISO 8601.
     """
     try:
         moment = datetime.fromisoformat(str(text).strip().replace("Z", "+00:00"))
     except ValueError:
         raise DataError(
-            f"{where}: column {column!r} holds {str(text)[:40]!r}; a time such as 2016-10-01 07:00:00 is needed."
+            f"column {column!r} contains {str(text)[:40]!r}, which is not a time. Write it as 2016-10-01 07:00:00.", where=where
         ) from None
     return moment if moment.tzinfo is None else moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
-def commonest_pace(several: Iterable[Sequence[datetime]]) -> float | None:
-    """Seconds between two steps that most neighbours in time have, the shortest where two are as common; None for single times."""
-    apart = Counter((later - earlier).total_seconds() for times in several for earlier, later in pairwise(sorted(set(times))))
-    return min(apart, key=lambda seconds: (-apart[seconds], seconds), default=None)
+def find_pace(series: Iterable[Sequence[datetime]]) -> float | None:
+    """Find the most common distance in seconds between neighbours in time, the shortest of equally common ones.
+
+    None means that no series has two times.
+    """
+    distances = Counter(
+        (later - earlier).total_seconds() for times in series for earlier, later in pairwise(sorted(set(times)))
+    )
+    return min(distances, key=lambda seconds: (-distances[seconds], seconds), default=None)
 
 
-def on_grid(
+def place_on_grid(
     times: Sequence[datetime], values: Numbers, seconds: float, places: Sequence[str]
 ) -> tuple[datetime, Numbers, dict[str, int]]:
-    """Steps at even distances from times that may be missing, double or out of order.
+    """Place values at even distances in time. Times may be missing, repeated or out of order.
 
-    values  (rows, channels), places where each row stands, for messages
+    values  (rows, channels)
+    places  file and line of each row, for messages
 
-    Returns the first time, (steps, channels) with NaN where nothing was measured, and counts of what was mended: of rows of the same
-    time the mean is taken. Raises DataError for a time between two steps.
+    Returns the first time, (steps, channels) with NaN for values that were not measured, and counts of the missing and merged
+    rows. Rows with the same time are replaced by their mean. Raises DataError for a time between two steps.
     """
     first = min(times)
     steps = np.array([(time - first).total_seconds() / seconds for time in times])
-    at = np.rint(steps).astype(np.int64)
-    odd = np.flatnonzero(np.abs(steps - at) > OFF)
+    positions = np.rint(steps).astype(np.int64)
+    odd = np.flatnonzero(np.abs(steps - positions) > OFF)
     if len(odd):
         raise DataError(
-            f"{places[odd[0]]}: {times[odd[0]].isoformat()} is no whole number of steps of {seconds:g} seconds after "
-            f"{first.isoformat()}. Series must be measured at even distances: resample them, or set seconds to their pace."
+            f"{times[odd[0]].isoformat()} is not a whole number of steps of {seconds:g} seconds after {first.isoformat()}. "
+            "Measure series at even distances: resample them, or set seconds to their pace.",
+            where=places[odd[0]],
         )
-    if (int(at.max()) + 1) * values.shape[1] > DENSEST:
+    last = int(positions.argmax())
+    if (int(positions[last]) + 1) * values.shape[1] > DENSEST:
         raise DataError(
-            f"{places[int(at.argmax())]}: {times[int(at.argmax())].isoformat()} is too far after {first.isoformat()} for steps of "
-            f"{seconds:g} seconds."
+            f"{times[last].isoformat()} is too far after {first.isoformat()} for steps of {seconds:g} seconds. "
+            "Correct the time, or set seconds to a larger number.",
+            where=places[last],
         )
-    total = np.zeros((int(at.max()) + 1, values.shape[1]))
+    total = np.zeros((int(positions[last]) + 1, values.shape[1]))
     count = np.zeros_like(total)
     known = ~np.isnan(values)
-    np.add.at(total, at, np.where(known, values, 0.0))
-    np.add.at(count, at, known)
+    np.add.at(total, positions, np.where(known, values, 0.0))
+    np.add.at(count, positions, known)
     grid = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0).astype(np.float32)
-    different = len(set(at.tolist()))
+    different = len(set(positions.tolist()))
     return first, grid, {"steps missing": len(grid) - different, "rows of the same time merged": len(times) - different}
 
 
-def windows(
-    values: Numbers,
-    start: datetime,
-    layout: SeriesLayout,
-    missing: Missing,
-    tally: Tally,
-    *,
-    stride: int = 1,
-    block: float | None = None,
-    series: str | None = None,
-    marks: NDArray[np.bool_] | None = None,
+def cut_windows(
+    series: Series, layout: SeriesLayout, resampling: Resampling, missing: Missing, tally: Tally
 ) -> tuple[list[Example], int]:
-    """Rows whose values and targets are views of `values` (steps, channels), and how many there would be if all were measured.
+    """Cut a series into rows whose values and targets are views of it, and count the rows that a full series would give.
 
-    start    the time of the first step
-    missing  "keep": rows up to the last step, whose target is NaN where the future is not known, or nothing; else only rows of
-             which something is known before and after. `tally` counts the others
-    stride   steps from one row to the next
-    block    seconds that a group spans; None where the whole series is one
-    series   its name, where there are several; stands in ids, in the groups and in the record
-    marks    (steps,) anomalies: the record says whether the step ahead is one; rows with one in sight are not learned from
+    missing  "keep" gives rows up to the last step; their target has NaN, or is None, if the future is not known. Else only rows
+             with a measured value before and after their moment are given, and `tally` counts the others
+
+    If the series has marks, the record of a row says whether a step ahead is an anomaly, and rows that contain a mark are for
+    evaluation only.
     """
+    values, stride = series.values, resampling.stride
     history, horizon = layout.history, layout.horizon
     ends = range(history - 1, len(values) - horizon, stride)
     if missing == "keep":
@@ -107,29 +162,29 @@ def windows(
     dark = np.asarray(np.isnan(values).all(axis=1))
     rows = []
     for end in ends:
-        moment = start + timedelta(seconds=end * layout.seconds)
+        moment = series.start + timedelta(seconds=end * layout.seconds)
         time = moment.isoformat()
-        name = time if series is None else f"{series} {time}"
-        behind, before = slice(end - history + 1, end + 1), slice(end + 1, end + 1 + horizon)
-        nothing_behind, nothing_ahead = dark[behind].all(), dark[before].all()
-        if missing != "keep" and (nothing_behind or nothing_ahead):
-            tally.drop(name, "nothing measured before it" if nothing_behind else "nothing measured after it")
+        name = time if series.name is None else f"{series.name} {time}"
+        past, future = slice(end - history + 1, end + 1), slice(end + 1, end + 1 + horizon)
+        past_is_dark, future_is_dark = dark[past].all(), dark[future].all()
+        if missing != "keep" and (past_is_dark or future_is_dark):
+            tally.drop(name, "nothing measured before it" if past_is_dark else "nothing measured after it")
             continue
-        ahead = values[before]
-        if 0 < len(ahead) < horizon:
-            ahead = np.pad(ahead, ((0, horizon - len(ahead)), (0, 0)), constant_values=np.nan)
-        record: tuple[tuple[str, str | float], ...] = () if series is None else (("series", series),)
+        target = values[future]
+        if 0 < len(target) < horizon:
+            target = np.pad(target, ((0, horizon - len(target)), (0, 0)), constant_values=np.nan)
+        record: tuple[tuple[str, str | float], ...] = () if series.name is None else (("series", series.name),)
         marked = False
-        if marks is not None:
-            marked = bool(marks[behind.start : before.stop].any())
-            record += (("anomaly", float(marks[before].any())),)
+        if series.marks is not None:
+            marked = bool(series.marks[past.start : future.stop].any())
+            record += (("anomaly", float(series.marks[future].any())),)
         rows.append(
             Example(
                 id=name,
-                values=values[behind],
-                target=None if nothing_ahead else ahead,
+                values=values[past],
+                target=None if future_is_dark else target,
                 time=time,
-                group=" ".join(part for part in (series, _block(moment, block)) if part) or None,
+                group=" ".join(part for part in (series.name, _find_block(moment, resampling.block)) if part) or None,
                 only="evaluate" if marked else None,
                 record=record,
             )
@@ -137,13 +192,13 @@ def windows(
     return rows, len(ends)
 
 
-def after(time: str, seconds: float) -> str:
-    """An ISO time and so many seconds."""
+def add_seconds(time: str, seconds: float) -> str:
+    """Add seconds to an ISO time."""
     return (datetime.fromisoformat(time) + timedelta(seconds=seconds)).isoformat()
 
 
-def _block(moment: datetime, seconds: float | None) -> str | None:
-    """The block of time that a moment is in; rows of one block are alike, and the bootstrap draws them together."""
+def _find_block(moment: datetime, seconds: float | None) -> str | None:
+    """Find the block of time that contains a moment. Rows of one block are alike, and the bootstrap draws them together."""
     if seconds is None:
         return None
     year = datetime(moment.year, 1, 1)

@@ -1,6 +1,6 @@
 """Is the specialist better than the general model, and than what is cheap? With intervals, on rows that nobody trained on.
 
-What only shows an evaluation (`result`, `headline`, `report`) is used without torch, which `evaluate` and `promote` need.
+What only shows an evaluation (`result`, `headline`, `report`) is used without torch, which `evaluate` needs.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vertical_sdk.evaluation.compare import evaluate
     from vertical_sdk.evaluation.result import Evaluation
-    from vertical_sdk.promotion.promote import Promotion, promote
 
-_HOMES = {"Evaluation": "result", "Promotion": "promotion", "evaluate": "compare", "promote": "promotion"}
+_HOMES = {"Evaluation": "result", "evaluate": "compare"}
 
-__all__ = ["Evaluation", "Promotion", "evaluate", "promote"]
+__all__ = ["Evaluation", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:

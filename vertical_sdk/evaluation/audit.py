@@ -22,6 +22,7 @@ from vertical_sdk.metrics.classification import label_counts
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.metrics.probability import auc
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Cell, Example, Interval, LabelSpace, Task
 
 __all__ = ["FEW", "UNKNOWN", "check_groups", "general_model", "group_audit", "group_names", "label_audit"]
@@ -60,7 +61,7 @@ def label_audit(
     baseline_name  the general model's name among the systems
     groups      for each row the group it is drawn with; each row by itself where there is none
     """
-    said = (own.predictions(task), baseline.predictions(task))
+    said = (get_task(task).predictions(own), get_task(task).predictions(baseline))
     size = len(labels)
 
     def f1(rows: Ints) -> NDArray[np.float64]:
@@ -109,9 +110,9 @@ def group_audit(
     Raises DataError where no row has a field.
     """
     check_groups(rows, fields)
-    two = labels is not None and len(labels) == 2 and task in {"classification", "ordinal"}
+    two = labels is not None and len(labels) == 2 and get_task(task).single_label
     first, second = measure(metric, own), None if baseline is None else measure(metric, baseline)
-    said, theirs = own.predictions(task), None if baseline is None else baseline.predictions(task)
+    said, theirs = get_task(task).predictions(own), None if baseline is None else get_task(task).predictions(baseline)
     sign = 1 if higher_is_better(metric) else -1
 
     def group_row(group: str, at: Ints) -> GroupRow:

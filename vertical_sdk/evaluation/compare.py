@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +13,8 @@ import numpy as np
 from vertical_sdk.baselines.fitted import Fitted
 from vertical_sdk.baselines.general import General
 from vertical_sdk.baselines.stacking import Ensemble
-from vertical_sdk.calibration.alarms import fit_threshold
-from vertical_sdk.calibration.label_offsets import fit_offsets
 from vertical_sdk.calibration.temperature import reliability, to_probabilities
-from vertical_sdk.card import Card, Verdict, write_card
+from vertical_sdk.card import Card, Verdict
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import DataError, VerticalError
@@ -33,15 +29,16 @@ from vertical_sdk.evaluation.result import Bin, Comparison, Evaluation, ExampleR
 from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
 from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 from vertical_sdk.evaluation.test_set import Bench, bench_of, own_rows
+from vertical_sdk.evaluation_record import find_run, write_evaluation
 from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.abstention import abstention_curve
-from vertical_sdk.metrics.measure import curve_of, higher_is_better
+from vertical_sdk.metrics.measure import draw_curve, higher_is_better
 from vertical_sdk.metrics.measure import inputs as metric_inputs
-from vertical_sdk.model_card import render_readme
-from vertical_sdk.outputs import Outputs, alarms, prompt
-from vertical_sdk.paths import write_whole
+from vertical_sdk.outputs import Outputs, prompt_of
 from vertical_sdk.recipe import Forgetting, Part, Recipe
+from vertical_sdk.tasks import get_task
+from vertical_sdk.tasks.task import Tuning
 from vertical_sdk.types import Example, Progress, SeriesLayout, silent
 
 if TYPE_CHECKING:
@@ -49,22 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-TITLES = {
-    "adapter": "specialist (adapter)",
-    "base": "general base, zero-shot",
-    "probe": "general base, linear probe",
-    "tfidf": "TF-IDF + linear",
-    "boosted_trees": "boosted trees",
-    "boosted_forecast": "boosted trees",
-    "persistence": "the last value again",
-    "seasonal": "what is usual then",
-    "linear": "linear model",
-    "zscore": "deviation from the window",
-    "seasonal_zscore": "deviation from what is usual",
-    "pixels": "linear model of pixels",
-    "alone": "its adapter alone",
-}
-CLASSICAL = ("tfidf", "boosted_trees", "boosted_forecast", "linear", "pixels", "seasonal_zscore", "majority")
 SHOWN = 20
 
 
@@ -81,8 +62,8 @@ def evaluate(
 
     adapter        a run's folder, an adapter's folder, or a registry reference
     data           a CSV or JSONL file with the recipe's columns, all rows of which are scored; the recipe's own test rows where
-                   there is none. Those of a run are recorded in it: metrics.json, report.html, the card's metrics and the gate's
-                   verdict
+                   there is none. The evaluation of a run on its own test rows is written into the run: evaluation.json and
+                   report.html; publishing copies it into the card
     base           another place of the same base model
     allow_revoked  versions ("medical/icd-chapter@3") that may be measured although they were revoked
 
@@ -107,25 +88,25 @@ def evaluate(
     general = General(model.specialist(), folder, progress)
     answer = functools.cache(lambda: model.answer(rows, general=general, progress=progress))
     askers: dict[str, Callable[[], Outputs]] = {"adapter": lambda: answer().outputs}
-    titles = TITLES
+    members: Collection[str] = ()
     if model.ensemble is not None:
         askers["alone"] = lambda: answer().alone
-        titles = TITLES | {"adapter": "specialist (" + " + ".join(map(_named, model.ensemble.shares)) + ")"}
+        members = model.ensemble.shares
     for part in recipe.evaluate.baselines:
         askers[part.use] = _asker(part, model.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
     for name, ask in askers.items():
-        progress(f"asking {titles.get(name, name)}", None)
+        progress(f"asking {_title(name, members)}", None)
         started = time.monotonic()
         try:
             said[name] = ask()
         except VerticalError as error:
             if name == "adapter":
                 raise
-            systems[name] = System(titles.get(name, name), error=str(error), seconds=time.monotonic() - started)
+            systems[name] = System(_title(name, members), error=str(error), seconds=time.monotonic() - started)
             continue
         seconds = time.monotonic() - started
-        progress(f"measuring {titles.get(name, name)}", None)
-        systems[name] = System(titles.get(name, name), _intervals(bench, said[name]), said[name].unparsed, round(seconds, 2))
+        progress(f"measuring {_title(name, members)}", None)
+        systems[name] = System(_title(name, members), _intervals(bench, said[name]), said[name].unparsed, round(seconds, 2))
     tests, main = _tests(bench, said)
     gate = _verdict(recipe, main, len(rows))
     forgot = None
@@ -140,7 +121,7 @@ def evaluate(
         systems=systems,
         confidence=bench.confidence,
         tests=tests,
-        baseline=next((name for name in CLASSICAL if name in systems), None),
+        baseline=_classical_baseline(systems),
         lower_is_better=[name for name in bench.metrics if not higher_is_better(name)],
         gate=gate,
         calibration=card.calibration,
@@ -152,15 +133,28 @@ def evaluate(
         **_audits(bench, said, card, getattr(model.specialist(), "layout", None)),
     )
     if data is None:
-        _record(folder, card, evaluation, model.base.hub_id)
+        _record(folder, evaluation, model.base.hub_id)
     return evaluation
 
 
-def _named(member: str) -> str:
-    """A member as a reader would call it."""
-    return {"adapter": "adapter", "probe": "linear probe of the base", "base": "general base"}.get(
-        member, TITLES.get(member, member)
-    )
+def _title(system: str, members: Collection[str] = ()) -> str:
+    """What reports call a system. `members` are those of the specialist's ensemble."""
+    if system == "adapter":
+        return f"specialist ({' + '.join(map(_member_title, members)) or 'adapter'})"
+    return "its adapter alone" if system == "alone" else baselines.part(system).title
+
+
+def _member_title(member: str) -> str:
+    """What reports call a member of the ensemble."""
+    own = {"adapter": "adapter", "probe": "linear probe of the base", "base": "general base"}
+    return own.get(member) or baselines.part(member).title
+
+
+def _classical_baseline(systems: Collection[str]) -> str | None:
+    """The classical baseline that the headline compares with: of those measured, the first by rank; None if there is none."""
+    ranks = {name: baselines.part(name).classical for name in systems if name not in {"adapter", "alone"}}
+    ranked = {name: rank for name, rank in ranks.items() if rank is not None}
+    return min(ranked, key=ranked.__getitem__, default=None)
 
 
 def _asker(
@@ -190,16 +184,8 @@ def _asker(
         said = fitted.ask(rows, general)
         if part.use == "base" or prepared is None or not prepared.validation:
             return said
-        if card.task == "anomaly":
-            assert card.layout is not None
-            assert said.values is not None
-            normal = [row for row in prepared.validation if dict(row.record).get("anomaly") != 1]
-            usual = fitted.ask(normal, general).values
-            assert usual is not None
-            steps, allowed = card.layout, recipe.series.alarms
-            return alarms(said.values, fit_threshold(usual, steps.seconds, len(steps.channels), allowed))
-        offsets = fit_offsets(fitted.ask(prepared.validation, general), prepared.validation, card.labels, recipe)
-        return replace(said, offsets=np.array(offsets) if offsets else None)
+        task, settings = get_task(card.task), Tuning(recipe, card.layout)
+        return task.tune(said, lambda some: fitted.ask(some, general), prepared.validation, card.labels, settings)
 
     return ask
 
@@ -221,7 +207,7 @@ def _intervals(bench: Bench, outputs: Outputs) -> dict[str, Any]:
 
 def _tests(bench: Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], dict[str, PairedTest]]:
     """Paired tests of the adapter against each baseline: the gate's metric (or the first) for all of them, then accuracy."""
-    headline = bench.headline
+    headline = bench.main_metric
     wanted = [headline] + [name for name in ("accuracy",) if name in bench.metrics and name != headline]
     tests, main = [], {}
     for metric in wanted:
@@ -243,9 +229,13 @@ def _tests(bench: Bench, said: dict[str, Outputs]) -> tuple[list[Comparison], di
 
 
 def _mcnemar(bench: Bench, adapter: Outputs, baseline: Outputs) -> float | None:
-    if bench.card.task not in {"classification", "ordinal"}:
+    task = get_task(bench.card.task)
+    if not task.single_label:
         return None
-    return mcnemar(adapter.predictions(bench.card.task) == bench.truth, baseline.predictions(bench.card.task) == bench.truth)
+    return mcnemar(
+        get_task(bench.card.task).predictions(adapter) == bench.truth,
+        get_task(bench.card.task).predictions(baseline) == bench.truth,
+    )
 
 
 def _verdict(recipe: Recipe, tests: dict[str, PairedTest], rows: int) -> Verdict | None:
@@ -256,10 +246,10 @@ def _verdict(recipe: Recipe, tests: dict[str, PairedTest], rows: int) -> Verdict
 def _label_tables(bench: Bench, said: dict[str, Outputs], card: Card) -> dict[str, Any]:
     if card.labels is None:
         return {}
-    own = said["adapter"].predictions(card.task)
-    baseline = said["base"].predictions(card.task) if "base" in said else None
+    own = get_task(card.task).predictions(said["adapter"])
+    baseline = get_task(card.task).predictions(said["base"]) if "base" in said else None
     tables: dict[str, Any] = {"per_label": per_label_table(own, baseline, bench.truth, card.labels.labels)}
-    if card.task == "multilabel":
+    if not get_task(card.task).single_label:
         return tables
     tables["confusion"] = confusion_matrix(own, bench.truth, len(card.labels))
     after = said["adapter"].probabilities
@@ -292,14 +282,14 @@ def _audits(bench: Bench, said: dict[str, Outputs], card: Card, layout: SeriesLa
             recipe.evaluate.groups,
             labels=card.labels,
             task=card.task,
-            metric=bench.headline,
+            metric=bench.main_metric,
             measure=bench.measure,
             baseline_name=name or "",
             **drawn,
         )
     if curves := _curves(bench, said) | forecast_curves(bench.rows, bench.truth, said, card.task, layout):
         found["curves"] = curves
-    if card.task in {"classification", "ordinal"}:
+    if get_task(card.task).single_label:
         shares = {key: outputs.probabilities for key, outputs in said.items() if outputs.probabilities is not None}
         found["abstention"] = {key: abstention_curve(one, bench.truth) for key, one in shares.items()}
     return found
@@ -310,12 +300,12 @@ def _curves(bench: Bench, said: dict[str, Outputs]) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
     for part in bench.recipe.evaluate.metrics:
         for system, outputs in said.items():
-            values = outputs.predictions(bench.card.task)
-            curve = curve_of(part.use, values, bench.truth, bench.rows, part.arguments, outputs.probabilities)
+            values = get_task(bench.card.task).predictions(outputs)
+            curve = draw_curve(part.use, values, bench.truth, bench.rows, part.arguments, outputs.probabilities)
             if curve is None:
                 continue
             kept = drawn.setdefault(part.use, {**curve, "lines": {}})
-            kept["lines"] |= {name or TITLES.get(system, system): points for name, points in curve["lines"].items()}
+            kept["lines"] |= {name or _title(system): points for name, points in curve["lines"].items()}
     return drawn
 
 
@@ -336,11 +326,11 @@ def _examples(bench: Bench, said: dict[str, Outputs], specialist: Any) -> list[E
     order = np.random.default_rng(0).permutation(len(bench.rows)).tolist()
     wrong = [i for i in order if texts["adapter"][i] != truth[i]][: SHOWN // 2]
     right = [i for i in order if texts["adapter"][i] == truth[i]][: SHOWN - len(wrong)]
-    scores = said["adapter"].probabilities if bench.card.task in {"classification", "ordinal"} else None
+    scores = said["adapter"].probabilities if get_task(bench.card.task).single_label else None
     images = bench.recipe.data.modality == "image"
     return [
         ExampleRow(
-            prompt(bench.rows[i]),
+            prompt_of(bench.rows[i]),
             truth[i],
             texts["adapter"][i],
             texts["base"][i] if "base" in texts else None,
@@ -352,18 +342,8 @@ def _examples(bench: Bench, said: dict[str, Outputs], specialist: Any) -> list[E
 
 
 def _readable(card: Card, outputs: Outputs | None, truth: Any = None) -> list[str]:
-    values = outputs.predictions(card.task) if outputs else truth
-    if card.task == "generation":
-        return list(values)
-    if card.task == "regression":
-        return [f"{value:.4g}" for value in values]
-    if card.task == "anomaly":
-        return ["alarm" if value else "usual" for value in values]
-    assert card.labels is not None
-    names = card.labels.labels
-    if card.task == "multilabel":
-        return [", ".join(names[k] for k in np.flatnonzero(row)) or "none" for row in values]
-    return [names[value] if value >= 0 else "no answer" for value in values]
+    task = get_task(card.task)
+    return task.format(task.predictions(outputs) if outputs else truth, card.labels)
 
 
 def _provenance(card: Card, data: Path | None) -> dict[str, Any]:
@@ -381,15 +361,11 @@ def _provenance(card: Card, data: Path | None) -> dict[str, Any]:
     }
 
 
-def _record(folder: Path, card: Card, evaluation: Evaluation, hub_id: str | None) -> None:
-    """Into the run that the adapter is of; an adapter elsewhere, such as a published one, is never changed."""
-    run = folder.parent
-    if folder.name != "adapter" or not (run / "recipe.json").is_file():
+def _record(folder: Path, evaluation: Evaluation, hub_id: str | None) -> None:
+    """Write the evaluation and its report into the adapter's run. Without a run, as for a published adapter, write nothing."""
+    run = find_run(folder)
+    if run is None:
         return
-    plain = evaluation.to_dict()
-    kept = {key: plain[key] for key in ("rows", "systems", "tests", "confidence", "baseline")}
-    judged = card.model_copy(update={"metrics": kept, "gate": evaluation.gate})
-    write_whole(run / "metrics.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
-    write_report(run / "report.html", plain)
-    write_whole(folder / "README.md", render_readme(judged, hub_id))
-    write_card(folder, judged)
+    results = evaluation.to_dict()
+    write_evaluation(run, results, hub_id)
+    write_report(run / "report.html", results)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout, Task
 
 __all__ = ["forecast_curves", "place_channels"]
@@ -29,7 +30,7 @@ def forecast_curves(
 
     A map has "points" in place of lines: (x, y, error, channel), near each other where the graph says so.
     """
-    if task != "forecasting" or layout is None:
+    if get_task(task).verb != "forecast" or layout is None:
         return {}
     errors = {name: np.abs(outputs.values - truth) for name, outputs in said.items() if outputs.values is not None}
     minutes = layout.seconds / 60

@@ -21,6 +21,7 @@ from vertical_sdk.evaluation.plots import (
 )
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.paths import write_whole
+from vertical_sdk.tasks import get_task
 
 __all__ = ["render", "write_report"]
 
@@ -71,7 +72,7 @@ def render(evaluation: Evaluation) -> str:
         pairs=_pairs(evaluation),
         most_labels=MOST_LABELS,
         reliability=reliability_plot(before, after) if before or after else "",
-        judged=evaluation.task in {"classification", "ordinal", "multilabel"},
+        judged=get_task(evaluation.task).labelled,
         label_audit=_label_audit(evaluation),
         few=FEW,
         gaps=GAPS,

@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain data that survives JSON: what card, report and `metrics.json` hold."""
+"""What an evaluation found, as plain data that survives JSON: what card, report and `evaluation.json` hold."""
 
 from __future__ import annotations
 

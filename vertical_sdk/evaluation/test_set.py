@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from vertical_sdk.calibration.label_offsets import headline
 from vertical_sdk.card import Card
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.errors import DataError, VerticalError
 from vertical_sdk.evaluation.audit import check_groups
-from vertical_sdk.metrics.measure import bind, default_metrics
-from vertical_sdk.metrics.measure import inputs as metric_inputs
-from vertical_sdk.outputs import Outputs, references
+from vertical_sdk.metrics.measure import Measure, PreparedRows, bind, prepare_rows
+from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.tasks import get_task, main_metric
 from vertical_sdk.types import Example, Progress
 
 __all__ = ["Bench", "bench_of", "own_rows"]
@@ -30,8 +30,13 @@ class Bench:
     recipe: Recipe
     rows: Sequence[Example]
     truth: Any
-    metrics: dict[str, Callable[..., float]]
+    metrics: dict[str, Measure]
     confidence: float
+
+    @cached_property
+    def prepared(self) -> dict[str, PreparedRows]:
+        """The rows as each metric reads them, read once for all systems and resamples."""
+        return prepare_rows(self.metrics, self.rows)
 
     @property
     def groups(self) -> list[str | None] | None:
@@ -45,26 +50,25 @@ class Bench:
         return [row.group for row in self.rows]
 
     @property
-    def headline(self) -> str:
+    def main_metric(self) -> str:
         """The metric that is looked at first: the gate's, or the first of the recipe."""
-        return headline(self.recipe).use
+        return main_metric(self.recipe).use
 
     def measure(self, name: str, outputs: Outputs) -> Callable[[Any], float]:
         """A metric as a function of which rows are looked at."""
         said, truth, metric = (
-            np.asarray(outputs.predictions(self.card.task), dtype=object if outputs.texts else None),
+            np.asarray(get_task(self.card.task).predictions(outputs), dtype=object if outputs.texts else None),
             self.truth,
             self.metrics[name],
         )
         known = np.asarray(truth, dtype=object) if outputs.texts else truth
-        wants_rows = "rows" in metric_inputs(name)
+        prepared = self.prepared[name]
 
         def over(rows: Any) -> float:
             shares = outputs.probabilities[rows] if outputs.probabilities is not None else None
             picked = said[rows].tolist() if outputs.texts else said[rows]
-            looked_at = [self.rows[i] for i in rows] if wants_rows else None
             bounds = outputs.quantiles[rows] if outputs.quantiles is not None else None
-            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares, looked_at, bounds))
+            return float(metric(picked, known[rows].tolist() if outputs.texts else known[rows], shares, prepared[rows], bounds))
 
         return over
 
@@ -102,9 +106,11 @@ def bench_of(card: Card, recipe: Recipe, rows: Sequence[Example]) -> Bench:
     if not rows:
         raise DataError("there are no rows to evaluate on.")
     check_groups(rows, recipe.evaluate.groups)
-    parts = list(recipe.evaluate.metrics) or [Part(use=name) for name in default_metrics(card.task)]
+    parts = list(recipe.evaluate.metrics) or [Part(use=name) for name in get_task(card.task).default_metrics]
     gate = recipe.evaluate.gate
     if gate and gate.metric not in [part.use for part in parts]:
         parts.insert(0, Part(use=gate.metric))
     metrics = {part.use: bind(part.use, card.labels, part.arguments) for part in parts}
-    return Bench(card, recipe, rows, references(rows, card.labels, card.task), metrics, gate.confidence if gate else 0.95)
+    return Bench(
+        card, recipe, rows, get_task(card.task).references(rows, card.labels), metrics, gate.confidence if gate else 0.95
+    )

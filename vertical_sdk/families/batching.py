@@ -22,7 +22,7 @@ class Encoded:
     target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), or an
             array (steps, channels) of what came next (forecasting, anomaly)
     cut     how many tokens did not fit
-    avoid   generation only: for each token to be learned, in order, ids that should not stand in its place; see losses.avoids
+    avoid   generation only: for each token to be learned, in order, ids of tokens to avoid in its place; see losses.get_token_finder
     values  series, as (steps, channels) float32, or an image, as bytes; None for text
     at      series: when it ends, in seconds since Monday 0:00; 0 where that is not known
     size    tokens that the numbers become; 0 for text, whose ids are counted

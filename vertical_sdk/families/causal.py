@@ -16,9 +16,10 @@ from vertical_sdk.families.chat import encode_conversation, encode_prompt, requi
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, plan_choices, tree_inputs
 from vertical_sdk.families.lora import with_lora
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.families.streaming import Pieces
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Task, silent
 
 __all__ = ["CausalSpecialist"]
@@ -39,7 +40,8 @@ class CausalSpecialist(nn.Module):
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
         self.head: Head | None = None
         self.choices: Choices | None = None
-        if self.task in {"multilabel", "regression"}:
+        task = get_task(self.task)
+        if task.numeric or (task.labelled and not task.single_label):
             self.head = head or Head(backbone.get_base_model().config.hidden_size, len(labels) if labels else 1)
         elif labels is not None:
             words = [labels.word(label) for label in labels.labels]
@@ -80,10 +82,10 @@ class CausalSpecialist(nn.Module):
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
         """A conversation with its answers marked, or the prompt that asks about the text."""
-        if self.task == "generation" and learn:
+        if learn and get_task(self.task).written:
             return encode_conversation(self.tokenizer, example.messages, self.max_length)
         ids, cut = encode_prompt(self.tokenizer, self.prompt, example.text, self.max_length)
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(ids=ids, target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:

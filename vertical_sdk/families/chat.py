@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vertical_sdk.data.texts import ask
+from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.errors import BaseModelError, DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.recipe import Prompt
@@ -39,7 +39,7 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, text: str, max_length: int) ->
     What does not fit is cut from the text's end, never from the template around it.
     returns  the ids, and how many tokens were cut
     """
-    ids = _ids(tokenizer, _render(tokenizer, ask(prompt, text), question=True))
+    ids = _ids(tokenizer, _render(tokenizer, format_prompt(prompt, text), question=True))
     cut = len(ids) - max_length
     if cut <= 0:
         return ids, 0
@@ -52,7 +52,7 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, text: str, max_length: int) ->
                 f"max_length is {max_length} tokens, but the prompt takes {len(ids)} with none of the text in it. "
                 "Raise data.max_length or shorten prompt.system."
             )
-        ids = _ids(tokenizer, _render(tokenizer, ask(prompt, text[: offsets[keep - 1][1]]), question=True))
+        ids = _ids(tokenizer, _render(tokenizer, format_prompt(prompt, text[: offsets[keep - 1][1]]), question=True))
     return ids, cut
 
 

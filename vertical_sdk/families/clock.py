@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vertical_sdk.types import SeriesLayout
+from vertical_sdk.types import DAY, WEEK, SeriesLayout
 
 __all__ = ["DAY", "SMOOTH", "STEADY", "WEEK", "carried", "neighbours", "since_monday"]
 
-DAY, WEEK = 86_400.0, 604_800.0
 STEADY = 4
 """Weeks of rows from which the usual course is one of the week, not of the day."""
 SMOOTH = 1_800.0

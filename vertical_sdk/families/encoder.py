@@ -15,8 +15,9 @@ from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.pooled import PooledSpecialist
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, SeriesLayout
 
 __all__ = ["EncoderSpecialist"]
@@ -37,7 +38,7 @@ class EncoderSpecialist(PooledSpecialist):
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> EncoderSpecialist:
         """Untrained: LoRA that changes nothing yet, and a head of random weights."""
-        if recipe.task == "generation":
+        if get_task(recipe.task).written:
             raise RecipeError(
                 f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m."
             )
@@ -55,7 +56,7 @@ class EncoderSpecialist(PooledSpecialist):
         if cut:
             plain = self.tokenizer(example.text, truncation=False, verbose=False, add_special_tokens=False)["input_ids"]
             encoded = _cut(encoded, plain, self.max_length, self.tokenizer.truncation_side)
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(ids=tuple(encoded), target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:

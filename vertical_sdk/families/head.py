@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.types import Task
+from vertical_sdk.tasks import get_task
 
 __all__ = ["HEAD", "PROBE_HEAD", "STRENGTHS", "Head", "fit_probe", "load_head", "save_head"]
 
@@ -71,7 +71,7 @@ def load_head(folder: Path, name: str = HEAD) -> Head:
 
 
 def fit_probe(
-    features: Tensor, targets: Any, task: Task, outputs: int, *, seed: int = 0, strength: float = STRENGTHS[0]
+    features: Tensor, targets: Any, task_name: str, outputs: int, *, seed: int = 0, strength: float = STRENGTHS[0]
 ) -> Head:
     """The best linear layer on frozen features: logistic regression, or ridge regression.
 
@@ -84,6 +84,7 @@ def fit_probe(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
 
+    task = get_task(task_name)
     x = features.numpy()
     y = np.asarray(targets)
     head = Head(x.shape[1], outputs)
@@ -91,12 +92,12 @@ def fit_probe(
     bias: NDArray[Any] = np.full(outputs, -10.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        if task == "regression":
+        if not task.labelled:
             mean, std = float(y.mean()), float(y.std()) or 1.0
             head = Head(x.shape[1], 1, mean, std)
             model = Ridge(alpha=1.0).fit(x, (y - mean) / std)
             weight, bias = model.coef_.reshape(1, -1), np.atleast_1d(model.intercept_)
-        elif task == "multilabel":
+        elif not task.single_label:
             for label in range(outputs):
                 if 0 < y[:, label].sum() < len(y):
                     one = LogisticRegression(C=strength, max_iter=300, random_state=seed).fit(x, y[:, label])

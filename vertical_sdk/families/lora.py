@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RecipeError
 from vertical_sdk.families.shared_base import read_context
 
-__all__ = ["ADAPTER_WEIGHTS", "attach", "half_frozen", "read_weights", "with_lora"]
+__all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "read_weights", "with_lora"]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 DEFAULTS = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
@@ -32,36 +30,12 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
     try:
         unread = {"exclude_modules": r".*pooler.*"} if any("pooler" in name for name, _ in model.named_modules()) else {}
         config = peft.LoraConfig(task_type=task_type, **{**DEFAULTS, **unread, **settings})
-        with _calm():
+        with hide_peft_notice():
             adapted = peft.get_peft_model(model, config)
         read_context(adapted)
         return adapted
     except (ValueError, TypeError, KeyError) as error:
         raise RecipeError(f"{where}: adapter: {error}") from None
-
-
-@contextlib.contextmanager
-def half_frozen(backbone: Any, *, enabled: bool) -> Iterator[None]:
-    """Store the frozen linear weights in bfloat16 while training runs under autocast, and put them back after it.
-
-    Autocast would round them in each forward pass, and PEFT would convert each input to float32, which autocast would round again:
-    the numbers are the same without both.
-    """
-    from peft.helpers import disable_input_dtype_casting
-
-    if not enabled:
-        yield
-        return
-    frozen = [m.weight for m in backbone.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad]
-    whole = [(weight, weight.data) for weight in frozen if weight.dtype == torch.float32]
-    try:
-        for weight, data in whole:
-            weight.data = data.to(torch.bfloat16)
-        with disable_input_dtype_casting(backbone):
-            yield
-    finally:
-        for weight, data in whole:
-            weight.data = data
 
 
 def read_weights(folder: Path) -> dict[str, Any]:
@@ -113,7 +87,7 @@ def attach(model: Any, folder: Path) -> Any:
             "all weights are zero, so the adapter would change nothing. Train it again.", where=folder / ADAPTER_WEIGHTS
         )
     try:
-        with _calm():
+        with hide_peft_notice():
             model = peft.get_peft_model(model, config, low_cpu_mem_usage=True)
             expected = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     except ValueError as error:
@@ -137,9 +111,9 @@ def attach(model: Any, folder: Path) -> Any:
     return model
 
 
-class _calm(warnings.catch_warnings):  # noqa: N801  (used as a function)
-    """Silence a warning for PEFT's authors, not for users: PEFT reads an attribute that transformers has renamed."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+@contextlib.contextmanager
+def hide_peft_notice() -> Iterator[None]:
+    """Hide the warning about an attribute that transformers has renamed and PEFT still reads. Users cannot act on it."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield

@@ -32,8 +32,9 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.clock import DAY, SMOOTH, STEADY, WEEK, carried, neighbours, since_monday
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.lora import with_lora
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, SeriesLayout, Task
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
@@ -220,7 +221,7 @@ class SeriesSpecialist(nn.Module):
         width = model.config.hidden_size
         self.head: Head | None = None
         self.own = nn.ModuleDict()
-        if self.task in {"forecasting", "anomaly"}:
+        if get_task(self.task).ahead:
             if layout is None:
                 raise RecipeError(f"{recipe.name}: {self.task} needs a reader that says what its channels are.")
             course = Course(layout, len(self.levels), recipe.head.dropout)
@@ -347,7 +348,7 @@ class SeriesSpecialist(nn.Module):
             )
         if not np.isfinite(values).any():
             raise DataError(f"row {example.id}: nothing was measured in it.")
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         size = self.tokens(*values.shape) * (1 if self.settings.tokens == "channels" else values.shape[1])
         return Encoded(values=values, at=seconds_of_week(example.time), target=target, size=size)
 

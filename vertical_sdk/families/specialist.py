@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,17 +20,16 @@ from vertical_sdk.bases.base import Base, load_config
 from vertical_sdk.bases.config import is_timm
 from vertical_sdk.bases.weights import read_json
 from vertical_sdk.card import Card
-from vertical_sdk.errors import BaseModelError, DataError, MissingExtra, RecipeError
+from vertical_sdk.errors import BaseModelError, MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.shared_base import use_base
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, Family, LabelSpace, Numbers, SeriesLayout, Target, Task
+from vertical_sdk.types import Example, Family, LabelSpace, SeriesLayout, Task
 
 __all__ = [
     "Batch",
     "Specialist",
-    "encode_target",
     "family_for",
     "fresh_specialist",
     "load_backbone",
@@ -180,32 +178,6 @@ def fresh_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None, layo
     """
     made: Specialist = specialist_class(family_for(base, recipe)).fresh(base, recipe, labels, layout)
     return made
-
-
-def encode_target(target: Target, task: Task, labels: LabelSpace | None) -> int | float | tuple[float, ...] | Numbers:
-    """A row's target as numbers.
-
-    Raises DataError for a label that the label space has not.
-    """
-    if task == "regression":
-        if not isinstance(target, (int, float)):
-            raise DataError(f"a regression target must be a number, not {target!r}.")
-        return float(target)
-    if task in {"forecasting", "anomaly"}:
-        if not isinstance(target, np.ndarray):
-            raise DataError(f"the target of {task} must be an array (steps, channels), not {target!r}.")
-        return target.astype(np.float32)
-    if labels is None:
-        raise DataError(f"{task} needs labels.")
-    try:
-        if task == "multilabel":
-            chosen = {labels.index(str(label)) for label in (target if isinstance(target, tuple) else (target,))}
-            return tuple(float(position in chosen) for position in range(len(labels)))
-        return labels.index(str(target))
-    except KeyError as error:
-        raise DataError(
-            f"the label {error.args[0]!r} was never seen in training. Known labels: {', '.join(labels.labels)}."
-        ) from None
 
 
 def run_rows(

@@ -18,14 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base
-from vertical_sdk.bases.images import picture_settings
+from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.pooled import PooledSpecialist
-from vertical_sdk.families.specialist import Batch, encode_target, load_backbone
+from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Numbers, SeriesLayout
 
 __all__ = ["VisionSpecialist", "activation_map", "lora_targets"]
@@ -40,7 +41,7 @@ class VisionSpecialist(PooledSpecialist):
 
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__(backbone, base, recipe, labels)
-        settings = picture_settings(base.path)
+        settings = read_picture_settings(base.path)
         self.size = recipe.image.size or settings.size
         patch = getattr(backbone.get_base_model().config, "patch_size", None)
         self.max_length = math.ceil(self.size / (patch if isinstance(patch, int) else CELL)) ** 2
@@ -86,7 +87,7 @@ class VisionSpecialist(PooledSpecialist):
         if (height, width) != picture.shape[:2]:
             small = _resized(_channels_first(picture)[None], height, width)[0].round().clamp(0, 255).to(torch.uint8)
             picture = small.permute(1, 2, 0).numpy().reshape(height, width, *picture.shape[2:])
-        target = encode_target(example.target, self.task, self.labels) if learn else None
+        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(target=target, values=picture, size=self.max_length)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
@@ -168,7 +169,7 @@ def activation_map(specialist: VisionSpecialist, picture: Numbers, label: int) -
     """
     head = specialist.head
     weight = head.linear.weight.detach()
-    if specialist.task in {"classification", "ordinal"}:
+    if get_task(specialist.task).single_label:
         weight = weight - weight.mean(0)
     batch = specialist.collate([specialist.encode(Example(id="picture", values=picture), learn=False)])
     specialist.eval()

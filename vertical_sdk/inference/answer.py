@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import Adapter
-from vertical_sdk.baselines.general import General, as_outputs
+from vertical_sdk.baselines.general import General
 from vertical_sdk.engines import Engine
 from vertical_sdk.inference.inputs import clean_turns
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Progress, silent
 
 __all__ = ["Answer", "answer"]
@@ -58,13 +58,13 @@ class Answer:
         if self.texts is not None:
             return Outputs(texts=self.texts)
         card = self.adapter.card
-        return as_outputs(torch.from_numpy(self.raw), card.task, card.calibration, self.rows)
+        return get_task(card.task).decode(self.raw, card.calibration, self.rows)
 
     @functools.cached_property
     def alone(self) -> Outputs:
         """What the adapter answers without members and without calibration, both of which were fitted for the whole."""
         assert self.own is not None
-        return as_outputs(torch.from_numpy(self.own), self.adapter.card.task, rows=self.rows)
+        return get_task(self.adapter.card.task).decode(self.own, rows=self.rows)
 
 
 def answer(
@@ -92,14 +92,14 @@ def answer(
     for position, name in enumerate(names):
         groups.setdefault(name, []).append(position)
     loaded = {name: engine.adapter(name) for name in groups}
-    read = [n for n, name in enumerate(names) if loaded[name].card.task != "generation"]
+    read = [n for n, name in enumerate(names) if not get_task(loaded[name].card.task).written]
     outputs = engine.outputs([rows[n] for n in read], [names[n] for n in read], batch_size=batch_size, progress=progress)
     raw = dict(zip(read, outputs, strict=True))
     answers = {}
     for name, positions in groups.items():
         own, texts = None, None
         own_rows = [rows[n] for n in positions]
-        if loaded[name].card.task == "generation":
+        if get_task(loaded[name].card.task).written:
             prompts = clean_turns([row.messages[:-1] for row in own_rows], loaded[name].recipe)
             texts = engine.generate(prompts, [name] * len(prompts), progress=progress)
         else:

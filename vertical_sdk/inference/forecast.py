@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.calibration.alarms import scores
-from vertical_sdk.calibration.intervals import widened
-from vertical_sdk.card import Card
+from vertical_sdk.calibration.alarms import compute_scores
+from vertical_sdk.calibration.intervals import widen_quantiles
 from vertical_sdk.engines import Engine
 from vertical_sdk.errors import AdapterError, DataError, did_you_mean
 from vertical_sdk.inference.answer import answer
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout
 
 if TYPE_CHECKING:
@@ -48,24 +48,24 @@ def forecast(engine: Engine, name: str, history: Any, horizon: int | None = None
     """Forecast by a loaded specialist; see `VerticalModel.forecast`."""
     adapter = engine.adapter(name)
     card = adapter.card
-    if card.task != "forecasting" or card.layout is None:
-        raise AdapterError(f"{name} is a {card.task} specialist, which cannot forecast. Call {_verb(card)}() instead.")
+    if get_task(card.task).verb != "forecast" or card.layout is None:
+        raise AdapterError(
+            f"{name} is a {card.task} specialist, which cannot forecast. Call {get_task(card.task).verb}() instead."
+        )
     row, last = as_history(history, card.layout, name)
     raw = answer(engine, [row], name)[name].raw
-    quantiles = widened(raw[0:1], card.calibration.widths)[0]
+    quantiles = widen_quantiles(raw[0:1], card.calibration.widths)[0]
     return as_forecast(quantiles, (0.5, *sorted(adapter.recipe.series.quantiles)), card.layout, last, horizon)
 
 
 def create_monitor(engine: Engine, name: str) -> Monitor:
     """Create a monitor that a loaded specialist serves; see `VerticalModel.monitor`."""
     card = engine.adapter(name).card
-    if card.task != "anomaly" or card.layout is None:
-        raise AdapterError(f"{name} is a {card.task} specialist, which cannot monitor. Call {_verb(card)}() instead.")
+    if get_task(card.task).verb != "monitor" or card.layout is None:
+        raise AdapterError(
+            f"{name} is a {card.task} specialist, which cannot monitor. Call {get_task(card.task).verb}() instead."
+        )
     return Monitor(engine, name)
-
-
-def _verb(card: Card) -> str:
-    return {"generation": "generate", "forecasting": "forecast", "anomaly": "monitor"}.get(card.task, "predict")
 
 
 def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, Any]:
@@ -175,7 +175,7 @@ class Monitor:
             return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
         row = Example(id="now", values=known, target=now[None], time=before.isoformat() if before else None)
         expected = answer(self._engine, [row], self._name)[self._name].raw[0]
-        score = float(scores(expected[None], [row], self._card.calibration.widths)[0])
+        score = float(compute_scores(expected[None], [row], self._card.calibration.widths)[0])
         threshold = self._card.calibration.threshold
         return Alarm(score, threshold is not None and score >= threshold, tuple(float(value) for value in expected[0, :, 0]))
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.card import Card
-from vertical_sdk.data.clean import mended
-from vertical_sdk.data.records import from_fields
-from vertical_sdk.data.texts import ask
+from vertical_sdk.data.clean import normalize_texts
+from vertical_sdk.data.records import build_record_example
+from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.errors import DataError, MissingExtra
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Message
@@ -40,7 +40,7 @@ def as_rows(inputs: Sequence[Input], positions: Sequence[int], adapter: Adapter,
         for item, number in zip(inputs, positions, strict=True)
     ]
     places = [place for place, item in enumerate(inputs) if not isinstance(item, Example)]
-    cleaned, _ = mended([rows[place] for place in places], adapter.recipe)
+    cleaned, _ = normalize_texts([rows[place] for place in places], adapter.recipe)
     for place, row in zip(places, cleaned, strict=True):
         rows[place] = row
     return rows
@@ -48,12 +48,12 @@ def as_rows(inputs: Sequence[Input], positions: Sequence[int], adapter: Adapter,
 
 def as_conversations(prompts: Sequence[str] | Sequence[Sequence[Message]], recipe: Recipe) -> list[tuple[Message, ...]]:
     """Turn prompts into cleaned conversations: a text is put into the recipe's prompt."""
-    return clean_turns([ask(recipe.prompt, p) if isinstance(p, str) else tuple(p) for p in prompts], recipe)
+    return clean_turns([format_prompt(recipe.prompt, p) if isinstance(p, str) else tuple(p) for p in prompts], recipe)
 
 
 def clean_turns(conversations: Sequence[tuple[Message, ...]], recipe: Recipe) -> list[tuple[Message, ...]]:
     """Clean conversations as the training rows were cleaned."""
-    cleaned, _ = mended([Example(id=str(n), messages=messages) for n, messages in enumerate(conversations)], recipe)
+    cleaned, _ = normalize_texts([Example(id=str(n), messages=messages) for n, messages in enumerate(conversations)], recipe)
     return [row.messages for row in cleaned]
 
 
@@ -79,7 +79,7 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
             raise DataError(
                 f"input {number} is {_shown(item)}; {name} reads records: give {{field: value}} with fields among {reads}."
             )
-        return from_fields(item, card.fields, f"record {number}")
+        return build_record_example(item, card.fields, f"record {number}")
     if not isinstance(item, str) or not item.strip():
         raise DataError(f"text {number} is {_shown(item)}; every text must be a string that is not empty.")
     return Example(id=str(number), text=item)

@@ -45,28 +45,20 @@ class VerticalModel:
 
     @classmethod
     def from_registry(
-        cls,
-        reference: str,
-        registry: Registry | None = None,
-        *,
-        base: str | None = None,
-        allow_revoked: Collection[str] = (),
-        device: str | None = None,
-        progress: Progress = silent,
+        cls, reference: str, registry: Registry | None = None, *, allow_revoked: Collection[str] = (), **options: Any
     ) -> VerticalModel:
         """Load the specialist that a reference names: "medical/icd-chapter@production", "...@3", "...@sha256:…".
 
         registry       where to look; None: the local registry
-        base           another place of the same base model, such as a local folder
         allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
-        device         such as "cpu" or "cuda:1"; None: a GPU if there is one
+        options        base, device and progress, as `from_pretrained` takes them
 
         Raises RegistryError, and what `from_pretrained` raises.
         """
         from vertical_sdk.registry import Registry
 
         version = (registry or Registry()).resolve(reference, allow_revoked=allow_revoked)
-        return cls.from_pretrained(version.path, name=reference, base=base, device=device, progress=progress)
+        return cls.from_pretrained(version.path, name=reference, **options)
 
     @classmethod
     def from_pretrained(
@@ -87,10 +79,10 @@ class VerticalModel:
         Raises CorruptAdapter, BaseMismatch, IdleAdapter, BaseModelError, OfflineError.
         """
         adapter = read_adapter(find_adapter(Path(path)))
-        card = adapter.card
-        pulled = pull_base(base or card.base.name, revision=card.base.revision, progress=progress)
+        trained_on = adapter.card.base
+        pulled = pull_base(base or trained_on.name, revision=trained_on.revision, progress=progress)
         engine: Engine = ENGINES.load("torch")(pulled, device=device)
-        return cls(engine, engine.load(adapter, name or card.name))
+        return cls(engine, engine.load(adapter, name or adapter.card.name))
 
     def add(self, adapter: str | Path, registry: Registry | None = None, *, name: str | None = None) -> str:
         """Load one more specialist onto the same base.

@@ -15,6 +15,7 @@ from vertical_sdk.engines import Engine
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.answer import Answer, answer
 from vertical_sdk.inference.inputs import Input, as_rows
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Prediction, Progress, silent
 
 __all__ = ["predict", "to_table"]
@@ -58,31 +59,14 @@ def to_table(predictions: Sequence[Prediction], labels: Sequence[str]) -> NDArra
 
 def _require_predict(card: Card, name: str) -> None:
     """Raise AdapterError for a specialist whose task needs another method."""
-    verb = {"generation": "generate", "forecasting": "forecast", "anomaly": "monitor"}.get(card.task)
-    if verb:
+    verb = get_task(card.task).verb
+    if verb != "predict":
         raise AdapterError(f"{name} is a {card.task} specialist. Call {verb}() instead of predict().")
 
 
 def _to_predictions(result: Answer, name: str) -> list[Prediction]:
-    card, outputs = result.adapter.card, result.outputs
-    if card.task == "regression":
-        assert outputs.values is not None
-        bounds = [None] * len(result.rows)
-        if outputs.quantiles is not None:
-            bounds = [(float(low), float(high)) for _, low, high in outputs.quantiles]
-        return [
-            Prediction(label=float(value), truncated=cut, adapter=name, interval=bound)
-            for value, cut, bound in zip(outputs.values, result.cut, bounds, strict=True)
-        ]
-    assert card.labels is not None
-    assert outputs.probabilities is not None
-    labels = card.labels.labels
-    predictions = []
-    for shares, chosen, cut in zip(outputs.probabilities, outputs.predictions(card.task), result.cut, strict=True):
-        by_label = {label: float(share) for label, share in zip(labels, shares, strict=True)}
-        label = tuple(labels[k] for k in np.flatnonzero(chosen)) if card.task == "multilabel" else labels[int(chosen)]
-        predictions.append(Prediction(label=label, probabilities=by_label, truncated=cut, adapter=name))
-    return predictions
+    card = result.adapter.card
+    return get_task(card.task).to_predictions(result.outputs, card.labels, result.cut, name)
 
 
 def _keep_likeliest(prediction: Prediction, most: int | None) -> Prediction:

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertical_sdk.families.lora import half_frozen
 from vertical_sdk.kernels.attention import short_attention
+from vertical_sdk.kernels.precision import half_frozen
 
 __all__ = ["fast_training", "fused_lora"]
 

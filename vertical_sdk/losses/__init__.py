@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,61 +27,41 @@ from vertical_sdk.types import LabelSpace, SeriesLayout
 
 __all__ = [
     "IGNORE",
-    "Avoid",
-    "avoids",
+    "TokenFinder",
     "bind_loss",
     "classification",
     "forecasting",
+    "get_token_finder",
     "hierarchical",
     "multilabel",
     "ordinal",
     "regression",
-    "what_to_avoid",
 ]
 
-USUAL = {
-    "classification": "cross_entropy",
-    "ordinal": "earth_mover",
-    "multilabel": "binary_cross_entropy",
-    "regression": "squared_error",
-    "generation": "cross_entropy",
-    "forecasting": "masked_mae",
-    "anomaly": "masked_mae",
-}
+TokenFinder: TypeAlias = Callable[[Any], Callable[[str, Sequence[int]], Sequence[tuple[int, ...]]]]
+"""tokenizer → (the question's text, the answer's tokens) → for each of these tokens, ids of tokens to avoid in its place."""
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-Avoid: TypeAlias = Callable[[Any], Callable[[str, Sequence[int]], Sequence[tuple[int, ...]]]]
-"""tokenizer → (the question's text, the answer's tokens) → for each of these tokens, ids that should not stand in its place."""
-
-
-def avoids(find: Avoid) -> Callable[[F], F]:
-    """Mark a loss of generated tokens as one that is told what to avoid; stands under `@losses.register`.
-
-    The loss has a positional parameter `avoid`: (tokens, most) int64, what `find` gave for each token, padded with -1.
-    """
-
-    def mark(loss: F) -> F:
-        vars(loss)["avoids"] = find
-        return loss
-
-    return mark
-
-
-def what_to_avoid(recipe: Recipe) -> Avoid | None:
-    """How the tokens that the recipe's loss is to avoid are found; None for a loss that avoids none."""
-    found: Avoid | None = getattr(losses.get(recipe.loss.use), "avoids", None) if recipe.loss else None
-    return found
+def get_token_finder(recipe: Recipe) -> TokenFinder | None:
+    """The function that finds the tokens which the recipe's loss avoids (its `prepare`); None if the loss avoids none."""
+    return losses.part(recipe.loss.use).prepare if recipe.loss else None
 
 
 def bind_loss(
-    recipe: Recipe, space: LabelSpace | None, scale: float = 1.0, layout: SeriesLayout | None = None
+    recipe: Recipe,
+    space: LabelSpace | None,
+    scale: float = 1.0,
+    layout: SeriesLayout | None = None,
+    *,
+    default: str,
 ) -> Callable[..., Tensor]:
     """The recipe's loss as a function of logits and labels alone, and of `avoid` where it is marked by `avoids`.
 
+    default  the loss of a recipe that names none: the task's
+
     Raises RecipeError for a loss that needs labels in a task that has none.
     """
-    name = recipe.loss.use if recipe.loss else USUAL[recipe.task]
+    name = recipe.loss.use if recipe.loss else default
     arguments = losses.check(name, recipe.loss.arguments if recipe.loss else {}, f"{recipe.name}: loss")
     function = losses.get(name)
     graph = None if layout is None or layout.graph is None else torch.tensor(layout.graph, dtype=torch.float32)

@@ -18,10 +18,8 @@ from vertical_sdk.metrics import abstention, alarms, classification, forecasting
 from vertical_sdk.metrics.measure import (
     NO_ANSWER,
     bind,
-    default_metrics,
     higher_is_better,
     inputs,
-    lower_is_better,
 )
 
 __all__ = [
@@ -30,11 +28,9 @@ __all__ = [
     "alarms",
     "bind",
     "classification",
-    "default_metrics",
     "forecasting",
     "higher_is_better",
     "inputs",
-    "lower_is_better",
     "probability",
     "regression",
     "text",

@@ -17,7 +17,6 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
-from vertical_sdk.metrics.measure import lower_is_better
 
 __all__ = ["MOST_POINTS", "abstention_curve", "accuracy_at_coverage", "aurc"]
 
@@ -26,8 +25,7 @@ MOST_POINTS = 40
 """So many points an abstention curve has at most."""
 
 
-@metrics.register("aurc", tasks=("classification", "ordinal"))
-@lower_is_better
+@metrics.register("aurc", tasks=("classification", "ordinal"), higher_is_better=False)
 def aurc(probabilities: Floats, references: Ints) -> float:
     """Area under the risk-coverage curve: the share that is wrong among the k surest rows, averaged over all k."""
     ends, errors, _ = _steps(probabilities, references)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
-from vertical_sdk.metrics.measure import LABELLED, NO_ANSWER, lower_is_better
+from vertical_sdk.metrics.measure import LABELLED, NO_ANSWER
 from vertical_sdk.types import LabelSpace
 
 __all__ = [
@@ -143,8 +143,7 @@ def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | No
     return float(1 - np.square(p - r).mean() / by_chance) if by_chance > 0 else 0.0
 
 
-@metrics.register("rank_mae", tasks=("ordinal",))
-@lower_is_better
+@metrics.register("rank_mae", tasks=("ordinal",), higher_is_better=False)
 def rank_mae(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
     """How many ranks a prediction is off, on average. A missing answer counts as the rank farthest from the truth."""
     p, r = _ranks(predictions, references, labels)

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.metrics.measure import lower_is_better
 from vertical_sdk.types import Task
 
 __all__ = ["coverage", "coverage_gap", "forecast_mae", "forecast_mape", "forecast_rmse", "interval_width", "pinball_loss"]
@@ -24,22 +23,19 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 NUMBERS: tuple[Task, ...] = ("forecasting", "regression")
 
 
-@metrics.register("forecast_mae", tasks=("forecasting",))
-@lower_is_better
+@metrics.register("forecast_mae", tasks=("forecasting",), higher_is_better=False)
 def forecast_mae(predictions: Floats, references: Floats, *, step: Step | None = None) -> float:
     """Mean absolute error; of one step ahead, from 1, or of all of them where `step` is None."""
     return _mean(np.abs(_at(predictions, step) - _at(references, step)))
 
 
-@metrics.register("forecast_rmse", tasks=("forecasting",))
-@lower_is_better
+@metrics.register("forecast_rmse", tasks=("forecasting",), higher_is_better=False)
 def forecast_rmse(predictions: Floats, references: Floats, *, step: Step | None = None) -> float:
     """Root of the mean squared error; of one step ahead, or of all of them."""
     return float(np.sqrt(_mean(np.square(_at(predictions, step) - _at(references, step)))))
 
 
-@metrics.register("forecast_mape", tasks=("forecasting",))
-@lower_is_better
+@metrics.register("forecast_mape", tasks=("forecasting",), higher_is_better=False)
 def forecast_mape(
     predictions: Floats, references: Floats, *, step: Step | None = None, least: Annotated[float, Field(gt=0)] = 1.0
 ) -> float:
@@ -60,8 +56,7 @@ def coverage(references: Floats, quantiles: Floats) -> float:
     return _mean(((references >= low) & (references <= high))[known].astype(np.float64))
 
 
-@metrics.register("coverage_gap", tasks=NUMBERS)
-@lower_is_better
+@metrics.register("coverage_gap", tasks=NUMBERS, higher_is_better=False)
 def coverage_gap(references: Floats, quantiles: Floats, *, level: Level = 0.9) -> float:
     """How far the coverage is from what the interval promises, to either side.
 
@@ -71,16 +66,14 @@ def coverage_gap(references: Floats, quantiles: Floats, *, level: Level = 0.9) -
     return abs(found - level)
 
 
-@metrics.register("interval_width", tasks=NUMBERS)
-@lower_is_better
+@metrics.register("interval_width", tasks=NUMBERS, higher_is_better=False)
 def interval_width(references: Floats, quantiles: Floats) -> float:
     """Mean width of the interval where the truth is known: of two that cover as much, the narrower one says more."""
     low, high = _bounds(quantiles)
     return _mean((high - low)[~np.isnan(references)])
 
 
-@metrics.register("pinball_loss", tasks=NUMBERS)
-@lower_is_better
+@metrics.register("pinball_loss", tasks=NUMBERS, higher_is_better=False)
 def pinball_loss(references: Floats, quantiles: Floats, *, levels: tuple[Level, ...] = (0.05, 0.95)) -> float:
     """The quantile loss, mean over the median and these levels, times 2 (Koenker and Bassett, 1978); without levels, the MAE.
 

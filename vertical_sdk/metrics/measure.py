@@ -1,10 +1,11 @@
-"""What is known of a metric besides its value: what it wants to see, which way is better, which a task uses."""
+"""Metrics with their options and labels fixed, ready to measure predictions; which way is better; what a task uses by default."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,69 +17,140 @@ __all__ = [
     "LABELLED",
     "NO_ANSWER",
     "Measure",
+    "PreparedRows",
     "bind",
-    "codes",
-    "curve_of",
-    "default_metrics",
-    "drawn_by",
+    "draw_curve",
     "higher_is_better",
     "inputs",
-    "lower_is_better",
+    "prepare_rows",
 ]
 
 LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
-"""The tasks whose answers are labels."""
+"""The tasks that predict labels."""
 
-GIVEN = ("predictions", "references", "probabilities", "quantiles", "labels", "rows")
-
-_DEFAULT: Mapping[Task, tuple[str, ...]] = {
-    "classification": ("accuracy", "macro_f1", "weighted_f1", "mcc", "log_loss", "ece"),
-    "multilabel": ("micro_f1", "macro_f1", "average_precision", "accuracy", "log_loss", "ece"),
-    "ordinal": ("accuracy", "macro_f1", "quadratic_kappa", "rank_mae", "log_loss", "ece"),
-    "regression": ("mae", "rmse", "r2"),
-    "generation": ("exact_match", "token_f1", "rouge_l"),
-    "forecasting": ("forecast_mae", "forecast_rmse", "forecast_mape"),
-    "anomaly": ("average_precision", "alarm_f1", "alarm_recall", "alarm_precision"),
-}
-
-F = TypeVar("F", bound=Callable[..., float])
+INPUTS = ("predictions", "references", "probabilities", "quantiles", "labels", "rows", "facts")
+"""The positional parameters that a metric may have; see `vertical_sdk.metrics`."""
 
 
-class Measure(Protocol):
-    """A metric with its arguments and labels settled."""
+@dataclass(frozen=True, eq=False)
+class PreparedRows:
+    """Rows as one metric reads them. `prepared[positions]` gives the rows at these positions, which may repeat.
+
+    rows   the Examples; None if the metric does not read them
+    facts  what the metric's `prepare` returned for the rows; None if it has no `prepare`
+    """
+
+    rows: Sequence[Example] | None = None
+    facts: Any = None
+
+    def __getitem__(self, positions: NDArray[np.int64]) -> PreparedRows:
+        return PreparedRows(
+            None if self.rows is None else [self.rows[position] for position in positions],
+            None if self.facts is None else self.facts[positions],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """A metric with its options and labels fixed. Call it with predictions and references.
+
+    takes             the names of the metric's positional parameters
+    options           what the recipe sets, for the metric and its `prepare`
+    function_options  those of them that the metric itself takes
+    """
+
+    part: catalog.Part[Callable[..., float]]
+    takes: frozenset[str]
+    labels: LabelSpace | None
+    options: Mapping[str, Any]
+    function_options: Mapping[str, Any]
 
     def __call__(
         self,
         predictions: Any,
         references: Any,
         probabilities: Any = None,
-        rows: Sequence[Example] | None = None,
+        rows: Sequence[Example] | PreparedRows | None = None,
         quantiles: Any = None,
     ) -> float:
-        """The metric's value over these rows; `rows` are the Examples themselves, in the order of the predictions."""
+        """Measure predictions against references.
+
+        rows  the Examples in the order of the predictions, or what `prepare` returned for them
+
+        Raises TypeError if the metric needs probabilities, quantiles or rows and the call has none.
+        """
+        takes = self.takes
+        if probabilities is None and "probabilities" in takes:
+            raise TypeError(f"the metric {self.part.name!r} needs probabilities")
+        if quantiles is None and "quantiles" in takes:
+            raise TypeError(f"the metric {self.part.name!r} needs quantiles")
+        if rows is None and not takes.isdisjoint({"rows", "facts"}):
+            raise TypeError(f"the metric {self.part.name!r} needs rows, the Examples in the order of the predictions")
+        prepared = rows if isinstance(rows, PreparedRows) else self.prepare(rows or ())
+        values = {
+            "predictions": predictions,
+            "references": references,
+            "probabilities": probabilities,
+            "quantiles": quantiles,
+            "labels": self.labels,
+            "rows": prepared.rows,
+            "facts": prepared.facts,
+        }
+        return float(self.part.function(**{key: values[key] for key in takes}, **self.function_options))
+
+    def prepare(self, rows: Sequence[Example]) -> PreparedRows:
+        """Read from the rows what the metric needs. A bootstrap does it once and then only takes positions of the result.
+
+        Raises what the metric's `prepare` raises, for example DataError if a row lacks a field.
+        """
+        prepare = self.part.prepare
+        facts = prepare(rows, **_select_arguments(prepare, self.options)) if prepare else None
+        return PreparedRows(rows if "rows" in self.takes else None, facts)
 
 
-def lower_is_better(metric: F) -> F:
-    """Mark a metric of which less is better (an error, a loss); stands under `@metrics.register`."""
-    vars(metric)["higher_is_better"] = False
-    return metric
+def prepare_rows(measures: Mapping[str, Measure], rows: Sequence[Example]) -> dict[str, PreparedRows]:
+    """Prepare the rows for several metrics: name → prepared rows. Metrics with the same `prepare` and options share its result."""
+    prepared: dict[str, PreparedRows] = {}
+    results: dict[tuple[Any, str], Any] = {}
+    for name, measure in measures.items():
+        prepare = measure.part.prepare
+        options = _select_arguments(prepare, measure.options) if prepare else {}
+        key = (prepare, repr(sorted(options.items())))
+        if key not in results:
+            results[key] = measure.prepare(rows).facts
+        prepared[name] = PreparedRows(rows if "rows" in measure.takes else None, results[key])
+    return prepared
 
 
-def drawn_by(curve: Callable[..., Mapping[str, Any] | None]) -> Callable[[F], F]:
-    """Mark a metric that has a curve for the report; stands under `@metrics.register`.
+def bind(name: str, labels: LabelSpace | None = None, arguments: Mapping[str, Any] | None = None) -> Measure:
+    """Look up a metric and fix its options and labels.
 
-    curve  called with those of predictions, references, probabilities and rows that it names, gives {"title", "x", "y": what the axes
-           are, "lines": {name: [(x, y), …]}}, or None where there is nothing to draw; the name "" is the system's own
+    Raises RecipeError for an argument that the metric does not take; UnknownName; TypeError for a metric with a positional parameter
+    that the SDK does not pass.
     """
-
-    def mark(metric: F) -> F:
-        vars(metric)["curve"] = curve
-        return metric
-
-    return mark
+    part = catalog.metrics.part(name)
+    options = catalog.metrics.check(name, arguments or {})
+    return Measure(part, _positional(part), labels, options, _select_arguments(part.function, options))
 
 
-def curve_of(
+def inputs(name: str) -> frozenset[str]:
+    """Which of predictions, references, probabilities, quantiles, labels and rows a metric needs. `facts` are read from rows.
+
+    Raises UnknownName; TypeError for a metric with another positional parameter.
+    """
+    takes = _positional(catalog.metrics.part(name))
+    return frozenset("rows" if parameter == "facts" else parameter for parameter in takes)
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether a higher value of this metric is better.
+
+    Raises UnknownName.
+    """
+    return catalog.metrics.part(name).higher_is_better
+
+
+def draw_curve(
     name: str,
     predictions: Any,
     references: Any,
@@ -86,99 +158,42 @@ def curve_of(
     arguments: Mapping[str, Any] | None = None,
     probabilities: Any = None,
 ) -> Mapping[str, Any] | None:
-    """The metric's curve over these rows; None for a metric without one.
+    """Compute the metric's curve over these rows; None for a metric without one.
+
+    A metric's curve (`@metrics.register(..., curve=draw_roc)`) takes those of predictions, references, probabilities, rows, facts
+    and the metric's options that it names. It returns {"title", "x", "y": names of the axes, "lines": {name: [(x, y), ...]}}, or
+    None if there is nothing to draw. The line "" is the system's own.
 
     Raises RecipeError for an argument that the metric does not take; UnknownName.
     """
-    curve = getattr(catalog.metrics.get(name), "curve", None)
-    options = catalog.metrics.check(name, arguments or {})
+    measure = bind(name, arguments=arguments)
+    curve = measure.part.curve
     if curve is None:
         return None
-    given = {"predictions": predictions, "references": references, "probabilities": probabilities, "rows": rows}
-    taken = inspect.signature(curve).parameters
-    drawn: Mapping[str, Any] | None = curve(
-        **{key: value for key, value in given.items() if key in taken}, **{key: options[key] for key in options if key in taken}
-    )
-    return drawn
+    values = {"predictions": predictions, "references": references, "probabilities": probabilities, "rows": rows}
+    if "facts" in inspect.signature(curve).parameters:
+        values["facts"] = measure.prepare(rows).facts
+    return curve(**_select_arguments(curve, {**values, **measure.options}))
 
 
-def codes(read: Callable[[Example], int], most: int = 1_000_000) -> Callable[[Sequence[Example]], NDArray[np.int64]]:
-    """`read` over rows, computed once a row: a bootstrap asks a thousand times about the same ones.
+def _positional(part: catalog.Part[Any]) -> frozenset[str]:
+    """The names of a metric's positional parameters.
 
-    most  so many rows are remembered
+    Raises TypeError for one that the SDK does not pass.
     """
-    seen: dict[int, tuple[Example, int]] = {}  # the row is held, so that its id stays its own
-
-    def of(rows: Sequence[Example]) -> NDArray[np.int64]:
-        try:
-            return np.fromiter((seen[id(row)][1] for row in rows), np.int64, len(rows))
-        except KeyError:
-            if len(seen) + len(rows) > most:
-                seen.clear()
-            for row in rows:
-                seen[id(row)] = (row, read(row))
-            return np.fromiter((seen[id(row)][1] for row in rows), np.int64, len(rows))
-
-    return of
+    parameters = inspect.signature(part.function).parameters.values()
+    takes = frozenset(parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY)
+    if unknown := takes - set(INPUTS):
+        raise TypeError(
+            f"the metric {part.name!r} has the positional parameter {', '.join(sorted(unknown))}. "
+            f"Use only these: {', '.join(INPUTS)}."
+        )
+    if "facts" in takes and part.prepare is None:
+        raise TypeError(f"the metric {part.name!r} takes facts. Register it with prepare=, which reads them from the rows.")
+    return takes
 
 
-def higher_is_better(name: str) -> bool:
-    """Whether more of this metric is better.
-
-    Raises UnknownName.
-    """
-    return bool(getattr(catalog.metrics.get(name), "higher_is_better", True))
-
-
-def inputs(name: str) -> frozenset[str]:
-    """Which of predictions, references, probabilities, quantiles, labels and rows a metric wants to see.
-
-    Raises UnknownName.
-    """
-    metric = catalog.metrics.get(name)
-    found = {p.name for p in inspect.signature(metric).parameters.values() if p.kind is not p.KEYWORD_ONLY}
-    if not found <= set(GIVEN):
-        wrong = ", ".join(sorted(found - set(GIVEN)))
-        raise TypeError(f"the metric {name!r} wants {wrong}; a metric's positional parameters are among {', '.join(GIVEN)}")
-    return frozenset(found)
-
-
-def bind(name: str, labels: LabelSpace | None = None, arguments: Mapping[str, Any] | None = None) -> Measure:
-    """A metric with its arguments and labels settled, to be called with what is said and what is so.
-
-    Raises RecipeError for an argument that the metric does not take; UnknownName. What it returns raises TypeError where the
-    metric wants probabilities or rows and is called without.
-    """
-    metric = catalog.metrics.get(name)
-    wanted = inputs(name)
-    options = catalog.metrics.check(name, arguments or {})
-
-    def measure(
-        predictions: Any,
-        references: Any,
-        probabilities: Any = None,
-        rows: Sequence[Example] | None = None,
-        quantiles: Any = None,
-    ) -> float:
-        if probabilities is None and "probabilities" in wanted:
-            raise TypeError(f"the metric {name!r} needs probabilities")
-        if quantiles is None and "quantiles" in wanted:
-            raise TypeError(f"the metric {name!r} needs quantiles")
-        if rows is None and "rows" in wanted:
-            raise TypeError(f"the metric {name!r} needs rows, the Examples in the order of the predictions")
-        given = {
-            "predictions": predictions,
-            "references": references,
-            "probabilities": probabilities,
-            "quantiles": quantiles,
-            "labels": labels,
-            "rows": rows,
-        }
-        return float(metric(**{key: given[key] for key in wanted}, **options))
-
-    return measure
-
-
-def default_metrics(task: Task) -> list[str]:
-    """The metrics of a task whose recipe names none; the first is the main one."""
-    return list(_DEFAULT[task])
+def _select_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that the function has a parameter for."""
+    parameters = inspect.signature(function).parameters
+    return {key: value for key, value in values.items() if key in parameters}

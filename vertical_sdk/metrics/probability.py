@@ -15,7 +15,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
-from vertical_sdk.metrics.measure import LABELLED, drawn_by, lower_is_better
+from vertical_sdk.metrics.measure import LABELLED
 
 __all__ = [
     "auc",
@@ -53,16 +53,14 @@ def calibration_bins(probabilities: Floats, references: Ints, bins: int) -> tupl
     )
 
 
-@metrics.register("ece", tasks=LABELLED)
-@lower_is_better
+@metrics.register("ece", tasks=LABELLED, higher_is_better=False)
 def ece(probabilities: Floats, references: Ints, *, bins: Annotated[int, Field(ge=1)] = 15) -> float:
     """Expected calibration error: how far confidence is from accuracy, over equal bins (Guo et al., 2017, equation 3)."""
     counts, confidence, right = calibration_bins(probabilities, references, bins)
     return float(np.abs(confidence - right).sum() / counts.sum())
 
 
-@metrics.register("log_loss", tasks=LABELLED)
-@lower_is_better
+@metrics.register("log_loss", tasks=LABELLED, higher_is_better=False)
 def log_loss(probabilities: Floats, references: Ints) -> float:
     """Mean negative log-likelihood in nats, a row (one label) or a decision (multilabel); a probability of 0 costs 36."""
     if references.ndim == 2:
@@ -87,8 +85,7 @@ def _roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] | Non
     }
 
 
-@metrics.register("auc", tasks=(*LABELLED, "anomaly"))
-@drawn_by(_roc)
+@metrics.register("auc", tasks=(*LABELLED, "anomaly"), curve=_roc)
 def auc(probabilities: Floats, references: Ints) -> float:
     """Area under the ROC curve: how often a row with the label gets more probability than one without (ties count half).
 

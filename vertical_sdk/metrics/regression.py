@@ -6,22 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
-from vertical_sdk.metrics.measure import lower_is_better
 
 __all__ = ["mae", "r2", "rmse"]
 
 Floats = NDArray[np.float64]
 
 
-@metrics.register("mae", tasks=("regression",))
-@lower_is_better
+@metrics.register("mae", tasks=("regression",), higher_is_better=False)
 def mae(predictions: Floats, references: Floats) -> float:
     """Mean absolute error."""
     return float(np.abs(predictions - references).mean())
 
 
-@metrics.register("rmse", tasks=("regression",))
-@lower_is_better
+@metrics.register("rmse", tasks=("regression",), higher_is_better=False)
 def rmse(predictions: Floats, references: Floats) -> float:
     """Root of the mean squared error."""
     return float(np.sqrt(np.square(predictions - references).mean()))

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertical_sdk.calibration.label_offsets import headline
 from vertical_sdk.card import Card, Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
@@ -22,6 +21,7 @@ from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
 from vertical_sdk.recipe import Gate, Recipe
 from vertical_sdk.registry.references import check_alias
+from vertical_sdk.tasks import main_metric
 from vertical_sdk.types import Example, Interval, Progress, silent
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def promote(
     """
     check_alias(target, name)
     challenger = registry.resolve(f"{name}@{source}")
-    stands = registry.list(name, limit=1)[0].aliases.get(target)
+    stands = registry.list_adapters(name, limit=1)[0].aliases.get(target)
     if stands == challenger.number:
         raise RegistryError(f"{name}@{target} stands at version {stands} already; there is nothing to promote.")
     found = _decided(registry, challenger, target, stands, data, margin, progress)
@@ -170,9 +170,9 @@ def _decided(
         return by_own_gate(f"The champion {champion} cannot be loaded, so nothing was compared: {error}")
     baseline = in_order(model.answer(reread(bench.rows, own, theirs), progress=progress).outputs, theirs, own)
     progress("comparing", None)
-    looks_at = headline(Recipe.model_validate(theirs.recipe)).use
-    if looks_at != bench.headline:
-        notes.append(f"The champion's own recipe looks at {looks_at} first; {bench.headline} is compared.")
+    looks_at = main_metric(Recipe.model_validate(theirs.recipe)).use
+    if looks_at != bench.main_metric:
+        notes.append(f"The champion's own recipe looks at {looks_at} first; {bench.main_metric} is compared.")
     if challenger.gate in {"failed", "not evaluated"}:
         notes.append(f"The challenger was published by force: its own gate {_gate_said(challenger)}.")
     compared = _compared(bench, said, baseline, str(champion), margin)
@@ -226,7 +226,7 @@ def _rows(
 
 def _compared(bench: Bench, said: Outputs, baseline: Outputs, champion: str, margin: float) -> dict[str, Any]:
     """Both in the first metric, their difference, and the verdict."""
-    metric = bench.headline
+    metric = bench.main_metric
     if "quantiles" in metric_inputs(metric):
         shapes = [None if one.quantiles is None else one.quantiles.shape for one in (said, baseline)]
         if None in shapes or shapes[0] != shapes[1]:

@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vertical_sdk.card import Card
-from vertical_sdk.data.clean import mended
-from vertical_sdk.data.records import from_fields
-from vertical_sdk.data.texts import canonical, prompted
+from vertical_sdk.data.clean import normalize_texts
+from vertical_sdk.data.records import build_record_example
+from vertical_sdk.data.texts import apply_prompt, fold_text
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Prompt, Recipe
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Message, SeriesLayout
 
 __all__ = ["in_order", "overlap", "require_comparable", "reread", "same_rows"]
@@ -38,7 +39,7 @@ def require_comparable(own: Card, other: Card, who: str) -> None:
         extra = sorted(set(other.labels.labels) - set(own.labels.labels))
         told = [f"{what} {', '.join(map(repr, some[:5]))}" for what, some in (("lacks", lacks), ("also has", extra)) if some]
         differs = f"has other labels than the challenger: it {' and '.join(told)}"
-    elif own.task == "ordinal" and own.labels != other.labels and own.labels and other.labels:
+    elif get_task(own.task).ordered and own.labels != other.labels and own.labels and other.labels:
         if own.labels.labels != other.labels.labels:
             differs = f"has its labels in another order: {', '.join(other.labels.labels)}"
     elif own.layout != other.layout:
@@ -66,11 +67,11 @@ def reread(rows: Sequence[Example], own: Card, other: Card) -> list[Example]:
     if own.fields != other.fields:
         names = {field.name for field in other.fields}
         kept = [{name: cell for name, cell in row.record if name in names} for row in rows]
-        asked = [from_fields(cells, other.fields, f"row {row.id}") for cells, row in zip(kept, rows, strict=True)]
+        asked = [build_record_example(cells, other.fields, f"row {row.id}") for cells, row in zip(kept, rows, strict=True)]
         told = [replace(row, text=one.text, record=one.record) for one, row in zip(asked, rows, strict=True)]
     if recipe.prompt != prompt:
-        told = [prompted(_bare(row, prompt), recipe.prompt) for row in told]
-    return mended(told, recipe)[0]
+        told = [apply_prompt(_bare(row, prompt), recipe.prompt) for row in told]
+    return normalize_texts(told, recipe)[0]
 
 
 def in_order(outputs: Outputs, other: Card, own: Card) -> Outputs:
@@ -128,7 +129,7 @@ def _mark(row: Example, prompt: Prompt) -> bytes:
     turns = [turn for turn in _bare(row, prompt).messages if turn.role != "system"]
     if turns and turns[-1].role == "assistant":
         turns.pop()
-    words = canonical("\n".join(turn.content for turn in turns) if row.messages else row.text)
+    words = fold_text("\n".join(turn.content for turn in turns) if row.messages else row.text)
     found = hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16)
     if not words and row.values is not None:
         found.update(repr(row.values.shape).encode() + row.values.tobytes())

@@ -1,4 +1,4 @@
-"""Where adapters that proved themselves are kept, by name, version and alias; nothing here imports torch."""
+"""The registry: published adapters by name, version and alias. Nothing here imports torch."""
 
 from __future__ import annotations
 

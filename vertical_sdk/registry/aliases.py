@@ -1,4 +1,4 @@
-"""Taking an alias back to where it stood before."""
+"""Rolling an alias back to the version that it pointed at before."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["ROLLBACK", "Move", "rollback"]
 
 ROLLBACK = "rollback"
-"""What the log calls it."""
+"""The action in the log."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """An alias that was moved: from version `before` to version `after`, past versions that were revoked."""
+    """An alias that was moved from version `before` to version `after`. `skipped` are revoked versions between them."""
 
     name: str
     alias: str
@@ -32,50 +32,52 @@ class Move:
 
 
 def rollback(registry: Registry, name: str, alias: str, *, why: str = "") -> Move:
-    """Point an alias at the version that held it before the present one was put there, as the log tells.
+    """Point an alias at the version that it pointed at before the current one, as recorded in the log.
 
-    A rollback after a rollback goes one further back and never forward, as what was rolled back from was bad: after 1, 2, 3 the
-    first leads to 2, the second to 1. To go forward, promote again. Versions that were revoked since are passed over.
+    A second rollback goes one version further back and never forward, because the version rolled back from was bad: after 1, 2, 3
+    the first rollback leads to 2, the second to 1. To go forward, promote again. Versions revoked since then are skipped.
 
-    The alias moves only if it still stands where it stood when the log was read. Raises RegistryError where there is no such alias,
-    nothing is left to go back to, the version there is not signed as the policy asks, or somebody moved the alias meanwhile;
-    CorruptAdapter where that version's files have changed.
+    The alias moves only if no one else moved it after the log was read. Raises RegistryError if there is no such alias, if there
+    is no earlier version, if that version lacks a signature that the policy requires, or if the alias was moved in the meantime;
+    CorruptAdapter if that version's files have changed.
     """
     check_alias(alias, name)
-    here = registry.resolve(f"{name}@{alias}", check=False).number
-    line = _line(registry.history(name), alias)
-    if line and line[-1] != here:
+    current = registry.resolve(f"{name}@{alias}", check=False).number
+    path = _alias_path(registry.history(name), alias)
+    if path and path[-1] != current:
         raise RegistryError(
-            f"{name}@{alias} stood at version {here}, and the log leaves it at {line[-1]}. Somebody moved it just now: look at its "
-            "history, then try again. If nobody did, run `vertical registry verify`."
+            f"{name}@{alias} points at version {current}, but the log says {path[-1]}. Another process may have moved it just now: "
+            "read its history, then try again. If no one moved it, run `vertical registry verify`."
         )
     skipped: list[int] = []
-    for number in reversed(line[:-1]):
-        if number == here or number in skipped:
+    for number in reversed(path[:-1]):
+        if number == current or number in skipped:
             continue
         if registry.resolve(f"{name}@{number}", check=False).revoked is not None:
             skipped.append(number)
             continue
-        registry.resolve(f"{name}@{number}")  # what cannot be loaded is no place to go back to
-        evidence = json.dumps({"from": here, "to": number, "skipped_as_revoked": skipped})
-        registry.set_alias(name, alias, number, expected=here, why=why, evidence=evidence, action=ROLLBACK)
-        return Move(name, alias, here, number, tuple(skipped))
-    but = f" but at {', '.join(map(str, skipped))}, revoked since" if skipped else ""
+        registry.resolve(f"{name}@{number}")  # raises if that version cannot be loaded
+        evidence = json.dumps({"from": current, "to": number, "skipped_as_revoked": skipped})
+        registry.set_alias(name, alias, number, expected=current, why=why, evidence=evidence, action=ROLLBACK)
+        return Move(name, alias, current, number, tuple(skipped))
+    revoked = (
+        f" except {', '.join(map(str, skipped))}, which {'was' if len(skipped) == 1 else 'were'} revoked" if skipped else ""
+    )
     raise RegistryError(
-        f"{name}@{alias} cannot go back: before version {here} it stood nowhere{but}. Point it at a version with "
+        f"{name}@{alias} cannot be rolled back: it pointed at no version before {current}{revoked}. Choose a version with "
         "`vertical registry alias`."
     )
 
 
-def _line(events: Iterable[Event], alias: str) -> list[int]:
-    """Where an alias came to stand one after the other, without what was rolled back; where it stands now is the last."""
-    line: list[int] = []
+def _alias_path(events: Iterable[Event], alias: str) -> list[int]:
+    """The versions that an alias pointed at, in order and without those rolled back from; the last is the current one."""
+    path: list[int] = []
     for event in events:
         if event.alias != alias or event.after is None:
             continue
-        if event.action == ROLLBACK and event.after in line:
-            while line[-1] != event.after:
-                line.pop()
-        elif not line or line[-1] != event.after:
-            line.append(event.after)
-    return line
+        if event.action == ROLLBACK and event.after in path:
+            while path[-1] != event.after:
+                path.pop()
+        elif not path or path[-1] != event.after:
+            path.append(event.after)
+    return path

@@ -1,8 +1,8 @@
-"""Versions in one file, to be carried where there is no network.
+"""Versions in one file, for machines without a network.
 
-A bundle is a zip archive whose members are stored and not packed, so that nothing in it can grow:
+A bundle is a zip archive whose members are stored without compression, so that no member can expand:
 
-    bundle.json          the format, and each version: name, number, digest, who, when, tags, aliases
+    bundle.json          the format, and each version: name, number, digest, user, time, tags, aliases
     objects/<sha256>     each file once, and each version's manifest, under the digest of its bytes
 
 The same versions give the same bytes.
@@ -20,19 +20,19 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.paths import telling_full_disk
-from vertical_sdk.registry.bundle_reader import BLOCK, CONTENTS, FORMAT, LIMIT, Bundle, Contents, Line
-from vertical_sdk.registry.copying import Account, copy_from
+from vertical_sdk.paths import report_full_disk
+from vertical_sdk.registry.bundle_reader import BLOCK, CONTENTS, FORMAT, LIMIT, Bundle, BundledVersion, Contents
+from vertical_sdk.registry.copying import CopyReport, copy_from
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.registry import Registry
-from vertical_sdk.registry.store import Entry, Stored, canonical
+from vertical_sdk.registry.store import Entry, Stored, canonical_json
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress, silent
 
 __all__ = ["LIMIT", "bundle", "unbundle"]
 
 WHEN = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip archive can say; all members have it."""
+"""The earliest time that a zip archive can hold; all members have it."""
 
 
 def bundle(
@@ -43,28 +43,28 @@ def bundle(
     allow_revoked: Collection[str] = (),
     progress: Progress = silent,
 ) -> tuple[Version, ...]:
-    """Write versions into one file, whole or not at all; a file that is there is replaced.
+    """Write versions to one file, whole or not at all. An existing file is replaced.
 
-    references     which ("medical/icd-chapter@3"); a bare name is its newest version
-    allow_revoked  versions that may go in although they were revoked; they are so where they arrive
+    references     the versions ("medical/icd-chapter@3"); a bare name means its newest version
+    allow_revoked  versions to include although they were revoked; they arrive revoked
 
-    Raises what `Registry.resolve` raises, RegistryError where no version is named, and RunError where the file cannot be written.
+    Raises what `Registry.resolve` raises, RegistryError if no version is named, and RunError if the file cannot be written.
     """
     if not references:
-        raise RegistryError("a bundle needs at least one version: name them, such as medical/icd-chapter@3.")
+        raise RegistryError("a bundle needs at least one version. Name its versions, such as medical/icd-chapter@3.")
     if file.is_dir():
-        raise RegistryError(f"{file} is a folder. Give the bundle's file, such as adapters.zip.")
-    found = {str(version): version for version in (registry.resolve(r, allow_revoked=allow_revoked) for r in references)}
-    versions = sorted(found.values(), key=lambda version: (version.name, version.number))
-    lines = [_line(registry.store.find(Reference(v.name, version=v.number))[0]) for v in versions]
-    contents = Contents(format=FORMAT, versions=lines).model_dump(mode="json")
+        raise RegistryError("this is a folder. Give the bundle's file, such as adapters.zip.", where=file)
+    resolved = [registry.resolve(reference, allow_revoked=allow_revoked) for reference in references]
+    versions = sorted({str(v): v for v in resolved}.values(), key=lambda version: (version.name, version.number))
+    rows = [_describe(registry.store.find(Reference(v.name, version=v.number))[0]) for v in versions]
+    contents = Contents(format=FORMAT, versions=rows).model_dump(mode="json")
     pages: dict[str, bytes] = {}
     files: dict[str, tuple[Path, Stored]] = {}
     for version in versions:
         manifest = registry.store.manifest(version.digest)
-        pages[version.digest] = canonical(manifest)
+        pages[version.digest] = canonical_json(manifest)
         files |= {stored.sha256: (version.path / path, stored) for path, stored in manifest.items()}
-    with telling_full_disk(file):
+    with report_full_disk(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
@@ -96,26 +96,26 @@ def unbundle(
     limit: int = LIMIT,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
-) -> Account:
-    """Publish the versions of a bundle, as `copying.copy` does, after each was checked as a publish checks it.
+) -> CopyReport:
+    """Publish the versions of a bundle, as `copying.copy_versions` does, after the checks of a publish.
 
-    names  only these; all, where there are none
+    names  only these; all if empty
     limit  bytes of the largest bundle that is read
 
-    What is noted of a version is worked out from its card and never taken from the bundle; that it was published against its gate
-    stays with it. Where the registry's policy asks for signatures, each version must have one.
+    The metadata of a version is computed from its card and never taken from the bundle, except the mark that it was published
+    against its gate. If the registry's policy requires signatures, each version must have one.
 
-    Raises RegistryError for a file that is no bundle, has something in it that a bundle has not, is too large, or that the policy
-    refuses; CorruptAdapter where a file in it is cut, changed or missing. Then nothing was published.
+    Raises RegistryError for a file that is not a bundle, contains anything that a bundle may not contain, is too large, or that the
+    policy refuses; CorruptAdapter if a file in it is cut, changed or missing. In both cases nothing is published.
     """
-    with Bundle(file, limit) as held:
-        held.check(names, registry.policy, progress)
-        where = f"the bundle {file.name}"
-        return copy_from(held, where, registry, names, overwrite_aliases=overwrite_aliases, progress=progress)
+    with Bundle(file, limit) as opened_bundle:
+        opened_bundle.check(names, registry.policy, progress)
+        origin = f"the bundle {file.name}"
+        return copy_from(opened_bundle, origin, registry, names, overwrite_aliases=overwrite_aliases, progress=progress)
 
 
-def _line(entry: Entry) -> Line:
-    return Line(
+def _describe(entry: Entry) -> BundledVersion:
+    return BundledVersion(
         name=entry.name,
         number=entry.number,
         digest=entry.digest,
@@ -139,11 +139,11 @@ def _add_file(archive: zipfile.ZipFile, path: Path, stored: Stored) -> None:
             digest.update(block)
             member.write(block)
     if digest.hexdigest() != stored.sha256:
-        raise CorruptAdapter(f"{path} changed while it was being bundled. Verify the registry, then try again.")
+        raise CorruptAdapter("the file changed while it was being bundled. Verify the registry, then try again.", where=path)
 
 
 def _info(name: str, size: int) -> zipfile.ZipInfo:
-    """A member that is the same whenever and wherever it is written."""
+    """The metadata of a member, which is the same at every time and on every machine."""
     info = zipfile.ZipInfo(name, WHEN)
     info.create_system = 3
     info.external_attr = (stat.S_IFREG | 0o644) << 16

@@ -1,4 +1,4 @@
-"""What an adapter must be before it is published: whole, as its card says, and past its gate."""
+"""Checks before an adapter is published: it is complete, matches its card, and passed its gate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
 from vertical_sdk.registry.store import Manifest
 
-__all__ = ["adapter_folder", "check_files", "check_gate", "noted"]
+__all__ = ["build_record", "check_files", "check_gate", "find_adapter_folder"]
 
 README = "README.md"
 REPORT = "report.html"
@@ -24,10 +24,12 @@ UNLISTED = {CARD, README, REPORT}
 NEEDED = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def adapter_folder(path: Path) -> tuple[Path, Path | None]:
-    """The adapter's folder, and the report of its run where there is one, of either folder's path.
+def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
+    """Find the adapter's folder and the report of its run (None if there is none).
 
-    Raises RegistryError where the path is neither an adapter's folder nor a run's.
+    path  the folder of an adapter or of a run
+
+    Raises RegistryError if the path is neither.
     """
     inner = path / "adapter"
     if (inner / CARD).is_file():
@@ -35,92 +37,98 @@ def adapter_folder(path: Path) -> tuple[Path, Path | None]:
         return inner, report if report.is_file() and not report.is_symlink() else None
     if (path / CARD).is_file():
         return path, None
-    what = f"has no {CARD} and no adapter/{CARD}" if path.is_dir() else "is not a folder"
-    raise RegistryError(f"{path} {what}. Publish the folder of a run that is over (runs/NAME), or the adapter folder in it.")
+    problem = f"this folder has no {CARD} and no adapter/{CARD}" if path.is_dir() else "this is not a folder"
+    raise RegistryError(
+        f"{problem}. Publish the folder of a finished run (runs/NAME), or the adapter folder in it.", where=path
+    )
 
 
 def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
-    """See that the files are those that the card lists, no more and no fewer.
+    """Check that the files are exactly those that the card lists.
 
-    Raises CorruptAdapter that names the file.
+    Raises CorruptAdapter with the name of the file.
     """
     for path in (*NEEDED, *card.files):
         if path not in manifest:
-            raise CorruptAdapter(f"{folder}: {path} is missing. Publish the whole folder that the run left.")
+            raise CorruptAdapter(f"{path} is missing. Publish the complete folder of the run.", where=folder)
     for path, file in manifest.items():
         listed = card.files.get(path)
         if listed is None and path not in UNLISTED:
             raise CorruptAdapter(
-                f"{folder}: {path} is not listed in {CARD}. Take it out: only what the card accounts for is published."
+                f"{path} is not listed in {CARD}. Remove it: only files that the card lists are published.", where=folder
             )
         if listed is not None and listed != file.sha256:
             raise CorruptAdapter(
-                f"{folder}: {path} has changed since its card was written. Publish the folder as the run left it."
+                f"{path} has changed since its card was written. Publish the unchanged folder of the run.", where=folder
             )
         if path.endswith(".safetensors"):
             try:
                 with safe_open(folder / path, framework="np") as tensors:
                     names = list(tensors.keys())
             except SafetensorError as error:
-                raise CorruptAdapter(f"{folder}: {path} is not a safetensors file ({error}).") from None
+                raise CorruptAdapter(
+                    f"{path} is not a safetensors file ({error}). Train or copy it again.", where=folder
+                ) from None
             if path == NEEDED[1]:
                 _check_peft(folder, names)
 
 
 def _check_peft(folder: Path, tensors: Sequence[str]) -> None:
-    """See that PEFT alone can load the folder: a configuration that it knows, and tensors under the names that it looks for."""
-    where = f"{folder / NEEDED[0]}"
+    """Check that PEFT alone can load the folder: a LoRA configuration, and tensors with the names that PEFT expects."""
+    file = NEEDED[0]
     try:
         config = json.loads((folder / NEEDED[0]).read_bytes())
         kind = config["peft_type"]
     except (ValueError, TypeError, KeyError):
-        raise CorruptAdapter(f"{where}: is not a configuration of PEFT: it is no JSON object with a peft_type.") from None
+        raise CorruptAdapter(
+            f"{file} is not a PEFT configuration: it must be a JSON object with a peft_type.", where=folder
+        ) from None
     if kind != "LORA":
-        raise CorruptAdapter(f"{where}: peft_type is {kind!r}; adapters here are LORA.")
+        raise CorruptAdapter(f"{file}: peft_type is {kind!r}; only LORA adapters can be published.", where=folder)
     mapping = config.get("auto_mapping") or {"parent_library": "transformers."}
     if not isinstance(mapping, Mapping) or not str(mapping.get("parent_library")).startswith("transformers."):
-        raise CorruptAdapter(f"{where}: auto_mapping names a module to import that is not of transformers. Take it out.")
-    strange = [name for name in tensors if not name.startswith("base_model.model.")]
-    if strange or not any(".lora_" in name for name in tensors):
-        what = f"has the tensor {strange[0]!r}" if strange else "has no LoRA weights"
         raise CorruptAdapter(
-            f"{folder / NEEDED[1]}: {what}; PEFT would load it and change nothing. Save it with save_pretrained."
+            f"{file}: auto_mapping names a module to import from outside transformers. Remove it.", where=folder
+        )
+    unexpected = [name for name in tensors if not name.startswith("base_model.model.")]
+    if unexpected or not any(".lora_" in name for name in tensors):
+        problem = f"has the tensor {unexpected[0]!r}" if unexpected else "has no LoRA weights"
+        raise CorruptAdapter(
+            f"{NEEDED[1]} {problem}; PEFT would load it without effect. Save it with save_pretrained.", where=folder
         )
 
 
 def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
-    """What the gate said ("passed", "failed", "not evaluated", "no gate"), and whether it was overridden by force.
+    """Return the gate result ("passed", "failed", "not evaluated", "no gate"), and whether force overrides it.
 
     Raises GateFailed with the gate's reasons.
     """
     if card.gate is None:
-        if _gate_of(card) is None:
+        if _read_gate(card) is None:
             return "no gate", False
         if force:
             return "not evaluated", True
-        raise GateFailed(
-            f"{card.name} has not been evaluated, and its recipe states a gate. Run `vertical evaluate` on it first."
-        )
+        raise GateFailed(f"{card.name} has not been evaluated, but its recipe has a gate. Run `vertical evaluate` on it first.")
     if card.gate.passed:
         return "passed", False
     if force:
         return "failed", True
-    reasons = "; ".join(card.gate.reasons) or "its card gives no reason"
+    reasons = "; ".join(card.gate.reasons) or "its card gives no reasons"
     raise GateFailed(
-        f"{card.name} did not pass its gate: {reasons}. Train a better one, or publish it by force, which is recorded."
+        f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, which is recorded."
     )
 
 
-def noted(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]:
-    """What a registry keeps beside a version: what is listed, and what can be searched (`registry.query`).
+def build_record(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]:
+    """Build the metadata that a registry stores with a version, for lists and for search (`registry.query`).
 
-    Raises CorruptAdapter where the recipe or the results in the card are not as a run writes them.
+    Raises CorruptAdapter if the recipe or the results in the card do not have the format that a run writes.
     """
     try:
         metric, facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
     except (AttributeError, KeyError, TypeError) as error:
         raise CorruptAdapter(
-            f"{card.name}: the recipe or the results in its card are not as a run writes them ({error})."
+            f"{card.name}: the recipe or the results in its card are malformed ({error}). Publish the unchanged folder of a run."
         ) from None
     return {
         "task": card.task,
@@ -137,7 +145,7 @@ def noted(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]
 
 def _facts(card: Card, *, gate: str, forced: bool) -> dict[str, list[str]]:
     domain = card.recipe.get("domain")
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "base": [card.base.name],
         "base_license": [card.base.license],
         "domain": [domain],
@@ -151,11 +159,11 @@ def _facts(card: Card, *, gate: str, forced: bool) -> dict[str, list[str]]:
         "task": [card.task],
         "weights": [card.files.get(NEEDED[1])],
     }
-    return {key: sorted({value for value in values if value}) for key, values in found.items() if any(values)}
+    return {key: sorted({value for value in values if value}) for key, values in facts.items() if any(values)}
 
 
-def _languages(domain: Any) -> list[str]:
-    """Those of the vertical; none where it is not installed here."""
+def _languages(domain: object) -> list[str]:
+    """The languages of the vertical; empty if it is not installed here."""
     if not isinstance(domain, str):
         return []
     try:
@@ -165,24 +173,24 @@ def _languages(domain: Any) -> list[str]:
 
 
 def _metrics(card: Card) -> dict[str, float]:
-    """The adapter's values on the test rows; those of the whole where it has members."""
+    """The values of the specialist, members included, on the test rows."""
     systems = card.metrics.get("systems")
     own = systems.get("adapter") if isinstance(systems, Mapping) else None
     measured = own.get("metrics", {}) if isinstance(own, Mapping) else {}
-    found = {name: result.get("value") for name, result in measured.items() if isinstance(result, Mapping)}
-    return {name: float(v) for name, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
+    values = {name: result.get("value") for name, result in measured.items() if isinstance(result, Mapping)}
+    return {name: float(v) for name, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
 
 
 def _headline(card: Card) -> str | None:
-    """The metric that the gate looks at, or else the first that was asked for."""
-    asked = card.recipe.get("evaluate") or {}
-    gate = _gate_of(card)
-    parts = [part["use"] if isinstance(part, Mapping) else part for part in asked.get("metrics") or ()]
+    """The metric of the gate, or else the first metric of the recipe."""
+    settings = card.recipe.get("evaluate") or {}
+    gate = _read_gate(card)
+    parts = [part["use"] if isinstance(part, Mapping) else part for part in settings.get("metrics") or ()]
     name = gate.get("metric") if gate else (parts[0] if parts else None)
     return name if isinstance(name, str) else None
 
 
-def _gate_of(card: Card) -> Mapping[str, Any] | None:
-    asked = card.recipe.get("evaluate")
-    gate = asked.get("gate") if isinstance(asked, Mapping) else None
+def _read_gate(card: Card) -> Mapping[str, Any] | None:
+    settings = card.recipe.get("evaluate")
+    gate = settings.get("gate") if isinstance(settings, Mapping) else None
     return gate if isinstance(gate, Mapping) else None

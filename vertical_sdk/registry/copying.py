@@ -1,4 +1,4 @@
-"""Copying versions between two places of any kind, byte for byte: who published them, when, and what was noted go along."""
+"""Copying versions between two registries of any kind, byte for byte, with publisher, time and metadata."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vertical_sdk.registry.store import Entry, Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["Account", "Copied", "Origin", "Pointed", "copy", "copy_from"]
+__all__ = ["CopiedAlias", "CopiedVersion", "CopyReport", "Origin", "copy_from", "copy_versions"]
 
 USER = re.compile(r"//[^/@]*@")
-"""Who asks, in an address; the log need not know a password."""
+"""User and password in an address, which are kept out of the log."""
 
 
 class Origin(Protocol):
-    """Where versions are copied from: a store, or a file that holds some (`registry.bundle`)."""
+    """A source of versions: a store, or a bundle (`registry.bundle`)."""
 
     def names(self) -> Sequence[str]:
-        """The names that there are, sorted."""
+        """All names, sorted."""
 
     def versions(self, name: str) -> Sequence[Entry]:
         """The versions of a name, oldest first."""
@@ -37,12 +37,12 @@ class Origin(Protocol):
         """The manifest with this digest. Raises CorruptAdapter."""
 
     def folder(self, digest: str) -> Path:
-        """A folder with its files, which stands until the next one is asked for; the caller checks them."""
+        """A folder with its files, which exists until the next call; the caller checks them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
-    """What became of a version: its number there and here, and whether it was new here."""
+class CopiedVersion:
+    """A version that was copied: its number in the source and in the target, and whether it is new in the target."""
 
     name: str
     before: int
@@ -55,149 +55,149 @@ class Copied:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointed:
-    """What became of an alias.
+class CopiedAlias:
+    """An alias that was copied.
 
-    version  the version here that its version there was copied to
-    became   "set" or "moved" to it, or "as it was", or "in conflict": it stands at another version here, and was left there
-    stood    the version that it stood at here before; None where there was none
+    version   the number in the target of the version that the alias points at in the source
+    outcome   "set", "moved", "unchanged", or "conflict": the alias points at another version in the target and was not moved
+    previous  the version that it pointed at in the target before; None if it did not exist
     """
 
     name: str
     alias: str
     version: int
-    became: Literal["set", "moved", "as it was", "in conflict"]
-    stood: int | None = None
+    outcome: Literal["set", "moved", "unchanged", "conflict"]
+    previous: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """What was copied, in this order."""
+class CopyReport:
+    """The versions and aliases that were copied, in order."""
 
-    versions: tuple[Copied, ...] = ()
-    aliases: tuple[Pointed, ...] = ()
+    versions: tuple[CopiedVersion, ...] = ()
+    aliases: tuple[CopiedAlias, ...] = ()
 
     @property
-    def conflicts(self) -> tuple[Pointed, ...]:
-        """The aliases that stand at other versions here, and were left there."""
-        return tuple(alias for alias in self.aliases if alias.became == "in conflict")
+    def conflicts(self) -> tuple[CopiedAlias, ...]:
+        """The aliases that point at other versions in the target and were not moved."""
+        return tuple(alias for alias in self.aliases if alias.outcome == "conflict")
 
 
 @dataclass
 class _Work:
     origin: Origin
-    where: str
-    """What the origin is called in the log."""
+    title: str
+    """The name of the origin in the log."""
     target: Registry
     numbers: dict[tuple[str, int], int] = field(default_factory=dict)
-    """Name and number there → number here."""
+    """Name and number in the source → number in the target."""
 
 
-def copy(
+def copy_versions(
     source: Registry,
     target: Registry,
     names: Sequence[str] = (),
     *,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
-) -> Account:
+) -> CopyReport:
     """Copy versions with their aliases, tags, signatures and revocations from one registry to another.
 
-    names              only these; all, where there are none
-    overwrite_aliases  move aliases that stand at other versions in the target, which are otherwise left alone and told
+    names              only these; all if empty
+    overwrite_aliases  move aliases that point at other versions in the target; otherwise they are not moved and reported
 
-    Versions go oldest first, so that in an empty target they have the same numbers; where it has others of the name, they get the
-    next ones. What the target has already is only given the tags that it lacks, so what was killed half way is simply run again.
-    Both registries must be trusted: what is noted of a version (its gate, that it was forced) is copied as it stands. A bundle from
-    somebody else is checked as a publish is (`registry.bundle.unbundle`).
+    Versions are copied oldest first, so they get the same numbers in an empty target; if the target already has versions of the name,
+    they get the next numbers. A version that the target already has only gets its missing tags, so an interrupted copy can simply be
+    run again. Both registries must be trusted: the metadata of a version (its gate result, whether it was forced) is copied
+    unchanged. A bundle from an untrusted source gets the checks of a publish (`registry.bundle.unbundle`).
 
-    Raises RegistryError where a name is not in the source, both are the same place, or the target's policy refuses a licence;
-    CorruptAdapter where a file in the source has changed; RunError, SourceError where one of them cannot be reached.
+    Raises RegistryError if a name is not in the source, if both are the same registry, or if the target's policy refuses a licence;
+    CorruptAdapter if a file in the source has changed; RunError or SourceError if one of them cannot be reached.
     """
     if source.location == target.location:
-        raise RegistryError(f"{source.location}: cannot be copied to itself. Give another target.")
+        raise RegistryError("a registry cannot be copied to itself. Choose another target.", where=source.location)
     return copy_from(source.store, source.location, target, names, overwrite_aliases=overwrite_aliases, progress=progress)
 
 
 def copy_from(
     origin: Origin,
-    where: str,
+    title: str,
     target: Registry,
     names: Sequence[str] = (),
     *,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
-) -> Account:
-    """As `copy`, from anything that holds versions; `where` is what the log calls it."""
+) -> CopyReport:
+    """Copy versions as `copy_versions` does, from any origin; `title` is its name in the log."""
     known = list(origin.names())
     missing = sorted({check_name(name) for name in names} - set(known))
     if missing:
-        has = (", ".join(known[:10]) + (", …" if len(known) > 10 else "")) or "nothing"
-        raise RegistryError(f"{where}: has no adapter called {', '.join(missing)}. It has {has}.")
-    work = _Work(origin, USER.sub("//", where), target)
-    versions: list[Copied] = []
-    aliases: list[Pointed] = []
+        available = (", ".join(known[:10]) + (", …" if len(known) > 10 else "")) or "no adapters"
+        raise RegistryError(f"{title}: has no adapter called {', '.join(missing)}. It has {available}.")
+    work = _Work(origin, USER.sub("//", title), target)
+    versions: list[CopiedVersion] = []
+    aliases: list[CopiedAlias] = []
     for name in [name for name in known if name in names or not names]:
         entries = origin.versions(name)
         for place, entry in enumerate(entries):
             progress(f"copying {name}", place / len(entries))
-            versions.append(_version(work, entry))
+            versions.append(_copy_version(work, entry))
         for entry in entries:
-            aliases += [_alias(work, entry, alias, overwrite=overwrite_aliases) for alias in entry.aliases]
-    return Account(tuple(versions), tuple(aliases))
+            aliases += [_copy_alias(work, entry, alias, overwrite=overwrite_aliases) for alias in entry.aliases]
+    return CopyReport(tuple(versions), tuple(aliases))
 
 
-def _version(work: _Work, entry: Entry) -> Copied:
-    """Copy a version, unless it is here; then only what it was tagged with since, such as a signature or why it was revoked."""
+def _copy_version(work: _Work, entry: Entry) -> CopiedVersion:
+    """Copy a version. If the target has it, copy only the tags set since then, such as a signature or a revocation."""
     name, store = entry.name, work.target.store
-    here = store.find(Reference(name, digest=entry.digest))
-    made = here[0] if here else _put(work, entry)
-    lacking = {key: value for key, value in entry.tags.items() if key not in made.tags}
-    if lacking:
-        action = "revoke" if REVOKED in lacking else "tag"
-        told = json.dumps({key: value for key, value in lacking.items() if not key.startswith(SIGNATURE)}, sort_keys=True)
-        why = f"{lacking.get(REVOKED, '')} ({_from(work, entry)})".strip()
-        store.tag(name, made.number, lacking, work.target.event(name, action, why=why, evidence=told))
-    work.numbers[name, entry.number] = made.number
-    return Copied(name, entry.number, made.number, entry.digest, new=not here)
+    existing = store.find(Reference(name, digest=entry.digest))
+    copied = existing[0] if existing else _put(work, entry)
+    missing = {key: value for key, value in entry.tags.items() if key not in copied.tags}
+    if missing:
+        action = "revoke" if REVOKED in missing else "tag"
+        evidence = json.dumps({key: value for key, value in missing.items() if not key.startswith(SIGNATURE)}, sort_keys=True)
+        why = f"{missing.get(REVOKED, '')} ({_describe_origin(work, entry)})".strip()
+        store.tag(name, copied.number, missing, work.target.new_event(name, action, why=why, evidence=evidence))
+    work.numbers[name, entry.number] = copied.number
+    return CopiedVersion(name, entry.number, copied.number, entry.digest, new=not existing)
 
 
 def _put(work: _Work, entry: Entry) -> Entry:
-    """Publish it here as it was published there; that it is a copy is added to the log line."""
+    """Publish a version in the target as it was published in the source, and log that it is a copy."""
     manifest, folder = work.origin.manifest(entry.digest), work.origin.folder(entry.digest)
-    wrong = tree_problems(folder, manifest)
-    if wrong:
+    problems = tree_problems(folder, manifest)
+    if problems:
         raise CorruptAdapter(
-            f"{work.where}: {entry.name}@{entry.number}: {'; '.join(wrong)}. Mend it there, then copy it again."
+            f"{work.title}: {entry.name}@{entry.number}: {'; '.join(problems)}. Repair it in the source, then copy it again."
         )
     if work.target.policy.licenses:
         check_licenses(read_card(folder), work.target.policy.licenses)
-    now = work.target.event(entry.name, "publish by force" if entry.record.get("forced") else "publish")
-    copied = {"from": work.where, "version": entry.number, "at": now.at, "by": now.who}
+    now = work.target.new_event(entry.name, "publish by force" if entry.record.get("forced") else "publish")
+    copied = {"from": work.title, "version": entry.number, "at": now.at, "by": now.who}
     reason = entry.record.get("reason")
     event = replace(
         now,
         at=entry.created,
         who=entry.who,
-        why=f"{_from(work, entry)} by {now.who}, {now.at[:19]}" + (f": {reason}" if reason else ""),
+        why=f"{_describe_origin(work, entry)} by {now.who}, {now.at[:19]}" + (f": {reason}" if reason else ""),
         evidence=json.dumps({"copied": copied}, sort_keys=True),
     )
     files = {path: folder / path for path in manifest}
     return work.target.store.put(entry.name, files, manifest, record=entry.record, tags=entry.tags, event=event)
 
 
-def _alias(work: _Work, entry: Entry, alias: str, *, overwrite: bool) -> Pointed:
-    """Point an alias at the version here that it stands at there, if it stands nowhere here, or may be moved."""
+def _copy_alias(work: _Work, entry: Entry, alias: str, *, overwrite: bool) -> CopiedAlias:
+    """Point an alias of the target at the copied version, unless it points at another one and may not be moved."""
     number = work.numbers[entry.name, entry.number]
-    here = work.target.store.find(Reference(entry.name, alias=alias))
-    stood = here[0].number if here else None
-    if stood == number:
-        return Pointed(entry.name, alias, number, "as it was", stood)
-    if stood is not None and not overwrite:
-        return Pointed(entry.name, alias, number, "in conflict", stood)
-    work.target.set_alias(entry.name, alias, number, expected=stood or 0, why=_from(work, entry))
-    return Pointed(entry.name, alias, number, "set" if stood is None else "moved", stood)
+    existing = work.target.store.find(Reference(entry.name, alias=alias))
+    previous = existing[0].number if existing else None
+    if previous == number:
+        return CopiedAlias(entry.name, alias, number, "unchanged", previous)
+    if previous is not None and not overwrite:
+        return CopiedAlias(entry.name, alias, number, "conflict", previous)
+    work.target.set_alias(entry.name, alias, number, expected=previous or 0, why=_describe_origin(work, entry))
+    return CopiedAlias(entry.name, alias, number, "set" if previous is None else "moved", previous)
 
 
-def _from(work: _Work, entry: Entry) -> str:
-    return f"copied from {work.where} ({entry.name}@{entry.number})"
+def _describe_origin(work: _Work, entry: Entry) -> str:
+    return f"copied from {work.title} ({entry.name}@{entry.number})"

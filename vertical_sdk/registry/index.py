@@ -1,6 +1,6 @@
 """Names, versions, aliases, tags and the audit log, in one SQLite file.
 
-Versions and log lines are only ever added: triggers in the file itself refuse to change or remove them.
+Versions and log lines are append-only: triggers in the file refuse to change or remove them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import RegistryError, RunError
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, require_stand
+from vertical_sdk.registry.store import Entry, Event, check_expected_version
 
 __all__ = ["Index"]
 
@@ -57,7 +57,7 @@ CREATE TABLE history (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT NOT NULL, name TEXT NOT NULL, action TEXT NOT NULL,
     alias TEXT, before INTEGER, after INTEGER, why TEXT NOT NULL, evidence TEXT NOT NULL, seal BLOB NOT NULL
 );
-CREATE INDEX told ON history (name, id);
+CREATE INDEX history_by_name ON history (name, id);
 CREATE TRIGGER versions_stay BEFORE UPDATE ON versions BEGIN SELECT RAISE(ABORT, 'a version never changes'); END;
 CREATE TRIGGER versions_remain BEFORE DELETE ON versions BEGIN SELECT RAISE(ABORT, 'a version is never removed'); END;
 CREATE TRIGGER history_stays BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'the log never changes'); END;
@@ -75,22 +75,22 @@ AT_ALIAS = f"{COLUMNS}, a.seal FROM aliases AS a JOIN versions AS v USING (name,
 NONE = "[]"
 LOGGED = "at, who, name, action, alias, before, after, why, evidence"
 RARE = 3000
-"""Versions that are looked at one by one sooner than two tables are merged."""
-BEHIND = "\x7f"
-"""Behind every character that a name may have."""
+"""Up to this many versions are checked one by one; above it, tables are merged."""
+AFTER_NAMES = "\x7f"
+"""Sorts after every character that a name may have."""
 ALL = -1
-"""SQLite's LIMIT for no limit."""
+"""The value of SQLite's LIMIT that means no limit."""
 
 
 class _Connection(sqlite3.Connection):
-    """Closes itself when its thread is gone, in the process that opened it; `using` is held while it is used."""
+    """A connection that closes itself when its thread ends, in the process that opened it. `using` is locked during use."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.using = threading.RLock()
         self.process = os.getpid()
         self.gone = False
-        self.how = ""
+        self.mode = ""
         _connections.add(self)
 
     def __del__(self) -> None:
@@ -102,12 +102,12 @@ class _Connection(sqlite3.Connection):
 _connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
 _opening = threading.RLock()
 _abandoned: list[_Connection] = []
-"""Connections that came over a fork: SQLite forbids the child to use them, or even to close them."""
+"""Connections inherited over a fork. SQLite forbids the child process to use or even close them."""
 _waiting: list[_Connection] = []
 
 
 def _before_fork() -> None:
-    """Close what is open when the process forks: SQLite's locks do not follow into the child, but its belief in them does."""
+    """Close open connections before a fork: the child inherits SQLite's lock state but not the locks."""
     _opening.acquire()
     for connection in list(_connections):
         connection.using.acquire()
@@ -128,27 +128,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
-class _Held(threading.local):
+class _ThreadState(threading.local):
     connection: _Connection | None = None
     identity: tuple[int, int, int] = (0, 0, 0)
 
 
 class Index:
-    """The SQLite file of a registry; one connection a thread and process. The file is made by the first `writing`."""
+    """The SQLite file of a registry, with one connection for each thread and process. The first `writing` creates the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._held = _Held()
+        self._state = _ThreadState()
 
     def find(self, reference: Reference) -> list[Entry]:
-        """The versions that a reference may mean. Raises RegistryError where its row, or the alias's, was changed by hand."""
+        """Find the versions that a reference may mean. Raises RegistryError if the row of one, or of the alias, was changed by hand."""
         name = reference.name
         if reference.version is not None:
             return self._entries("WHERE v.name = ? AND v.number = ?", name, reference.version)
         if reference.alias is not None:
             rows = self._read(AT_ALIAS, name, reference.alias)
             if rows and rows[0][-1] != _seal(name, reference.alias, rows[0][1]):
-                raise self._changed(f"where {name}@{reference.alias} stands")
+                raise self._tampered(f"the alias {name}@{reference.alias}")
             return [self._entry(*row[:-1]) for row in rows]
         if reference.digest is not None:
             between = "WHERE v.name = ? AND v.digest >= ? AND v.digest < ? ORDER BY v.number"
@@ -156,159 +156,163 @@ class Index:
         return self._entries("WHERE v.name = ? ORDER BY v.number DESC LIMIT 1", name)
 
     def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
-        """The versions of a name, oldest first: the `limit` newest of those below number `before`."""
+        """List versions of a name, oldest first: the `limit` newest with a number below `before`."""
         below = "WHERE v.name = ? AND v.number < ? ORDER BY v.number DESC LIMIT ?"
         return self._entries(below, name, sys.maxsize if before is None else before, ALL if limit is None else limit)[::-1]
 
     def names(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[str]:
-        """The names that begin so, sorted; at most `limit` of those behind `after`."""
+        """List the names with a prefix, sorted: at most `limit` names after `after`."""
         between = "SELECT name FROM names WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?"
-        return [row[0] for row in self._read(between, prefix, prefix + BEHIND, after, ALL if limit is None else limit)]
+        return [row[0] for row in self._read(between, prefix, prefix + AFTER_NAMES, after, ALL if limit is None else limit)]
 
     def newest(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[tuple[Entry, Mapping[str, int]]]:
-        """The newest version of each of these names, and the name's aliases."""
+        """List the newest version of each of these names, with the aliases of the name."""
         names = (
             "WHERE (v.name, v.number) IN "
             "(SELECT name, newest FROM names WHERE name >= ? AND name < ? AND name > ? ORDER BY name LIMIT ?) ORDER BY v.name"
         )
-        found = self._entries(names, prefix, prefix + BEHIND, after, ALL if limit is None else limit)
-        if not found:
+        entries = self._entries(names, prefix, prefix + AFTER_NAMES, after, ALL if limit is None else limit)
+        if not entries:
             return []
         aliases: dict[str, dict[str, int]] = {}
         between = "SELECT name, alias, number FROM aliases WHERE name >= ? AND name <= ? ORDER BY name, alias"
-        for name, alias, number in self._read(between, found[0].name, found[-1].name):
+        for name, alias, number in self._read(between, entries[0].name, entries[-1].name):
             aliases.setdefault(name, {})[alias] = number
-        return [(entry, aliases.get(entry.name, {})) for entry in found]
+        return [(entry, aliases.get(entry.name, {})) for entry in entries]
 
     def search(
         self, conditions: Sequence[Condition], *, after: tuple[str, int] | None = None, limit: int | None = None
     ) -> list[Entry]:
-        """The versions that meet all conditions, by name and number.
+        """Find the versions that meet all conditions, by name and number.
 
-        Behind its key, every table is sorted by name and number. So a rare fact is looked up and the other conditions asked of its
-        versions; where there is none, the tables are merged as they are read. Both stop at the limit.
+        Within a key, every table is sorted by name and number. If a condition is rare, its versions are looked up and the other
+        conditions are checked on them; otherwise the tables are merged while they are read. Both stop at the limit.
         """
-        behind, most = after or ("", 0), ALL if limit is None else limit
+        start, most = after or ("", 0), ALL if limit is None else limit
         if not conditions:
-            return self._entries("WHERE (v.name, v.number) > (?, ?) ORDER BY v.name, v.number LIMIT ?", *behind, most)
-        asked = [_asked(condition) for condition in sorted(conditions, key=lambda condition: condition.metric)]
-        for n, (table, where, values) in enumerate(asked):
+            return self._entries("WHERE (v.name, v.number) > (?, ?) ORDER BY v.name, v.number LIMIT ?", *start, most)
+        clauses = [_condition_sql(condition) for condition in sorted(conditions, key=lambda condition: condition.metric)]
+        for n, (table, where, values) in enumerate(clauses):
             if table != "metrics" and len(self._read(f"SELECT 1 FROM {table} WHERE {where} LIMIT {RARE}", *values)) < RARE:  # noqa: S608
                 met = f"SELECT name, number FROM {table} AS rare WHERE {where} AND (name, number) > (?, ?)"  # noqa: S608
-                given = [*values, *behind]
-                for other, holds, more in asked[:n] + asked[n + 1 :]:
+                parameters = [*values, *start]
+                for other_table, other_where, other_values in clauses[:n] + clauses[n + 1 :]:
                     same = "name = rare.name AND number = rare.number"
-                    met += f" AND EXISTS (SELECT 1 FROM {other} WHERE {holds} AND {same})"  # noqa: S608
-                    given += more
+                    met += f" AND EXISTS (SELECT 1 FROM {other_table} WHERE {other_where} AND {same})"  # noqa: S608
+                    parameters += other_values
                 break
         else:
-            parts = [f"SELECT name, number FROM {t} WHERE {where} AND (name, number) > (?, ?)" for t, where, _ in asked]  # noqa: S608
-            met, given = " INTERSECT ".join(parts), [value for *_, values in asked for value in (*values, *behind)]
+            parts = [f"SELECT name, number FROM {t} WHERE {where} AND (name, number) > (?, ?)" for t, where, _ in clauses]  # noqa: S608
+            met, parameters = " INTERSECT ".join(parts), [v for *_, values in clauses for v in (*values, *start)]
         query = f"WHERE (v.name, v.number) IN ({met} ORDER BY name, number LIMIT ?) ORDER BY v.name, v.number"
-        return self._entries(query, *given, most)
+        return self._entries(query, *parameters, most)
 
     def digests(self) -> list[str]:
-        """The digests that some version has."""
+        """List the digests of all versions."""
         return [row[0] for row in self._read("SELECT DISTINCT digest FROM versions ORDER BY digest")]
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
-        """The log of a name, or a part of it."""
+        """Read the log of a name, or a part of it."""
         order = "id DESC" if newest_first else "id"
         columns = f"SELECT {LOGGED} FROM history WHERE name = ? ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608
         return [Event(*row) for row in self._read(columns, name, -1 if limit is None else limit, skip)]
 
     def add(self, name: str, digest: str, record: Mapping[str, Any], tags: Mapping[str, str], event: Event) -> None:
-        """The next version of a name; inside `writing`."""
+        """Add the next version of a name; call it inside `writing`."""
         connection = self._open()
         connection.execute("INSERT INTO names VALUES (?, 0) ON CONFLICT DO NOTHING", (name,))
         connection.execute("UPDATE names SET newest = newest + 1 WHERE name = ?", (name,))
         (number,) = connection.execute("SELECT newest FROM names WHERE name = ?", (name,)).fetchone()
-        row = _sealed(name, number, digest, event.at, event.who, json.dumps(record, sort_keys=True))
+        row = _add_seal(name, number, digest, event.at, event.who, json.dumps(record, sort_keys=True))
         connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         facts = [(key, value, name, number) for key, values in record.get("facts", {}).items() for value in values]
         connection.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?)", [*facts, ("name", name, name, number)])
         measured = [(key, name, number, value) for key, value in record.get("metrics", {}).items()]
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", measured)
         connection.executemany(
-            "INSERT INTO tags VALUES (?, ?, ?, ?, ?)", [_sealed(name, number, k, v) for k, v in tags.items()]
+            "INSERT INTO tags VALUES (?, ?, ?, ?, ?)", [_add_seal(name, number, k, v) for k, v in tags.items()]
         )
         self._log(event, None, number)
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
-        """Compare and swap. Raises RegistryError where the alias does not stand where it was expected."""
+        """Move an alias (compare and swap). Raises RegistryError if it does not point at the expected version."""
         with self.writing() as connection:
             row = connection.execute("SELECT number FROM aliases WHERE name = ? AND alias = ?", (name, alias)).fetchone()
             before = row[0] if row else None
-            require_stand(name, alias, before, expected)
+            check_expected_version(name, alias, before, expected)
             if before == number:
                 return
             if number is None:
                 connection.execute("DELETE FROM aliases WHERE name = ? AND alias = ?", (name, alias))
             else:
-                connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", _sealed(name, alias, number))
+                connection.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, ?, ?)", _add_seal(name, alias, number))
             self._log(event, before, number)
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
-        """Set tags, or take those away that are None."""
+        """Set tags; the value None removes a tag."""
         with self.writing() as connection:
             for key, value in tags.items():
                 connection.execute("DELETE FROM tags WHERE name = ? AND number = ? AND key = ?", (name, number, key))
                 if value is not None:
-                    connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?, ?)", _sealed(name, number, key, value))
+                    connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?, ?)", _add_seal(name, number, key, value))
             self._log(event, number, number)
 
     def problems(self) -> list[str]:
-        """What SQLite's own check finds, rows that were changed by hand, and what does not follow from the log."""
-        found = [str(row[0]) for row in self._read("PRAGMA integrity_check")]
-        if found not in ([], ["ok"]):
-            return [f"{self.path.name}: {line}" for line in found]
+        """List the results of SQLite's own check, rows that were changed by hand, and differences from the log."""
+        lines = [str(row[0]) for row in self._read("PRAGMA integrity_check")]
+        if lines not in ([], ["ok"]):
+            return [f"{self.path.name}: {line}" for line in lines]
         seal, broken = b"", []
-        stands: dict[tuple[str, str], int] = {}
+        logged: dict[tuple[str, str], int] = {}
         published: set[tuple[str, int]] = set()
-        for *row, kept in self._read(f"SELECT {LOGGED}, seal FROM history ORDER BY id"):  # noqa: S608
+        for *row, stored in self._read(f"SELECT {LOGGED}, seal FROM history ORDER BY id"):  # noqa: S608
             seal = _seal(seal.hex(), *row)
-            if seal != kept:
+            if seal != stored:
                 broken.append(
-                    f"{self.path.name}: the log was changed at {row[0]} ({row[2]}, {row[3]}), or a line before it taken out"
+                    f"{self.path.name}: the log was changed at {row[0]} ({row[2]}, {row[3]}), or a line before it was removed"
                 )
                 break
             name, action, alias, after = row[2], row[3], row[4], row[6]
             if alias is not None:
-                stands[name, alias] = after or 0
+                logged[name, alias] = after or 0
             elif action.startswith("publish"):
                 published.add((name, after))
         else:
-            broken += self._unlogged(stands, published)
+            broken += self._log_differences(logged, published)
         return broken
 
-    def _unlogged(self, stands: Mapping[tuple[str, str], int], published: set[tuple[str, int]]) -> list[str]:
-        """Aliases and versions that are not as the log left them, and versions whose row was changed."""
-        found = []
+    def _log_differences(self, logged: Mapping[tuple[str, str], int], published: set[tuple[str, int]]) -> list[str]:
+        """List aliases and versions that differ from the log, and versions whose row was changed."""
+        problems = []
         aliases = {(name, alias): number for name, alias, number in self._read("SELECT name, alias, number FROM aliases")}
-        for key in sorted({key for key, number in stands.items() if number} | set(aliases)):
-            here, logged = aliases.get(key, 0), stands.get(key, 0)
-            if here != logged:
-                found.append(f"{key[0]}@{key[1]} stands at version {here or 'none'}; the log left it at {logged or 'none'}")
+        for key in sorted({key for key, number in logged.items() if number} | set(aliases)):
+            current, expected = aliases.get(key, 0), logged.get(key, 0)
+            if current != expected:
+                problems.append(
+                    f"{key[0]}@{key[1]} points at version {current or 'none'}, but the log says {expected or 'none'}"
+                )
         rows = self._read("SELECT name, number, digest, created, who, record, seal FROM versions")
         for *row, seal in rows:
             if _seal(*row) != seal:
-                found.append(f"{self.path.name}: the row of {row[0]}@{row[1]} was changed by hand")
-        here_now = {(row[0], row[1]) for row in rows}
-        found += [f"{name}@{number} is in the log and not in the index" for name, number in sorted(published - here_now)]
-        found += [f"{name}@{number} was never published" for name, number in sorted(here_now - published)]
+                problems.append(f"{self.path.name}: the row of {row[0]}@{row[1]} was changed by hand")
+        indexed = {(row[0], row[1]) for row in rows}
+        problems += [f"{name}@{number} is in the log but not in the index" for name, number in sorted(published - indexed)]
+        problems += [f"{name}@{number} was never published" for name, number in sorted(indexed - published)]
         for name, number, key, value, seal in self._read("SELECT name, number, key, value, seal FROM tags"):
             if _seal(name, number, key, value) != seal:
-                found.append(f"{self.path.name}: the tag {key} of {name}@{number} was changed by hand")
+                problems.append(f"{self.path.name}: the tag {key} of {name}@{number} was changed by hand")
         newest = "SELECT n.name FROM names AS n WHERE newest IS NOT (SELECT MAX(number) FROM versions WHERE name = n.name)"
-        return found + [f"{self.path.name}: another version of {name} counts as its newest" for (name,) in self._read(newest)]
+        return problems + [
+            f"{self.path.name}: the newest version of {name} is recorded wrongly" for (name,) in self._read(newest)
+        ]
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other process writes beside; undone if the block fails."""
+        """Open an exclusive write transaction; it is rolled back if the block fails."""
         if not self.path.exists():
             self._create()
-        with self._telling(), self._use() as connection:
-            if connection is not self._held.connection:
+        with self._translate_errors(), self._use() as connection:
+            if connection is not self._state.connection:
                 raise sqlite3.OperationalError("readonly")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -321,13 +325,13 @@ class Index:
 
     def close(self) -> None:
         """Close this thread's connection; the next use opens another."""
-        held, self._held.connection = self._held.connection, None
-        if held is None:
+        connection, self._state.connection = self._state.connection, None
+        if connection is None:
             return
-        if held.process == os.getpid():
-            held.close()
+        if connection.process == os.getpid():
+            connection.close()
         else:
-            _abandoned.append(held)
+            _abandoned.append(connection)
 
     def _log(self, event: Event, before: int | None, after: int | None) -> None:
         connection = self._open()
@@ -340,32 +344,33 @@ class Index:
         return [self._entry(*row) for row in self._read(ENTRY + where, *values)]
 
     def _entry(self, *row: Any) -> Entry:
-        """The entry of a row of ENTRY. Raises RegistryError where it, or a tag, was changed by hand."""
-        *kept, seal, aliases, told = row
-        name, number, digest, created, who, record = kept
-        if seal != _seal(*kept):
-            raise self._changed(f"the row of {name}@{number}")
+        """Convert a row of ENTRY to an Entry. Raises RegistryError if it, or a tag, was changed by hand."""
+        *columns, seal, aliases, tags_json = row
+        name, number, digest, created, who, record = columns
+        if seal != _seal(*columns):
+            raise self._tampered(f"the row of {name}@{number}")
         tags = {}
-        for key, value, sealed in json.loads(told) if told != NONE else ():
+        for key, value, sealed in json.loads(tags_json) if tags_json != NONE else ():
             if sealed != _seal(name, number, key, value).hex().upper():
-                raise self._changed(f"the tag {key} of {name}@{number}")
+                raise self._tampered(f"the tag {key} of {name}@{number}")
             tags[key] = value
         named = tuple(json.loads(aliases)) if aliases != NONE else ()
         return Entry(name, number, digest, created, who, json.loads(record), named, tags)
 
-    def _changed(self, what: str) -> RegistryError:
-        return RegistryError(f"{self.path}: {what} was changed by hand. Run `vertical registry verify`, and put back a copy.")
+    def _tampered(self, row: str) -> RegistryError:
+        message = f"{row} was changed by hand. Run `vertical registry verify`, and restore a backup."
+        return RegistryError(message, where=self.path)
 
     def _read(self, query: str, *values: Any) -> Sequence[Any]:
         try:
-            with self._telling(), self._use() as connection:
+            with self._translate_errors(), self._use() as connection:
                 return connection.execute(query, values).fetchall()
         except FileNotFoundError:
             return []
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[_Connection]:
-        """A connection that no fork closes meanwhile. Raises FileNotFoundError where there is no index yet."""
+        """Use a connection that no fork closes in the meantime. Raises FileNotFoundError if there is no index yet."""
         while True:
             connection = self._open()
             with connection.using:
@@ -374,28 +379,28 @@ class Index:
                 try:
                     yield connection
                 finally:
-                    if connection is not self._held.connection:
+                    if connection is not self._state.connection:
                         connection.close()
                 return
 
     def _open(self) -> _Connection:
-        """This thread's connection, or one for a single read where the folder is read-only and nobody writes elsewhere.
+        """Return this thread's connection, or one for a single read if the folder is read-only and no one else writes.
 
-        Raises FileNotFoundError where there is no index yet.
+        Raises FileNotFoundError if there is no index yet.
         """
-        found = self.path.stat()
-        identity = (os.getpid(), found.st_dev, found.st_ino)
-        held = self._held
-        if held.connection is not None and held.identity == identity and not held.connection.gone:
-            return held.connection
+        stat = self.path.stat()
+        identity = (os.getpid(), stat.st_dev, stat.st_ino)
+        state = self._state
+        if state.connection is not None and state.identity == identity and not state.connection.gone:
+            return state.connection
         with _opening:
             self.close()
-            connection = self._connected()
-        if connection.how == "mode=rw":
-            held.connection, held.identity = connection, identity
+            connection = self._connect_checked()
+        if connection.mode == "mode=rw":
+            state.connection, state.identity = connection, identity
         return connection
 
-    def _connected(self) -> _Connection:
+    def _connect_checked(self) -> _Connection:
         connection = self._connect("mode=rw")
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -404,29 +409,30 @@ class Index:
             log = Path(f"{self.path}-wal")
             if os.access(self.path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
                 raise
-            return self._connect("immutable=1")  # SQLite cannot make its lock file, so it must not look for one
+            return self._connect("immutable=1")  # SQLite cannot create its lock file, so it must not look for it
         if version != SCHEMA_VERSION:
             connection.close()
             raise RegistryError(
-                f"{self.path}: this registry has format {version}, this vertical_sdk knows {SCHEMA_VERSION}. "
-                f"{'Upgrade vertical_sdk' if version > SCHEMA_VERSION else 'Publish its adapters anew'}, or choose another registry."
+                f"this registry has format {version}; this version of vertical_sdk reads format {SCHEMA_VERSION}. "
+                f"{'Upgrade vertical_sdk' if version > SCHEMA_VERSION else 'Publish its adapters again'}, or choose another registry.",
+                where=self.path,
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
-    def _connect(self, how: str, path: Path | None = None) -> _Connection:
-        address = f"{(path or self.path).absolute().as_uri()}?{how}"
+    def _connect(self, mode: str, path: Path | None = None) -> _Connection:
+        address = f"{(path or self.path).absolute().as_uri()}?{mode}"
         connection = sqlite3.connect(
             address, uri=True, timeout=PATIENCE, isolation_level=None, factory=_Connection, check_same_thread=False
         )
-        connection.how = how
+        connection.mode = mode
         return connection
 
     def _create(self) -> None:
-        """Make the file elsewhere and put it in its place at once, so that nobody sees half an index."""
+        """Create the file under another name and move it to its place, so that no process sees half an index."""
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}-{threading.get_ident()}")
-        with _opening, self._telling(), telling_full_disk(self.path):
+        with _opening, self._translate_errors(), report_full_disk(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 draft.unlink(missing_ok=True)
@@ -443,38 +449,41 @@ class Index:
                     leftover.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn SQLite's errors into errors of vertical_sdk."""
         try:
             yield
         except sqlite3.DatabaseError as error:
-            said = str(error)
-            if "locked" in said:
+            text = str(error)
+            if "locked" in text:
                 raise RunError(
-                    f"{self.path}: another process has been writing for {PATIENCE:.0f} s. Wait for it, then try again."
+                    f"another process has been writing for {PATIENCE:.0f} s. Wait until it ends, then try again.",
+                    where=self.path,
                 ) from error
-            number = _errno(said, self.path.parent)
+            number = _find_errno(text, self.path.parent)
             if number == errno.EIO:
-                raise RunError(f"{self.path}: the disk cannot be read or written ({said}). Choose another folder.") from error
+                raise RunError(
+                    f"the disk cannot be read or written ({text}). Choose another folder.", where=self.path
+                ) from error
             if number:
-                with telling_full_disk(self.path):
+                with report_full_disk(self.path):
                     raise OSError(number, os.strerror(number)) from error
             if type(error) is not sqlite3.DatabaseError:
                 raise
-            raise RegistryError(f"{self.path}: the index is damaged ({said}). Put back a copy of it.") from error
+            raise RegistryError(f"the index is damaged ({text}). Restore a backup of it.", where=self.path) from error
 
 
 def _seal(*row: Any) -> bytes:
-    """SHA-256 of a row: not against an enemy who may write here, but against a flipped bit and a hand that "mends" a row."""
+    """SHA-256 of a row. It detects a flipped bit and an edit by hand, not an attacker with write access."""
     return hashlib.sha256(json.dumps(row).encode()).digest()
 
 
-def _sealed(*row: Any) -> tuple[Any, ...]:
+def _add_seal(*row: Any) -> tuple[Any, ...]:
     return (*row, _seal(*row))
 
 
-def _asked(condition: Condition) -> tuple[str, str, list[Any]]:
-    """The table that knows a condition, what to ask of its rows, and with which values."""
+def _condition_sql(condition: Condition) -> tuple[str, str, list[Any]]:
+    """The table, the WHERE clause and its parameters for a condition."""
     if condition.metric:
         return "metrics", f"key = ? AND value {condition.test} ?", [condition.key, condition.value]
     if condition.key.startswith("tag."):
@@ -483,7 +492,7 @@ def _asked(condition: Condition) -> tuple[str, str, list[Any]]:
 
 
 def _place(draft: Path, path: Path) -> None:
-    """Give the draft its name, unless another process was faster."""
+    """Give the draft its final name, unless another process was faster."""
     try:
         os.link(draft, path)
     except (FileExistsError, FileNotFoundError):
@@ -496,12 +505,12 @@ def _place(draft: Path, path: Path) -> None:
                 draft.rename(path)
 
 
-def _errno(said: str, folder: Path) -> int:
-    """The system's error number for SQLite's words; 0 where there is none."""
-    if "is full" in said:
+def _find_errno(text: str, folder: Path) -> int:
+    """The system's error number for an error text of SQLite; 0 if there is none."""
+    if "is full" in text:
         return errno.ENOSPC
-    if "readonly" in said or "unable to open" in said:
+    if "readonly" in text or "unable to open" in text:
         return errno.EROFS
-    if "disk I/O error" in said:
+    if "disk I/O error" in text:
         return errno.ENOSPC if shutil.disk_usage(folder).free < 1 << 17 else errno.EIO
     return 0

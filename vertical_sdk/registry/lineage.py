@@ -1,4 +1,4 @@
-"""Where a version comes from, how two differ, and which versions saw a source or a record."""
+"""The lineage of a version, the difference between two versions, and the versions that used a source or a record."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ from typing import Any
 
 from vertical_sdk.card import Card, Parent
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.record_index import KINDS, SEEN, Kind, count_seen, find_seen
+from vertical_sdk.record_index import KINDS, RECORD_INDEX, Kind, count_records, find_record
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.registry.version import Version
 
-__all__ = ["Ancestor", "Difference", "Lineage", "Side", "Use", "diff", "lineage", "used_data", "used_record"]
+__all__ = [
+    "Ancestor",
+    "Difference",
+    "Lineage",
+    "Side",
+    "Use",
+    "diff",
+    "find_data_uses",
+    "find_record_uses",
+    "lineage",
+]
 
 DIGITS = re.compile(r"[0-9a-f]{8,64}")
 WHOLE = 64
@@ -25,11 +35,11 @@ MISSING = "(not set)"
 
 @dataclass(frozen=True)
 class Ancestor:
-    """An adapter that training went on from.
+    """An adapter that was the warm start of another.
 
-    given    as the card of its child names it
+    given    its name in the card of its child
     weights  SHA-256 of its adapter_model.safetensors
-    version  what this registry has with those weights; None where it has none, and nothing further back is known
+    version  the version of this registry with those weights; None if there is no such version, and then no earlier ancestor is known
     """
 
     given: str
@@ -39,17 +49,18 @@ class Ancestor:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a version was made of, by whom, and what was said of it.
+    """Where a version comes from: base, recipe, data, parents, evaluation, publisher.
 
-    base        its fingerprint
+    base        fingerprint of the base
     recipe      name and digest
-    sources     of its data, with digests and licences; those of its parents stand with them
-    versions    of the library and what it stands on, when it was trained; of an adapter that was imported, when its self_tests were made
-    trained     when; None where that is not known, as of an adapter that was imported
-    parents     nearest first; children: versions of this registry that go on from it
-    remembers   part of the data → "id" or "group" → how many of them its index knows; empty where it keeps none
+    sources     sources of its data, with digests and licences; the parents list their own
+    versions    versions of the library and its dependencies at training; for an imported adapter, at the recording of its self-tests
+    trained     time of training; None if unknown, as for an imported adapter
+    parents     nearest first
+    children    versions of this registry that were trained from it as a warm start
+    remembers   part of the data → "id" or "group" → how many its record index contains; empty if it has no index
     metrics     system → metric → value with interval, on the test rows
-    verdict     what the gate said, with reasons; None where it was never asked
+    verdict     result of the gate with reasons; None if it was not evaluated
     signed_by   fingerprints of keys
     """
 
@@ -76,34 +87,34 @@ class Lineage:
     signed_by: list[str]
     aliases: list[str]
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Side:
-    """A value of two versions; `difference` is the second less the first, of numbers that both have."""
+    """A value in two versions; `difference` is second minus first if both are numbers."""
 
-    one: Any
-    other: Any
+    first: Any
+    second: Any
     difference: float | None = None
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How two versions differ; what is equal is left out, but for metrics.
+    """How two versions differ. Equal values are left out, except for metrics.
 
     base, versions  keys of the fingerprint, and libraries
     recipe          dotted key → its two values
-    sources         source → the digest that each has
-    metrics         metric → the specialists' values with their intervals. They compare as they stand only where both were measured on
-                    the same rows: `same_rows` is True where the cards cannot tell them apart (sources, split and number of rows)
+    sources         source → its two digests
+    metrics         metric → the specialists' values with intervals. They can only be compared if both were measured on the same rows
+    same_rows       True if the cards show no difference between the test rows (sources, split, decontamination, number of rows)
     files           path → "changed", or "only in" one of them
     """
 
-    one: str
-    other: str
+    first: str
+    second: str
     base: dict[str, Side] = field(default_factory=dict)
     versions: dict[str, Side] = field(default_factory=dict)
     recipe: dict[str, Side] = field(default_factory=dict)
@@ -112,24 +123,24 @@ class Difference:
     same_rows: bool = False
     files: dict[str, str] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Use:
-    """A version that saw something.
+    """A version that used a source or a record.
 
-    how      "source", or the parts of the data that it was in: "train", "validation", "test"
-    through  the parent that saw it, where it is not the version's own data
+    how      "source", or the parts of the data that contained the record: "train", "validation", "test"
+    through  the parent that used it; None if it is in the version's own data
     """
 
     version: Version
     how: tuple[str, ...]
     through: str | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "reference": str(self.version),
@@ -143,11 +154,11 @@ class Use:
 
 
 def lineage(registry: Registry, reference: str) -> Lineage:
-    """Where a version comes from; one that was revoked can be asked too.
+    """Describe where a version comes from, revoked or not.
 
-    Raises RegistryError where there is no such version, CorruptAdapter where its files are not as they were published.
+    Raises RegistryError if there is no such version, CorruptAdapter if its files were changed after publishing.
     """
-    version, card = _looked_up(registry, reference)
+    version, card = _get_version(registry, reference)
     systems: Mapping[str, Any] = card.metrics.get("systems") or {}
     weights = version.facts.get("weights", ())
     return Lineage(
@@ -163,8 +174,8 @@ def lineage(registry: Registry, reference: str) -> Lineage:
         trained=None if card.training.get("imported") else card.created,
         imported=bool(card.training.get("imported")),
         parents=_ancestors(registry, card.parent),
-        children=[str(child) for own in weights for child in _all(registry, f"parent={own}")],
-        remembers=count_seen(version.path),
+        children=[str(child) for own in weights for child in _search(registry, f"parent={own}")],
+        remembers=count_records(version.path),
         metrics={name: dict(system.get("metrics") or {}) for name, system in systems.items()},
         gate=version.gate,
         verdict=card.gate.model_dump(mode="json") if card.gate else None,
@@ -176,87 +187,96 @@ def lineage(registry: Registry, reference: str) -> Lineage:
     )
 
 
-def diff(registry: Registry, one: str, other: str) -> Difference:
-    """How one version differs from another.
+def diff(registry: Registry, first: str, second: str) -> Difference:
+    """Compare two versions.
 
-    Raises RegistryError where there is no such version, CorruptAdapter where its files are not as they were published.
+    Raises RegistryError if there is no such version, CorruptAdapter if its files were changed after publishing.
     """
-    (first, mine), (second, theirs) = _looked_up(registry, one), _looked_up(registry, other)
-    manifests = registry.store.manifest(first.digest), registry.store.manifest(second.digest)
-    own = [{source.source: source.sha256 for source in card.sources} for card in (mine, theirs)]
-    judged = [
-        (own[at], {key: card.recipe.get("data", {}).get(key) for key in ("split", "decontaminate")}, card.metrics.get("rows"))
-        for at, card in enumerate((mine, theirs))
+    (version_1, card_1), (version_2, card_2) = _get_version(registry, first), _get_version(registry, second)
+    manifests = registry.store.manifest(version_1.digest), registry.store.manifest(version_2.digest)
+    sources = [{source.source: source.sha256 for source in card.sources} for card in (card_1, card_2)]
+    test_rows = [
+        (
+            sources[n],
+            {key: card.recipe.get("data", {}).get(key) for key in ("split", "decontaminate")},
+            card.metrics.get("rows"),
+        )
+        for n, card in enumerate((card_1, card_2))
     ]
     return Difference(
-        one=str(first),
-        other=str(second),
-        base=_sides(mine.base.model_dump(mode="json"), theirs.base.model_dump(mode="json")),
-        versions=_sides(mine.versions, theirs.versions),
-        recipe=_sides(dict(_flat(mine.recipe)), dict(_flat(theirs.recipe)), missing=MISSING),
-        sources=_sides(*own),
-        metrics=_metrics(mine, theirs),
-        same_rows=judged[0] == judged[1],
-        files=_files(*manifests, (str(first), str(second))),
+        first=str(version_1),
+        second=str(version_2),
+        base=_diff_values(card_1.base.model_dump(mode="json"), card_2.base.model_dump(mode="json")),
+        versions=_diff_values(card_1.versions, card_2.versions),
+        recipe=_diff_values(dict(_flatten(card_1.recipe)), dict(_flatten(card_2.recipe)), missing=MISSING),
+        sources=_diff_values(*sources),
+        metrics=_diff_metrics(card_1, card_2),
+        same_rows=test_rows[0] == test_rows[1],
+        files=_diff_files(*manifests, (str(version_1), str(version_2))),
     )
 
 
-def used_data(registry: Registry, digest: str) -> Sequence[Use]:
-    """The versions whose card names a source of data, and those that went on from them.
+def find_data_uses(registry: Registry, digest: str) -> Sequence[Use]:
+    """Find the versions whose card names a source of data, and the versions trained from them as a warm start.
 
-    digest  its SHA-256, or 8 and more of its first digits, with or without "sha256:"
+    digest  SHA-256 of the source, or at least its first 8 digits, with or without "sha256:"
 
-    Raises RegistryError for what is no digest.
+    Raises RegistryError for a malformed digest.
     """
     wanted = digest.strip().lower().removeprefix("sha256:")
     if not DIGITS.fullmatch(wanted):
-        raise RegistryError(f"{digest!r} is not a source's digest: write its SHA-256, or 8 and more of its first hex digits.")
+        raise RegistryError(
+            f"{digest!r} is not the digest of a source. Write its SHA-256, or at least the first 8 of its hex digits."
+        )
     if len(wanted) == WHOLE:
-        found = _all(registry, f"source={wanted}")
+        versions = _search(registry, f"source={wanted}")
     else:
-        found = (v for v in _all(registry) if any(sha256.startswith(wanted) for sha256 in v.facts.get("source", ())))
-    return _with_children(registry, [Use(version, ("source",)) for version in found])
+        versions = (v for v in _search(registry) if any(sha256.startswith(wanted) for sha256 in v.facts.get("source", ())))
+    return _add_children(registry, [Use(version, ("source",)) for version in versions])
 
 
-def used_record(registry: Registry, name: str, kind: Kind | None = None) -> Sequence[Use]:
-    """The versions that saw a record in training or evaluation, and those that went on from them.
+def find_record_uses(registry: Registry, name: str, kind: Kind | None = None) -> Sequence[Use]:
+    """Find the versions that used a record in training or evaluation, and the versions trained from them as a warm start.
 
-    name  the record's id as its source has it, or that of a group such as a patient
-    kind  only as the one or the other; both where it is None
+    name  the record's id in its source, or the id of a group such as a patient
+    kind  search only ids or only groups; both if None
 
-    Only versions that keep an index (`data.seen`) can be asked; a registry that is elsewhere downloads those. Raises CorruptAdapter.
+    Only versions with a record index (`record_index`) can be searched; a remote registry downloads them. Raises CorruptAdapter, or
+    RegistryError for an empty id.
     """
     if not name.strip():
-        raise RegistryError("no record has an empty id: write it as its source has it.")
-    found = []
-    for version in _all(registry):
+        raise RegistryError("the id is empty. Write the id as it is in the source.")
+    uses = []
+    for version in _search(registry):
         manifest = registry.store.manifest(version.digest)
-        if SEEN not in manifest:
+        if RECORD_INDEX not in manifest:
             continue
-        _check(version, {SEEN: manifest[SEEN]})
-        parts = [part for one in KINDS if kind in {None, one} for part in find_seen(version.path, name, one)]
+        _check(version, {RECORD_INDEX: manifest[RECORD_INDEX]})
+        kinds = KINDS if kind is None else (kind,)
+        parts = [part for each in kinds for part in find_record(version.path, name, each)]
         if parts:
-            found.append(Use(version, tuple(dict.fromkeys(parts))))
-    return _with_children(registry, found)
+            uses.append(Use(version, tuple(dict.fromkeys(parts))))
+    return _add_children(registry, uses)
 
 
-def _looked_up(registry: Registry, reference: str) -> tuple[Version, Card]:
-    """A version to be looked at, revoked or not, signed or not, and its card; the files are as they were published."""
+def _get_version(registry: Registry, reference: str) -> tuple[Version, Card]:
+    """Get a version, revoked or not, signed or not, and its card, after checking that its files are unchanged."""
     version = registry.resolve(reference, check=False)
     _check(version, registry.store.manifest(version.digest), whole=True)
     return version, version.card
 
 
 def _check(version: Version, manifest: Manifest, *, whole: bool = False) -> None:
-    """Raise CorruptAdapter where some files, or the whole folder, are not as they were published."""
-    wrong = tree_problems(version.path, manifest)
-    wrong = wrong if whole else [line for line in wrong if not line.endswith("does not belong to it")]
-    if wrong:
-        raise CorruptAdapter(f"{version}: {'; '.join(wrong)} (in {version.path}). Publish the same adapter again to mend it.")
+    """Raise CorruptAdapter if some files, or any in the whole folder, were changed after publishing."""
+    problems = tree_problems(version.path, manifest)
+    problems = problems if whole else [line for line in problems if not line.endswith("does not belong to it")]
+    if problems:
+        message = f"{version}: {'; '.join(problems)}. Publish the same adapter again to repair it."
+        raise CorruptAdapter(message, where=version.path)
 
 
-def _all(registry: Registry, *conditions: str) -> Iterator[Version]:
-    """The versions that meet all conditions, page by page."""
+def _search(registry: Registry, *conditions: str) -> Iterator[Version]:
+    """Find the versions that meet all conditions, page by page."""
     after: Version | None = None
     while page := registry.search(*conditions, after=after, limit=PAGE):
         yield from page
@@ -266,31 +286,31 @@ def _all(registry: Registry, *conditions: str) -> Iterator[Version]:
 
 
 def _ancestors(registry: Registry, parent: Parent | None) -> list[Ancestor]:
-    found: list[Ancestor] = []
-    while parent is not None and parent.weights not in {one.weights for one in found}:
-        here = list(_all(registry, f"weights={parent.weights}"))
-        version = next((v for v in here if v.digest == parent.version), here[0] if here else None)
-        found.append(Ancestor(parent.reference, parent.weights, str(version) if version else None))
+    ancestors: list[Ancestor] = []
+    while parent is not None and parent.weights not in {ancestor.weights for ancestor in ancestors}:
+        candidates = list(_search(registry, f"weights={parent.weights}"))
+        version = next((v for v in candidates if v.digest == parent.version), candidates[0] if candidates else None)
+        ancestors.append(Ancestor(parent.reference, parent.weights, str(version) if version else None))
         parent = version.card.parent if version else None
-    return found
+    return ancestors
 
 
-def _with_children(registry: Registry, found: Sequence[Use]) -> list[Use]:
-    """With the versions that went on from those that were found, at any distance, by name and number."""
-    known = {str(use.version): use for use in found}
-    left = list(found)
-    while left:
-        use = left.pop()
+def _add_children(registry: Registry, uses: Sequence[Use]) -> list[Use]:
+    """Add the descendants of these versions, and sort by name and number."""
+    known = {str(use.version): use for use in uses}
+    remaining = list(uses)
+    while remaining:
+        use = remaining.pop()
         for weights in use.version.facts.get("weights", ()):
-            for child in _all(registry, f"parent={weights}"):
+            for child in _search(registry, f"parent={weights}"):
                 if str(child) not in known:
                     known[str(child)] = Use(child, use.how, use.through or str(use.version))
-                    left.append(known[str(child)])
+                    remaining.append(known[str(child)])
     return sorted(known.values(), key=lambda use: (use.version.name, use.version.number))
 
 
-def _flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key → value of plain data; the places of a list are keys too."""
+def _flatten(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values of plain data; positions in a list are keys too."""
     steps: Sequence[tuple[Any, Any]] = ()
     if isinstance(value, Mapping):
         steps = list(value.items())
@@ -299,31 +319,30 @@ def _flat(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
     if not steps:
         yield at, value
     for key, below in steps:
-        yield from _flat(below, f"{at}.{key}" if at else str(key))
+        yield from _flatten(below, f"{at}.{key}" if at else str(key))
 
 
-def _sides(one: Mapping[str, Any], other: Mapping[str, Any], missing: Any = None) -> dict[str, Side]:
-    keys = sorted({*one, *other})
-    pairs = {key: Side(one.get(key, missing), other.get(key, missing)) for key in keys}
-    return {key: side for key, side in pairs.items() if side.one != side.other}
+def _diff_values(first: Mapping[str, Any], second: Mapping[str, Any], missing: str | None = None) -> dict[str, Side]:
+    keys = sorted({*first, *second})
+    sides = {key: Side(first.get(key, missing), second.get(key, missing)) for key in keys}
+    return {key: side for key, side in sides.items() if side.first != side.second}
 
 
-def _metrics(one: Card, other: Card) -> dict[str, Side]:
-    mine, theirs = (((card.metrics.get("systems") or {}).get("adapter") or {}).get("metrics") or {} for card in (one, other))
-    found = {}
-    for name in sorted({*mine, *theirs}):
-        values: list[Any] = [(side.get(name) or {}).get("value") for side in (mine, theirs)]
-        a, b = values
-        known = isinstance(a, int | float) and isinstance(b, int | float)
-        found[name] = Side(mine.get(name), theirs.get(name), b - a if known else None)
-    return found
+def _diff_metrics(first: Card, second: Card) -> dict[str, Side]:
+    own = [((card.metrics.get("systems") or {}).get("adapter") or {}).get("metrics") or {} for card in (first, second)]
+    sides = {}
+    for name in sorted({*own[0], *own[1]}):
+        a, b = ((metrics.get(name) or {}).get("value") for metrics in own)
+        difference = b - a if isinstance(a, int | float) and isinstance(b, int | float) else None
+        sides[name] = Side(own[0].get(name), own[1].get(name), difference)
+    return sides
 
 
-def _files(one: Manifest, other: Manifest, names: tuple[str, str]) -> dict[str, str]:
-    found = {}
-    for path in sorted({*one, *other}):
-        if path not in one or path not in other:
-            found[path] = f"only in {names[path in other]}"
-        elif one[path].sha256 != other[path].sha256:
-            found[path] = "changed"
-    return found
+def _diff_files(first: Manifest, second: Manifest, names: tuple[str, str]) -> dict[str, str]:
+    changes = {}
+    for path in sorted({*first, *second}):
+        if path not in first or path not in second:
+            changes[path] = f"only in {names[path in second]}"
+        elif first[path].sha256 != second[path].sha256:
+            changes[path] = "changed"
+    return changes

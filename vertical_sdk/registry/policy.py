@@ -1,4 +1,4 @@
-"""What a registry insists on, beyond what it always does: whose signatures count, and which licences may go in."""
+"""The policy of a registry: the keys and identities it trusts, and the licences it accepts."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Policy", "check_licenses"]
 
 @dataclass(frozen=True)
 class Policy:
-    """Nothing beyond the usual, as it stands.
+    """Required signatures and accepted licences; the default requires nothing.
 
-    trusted_keys        public keys (PEM files), one of which must have signed whatever is loaded
-    trusted_identities  the same for those who sign with sigstore; no signature is asked for where there is neither
-    sigstore            the configuration of a sigstore of one's own; the public one where it is None
-    licenses            the licences that data and base may have, as SPDX names or patterns ("cc-by-*"); all, also none, where it is empty
+    trusted_keys        public keys (PEM files); one of them must have signed each version that is loaded
+    trusted_identities  the same for identities that sign with sigstore; if both are empty, no signature is required
+    sigstore            the configuration of a private sigstore instance; None means the public one
+    licenses            accepted licences of data and base, as SPDX names or patterns ("cc-by-*"); empty accepts all, also a missing one
     """
 
     trusted_keys: tuple[Path, ...] = ()
@@ -31,48 +31,53 @@ class Policy:
     sigstore: Path | None = None
 
     @property
-    def signed(self) -> bool:
-        """Whether what is loaded must be signed."""
+    def requires_signature(self) -> bool:
+        """Whether a version must be signed to be loaded."""
         return bool(self.trusted_keys or self.trusted_identities)
 
     @classmethod
     def from_environment(cls) -> Policy:
-        """`$VERTICAL_TRUSTED_KEYS`: files, or folders of `*.pub` and `*.pem`, as in PATH; `$VERTICAL_LICENSES`: names between commas;
-        `$VERTICAL_TRUSTED_IDENTITIES`: "NAME PROVIDER", between commas; `$VERTICAL_SIGSTORE`: a file.
+        """Read the policy from environment variables.
 
-        Raises RegistryError where a key's file does not exist, or a folder has none: a policy that cannot be kept is not left out.
+        VERTICAL_TRUSTED_KEYS        files, or folders with `*.pub` and `*.pem`, separated as in PATH
+        VERTICAL_LICENSES            names separated by commas
+        VERTICAL_TRUSTED_IDENTITIES  "NAME PROVIDER" pairs separated by commas
+        VERTICAL_SIGSTORE            a file
+
+        Raises RegistryError if the file of a key does not exist or a folder contains no keys: a broken policy is never ignored.
         """
         keys: list[Path] = []
         for place in filter(None, os.environ.get("VERTICAL_TRUSTED_KEYS", "").split(os.pathsep)):
             path = Path(place)
-            found = [path] if path.is_file() else sorted([*path.glob("*.pub"), *path.glob("*.pem")])
-            if not found:
+            files = [path] if path.is_file() else sorted([*path.glob("*.pub"), *path.glob("*.pem")])
+            if not files:
                 raise RegistryError(
-                    f"$VERTICAL_TRUSTED_KEYS: {place} is neither a public key nor a folder of *.pub or *.pem files."
+                    f"{place} is neither a public key nor a folder of *.pub or *.pem files. Correct the path.",
+                    where="$VERTICAL_TRUSTED_KEYS",
                 )
-            keys += found
+            keys += files
         names = (name.strip() for name in os.environ.get("VERTICAL_LICENSES", "").split(","))
         identities = parse_identities(os.environ.get("VERTICAL_TRUSTED_IDENTITIES", ""), "$VERTICAL_TRUSTED_IDENTITIES")
-        own = os.environ.get("VERTICAL_SIGSTORE")
-        return cls(tuple(keys), tuple(filter(None, names)), identities, Path(own) if own else None)
+        sigstore = os.environ.get("VERTICAL_SIGSTORE")
+        return cls(tuple(keys), tuple(filter(None, names)), identities, Path(sigstore) if sigstore else None)
 
 
 def check_licenses(card: Card, allowed: Iterable[str]) -> None:
-    """See that data and base have licences that the policy allows; without a policy, all have.
+    """Check that the licences of data and base are accepted; an empty list accepts all.
 
-    Raises RegistryError that says which has another one, or none.
+    Raises RegistryError with each licence that is not accepted or missing.
     """
     allowed = [pattern.lower() for pattern in allowed]
     if not allowed:
         return
     licenses = [(f"its base {card.base.name}", card.base.license), *((f"its data {s.source}", s.license) for s in card.sources)]
-    wrong = [
-        f"{what} {f'is under {spdx}' if spdx else 'states no licence'}"
-        for what, spdx in licenses
+    refused = [
+        f"{title} {f'has the licence {spdx}' if spdx else 'states no licence'}"
+        for title, spdx in licenses
         if not spdx or not any(fnmatch.fnmatchcase(spdx.lower(), pattern) for pattern in allowed)
     ]
-    if wrong:
+    if refused:
         raise RegistryError(
-            f"{card.name}: {'; '.join(wrong)}. This registry takes {', '.join(allowed)}. "
+            f"{card.name}: {'; '.join(refused)}. This registry accepts {', '.join(allowed)}. "
             "State a data set's licence in its recipe (data.license), or train on other data."
         )

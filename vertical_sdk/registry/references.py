@@ -1,13 +1,13 @@
-"""How a version in a registry is named.
+"""References: how a version in a registry is named.
 
     medical/icd-chapter                 the newest version
     medical/icd-chapter@3               version 3, which never changes
-    medical/icd-chapter@production      the version that the alias stands at now
-    medical/icd-chapter@sha256:9f86d081 the version with this digest: all 64 hex digits, or 8 and more of its first
+    medical/icd-chapter@production      the version that the alias points at now
+    medical/icd-chapter@sha256:9f86d081 the version with this digest: its 64 hex digits, or at least the first 8
 
-A name is `task` or `domain/task`. Its parts are ASCII lower-case letters, digits, `_`, `.` and `-`; they begin with a letter
-or a digit and do not end in a dot or a dash. An alias is one such part that begins with a letter; "latest" and "v3" are none,
-for a bare name is the newest version already and a version is written by its number.
+A name is `task` or `domain/task`. Its parts are ASCII lower-case letters, digits, `_`, `.` and `-`; they start with a letter
+or a digit and do not end in a dot or a dash. An alias is one such part that starts with a letter. "latest" and "v3" are not
+aliases: a bare name is already the newest version, and a version is written as its number.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GRAMMAR = "a reference is NAME, NAME@3, NAME@ALIAS or NAME@sha256:DIGEST, such a
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed reference; at most one of `version`, `alias` and `digest` is set, none means the newest version."""
+    """A parsed reference. At most one of `version`, `alias` and `digest` is set; without them it means the newest version."""
 
     name: str
     version: int | None = None
@@ -51,9 +51,9 @@ class Reference:
 
 @functools.lru_cache(maxsize=4096)
 def parse_reference(text: str) -> Reference:
-    """The reference that a text spells.
+    """Parse a reference.
 
-    Raises RegistryError, which says what is wrong with it and how a reference is written.
+    Raises RegistryError with the mistake and the syntax of a reference.
     """
     name, at, rest = text.partition("@")
     check_name(name)
@@ -62,55 +62,55 @@ def parse_reference(text: str) -> Reference:
     if rest.startswith(SCHEME):
         digest = rest[len(SCHEME) :]
         if not DIGEST.fullmatch(digest):
-            raise RegistryError(f"{text!r}: after 'sha256:' stand 8 to 64 of the digits 0-9 and a-f, not {digest!r}.")
+            raise RegistryError(f"{text!r}: write 8 to 64 of the digits 0-9 and a-f after 'sha256:', not {digest!r}.")
         return Reference(name, digest=digest)
     if NUMBER.fullmatch(rest):
         return Reference(name, version=int(rest))
     if DIGITS.fullmatch(rest):
-        raise RegistryError(f"{text!r}: versions are 1, 2, 3 and so on, not {rest!r}.")
+        raise RegistryError(f"{text!r}: {rest!r} is not a version. Versions are 1, 2, 3 and so on.")
     if not rest or "@" in rest:
-        raise RegistryError(f"{text!r}: {'nothing stands after the @' if not rest else 'has more than one @'}; {GRAMMAR}.")
+        raise RegistryError(f"{text!r}: {'nothing follows the @' if not rest else 'it has more than one @'}; {GRAMMAR}.")
     check_alias(rest, name)
     return Reference(name, alias=rest)
 
 
 def check_name(name: str) -> str:
-    """The name itself, if it is one.
+    """Return the name if it is valid.
 
     Raises RegistryError.
     """
     parts = name.split("/")
-    wrong = "is empty" if not name else f"has {len(parts)} parts" if len(parts) > 2 else ""
+    problem = "is empty" if not name else f"has {len(parts)} parts" if len(parts) > 2 else ""
     for part in parts:
-        wrong = wrong or _wrong_part(part)
-    if wrong:
+        problem = problem or _part_problem(part)
+    if problem:
         raise RegistryError(
-            f"{name!r} is not an adapter's name: it {wrong}. A name is task or domain/task, of a-z, 0-9, '_', '.' and '-', "
+            f"{name!r} is not a valid adapter name: it {problem}. A name is task or domain/task, of a-z, 0-9, '_', '.' and '-', "
             f"at most {LONGEST} characters a part, such as medical/icd-chapter."
         )
     return name
 
 
 def check_alias(alias: str, name: str = "NAME") -> str:
-    """The alias itself, if it is one.
+    """Return the alias if it is valid.
 
     Raises RegistryError.
     """
     if alias == "latest":
-        raise RegistryError(f"'latest' is not an alias: {name} alone is the newest version already.")
+        raise RegistryError(f"'latest' is not an alias. Write {name}, which is the newest version.")
     if VERSION_LIKE.fullmatch(alias):
-        raise RegistryError(f"{alias!r} is not an alias, it looks like a version: write {name}@{alias[1:]}.")
-    wrong = _wrong_part(alias) or ("does not begin with a letter" if not alias[0].isalpha() else "")
-    if wrong:
+        raise RegistryError(f"{alias!r} is not an alias, because it looks like a version. Write {name}@{alias[1:]}.")
+    problem = _part_problem(alias) or ("does not start with a letter" if not alias[0].isalpha() else "")
+    if problem:
         raise RegistryError(
-            f"{alias!r} is not an alias: it {wrong}. An alias is a letter a-z, then a-z, 0-9, '_', '.' and '-', "
+            f"{alias!r} is not a valid alias: it {problem}. An alias is a letter a-z, then a-z, 0-9, '_', '.' and '-', "
             f"at most {LONGEST} characters, such as production."
         )
     return alias
 
 
-def _wrong_part(part: str) -> str:
-    """What is wrong with a part, to stand after "it"; nothing if it is right."""
+def _part_problem(part: str) -> str:
+    """What is wrong with a part, as text after "it"; "" if it is valid."""
     if not part:
         return "has an empty part"
     if len(part) > LONGEST:
@@ -121,5 +121,5 @@ def _wrong_part(part: str) -> str:
     if ".." in part:
         return "has '..'"
     if not PART.fullmatch(part):
-        return "begins with '.', '-' or '_', or ends in '.' or '-'"
+        return "starts with '.', '-' or '_', or ends in '.' or '-'"
     return ""

@@ -1,9 +1,7 @@
-"""The registry: adapters that passed their gate, by name, version and alias."""
+"""The registry: published adapters by name, version and alias."""
 
 from __future__ import annotations
 
-import builtins
-import contextlib
 import difflib
 import getpass
 import json
@@ -15,10 +13,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.card import CARD, read_card
+from vertical_sdk.card import CARD, Card, read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.evaluation_record import EvaluationRecord, add_evaluation, find_run, read_evaluation
+from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
-from vertical_sdk.registry.checks import REPORT, adapter_folder, check_files, check_gate, noted
+from vertical_sdk.registry.checks import README, REPORT, build_record, check_files, check_gate, find_adapter_folder
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
@@ -32,22 +32,22 @@ __all__ = ["Registry"]
 TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 LONGEST_TAG = 1000
 MANY = 10_000
-"""Names that are compared with one that does not exist, to ask whether one of them was meant."""
+"""The most names that are compared with an unknown name to suggest a similar one."""
 OURS = "vertical."
-"""Before tags that are none of the user's: what a version was signed with, and why it was revoked."""
+"""The prefix of internal tags: the signatures of a version, and the reason of its revocation."""
 REVOKED = f"{OURS}revoked"
 SIGNATURE = f"{OURS}signature."
 
 
 class Registry:
-    """Published adapters. It may be used by many threads and processes at once; nothing is made before the first publish."""
+    """Published adapters. Many threads and processes may use it at once. The first publish creates its files."""
 
     def __init__(self, location: str | Path | None = None, policy: Policy | None = None) -> None:
-        """Open a registry; nothing is read or made yet.
+        """Open a registry. This neither reads nor creates files.
 
-        location  a folder, or an address such as s3://bucket/adapters (`registry.stores`); the user's own registry
-                  (`paths.registry_home`) where it is None
-        policy    whose signatures count, and which licences may go in; what the environment says where it is None
+        location  a folder, or an address such as s3://bucket/adapters (`registry.stores`); None means the user's default registry
+                  (`paths.registry_home`)
+        policy    required signatures and accepted licences; None means the policy of the environment (`Policy.from_environment`)
         """
         self.location = str(location if location is not None else registry_home())
         self.policy = Policy.from_environment() if policy is None else policy
@@ -55,10 +55,10 @@ class Registry:
         self._who: str | None = None
 
     def acting_for(self, who: str) -> Registry:
-        """This registry, with somebody's name in its log: what a server does, it does for whoever asked."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, _who=who)
-        return other
+        """Return this registry with another user in its log, such as the user of a server."""
+        registry = object.__new__(type(self))
+        registry.__dict__.update(self.__dict__, _who=who)
+        return registry
 
     def __repr__(self) -> str:
         return f"Registry({self.location!r})"
@@ -77,96 +77,98 @@ class Registry:
     ) -> Version:
         """Publish an adapter's folder, or the folder of its run, as the next version of a name.
 
-        name    the card's name where it is None
-        force   publish although the gate failed or was never asked; the version and the log say so for ever
+        name    None means the name in the card
+        force   publish although the gate failed or was not evaluated; the version and the log record this permanently
         reason  why, for the log
 
-        Content that the name has already gets no new version: the one it has is returned as it stands.
-        Raises CorruptAdapter where a file is not as the card says, GateFailed, RegistryError for a bad name, tag, file or licence,
-        RunError where the registry cannot be written.
+        The evaluation of the run (`evaluation_record`) goes into the published card and README; the run is not changed.
+        If the name already has a version with this content, that version is returned.
+        Raises CorruptAdapter if a file differs from the card, or the evaluation is that of another adapter; GateFailed; RegistryError
+        for a bad name, tag, file or licence; RunError if the registry cannot be written.
         """
-        folder, report = adapter_folder(Path(adapter))
+        folder, report = find_adapter_folder(Path(adapter))
         manifest = read_tree(folder)
-        card = read_card(folder)
+        card = original = read_card(folder)
         check_files(folder, card, manifest)
+        run = find_run(folder)
+        evaluation = read_evaluation(run) if run is not None else None
+        if evaluation is not None:
+            card = add_evaluation(card, evaluation)
         check_licenses(card, self.policy.licenses)
         gate, forced = check_gate(card, force=force)
         name = check_name(card.name if name is None else name)
         tags = dict(tags or {})
         _check_tags(tags)
+        record = build_record(card, gate=gate, forced=forced, reason=reason)
+        event = self.new_event(name, "publish by force" if forced else "publish", why=reason)
+        if forced and card.forced is None:  # in the card too, so that it stays with every copy of the folder
+            card = card.model_copy(update={"forced": reason or "no reason was given"})
         files = {path: folder / path for path in manifest}
         if report is not None and REPORT not in manifest:
-            manifest[REPORT] = Stored(file_digest(report), report.stat().st_size)
             files[REPORT] = report
-        record = noted(card, gate=gate, forced=forced, reason=reason)
-        event = self.event(name, "publish by force" if forced else "publish", why=reason)
-        with contextlib.ExitStack() as desk:
-            if forced and card.forced is None:  # also in the card, which goes wherever the folder goes
-                told = Path(desk.enter_context(tempfile.TemporaryDirectory(prefix="vertical-publish-"))) / CARD
-                told.write_text(
-                    card.model_copy(update={"forced": reason or "no reason was given"}).model_dump_json(indent=1) + "\n"
-                )
-                manifest[CARD], files[CARD] = Stored(file_digest(told), told.stat().st_size), told
+        with tempfile.TemporaryDirectory(prefix="vertical-publish-") as staging:
+            files |= _write_joined(Path(staging), card, evaluation, rewrite=card != original)
+            manifest |= {path: _describe_file(file) for path, file in files.items() if file != folder / path}
             return self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
 
     def resolve(self, reference: str, *, check: bool = True, allow_revoked: Collection[str] = ()) -> Version:
-        """The version that a reference means, after its files were compared with their digests.
+        """Find the version of a reference and check its files.
 
-        check          compare the files, and ask for a signature where the policy does; a file is read once in a process, and again
-                       when its inode, size or times have changed. Without it, a version can be looked at and not be used
+        check          compare the files with their digests, and require a signature if the policy does; a file is read once in a
+                       process, and again if its inode, size or times have changed. False is for inspecting a version, not for using it
         allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
 
-        Raises RegistryError where there is no such version, or it was revoked or not signed by a trusted key; CorruptAdapter that
-        names the file where one has changed.
+        Raises RegistryError if there is no such version, or it was revoked or not signed by a trusted key; CorruptAdapter with the name
+        of the file if one has changed.
         """
         wanted = parse_reference(reference)
-        found = self.store.find(wanted)
-        if len(found) != 1:
-            raise self._not_one(wanted, found)
-        version = self._version(found[0])
+        entries = self.store.find(wanted)
+        if len(entries) != 1:
+            raise self._resolution_error(wanted, entries)
+        version = self._version(entries[0])
         if check:
             if version.revoked is not None and str(version) not in allow_revoked:
                 raise RegistryError(
-                    f"{version} was revoked: {version.revoked}. Use another version, or allow this one by its name: "
+                    f"{version} was revoked: {version.revoked}. Use another version, or allow this one by name: "
                     f"allow_revoked=['{version}'], --allow-revoked {version}."
                 )
-            wrong = tree_problems(version.path, self.store.manifest(version.digest))
-            if wrong:
+            problems = tree_problems(version.path, self.store.manifest(version.digest))
+            if problems:
                 raise CorruptAdapter(
-                    f"{version}: {'; '.join(wrong)} (in {version.path}). "
-                    "Publish the same adapter again to mend it, or put back a copy."
+                    f"{version}: {'; '.join(problems)}. Publish the same adapter again to repair it, or restore a backup.",
+                    where=version.path,
                 )
-            if self.policy.signed:
-                from vertical_sdk.registry.signing import require_signature
+            if self.policy.requires_signature:
+                from vertical_sdk.registry.signature_check import require_signature
 
                 require_signature(version, self.policy)
         return version
 
-    def list(self, prefix: str | None = None, *, after: str = "", limit: int | None = None) -> Sequence[Summary]:
-        """The names that begin with a prefix (all, where it is None), each with what its newest version is.
+    def list_adapters(self, prefix: str | None = None, *, after: str = "", limit: int | None = None) -> Sequence[Summary]:
+        """List the names with a prefix (None means all), each with its newest version.
 
-        At most `limit` of those behind the name `after`, in alphabetical order.
+        The result has at most `limit` names after the name `after`, in alphabetical order.
         """
-        return [_summary(*found) for found in self.store.newest(prefix or "", after=after, limit=limit)]
+        return [_summary(*newest) for newest in self.store.newest(prefix or "", after=after, limit=limit)]
 
     def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Version]:
-        """The versions of a name, oldest first: the `limit` newest of those below number `before`; all, where both are None.
+        """List versions of a name, oldest first: the `limit` newest with a number below `before`. Without both, all versions.
 
-        Raises RegistryError where there is no such name.
+        Raises RegistryError if there is no such name.
         """
-        found = self.store.versions(check_name(name), before=before, limit=limit)
-        if not found and not self.store.find(Reference(name)):
-            raise self._not_one(Reference(name), ())
-        return [self._version(entry) for entry in found]
+        entries = self.store.versions(check_name(name), before=before, limit=limit)
+        if not entries and not self.store.find(Reference(name)):
+            raise self._resolution_error(Reference(name), ())
+        return [self._version(entry) for entry in entries]
 
     def search(self, *conditions: str, after: Version | None = None, limit: int | None = None) -> Sequence[Version]:
-        """The versions that meet all conditions ("domain=medical", "license=cc-by-4.0", "macro_f1>0.8"), by name and number.
+        """Find the versions that meet all conditions ("domain=medical", "license=cc-by-4.0", "macro_f1>0.8"), by name and number.
 
-        At most `limit` of those that stand behind the version `after`. Raises RegistryError for what is no condition.
+        The result has at most `limit` versions after the version `after`. Raises RegistryError for a malformed condition.
         """
-        asked = [parse_condition(text) for text in conditions]
-        behind = (after.name, after.number) if after is not None else None
-        return [self._version(entry) for entry in self.store.search(asked, after=behind, limit=limit)]
+        parsed = [parse_condition(text) for text in conditions]
+        start = (after.name, after.number) if after is not None else None
+        return [self._version(entry) for entry in self.store.search(parsed, after=start, limit=limit)]
 
     def set_alias(
         self,
@@ -181,80 +183,80 @@ class Registry:
     ) -> None:
         """Point an alias at a version.
 
-        expected  the version that it must stand at now, 0 where it must not exist yet; None: wherever it stands
-        evidence  what it is moved on, as JSON, for the log
-        action    what the log calls it: "promote", "rollback"
+        expected  the version that it must point at now, 0 if it must not exist yet; None means any
+        evidence  the reason for the move as JSON, for the log
+        action    the action in the log: "alias", "promote", "rollback"
 
-        Raises RegistryError where there is no such version, or the alias does not stand where it was expected.
+        Raises RegistryError if there is no such version, or the alias does not point at the expected one.
         """
         check_alias(alias, name)
-        self._exists(name, version)
-        self.store.move_alias(name, alias, version, expected, self.event(name, action, alias, why, evidence))
+        self._check_exists(name, version)
+        self.store.move_alias(name, alias, version, expected, self.new_event(name, action, alias, why, evidence))
 
     def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "") -> None:
-        """Take an alias away; the version stays. Raises RegistryError where there is no such alias."""
+        """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
         wanted = Reference(check_name(name), alias=alias)
         if not self.store.find(wanted):
-            raise self._not_one(wanted, ())
-        self.store.move_alias(name, alias, None, expected, self.event(name, "delete alias", alias, why))
+            raise self._resolution_error(wanted, ())
+        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why))
 
     def tag(self, name: str, version: int, tags: Mapping[str, str | None], *, why: str = "") -> None:
-        """Set tags of a version; None takes one away. Raises RegistryError."""
+        """Set tags of a version; the value None removes a tag. Raises RegistryError."""
         _check_tags(tags)
         self._tag(name, version, tags, "tag", why or ", ".join(f"{k}={v}" for k, v in tags.items()))
 
     def revoke(self, reference: str, reason: str) -> Version:
-        """Refuse to load a version from now on, unless it is allowed by name. It is kept, and aliases stay where they are.
+        """Revoke a version: it is loaded only if it is allowed by name. The version is not deleted, and aliases are not moved.
 
-        Raises RegistryError where there is no such version, it is revoked already, or no reason is given.
+        Raises RegistryError if there is no such version, it is already revoked, or the reason is empty.
         """
         version = self.resolve(reference, check=False)
         if not reason.strip():
-            raise RegistryError(f"{version}: say why it is revoked; whoever uses it will read that.")
+            raise RegistryError(f"{version}: the reason is empty. Give the reason of the revocation; its users will read it.")
         if version.revoked is not None:
-            raise RegistryError(f"{version} was revoked already: {version.revoked}.")
+            raise RegistryError(f"{version} is already revoked: {version.revoked}.")
         self._tag(version.name, version.number, {REVOKED: reason}, "revoke", reason)
         return self.resolve(str(version), check=False)
 
     def add_signature(self, version: Version, fingerprint: str, signature: str) -> None:
-        """Keep a signature of a version (`registry.signing` makes and checks them)."""
+        """Store a signature of a version (`registry.signing` makes signatures, `registry.signature_check` checks them)."""
         self._tag(version.name, version.number, {SIGNATURE + fingerprint: signature}, "sign", f"with the key {fingerprint}")
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
-        """Who published, aliased and tagged what, when and why; at most `limit` lines of those behind the first `skip`.
+        """Read the audit log of a name: at most `limit` lines after the first `skip`.
 
-        Raises RegistryError where nothing has this name.
+        Raises RegistryError if there is no such name.
         """
-        found = self.store.history(check_name(name), skip=skip, limit=limit, newest_first=newest_first)
-        if not found and not self.store.history(name, limit=1):
-            raise self._not_one(Reference(name), ())
-        return found
+        events = self.store.history(check_name(name), skip=skip, limit=limit, newest_first=newest_first)
+        if not events and not self.store.history(name, limit=1):
+            raise self._resolution_error(Reference(name), ())
+        return events
 
-    def verify(self, reference: str | None = None) -> builtins.list[str]:
-        """What is wrong with a version, or with everything, a sentence each; every file is read anew.
+    def verify(self, reference: str | None = None) -> list[str]:
+        """List the problems of one version, or of the whole registry, a sentence each. Every file is read again.
 
-        Raises RegistryError where there is no such version.
+        Raises RegistryError if there is no such version.
         """
         if reference is not None:
-            return self._wrong(self.resolve(reference, check=False))
-        found = [line for name in self.store.names() for version in self.versions(name) for line in self._wrong(version)]
-        return [*found, *self.store.problems()]
+            return self._problems(self.resolve(reference, check=False))
+        problems = [line for name in self.store.names() for version in self.versions(name) for line in self._problems(version)]
+        return [*problems, *self.store.problems()]
 
     def gc(self) -> int:
-        """Remove what no version uses, such as what a killed publish left; the bytes that were freed."""
+        """Remove files that no version uses, such as those of an interrupted publish, and return the number of freed bytes."""
         return self.store.gc()
 
     def close(self) -> None:
-        """Let go of what this thread holds open; the registry can still be used, which opens it again."""
+        """Close what this thread has open. The registry can still be used; the next use opens it again."""
         self.store.close()
 
-    def _wrong(self, version: Version) -> builtins.list[str]:
+    def _problems(self, version: Version) -> list[str]:
         try:
             manifest = self.store.manifest(version.digest)
         except CorruptAdapter as error:
             return [f"{version}: {error}"]
-        return [f"{version}: {line}" for line in tree_problems(version.path, manifest, again=True)]
+        return [f"{version}: {line}" for line in tree_problems(version.path, manifest, reread=True)]
 
     def _version(self, entry: Entry) -> Version:
         record = entry.record
@@ -278,25 +280,27 @@ class Registry:
         )
 
     def _tag(self, name: str, version: int, tags: Mapping[str, str | None], action: str, why: str) -> None:
-        self._exists(name, version)
-        told = json.dumps({key: value for key, value in tags.items() if not key.startswith(SIGNATURE)}, sort_keys=True)
-        self.store.tag(name, version, tags, self.event(name, action, why=why, evidence=told))
+        self._check_exists(name, version)
+        evidence = json.dumps({key: value for key, value in tags.items() if not key.startswith(SIGNATURE)}, sort_keys=True)
+        self.store.tag(name, version, tags, self.new_event(name, action, why=why, evidence=evidence))
 
-    def event(self, name: str, action: str, alias: str | None = None, why: str = "", evidence: str = "") -> Event:
-        """A line for the log: now, and in the name of whoever uses this registry."""
+    def new_event(self, name: str, action: str, alias: str | None = None, why: str = "", evidence: str = "") -> Event:
+        """Create a log line with the current time and the user of this registry."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        return Event(at=now, who=self._who or _who(), name=name, action=action, alias=alias, why=why, evidence=evidence)
+        return Event(
+            at=now, who=self._who or _current_user(), name=name, action=action, alias=alias, why=why, evidence=evidence
+        )
 
-    def _exists(self, name: str, version: int) -> None:
+    def _check_exists(self, name: str, version: int) -> None:
         wanted = Reference(check_name(name), version=version)
         if not self.store.find(wanted):
-            raise self._not_one(wanted, ())
+            raise self._resolution_error(wanted, ())
 
-    def _not_one(self, wanted: Reference, found: Sequence[Entry]) -> RegistryError:
-        """Why a reference does not mean one version, and what would."""
-        if found:
-            several = ", ".join(f"{entry.number} (sha256:{entry.digest[:16]}…)" for entry in found)
-            return RegistryError(f"{wanted}: several versions begin so: {several}. Write more digits.")
+    def _resolution_error(self, wanted: Reference, entries: Sequence[Entry]) -> RegistryError:
+        """Explain why a reference does not mean exactly one version, and suggest valid ones."""
+        if entries:
+            several = ", ".join(f"{entry.number} (sha256:{entry.digest[:16]}…)" for entry in entries)
+            return RegistryError(f"{wanted}: several versions start with these digits: {several}. Write more digits.")
         name = wanted.name
         newest = self.store.newest(name, limit=1)
         if not newest or newest[0][0].name != name:
@@ -307,12 +311,12 @@ class Registry:
             known = (", ".join(names[:10]) + (", …" if len(names) > 10 else "")) or "nothing yet"
             return RegistryError(f"{wanted}: no adapter is called {name!r} in {self.location}.{hint} Published: {known}.")
         ((entry, aliases),) = newest
-        has = f"{name} has version{'s 1 to' if entry.number > 1 else ''} {entry.number}"
+        available = f"{name} has version{'s 1 to' if entry.number > 1 else ''} {entry.number}"
         if wanted.alias is None:
             what = "version" if wanted.version is not None else "digest"
-            return RegistryError(f"{wanted}: there is no such {what}. {has}.")
-        told = ", ".join(f"{alias} (version {number})" for alias, number in aliases.items())
-        return RegistryError(f"{wanted}: there is no such alias. Aliases: {told or 'none'}. {has}.")
+            return RegistryError(f"{wanted}: there is no such {what}. {available}.")
+        known = ", ".join(f"{alias} (version {number})" for alias, number in aliases.items())
+        return RegistryError(f"{wanted}: there is no such alias. Aliases: {known or 'none'}. {available}.")
 
 
 def _summary(newest: Entry, aliases: Mapping[str, int]) -> Summary:
@@ -331,11 +335,27 @@ def _summary(newest: Entry, aliases: Mapping[str, int]) -> Summary:
     )
 
 
-def _who() -> str:
-    """`$VERTICAL_USER`, or the user of this process."""
-    named = os.environ.get("VERTICAL_USER")
-    if named:
-        return named
+def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None, *, rewrite: bool) -> dict[str, Path]:
+    """Write the card, if it has to be rewritten, and with an evaluation the README; return path in the version → file."""
+    contents = {}
+    if rewrite:
+        contents[CARD] = card.model_dump_json(indent=1) + "\n"
+    if evaluation is not None:
+        contents[README] = render_readme(card, evaluation.hub_id)
+    for path, content in contents.items():
+        (staging / path).write_text(content, encoding="utf-8")
+    return {path: staging / path for path in contents}
+
+
+def _describe_file(path: Path) -> Stored:
+    return Stored(file_digest(path), path.stat().st_size)
+
+
+def _current_user() -> str:
+    """Return `$VERTICAL_USER`, or the user of this process."""
+    user = os.environ.get("VERTICAL_USER")
+    if user:
+        return user
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # a container's user without a name
@@ -345,8 +365,10 @@ def _who() -> str:
 def _check_tags(tags: Mapping[str, str | None]) -> None:
     for key, value in tags.items():
         if key.startswith(OURS):
-            raise RegistryError(f"{key!r} cannot be a tag's name: what begins with {OURS!r} is kept for the registry itself.")
+            raise RegistryError(
+                f"{key!r} cannot be the name of a tag: the prefix {OURS!r} is reserved for the registry. Choose another name."
+            )
         if not TAG.fullmatch(key):
-            raise RegistryError(f"{key!r} cannot be a tag's name: write a-z, 0-9, '_', '.' and '-', at most 64 characters.")
+            raise RegistryError(f"{key!r} cannot be the name of a tag. Use a-z, 0-9, '_', '.' and '-', at most 64 characters.")
         if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TAG):
             raise RegistryError(f"tag {key}: the value must be text of at most {LONGEST_TAG} characters.")

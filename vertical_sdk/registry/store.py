@@ -1,7 +1,7 @@
-"""What a registry needs of the place that it keeps adapters in.
+"""The interface of a registry backend, and its data.
 
-A backend is one file in `stores/` with a class that has these methods, and one line in the table there. A store knows files,
-numbers and aliases; it knows nothing of cards and gates, which are the Registry's business.
+A backend is one file in `stores/` with a class that has these methods, and one line in the table there. A store handles files,
+numbers and aliases; the Registry handles cards and gates.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
-__all__ = ["Entry", "Event", "Manifest", "Store", "Stored", "canonical", "manifest_digest", "part_of", "require_stand"]
+__all__ = [
+    "Entry",
+    "Event",
+    "Manifest",
+    "Store",
+    "Stored",
+    "canonical_json",
+    "check_expected_version",
+    "manifest_digest",
+    "matches",
+    "slice_log",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,7 @@ Manifest: TypeAlias = Mapping[str, Stored]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A version as a store keeps it. All but `aliases` and `tags` stays as it was published."""
+    """A version in a store. Only `aliases` and `tags` can change after it was published."""
 
     name: str
     number: int
@@ -42,7 +53,7 @@ class Entry:
     created: str
     who: str
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What the Registry noted when it was published."""
+    """The metadata that the Registry computed when it was published."""
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,7 +62,7 @@ class Entry:
 class Event:
     """One line of the audit log: who did what, when, and why. `before` and `after` are version numbers.
 
-    `evidence` is JSON, or nothing: what an alias was moved on (the gate's tests), or the tags that were set.
+    `evidence` is JSON or "": why an alias was moved (the gate's tests), or the tags that were set.
     """
 
     at: str
@@ -66,7 +77,7 @@ class Event:
 
 
 class Store(Protocol):
-    """A backend. Every method raises RunError where the place cannot be read or written."""
+    """A backend. Every method raises RunError if its place cannot be read or written."""
 
     def put(
         self,
@@ -78,95 +89,111 @@ class Store(Protocol):
         tags: Mapping[str, str],
         event: Event,
     ) -> Entry:
-        """Keep files as the name's next version, whole or not at all.
+        """Store files as the name's next version, whole or not at all.
 
-        files     path in the manifest → where the file is now
-        manifest  what the files must be
-        record    kept with the version for ever
+        files     path in the manifest → path of the file on this machine
+        manifest  the digests and sizes that the files must have
+        record    metadata, stored permanently with the version
 
-        Content that the name has already gets no new version: its entry is returned. `event` is logged with the number that
-        the version got. Raises CorruptAdapter where a file's bytes are not those of the manifest.
+        If the name already has a version with this content, its entry is returned. `event` is logged with the number of the
+        version. Raises CorruptAdapter if a file differs from the manifest.
         """
 
     def find(self, reference: Reference) -> Sequence[Entry]:
-        """The versions that a reference may mean: none, one, or several where a digest's first digits are shared."""
+        """Find the versions that a reference may mean: zero, one, or several if they share the first digits of a digest."""
 
     def names(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> Sequence[str]:
-        """The names that begin so, sorted; at most `limit` of those that stand behind `after`."""
+        """List the names with a prefix, sorted: at most `limit` names after `after`."""
 
     def newest(
         self, prefix: str = "", *, after: str = "", limit: int | None = None
     ) -> Sequence[tuple[Entry, Mapping[str, int]]]:
-        """The newest version of each of these names, with all aliases of the name and where they stand."""
+        """List the newest version of each of these names, with all aliases of the name and their versions."""
 
     def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Entry]:
-        """The versions of a name, from the first to the newest; the `limit` newest of those below number `before`."""
+        """List versions of a name, oldest first: the `limit` newest with a number below `before`."""
 
     def search(
         self, conditions: Sequence[Condition], *, after: tuple[str, int] | None = None, limit: int | None = None
     ) -> Sequence[Entry]:
-        """The versions that meet all conditions, by name and number; at most `limit` of those behind (name, number)."""
+        """Find the versions that meet all conditions, by name and number: at most `limit` versions after (name, number)."""
 
     def manifest(self, digest: str) -> Manifest:
-        """The manifest with this digest. Raises CorruptAdapter where it is missing or changed."""
+        """Read the manifest with this digest. Raises CorruptAdapter if it is missing or changed."""
 
     def folder(self, digest: str) -> Path:
-        """A local folder with the files of a manifest, to be read and never written; the caller checks them.
+        """Return a local folder with the files of a manifest, for reading only; the caller checks them.
 
-        A store that is elsewhere downloads what is not here yet (`depot.Depot.tree`). Raises SourceError where it cannot.
+        A remote store downloads missing files (`blob_store.BlobStore.fetch_tree`). Raises SourceError if it cannot.
         """
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
-        """Point an alias at a version, or take it away (None).
+        """Point an alias at a version, or delete it (None).
 
-        `expected` is where it must stand now (0: nowhere, None: anywhere). Raises RegistryError where it does not.
+        `expected` is the version that it must point at now (0: it must not exist, None: any). Raises RegistryError otherwise.
         """
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
-        """Set a version's tags, or take away those that are None."""
+        """Set a version's tags; the value None removes a tag."""
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
-        """The audit log of a name; at most `limit` lines of those behind the first `skip`."""
+        """Read the audit log of a name: at most `limit` lines after the first `skip`."""
 
     def problems(self) -> Sequence[str]:
-        """What is wrong with the store itself, apart from the versions' folders; a sentence each."""
+        """List the problems of the store itself, without the versions' folders, a sentence each."""
 
     def gc(self) -> int:
-        """Remove what no version uses, such as what a killed publish left; the bytes that were freed."""
+        """Remove files that no version uses, such as those of an interrupted publish, and return the number of freed bytes."""
 
     def close(self) -> None:
-        """Let go of what this thread holds open; the next use opens it again."""
+        """Close what this thread has open; the next use opens it again."""
 
 
-def require_stand(name: str, alias: str, before: int | None, expected: int | None) -> None:
-    """The comparison of compare-and-swap.
+def check_expected_version(name: str, alias: str, before: int | None, expected: int | None) -> None:
+    """Compare an alias with its expected version (the comparison of compare-and-swap).
 
-    before    the version that the alias stands at; None where it does not exist
-    expected  where it must stand (0: nowhere, None: anywhere)
+    before    the version that the alias points at; None if it does not exist
+    expected  the version that it must point at (0: it must not exist, None: any)
 
-    Raises RegistryError that says where it stands.
+    Raises RegistryError with the version that it points at.
     """
     if expected is None or (before or 0) == expected:
         return
-    now = f"stands at version {before}" if before else "does not exist"
-    was = f"at version {expected}" if expected else "not to exist"
+    current = f"points at version {before}" if before else "does not exist"
+    wanted = f"to point at version {expected}" if expected else "not to exist"
     raise RegistryError(
-        f"{name}@{alias} {now}; it was expected {was}. Somebody else moved it: look at its history, then try again."
+        f"{name}@{alias} {current}, but it was expected {wanted}. Someone else moved it: read its history, then try again."
     )
 
 
-def part_of(log: Sequence[Event], skip: int, limit: int | None, newest_first: bool) -> list[Event]:
-    """What `Store.history` gives, of a log that was read whole, oldest first."""
+def matches(entry: Entry, conditions: Sequence[Condition]) -> bool:
+    """Whether a version meets all conditions."""
+    return all(_matches_one(entry, condition) for condition in conditions)
+
+
+def _matches_one(entry: Entry, condition: Condition) -> bool:
+    if condition.metric:
+        value = entry.record.get("metrics", {}).get(condition.key)
+        return value is not None and condition.accepts(value)
+    if condition.key == "name":
+        return entry.name == condition.value
+    if condition.key.startswith("tag."):
+        return entry.tags.get(condition.key.removeprefix("tag.")) == condition.value
+    return condition.value in entry.record.get("facts", {}).get(condition.key, ())
+
+
+def slice_log(log: Sequence[Event], skip: int, limit: int | None, newest_first: bool) -> list[Event]:
+    """Select the lines that `Store.history` returns from a complete log, oldest first."""
     lines = log[::-1] if newest_first else log
     return list(lines[skip : None if limit is None else skip + limit])
 
 
-def canonical(manifest: Manifest) -> bytes:
-    """The manifest as canonical JSON: sorted keys, no spaces, ASCII."""
+def canonical_json(manifest: Manifest) -> bytes:
+    """Encode a manifest as canonical JSON: sorted keys, no spaces, ASCII."""
     plain = {path: {"sha256": file.sha256, "size": file.size} for path, file in manifest.items()}
     return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """SHA-256 of the canonical JSON, in hex: the digest of a version."""
-    return hashlib.sha256(canonical(manifest)).hexdigest()
+    """Compute the digest of a version: SHA-256 of the manifest's canonical JSON, in hex."""
+    return hashlib.sha256(canonical_json(manifest)).hexdigest()

@@ -1,4 +1,4 @@
-"""What a registry answers with: a version, and a line of its list."""
+"""A published version, and the summary of a name."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ __all__ = ["Summary", "Version"]
 
 @dataclass(frozen=True)
 class Version:
-    """A published version. Only its aliases and tags may be others the next time."""
+    """A published version. Only its aliases and tags can change."""
 
     name: str
     number: int
     digest: str
-    """SHA-256 of its manifest: equal digests are equal files."""
+    """SHA-256 of its manifest. Equal digests mean equal files."""
     created: str
     who: str = ""
     aliases: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What can be searched: task, base, domain, language, license, source, ... (`registry.query.FACTS`)."""
+    """The searchable facts: task, base, domain, language, license, source, ... (`registry.query.FACTS`)."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Its values on the test rows, as a whole."""
+    """The values of the specialist, members included, on the test rows."""
     metric: str | None = None
-    """The one of them that its gate looks at, or that was asked for first."""
+    """The metric of the gate, or the first metric of the recipe."""
     gate: str = "no gate"
-    """What the gate said when it was published: "passed", "no gate", or, if forced, "failed" or "not evaluated"."""
+    """The gate result at publishing: "passed", "no gate", or, if forced, "failed" or "not evaluated"."""
     forced: bool = False
-    """It was published against its gate."""
+    """Whether it was published against its gate."""
     reason: str = ""
     revoked: str | None = None
-    """Why it was revoked; None where it was not."""
+    """Why it was revoked; None if it was not."""
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Fingerprint of a key → the signature, as `model-signing` writes it."""
     folder: Callable[[], Path] = field(default=Path, repr=False, compare=False)
@@ -47,37 +47,37 @@ class Version:
 
     @cached_property
     def path(self) -> Path:
-        """A folder to load from (`PeftModel.from_pretrained(model, version.path)`) and never to write to.
+        """A folder to load from (`PeftModel.from_pretrained(model, version.path)`). Never write to it.
 
-        A registry that is elsewhere is asked for the files that are not here yet. Raises SourceError where they cannot be had.
+        A remote registry downloads missing files. Raises SourceError if it cannot.
         """
         return self.folder()
 
-    def plain(self) -> dict[str, Any]:
-        """Everything but the files, as plain data."""
+    def to_dict(self) -> dict[str, Any]:
+        """All fields except the files, as plain data."""
         shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"folder", "signatures"}}
         return {"reference": str(self), **shown, "signed_by": sorted(self.signatures)}
 
     @property
     def card(self) -> Card:
-        """The adapter's card, read anew. Raises CorruptAdapter."""
+        """Read the adapter's card. Raises CorruptAdapter."""
         return read_card(self.path)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A name in a registry, with what its newest version is."""
+    """A name in a registry and its newest version."""
 
     name: str
     newest: int
     aliases: Mapping[str, int]
-    """Alias → the version that it stands at."""
+    """Alias → the version that it points at."""
     task: str
     base: str
     metric: str | None
-    """The metric that the gate looks at, and the adapter's value; None where it was not evaluated."""
+    """The metric of the gate; `value` is the adapter's value, None if it was not evaluated."""
     value: float | None
     created: str
     forced: bool = False
     revoked: str | None = None
-    """Why the newest version was revoked; None where it was not."""
+    """Why the newest version was revoked; None if it was not."""

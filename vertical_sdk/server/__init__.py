@@ -1,1 +1,1 @@
-"""What is served over HTTP; FastAPI and uvicorn are loaded only by what serves."""
+"""A registry served over HTTP. Only code that serves loads FastAPI and uvicorn."""

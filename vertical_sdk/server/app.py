@@ -1,120 +1,128 @@
-"""A registry behind HTTP, as an ASGI application."""
+"""A registry served over HTTP, as an ASGI application."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from vertical_sdk import __version__
-from vertical_sdk.errors import CorruptAdapter, VerticalError
+from vertical_sdk.errors import VerticalError
 from vertical_sdk.paths import cache_home
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.access import API, Guard, needs
-from vertical_sdk.server.answers import refusal, status_of
-from vertical_sdk.server.limits import Limits
-from vertical_sdk.server.log import Log, Watch, log_to
-from vertical_sdk.server.pages import error_page, pages
-from vertical_sdk.server.registry_api import registry_api
-from vertical_sdk.server.tokens import Tokens
-from vertical_sdk.server.uploads import TooLarge, Uploads
+from vertical_sdk.server.errors import TooLarge, error_response, public_message, status_of
+from vertical_sdk.server.pages.routes import error_page, page_routes
+from vertical_sdk.server.registry_routes import (
+    aliases,
+    files,
+    find,
+    health,
+    history,
+    maintenance,
+    manifests,
+    names,
+    publish,
+    revocations,
+    search,
+    signatures,
+    tags,
+    uploads,
+    versions,
+)
+from vertical_sdk.server.registry_routes.service import API, Service
+from vertical_sdk.server.security.access_log import AccessLog, Log, open_log
+from vertical_sdk.server.security.authentication import is_api
+from vertical_sdk.server.security.guard import Guard
+from vertical_sdk.server.security.tokens import Tokens
+from vertical_sdk.server.settings import ServerSettings
+from vertical_sdk.server.uploads import Uploads
 
-__all__ = ["create_app"]
+__all__ = ["ROUTES", "create_app"]
 
-
-class Health(BaseModel):
-    """The server answers."""
-
-    ok: bool = True
+ROUTES: tuple[Callable[[Service], APIRouter], ...] = (
+    names.routes,
+    versions.routes,
+    find.routes,
+    search.routes,
+    history.routes,
+    manifests.routes,
+    files.routes,
+    uploads.routes,
+    publish.routes,
+    aliases.routes,
+    tags.routes,
+    signatures.routes,
+    revocations.routes,
+    maintenance.routes,
+    health.routes,
+)
+"""The endpoints of the API: one function for each resource."""
 
 
 def create_app(
     registry: Registry,
     tokens: Tokens,
+    settings: ServerSettings | None = None,
     *,
-    anonymous_read: bool = False,
-    limits: Limits | None = None,
-    uploads: Path | None = None,
     log: Log | None = None,
+    routes: Sequence[Callable[[Service], APIRouter]] = ROUTES,
 ) -> FastAPI:
-    """The application that serves a registry to those who have tokens.
+    """Build the application that serves a registry to clients with a token.
 
-    anonymous_read  who has no token may read all the same
-    uploads         a folder for files that are not published yet; one in the cache folder where it is None
-    log             is given a dict for every request; lines on stderr where it is None
+    log     receives a dict for every request; None means a line in `settings.log`
+    routes  the endpoints of the API
     """
-    limits = limits or Limits()
+    settings = settings or ServerSettings()
     own = hashlib.sha256(registry.location.encode()).hexdigest()[:16]  # several servers may share a cache folder
-    waiting = Uploads(uploads or cache_home() / "uploads" / own, limits)
+    waiting = Uploads(settings.uploads or cache_home() / "uploads" / own, settings.limits)
     waiting.sweep()
+    service = Service(registry, waiting, settings.limits, anonymous_read=settings.anonymous_read)
     app = FastAPI(
         title="vertical registry",
         version=__version__,
         openapi_url=f"{API}/openapi.json",
-        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        docs_url=None,  # FastAPI's own pages load scripts from other sites
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.include_router(registry_api(registry, waiting, limits, anonymous=anonymous_read))
-    reading = Depends(needs("read", anonymous=anonymous_read))
-    app.include_router(pages(registry), dependencies=[reading], include_in_schema=False)
+    for router in routes:
+        app.include_router(router(service))
+    app.include_router(page_routes(registry), dependencies=[Depends(service.may_read)], include_in_schema=False)
+    _handle_errors(app)
+    app.add_middleware(Guard, tokens=tokens, limits=settings.limits, unbuffered=uploads.PREFIX)
+    app.add_middleware(AccessLog, log=log or open_log(settings.log))
+    return app
 
-    @app.get(f"{API}/health")
-    def health() -> Health:
-        """Whether the server answers; everybody may ask."""
-        return Health()
 
-    private = _private(registry, waiting)
+def _handle_errors(app: FastAPI) -> None:
+    """Turn every error that a route may raise into a response."""
 
     @app.exception_handler(VerticalError)
-    def told(request: Request, error: VerticalError) -> Response:
-        status = 413 if isinstance(error, TooLarge) else status_of(error)
-        if isinstance(error, CorruptAdapter) and request.method == "GET":
-            status = 404
+    def handle_own_error(request: Request, error: VerticalError) -> Response:
         kind = "RegistryError" if isinstance(error, TooLarge) else type(error).__name__
-        message = str(error)
-        for place, name in private:
-            message = place.sub(name, message)
-        return refusal(status, message, kind=kind)
+        return error_response(status_of(error, request.method), public_message(error), kind=kind)
 
     @app.exception_handler(RequestValidationError)
-    def not_understood(_: Request, error: RequestValidationError) -> Response:
-        wrong = (f"{'.'.join(str(step) for step in one['loc'])}: {one['msg']}" for one in error.errors())
-        return refusal(422, "; ".join(wrong))
+    def handle_invalid_request(_: Request, error: RequestValidationError) -> Response:
+        problems = (f"{'.'.join(str(step) for step in problem['loc'])}: {problem['msg']}" for problem in error.errors())
+        return error_response(422, "; ".join(problems))
 
     @app.exception_handler(HTTPException)
-    def plain(request: Request, error: HTTPException) -> Response:
-        if request.url.path.startswith("/api/"):
-            return refusal(error.status_code, str(error.detail), headers=error.headers)
+    def handle_http_error(request: Request, error: HTTPException) -> Response:
+        if is_api(request.url.path):
+            return error_response(error.status_code, str(error.detail), headers=error.headers)
         page = error_page(request, error.status_code, str(error.detail))
         page.headers.update(error.headers or {})
         return page
 
     @app.exception_handler(TimeoutError)
-    def slow(*_: object) -> Response:
-        return refusal(408, "the request was not sent to its end in time.")
+    def handle_timeout(*_: object) -> Response:
+        return error_response(408, "the request did not arrive completely in time.")
 
     @app.exception_handler(ClientDisconnect)
-    def gone(*_: object) -> Response:
-        return refusal(400, "the request was cut.")
-
-    app.add_middleware(Guard, tokens=tokens, limits=limits)
-    app.add_middleware(Watch, log=log or log_to(None))
-    return app
-
-
-def _private(registry: Registry, waiting: Uploads) -> list[tuple[re.Pattern[str], str]]:
-    """Places of this machine that no message shall tell, and what it says in their stead."""
-    desk = re.compile(re.escape(str(waiting.root)) + r"[/\\]\.desk-[0-9a-f]+[/\\]adapter")
-    store = str(Path(registry.location).absolute()) if "://" not in registry.location else registry.location
-    return [
-        (desk, "the adapter"),
-        (re.compile(re.escape(str(waiting.root))), "uploads"),
-        (re.compile(re.escape(store)), "registry"),
-    ]
+    def handle_disconnect(*_: object) -> Response:
+        return error_response(400, "the client closed the connection before the request was complete.")

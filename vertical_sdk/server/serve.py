@@ -6,94 +6,86 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vertical_sdk.errors import MissingExtra, RegistryError, RunError
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.limits import Limits
-from vertical_sdk.server.tokens import FILE, Tokens
+from vertical_sdk.server.security.tokens import FILE, Tokens
+from vertical_sdk.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     import uvicorn
+    from starlette.types import ASGIApp
 
-__all__ = ["make_server", "serve_registry", "tokens_of"]
+__all__ = ["find_tokens", "make_server", "serve_registry"]
 
 
-def tokens_of(registry: Registry, path: Path | None = None) -> Tokens:
-    """The tokens of a registry: in a file, or, where it is None, in the registry's own folder.
+def find_tokens(registry: Registry, path: Path | None = None) -> Tokens:
+    """The tokens of a registry: in a file, or in the registry's own folder if the path is None.
 
-    Raises RegistryError where the registry has no folder and no file is given.
+    Raises RegistryError if no file is given and the registry has no folder.
     """
     if path is not None:
         return Tokens(path)
     location = registry.location.removeprefix("file://")
     if "://" in location:
-        raise RegistryError(f"{registry.location} is no folder that tokens could be kept in: say where, with --tokens FILE.")
+        raise RegistryError(
+            "tokens cannot be stored here: it is not a folder. Give a file with --tokens FILE.", where=registry.location
+        )
     return Tokens(Path(location).absolute() / FILE)
 
 
 def serve_registry(
     registry: Registry,
     tokens: Tokens,
+    settings: ServerSettings | None = None,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    certificate: Path | None = None,
-    key: Path | None = None,
-    anonymous_read: bool = False,
-    log: Path | None = None,
-    proxy: str | None = None,
-    limits: Limits | None = None,
-    uploads: Path | None = None,
     ready: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serve a registry until the process is told to stop.
+    """Serve a registry until the process is stopped.
 
-    port         0: any that is free
-    certificate  PEM files of a certificate (with those above it) and its key: the server then speaks HTTPS
-    proxy        the address of a reverse proxy, whose X-Forwarded-For is believed
-    ready        is called with the server's address once it listens
+    ready  is called with the server's address once it listens
 
-    Raises RegistryError where nobody could use it, or a certificate is none; RunError where the port is taken; MissingExtra.
+    Raises RegistryError if no client could use the server or the certificate is invalid, RunError if the port is taken,
+    MissingExtra.
     """
     try:
         import uvicorn  # noqa: F401
 
         from vertical_sdk.server.app import create_app
-        from vertical_sdk.server.log import log_to
     except ImportError:
         raise MissingExtra("server", "`vertical registry serve`") from None
-    if not tokens.list() and not anonymous_read:
+    settings = settings or ServerSettings()
+    if not tokens.list() and not settings.anonymous_read:
         raise RegistryError(
-            f"{tokens.path}: there are no tokens, and nobody could use the server. Make one with "
-            "`vertical registry token add NAME --scope read`, or let everybody read with --anonymous-read."
+            "there are no tokens, so no client could use the server. Create one with "
+            "`vertical registry token add NAME --scope read`, or allow reading without a token with --anonymous-read.",
+            where=tokens.path,
         )
-    limits = limits or Limits()
-    app = create_app(
-        registry, tokens, anonymous_read=anonymous_read, limits=limits, uploads=uploads, log=log_to(log) if log else None
-    )
-    server = make_server(app, limits, certificate=certificate, key=key, proxy=proxy)
+    server = make_server(create_app(registry, tokens, settings), settings)
+    host, port = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
+        listening = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        raise RunError(f"{host}:{port} cannot be listened at ({error.strerror}). Choose another --port or --host.") from None
+        message = f"the server cannot listen here ({error.strerror}). Choose another --port or --host."
+        raise RunError(message, where=f"{host}:{port}") from None
     with listening:
-        place = f"[{host}]" if ":" in host else host
-        ready(f"{'https' if certificate else 'http'}://{place}:{listening.getsockname()[1]}")
+        address = f"[{host}]" if ":" in host else host
+        ready(f"{'https' if settings.certificate else 'http'}://{address}:{listening.getsockname()[1]}")
         server.run(sockets=[listening])
 
 
-def make_server(
-    app: Any, limits: Limits, *, certificate: Path | None = None, key: Path | None = None, proxy: str | None = None
-) -> uvicorn.Server:
-    """A uvicorn server as we run it: no log of its own, no banner, one process.
+def make_server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
+    """Build the uvicorn server of an application: no log of its own, no banner, one process.
 
-    Raises RegistryError where the certificate, or its key, cannot be used.
+    Raises RegistryError if the certificate or its key cannot be used.
     """
     import uvicorn
 
+    certificate, key = settings.certificate, settings.key
     if (certificate is None) != (key is None):
-        raise RegistryError("a certificate and its key are given together: --certificate FILE --key FILE.")
+        raise RegistryError("a certificate needs its key: give both --certificate FILE and --key FILE.")
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -103,17 +95,18 @@ def make_server(
         loop="asyncio",
         http="h11",
         ws="none",
-        h11_max_incomplete_event_size=limits.headers,
-        limit_concurrency=limits.together,
+        h11_max_incomplete_event_size=settings.limits.headers,
+        limit_concurrency=settings.limits.together,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=30,
-        proxy_headers=proxy is not None,
-        forwarded_allow_ips=proxy,
+        proxy_headers=settings.proxy is not None,
+        forwarded_allow_ips=settings.proxy,
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        raise RegistryError(f"{certificate}, {key}: cannot be used as a certificate and its key ({error}).") from None
+        message = f"these files are not a certificate and its key ({error}). Give PEM files."
+        raise RegistryError(message, where=f"{certificate}, {key}") from None
     return uvicorn.Server(config)

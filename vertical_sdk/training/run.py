@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vertical_sdk.card import CARD, Card, read_card
 from vertical_sdk.errors import RunError
-from vertical_sdk.paths import telling_full_disk, write_whole
+from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe
 
 __all__ = ["Run", "claim", "new_folder", "unfinished"]
@@ -23,7 +23,7 @@ RECIPE = "recipe.json"
 class Run:
     """A finished training.
 
-    path          the run's folder: adapter/, checkpoints/, recipe.json; metrics.json and report.html once it is evaluated
+    path          the run's folder: adapter/, checkpoints/, recipe.json; evaluation.json and report.html once it is evaluated
     resumed_from  the step it went on from, or None
     """
 
@@ -64,7 +64,7 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    with telling_full_disk(folder):
+    with report_full_disk(folder):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):

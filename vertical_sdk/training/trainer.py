@@ -27,8 +27,8 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from vertical_sdk.errors import DataError, RunError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.specialist import Specialist
-from vertical_sdk.paths import file_digest, telling_full_disk, write_whole
-from vertical_sdk.training.arguments import Arguments
+from vertical_sdk.paths import file_digest, report_full_disk, write_whole
+from vertical_sdk.training_arguments import Arguments
 from vertical_sdk.types import Progress
 
 __all__ = ["VerticalTrainer", "last_checkpoint"]
@@ -147,14 +147,8 @@ class VerticalTrainer(transformers.Trainer):
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and folder.exists():
             shutil.rmtree(folder)  # left by a save that did not end
-        with telling_full_disk(folder):
-            try:
-                super()._save_checkpoint(model, trial)
-            except Exception as error:
-                # safetensors and torch.save wrap the operating system's "no space left" in errors of their own
-                if _says_full(error):
-                    raise OSError(28, "No space left on device") from error
-                raise
+        with report_full_disk(folder):
+            super()._save_checkpoint(model, trial)
         if self.args.should_save:
             digests = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if p.is_file()}
             write_whole(folder / COMPLETE, json.dumps(digests, indent=1))
@@ -174,19 +168,6 @@ def last_checkpoint(folder: Path) -> Path | None:
             if all(file_digest(path / name) == digest for name, digest in digests.items()):
                 return path
     return None
-
-
-def _says_full(error: BaseException) -> bool:
-    chain: BaseException | None = error
-    while chain is not None:
-        if getattr(chain, "errno", None) == 28 or any(
-            t in str(chain) for t in ("No space left", "os error 28", "file write failed")
-        ):
-            return True
-        if "PytorchStreamWriter" in str(chain) or "unexpected pos" in str(chain):
-            return True
-        chain = chain.__cause__ or chain.__context__
-    return False
 
 
 class _Show(transformers.TrainerCallback):

@@ -1,4 +1,4 @@
-"""The backends that a registry may stand on: one file and one line of the table each."""
+"""The backends of a registry: one file and one line of the table each."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ __all__ = ["STORES", "open_store"]
 STORES = {
     "file": "vertical_sdk.registry.stores.file:FileStore",
     "hf": "vertical_sdk.registry.stores.hf:HfStore",
-    "http": "vertical_sdk.registry.stores.http:http",
-    "https": "vertical_sdk.registry.stores.http:https",
+    "http": "vertical_sdk.registry.stores.http:open_http",
+    "https": "vertical_sdk.registry.stores.http:open_https",
     "memory": "vertical_sdk.registry.stores.memory:MemoryStore",
-    "mlflow": "vertical_sdk.registry.stores.mlflow:tracked",
-    "mlflow+http": "vertical_sdk.registry.stores.mlflow:over_http",
-    "mlflow+https": "vertical_sdk.registry.stores.mlflow:over_https",
+    "mlflow": "vertical_sdk.registry.stores.mlflow:open_tracking_server",
+    "mlflow+http": "vertical_sdk.registry.stores.mlflow:open_http",
+    "mlflow+https": "vertical_sdk.registry.stores.mlflow:open_https",
     "s3": "vertical_sdk.registry.stores.s3:S3Store",
 }
-"""Scheme → the class, which is called with what stands after "scheme://"."""
+"""Scheme → a class or a function. It is called with the part of the address after "scheme://"."""
 
 
 def open_store(location: str | Path) -> Store:
-    """The store at a location: a folder, or an address such as file:///srv/adapters.
+    """Open the store at a location: a folder, or an address such as file:///srv/adapters.
 
-    Raises RegistryError for a scheme that no store knows, or that has not two slashes behind it.
+    Raises RegistryError if no store has the scheme, or if the scheme is not followed by two slashes.
     """
-    scheme, colon, rest = str(location).partition("://")
-    if not colon:
-        meant, found, rest = str(location).partition(":")
-        if found and meant in STORES:
+    scheme, separator, rest = str(location).partition("://")
+    if not separator:
+        scheme, colon, rest = str(location).partition(":")
+        if colon and scheme in STORES:
             raise RegistryError(
-                f"{location}: an address has two slashes: {meant}://{rest.lstrip('/')}. A folder of this name is ./{location}."
+                f"an address has two slashes: {scheme}://{rest.lstrip('/')}. Write a folder of this name as ./{location}.",
+                where=location,
             )
         scheme, rest = "file", str(location)
     if scheme not in STORES:
         raise RegistryError(
-            f"{location}: no store is called {scheme!r}. Known: {', '.join(sorted(STORES))}; a folder is written as its path."
+            f"{location}: no store has the scheme {scheme!r}. Known: {', '.join(sorted(STORES))}. Write a folder as its path."
         )
     module, _, name = STORES[scheme].partition(":")
     store: Store = getattr(importlib.import_module(module), name)(rest)

@@ -1,7 +1,7 @@
-"""The store that is behind a server (`vertical registry serve`), at http:// or https://.
+"""The store of a registry server (`vertical registry serve`), at http:// or https://.
 
-The token comes from `$VERTICAL_TOKEN` and goes to that server only: redirects are not followed. It stands in no address and no
-message. What is downloaded is checked against its digests (`registry.depot`), so that the server need not be believed.
+The token comes from `$VERTICAL_TOKEN` and goes to that server only: redirects are not followed. No address and no message contains it.
+Every download is checked against its digests (`registry.blob_store`), so the server does not have to be trusted.
 """
 
 from __future__ import annotations
@@ -25,76 +25,76 @@ import httpx2
 
 from vertical_sdk import __version__, errors
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, OfflineError, RegistryError, SourceError, VerticalError
-from vertical_sdk.registry.blob_store import Depot, downloads, parse_manifest
+from vertical_sdk.registry.blob_store import BlobStore, open_downloads, parse_manifest
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical, manifest_digest
+from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest
 
-__all__ = ["HttpStore", "http", "https"]
+__all__ = ["HttpStore", "open_http", "open_https", "trusted_certificates"]
 
 API = "/api/v1"
 PAGE = 1000
 BLOCK = 1 << 20
 LARGEST = 64 << 20
-"""Bytes of an answer that is no file."""
+"""Bytes of the largest answer that is not a file."""
 TRIES = 5
 FIRST_WAIT = 0.25
 """Seconds before the second try; each wait is twice the last."""
 LONGEST_WAIT = 60.0
-AGAIN = {429, 502, 503, 504}
+RETRIED = {429, 502, 503, 504}
 BUSY = 429
-"""The server has done nothing yet, so that everything may be asked again."""
+"""The server has done nothing, so every request may be repeated."""
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
 PATIENCE = httpx2.Timeout(900.0, connect=10.0)
-"""For what takes a server long: to publish, to check, to clean up."""
+"""For slow requests: publishing, checking and gc."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
-OURS = "vertical."
-REVOKED = f"{OURS}revoked"
-SIGNATURE = f"{OURS}signature."
+PREFIX = "vertical."
+REVOKED = f"{PREFIX}revoked"
+SIGNATURE = f"{PREFIX}signature."
 
 
-def http(rest: str) -> HttpStore:
-    """The store at http://…"""
+def open_http(rest: str) -> HttpStore:
+    """Open the store at http://REST."""
     return HttpStore(f"http://{rest}")
 
 
-def https(rest: str) -> HttpStore:
-    """The store at https://…"""
+def open_https(rest: str) -> HttpStore:
+    """Open the store at https://REST."""
     return HttpStore(f"https://{rest}")
 
 
 class _Connections:
-    """Those of one thread in one process, closed when the thread is gone."""
+    """The connections of one thread in one process. They are closed when the thread ends."""
 
     def __init__(self, client: httpx2.Client) -> None:
         self.client = client
         self.process = os.getpid()
 
     def __del__(self) -> None:
-        if self.process == os.getpid():  # after a fork, they are the parent's
+        if self.process == os.getpid():  # after a fork, they belong to the parent
             self.client.close()
 
 
 class HttpStore:
-    """A registry behind a server; its methods are described in `Store`. Who did what is told by the token, not by the caller.
+    """A registry on a server; its methods are described in `Store`. The server takes the user from the token, not from the caller.
 
-    Every method raises OfflineError where the server cannot be reached, and what the server raised where it refused.
+    Every method raises OfflineError if the server cannot be reached, and the server's own error if it refuses the request.
     """
 
     def __init__(self, location: str) -> None:
         parts = urlsplit(location)
         try:
-            fine = bool(parts.hostname) and (parts.port or 1) > 0
+            valid = bool(parts.hostname) and (parts.port or 1) > 0
         except ValueError:
-            fine = False
-        if not fine or parts.username is not None or parts.query or parts.fragment:
+            valid = False
+        if not valid or parts.username is not None or parts.query or parts.fragment:
             raise RegistryError(
-                "the address of a registry is https://HOST, https://HOST:PORT or https://HOST/PATH, and nothing more. "
-                "A token is set as $VERTICAL_TOKEN."
+                "wrong address of a registry. Write https://HOST, https://HOST:PORT or https://HOST/PATH, and nothing more. "
+                "Set a token as $VERTICAL_TOKEN."
             )
         self.location = location.rstrip("/")
         self._host = parts.hostname or ""
-        self._held = threading.local()
+        self._thread_state = threading.local()
         self._manifests: dict[str, Manifest] = {}
 
     def put(
@@ -107,205 +107,222 @@ class HttpStore:
         tags: Mapping[str, str],
         event: Event,
     ) -> Entry:
-        """Upload what the server has not, and let it publish: it makes every check and the record itself, and its clock counts."""
+        """Upload the files that the server does not have, and let it publish. The server makes all checks, the record and the date."""
         digest = manifest_digest(manifest)
-        plain, ours = _apart(tags)
-        wanted = {
+        user_tags, registry_tags = _split_tags(tags)
+        request = {
             "name": name,
             "files": {path: {"sha256": file.sha256, "size": file.size} for path, file in manifest.items()},
-            "tags": plain,
+            "tags": user_tags,
             "reason": event.why or str(record.get("reason") or ""),
             "force": bool(record.get("forced")),
         }
         paths = {file.sha256: path for path, file in manifest.items()}
         for _ in range(TRIES):
-            answer = self._ask("POST", "/publish", json=wanted, timeout=PATIENCE, missing=True)
-            if "missing" not in answer:
+            response = self._request("POST", "/publish", json=request, timeout=PATIENCE, missing=True)
+            if "missing" not in response:
                 break
-            for sha256 in paths.keys() & set(answer["missing"]):
+            for sha256 in paths.keys() & set(response["missing"]):
                 self._upload(digest, files[paths[sha256]], manifest[paths[sha256]])
         else:
-            raise SourceError(f"{self.location} asks for the same files again and again. Tell whoever runs it.")
-        entry = self._entry(answer)
+            raise SourceError(
+                f"{self.location}: the server requests the same files again and again. Report this to its administrator."
+            )
+        entry = self._parse_entry(response)
         if entry.digest != digest:
-            raise SourceError(f"{self.location} published {entry.digest[:12]}… where {digest[:12]}… was uploaded.")
-        marks = {key: value for key, value in ours.items() if entry.tags.get(key) != value}
-        if marks:
-            self._mark(name, entry.number, marks)
+            raise SourceError(
+                f"{self.location}: the server published {entry.digest[:12]}…, but {digest[:12]}… was uploaded. "
+                "Report this to its administrator."
+            )
+        missing = {key: value for key, value in registry_tags.items() if entry.tags.get(key) != value}
+        if missing:
+            self._set_registry_tags(name, entry.number, missing)
             entry = self.find(Reference(name, version=entry.number))[0]
         return entry
 
     def find(self, reference: Reference) -> list[Entry]:
-        """The versions that a reference may mean."""
-        return [self._entry(row) for row in self._get("/find", reference=str(reference))]
+        """Find the versions that a reference may mean."""
+        return [self._parse_entry(row) for row in self._get_rows("/find", reference=str(reference))]
 
     def names(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[str]:
-        """The names that begin so."""
-        found = self._pages("/names", {"prefix": prefix, "after": after}, limit, lambda name: {"after": name})
-        with self._understood():
-            return [check_name(name) for name in found]
+        """List the names with a prefix."""
+        names = self._iterate_pages("/names", {"prefix": prefix, "after": after}, limit, lambda name: {"after": name})
+        with self._check_format():
+            return [check_name(name) for name in names]
 
     def newest(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[tuple[Entry, Mapping[str, int]]]:
-        """The newest version of each of these names, with the name's aliases."""
-        asked = {"prefix": prefix, "after": after}
-        found = self._pages("/newest", asked, limit, lambda row: {"after": row["entry"]["name"]})
-        with self._understood():
-            return [(self._entry(row["entry"]), dict(row["aliases"])) for row in found]
+        """List the newest version of each of these names, with the name's aliases."""
+        query = {"prefix": prefix, "after": after}
+        rows = self._iterate_pages("/newest", query, limit, lambda row: {"after": row["entry"]["name"]})
+        with self._check_format():
+            return [(self._parse_entry(row["entry"]), dict(row["aliases"])) for row in rows]
 
     def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
-        """The newest versions of a name below a number, oldest first."""
-        found: list[Entry] = []
-        while limit is None or len(found) < limit:
-            page = PAGE if limit is None else min(PAGE, limit - len(found))
+        """List the newest versions of a name below a number, oldest first."""
+        entries: list[Entry] = []
+        while limit is None or len(entries) < limit:
+            page = PAGE if limit is None else min(PAGE, limit - len(entries))
             below = {} if before is None else {"before": before}
             if before is not None and before < 2:
                 break
-            rows = [self._entry(row) for row in self._get("/versions", name=name, limit=page, **below)]
-            found = rows + found
-            if len(rows) < page:
+            older = [self._parse_entry(row) for row in self._get_rows("/versions", name=name, limit=page, **below)]
+            entries = older + entries
+            if len(older) < page:
                 break
-            before = rows[0].number
-        return found
+            before = older[0].number
+        return entries
 
     def search(
         self, conditions: Sequence[Condition], *, after: tuple[str, int] | None = None, limit: int | None = None
     ) -> list[Entry]:
-        """The versions that meet all conditions."""
-        asked: dict[str, Any] = {"condition": [f"{c.key}{c.test}{c.value}" for c in conditions]}
+        """List the versions that meet all conditions."""
+        query: dict[str, Any] = {"condition": [f"{c.key}{c.test}{c.value}" for c in conditions]}
         if after is not None:
-            asked |= {"after_name": after[0], "after_number": after[1]}
-        found = self._pages("/search", asked, limit, lambda row: {"after_name": row["name"], "after_number": row["number"]})
-        return [self._entry(row) for row in found]
+            query |= {"after_name": after[0], "after_number": after[1]}
+        rows = self._iterate_pages(
+            "/search", query, limit, lambda row: {"after_name": row["name"], "after_number": row["number"]}
+        )
+        return [self._parse_entry(row) for row in rows]
 
     def manifest(self, digest: str) -> Manifest:
-        """The manifest with this digest; it cannot change, so that it is asked for once."""
+        """Read the manifest with this digest. It cannot change, so it is requested once."""
         if digest not in self._manifests:
-            rows = self._ask("GET", f"/manifests/{_hex(digest)}")
-            with self._understood():
-                content = canonical({path: Stored(**file) for path, file in rows.items()})
+            rows = self._request("GET", f"/manifests/{_check_digest(digest)}")
+            with self._check_format():
+                content = canonical_json({path: Stored(**file) for path, file in rows.items()})
             self._manifests[digest] = parse_manifest(content, digest, f"{self.location}: sha256:{digest[:12]}…")
         return self._manifests[digest]
 
     def folder(self, digest: str) -> Path:
-        """The folder of a version, downloaded and checked where it is not here yet."""
+        """A local folder with the files of a version. Downloads and checks them if they are missing."""
         manifest = self.manifest(digest)
         paths = {file.sha256: path for path, file in manifest.items()}
-        return _served().tree(digest, manifest, lambda file, part: self._download(digest, paths[file.sha256], file, part))
+        return _server_downloads().fetch_tree(
+            digest, manifest, lambda file, part: self._download(digest, paths[file.sha256], file, part)
+        )
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Compare and swap."""
         move = {"name": name, "alias": alias, "version": number, "expected": expected}
-        self._ask("POST", "/aliases", json={**move, "why": event.why, "evidence": event.evidence}, once=True)
+        self._request("POST", "/aliases", json={**move, "why": event.why, "evidence": event.evidence}, once=True)
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
-        """Set tags, or take those away that are None; signatures and revocations have their own ways."""
-        plain, ours = _apart(tags)
-        if plain:
-            self._ask("POST", "/tags", json={"name": name, "version": number, "tags": plain, "why": event.why}, once=True)
-        self._mark(name, number, ours)
+        """Set a version's tags, or remove those that are None. Signatures and revocations have their own requests."""
+        user_tags, registry_tags = _split_tags(tags)
+        if user_tags:
+            self._request(
+                "POST", "/tags", json={"name": name, "version": number, "tags": user_tags, "why": event.why}, once=True
+            )
+        self._set_registry_tags(name, number, registry_tags)
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
-        """The log of a name, or a part of it."""
-        later = count(skip + PAGE, PAGE)
-        asked = {"name": name, "skip": skip, "newest_first": newest_first}
-        found = self._pages("/history", asked, limit, lambda _: {"skip": next(later)})
-        with self._understood():
-            return [Event(**row) for row in found]
+        """Read the log of a name, or a part of it."""
+        next_skip = count(skip + PAGE, PAGE)
+        query = {"name": name, "skip": skip, "newest_first": newest_first}
+        rows = self._iterate_pages("/history", query, limit, lambda _: {"skip": next(next_skip)})
+        with self._check_format():
+            return [Event(**row) for row in rows]
 
     def problems(self) -> list[str]:
-        """What is wrong with the store behind the server; needs the scope promote."""
-        return [str(line) for line in self._ask("GET", "/problems", timeout=PATIENCE)]
+        """List what is wrong with the server's store. Needs the scope promote."""
+        return [str(line) for line in self._request("GET", "/problems", timeout=PATIENCE)]
 
     def gc(self) -> int:
-        """Remove what no version uses from the store behind the server; needs the scope promote."""
-        with self._understood():
-            return int(self._ask("POST", "/gc", timeout=PATIENCE)["bytes"])
+        """Remove files that no version uses from the server's store. Needs the scope promote."""
+        with self._check_format():
+            return int(self._request("POST", "/gc", timeout=PATIENCE)["bytes"])
 
     def close(self) -> None:
         """Close this thread's connections."""
-        self._held.mine = None
+        self._thread_state.connections = None
 
-    def _mark(self, name: str, number: int, tags: Mapping[str, str | None]) -> None:
-        """Set tags of the registry's own: revoke a version, or keep its signatures."""
+    def _set_registry_tags(self, name: str, number: int, tags: Mapping[str, str | None]) -> None:
+        """Set the registry's own tags: revoke a version, or add its signatures."""
         for key, value in tags.items():
             version = {"name": name, "version": number}
             if value is None or not (key == REVOKED or key.startswith(SIGNATURE)):
-                raise RegistryError(f"{name}@{number}: a server does not take {key} away, nor knows another tag of this kind.")
+                raise RegistryError(
+                    f"{name}@{number}: a server only sets {REVOKED} and {SIGNATURE}…, and removes neither. Leave out the tag {key}."
+                )
             if key == REVOKED:
-                self._ask("POST", "/revocations", json={**version, "reason": value}, once=True)
+                self._request("POST", "/revocations", json={**version, "reason": value}, once=True)
             else:
                 signed = {**version, "fingerprint": key.removeprefix(SIGNATURE), "signature": value}
-                self._ask("POST", "/signatures", json=signed)
+                self._request("POST", "/signatures", json=signed)
 
     def _upload(self, digest: str, path: Path, file: Stored) -> None:
-        changed = CorruptAdapter(f"{path} changed while it was being published. Publish it when its run is over.")
+        changed = CorruptAdapter(
+            "the file changed while it was being published. Publish it after its run has ended.", where=path
+        )
         if path.stat().st_size != file.size:
             raise changed
         headers = {"Content-Length": str(file.size), "Content-Type": "application/octet-stream"}
         try:
             address = f"/uploads/{digest}/{file.sha256}"
-            self._ask("PUT", address, body=lambda: _blocks(path), headers=headers, timeout=PATIENCE)
+            self._request("PUT", address, body=lambda: _read_blocks(path), headers=headers, timeout=PATIENCE)
         except (DigestMismatch, httpx2.LocalProtocolError):
             raise changed from None
 
     def _download(self, digest: str, path: str, file: Stored, part: Path) -> None:
-        """Bring a file, or the rest of it; goes on where it was cut as long as something comes."""
+        """Download a file, or the rest of it. After a broken connection it continues, as long as each try brings some bytes."""
         failures = 0
         while True:
-            have = part.stat().st_size if part.exists() else 0
-            if part.exists() and have >= file.size:
+            size = part.stat().st_size if part.exists() else 0
+            if part.exists() and size >= file.size:
                 return
-            headers = {"Range": f"bytes={have}-", "If-Range": f'"{file.sha256}"'} if have else {}
-            answer, _ = self._send("GET", f"/files/{_hex(digest)}/{quote(path)}", headers=headers, read=False)
+            headers = {"Range": f"bytes={size}-", "If-Range": f'"{file.sha256}"'} if size else {}
+            response, _ = self._send("GET", f"/files/{_check_digest(digest)}/{quote(path)}", headers=headers, read=False)
             try:
-                with contextlib.closing(answer):
-                    if answer.status_code not in {200, 206}:
-                        raise self._refused(answer, _read(answer))
-                    with part.open("ab" if answer.status_code == 206 else "wb") as target:
-                        for block in answer.iter_raw():  # as they come: what is collected first is lost in a cut
+                with contextlib.closing(response):
+                    if response.status_code not in {200, 206}:
+                        raise self._server_error(response, _read_body(response))
+                    with part.open("ab" if response.status_code == 206 else "wb") as target:
+                        for (
+                            block
+                        ) in response.iter_raw():  # in blocks as received: a larger buffer would be lost with the connection
                             target.write(block)
                             if target.tell() > file.size:
-                                break  # the depot says what is wrong with it
+                                break  # the blob store reports it
                     return
             except httpx2.TransportError:
-                now = part.stat().st_size if part.exists() else 0
-                failures = 0 if now > have else failures + 1
+                new_size = part.stat().st_size if part.exists() else 0
+                failures = 0 if new_size > size else failures + 1
                 if failures >= TRIES:
-                    return  # the depot says how much is missing
+                    return  # the blob store reports how much is missing
                 sleep(FIRST_WAIT * 2**failures)
 
-    def _pages(
-        self, path: str, asked: Mapping[str, Any], limit: int | None, behind: Callable[[Any], Mapping[str, Any]]
+    def _iterate_pages(
+        self, path: str, query: Mapping[str, Any], limit: int | None, next_query: Callable[[Any], Mapping[str, Any]]
     ) -> Iterator[Any]:
-        """All rows of a list, page by page; `behind` says after which row the next page begins."""
+        """Yield all rows of a list, page by page. `next_query` returns the query for the page after a row."""
         left = limit
         while left is None or left > 0:
             page = PAGE if left is None else min(PAGE, left)
-            rows = self._get(path, **asked, limit=page)
+            rows = self._get_rows(path, **query, limit=page)
             yield from rows
             if len(rows) < page:
                 return
             left = None if left is None else left - len(rows)
-            with self._understood():
-                asked = {**asked, **behind(rows[-1])}
+            with self._check_format():
+                query = {**query, **next_query(rows[-1])}
 
-    def _get(self, path: str, **asked: Any) -> list[Any]:
-        rows = self._ask("GET", path, params=asked)
+    def _get_rows(self, path: str, **query: Any) -> list[Any]:
+        rows = self._request("GET", path, params=query)
         if not isinstance(rows, list):
-            raise self._strange()
+            raise self._unexpected_answer()
         return rows
 
-    def _ask(self, method: str, path: str, *, missing: bool = False, **what: Any) -> Any:
-        """The JSON that the server answers with. `missing`: an answer that says which files are missing is no error."""
-        answer, content = self._send(method, path, **what)
-        told = _json(content)
-        if missing and answer.status_code == 409 and isinstance(told, dict) and isinstance(told.get("missing"), list):
-            return told
-        if answer.status_code != 200:
-            raise self._refused(answer, content)
-        if told is None:
-            raise self._strange()
-        return told
+    def _request(self, method: str, path: str, *, missing: bool = False, **options: Any) -> Any:
+        """Send a request and return the JSON of the answer. `missing`: an answer that lists missing files is not an error."""
+        response, content = self._send(method, path, **options)
+        document = _parse_json(content)
+        if missing and response.status_code == 409 and isinstance(document, dict) and isinstance(document.get("missing"), list):
+            return document
+        if response.status_code != 200:
+            raise self._server_error(response, content)
+        if document is None:
+            raise self._unexpected_answer()
+        return document
 
     def _send(
         self,
@@ -315,143 +332,156 @@ class HttpStore:
         once: bool = False,
         read: bool = True,
         body: Callable[[], Iterator[bytes]] | None = None,
-        **what: Any,
+        **options: Any,
     ) -> tuple[httpx2.Response, bytes]:
-        """An answer and its body, after as many tries as it takes. Raises OfflineError, SourceError.
+        """Send a request, with retries, and return the answer and its body. Raises OfflineError, SourceError.
 
-        once  what is asked must not be done twice: it is asked again only where the server cannot have begun
-        read  without it, the body is left for the caller to read, and the answer to close
-        body  makes the bytes that are sent, anew for every try
+        once  the request must not be executed twice: it is repeated only if the server cannot have started it
+        read  if False, the caller reads the body and closes the answer
+        body  makes the bytes to send, once for each try
         """
         for attempt in range(TRIES):
             last = attempt == TRIES - 1
             wait = FIRST_WAIT * 2**attempt
             client = self._client()
-            sent: dict[str, Any] = {} if body is None else {"content": body()}
+            content: dict[str, Any] = {} if body is None else {"content": body()}
             try:
-                answer = client.send(client.build_request(method, f"{self.location}{API}{path}", **sent, **what), stream=True)
-                status = answer.status_code
-                if status in AGAIN and not last and (status == BUSY or not once):
-                    wait = max(wait, _retry_after(answer))
-                    answer.close()
+                response = client.send(
+                    client.build_request(method, f"{self.location}{API}{path}", **content, **options), stream=True
+                )
+                status = response.status_code
+                if status in RETRIED and not last and (status == BUSY or not once):
+                    wait = max(wait, _read_retry_after(response))
+                    response.close()
                 elif 300 <= status < 400:
-                    answer.close()
+                    response.close()
                     raise SourceError(
-                        f"{self.location} sends us on to {answer.headers.get('location')!r}, and a token goes nowhere but where it "
-                        "was sent. Write the address where the registry itself is."
+                        f"{self.location}: the server redirects to {response.headers.get('location')!r}, but a token is not sent to "
+                        "another address. Write the address of the registry itself."
                     )
                 elif not read:
-                    return answer, b""
+                    return response, b""
                 else:
-                    with contextlib.closing(answer):
-                        return answer, _read(answer)
+                    with contextlib.closing(response):
+                        return response, _read_body(response)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
                     raise SourceError(
-                        f"{self.location}: its certificate is not trusted here ({error}). "
-                        "Set SSL_CERT_FILE to the certificate of who signed it."
+                        f"{self.location}: this machine does not trust its certificate ({error}). "
+                        "Set SSL_CERT_FILE to the certificate of the authority that signed it."
                     ) from None
                 if last:
-                    raise OfflineError(f"{self.location} cannot be reached ({error}). Is the server running?") from None
+                    raise OfflineError(
+                        f"{self.location}: the server cannot be reached ({error}). Check that it is running and that the address is right."
+                    ) from None
             except httpx2.LocalProtocolError:
                 raise
             except httpx2.TransportError as error:
                 if once:
                     raise SourceError(
-                        f"{self.location} did not answer ({type(error).__name__}), and may have done what it was asked. "
-                        "Look at the history before you ask again."
+                        f"{self.location}: the server did not answer ({type(error).__name__}), and may have executed the request. "
+                        "Look at the history before you repeat it."
                     ) from None
                 if last:
-                    raise OfflineError(f"{self.location} does not answer ({type(error).__name__}: {error}).") from None
+                    raise OfflineError(
+                        f"{self.location}: the server does not answer ({type(error).__name__}: {error}). Try again."
+                    ) from None
             sleep(wait)
         raise AssertionError("the last try returns or raises")
 
     def _client(self) -> httpx2.Client:
-        """This thread's connections, in this process."""
-        mine: _Connections | None = getattr(self._held, "mine", None)
-        if mine is None or mine.process != os.getpid():
+        """The connections of this thread in this process."""
+        connections: _Connections | None = getattr(self._thread_state, "connections", None)
+        if connections is None or connections.process != os.getpid():
             headers = {"User-Agent": f"vertical_sdk/{__version__}", "Accept-Encoding": "identity"}
             token = os.environ.get("VERTICAL_TOKEN", "").strip()
             if token:
                 self._check_token(token)
                 headers["Authorization"] = f"Bearer {token}"
-            self._held.mine = mine = _Connections(httpx2.Client(headers=headers, timeout=TIMEOUT, verify=trusted()))
-        return mine.client
+            self._thread_state.connections = connections = _Connections(
+                httpx2.Client(headers=headers, timeout=TIMEOUT, verify=trusted_certificates())
+            )
+        return connections.client
 
     def _check_token(self, token: str) -> None:
         if not re.fullmatch(r"[!-~]+", token):
-            raise RegistryError("$VERTICAL_TOKEN is no token: it has spaces, or signs that are not ASCII.")
-        if self.location.startswith("http:") and not _here(self._host) and not os.environ.get("VERTICAL_PLAIN_HTTP"):
             raise RegistryError(
-                f"{self.location}: a token is not sent over http://, where everybody on the way can read it. Write https://, "
-                "or set VERTICAL_PLAIN_HTTP=1 where the network is yours alone."
+                "$VERTICAL_TOKEN is not a token: it contains spaces or characters that are not ASCII. Set it to a token."
+            )
+        if self.location.startswith("http:") and not _is_this_machine(self._host) and not os.environ.get("VERTICAL_PLAIN_HTTP"):
+            raise RegistryError(
+                f"{self.location}: a token is not sent over http://, since others on the network could read it. Write https://, "
+                "or set VERTICAL_PLAIN_HTTP=1 if the network is private."
             )
 
-    def _refused(self, answer: httpx2.Response, content: bytes) -> VerticalError:
-        """The error that the server had, as if it had happened here."""
-        told = _json(content)
+    def _server_error(self, response: httpx2.Response, content: bytes) -> VerticalError:
+        """Build the error that the server raised."""
+        document = _parse_json(content)
         try:
-            kind, message = str(told["error"]["type"]), str(told["error"]["message"])
+            kind, message = str(document["error"]["type"]), str(document["error"]["message"])
         except (TypeError, KeyError):
             return SourceError(
-                f"{self.location} answered {answer.status_code}, and not as a registry does. Is the address right?"
+                f"{self.location}: the server answered {response.status_code}, not as a registry does. Check the address."
             )
-        found = getattr(errors, kind, None)
-        known = found if isinstance(found, type) and issubclass(found, VerticalError) else RegistryError
-        if answer.status_code in {401, 403, 413, 429, 500}:
+        named = getattr(errors, kind, None)
+        cls = named if isinstance(named, type) and issubclass(named, VerticalError) else RegistryError
+        if response.status_code in {401, 403, 413, 429, 500}:
             message = f"{self.location}: {message}"
-        return known.__new__(known, message)  # some have another __init__; the message is whole already
+        error = cls.__new__(cls)
+        VerticalError.__init__(error, message)  # some classes have another __init__; the message is complete already
+        return error
 
-    def _entry(self, row: Any) -> Entry:
-        with self._understood():
+    def _parse_entry(self, row: Any) -> Entry:
+        with self._check_format():
             entry = Entry(**{**row, "aliases": tuple(row["aliases"])})
             check_name(entry.name)
-            _hex(entry.digest)
+            _check_digest(entry.digest)
             if entry.number < 1:
                 raise ValueError(entry.number)
             return entry
 
     @contextlib.contextmanager
-    def _understood(self) -> Iterator[None]:
+    def _check_format(self) -> Iterator[None]:
         try:
             yield
         except (TypeError, KeyError, ValueError, AttributeError, IndexError):
-            raise self._strange() from None
+            raise self._unexpected_answer() from None
 
-    def _strange(self) -> SourceError:
+    def _unexpected_answer(self) -> SourceError:
         return SourceError(
-            f"{self.location} does not answer as a registry does. Is the address right, and the server as new as this?"
+            f"{self.location}: the server does not answer as a registry does. Check the address, and that the server is as new as this."
         )
 
 
-def _served() -> Depot:
-    """Where files are kept that come from servers.
+def _server_downloads() -> BlobStore:
+    """The blob store for downloads from servers.
 
-    Apart from what other stores download: a server on this machine may have to download a file that we wait for, and would wait for us.
+    It is separate from the downloads of other stores: a server on this machine may have to download the same file, and would wait for
+    the lock that this process holds.
     """
-    return Depot(downloads().root / "served")
+    return BlobStore(open_downloads().root / "served")
 
 
 @lru_cache(maxsize=1)
-def trusted() -> ssl.SSLContext:
+def trusted_certificates() -> ssl.SSLContext:
     """The certificates that this machine trusts, or those in `$SSL_CERT_FILE`."""
     return httpx2.create_ssl_context()
 
 
-def _apart(tags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The user's tags, and the registry's own."""
-    ours = {key: value for key, value in tags.items() if key.startswith(OURS)}
-    return {key: value for key, value in tags.items() if key not in ours}, ours
+def _split_tags(tags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split tags into the user's and the registry's own."""
+    registry_tags = {key: value for key, value in tags.items() if key.startswith(PREFIX)}
+    return {key: value for key, value in tags.items() if key not in registry_tags}, registry_tags
 
 
-def _hex(digest: str) -> str:
-    """The digest itself, which becomes part of a path. Raises ValueError where it is none."""
+def _check_digest(digest: str) -> str:
+    """Return the digest, which becomes part of a path. Raises ValueError if it is not a digest."""
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise ValueError(digest)
     return digest
 
 
-def _here(host: str) -> bool:
+def _is_this_machine(host: str) -> bool:
     """Whether a host is this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -459,30 +489,30 @@ def _here(host: str) -> bool:
         return False
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _read_blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             yield block
 
 
-def _read(answer: httpx2.Response) -> bytes:
-    """The body of an answer that is no file. Raises SourceError where it has no end."""
+def _read_body(response: httpx2.Response) -> bytes:
+    """Read the body of an answer that is not a file. Raises SourceError if it is too long."""
     body = bytearray()
-    for block in answer.iter_raw(BLOCK):
+    for block in response.iter_raw(BLOCK):
         body += block
         if len(body) > LARGEST:
-            raise SourceError(f"{answer.url.host} answers with more than {LARGEST} bytes.")
+            raise SourceError(f"{response.url.host}: the server answers with more than {LARGEST} bytes. Check the address.")
     return bytes(body)
 
 
-def _json(content: bytes) -> Any:
-    """What a body says; None where it is no JSON."""
+def _parse_json(content: bytes) -> Any:
+    """Parse a body. None means that it is not JSON."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
         return None
 
 
-def _retry_after(answer: httpx2.Response) -> float:
-    stated = answer.headers.get("retry-after", "")
-    return min(LONGEST_WAIT, float(stated)) if stated.isdigit() else 0.0
+def _read_retry_after(response: httpx2.Response) -> float:
+    value = response.headers.get("retry-after", "")
+    return min(LONGEST_WAIT, float(value)) if value.isdigit() else 0.0

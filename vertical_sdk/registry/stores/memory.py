@@ -1,4 +1,4 @@
-"""The store that is in this process's memory and gone with it: for tests and for trying things out."""
+"""The store in the memory of this process: for tests and for trying things out. It ends with the process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from vertical_sdk.registry.stores.objects import ObjectStore
 
 __all__ = ["MemoryStore"]
 
-_writing = threading.Lock()
+_write_lock = threading.Lock()
 
 
-def _after_fork() -> None:
-    global _writing  # noqa: PLW0603  # another thread may have held it when the process forked
-    _writing = threading.Lock()
+def _replace_lock() -> None:
+    global _write_lock  # noqa: PLW0603  # another thread may have held it when the process forked
+    _write_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_replace_lock)
 
 
 class MemoryStore(ObjectStore):
-    """A registry at memory://NAME; all stores of a process with one name are the same."""
+    """A registry at memory://NAME. All stores of a process with the same name share their content."""
 
     def __init__(self, location: str) -> None:
         from fsspec.implementations.memory import MemoryFileSystem
@@ -34,16 +34,16 @@ class MemoryStore(ObjectStore):
 
 
 class _MemoryBucket(Bucket):
-    """fsspec's memory file system, where threads write one after the other."""
+    """fsspec's memory file system, with one writing thread at a time."""
 
     def create(self, key: str, content: bytes) -> bool:
-        with _writing:
+        with _write_lock:
             return super().create(key, content)
 
     def upload(self, path: Path, key: str) -> None:
-        with _writing, self.telling():  # at once, as a file that is being put can be read already
+        with _write_lock, self.translate_errors():  # in one call: put_file shows a file before all of it is written
             self.files.pipe_file(f"{self.root}/{key}", path.read_bytes())
 
     def remove(self, key: str) -> None:
-        with _writing:
+        with _write_lock:
             super().remove(key)

@@ -1,25 +1,25 @@
-"""The store that is a company's MLflow server, where adapters are seen and governed with MLflow's own page and client.
+"""The store on an MLflow server, where adapters are also visible in MLflow's own page and client.
 
-    mlflow+http://host:5000   mlflow+https://mlflow.example.org   mlflow:// is the server that MLFLOW_TRACKING_URI names
+    mlflow+http://host:5000   mlflow+https://mlflow.example.org   mlflow:// uses the server in MLFLOW_TRACKING_URI
 
-    medical/icd-chapter        registered model "medical~icd-chapter": MLflow forbids "/", and no name of ours has a "~"
+    medical/icd-chapter        registered model "medical~icd-chapter": MLflow forbids "/", and no adapter's name has a "~"
     version 3, alias, tags     model version 3, its aliases and tags, so that models:/medical~icd-chapter@production works
     the files                  artifacts of a run in the experiment "vertical_sdk": adapter/… is the PEFT folder, manifest.json
-    what is kept for ever      tags of the model version that begin with "vertical_sdk/": digest, entry and a seal of both
+    the fixed data             tags of the model version that begin with "vertical_sdk/": digest, entry and a seal of both
     the log                    a tag of the registered model for each line, under a key of time and chance
 
-A publish uploads into a run, and one request then creates the version with its tags: before it there is only a run, which gc
-removes when it is a day old. Versions without our tags, such as models that others logged, are passed over; one whose tags were
-changed by hand is an error where it is asked for, is left out of lists, and `problems` tells of it.
+A publish uploads into a run, and one request then creates the version with its tags. Before that request there is only a run, which
+gc removes when it is a day old. Versions without our tags, such as models that other tools logged, are ignored. A version whose tags
+were changed by hand raises an error when it is requested, is left out of lists, and is reported by `problems`.
 
-MLflow has no compare-and-swap, so who publishes or moves an alias takes a turn at the name (`mlflow_turns`): two users of this store
-never pass each other, and no number has two meanings. What remains:
+MLflow has no compare-and-swap, so a writer that publishes or moves an alias acquires a lease of the name (`mlflow_lease`): two users
+of this store never overwrite each other, and no number has two meanings. These limits remain:
 
-- MLflow's own page and client know of no turns: a move made there between our look and our write (some milliseconds) is overwritten,
-  and nothing of what is done there is in the log. `problems` tells of aliases that do not stand where the log left them.
-- A request that the network holds back for more than half a minute may arrive when the turn is another's.
+- MLflow's own page and client do not use leases: a move made there between our read and our write (some milliseconds) is overwritten,
+  and changes made there are not in the log. `problems` reports aliases that differ from the log.
+- A request that the network delays for more than half a minute may arrive when another writer has the lease.
 - A line is logged before its change is made: a crash between the two leaves a line whose change did not happen.
-- A server that reads from a replica which lags behind what was written lets two take a turn at once.
+- If a server reads from a replica that is out of date, two writers can have a lease at the same time.
 """
 
 from __future__ import annotations
@@ -37,59 +37,59 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RegistryError, SourceError
-from vertical_sdk.registry.blob_store import downloads, parse_manifest, write_synced
-from vertical_sdk.registry.query import Condition, meets
+from vertical_sdk.registry.blob_store import open_downloads, parse_manifest, write_synced
+from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, manifest_digest, part_of, require_stand
+from vertical_sdk.registry.store import Entry, Event, Manifest, check_expected_version, manifest_digest, matches, slice_log
 from vertical_sdk.registry.stores.mlflow_files import (
     EXPERIMENT,
     MANIFEST,
-    FetchFrom,
+    RunFetcher,
     check_paths,
-    damage,
-    manifest_bytes,
-    new_run,
-    upload,
+    create_run,
+    download_manifest,
+    find_damage,
+    upload_files,
 )
-from vertical_sdk.registry.stores.mlflow_lease import take_turn
+from vertical_sdk.registry.stores.mlflow_lease import acquire_lease
 from vertical_sdk.registry.stores.mlflow_server import EXISTS, MISSING, UNKNOWN_ALIAS, Server
 from vertical_sdk.registry.stores.mlflow_tags import (
     DIGEST,
     LINE,
-    at_version,
-    is_name,
+    build_line_tags,
+    build_version_tags,
+    decode_name,
+    encode_name,
+    is_adapter_name,
+    is_intact,
     is_ours,
-    line_tags,
-    new_key,
-    publish_line,
+    make_key,
     read_entry,
     read_lines,
-    read_name,
-    readable,
-    spelled,
-    version_tags,
+    read_publish_line,
+    select_aliases,
 )
 from vertical_sdk.registry.tree import tree_problems
+from vertical_sdk.types import DAY
 
-__all__ = ["MlflowStore", "over_http", "over_https", "tracked"]
+__all__ = ["MlflowStore", "open_http", "open_https", "open_tracking_server"]
 
-DAY = 24 * 3600.0
 LARGEST = 2**31 - 1
-"""Of a version's number in MLflow's databases."""
+"""The largest version number in MLflow's databases."""
 
 
-def over_http(rest: str) -> MlflowStore:
-    """The store at mlflow+http://REST."""
+def open_http(rest: str) -> MlflowStore:
+    """Open the store at mlflow+http://REST."""
     return MlflowStore(f"http://{rest}")
 
 
-def over_https(rest: str) -> MlflowStore:
-    """The store at mlflow+https://REST."""
+def open_https(rest: str) -> MlflowStore:
+    """Open the store at mlflow+https://REST."""
     return MlflowStore(f"https://{rest}")
 
 
-def tracked(rest: str) -> MlflowStore:
-    """The store at mlflow://, on the server that MLFLOW_TRACKING_URI names. Raises RegistryError where it names none."""
+def open_tracking_server(rest: str) -> MlflowStore:
+    """Open the store at mlflow://, on the server in MLFLOW_TRACKING_URI. Raises RegistryError if it is not set."""
     if rest:
         raise RegistryError(
             f"mlflow://{rest}: write mlflow+http://{rest} or mlflow+https://{rest}, or set MLFLOW_TRACKING_URI."
@@ -104,17 +104,17 @@ class MlflowStore:
         parts = urllib.parse.urlsplit(uri)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise RegistryError(
-                f"{f'an address that begins with {parts.scheme}:' if uri else 'MLFLOW_TRACKING_URI, which is not set,'} is no MLflow "
-                "server: write mlflow+http://host:5000 or mlflow+https://host, or mlflow:// and set MLFLOW_TRACKING_URI to http://host:5000."
+                f"{f'an address that begins with {parts.scheme}: is not an MLflow server' if uri else 'MLFLOW_TRACKING_URI is not set'}. Write "
+                "mlflow+http://host:5000 or mlflow+https://host, or mlflow:// and set MLFLOW_TRACKING_URI to http://host:5000."
             )
         if parts.username or parts.password:
             raise RegistryError(
-                f"mlflow+{parts.scheme}://{parts.hostname}: leave the user and the password out of the address, "
-                "and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+                f"mlflow+{parts.scheme}://{parts.hostname}: an address cannot contain a user and a password. Leave them out, and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
             )
         self.server = Server(uri)
         self.safe_age = DAY
-        """Seconds after which a run that no version names is no publish that still goes on."""
+        """Seconds after which a run without a version cannot belong to a running publish."""
         self.manifest = lru_cache(maxsize=1024)(self._manifest)
 
     def put(
@@ -127,274 +127,287 @@ class MlflowStore:
         tags: Mapping[str, str],
         event: Event,
     ) -> Entry:
-        """Keep the files as the name's next version, or return the version that has them already, mended if it was harmed."""
-        digest, model = manifest_digest(manifest), spelled(name)
+        """Store the files as the name's next version, or return the version that has them already and repair its files."""
+        digest, model = manifest_digest(manifest), encode_name(name)
         check_paths(manifest)
-        known = self._with_digest(name, digest)
-        if known and not damage(self.server, known[0].run_id, digest):
-            return self._entry(*known)
-        run = known[0].run_id if known else new_run(self.server, name, digest, event.who)
-        source = upload(self.server, run, files, manifest)
-        if known:
-            return self._entry(*known)
-        self.server.ask("create_registered_model", model, none_for={EXISTS})
-        with take_turn(self.server, model) as turn:
-            known = self._with_digest(name, digest)
-            if known:  # somebody published the same meanwhile
-                return self._entry(*known)
-            line = new_key(LINE)
-            turn.check()
-            made = self.server.ask(
+        published = self._find_digest(name, digest)
+        if published and not find_damage(self.server, published[0].run_id, digest):
+            return self._read_entry(*published)
+        run = published[0].run_id if published else create_run(self.server, name, digest, event.who)
+        source = upload_files(self.server, run, files, manifest)
+        if published:
+            return self._read_entry(*published)
+        self.server.call("create_registered_model", model, none_for={EXISTS})
+        with acquire_lease(self.server, model) as lease:
+            published = self._find_digest(name, digest)
+            if published:  # another writer published the same content meanwhile
+                return self._read_entry(*published)
+            line = make_key(LINE)
+            lease.check()
+            version = self.server.call(
                 "create_model_version",
                 model,
                 source,
                 run_id=run,
-                tags={**tags, **version_tags(digest, record, event, line)},
+                tags={**tags, **build_version_tags(digest, record, event, line)},
                 await_creation_for=0,
             )
-            self._log(model, replace(event, after=int(made.version)), line)
-        return self._entry(made, ())
+            self._write_line(model, replace(event, after=int(version.version)), line)
+        return self._read_entry(version, ())
 
     def find(self, reference: Reference) -> list[Entry]:
-        """The versions that a reference may mean. Raises RegistryError where its tags were changed by hand."""
-        model = spelled(reference.name)
+        """Find the versions that a reference may mean. Raises RegistryError if its tags were changed by hand."""
+        model = encode_name(reference.name)
         if reference.digest is not None:
-            like = f"name = '{model}' AND tags.`{DIGEST}` LIKE '{reference.digest}%'"
+            query = f"name = '{model}' AND tags.`{DIGEST}` LIKE '{reference.digest}%'"
             firsts: dict[str, Any] = {}
-            for version in filter(is_ours, self._search(like)):
+            for version in filter(is_ours, self._search_versions(query)):
                 firsts.setdefault(version.tags[DIGEST], version)
-            aliases = self._aliases(model) if firsts else {}
-            return [self._entry(version, at_version(aliases, version)) for version in firsts.values()]
+            aliases = self._read_aliases(model) if firsts else {}
+            return [self._read_entry(version, select_aliases(aliases, version)) for version in firsts.values()]
         if reference.version is not None:
             if reference.version > LARGEST:
                 return []
-            version = self.server.ask("get_model_version", model, str(reference.version), none_for={MISSING})
+            version = self.server.call("get_model_version", model, str(reference.version), none_for={MISSING})
         elif reference.alias is not None:
             none_for = {MISSING, UNKNOWN_ALIAS}
-            version = self.server.ask("get_model_version_by_alias", model, reference.alias, none_for=none_for)
+            version = self.server.call("get_model_version_by_alias", model, reference.alias, none_for=none_for)
         else:
-            registered = self.server.ask("get_registered_model", model, none_for={MISSING})
-            return [entry for entry in [self._newest(registered)] if entry] if registered is not None else []
-        return [self._entry(version, version.aliases)] if version is not None and is_ours(version) else []
+            registered = self.server.call("get_registered_model", model, none_for={MISSING})
+            return [entry for entry in [self._find_newest(registered)] if entry] if registered is not None else []
+        return [self._read_entry(version, version.aliases)] if version is not None and is_ours(version) else []
 
     def names(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[str]:
-        """The names that begin so, sorted; at most `limit` of those behind `after`."""
+        """List the names with a prefix, sorted; at most `limit` of those after `after`."""
         return [entry.name for entry, _ in self.newest(prefix, after=after, limit=limit)]
 
     def newest(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[tuple[Entry, Mapping[str, int]]]:
-        """The newest version of each of these names, and the name's aliases."""
-        models = {name: model for name, model in self._models(prefix) if name > after}
-        found: list[tuple[Entry, Mapping[str, int]]] = []
+        """List the newest version of each of these names, with the name's aliases."""
+        models = {name: model for name, model in self._iterate_models(prefix) if name > after}
+        newest: list[tuple[Entry, Mapping[str, int]]] = []
         for _, model in sorted(models.items()):
-            if limit is not None and len(found) >= limit:
+            if limit is not None and len(newest) >= limit:
                 break
-            if (entry := self._newest(model)) is not None:
-                found.append((entry, dict(sorted((alias, int(number)) for alias, number in model.aliases.items()))))
-        return found
+            if (entry := self._find_newest(model)) is not None:
+                newest.append((entry, dict(sorted((alias, int(number)) for alias, number in model.aliases.items()))))
+        return newest
 
     def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
-        """The versions of a name, oldest first: the `limit` newest of those below number `before`."""
-        model = spelled(name)
+        """List the versions of a name, oldest first: the `limit` newest of those below number `before`."""
+        model = encode_name(name)
         below = f" AND version_number < {min(before, LARGEST)}" if before is not None else ""
-        found: dict[int, Any] = {}
-        for version in self._search(f"name = '{model}'{below}", "version_number DESC"):
-            if limit is not None and len(found) >= limit:
+        versions: dict[int, Any] = {}
+        for version in self._search_versions(f"name = '{model}'{below}", "version_number DESC"):
+            if limit is not None and len(versions) >= limit:
                 break
-            if readable(version):
-                found[int(version.version)] = version
-        aliases = self._aliases(model) if found else {}
-        return [self._entry(version, at_version(aliases, version)) for _, version in sorted(found.items())]
+            if is_intact(version):
+                versions[int(version.version)] = version
+        aliases = self._read_aliases(model) if versions else {}
+        return [self._read_entry(version, select_aliases(aliases, version)) for _, version in sorted(versions.items())]
 
     def search(
         self, conditions: Sequence[Condition], *, after: tuple[str, int] | None = None, limit: int | None = None
     ) -> list[Entry]:
-        """The versions that meet all conditions, by name and number. MLflow picks the name; the rest is compared here."""
-        named = {str(condition.value) for condition in conditions if condition.key == "name" and not condition.metric}
-        if len(named) > 1 or not all(is_name(name) for name in named):
+        """List the versions that meet all conditions, by name and number. MLflow filters by name; the rest is compared here."""
+        wanted = {str(condition.value) for condition in conditions if condition.key == "name" and not condition.metric}
+        if len(wanted) > 1 or not all(is_adapter_name(name) for name in wanted):
             return []
-        which = f"name = '{spelled(*named)}' AND " if named else ""
-        found = {
-            (read_name(version.name), int(version.version)): version
-            for version in self._search(f"{which}tags.`{DIGEST}` LIKE '%'")
-            if readable(version)
+        name_filter = f"name = '{encode_name(*wanted)}' AND " if wanted else ""
+        versions = {
+            (decode_name(version.name), int(version.version)): version
+            for version in self._search_versions(f"{name_filter}tags.`{DIGEST}` LIKE '%'")
+            if is_intact(version)
         }
-        aliases = {model.name: model.aliases for _, model in self._models(*named)} if found else {}
+        aliases = {model.name: model.aliases for _, model in self._iterate_models(*wanted)} if versions else {}
         entries = [
-            self._entry(version, at_version(aliases.get(version.name, {}), version)) for _, version in sorted(found.items())
+            self._read_entry(version, select_aliases(aliases.get(version.name, {}), version))
+            for _, version in sorted(versions.items())
         ]
-        met = [entry for entry in entries if (entry.name, entry.number) > (after or ("", 0)) and meets(entry, conditions)]
-        return met[:limit]
+        matching = [
+            entry for entry in entries if (entry.name, entry.number) > (after or ("", 0)) and matches(entry, conditions)
+        ]
+        return matching[:limit]
 
     def folder(self, digest: str) -> Path:
-        """A local folder with the files of a manifest, downloaded where they are not here or were harmed."""
-        manifest, depot = self.manifest(digest), downloads()
-        place = depot.folder(digest)
-        if place.is_dir():
-            if not tree_problems(place, manifest):
-                return place
-            depot.drop_tree(digest)
-        failed = SourceError(
-            f"{self.server.uri}: no version has the digest {digest[:12]}…. Look at `vertical registry versions`."
+        """A local folder with the files of a manifest. Downloads them if they are missing or were changed."""
+        manifest, blobs = self.manifest(digest), open_downloads()
+        folder = blobs.tree_path(digest)
+        if folder.is_dir():
+            if not tree_problems(folder, manifest):
+                return folder
+            blobs.remove_tree(digest)
+        last_error = SourceError(
+            f"{self.server.uri}: no version has the digest {digest[:12]}…. List the versions with `vertical registry versions`."
         )
-        for run in self._runs(digest):
-            fetch = FetchFrom(self.server, run, manifest)
+        for run in self._list_runs(digest):
+            fetch = RunFetcher(self.server, run, manifest)
             try:
-                return depot.tree(digest, manifest, fetch)
+                return blobs.fetch_tree(digest, manifest, fetch)
             except DigestMismatch as error:
-                failed = DigestMismatch(f"{self.server.uri}: run {run}: {fetch.path}: {error}")
+                last_error = DigestMismatch(f"{self.server.uri}: run {run}: {fetch.path}: {error}")
             except SourceError as error:
-                failed = error
-        raise failed
+                last_error = error
+        raise last_error
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
-        """Compare and set, in a turn at the name. Raises RegistryError where the alias does not stand where it was expected."""
-        model = spelled(name)
-        with take_turn(self.server, model) as turn:
-            before = int(turn.registered.aliases.get(alias, 0)) or None
-            require_stand(name, alias, before, expected)
+        """Compare and set, with a lease of the name. Raises RegistryError if the alias is not at the expected version."""
+        model = encode_name(name)
+        with acquire_lease(self.server, model) as lease:
+            before = int(lease.registered.aliases.get(alias, 0)) or None
+            check_expected_version(name, alias, before, expected)
             if before == number:
                 return
-            with self._logged(model, replace(event, before=before, after=number)):
-                turn.check()
+            with self._log_change(model, replace(event, before=before, after=number)):
+                lease.check()
                 if number is None:
-                    self.server.ask("delete_registered_model_alias", model, alias)
+                    self.server.call("delete_registered_model_alias", model, alias)
                 else:
-                    self.server.ask("set_registered_model_alias", model, alias, str(number))
+                    self.server.call("set_registered_model_alias", model, alias, str(number))
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
-        """Set tags, or take those away that are None."""
-        model = spelled(name)
-        with self._logged(model, replace(event, before=number, after=number)):
+        """Set a version's tags, or remove those that are None."""
+        model = encode_name(name)
+        with self._log_change(model, replace(event, before=number, after=number)):
             for key, value in tags.items():
                 if value is None:
-                    self.server.ask("delete_model_version_tag", model, str(number), key)
+                    self.server.call("delete_model_version_tag", model, str(number), key)
                 else:
-                    self.server.ask("set_model_version_tag", model, str(number), key, value)
+                    self.server.call("set_model_version_tag", model, str(number), key, value)
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
-        """The log of a name, or a part of it, by the clocks of those who wrote it."""
-        model = spelled(name)
-        registered = self.server.ask("get_registered_model", model, none_for={MISSING})
+        """Read the log of a name, or a part of it, ordered by the clocks of the writers."""
+        model = encode_name(name)
+        registered = self.server.call("get_registered_model", model, none_for={MISSING})
         if registered is None:
             return []
-        told = dict(publish_line(version) for version in self._search(f"name = '{model}'") if readable(version))
-        lines = {**told, **read_lines(registered.tags, f"{self.server.uri}: {name}")}
-        return part_of([event for _, event in sorted(lines.items())], skip, limit, newest_first)
+        published = dict(
+            read_publish_line(version) for version in self._search_versions(f"name = '{model}'") if is_intact(version)
+        )
+        lines = {**published, **read_lines(registered.tags, f"{self.server.uri}: {name}")}
+        return slice_log([event for _, event in sorted(lines.items())], skip, limit, newest_first)
 
     def problems(self) -> list[str]:
-        """Versions whose tags or files were changed on the server, and aliases that do not stand where the log left them.
+        """List versions whose tags or files were changed on the server, and aliases that differ from the log.
 
-        Every file of every version is downloaded anew.
+        Downloads every file of every version again.
         """
-        found: list[str] = []
+        problems: list[str] = []
         damaged: dict[tuple[str, str], list[str]] = {}
-        for version in self._search(f"tags.`{DIGEST}` LIKE '%'"):
+        for version in self._search_versions(f"tags.`{DIGEST}` LIKE '%'"):
             try:
-                entry = self._entry(version, ())
+                entry = self._read_entry(version, ())
             except RegistryError as error:
-                found.append(str(error))
+                problems.append(str(error))
                 continue
-            place = (version.run_id, entry.digest)
-            if place not in damaged:
-                damaged[place] = damage(self.server, *place)
-            found += [f"{entry.name}@{entry.number}: {line}" for line in damaged[place]]
+            files = (version.run_id, entry.digest)
+            if files not in damaged:
+                damaged[files] = find_damage(self.server, *files)
+            problems += [f"{entry.name}@{entry.number}: {line}" for line in damaged[files]]
         for entry, aliases in self.newest():
             try:
                 logged = {event.alias: event.after or 0 for event in self.history(entry.name) if event.alias is not None}
             except RegistryError as error:
-                found.append(str(error))
+                problems.append(str(error))
                 continue
             for alias in sorted({*aliases, *(alias for alias, number in logged.items() if number)}):
-                here, told = aliases.get(alias, 0), logged.get(alias, 0)
-                if here != told:
-                    found.append(
-                        f"{entry.name}@{alias} stands at version {here or 'none'}; the log left it at {told or 'none'}"
+                actual, expected = aliases.get(alias, 0), logged.get(alias, 0)
+                if actual != expected:
+                    problems.append(
+                        f"{entry.name}@{alias} points at {_describe_version(actual)}; in the log it points at {_describe_version(expected)}"
                     )
-        return found
+        return problems
 
     def gc(self) -> int:
-        """Remove runs that a killed publish left, `safe_age` seconds after they began; the bytes that were freed."""
-        experiment = self.server.ask("get_experiment_by_name", EXPERIMENT)
+        """Remove runs that a killed publish left, `safe_age` seconds after they started. Return the freed bytes."""
+        experiment = self.server.call("get_experiment_by_name", EXPERIMENT)
         if experiment is None:
             return 0
         old = f"attributes.start_time < {int((time.time() - self.safe_age) * 1000)} AND tags.`{DIGEST}` LIKE '%'"
-        runs = list(self.server.pages("search_runs", [experiment.experiment_id], old))
-        return sum(self.server.drop(run) for run in runs if not any(self._search(f"run_id = '{run.info.run_id}'")))
+        runs = list(self.server.search("search_runs", [experiment.experiment_id], old))
+        return sum(
+            self.server.delete_run(run) for run in runs if not any(self._search_versions(f"run_id = '{run.info.run_id}'"))
+        )
 
     def close(self) -> None:
-        """Nothing is held open: MLflow's client keeps its connections to itself."""
+        """Do nothing: MLflow's client manages its own connections."""
 
-    def _models(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        """The registered models whose names are spelled as ours are, with those names."""
+    def _iterate_models(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Yield the registered models whose names spell an adapter's name, with those names."""
         if not re.fullmatch(r"[a-z0-9_./-]*", prefix):
             return
-        like = f"name LIKE '{spelled(prefix)}%'" if prefix else None
-        for model in self.server.pages("search_registered_models", filter_string=like, order_by=["name ASC"]):
-            name = read_name(model.name)
+        name_filter = f"name LIKE '{encode_name(prefix)}%'" if prefix else None
+        for model in self.server.search("search_registered_models", filter_string=name_filter, order_by=["name ASC"]):
+            name = decode_name(model.name)
             if name is not None and name.startswith(prefix):
                 yield name, model
 
-    def _search(self, which: str, *order: str) -> Iterator[Any]:
-        """MLflow's versions for a filter."""
-        return self.server.pages("search_model_versions", which, order_by=list(order or ("name ASC", "version_number ASC")))
+    def _search_versions(self, query: str, *order: str) -> Iterator[Any]:
+        """Yield MLflow's versions for a filter."""
+        return self.server.search("search_model_versions", query, order_by=list(order or ("name ASC", "version_number ASC")))
 
-    def _newest(self, model: Any) -> Entry | None:
-        """The newest version of a registered model that is ours."""
+    def _find_newest(self, model: Any) -> Entry | None:
+        """Find the newest version of a registered model that is a registry's version."""
         latest = max(model.latest_versions, key=lambda version: int(version.version), default=None)
-        if latest is None or not readable(latest):
-            latest = next(filter(readable, self._search(f"name = '{model.name}'", "version_number DESC")), None)
-        return self._entry(latest, at_version(model.aliases, latest)) if latest is not None else None
+        if latest is None or not is_intact(latest):
+            latest = next(filter(is_intact, self._search_versions(f"name = '{model.name}'", "version_number DESC")), None)
+        return self._read_entry(latest, select_aliases(model.aliases, latest)) if latest is not None else None
 
-    def _aliases(self, model: str) -> Mapping[str, str]:
-        registered = self.server.ask("get_registered_model", model, none_for={MISSING})
+    def _read_aliases(self, model: str) -> Mapping[str, str]:
+        registered = self.server.call("get_registered_model", model, none_for={MISSING})
         return registered.aliases if registered is not None else {}
 
-    def _entry(self, version: Any, aliases: Iterable[str]) -> Entry:
+    def _read_entry(self, version: Any, aliases: Iterable[str]) -> Entry:
         return read_entry(version, aliases, self.server.uri)
 
-    def _with_digest(self, name: str, digest: str) -> tuple[Any, Sequence[str]] | None:
-        """The first version of a name with this content, and its aliases."""
-        model = spelled(name)
-        found = next(filter(readable, self._search(f"name = '{model}' AND tags.`{DIGEST}` = '{digest}'")), None)
-        return (found, at_version(self._aliases(model), found)) if found is not None else None
+    def _find_digest(self, name: str, digest: str) -> tuple[Any, Sequence[str]] | None:
+        """Find the first version of a name with this content, and its aliases."""
+        model = encode_name(name)
+        version = next(filter(is_intact, self._search_versions(f"name = '{model}' AND tags.`{DIGEST}` = '{digest}'")), None)
+        return (version, select_aliases(self._read_aliases(model), version)) if version is not None else None
 
-    def _runs(self, digest: str) -> list[str]:
-        """The runs that should have the files of a manifest."""
-        found = self._search(f"tags.`{DIGEST}` = '{digest}'")
-        return list(dict.fromkeys(version.run_id for version in found if is_ours(version) and version.run_id))
+    def _list_runs(self, digest: str) -> list[str]:
+        """List the runs that should have the files of a manifest."""
+        versions = self._search_versions(f"tags.`{DIGEST}` = '{digest}'")
+        return list(dict.fromkeys(version.run_id for version in versions if is_ours(version) and version.run_id))
 
     def _manifest(self, digest: str) -> Manifest:
-        """The manifest with this digest, from the cache folder or the first run that has it unharmed."""
-        depot = downloads()
+        """Read the manifest with this digest from the cache folder, or from the first run with an unchanged copy."""
+        blobs = open_downloads()
         with contextlib.suppress(OSError, CorruptAdapter):
-            return parse_manifest(depot.object(digest).read_bytes(), digest, str(depot.object(digest)))
-        failed = CorruptAdapter(f"{self.server.uri}: no version has the manifest {digest[:12]}…. Publish the adapter again.")
-        for run in self._runs(digest):
+            return parse_manifest(blobs.blob_path(digest).read_bytes(), digest, str(blobs.blob_path(digest)))
+        last_error = CorruptAdapter(
+            f"{self.server.uri}: no version has the manifest {digest[:12]}…. Publish the adapter again."
+        )
+        for run in self._list_runs(digest):
             try:
-                content = manifest_bytes(self.server, run)
+                content = download_manifest(self.server, run)
                 manifest = parse_manifest(content, digest, f"{self.server.uri}: run {run}: {MANIFEST}")
             except (SourceError, CorruptAdapter) as error:
-                failed = CorruptAdapter(str(error))
+                last_error = CorruptAdapter(str(error))
                 continue
-            depot.staging.mkdir(parents=True, exist_ok=True)
-            draft = depot.staging / uuid.uuid4().hex
+            blobs.staging.mkdir(parents=True, exist_ok=True)
+            draft = blobs.staging / uuid.uuid4().hex
             write_synced(draft, content)
-            depot.settle_object(draft, digest)
+            blobs.add_blob(draft, digest)
             draft.unlink(missing_ok=True)
             return manifest
-        raise failed
+        raise last_error
 
     @contextlib.contextmanager
-    def _logged(self, model: str, event: Event) -> Iterator[None]:
-        """Log a change before it is made, and take the line back where MLflow refuses the change."""
-        line = new_key(LINE)
-        self._log(model, event, line)
+    def _log_change(self, model: str, event: Event) -> Iterator[None]:
+        """Log a change before it is made, and remove the line if MLflow refuses the change."""
+        line = make_key(LINE)
+        self._write_line(model, event, line)
         try:
             yield
         except RegistryError:
-            self.server.ask("delete_registered_model_tag", model, line)
+            self.server.call("delete_registered_model_tag", model, line)
             raise
 
-    def _log(self, model: str, event: Event, line: str) -> None:
-        for key, text in line_tags(line, event):
-            self.server.ask("set_registered_model_tag", model, key, text)
+    def _write_line(self, model: str, event: Event, line: str) -> None:
+        for key, text in build_line_tags(line, event):
+            self.server.call("set_registered_model_tag", model, key, text)
+
+
+def _describe_version(number: int) -> str:
+    return f"version {number}" if number else "no version"

@@ -9,73 +9,83 @@ from pathlib import Path
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError, SourceError
 from vertical_sdk.paths import file_digest
 from vertical_sdk.registry.blob_store import copy_checked, parse_manifest
-from vertical_sdk.registry.store import Manifest, Stored, canonical
+from vertical_sdk.registry.store import Manifest, Stored, canonical_json
 from vertical_sdk.registry.stores.mlflow_server import EXISTS, Server
 from vertical_sdk.registry.stores.mlflow_tags import DIGEST
 
-__all__ = ["EXPERIMENT", "FOLDER", "MANIFEST", "FetchFrom", "check_paths", "damage", "manifest_bytes", "new_run", "upload"]
+__all__ = [
+    "EXPERIMENT",
+    "FOLDER",
+    "MANIFEST",
+    "RunFetcher",
+    "check_paths",
+    "create_run",
+    "download_manifest",
+    "find_damage",
+    "upload_files",
+]
 
 EXPERIMENT = "vertical_sdk"
 FOLDER, MANIFEST = "adapter", "manifest.json"
 
 
 def check_paths(manifest: Manifest) -> None:
-    """See that MLflow's addresses can spell the paths. Raises RegistryError."""
+    """Check that MLflow's addresses can spell the paths. Raises RegistryError if not."""
     odd = sorted(path for path in manifest if "#" in path or "%" in path)
     if odd:
-        raise RegistryError(f"{odd[0]!r} cannot be a file on MLflow, whose addresses may not have '#' or '%'. Rename it.")
+        raise RegistryError(f"{odd[0]!r} cannot be a file on MLflow: its addresses cannot contain '#' or '%'. Rename the file.")
 
 
-def new_run(server: Server, name: str, digest: str, who: str) -> str:
-    """A new run to upload into; its id. Raises RunError where its experiment was deleted."""
-    server.ask("create_experiment", EXPERIMENT, none_for={EXISTS})
-    experiment = server.ask("get_experiment_by_name", EXPERIMENT)
+def create_run(server: Server, name: str, digest: str, who: str) -> str:
+    """Create a run for an upload and return its id. Raises RunError if its experiment was deleted."""
+    server.call("create_experiment", EXPERIMENT, none_for={EXISTS})
+    experiment = server.call("get_experiment_by_name", EXPERIMENT)
     if experiment.lifecycle_stage != "active":
         raise RunError(
-            f"{server.uri}: somebody deleted the experiment {EXPERIMENT!r}, which has the files. Restore it: "
+            f"{server.uri}: the experiment {EXPERIMENT!r}, which has the files, was deleted. Restore it: "
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}."
         )
-    made = server.ask("create_run", experiment.experiment_id, tags={DIGEST: digest, "mlflow.user": who}, run_name=name)
-    return str(made.info.run_id)
+    run = server.call("create_run", experiment.experiment_id, tags={DIGEST: digest, "mlflow.user": who}, run_name=name)
+    return str(run.info.run_id)
 
 
-def upload(server: Server, run: str, files: Mapping[str, Path], manifest: Manifest) -> str:
-    """Bring files into a run, the manifest too; the address of the folder.
+def upload_files(server: Server, run: str, files: Mapping[str, Path], manifest: Manifest) -> str:
+    """Upload files and their manifest into a run, and return the address of the folder.
 
-    Raises CorruptAdapter where their bytes are not those of the manifest.
+    Raises CorruptAdapter if their bytes are not those of the manifest.
     """
-    address = server.ask("get_run", run).info.artifact_uri
-    with tempfile.TemporaryDirectory(prefix="vertical-") as made:
-        desk = Path(made)
+    address = server.call("get_run", run).info.artifact_uri
+    with tempfile.TemporaryDirectory(prefix="vertical-") as folder:
+        staging = Path(folder)
         for path, file in manifest.items():
-            draft = desk / FOLDER / path
+            draft = staging / FOLDER / path
             draft.parent.mkdir(parents=True, exist_ok=True)
             copy_checked(files[path], draft, file.sha256)
-        (desk / MANIFEST).write_bytes(canonical(manifest))
-        server.artifacts(address, "log_artifacts", str(desk))
-    server.ask("update_run", run, status="FINISHED")
+        (staging / MANIFEST).write_bytes(canonical_json(manifest))
+        server.call_artifacts(address, "log_artifacts", str(staging))
+    server.call("update_run", run, status="FINISHED")
     return f"{address}/{FOLDER}"
 
 
-def manifest_bytes(server: Server, run: str) -> bytes:
-    """The manifest of a run as it is now, to be checked. Raises SourceError."""
-    with tempfile.TemporaryDirectory(prefix="vertical-") as desk:
-        server.download(run, MANIFEST, Path(desk, MANIFEST))
-        return Path(desk, MANIFEST).read_bytes()
+def download_manifest(server: Server, run: str) -> bytes:
+    """Download the manifest of a run, unchecked. Raises SourceError."""
+    with tempfile.TemporaryDirectory(prefix="vertical-") as staging:
+        server.download(run, MANIFEST, Path(staging, MANIFEST))
+        return Path(staging, MANIFEST).read_bytes()
 
 
-def damage(server: Server, run: str, digest: str) -> list[str]:
-    """What is wrong with the files of a run, a sentence each; all are downloaded anew."""
+def find_damage(server: Server, run: str, digest: str) -> list[str]:
+    """Download all files of a run and describe what is wrong with them, one sentence a file."""
     try:
-        manifest = parse_manifest(manifest_bytes(server, run), digest, f"run {run}: {MANIFEST}")
+        manifest = parse_manifest(download_manifest(server, run), digest, f"run {run}: {MANIFEST}")
     except (SourceError, CorruptAdapter) as error:
         return [str(error)]
-    return [line for path, file in manifest.items() if (line := _file_damage(server, run, path, file))]
+    return [line for path, file in manifest.items() if (line := _find_file_damage(server, run, path, file))]
 
 
-def _file_damage(server: Server, run: str, path: str, file: Stored) -> str:
-    with tempfile.TemporaryDirectory(prefix="vertical-") as desk:
-        draft = Path(desk, "file")
+def _find_file_damage(server: Server, run: str, path: str, file: Stored) -> str:
+    with tempfile.TemporaryDirectory(prefix="vertical-") as staging:
+        draft = Path(staging, "file")
         try:
             server.download(run, f"{FOLDER}/{path}", draft)
         except SourceError as error:
@@ -85,8 +95,8 @@ def _file_damage(server: Server, run: str, path: str, file: Stored) -> str:
     return ""
 
 
-class FetchFrom:
-    """Brings files of a manifest from a run (`depot.Fetch`), and remembers which was the last."""
+class RunFetcher:
+    """Fetch files of a manifest from a run (`blob_store.Fetch`). `path` is the file that was requested last."""
 
     def __init__(self, server: Server, run: str, manifest: Manifest) -> None:
         self.server = server
@@ -95,7 +105,7 @@ class FetchFrom:
         self.path = ""
 
     def __call__(self, file: Stored, part: Path) -> None:
-        """Go on behind what is there. Raises SourceError."""
+        """Download a file, or the rest of it. Raises SourceError."""
         self.path = self.paths[file.sha256]
         if not (file.size and part.exists() and part.stat().st_size == file.size):
             self.server.download(self.run, f"{FOLDER}/{self.path}", part)

@@ -1,4 +1,4 @@
-"""One MLflow server, spoken to through MLflow's own client: its errors become ours, and its pages are followed to the end."""
+"""A connection to one MLflow server through MLflow's own client: translates its errors and reads all pages of a search."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["EXISTS", "MISSING", "UNKNOWN_ALIAS", "Server"]
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 EXISTS = "RESOURCE_ALREADY_EXISTS"
 UNKNOWN_ALIAS = "INVALID_PARAMETER_VALUE"
-"""What MLflow says of an alias that a registered model does not have."""
+"""MLflow's error code for an alias that a registered model does not have."""
 PAGE = 500
-"""Things that are asked for at once."""
+"""Results of one request."""
 PATIENCE = 10.0
-"""Seconds for the first sign of life; later requests have MLflow's own timeouts and retries (MLFLOW_HTTP_REQUEST_…)."""
+"""Seconds to wait for the first answer; later requests have MLflow's own timeouts and retries (MLFLOW_HTTP_REQUEST_…)."""
 TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
 BLOCK = 1 << 20
 
@@ -30,97 +30,97 @@ _importing = threading.Lock()
 
 
 class Server:
-    """An MLflow tracking server. Nothing is imported or asked before the first call.
+    """An MLflow tracking server. The first call imports MLflow and connects.
 
-    Who asks is what MLflow's own variables say: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
+    Credentials come from MLflow's own variables: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
 
-    def ask(self, call: str, *arguments: Any, none_for: Collection[str] = (), **options: Any) -> Any:
-        """What a method of MLflow's client answers, or None for the errors of MLflow that are named in `none_for`.
+    def call(self, method: str, *arguments: Any, none_for: Collection[str] = (), **options: Any) -> Any:
+        """Call a method of MLflow's client. Return None for an MLflow error whose code is in `none_for`.
 
-        Raises RunError where the server cannot be reached, refuses who asks or fails; RegistryError where it refuses the request.
+        Raises RunError if the server cannot be reached, refuses the credentials or fails; RegistryError if it refuses the request.
         """
-        return self._told(getattr(self.client, call), *arguments, none_for=none_for, **options)
+        return self._run(getattr(self.client, method), *arguments, none_for=none_for, **options)
 
-    def artifacts(self, uri: str, call: str, *arguments: Any) -> Any:
-        """What a method of MLflow's artifact repository at an address answers. Raises what `ask` raises.
+    def call_artifacts(self, uri: str, method: str, *arguments: Any) -> Any:
+        """Call a method of MLflow's artifact repository at an address. Raises what `call` raises.
 
-        The client's own methods for artifacts of MLflow 3.5 go to the process's tracking server, whichever that is.
+        The methods for artifacts in MLflow 3.5's client use the process's tracking server, which may be a different server.
         """
-        _mlflow()
+        _import_mlflow()
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        return self._told(lambda: getattr(get_artifact_repository(uri, tracking_uri=self.uri), call)(*arguments))
+        return self._run(lambda: getattr(get_artifact_repository(uri, tracking_uri=self.uri), method)(*arguments))
 
-    def pages(self, call: str, *arguments: Any, **options: Any) -> Iterator[Any]:
-        """All that a search finds, page after page. Raises what `ask` raises."""
+    def search(self, method: str, *arguments: Any, **options: Any) -> Iterator[Any]:
+        """Yield all results of a search, page after page. Raises what `call` raises."""
         token = None
         while True:
-            page = self.ask(call, *arguments, max_results=PAGE, page_token=token, **options)
+            page = self.call(method, *arguments, max_results=PAGE, page_token=token, **options)
             yield from page
             token = page.token
             if not token:
                 return
 
     def download(self, run: str, path: str, target: Path) -> None:
-        """Bring an artifact of a run into a file; what stands there already is its beginning, and only the rest is asked for.
+        """Download an artifact of a run into a file. If the file exists, it is the beginning, and only the rest is requested.
 
-        Raises SourceError where the server does not give it, or stops in the middle of it.
+        Raises SourceError if the server refuses, or if the connection breaks.
         """
-        _mlflow()
+        _import_mlflow()
         from mlflow.exceptions import MlflowException
         from requests import RequestException
 
-        here = target.stat().st_size if target.exists() else 0
-        wanted = {"Accept-Encoding": "identity", **({"Range": f"bytes={here}-"} if here else {})}
+        size = target.stat().st_size if target.exists() else 0
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={size}-"} if size else {})}
         try:
-            with self._get("/get-artifact", wanted, path=path, run_uuid=run) as response:
+            with self._get("/get-artifact", headers, path=path, run_uuid=run) as response:
                 if response.status_code not in {200, 206}:
-                    raise SourceError(f"{self.uri}: run {run}: {path}: {_said(response)}")
+                    raise SourceError(f"{self.uri}: run {run}: {path}: {_describe_response(response)}")
                 with target.open("ab" if response.status_code == 206 else "wb") as file:
                     for block in response.iter_content(BLOCK):
                         file.write(block)
         except (RequestException, MlflowException) as error:
             raise SourceError(
-                f"{self.uri}: run {run}: {path}: the download was cut ({_cause(error)}). Run it again."
+                f"{self.uri}: run {run}: {path}: the download was interrupted ({_find_cause(error)}). Run it again."
             ) from error
 
-    def drop(self, run: Any) -> int:
-        """Delete a run and its artifacts; the bytes that were freed, none where only MLflow's own gc may remove them."""
+    def delete_run(self, run: Any) -> int:
+        """Delete a run and its artifacts. Return the freed bytes: 0 if only MLflow's own gc may remove the artifacts."""
         uri = run.info.artifact_uri
-        freed = sum(self._sizes(uri))
-        self.ask("delete_run", run.info.run_id)
+        freed = sum(self._list_sizes(uri))
+        self.call("delete_run", run.info.run_id)
         try:
-            self.artifacts(uri, "delete_artifacts")
+            self.call_artifacts(uri, "delete_artifacts")
         except (RunError, RegistryError):
             return 0
         return freed
 
-    def _sizes(self, uri: str, folder: str | None = None) -> Iterator[int]:
-        for found in self.artifacts(uri, "list_artifacts", folder):
-            if found.is_dir:
-                yield from self._sizes(uri, found.path)
+    def _list_sizes(self, uri: str, folder: str | None = None) -> Iterator[int]:
+        for file in self.call_artifacts(uri, "list_artifacts", folder):
+            if file.is_dir:
+                yield from self._list_sizes(uri, file.path)
             else:
-                yield found.file_size or 0
+                yield file.file_size or 0
 
     @cached_property
     def client(self) -> Any:
-        """MLflow's client. Raises MissingExtra, and RunError where no server answers."""
-        made = _mlflow().MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        """MLflow's client. Raises MissingExtra, and RunError if no server answers."""
+        client = _import_mlflow().MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         from mlflow.exceptions import MlflowException
 
         try:
             self._get("/health", {}, max_retries=0, timeout=PATIENCE, raise_on_status=False).close()
         except MlflowException as error:
             raise RunError(
-                f"{self.uri}: no MLflow server answers ({_cause(error)}). See that it runs and that the address is right."
+                f"{self.uri}: no MLflow server answers ({_find_cause(error)}). Check that it is running and that the address is right."
             ) from error
-        return made
+        return client
 
-    def _told(self, function: Callable[..., Any], *arguments: Any, none_for: Collection[str] = (), **options: Any) -> Any:
+    def _run(self, function: Callable[..., Any], *arguments: Any, none_for: Collection[str] = (), **options: Any) -> Any:
         from mlflow.exceptions import MlflowException
         from requests import RequestException
 
@@ -130,61 +130,61 @@ class Server:
             if error.error_code in none_for:
                 return None
             status_of: Any = error.get_http_status_code
-            raise self._ours(status_of(), str(error)) from error
-        except (RequestException, ImportError, NotImplementedError) as error:  # artifacts beside the server may need a package
+            raise self._translate_error(status_of(), str(error)) from error
+        except (RequestException, ImportError, NotImplementedError) as error:  # artifacts outside the server may need a package
             status = error.response.status_code if isinstance(error, RequestException) and error.response is not None else 500
-            raise self._ours(status, str(error)) from error
+            raise self._translate_error(status, str(error)) from error
 
     def _get(self, endpoint: str, headers: dict[str, str], **options: Any) -> Any:
         from mlflow.utils import credentials, rest_utils
 
-        asked = {key: options.pop(key) for key in ("path", "run_uuid") if key in options}
+        query = {key: options.pop(key) for key in ("path", "run_uuid") if key in options}
         typeless: tuple[Any, Any] = (credentials.get_default_host_creds, rest_utils.http_request)
         credentials_of, request = typeless
-        return request(credentials_of(self.uri), endpoint, "GET", extra_headers=headers, params=asked, stream=True, **options)
+        return request(credentials_of(self.uri), endpoint, "GET", extra_headers=headers, params=query, stream=True, **options)
 
-    def _ours(self, status: int, said: str) -> VerticalError:
-        if status in {401, 403} or "error code 401" in said or "error code 403" in said:
+    def _translate_error(self, status: int, message: str) -> VerticalError:
+        if status in {401, 403} or "error code 401" in message or "error code 403" in message:
             return RunError(
-                f"{self.uri}: MLflow does not let you do this. It knows you by MLFLOW_TRACKING_USERNAME and "
-                f"MLFLOW_TRACKING_PASSWORD, or by MLFLOW_TRACKING_TOKEN: set them, or ask for the permission. ({_short(said)})"
+                f"{self.uri}: MLflow refused access ({_shorten(message)}). Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+                "or MLFLOW_TRACKING_TOKEN, or ask for the permission."
             )
         if 400 <= status < 500:
-            return RegistryError(f"{self.uri}: MLflow refused: {_short(said)}")
-        return RunError(f"{self.uri}: MLflow failed or cannot be reached: {_short(said)}")
+            return RegistryError(f"{self.uri}: MLflow refused the request: {_shorten(message)}")
+        return RunError(f"{self.uri}: MLflow failed or cannot be reached: {_shorten(message)}")
 
 
-def _mlflow() -> ModuleType:
-    """MLflow, imported without its telemetry, unless the environment says otherwise. Raises MissingExtra."""
+def _import_mlflow() -> ModuleType:
+    """Import MLflow without its telemetry, unless the environment sets the variable. Raises MissingExtra."""
     with _importing:
-        told = TELEMETRY in os.environ
-        if "mlflow" not in sys.modules and not told:
+        chosen = TELEMETRY in os.environ
+        if "mlflow" not in sys.modules and not chosen:
             os.environ[TELEMETRY] = "true"
         try:
             import mlflow
         except ImportError:
             raise MissingExtra("mlflow", "a registry at mlflow://") from None
         finally:
-            if not told:
+            if not chosen:
                 os.environ.pop(TELEMETRY, None)
     return mlflow
 
 
-def _said(response: Any) -> str:
-    """What the server said instead of giving a file."""
+def _describe_response(response: Any) -> str:
+    """Describe the server's answer that is not the requested file."""
     try:
-        return f"{response.status_code}, {_short(response.json()['message'])}"
+        return f"{response.status_code}, {_shorten(response.json()['message'])}"
     except (ValueError, KeyError, TypeError):
         return f"the server answered {response.status_code}"
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost reason of a failed connection, without the address."""
+def _find_cause(error: BaseException) -> str:
+    """The innermost cause of a failed connection, without the address."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
-    return _short(str(error)) or type(error).__name__
+    return _shorten(str(error)) or type(error).__name__
 
 
-def _short(said: str) -> str:
-    line = said.strip().partition("\n")[0]
+def _shorten(message: str) -> str:
+    line = message.strip().partition("\n")[0]
     return line if len(line) <= 300 else line[:300] + "…"

@@ -1,7 +1,7 @@
-"""How names, versions and lines of the log are written into names and tags of MLflow's.
+"""How names, versions and lines of the log are stored in MLflow's names and tags.
 
-A name's "/" is written "~", which no name of ours has and MLflow does not forbid. What a version keeps for ever stands in tags that
-begin with "vertical_sdk/": its digest, its entry as JSON, and a seal of both. No tag of a user's has a "/" in its key.
+A name's "/" is written "~", which no adapter's name has and which MLflow allows. The fixed data of a version are in tags that begin with
+"vertical_sdk/": its digest, its entry as JSON, and a seal of both. No key of a user's tag contains a "/".
 """
 
 from __future__ import annotations
@@ -21,131 +21,133 @@ from vertical_sdk.registry.store import Entry, Event
 
 __all__ = [
     "DIGEST",
+    "LEASE",
     "LINE",
-    "TURN",
-    "at_version",
-    "is_name",
+    "build_line_tags",
+    "build_version_tags",
+    "decode_name",
+    "encode_name",
+    "is_adapter_name",
+    "is_intact",
     "is_ours",
-    "line_tags",
-    "new_key",
-    "publish_line",
+    "make_key",
     "read_entry",
     "read_lines",
-    "read_name",
-    "readable",
-    "spelled",
-    "version_tags",
+    "read_publish_line",
+    "select_aliases",
 ]
 
-OURS = "vertical_sdk/"
-DIGEST = f"{OURS}digest"
-ENTRY = f"{OURS}entry"
-SEAL = f"{OURS}seal"
-LINE = f"{OURS}log."
-TURN = f"{OURS}turn."
+PREFIX = "vertical_sdk/"
+DIGEST = f"{PREFIX}digest"
+ENTRY = f"{PREFIX}entry"
+SEAL = f"{PREFIX}seal"
+LINE = f"{PREFIX}log."
+LEASE = f"{PREFIX}lease."
 HEAD = re.compile(re.escape(LINE) + r"\d{20}\.[0-9a-f]{16}")
 LONGEST_ENTRY, LONGEST_LINE = 30_000, 4_000
-"""Characters of one tag, of a version and of a model, that every database of MLflow's takes; what is longer stands in several."""
+"""Characters of one tag, of a version and of a model, that every database of MLflow accepts. A longer text is split over several tags."""
 
 
-def spelled(name: str) -> str:
-    """A name of ours as MLflow's."""
+def encode_name(name: str) -> str:
+    """Spell an adapter's name as the name of a registered model."""
     return name.replace("/", "~")
 
 
-def read_name(model: str) -> str | None:
-    """The name of ours that a registered model's name spells; None where it is none."""
+def decode_name(model: str) -> str | None:
+    """The adapter's name that a registered model's name spells. None means that it does not spell one."""
     name = model.replace("~", "/")
-    return name if "/" not in model and is_name(name) else None
+    return name if "/" not in model and is_adapter_name(name) else None
 
 
-def is_name(name: str) -> bool:
-    """Whether an adapter may be called so."""
+def is_adapter_name(name: str) -> bool:
+    """Whether an adapter may have this name."""
     try:
         return bool(check_name(name))
     except RegistryError:
         return False
 
 
-def new_key(prefix: str) -> str:
-    """A key that nobody else writes, which sorts by time."""
+def make_key(prefix: str) -> str:
+    """Make a unique key that sorts by time."""
     return f"{prefix}{time.time_ns():020d}.{uuid.uuid4().hex[:16]}"
 
 
-def version_tags(digest: str, record: Mapping[str, Any], event: Event, line: str) -> dict[str, str]:
-    """Our tags of a version. The line of its publish is among them, so that no crash can part the two."""
-    kept = {"created": event.at, "who": event.who, "record": record, "line": line, "event": asdict(event)}
-    text = json.dumps(kept, sort_keys=True)
-    return {DIGEST: digest, SEAL: _seal(digest, text), **_pieces(ENTRY, text, LONGEST_ENTRY)}
+def build_version_tags(digest: str, record: Mapping[str, Any], event: Event, line: str) -> dict[str, str]:
+    """Build our tags of a version. They include the log line of its publish, so a crash cannot separate the two."""
+    fixed = {"created": event.at, "who": event.who, "record": record, "line": line, "event": asdict(event)}
+    text = json.dumps(fixed, sort_keys=True)
+    return {DIGEST: digest, SEAL: _seal(digest, text), **_split_text(ENTRY, text, LONGEST_ENTRY)}
 
 
 def is_ours(version: Any) -> bool:
-    """Whether a version of MLflow's is a version of a registry, to be seen."""
-    tagged = DIGEST in version.tags and ENTRY in version.tags
-    return tagged and version.status == "READY" and read_name(version.name) is not None
+    """Whether an MLflow version is a finished version of a registry."""
+    has_tags = DIGEST in version.tags and ENTRY in version.tags
+    return has_tags and version.status == "READY" and decode_name(version.name) is not None
 
 
-def readable(version: Any) -> bool:
-    """Whether it is a version of ours whose tags nobody changed."""
-    return is_ours(version) and version.tags.get(SEAL) == _seal(version.tags[DIGEST], _joined(version.tags, ENTRY))
+def is_intact(version: Any) -> bool:
+    """Whether it is a version of a registry with unchanged tags."""
+    return is_ours(version) and version.tags.get(SEAL) == _seal(version.tags[DIGEST], _join_text(version.tags, ENTRY))
 
 
 def read_entry(version: Any, aliases: Iterable[str], where: str) -> Entry:
-    """A version of ours. Raises RegistryError where its tags were changed by hand."""
-    name, number = read_name(version.name) or version.name, int(version.version)
-    if not readable(version):
+    """Read the entry of a version. Raises RegistryError if its tags were changed by hand."""
+    name, number = decode_name(version.name) or version.name, int(version.version)
+    if not is_intact(version):
         raise RegistryError(
-            f"{name}@{number}: the tags {OURS}… of version {number} of {version.name!r} at {where} were changed by hand. "
+            f"{name}@{number}: the tags {PREFIX}… of version {number} of {version.name!r} at {where} were changed by hand. "
             "Run `vertical registry verify`, and publish the adapter again."
         )
-    kept = json.loads(_joined(version.tags, ENTRY))
-    tags = {key: value for key, value in sorted(version.tags.items()) if not key.startswith(OURS)}
+    fixed = json.loads(_join_text(version.tags, ENTRY))
+    tags = {key: value for key, value in sorted(version.tags.items()) if not key.startswith(PREFIX)}
     digest = version.tags[DIGEST]
-    return Entry(name, number, digest, kept["created"], kept["who"], kept["record"], tuple(sorted(aliases)), tags)
+    return Entry(name, number, digest, fixed["created"], fixed["who"], fixed["record"], tuple(sorted(aliases)), tags)
 
 
-def publish_line(version: Any) -> tuple[str, Event]:
-    """The line of the log that a readable version carries itself, and its key."""
-    kept = json.loads(_joined(version.tags, ENTRY))
-    return kept["line"], Event(**{**kept["event"], "name": read_name(version.name), "after": int(version.version)})
+def read_publish_line(version: Any) -> tuple[str, Event]:
+    """Read the log line of its publish from an intact version, with the key of the line."""
+    fixed = json.loads(_join_text(version.tags, ENTRY))
+    return fixed["line"], Event(**{**fixed["event"], "name": decode_name(version.name), "after": int(version.version)})
 
 
-def line_tags(line: str, event: Event) -> list[tuple[str, str]]:
-    """The tags that are a line of the log, its head last: a line whose head is there is whole."""
-    return list(_pieces(line, json.dumps(asdict(event), sort_keys=True), LONGEST_LINE).items())[::-1]
+def build_line_tags(line: str, event: Event) -> list[tuple[str, str]]:
+    """Build the tags of a log line, its head last: a line with a head is complete."""
+    return list(_split_text(line, json.dumps(asdict(event), sort_keys=True), LONGEST_LINE).items())[::-1]
 
 
 def read_lines(tags: Mapping[str, str], where: str) -> dict[str, Event]:
-    """The lines of the log in a registered model's tags. Raises RegistryError where one was changed by hand."""
-    return {key: _line(tags, key, where) for key in tags if HEAD.fullmatch(key)}
+    """Read the log lines in a registered model's tags. Raises RegistryError if a line was changed by hand."""
+    return {key: _read_line(tags, key, where) for key in tags if HEAD.fullmatch(key)}
 
 
-def _line(tags: Mapping[str, str], key: str, where: str) -> Event:
+def _read_line(tags: Mapping[str, str], key: str, where: str) -> Event:
     try:
-        return Event(**json.loads(_joined(tags, key)))
+        return Event(**json.loads(_join_text(tags, key)))
     except (ValueError, TypeError):
-        raise RegistryError(f"{where}: the log was changed by hand: the tag {key} is no line of it.") from None
+        raise RegistryError(
+            f"{where}: the log was changed by hand: the tag {key} is not a log line. Restore the tag, or delete it."
+        ) from None
 
 
-def at_version(aliases: Mapping[str, str], version: Any) -> list[str]:
-    """The aliases of a registered model that stand at a version."""
+def select_aliases(aliases: Mapping[str, str], version: Any) -> list[str]:
+    """Select the aliases of a registered model that point at a version."""
     return [alias for alias, number in aliases.items() if int(number) == int(version.version)]
 
 
-def _pieces(key: str, text: str, longest: int) -> dict[str, str]:
-    """A text as tags of a length that MLflow takes: key, key.1, key.2, …"""
+def _split_text(key: str, text: str, longest: int) -> dict[str, str]:
+    """Split a text into tags that are short enough for MLflow: key, key.1, key.2, …"""
     starts = range(0, len(text), longest)
     return {f"{key}.{n}" if n else key: text[start : start + longest] for n, start in enumerate(starts)}
 
 
-def _joined(tags: Mapping[str, str], key: str) -> str:
-    """What `_pieces` took apart."""
+def _join_text(tags: Mapping[str, str], key: str) -> str:
+    """Join the tags that `_split_text` made."""
     text, n = tags.get(key, ""), 1
     while (piece := tags.get(f"{key}.{n}")) is not None:
         text, n = text + piece, n + 1
     return text
 
 
-def _seal(digest: str, kept: str) -> str:
-    """SHA-256 of what is kept for ever: not against an enemy who may write here, but against a hand that "mends" a tag."""
-    return hashlib.sha256(f"{digest}\n{kept}".encode()).hexdigest()
+def _seal(digest: str, entry: str) -> str:
+    """SHA-256 of the fixed data. It shows an edit by hand; it does not protect against an attacker with write access."""
+    return hashlib.sha256(f"{digest}\n{entry}".encode()).hexdigest()

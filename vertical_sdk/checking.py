@@ -1,0 +1,131 @@
+"""The check of a whole recipe before any weights load. Only here do recipes, catalogs, tasks and training keys meet."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_type_hints
+
+from vertical_sdk import catalog
+from vertical_sdk.domain import load_domain
+from vertical_sdk.errors import RecipeError, did_you_mean
+from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.schema_errors import describe_expected
+from vertical_sdk.tasks import Task, get_task
+
+__all__ = ["check_recipe"]
+
+OURS_OF_LORA = frozenset({"task_type", "peft_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping"})
+"""Keys of peft.LoraConfig that a recipe does not set."""
+READ_TEXT = frozenset({"base", "tfidf"})
+"""Baselines that read text."""
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check every part's name and arguments, and the keys and values of `adapter` and `train`; imports torch.
+
+    Raises RecipeError.
+    """
+    task = get_task(recipe.task, f"{recipe.name}: task")
+    if recipe.domain:
+        load_domain(recipe.domain)
+    _check_parts(recipe, task)
+    _check_modality(recipe, task)
+    _check_gate(recipe, task)
+    _check_texts(recipe)
+    _check_keys(recipe)
+
+
+def _check_parts(recipe: Recipe, task: Task) -> None:
+    """Names and arguments of all parts, and whether they serve the task."""
+    if recipe.ensemble and task.written:
+        raise RecipeError("written answers cannot be pooled. Leave ensemble out.", where=f"{recipe.name}: ensemble")
+    data, evaluate = recipe.data, recipe.evaluate
+    parts: list[tuple[str, catalog.Catalog[Any], Part | None]] = [
+        ("data.reader", catalog.readers, data.reader),
+        ("data.deidentify", catalog.deidentifiers, data.deidentify),
+        ("data.split", catalog.splitters, data.split),
+        ("loss", catalog.losses, recipe.loss),
+    ]
+    lists: tuple[tuple[str, catalog.Catalog[Any], tuple[Part, ...]], ...] = (
+        ("data.clean", catalog.cleaners, data.clean),
+        ("data.augment", catalog.augmentations, data.augment),
+        ("evaluate.metrics", catalog.metrics, evaluate.metrics),
+        ("evaluate.baselines", catalog.baselines, evaluate.baselines),
+        ("ensemble", catalog.baselines, recipe.ensemble),
+    )
+    parts += [(f"{where}.{number}", table, part) for where, table, group in lists for number, part in enumerate(group)]
+    for where, table, part in parts:
+        if part is not None:
+            table.check(part.use, part.arguments, f"{recipe.name}: {where}")
+            table.require(part.use, task.name, f"{recipe.name}: {where}", like=task.like)
+
+
+def _check_modality(recipe: Recipe, task: Task) -> None:
+    """Whether the task, the baselines and the forgetting test can read the rows."""
+    modality = recipe.data.modality
+    if modality not in task.modalities:
+        reads = " or ".join(task.modalities)
+        raise RecipeError(
+            f"{task.name} reads {reads}, and data.modality is {modality}. Set it to {reads}.",
+            where=f"{recipe.name}: data.modality",
+        )
+    if modality == "text":
+        return
+    if recipe.evaluate.forgetting is not None:
+        raise RecipeError(
+            f"forgetting is measured on prose, and this specialist reads {modality} rows. Leave it out.",
+            where=f"{recipe.name}: evaluate.forgetting",
+        )
+    if any(part.use in READ_TEXT for part in (*recipe.evaluate.baselines, *recipe.ensemble)):
+        raise RecipeError(
+            f"base and tfidf read text, and data.modality is {modality}. Set evaluate.baselines (and ensemble) to others, such as probe.",
+            where=recipe.name,
+        )
+
+
+def _check_gate(recipe: Recipe, task: Task) -> None:
+    """Whether the gate's metric exists, and its baselines are measured."""
+    gate = recipe.evaluate.gate
+    if gate is None:
+        return
+    where = f"{recipe.name}: evaluate.gate"
+    catalog.metrics.require(gate.metric, task.name, f"{where}.metric", like=task.like)
+    measured = [part.use for part in recipe.evaluate.baselines]
+    for name in gate.beats:
+        if name not in measured:
+            raise RecipeError(
+                f"{name!r} is not measured. Name it in evaluate.baselines too, which has {', '.join(measured)}.",
+                where=f"{where}.beats",
+            )
+
+
+def _check_texts(recipe: Recipe) -> None:
+    """The labels and the prompt."""
+    if isinstance(recipe.labels, tuple) and len(set(recipe.labels)) < len(recipe.labels):
+        twice = sorted({label for label in recipe.labels if recipe.labels.count(label) > 1})
+        raise RecipeError(
+            f"{', '.join(map(repr, twice))} is listed twice. List each label once.", where=f"{recipe.name}: labels"
+        )
+    if "{text}" not in recipe.prompt.user:
+        raise RecipeError(
+            f"prompt.user = {recipe.prompt.user!r} has no {{text}}, so the model would never see a row's text. Add {{text}}.",
+            where=recipe.name,
+        )
+
+
+def _check_keys(recipe: Recipe) -> None:
+    """Keys and values of `adapter` (peft.LoraConfig) and `train` (transformers.TrainingArguments)."""
+    from peft import LoraConfig
+
+    from vertical_sdk.training_arguments import Arguments
+
+    for section, target in (("adapter", LoraConfig), ("train", Arguments)):
+        known, types = inspect.signature(target).parameters, get_type_hints(target)
+        where = f"{recipe.name}: {section}"
+        for key, value in getattr(recipe, section).items():
+            if key in OURS_OF_LORA and section == "adapter":
+                raise RecipeError(f"{key} is set by the SDK. Leave it out.", where=where)
+            if key not in known:
+                raise RecipeError(f"unknown key {key!r}.{did_you_mean(key, known)}", where=where)
+            if right := describe_expected(types.get(key, Any), value):
+                raise RecipeError(f"{key} = {value!r} is wrong: it should {right}.", where=where)

@@ -1,0 +1,94 @@
+"""vertical registry publish, alias and tag: new versions and their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vertical_sdk.cli.options import Json, RegistryAt
+from vertical_sdk.cli.output import emit, say, show
+from vertical_sdk.cli.registry.arguments import Expected, Name, Why, parse_tags
+
+__all__ = ["alias", "publish", "tag"]
+
+
+def publish(
+    adapter: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run or of an adapter.")],
+    name: Annotated[str | None, typer.Option(help="The name to publish under; default: the recipe's name.")] = None,
+    alias: Annotated[str | None, typer.Option(help="Point this alias, such as production, at the new version.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Add a tag to the version. May be repeated.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish although the gate failed; the registry records this permanently.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "",
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Publish an adapter that passed its gate as the next version of its name."""
+    from vertical_sdk.registry import Registry
+    from vertical_sdk.registry.references import check_alias
+
+    if alias is not None:
+        check_alias(alias)  # check it before anything is published
+    store = Registry(registry)
+    version = store.publish(adapter, name, force=force, reason=reason, tags=parse_tags(tag))
+    if alias:
+        store.set_alias(version.name, alias, version.number, why=reason)
+        version = store.resolve(str(version))
+    if as_json:
+        emit(version.to_dict())
+        return
+    show(f"{version} (sha256:{version.digest[:16]}…){f', {alias}' if alias else ''}")
+    say(f"Published in {store.location}. Use it: VerticalModel.from_registry('{version.name}@{alias or version.number}')")
+
+
+def alias(
+    name: Name,
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Such as production.")],
+    version: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", help="The version that the alias should point at.")
+    ] = None,
+    expected: Expected = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the alias; the version stays.")] = False,
+    why: Why = "",
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at a version, or delete the alias."""
+    from vertical_sdk.registry import Registry
+
+    if delete == (version is not None):
+        raise typer.BadParameter("give either a VERSION or --delete.")
+    store = Registry(registry)
+    if version is None:
+        store.delete_alias(name, alias, expected=expected, why=why)
+    else:
+        store.set_alias(name, alias, version, expected=expected, why=why)
+    if as_json:
+        emit({"name": name, "alias": alias, "version": version})
+    else:
+        show(f"{name}@{alias} → {version}" if version is not None else f"{name}@{alias} was deleted")
+
+
+def tag(
+    name: Name,
+    version: Annotated[int, typer.Argument(metavar="VERSION")],
+    tags: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", help="An empty value deletes the tag.")],
+    why: Why = "",
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Set or delete tags of a version."""
+    from vertical_sdk.registry import Registry
+
+    store = Registry(registry)
+    store.tag(name, version, {key: value or None for key, value in parse_tags(tags).items()}, why=why)
+    changed = store.resolve(f"{name}@{version}", check=False)
+    if as_json:
+        emit(changed.to_dict())
+    else:
+        show(f"{changed}: " + (", ".join(f"{k}={v}" for k, v in changed.tags.items()) or "no tags"))

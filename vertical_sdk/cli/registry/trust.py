@@ -1,0 +1,99 @@
+"""vertical registry keygen, sign and revoke: establish trust in versions, and withdraw it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vertical_sdk.cli.options import Json, RegistryAt
+from vertical_sdk.cli.output import emit, say, show
+from vertical_sdk.cli.registry.arguments import Reference
+
+__all__ = ["keygen", "revoke", "sign"]
+
+PASSPHRASE = "VERTICAL_KEY_PASSWORD"  # noqa: S105  (the name of the variable)
+
+
+def keygen(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file of the private key; the public key is written to FILE.pub.")
+    ],
+    passphrase: Annotated[
+        bool,
+        typer.Option("--passphrase", help=f"Encrypt the key with a passphrase: ${PASSPHRASE}, or a prompt if it is not set."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Create a key pair for signing versions. An existing file is never overwritten."""
+    from vertical_sdk.registry.keys import create_key_pair
+
+    secret = os.environ.get(PASSPHRASE, "")
+    if passphrase and not secret:
+        secret = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+    public, fingerprint = create_key_pair(file, secret)
+    if as_json:
+        emit({"private_key": file, "public_key": public, "fingerprint": fingerprint, "locked": bool(secret)})
+        return
+    show(f"{file} and {public} ({fingerprint[:16]}…)")
+    say(f"Keep {file} secret. With VERTICAL_TRUSTED_KEYS={public}, only versions that this key signed are loaded.")
+
+
+def sign(
+    reference: Reference,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The private key, for example from `vertical registry keygen`.")
+    ] = None,
+    sigstore: Annotated[
+        bool,
+        typer.Option(
+            "--sigstore", help="Sign with your identity at an identity provider; a public log then shows it permanently."
+        ),
+    ] = False,
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Sign all files of a version with a key or with sigstore; the registry stores the signature."""
+    from vertical_sdk.registry import Registry
+    from vertical_sdk.registry.keys import is_encrypted
+    from vertical_sdk.registry.signing import sign as sign_version
+    from vertical_sdk.registry.signing import sign_with_sigstore
+
+    if sigstore == (key is not None):
+        raise typer.BadParameter("give either --key FILE or --sigstore.")
+    store = Registry(registry)
+    if key is None:
+        version = sign_with_sigstore(store, reference)
+    else:
+        secret = os.environ.get(PASSPHRASE, "")
+        if not secret and is_encrypted(key) and sys.stdin.isatty():
+            secret = typer.prompt(f"Passphrase of {key}", hide_input=True, err=True)
+        version = sign_version(store, reference, key, secret)
+    if as_json:
+        emit(version.to_dict())
+    else:
+        show(
+            f"{version} (sha256:{version.digest[:16]}…) is signed by {', '.join(f'{name[:16]}…' for name in version.signatures)}"
+        )
+
+
+def revoke(
+    reference: Reference,
+    reason: Annotated[str, typer.Option(help="Why; shown to anyone who tries to use the version.")],
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Refuse to load a version from now on. The version and its aliases stay."""
+    from vertical_sdk.registry import Registry
+
+    version = Registry(registry).revoke(reference, reason)
+    if as_json:
+        emit(version.to_dict())
+        return
+    show(f"{version} is revoked: {version.revoked}")
+    if version.aliases:
+        aliases = ", ".join(version.aliases)
+        say(f"These aliases still point at it and no longer load: {aliases}. Move them with `vertical registry alias`.")

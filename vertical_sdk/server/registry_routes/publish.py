@@ -1,0 +1,62 @@
+"""POST /publish: publish uploaded files as a new version."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+from starlette.responses import Response
+
+from vertical_sdk.registry.references import Reference, check_name
+from vertical_sdk.registry.store import Entry, Stored, manifest_digest
+from vertical_sdk.registry.tree import check_path, tree_problems
+from vertical_sdk.server.errors import error_response
+from vertical_sdk.server.registry_routes.service import LARGEST, Body, Digest, Service, Why, registry_router
+from vertical_sdk.server.security.tokens import Token
+from vertical_sdk.server.uploads import check_sizes
+
+__all__ = ["routes"]
+
+
+class File(Body):
+    """A file of a version."""
+
+    sha256: Digest
+    size: int = Field(ge=0, le=LARGEST)
+
+
+class Publication(Body):
+    """A new version."""
+
+    name: str = Field(max_length=129)
+    files: dict[str, File] = Field(description="Path in the adapter's folder → the file.")
+    tags: dict[str, str] = Field({})
+    reason: Why = ""
+    force: bool = False
+
+
+def routes(service: Service) -> APIRouter:
+    """Build the route of publishing."""
+    router, registry, uploads = registry_router(), service.registry, service.uploads
+
+    @router.post("/publish", name="publish", response_model=Entry)
+    def publish_version(body: Publication, token: Token = Depends(service.may_publish)) -> Entry | Response:  # noqa: B008
+        """Publish uploaded files as the next version of a name.
+
+        409 with `missing` if files must be uploaded first. Content that the name has already needs no upload and gets no new version.
+        """
+        manifest = {check_path(path): Stored(file.sha256, file.size) for path, file in body.files.items()}
+        check_sizes(manifest, service.limits)
+        digest = manifest_digest(manifest)
+        published = registry.store.find(Reference(check_name(body.name), digest=digest))
+        if published and not tree_problems(registry.store.folder(digest), manifest):
+            return published[0]
+        missing = uploads.missing(token.name, digest, manifest)
+        if missing:
+            return error_response(409, f"{len(missing)} files must be uploaded first.", missing=missing)
+        with uploads.stage(token.name, digest, manifest) as folder:
+            acting = registry.acting_for(token.name)
+            version = acting.publish(folder, body.name, force=body.force, reason=body.reason, tags=body.tags)
+        uploads.drop(token.name, digest)
+        return registry.store.find(Reference(body.name, version=version.number))[0]
+
+    return router

@@ -1,0 +1,34 @@
+"""POST /revocations: revoke a version."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from vertical_sdk.server.registry_routes.service import Body, Done, Number, Service, registry_router
+from vertical_sdk.server.security.tokens import Token
+
+__all__ = ["routes"]
+
+
+class Revocation(Body):
+    """A version that may not be loaded from now on, and why."""
+
+    name: str = Field(max_length=129)
+    version: Number
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+def routes(service: Service) -> APIRouter:
+    """Build the route of revocations."""
+    router, registry = registry_router(), service.registry
+
+    @router.post("/revocations", name="revoke")
+    def revoke_version(body: Revocation, token: Token = Depends(service.may_promote)) -> Done:  # noqa: B008
+        """Refuse to load a version from now on."""
+        registry.acting_for(token.name).revoke(f"{body.name}@{body.version}", body.reason)
+        return Done()
+
+    return router

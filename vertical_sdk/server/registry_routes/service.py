@@ -1,0 +1,84 @@
+"""What all routes of the API share: the registry that is served, who may call a route, and the types of parameters.
+
+The server trusts nothing that a client claims about a version: it collects the uploaded files in a folder, reads the card in
+it and publishes the folder itself, with every check that publishing has. The author in the log is the token's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field
+
+from vertical_sdk.registry import Registry
+from vertical_sdk.server.errors import Problem
+from vertical_sdk.server.security.authentication import require
+from vertical_sdk.server.security.tokens import Token
+from vertical_sdk.server.settings import Limits
+from vertical_sdk.server.uploads import Uploads
+
+__all__ = ["API", "LARGEST", "PAGE", "Body", "Done", "Service", "registry_router"]
+
+API = "/api/v1"
+PAGE = 1000
+"""The most rows of one answer."""
+BYTES = "application/octet-stream"
+LARGEST = 10**18 - 1
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 422, 429, 431, 500, 502, 503, 507)
+
+Name = Annotated[str, Query(max_length=129, description="Such as medical/icd-chapter.")]
+Prefix = Annotated[str, Query(max_length=129, description="Only names with this prefix.")]
+After = Annotated[str, Query(max_length=129, description="Only names after this one.")]
+Number = Annotated[int, Field(ge=1, le=LARGEST)]
+Limit = Annotated[int, Query(ge=1, le=PAGE)]
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Why = Annotated[str, Field(max_length=10_000)]
+
+
+class Body(BaseModel):
+    """The base of request bodies: no unknown keys, no conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Done(BaseModel):
+    """The change was made."""
+
+    done: bool = True
+
+
+@dataclass(frozen=True)
+class Service:
+    """A served registry."""
+
+    registry: Registry
+    uploads: Uploads
+    limits: Limits
+    anonymous_read: bool = False
+
+    @property
+    def may_read(self) -> Callable[[Request], Token | None]:
+        """A dependency: the caller may read."""
+        return require("read", anonymous_read=self.anonymous_read)
+
+    @property
+    def may_publish(self) -> Callable[[Request], Token | None]:
+        """A dependency: the caller's token may publish."""
+        return require("publish", anonymous_read=self.anonymous_read)
+
+    @property
+    def may_promote(self) -> Callable[[Request], Token | None]:
+        """A dependency: the caller's token may promote."""
+        return require("promote", anonymous_read=self.anonymous_read)
+
+
+def registry_router() -> APIRouter:
+    """A router below /api/v1 whose document says that a token is needed and what errors look like."""
+    bearer = HTTPBearer(auto_error=False, description="A token, from `vertical registry token add`.")
+    errors = {status: {"model": Problem} for status in STATUSES}
+    return APIRouter(prefix=API, responses=errors, dependencies=[Depends(bearer)])  # type: ignore[arg-type]

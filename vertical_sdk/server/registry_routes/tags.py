@@ -1,0 +1,33 @@
+"""POST /tags: set or delete the tags of a version."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from vertical_sdk.server.registry_routes.service import Body, Done, Number, Service, Why, registry_router
+from vertical_sdk.server.security.tokens import Token
+
+__all__ = ["routes"]
+
+
+class Tags(Body):
+    """Tags to set, or to delete (None)."""
+
+    name: str = Field(max_length=129)
+    version: Number
+    tags: dict[str, str | None]
+    why: Why = ""
+
+
+def routes(service: Service) -> APIRouter:
+    """Build the route of tags."""
+    router, registry = registry_router(), service.registry
+
+    @router.post("/tags", name="tag")
+    def set_tags(body: Tags, token: Token = Depends(service.may_promote)) -> Done:  # noqa: B008
+        """Set or delete tags of a version."""
+        registry.acting_for(token.name).tag(body.name, body.version, body.tags, why=body.why)
+        return Done()
+
+    return router

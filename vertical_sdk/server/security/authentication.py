@@ -1,0 +1,63 @@
+"""Which token a request carries, and what a route requires of it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+
+from fastapi import HTTPException, Request
+
+from vertical_sdk.server.security.tokens import TOKEN_KEY, Scope, Token
+
+__all__ = ["challenge", "is_api", "read_secret", "require"]
+
+
+def require(scope: Scope, *, anonymous_read: bool) -> Callable[[Request], Token | None]:
+    """A FastAPI dependency that rejects a token without this scope. Its value is the token.
+
+    anonymous_read  allow reading without a token
+    """
+
+    def check(request: Request) -> Token | None:
+        token: Token | None = request.scope.get(TOKEN_KEY)
+        if token is None:
+            if scope == "read" and anonymous_read:
+                return None
+            message = "a token is needed. Set $VERTICAL_TOKEN to yours; ask the administrator of the registry for one."
+            raise HTTPException(401, message, challenge(request.url.path))
+        if not token.may(scope):
+            has = ", ".join(token.scopes)
+            raise HTTPException(403, f"the token {token.name!r} may not do this: it needs the scope {scope}, and has {has}.")
+        return token
+
+    return check
+
+
+def is_api(path: str) -> bool:
+    """Whether a path belongs to the API; the other paths are pages."""
+    return path.startswith("/api/")
+
+
+def read_secret(authorization: bytes, path: str) -> str | None:
+    """The secret in an Authorization header; None if there is no header, "" if the header is malformed.
+
+    A browser sends it as a password (Basic), which only pages accept: browsers also send passwords with requests that
+    other sites trigger.
+    """
+    if not authorization:
+        return None
+    kind, _, rest = authorization.decode("latin-1").strip().partition(" ")
+    if kind.lower() == "bearer":
+        return rest.strip()
+    if kind.lower() == "basic" and not is_api(path):
+        try:
+            return base64.b64decode(rest.strip(), validate=True).decode("latin-1").partition(":")[2]
+        except (binascii.Error, ValueError):
+            return ""
+    return ""
+
+
+def challenge(path: str) -> dict[str, str]:
+    """The header that says how to authenticate, for an answer with status 401."""
+    return {"WWW-Authenticate": 'Bearer realm="vertical"' if is_api(path) else 'Basic realm="vertical", charset="UTF-8"'}

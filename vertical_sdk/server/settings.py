@@ -1,0 +1,61 @@
+"""How a server runs: where it listens, who may read, and how much it accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Limits", "ServerSettings"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes in bytes, times in seconds.
+
+    body      of a request that is not a file
+    headers   of a request, with its first line
+    file      of one file of a version
+    version   of all files of a version; one token may store four times as much in uploads that are not published
+    files     number of files of a version
+    rate      requests a second that a token, or an address without a token, may make on average
+    burst     requests that it may make at once
+    silence   longest time without data in the middle of a request
+    keep      how long uploaded files wait to be published before they are removed
+    together  requests that are answered at the same time; the server tells further clients to come back
+    """
+
+    body: int = 1 << 20
+    headers: int = 32 << 10
+    file: int = 4 << 30
+    version: int = 8 << 30
+    files: int = 1000
+    rate: float = 100.0
+    burst: int = 1000
+    silence: float = 60.0
+    keep: float = 24 * 3600.0
+    together: int = 200
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Settings of a server.
+
+    host            address to listen on
+    port            0 means any free port
+    certificate     PEM file of a certificate with its chain; with it the server speaks HTTPS
+    key             PEM file of the certificate's key
+    proxy           address of a reverse proxy whose X-Forwarded-For header is trusted
+    anonymous_read  allow reading without a token
+    uploads         folder for files that are not published yet; None means one in the cache folder
+    log             file for the log of requests; None means stderr
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    certificate: Path | None = None
+    key: Path | None = None
+    proxy: str | None = None
+    anonymous_read: bool = False
+    uploads: Path | None = None
+    log: Path | None = None
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,168 @@
+"""What every task offers. Everything that depends on the task is asked of this object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vertical_sdk.card import Calibration
+from vertical_sdk.errors import DataError
+from vertical_sdk.outputs import Outputs
+from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.tables import TASKS
+from vertical_sdk.types import Example, LabelSpace, Modality, Numbers, Prediction, SeriesLayout, Target
+
+__all__ = ["UNCALIBRATED", "Floats", "Predict", "Task", "Tuning", "get_task", "main_metric"]
+
+Floats = NDArray[np.float64]
+UNCALIBRATED = Calibration()
+Verb: TypeAlias = Literal["predict", "generate", "forecast", "monitor"]
+Predict: TypeAlias = Callable[[Sequence[Example]], Outputs]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a decision rule depends on besides the outputs: the recipe, and the layout of series."""
+
+    recipe: Recipe
+    layout: SeriesLayout | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One task: its traits, and the methods that differ between tasks. Each task is one object of a subclass.
+
+    name              as recipes write it
+    default_loss      the loss of a recipe that names none
+    default_metrics   the metrics of a recipe that names none, the main one first
+    like              tasks whose losses, metrics and other parts serve this task too
+    labelled          the answers are labels of a LabelSpace
+    single_label      each row has exactly one label, so probabilities sum to 1
+    ordered           the order of the labels has a meaning, so a recipe must state it
+    numeric           the answer is one number for each row
+    written           the answer is a text; rows are conversations
+    modalities        the kinds of rows that the task can read
+    verb              the method of VerticalModel, and the command, that answers
+    """
+
+    name: str
+    default_loss: str
+    default_metrics: tuple[str, ...]
+    like: tuple[str, ...] = ()
+    labelled: bool = False
+    single_label: bool = False
+    ordered: bool = False
+    numeric: bool = False
+    written: bool = False
+    modalities: tuple[Modality, ...] = ("text", "series", "image")
+    verb: Verb = "predict"
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the target is the steps that follow a series, instead of labels, a number or a text."""
+        return self.modalities == ("series",)
+
+    def encode_target(self, target: Target, labels: LabelSpace | None) -> int | float | tuple[float, ...] | Numbers:
+        """Turn the target of a row into numbers for the loss.
+
+        Raises DataError for a target that the task cannot learn.
+        """
+        raise DataError(f"a {self.name} task learns no target but the answers of conversations.")
+
+    def references(self, rows: Sequence[Example], labels: LabelSpace | None) -> Any:
+        """Collect the truth about rows in the shape of `predictions`.
+
+        Raises DataError for a row without a target, or with an unknown label.
+        """
+        raise NotImplementedError
+
+    def decode(self, raw: NDArray[Any], calibration: Calibration = UNCALIBRATED, rows: Sequence[Example] = ()) -> Outputs:
+        """Turn raw outputs into calibrated Outputs.
+
+        raw   (rows, k), or (rows, steps, channels, quantiles) with the median first
+        rows  the input rows; only anomaly detection reads them, as it compares them with the forecast
+        """
+        raise ValueError(f"a {self.name} task has no raw outputs to decode.")
+
+    def predictions(self, outputs: Outputs) -> Any:
+        """Choose the predictions, in the shape that the task's metrics read (see `vertical_sdk.metrics`).
+
+        Raises ValueError for the outputs of another task.
+        """
+        raise NotImplementedError
+
+    def calibrate(
+        self,
+        raw: NDArray[Any],
+        rows: Sequence[Example],
+        labels: LabelSpace | None,
+        recipe: Recipe,
+        layout: SeriesLayout | None = None,
+    ) -> Calibration:
+        """Fit the calibration on the specialist's raw outputs for the validation rows."""
+        return UNCALIBRATED
+
+    def fit_offsets(
+        self, outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | None, recipe: Recipe
+    ) -> tuple[float, ...]:
+        """Fit the label offsets on a system's outputs for the validation rows; () for a task without labels."""
+        return ()
+
+    def tune(
+        self, outputs: Outputs, predict: Predict, validation: Sequence[Example], labels: LabelSpace | None, settings: Tuning
+    ) -> Outputs:
+        """Give a baseline's outputs the decision rule that it reaches on the validation rows.
+
+        predict  the fitted baseline
+        """
+        offsets = self.fit_offsets(predict(validation), validation, labels, settings.recipe)
+        return replace(outputs, offsets=np.array(offsets) if offsets else None)
+
+    def evidence(self, outputs: Outputs) -> Floats:
+        """Express outputs so that systems can be added up: numbers, log-probabilities or log-odds, (rows, k)."""
+        raise ValueError(f"the outputs of a {self.name} task cannot be pooled.")
+
+    def raw_evidence(self, raw: NDArray[Any]) -> Floats:
+        """Express the adapter's raw outputs in the shape of `evidence`."""
+        return self.evidence(self.decode(np.asarray(raw, dtype=np.float64)))
+
+    def pooled_raw(self, raw: NDArray[Any], pooled: Floats) -> NDArray[np.float32]:
+        """Bring pooled evidence into the shape of the adapter's raw outputs."""
+        return pooled.astype(np.float32)
+
+    def stack(self, systems: Sequence[Floats], truth: Any) -> tuple[Floats, Floats]:
+        """Fit the weight of each system and the biases (k,) with which their evidence is pooled."""
+        raise ValueError(f"the outputs of a {self.name} task cannot be pooled.")
+
+    def to_predictions(self, outputs: Outputs, labels: LabelSpace | None, cut: Sequence[int], adapter: str) -> list[Prediction]:
+        """Build one Prediction for each row.
+
+        cut  tokens of each row that did not fit
+        """
+        raise ValueError(f"a {self.name} task has no Prediction; its verb is {self.verb}.")
+
+    def format(self, values: Any, labels: LabelSpace | None) -> list[str]:
+        """Write predictions or references as text for a report."""
+        return [f"{value:.4g}" for value in values]
+
+
+def main_metric(recipe: Recipe) -> Part:
+    """The metric that decides: the gate's, else the recipe's first, else the task's first."""
+    gate = recipe.evaluate.gate
+    parts = recipe.evaluate.metrics
+    if gate is not None:
+        return next((part for part in parts if part.use == gate.metric), Part(use=gate.metric))
+    return parts[0] if parts else Part(use=get_task(recipe.task).default_metrics[0])
+
+
+def get_task(name: str, where: str = "") -> Task:
+    """Look up a task by its name.
+
+    Raises UnknownName.
+    """
+    task: Task = TASKS.load(name, where)
+    return task
