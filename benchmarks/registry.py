@@ -581,9 +581,10 @@ def attach() -> dict[str, Any]:
     import peft
     import torch
 
+    from vertical_sdk.adapters import load as loading
+    from vertical_sdk.adapters.folder import read_adapter
     from vertical_sdk.bases.base import pull_base
     from vertical_sdk.families.specialist import load_backbone
-    from vertical_sdk.inference import attach as attaching
     from vertical_sdk.registry import tree
     from vertical_sdk.training import train
 
@@ -596,20 +597,20 @@ def attach() -> dict[str, Any]:
         registry = Registry(f"{folder}/registry", Policy())
         version = registry.publish(f"{folder}/run", "bench/attach")
         base = pull_base("minilm-l6")
-        replay, replayed = attaching.replay_self_tests, []
+        replay, replayed = loading.replay_self_tests, []
 
-        def timed(*arguments: Any) -> None:
+        def timed(*arguments: Any, **options: Any) -> None:
             begun = time.perf_counter()
-            replay(*arguments)
+            replay(*arguments, **options)
             replayed.append(time.perf_counter() - begun)
 
-        attaching.replay_self_tests = timed
+        loading.replay_self_tests = timed
         ours, theirs = [], []
         for _ in range(11):
             backbones = [load_backbone(base), load_backbone(base)]
             tree._checked.clear()  # as in a fresh process: every file is read and compared
             begun = time.perf_counter()
-            attaching.open_specialist(registry.resolve("bench/attach@1").path, "a", base, backbones[0])
+            loading.load_specialist(read_adapter(registry.resolve("bench/attach@1").path), base, backbones[0])
             ours.append(time.perf_counter() - begun)
             begun = time.perf_counter()
             peft.PeftModel.from_pretrained(backbones[1], str(version.path))
