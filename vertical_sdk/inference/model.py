@@ -187,7 +187,9 @@ class VerticalModel:
         fused  with its members, if it has any; else the adapter alone
         """
         result = self.answer(examples, progress=progress, name=name)
-        return result.raw if fused else result.own
+        raw = result.raw if fused else result.own
+        assert raw is not None
+        return raw
 
     def forecast(self, history: Any, horizon: int | None = None, *, adapter: str | None = None) -> Forecast:
         """Forecast what comes after a history of measured values.
