@@ -48,7 +48,7 @@ Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
 DAY, WEEK = 86_400.0, 604_800.0
 """Seconds."""
 NO_ANSWER = -1
-"""The prediction for an answer that could not be read as a label; it is never right."""
+"""The prediction for an answer that cannot be read as a label. It never counts as right."""
 Cell: TypeAlias = str | float | None
 """A field of a record: a word, a number, or None if it is unknown."""
 

@@ -94,6 +94,12 @@ def test_publishing_refuses_an_evaluation_of_another_adapter(run: Path, tmp_path
     (changed / "evaluation.json").write_text("{")
     with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed\. Run `vertical evaluate`"):
         registry.publish(changed, force=True)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["systems"]["base"] = {}
+    evaluation["adapter"] = hashlib.sha256((changed / "adapter" / "vertical.json").read_bytes()).hexdigest()
+    (changed / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed \('metrics'\)\. Run `vertical evaluate`"):
+        registry.publish(changed, force=True)
 
     assert registry.list_adapters() == []
 

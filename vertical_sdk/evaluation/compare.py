@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ def evaluate(
     folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
     progress("loading the specialist", None)
     model = VerticalModel.from_pretrained(folder, base=base, progress=progress)
-    card, recipe = model.card, Recipe.model_validate(model.card.recipe)
+    card, recipe = model.card, model.adapter.recipe
     prepared, unprepared = own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
         rows: Sequence[Example] = read_rows(
@@ -85,11 +86,11 @@ def evaluate(
     said: dict[str, Outputs] = {}
     systems: dict[str, System] = {}
     general = General(model.specialist(), folder, progress)
-    specialist = _Specialist(model, rows, general, progress)
-    askers: dict[str, Callable[[], Outputs]] = {"adapter": specialist.whole}
+    answer = functools.cache(lambda: model.answer(rows, general=general, progress=progress))
+    askers: dict[str, Callable[[], Outputs]] = {"adapter": lambda: answer().outputs}
     members: Collection[str] = ()
     if model.ensemble is not None:
-        askers["alone"] = specialist.alone
+        askers["alone"] = lambda: answer().alone
         members = model.ensemble.shares
     for part in recipe.evaluate.baselines:
         askers[part.use] = _asker(part, model.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
@@ -154,33 +155,6 @@ def _classical_baseline(systems: Collection[str]) -> str | None:
     ranks = {name: baselines.part(name).classical for name in systems if name not in {"adapter", "alone"}}
     ranked = {name: rank for name, rank in ranks.items() if rank is not None}
     return min(ranked, key=ranked.__getitem__, default=None)
-
-
-class _Specialist:
-    """The specialist, alone and as a whole; the adapter reads the rows once."""
-
-    def __init__(self, model: VerticalModel, rows: Sequence[Example], general: General, progress: Progress) -> None:
-        self.model, self.rows, self.general, self.progress = model, rows, general, progress
-        self._own: Any = None
-
-    def alone(self) -> Outputs:
-        """The adapter as it is: temperature and offsets were fitted for the whole."""
-        return get_task(self.model.card.task).decode(self._read(), rows=self.rows)
-
-    def whole(self) -> Outputs:
-        """What `predict` answers, and `generate`."""
-        card = self.model.card
-        if get_task(card.task).written:
-            return Outputs(texts=self.model.generate([row.messages[:-1] for row in self.rows], progress=self.progress))
-        raw = self._read()
-        if self.model.ensemble is not None:
-            raw = self.model.ensemble.fuse(raw, self.rows, self.general)
-        return get_task(card.task).decode(raw, card.calibration, self.rows)
-
-    def _read(self) -> Any:
-        if self._own is None:
-            self._own = self.model.outputs(self.rows, fused=False, progress=self.progress)
-        return self._own
 
 
 def _asker(

@@ -21,7 +21,7 @@ from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
 from vertical_sdk.recipe import Gate, Recipe
 from vertical_sdk.registry.references import check_alias
-from vertical_sdk.tasks import get_task, main_metric
+from vertical_sdk.tasks import main_metric
 from vertical_sdk.types import Example, Interval, Progress, silent
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _decided(
     rows, dropped, notes = _rows(own, theirs, challenger, champion, data, progress)
     bench = bench_of(own, recipe, rows)
     model = VerticalModel.from_pretrained(challenger.path, name=str(challenger), progress=progress)
-    said = _ask(model, bench.rows, progress)
+    said = model.answer(bench.rows, progress=progress).outputs
     try:
         if _same_base(own.base, theirs.base):
             model.use(model.add(champion.path, name=str(champion)))
@@ -168,7 +168,7 @@ def _decided(
             model = VerticalModel.from_pretrained(champion.path, name=str(champion), progress=progress)
     except AdapterError as error:
         return by_own_gate(f"The champion {champion} cannot be loaded, so nothing was compared: {error}")
-    baseline = in_order(_ask(model, reread(bench.rows, own, theirs), progress), theirs, own)
+    baseline = in_order(model.answer(reread(bench.rows, own, theirs), progress=progress).outputs, theirs, own)
     progress("comparing", None)
     looks_at = main_metric(Recipe.model_validate(theirs.recipe)).use
     if looks_at != bench.main_metric:
@@ -222,14 +222,6 @@ def _rows(
             f"{challenger} and {champion}: one of them learned from each of the {len(rows)} rows. Give new ones by --data."
         )
     return [row for place, row in enumerate(rows) if place not in out], len(out), notes
-
-
-def _ask(model: VerticalModel, rows: Sequence[Example], progress: Progress) -> Outputs:
-    """What the specialist in use says, as a whole."""
-    card = model.card
-    if get_task(card.task).written:
-        return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
-    return get_task(card.task).decode(model.outputs(rows, progress=progress), card.calibration, rows)
 
 
 def _compared(bench: Bench, said: Outputs, baseline: Outputs, champion: str, margin: float) -> dict[str, Any]:
