@@ -236,7 +236,7 @@ def test_lines_from_stdin_raise_the_same_alarms_as_a_file(
         ("2024-01-01 00:00:00,1\n", "stdin:1: 2 fields; 3 are needed"),
         ("2024-01-01 00:00:00,1,2\nsoon,1,2\n", "stdin:2: column 'time' contains 'soon'"),
         ("2024-01-01 00:00:00,1,two\n", "stdin:1: column 'south' contains 'two'"),
-        ("2024-01-01 00:00:00,1,2\n2024-01-01 00:00:00,1,2\n", "stdin:2: 2024-01-01 00:00:00: does not come a whole number"),
+        ("2024-01-01 00:00:00,1,2\n2024-01-01 00:00:00,1,2\n", "stdin:2: the time 2024-01-01 00:00:00 is not a whole number"),
     ],
 )
 def test_an_invalid_line_is_refused_with_its_number(
