@@ -179,7 +179,7 @@ def test_a_cut_file_and_a_link_are_refused(registry: Registry, writer: Path, cau
     weights = writer / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-10])
-    with pytest.raises(CorruptAdapter, match="is cut or no safetensors"):
+    with pytest.raises(CorruptAdapter, match="is cut or not a safetensors file"):
         import_adapter(registry, writer, "notes", base=str(causal))
 
     weights.unlink()

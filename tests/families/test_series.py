@@ -160,7 +160,7 @@ def test_only_the_first_layers_run_where_the_recipe_says_so(tmp_path: Path) -> N
     specialist(batch_of(specialist, rows_of(hourly(2, 1), 4, 1)))
 
     assert ran == [0]
-    assert len(specialist.backbone.get_base_model().model.layers) == 2
+    assert len(specialist.backbone.get_base_model().model.layers) == 1  # the layers above it are dropped
     assert not any("layers.1" in name for name, p in specialist.named_parameters() if p.requires_grad)
 
 

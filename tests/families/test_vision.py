@@ -309,7 +309,7 @@ def test_an_adapter_comes_back_with_its_probes(base: Base, tmp_path: Path) -> No
     class Kept:
         labels = LABELS
 
-    backbone = attach(load_backbone(base), tmp_path, "again")
+    backbone = attach(load_backbone(base), tmp_path)
     again = VisionSpecialist.opened(backbone, base, recipe(), Kept(), tmp_path).eval()  # type: ignore[arg-type]
 
     replay_self_tests(again, self_tests, "here")

@@ -206,15 +206,15 @@ def _half_a_card(adapter: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "error", "words"),
     [
-        (_flip, CorruptAdapter, "was changed or cut"),
-        (_cut, CorruptAdapter, "is cut or no safetensors"),
+        (_flip, CorruptAdapter, "was changed or cut after the adapter was saved"),
+        (_cut, CorruptAdapter, "is cut or not a safetensors file"),
         (_zero, IdleAdapter, "all weights are zero"),
         (_pickle, CorruptAdapter, "pickle"),
         (_drop_key, BaseMismatch, "1 missing"),
         (_another_rank, BaseMismatch, "has shape"),
-        (_other_numbers, IdleAdapter, "answers otherwise"),
-        (_other_head, IdleAdapter, "answers otherwise"),
-        (_no_self_tests, IdleAdapter, "has no self_tests"),
+        (_other_numbers, IdleAdapter, "gives other outputs than when the adapter was trained"),
+        (_other_head, IdleAdapter, "gives other outputs than when the adapter was trained"),
+        (_no_self_tests, IdleAdapter, "has no self-tests"),
         (_no_card, CorruptAdapter, "has no vertical.json"),
         (_half_a_card, CorruptAdapter, "cut or changed"),
     ],
@@ -315,12 +315,12 @@ def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> No
     assert model.generate(["cough 900", "rash 901"], max_new_tokens=8) == ["y", "y"]
     asked = []
     specialist = model.specialist()
-    specialist.write = lambda rows, **_: asked.extend(rows) or []
+    specialist.write = lambda rows, **_: asked.extend(rows) or [""] * len(rows)
     model.generate(["cough  \t 900", "cough 900"])
     assert asked[0] == asked[1]
     assert evaluation.systems["adapter"].metrics["exact_match"].value == 1.0
     assert evaluation.systems["base"].metrics["exact_match"].value == 0.0
-    with pytest.raises(AdapterError, match="use generate"):
+    with pytest.raises(AdapterError, match=r"Call generate\(\) instead"):
         model.predict(["say lung"])
 
 

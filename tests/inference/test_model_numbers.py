@@ -122,8 +122,8 @@ def test_series_are_asked_as_arrays(beats: Path) -> None:
         (np.zeros((2, 2, 2)), r"array of float64 \(2, 2, 2\); a series is numbers"),
         (np.zeros(0), "a series is numbers"),
         (np.array(["a"]), "a series is numbers"),
-        (np.array([1.0, np.inf]), "holds what is not finite"),
-        (np.array([np.nan, np.nan]), "has nothing measured in it"),
+        (np.array([1.0, np.inf]), "contains infinite values"),
+        (np.array([np.nan, np.nan]), "contains no measured value"),
     ],
 )
 def test_what_is_no_series_is_refused(beats: Path, given: object, said: str) -> None:
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_read_as_a_picture_is_refused(tmp_path: Path) -> N
         ("cut.png", "cannot be read as a PNG or JPEG"),
         ("text.png", "cannot be read as a PNG or JPEG"),
         ("other.bmp", "cannot be read as a PNG or JPEG"),
-        ("huge.png", "too large a picture"),
+        ("huge.png", "the picture is too large"),
         ("deep.png", "more than 8 bits a pixel"),
     ):
         with pytest.raises(DataError, match=f"{name}: .*{said}"):

@@ -11,9 +11,9 @@ from sklearn.metrics import f1_score
 from vertical_sdk import VerticalModel, evaluate, load_recipe, train
 from vertical_sdk.card import Card, Fingerprint, read_card
 from vertical_sdk.data.prepare import prepare
+from vertical_sdk.engines import torch as torch_engine
 from vertical_sdk.errors import DataError, RegistryError
 from vertical_sdk.families.specialist import load_backbone
-from vertical_sdk.inference import model
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion import promote
 from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
@@ -142,7 +142,7 @@ def test_the_margin_decides_how_much_worse_it_may_be(registry: Registry) -> None
 
 def test_two_on_one_base_load_it_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    monkeypatch.setattr(model, "load_backbone", lambda base: loaded.append(base.name) or load_backbone(base))
+    monkeypatch.setattr(torch_engine, "load_backbone", lambda base, device: loaded.append(base.name) or load_backbone(base))
     registry.set_alias("topics", "production", 1)
 
     promote(registry, "topics", 2, "production")

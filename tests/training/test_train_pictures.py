@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
-from vertical_sdk.adapters.load import open_specialist
+from vertical_sdk.adapters.folder import read_adapter
+from vertical_sdk.adapters.load import load_specialist
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.evaluation import evaluate
@@ -66,7 +67,8 @@ def test_vision_specialist_is_trained_saved_and_loaded(tmp_path: Path) -> None:
 
     run = train(recipe, out=tmp_path / "run")
     base = pull_base(recipe.base)
-    specialist, card, _ = open_specialist(tmp_path / "run" / "adapter", "again", base, load_backbone(base))
+    adapter = read_adapter(tmp_path / "run" / "adapter")
+    specialist, card = load_specialist(adapter, base, load_backbone(base)), adapter.card
 
     prepared = prepare(recipe)
     rows = [specialist.encode(row, learn=True) for row in prepared.test]

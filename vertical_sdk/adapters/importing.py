@@ -308,7 +308,7 @@ def _asked(staged: Path, base: Base, recipe: Recipe, card: Card, task: Task) -> 
 
     if get_task(task).written:
         require_template(load_tokenizer(base), base.name)
-    backbone = attach(load_backbone(base), staged, "a0")
+    backbone = attach(load_backbone(base), staged)
     specialist: Any = specialist_class(card.family).opened(backbone, base, recipe, card, staged)
     specialist.to(next(backbone.parameters()).device).eval()
     self_tests = record_self_tests(specialist)
@@ -323,20 +323,21 @@ def _verified(staged: Path, base: Base, kind: str, card: Card) -> tuple[SelfTest
 
     from vertical_sdk.bases.base import load_tokenizer
     from vertical_sdk.families.lora import attach, read_weights
+    from vertical_sdk.families.shared_base import use_base
     from vertical_sdk.families.specialist import load_backbone
 
     weights = read_weights(staged)
     model = _with_classifier(base, weights) if kind == "SEQ_CLS" else load_backbone(base)
     if kind != "SEQ_CLS" and base.family == "causal":
         model = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
-    model = attach(model, staged, "a0")
+    model = attach(model, staged)
     if card.family == "vision":
         return ()
     rows = load_tokenizer(base)(["The first of two parts is complete."], return_tensors="pt")
     inputs = {key: rows[key].to(next(model.parameters()).device) for key in ("input_ids", "attention_mask")}
     with torch.inference_mode():
         changed = model(**inputs, output_hidden_states=True).hidden_states[-1]
-        with model.disable_adapter():
+        with use_base():
             plain = model(**inputs, output_hidden_states=True).hidden_states[-1]
     if torch.equal(changed, plain):
         raise IdleAdapter(f"{staged.name}: changes nothing: {base.name} makes the same of a text with it and without it.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, plan_choices, tree_inputs
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
+from vertical_sdk.families.streaming import Pieces
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, Task, silent
@@ -146,11 +147,18 @@ class CausalSpecialist(nn.Module):
         return self.choices.scores(model.get_output_embeddings()(nodes).float()), batch.get("targets")
 
     def write(
-        self, prompts: Sequence[tuple[int, ...]], *, max_new_tokens: int, batch_size: int = 8, progress: Progress = silent
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        *,
+        max_new_tokens: int,
+        batch_size: int = 8,
+        progress: Progress = silent,
+        stream: Callable[[int, str], None] | None = None,
     ) -> list[str]:
         """Continue each prompt with the likeliest tokens until the turn ends.
 
         prompts  token ids, (tokens,) each
+        stream   gets the number of a prompt and the next piece of its text; the pieces joined are the text
         returns  the texts, without special tokens
         """
         pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
@@ -161,14 +169,17 @@ class CausalSpecialist(nn.Module):
             group = order[start : start + batch_size]
             flipped, mask = pad([prompts[number][::-1] for number in group], pad_id)  # generation needs the padding on the left
             ids = flipped.flip(1).to(device)
+            pieces = None if stream is None else Pieces(self.tokenizer, group, stream)
             with torch.inference_mode():
-                out = self.backbone.generate(
+                # not PeftModel.generate, which exchanges a method of the model while it runs
+                out = self.backbone.get_base_model().generate(
                     input_ids=ids,
                     attention_mask=mask.flip(1).to(device),
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
                     pad_token_id=pad_id,
                     eos_token_id=self.tokenizer.eos_token_id,
+                    streamer=pieces,
                 )
             for number, row in zip(group, out[:, ids.shape[1] :], strict=True):
                 texts[number] = self.tokenizer.decode(row, skip_special_tokens=True).strip()

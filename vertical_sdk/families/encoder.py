@@ -64,7 +64,8 @@ class EncoderSpecialist(PooledSpecialist):
         encoded = self.tokenizer(example.text, truncation=False, verbose=False)["input_ids"]
         cut = max(0, len(encoded) - self.max_length)
         if cut:
-            encoded = self.tokenizer(example.text, truncation=True, max_length=self.max_length)["input_ids"]
+            plain = self.tokenizer(example.text, truncation=False, verbose=False, add_special_tokens=False)["input_ids"]
+            encoded = _cut(encoded, plain, self.max_length, self.tokenizer.truncation_side)
         target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(ids=tuple(encoded), target=target, cut=cut)
 
@@ -83,3 +84,17 @@ class EncoderSpecialist(PooledSpecialist):
             return F.normalize(hidden[:, 0].float(), dim=-1)
         mask = batch["attention_mask"].unsqueeze(-1)
         return F.normalize((hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+def _cut(encoded: Sequence[int], plain: Sequence[int], most: int, side: str) -> Sequence[int]:
+    """What the tokenizer's own truncation gives: special tokens stay, and the text's tokens are cut at one side.
+
+    That truncation is a setting of the tokenizer, which threads share, so it cannot be switched for one call.
+
+    encoded, plain  the whole text with and without special tokens
+    """
+    extra = len(encoded) - len(plain)
+    before = next(n for n in range(extra + 1) if list(encoded[n : n + len(plain)]) == list(plain))
+    first, last = encoded[:before], encoded[before + len(plain) :]
+    fit = max(0, most - extra)
+    return [*first, *(plain[len(plain) - fit :] if side == "left" else plain[:fit]), *last]

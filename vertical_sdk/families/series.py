@@ -12,10 +12,9 @@ the time. Labels and numbers are read from the mean of the tokens.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -222,6 +221,7 @@ class SeriesSpecialist(nn.Module):
         self.dropout = nn.Dropout(recipe.head.dropout)
         self.levels = (0.5, *recipe.series.quantiles)
         model = self._model()
+        _drop_layers(model, self.settings.layers)
         width = model.config.hidden_size
         self.head: Head | None = None
         self.own = nn.ModuleDict()
@@ -423,25 +423,21 @@ class SeriesSpecialist(nn.Module):
         """Hidden states (n, tokens, width) of tokens (n, tokens, width); each sees all others where the backbone reads both ways."""
         model = self._model()
         more: dict[str, Any] = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
-        with _first_layers(model, self.settings.layers):
-            hidden: Tensor = model(inputs_embeds=tokens, **more).last_hidden_state
+        hidden: Tensor = model(inputs_embeds=tokens, **more).last_hidden_state
         return hidden
 
 
-@contextlib.contextmanager
-def _first_layers(model: Any, count: int | None) -> Iterator[None]:
-    """With only so many of the model's layers."""
+def _drop_layers(model: Any, count: int | None) -> None:
+    """Keep only the first `count` of the model's layers; all of them if it is None.
+
+    Raises RecipeError for a model whose layers cannot be told apart.
+    """
     if count is None or count >= model.config.num_hidden_layers:
-        yield
         return
     for parent in model.modules():
         for name, child in parent.named_children():
             if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers:
                 setattr(parent, name, nn.ModuleList(list(child)[:count]))
-                try:
-                    yield
-                finally:
-                    setattr(parent, name, child)
                 return
     raise RecipeError(f"series.layers: the layers of a {type(model).__name__} cannot be told apart; leave it out.")
 

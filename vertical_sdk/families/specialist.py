@@ -22,6 +22,7 @@ from vertical_sdk.card import Card
 from vertical_sdk.errors import BaseModelError, MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
+from vertical_sdk.families.shared_base import use_base
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tables import FAMILIES
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, Task
@@ -192,11 +193,13 @@ def run_rows(
     what: Callable[[Batch], Tensor],
     *,
     token_budget: int = 8192,
+    batch_size: int | None = None,
     bf16: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Apply `what` (the specialist's features or outputs) to all rows in length-sorted batches, without gradients.
 
+    batch_size  at most so many rows in a batch; None: as many as `token_budget` allows
     returns  (rows, ...) float32 on the CPU, in the order of the rows
     """
     parts: list[tuple[list[int], Tensor]] = []
@@ -204,7 +207,7 @@ def run_rows(
     specialist.backbone.eval()
     done = 0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for group in micro_batches([row.length for row in rows], token_budget):
+        for group in micro_batches([row.length for row in rows], token_budget, batch_size):
             batch = {key: value.to(device) for key, value in specialist.collate([rows[n] for n in group]).items()}
             parts.append((group, what(batch).float().cpu()))
             done += len(group)
@@ -235,7 +238,7 @@ def _no_bar() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def switched_off(specialist: Specialist) -> Iterator[None]:
-    """The general base: the same backbone with its adapter switched off."""
-    with specialist.backbone.disable_adapter():
+def switched_off(specialist: Specialist) -> Iterator[None]:  # noqa: ARG001  (its layers read the context)
+    """Compute as the general base, in this thread or task alone: the same backbone without its adapter."""
+    with use_base():
         yield
