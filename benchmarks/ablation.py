@@ -80,7 +80,7 @@ def variants(recipe: Recipe) -> Iterator[Variant]:
     parts = (*recipe.data.augment, *without)
     if recipe.task == "ordinal":
         plain = Part(use="cross_entropy")
-    if own.use == "pinball":
+    if own.use == "quantile" and recipe.series.quantiles:
         plain = own  # it is the question, not the answer, that has quantiles
     copies = max(1, recipe.data.copies)
     yield Variant("plain", plain)

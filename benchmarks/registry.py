@@ -10,8 +10,8 @@ kills       publishers killed at 200 random moments
 damage      500 bytes changed at random places of a store, and 100 hostile names, manifests and bundles
 attach      a 5 MB adapter from the registry onto its base, beside PEFT alone from a folder, in turns
 
-All of them where none is named. Most of the versions that the first two look among are entered into the index alone, in the way that
-publish enters them, without files; those that are looked up are published whole.
+Without names, all of them run. Most versions in the first two are entered into the index alone, as publish enters them, without
+files; the versions that are looked up are published completely.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ def damage() -> dict[str, Any]:
 
 
 def answers(location: Path, names: list[str]) -> list[Any]:
-    """Everything that a reader is told of these names."""
+    """Collect everything that a reader gets for these names."""
     registry = Registry(location)
     try:
         found: list[Any] = []
@@ -631,7 +631,7 @@ PARTS = {"lookups": lookups, "search": search, "publishers": publishers, "kills"
 def main() -> None:
     """Measure, and print tables or one JSON document."""
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them where none is named")
+    given.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all of them")
     given.add_argument("--versions", type=int, nargs="+", default=[10, 1000, 100_000])
     given.add_argument("--json", action="store_true")
     options = given.parse_args()

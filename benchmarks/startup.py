@@ -1,8 +1,8 @@
-"""How long the parts take that a user waits for each time: the import and the command's help (a look-up in the registry: registry.py).
+"""Measure what a user waits for each time: the import and the command's help (for a look-up in the registry see registry.py).
 
     python benchmarks/startup.py [--runs N] [--json]
 
-Each start is a fresh interpreter; the fastest of N runs is told, as anything else that runs only makes it longer. The command is
+Each start is a fresh interpreter. The fastest of N runs is reported, as other processes only make it longer. The command is
 compared with Python that does nothing and with Python that imports typer alone.
 """
 

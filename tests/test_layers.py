@@ -1,4 +1,4 @@
-"""Who may import whom: downwards only, and nobody a vertical by its name. Read from the source, without running it."""
+"""The import order: modules import only lower modules, and none imports a vertical. Read from the source, without running it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ ORDER = (
     "server",
     "cli",
 )
-"""From the lowest to the highest. A module imports only modules below its own, and none of its own rank elsewhere."""
+"""From the lowest to the highest. A module imports only modules below it."""
 RANK = {name: rank for rank, name in enumerate(ORDER)}
 FOR_DOMAINS = {"catalog", "data", "domain", "errors", "losses", "metrics", "outputs", "tasks", "types"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Every module of ours that a file imports, without "vertical_sdk." in front, and whether inside a function."""
+    """Every module of the library that a file imports, without the prefix "vertical_sdk.", and whether inside a function."""
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
     for node in ast.walk(tree):
@@ -73,7 +73,7 @@ def sources(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
-def test_every_module_has_its_layer() -> None:
+def test_every_module_has_a_layer() -> None:
     modules = {p.stem for p in (ROOT / "vertical_sdk").iterdir() if p.suffix == ".py" or (p.is_dir() and any(p.rglob("*.py")))}
 
     assert modules - {"__init__"} <= set(RANK)
@@ -83,7 +83,7 @@ def test_every_module_has_its_layer() -> None:
 def test_imports_go_downwards(path: Path) -> None:
     own = path.relative_to(ROOT / "vertical_sdk").with_suffix("").parts[0]
     if own == "__init__":
-        pytest.skip("the package itself names all, and loads them when they are used")
+        pytest.skip("the package itself names the public classes, and loads them on first use")
 
     upwards = {name for name, _ in imports(path) if RANK.get(name.partition(".")[0], -1) > RANK[own]}
 
@@ -91,18 +91,68 @@ def test_imports_go_downwards(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sources("vertical_sdk"), ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_the_library_knows_no_vertical_by_name(path: Path) -> None:
+def test_the_library_imports_no_vertical(path: Path) -> None:
     assert [name for name, _ in imports(path) if name.split(".")[0] in {"domains", "recipes"}] == []
 
 
 @pytest.mark.parametrize("path", sources("domains"), ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_a_vertical_uses_the_parts_of_the_library_that_are_for_it(path: Path) -> None:
+def test_a_vertical_imports_only_the_modules_for_verticals(path: Path) -> None:
     assert {name.partition(".")[0] for name, _ in imports(path)} <= FOR_DOMAINS
 
 
 @pytest.mark.parametrize("path", sources("domains"), ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_a_vertical_reaches_no_further_than_its_own_folder(path: Path) -> None:
+def test_a_vertical_imports_nothing_outside_its_folder(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     depth = len(path.relative_to(ROOT / "domains").parts) - 1
 
     assert all(node.level <= depth for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+
+
+def file_graph() -> dict[str, set[str]]:
+    """Module → the modules that its file imports, at the top, in functions and for type checking alike.
+
+    `vertical_sdk/__init__.py` is left out: it names the public classes and loads them on first use.
+    """
+    modules = {}
+    for path in sources("vertical_sdk"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    del modules["vertical_sdk"]
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        targets: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets |= {name if name in modules else str(node.module) for name in names}
+        graph[module] = (targets & modules.keys()) - {module}
+    return graph
+
+
+def find_circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """List the groups of modules that import each other, directly or through others."""
+
+    def reach(start: str) -> set[str]:
+        reached: set[str] = set()
+        stack = [start]
+        while stack:
+            new = graph[stack.pop()] - reached
+            reached |= new
+            stack += new
+        return reached
+
+    reached = {module: reach(module) for module in graph}
+    circles = {frozenset(m for m in reached[module] if module in reached[m]) for module in graph if module in reached[module]}
+    return sorted(sorted(circle) for circle in circles)
+
+
+def test_find_circles_lists_modules_that_import_each_other() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a", "e"}, "e": set()}
+
+    assert find_circles(graph) == [["a", "b", "c"]]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert find_circles(file_graph()) == []

@@ -15,8 +15,8 @@ from vertical_sdk.record_index import RECORD_INDEX, count_records, find_record, 
 from vertical_sdk.types import Example
 
 
-def with_patients(folder: Path, encoder: Path, **settings: object) -> Path:
-    """A recipe on rows of 30 patients, each with visits that have ids of their own."""
+def write_patient_recipe(folder: Path, encoder: Path, **settings: object) -> Path:
+    """Write a recipe on rows of 30 patients; each visit of a patient has an id."""
     rows = [(f"visit-{n}", f"patient {n // 4}", text, label) for n, (text, label) in enumerate(topic_rows(120))]
     data = write_csv(folder / "visits.csv", rows, ("visit", "patient", "text", "label"))
     columns = {"id": "visit", "group": "patient", "text": "text", "label": "label"}
@@ -26,13 +26,13 @@ def with_patients(folder: Path, encoder: Path, **settings: object) -> Path:
     )  # fmt: skip
 
 
-def test_every_patient_and_visit_is_found_in_the_part_that_saw_it(encoder: Path, tmp_path: Path) -> None:
-    run = train(with_patients(tmp_path, encoder), out=tmp_path / "run")
+def test_each_patient_and_visit_is_found_in_its_part_of_the_data(encoder: Path, tmp_path: Path) -> None:
+    run = train(write_patient_recipe(tmp_path, encoder), out=tmp_path / "run")
 
     visits = {n: find_record(run.adapter, f"visit-{n}", "id") for n in range(120)}
     patients = {n: find_record(run.adapter, f"patient {n}", "group") for n in range(30)}
     assert all(len(parts) == 1 for parts in visits.values())
-    assert all(patients[n // 4] == parts for n, parts in visits.items())  # a group stands on one side
+    assert all(patients[n // 4] == parts for n, parts in visits.items())  # a group is in one part
     assert {part for (part,) in patients.values()} == {"train", "validation", "test"}
     assert sum(counts["id"] for counts in count_records(run.adapter).values()) == 120
     assert sum(counts["group"] for counts in count_records(run.adapter).values()) == 30
@@ -42,14 +42,14 @@ def test_every_patient_and_visit_is_found_in_the_part_that_saw_it(encoder: Path,
     assert VerticalModel.from_pretrained(run.path).predict(["red rash"])
 
 
-def test_no_id_can_be_read_from_the_file_and_two_runs_have_nothing_in_common(encoder: Path, tmp_path: Path) -> None:
-    recipe = with_patients(tmp_path, encoder)
-    one, two = (train(recipe, out=tmp_path / name).adapter for name in ("one", "two"))
+def test_the_index_hides_ids_and_two_runs_share_no_hash(encoder: Path, tmp_path: Path) -> None:
+    recipe = write_patient_recipe(tmp_path, encoder)
+    first, second = (train(recipe, out=tmp_path / name).adapter for name in ("one", "two"))
 
-    tensors = load_file(one / RECORD_INDEX)
-    assert b"visit-" not in (one / RECORD_INDEX).read_bytes()
-    assert not set(tensors["train.id"].tolist()) & set(load_file(two / RECORD_INDEX)["train.id"].tolist())
-    assert (one / "adapter_model.safetensors").read_bytes() == (two / "adapter_model.safetensors").read_bytes()
+    tensors = load_file(first / RECORD_INDEX)
+    assert b"visit-" not in (first / RECORD_INDEX).read_bytes()
+    assert not set(tensors["train.id"].tolist()) & set(load_file(second / RECORD_INDEX)["train.id"].tolist())
+    assert (first / "adapter_model.safetensors").read_bytes() == (second / "adapter_model.safetensors").read_bytes()
     # HMAC-SHA256 by hand (RFC 2104)
     key = tensors["salt"].tobytes().ljust(64, b"\0")
     inner = hashlib.sha256(bytes(b ^ 0x36 for b in key) + b"group\0patient 3").digest()
@@ -57,20 +57,20 @@ def test_no_id_can_be_read_from_the_file_and_two_runs_have_nothing_in_common(enc
     assert any(int.from_bytes(outer[:8], "big") in hashes.tolist() for name, hashes in tensors.items() if "group" in name)
 
 
-def test_rows_that_only_have_a_place_in_a_file_are_not_remembered(encoder: Path, tmp_path: Path) -> None:
+def test_rows_without_an_id_column_are_not_indexed(encoder: Path, tmp_path: Path) -> None:
     run = train(topic_recipe(tmp_path, encoder, train__num_train_epochs=1), out=tmp_path / "run")
 
     assert not (run.adapter / RECORD_INDEX).exists()
     assert count_records(run.adapter) == {}
 
 
-def test_a_recipe_can_leave_the_index_out(encoder: Path, tmp_path: Path) -> None:
-    run = train(with_patients(tmp_path, encoder, data__remember_ids=False), out=tmp_path / "run")
+def test_a_recipe_can_switch_the_index_off(encoder: Path, tmp_path: Path) -> None:
+    run = train(write_patient_recipe(tmp_path, encoder, data__remember_ids=False), out=tmp_path / "run")
 
     assert not (run.adapter / RECORD_INDEX).exists()
 
 
-def test_an_augmented_copy_is_its_original(tmp_path: Path) -> None:
+def test_an_augmented_copy_counts_as_its_original(tmp_path: Path) -> None:
     rows = [Example("1", record_id="a"), Example("1+0", record_id="a", copy_of="1"), Example("7")]
 
     assert write_record_index(tmp_path, {"train": rows})
@@ -80,34 +80,34 @@ def test_an_augmented_copy_is_its_original(tmp_path: Path) -> None:
     assert find_record(tmp_path, "7", "id") == ()
 
 
-def test_rows_without_ids_leave_no_file(tmp_path: Path) -> None:
+def test_rows_without_ids_write_no_file(tmp_path: Path) -> None:
     assert not write_record_index(tmp_path, {"train": [Example("1"), Example("2", group="2024-01-01")]}, groups=False)
     assert not (tmp_path / RECORD_INDEX).exists()
 
 
-def test_a_hundred_thousand_ids_take_less_than_a_second_or_two(tmp_path: Path) -> None:
+def test_a_hundred_thousand_ids_are_indexed_in_two_seconds(tmp_path: Path) -> None:
     rows = [Example(str(n), record_id=f"record-{n}") for n in range(100_000)]
-    begun = time.process_time()
+    start = time.process_time()
 
     write_record_index(tmp_path, {"train": rows})
 
-    assert time.process_time() - begun < 2
+    assert time.process_time() - start < 2
     hashes = load_file(tmp_path / RECORD_INDEX)["train.id"]
     assert len(hashes) == 100_000
     assert bool((np.diff(hashes.astype(object)) > 0).all())
     assert all(find_record(tmp_path, f"record-{n}", "id") == ("train",) for n in (0, 5, 99_999))
 
 
-def test_a_cut_index_is_told(tmp_path: Path) -> None:
+def test_a_cut_index_is_refused(tmp_path: Path) -> None:
     write_record_index(tmp_path, {"train": [Example("1", record_id="a")]})
     (tmp_path / RECORD_INDEX).write_bytes((tmp_path / RECORD_INDEX).read_bytes()[:-4])
 
-    with pytest.raises(CorruptAdapter, match=r"seen\.safetensors: cannot be read"):
+    with pytest.raises(CorruptAdapter, match=r"seen\.safetensors cannot be read"):
         find_record(tmp_path, "a", "id")
 
 
-def test_an_id_stands_as_its_source_has_it_though_the_row_is_called_otherwise(encoder: Path, tmp_path: Path) -> None:
-    recipe = with_patients(tmp_path, encoder)
+def test_ids_are_those_of_the_source_if_parts_come_from_several_files(encoder: Path, tmp_path: Path) -> None:
+    recipe = write_patient_recipe(tmp_path, encoder)
     data = (tmp_path / "visits.csv").read_text().splitlines()
     for name, part in (("train", data[1:81]), ("validation", data[81:97]), ("test", data[97:])):
         (tmp_path / f"{name}.csv").write_text("\n".join([data[0], *part]) + "\n")

@@ -9,8 +9,8 @@ options of the recipe, which are checked against the function's own signature be
 Everything else that the library knows about a part is given at its registration and read from its `Part`, so a new part needs
 no edited line elsewhere.
 
-A vertical's own parts have its name as a prefix ("medical.abbreviations") and are defined in `domains/<vertical>/<file>.py`, where
-the file is the catalog's `domain_file`. That file is imported when a recipe first names such a part.
+A vertical's own parts have its name as a prefix ("medical.abbreviations") and are defined in `domains/<vertical>/<file>.py`.
+<file> is the catalog's `domain_file`. It is imported when a recipe first names such a part.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Verticals: which are installed, and what each says of itself."""
+"""Verticals: which are installed, and their descriptions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Domain", "domain_names", "load_domain", "recipe_folders"]
 
 @dataclass(frozen=True)
 class Domain:
-    """What a vertical says of itself; its parts are found by file name (see `vertical_sdk.catalog`).
+    """The description of a vertical. Its parts are found by file name (see `vertical_sdk.catalog`).
 
-    name       the folder's name, which stands before its parts' names
+    name       the folder's name, which is the prefix of its parts' names
     summary    one sentence
-    languages  BCP 47 codes of the texts its recipes are made for
+    languages  BCP 47 codes of the languages that its recipes support
     """
 
     name: str
@@ -28,19 +28,19 @@ class Domain:
 
 
 def load_domain(name: str) -> Domain:
-    """The `DOMAIN` of a vertical's package.
+    """Load the `DOMAIN` of a vertical's package.
 
     Raises UnknownName.
     """
     package = import_domain(name)
     domain = getattr(package, "DOMAIN", None)
     if not isinstance(domain, Domain) or domain.name != name:
-        raise VerticalError(f"{package.__name__} must define DOMAIN = Domain(name={name!r}, ...)")
+        raise VerticalError(f"{package.__name__} must define DOMAIN = Domain(name={name!r}, ...).")
     return domain
 
 
 def recipe_folders() -> list[Path]:
-    """Folders of `<vertical>/<task>.yaml`: ours, and `recipes/` inside each package that adds a vertical."""
+    """List the folders with recipes `<vertical>/<task>.yaml`: our own, and `recipes/` in each package that adds a vertical."""
     folders = [package_folder("vertical_sdk.recipes")]
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         package = package_folder(entry.module)

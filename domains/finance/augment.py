@@ -33,26 +33,26 @@ AMOUNT = re.compile(
     rf"|(?<![\w.,$])(?!(?i:{NAMED})\b){NUMBER.replace('number', 'sum')}"
     r"(?=\s?(?:[MBKmbk]|[Mm]illion|[Bb]illion|[Tt]rillion|[Mm]ln|[Bb]ln|[Bb]n)\b)"
 )
-"""Money with its sign, a share, or a count with its unit. Years, dates, quarters, names and bare numbers are none of them."""
+"""Money with its sign, a share, or a count with its unit. Years, dates, quarters, names and bare numbers do not match."""
 
 
 @augmentations.register("finance.swap_tickers")
 def swap_tickers(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
     """With probability p write another company's ticker for each $TICKER, the same one wherever it stood.
 
-    Names of companies stay, as do funds that bet on a fall. The label never changes: what was said is about whoever it is.
+    Names of companies stay, as do funds that bet on a fall. The label never changes: the sentiment does not depend on which company it is.
     """
     if rng.random() >= p:
         return example
     others: dict[str, str] = {}
 
-    def swap(found: re.Match[str]) -> str:
-        own = found[1].upper()
+    def swap(match: re.Match[str]) -> str:
+        own = match[1].upper()
         if own in TELLING:
-            return found.group()
+            return match.group()
         if own not in others:
             others[own] = rng.choice([t for t in TICKERS if t != own and t not in others.values()] or TICKERS)
-        return "$" + (others[own] if found[1].isupper() else others[own].lower())
+        return "$" + (others[own] if match[1].isupper() else others[own].lower())
 
     return change_text(example, lambda text: TICKER.sub(swap, text))
 
@@ -69,20 +69,20 @@ def swap_amounts(example: Example, rng: random.Random, *, p: Share = 0.5) -> Exa
     sums, shares = math.exp(rng.uniform(-0.7, 0.7)), math.exp(rng.uniform(-0.5, 0.5))
 
     def change(text: str) -> str:
-        found = list(AMOUNT.finditer(text))
-        largest = max((_replace_value(m["share"]) for m in found if m["share"]), default=0.0)
+        amounts = list(AMOUNT.finditer(text))
+        largest = max((_replace_value(m["share"]) for m in amounts if m["share"]), default=0.0)
         of_shares = min(shares, 99 / largest) if 0 < largest < 100 else shares
-        new = [_format_number(_parse_number(m), of_shares if m["share"] else sums) for m in found]
+        new = [_format_number(_parse_number(m), of_shares if m["share"] else sums) for m in amounts]
         for kind in (True, False):
             pairs = [
                 (_replace_value(_parse_number(m)), _replace_value(w))
-                for m, w in zip(found, new, strict=True)
+                for m, w in zip(amounts, new, strict=True)
                 if bool(m["share"]) == kind
             ]
             if any((a[0] > b[0]) != (a[1] > b[1]) for a in pairs for b in pairs):
                 return text
         pieces, end = [], 0
-        for match, word in zip(found, new, strict=True):
+        for match, word in zip(amounts, new, strict=True):
             start, stop = match.span("number" if match["money"] else "share" if match["share"] else "sum")
             pieces += [text[end:start], word]
             end = stop

@@ -1,6 +1,6 @@
 """A walk-forward back-test: each day's predicted signs as a portfolio, with costs for what is traded.
 
-All functions bear rows that are repeated or missing, as bootstrap resamples have them; see `walk`.
+Rows may be repeated or missing, as in bootstrap resamples; see `walk`.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def walk(signs: Floats, returns: Floats, days: Ints, costs_bp: float) -> Walk:
     codes, first, times = np.unique(days, return_index=True, return_counts=True)
     calendar, own = np.unique(codes & DAY_MASK, return_inverse=True)
     size = len(calendar)
-    held = np.bincount(own, minlength=size).astype(np.float64)
-    position = signs[first] / held[own]
+    shares_held = np.bincount(own, minlength=size).astype(np.float64)
+    position = signs[first] / shares_held[own]
     gross = np.bincount(own, weights=position * returns[first], minlength=size)
     same_ticker = codes[1:] >> DAY_BITS == codes[:-1] >> DAY_BITS
     follows = np.append(same_ticker & (own[1:] == own[:-1] + 1), False)
@@ -82,7 +82,7 @@ def walk(signs: Floats, returns: Floats, days: Ints, costs_bp: float) -> Walk:
     closed = ~follows
     traded += np.bincount(own[closed] + 1, weights=np.abs(position[closed]), minlength=size + 1)
     net = gross - costs_bp / 10_000 * traded[:size]
-    return Walk(net, np.bincount(own, weights=times, minlength=size) / held)
+    return Walk(net, np.bincount(own, weights=times, minlength=size) / shares_held)
 
 
 def calendar(days: Ints) -> list[str]:
@@ -98,7 +98,7 @@ def annual_return(walked: Walk) -> float:
 def sharpe(walked: Walk) -> float:
     """Mean over standard deviation of the days' net returns, a year (times sqrt(252)); no risk-free rate is taken off.
 
-    0 where the returns do not vary (Sharpe, 1994).
+    0 if the returns do not vary (Sharpe, 1994).
     """
     mean = float(np.average(walked.returns, weights=walked.weights))
     spread = float(np.sqrt(np.average(np.square(walked.returns - mean), weights=walked.weights)))

@@ -1,4 +1,4 @@
-"""What the readers of this vertical share: which rows are kept, and cells that must be numbers."""
+"""Shared by the readers of this vertical: collect rows with text and label, and parse cells as text or numbers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing
@@ -18,40 +19,39 @@ __all__ = ["Missing", "cell_text", "collect_complete_rows", "parse_cell_number",
 def collect_complete_rows(
     rows: Iterable[tuple[str, Example]], path: Path, missing: Missing
 ) -> tuple[tuple[Example, ...], StepAccount]:
-    """Rows with text and label; others are dropped and counted, refused, or kept as they are.
+    """Collect rows with text and label. Other rows are dropped and counted, refused, or kept unchanged, as `missing` says.
 
-    rows  where each stands, for messages, and the row
+    rows  the place of each row, for messages, and the row
 
-    Raises DataError for a refused row, and where no row is left.
+    Raises DataError for a refused row, or if no row is left.
     """
     tally = Tally("read")
-    kept = []
+    complete = []
     count = 0
     for where, example in rows:
         count += 1
         lacks = "no text" if not example.text.strip() else "no label" if example.target is None else None
         if lacks and missing == "refuse":
-            raise DataError(f"{where}: {lacks}. Here every row needs both text and label.")
+            raise DataError(f"{lacks}. Every row of this source needs text and label.", where=where)
         if lacks and missing == "drop":
             tally.drop(example.id, lacks)
         else:
-            kept.append(example)
-    account = tally.close(count, len(kept))
-    if not kept:
-        raise DataError(f"{path}: none of its {count} rows can be used: {dict(account.dropped)}.")
-    return tuple(kept), account
+            complete.append(example)
+    account = tally.close(count, len(complete))
+    if not complete:
+        raise DataError(f"none of its {count} rows can be used: {dict(account.dropped)}.", where=path)
+    return tuple(complete), account
 
 
-def require_task(reader: str, columns: Mapping[str, str], task: Task, tasks: tuple[Task, ...]) -> None:
-    """Raise RecipeError where a reader that knows its columns is given some, or is asked for another task."""
+def require_task(reader: str, columns: Mapping[str, str], task: Task) -> None:
+    """Raise RecipeError if data.columns is set, which a reader of a fixed layout does not take, or for an unsupported task."""
     if columns:
-        raise RecipeError(f"{reader}: knows its columns; leave data.columns out.")
-    if task not in tasks:
-        raise RecipeError(f"{reader}: its rows are for {' and '.join(tasks)}, not for {task}.")
+        raise RecipeError(f"{reader} reads a fixed layout. Leave data.columns out.")
+    readers.require(reader, task, "data.reader")
 
 
 def cell_text(cell: object) -> str:
-    """A cell as text without white space around it; nothing where it is empty or not a number."""
+    """A cell as text without surrounding white space; "" if it is empty or NaN."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, float) and cell.is_integer():
@@ -60,7 +60,7 @@ def cell_text(cell: object) -> str:
 
 
 def parse_cell_number(cell: object, where: str, column: str) -> float | None:
-    """A cell as a number; None where it is empty, "?", NA or NaN.
+    """Parse a cell as a number; None if it is empty, "?", NA or NaN.
 
     Raises DataError for anything else.
     """

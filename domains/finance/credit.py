@@ -18,7 +18,7 @@ from .complete_rows import Missing, cell_text, collect_complete_rows, parse_cell
 __all__ = ["LABELS", "credit"]
 
 LABELS = ("good", "bad")
-"""The bad risk stands second: metrics of two labels are about the second one."""
+"""The bad risk is the second label, because metrics of two labels are about the second one."""
 DESCRIPTIONS = {"good": "The applicant pays the credit back.", "bad": "The applicant does not pay as agreed."}
 GERMAN = ("sex", "job", "housing", "saving_accounts", "checking_account", "credit_amount", "duration", "purpose", "age")
 TAIWAN = ("limit_bal", "sex", "education", "marriage", "age", "pay_0", "bill_amt1", "pay_amt1")
@@ -35,7 +35,7 @@ MONTHS = ("0", "2", "3", "4", "5", "6")
 """How the repayment columns are numbered, newest first; the source has no 1."""
 
 
-@readers.register("finance.credit")
+@readers.register("finance.credit", tasks=("classification", "ordinal"))
 def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """Applicants for credit, good or bad risks, each a record in words.
 
@@ -46,13 +46,13 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
     that is used, the worst delay), so that a reader of words need not divide. The label may be missing where rows are to be
     predicted. Raises DataError for another header, or a cell that means nothing, with file and line.
     """
-    require_task("finance.credit", columns, task, ("classification", "ordinal"))
+    require_task("finance.credit", columns, task)
     rows = read_file(path)
     named = {_plain_text(column): column for column in rows.columns}
     if set(GERMAN) <= set(named):
-        layout, label, bad, told = "German credit data", "risk", "0", _read_german
+        layout, label, bad, read_record = "German credit data", "risk", "0", _read_german
     elif set(TAIWAN) <= set(named):
-        layout, label, bad, told = "UCI credit card clients", "default_payment_next_month", "1", _read_taiwan
+        layout, label, bad, read_record = "UCI credit card clients", "default_payment_next_month", "1", _read_taiwan
     else:
         raise DataError(
             f"{path}: its columns are {', '.join(rows.columns[:12])}. Either {', '.join(GERMAN)} are needed (and risk), or "
@@ -68,12 +68,12 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
             own = cell_text(cells.get("id")) or None
             target = _parse_target(cells.get(label), bad, where, named.get(label, label))
             bare = Example(own or str(rows.places[index]), target=target, record_id=own)
-            yield where, set_record(bare, told(cells, where))
+            yield where, set_record(bare, read_record(cells, where))
 
-    kept, account = collect_complete_rows(read_examples(), path, missing)
-    _check_ids(kept, rows)
-    said = f"{rows.format}, {layout}: {len(kept)} applicants"
-    return Table(kept, said, descriptions=DESCRIPTIONS, labels=LABELS, account=account)
+    examples, account = collect_complete_rows(read_examples(), path, missing)
+    _check_ids(examples, rows)
+    summary = f"{rows.format}, {layout}: {len(examples)} applicants"
+    return Table(examples, summary, descriptions=DESCRIPTIONS, labels=LABELS, account=account)
 
 
 def _read_german(row: Mapping[str, Any], where: str) -> dict[str, Cell]:
@@ -141,7 +141,7 @@ def _parse_word(row: Mapping[str, Any], column: str) -> Cell:
 
 
 def _decode_cell(row: Mapping[str, Any], column: str, words: Mapping[str, str], where: str) -> Cell:
-    """The word behind a code; a word that stands there already; None for 0 where the source means nothing by it."""
+    """Decode a code to its word; a word stays; None for 0 if the source gives 0 no meaning."""
     text = cell_text(row.get(column)).removesuffix(".0").lower()
     if text in words:
         return words[text]
@@ -162,5 +162,5 @@ def _check_ids(examples: tuple[Example, ...], rows: Rows) -> None:
     seen: set[str] = set()
     for example in examples:
         if example.id in seen:
-            raise DataError(f"{rows.path}: the ID {example.id!r} stands twice; every applicant needs one of their own.")
+            raise DataError(f"{rows.path}: the ID {example.id!r} appears twice. Give every applicant an ID of their own.")
         seen.add(example.id)

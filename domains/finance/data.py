@@ -1,4 +1,4 @@
-"""Readers, cleaners and splitters for finance; the readers of records and of share prices stand in files of their own."""
+"""Readers, cleaners and splitters for finance; the readers of records and of share prices have files of their own."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ SPACED = re.compile(r"\$ ([A-Za-z]{1,5}(?:[.-][A-Za-z])?)(?![\w'’])")
 """A ticker as some tokenizers leave it: "$ aapl"."""
 
 
-@readers.register("finance.news")
+@readers.register("finance.news", tasks=("ordinal", "classification"))
 def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """Short news with a sentiment: columns text and label, which is a name or the source's number (0 bearish, 1 bullish, 2 neutral).
 
     The labels are ordered bearish, neutral, bullish, though the numbers are not. Raises DataError for another label or header.
     """
-    require_task("finance.news", columns, task, ("ordinal", "classification"))
+    require_task("finance.news", columns, task)
     rows = read_file(path)
     lacks = [c for c in ("text", "label") if c not in rows.columns and not (c == "label" and missing == "keep")]
     if lacks:
@@ -57,14 +57,14 @@ def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
     def read_examples() -> Iterator[tuple[str, Example]]:
         for index, row in enumerate(rows.rows):
             where = rows.at(index)
-            said = cell_text(row.get("label")).lower()
-            label = NUMBERED.get(said, said) or None
+            name = cell_text(row.get("label")).lower()
+            label = NUMBERED.get(name, name) or None
             if label is not None and label not in SENTIMENTS:
-                raise DataError(f"{where}: the label {said!r} is none of {', '.join(SENTIMENTS)}, nor 0, 1 or 2.")
+                raise DataError(f"{where}: the label {name!r} is not one of {', '.join(SENTIMENTS)}, 0, 1 or 2.")
             yield where, Example(str(rows.places[index]), cell_text(row.get("text")), label)
 
-    kept, account = collect_complete_rows(read_examples(), path, missing)
-    return Table(kept, f"{rows.format}: {len(kept)} texts", descriptions=MEANINGS, labels=SENTIMENTS, account=account)
+    examples, account = collect_complete_rows(read_examples(), path, missing)
+    return Table(examples, f"{rows.format}: {len(examples)} texts", descriptions=MEANINGS, labels=SENTIMENTS, account=account)
 
 
 @cleaners.register("finance.urls", text_normalizer=True)
@@ -75,7 +75,7 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
     "$ 5" stays. A row that was nothing but a link is dropped. Labels never change.
     """
     tally = Tally("finance.urls")
-    kept = []
+    cleaned = []
     for example in examples:
         old = list_texts(example)
         new, reasons = [], set()
@@ -88,8 +88,8 @@ def urls(examples: Sequence[Example], *, links: Literal["remove", "mask"] = "rem
             continue
         for reason in sorted(reasons):
             tally.change(example.id, reason)
-        kept.append(replace_texts(example, new))
-    return kept, tally.close(len(examples), len(kept))
+        cleaned.append(replace_texts(example, new))
+    return cleaned, tally.close(len(examples), len(cleaned))
 
 
 def tidy_text(text: str, links: Literal["remove", "mask"] = "remove") -> tuple[str, list[str]]:
@@ -99,7 +99,7 @@ def tidy_text(text: str, links: Literal["remove", "mask"] = "remove") -> tuple[s
     if plain != text:
         reasons.append("links removed" if links == "remove" else "links masked")
         plain = re.sub(r"[^\S\n]{2,}", " ", plain).strip()
-    joined = SPACED.sub(lambda found: f"${found[1].upper()}", plain)
+    joined = SPACED.sub(lambda match: f"${match[1].upper()}", plain)
     if joined != plain:
         reasons.append("tickers joined")
     return joined, reasons
@@ -114,12 +114,12 @@ def embargoed(
     test: float = 0.15,
     validation: float = 0.1,
 ) -> tuple[list[Example], StepAccount]:
-    """By time, with days between the parts that nobody learns from or is judged by (López de Prado, 2018, chapter 7).
+    """Split by time, with unused days between the parts (López de Prado, 2018, chapter 7).
 
     days  calendar days before a later part begins; rows on them are set aside. At least as many as a text looks back, or texts
           of the later part repeat what happened in the earlier one.
 
-    The last rows judge, those before them are tuned on, the first ones are learned from. Rows of one day never stand on two
+    The last rows are the test, those before them the validation, the first ones the training. Rows of one day are never on two
     sides; nothing is random. Raises DataError for a row without a date, or too few days.
     """
     del seed
@@ -163,7 +163,7 @@ def _day_number(example: Example) -> int:
     try:
         return date.fromisoformat((example.time or "")[:10]).toordinal()
     except ValueError:
-        raise DataError(f"split: finance.embargoed: row {example.id}: the time {example.time!r} is no date.") from None
+        raise DataError(f"split: finance.embargoed: row {example.id}: the time {example.time!r} is not a date.") from None
 
 
 def _start_from(ordered: Sequence[int], share: float) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vertical_sdk.catalog import NotNegative, Share, losses
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.losses.classification import labelled, mean
+from vertical_sdk.losses.classification import mean, select_labelled
 from vertical_sdk.types import LabelSpace
 
 __all__ = ["cost_sensitive", "signed_return"]
@@ -35,7 +35,7 @@ def cost_sensitive(
     """What the decisions that the probabilities lead to would cost, with a share of cross-entropy (after Elkan, 2001).
 
     logits         (batch, classes)  float
-    labels         (batch,)          int64, IGNORE where nothing is to be learned
+    labels         (batch,)          int64, IGNORE for rows without a label
     costs          (classes, classes): row by truth, column by decision, each from 0
     cross_entropy  share of the mixture; 1 is cross-entropy alone
     softness       how soft the choice of the cheapest decision is, in units of the largest cost; towards 0 it is hard
@@ -47,18 +47,18 @@ def cost_sensitive(
     bend them, and costs would then be counted twice. Cross-entropy keeps probabilities honest away from the threshold.
     """
     matrix = as_matrix(costs, len(space)).to(logits)
-    kept, target = labelled(logits, labels)
-    expected = kept.softmax(-1) @ matrix
+    rows, target = select_labelled(logits, labels)
+    expected = rows.softmax(-1) @ matrix
     taken = (-expected / softness).softmax(-1)
     cost = (taken * matrix[target]).sum(-1)
-    surprise = F.cross_entropy(kept, target, reduction="none")
+    surprise = F.cross_entropy(rows, target, reduction="none")
     return mean(cross_entropy * surprise + (1 - cross_entropy) * cost, logits)
 
 
 def as_matrix(costs: Costs, size: int) -> Tensor:
     """The costs (size, size), scaled so that the largest is 1.
 
-    Raises RecipeError for another shape, or where nothing costs anything.
+    Raises RecipeError for another shape, or if all costs are 0.
     """
     if len(costs) != size or any(len(row) != size for row in costs):
         raise RecipeError(f"costs: {len(costs)} rows of {[len(row) for row in costs]}; {size} rows of {size} are needed.")

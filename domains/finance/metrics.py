@@ -42,9 +42,9 @@ ONE: tuple[Task, ...] = ("classification", "ordinal")
 
 
 def cheapest_decisions(probabilities: Floats, costs: Costs) -> Ints:
-    """For each row the decision of least expected cost (Elkan, 2001); the first of equals.
+    """Choose for each row the decision with the lowest expected cost (Elkan, 2001); the first of equals.
 
-    Raises RecipeError where the matrix does not fit the labels.
+    Raises RecipeError if the matrix does not fit the labels.
     """
     size = probabilities.shape[1]
     if len(costs) != size or any(len(row) != size for row in costs):
@@ -54,7 +54,7 @@ def cheapest_decisions(probabilities: Floats, costs: Costs) -> Ints:
 
 @metrics.register("finance.cost", tasks=ONE, higher_is_better=False)
 def cost(probabilities: Floats, references: Ints, *, costs: Costs = PUBLISHED) -> float:
-    """Mean cost of a row where each is decided by least expected cost; it is as good as the probabilities are honest.
+    """Mean cost of a row if each decision has the lowest expected cost; this depends on calibrated probabilities.
 
     costs  (labels, labels): row by truth, column by decision
     """
@@ -66,7 +66,7 @@ def cost(probabilities: Floats, references: Ints, *, costs: Costs = PUBLISHED) -
 def ks(probabilities: Floats, references: Ints) -> float:
     """Kolmogorov-Smirnov: the largest distance between the two groups' distribution functions of the second label's probability.
 
-    0 (no separation) to 1; 0 where only one of the groups is there. More than two labels: the second against the rest.
+    0 (no separation) to 1; 0 if one of the groups is empty. More than two labels: the second against the rest.
     """
     scores, has = probabilities[:, 1], references == 1
     if has.all() or not has.any():
@@ -79,16 +79,16 @@ def ks(probabilities: Floats, references: Ints) -> float:
 
 @metrics.register("finance.gini", tasks=ONE)
 def gini(probabilities: Floats, references: Ints) -> float:
-    """2 AUC - 1, as credit scoring writes it: 0 is chance, 1 perfect, below 0 the wrong way round."""
+    """2 AUC - 1, as credit scoring writes it: 0 is chance, 1 perfect, below 0 inverted."""
     return 2 * float(auc(probabilities, references)) - 1
 
 
 @metrics.register("finance.recall_at_alarms", tasks=ONE)
 def recall_at_alarms(probabilities: Floats, references: Ints, *, share: Annotated[float, Field(gt=0, le=1)] = 0.05) -> float:
-    """Of all rows with the second label, the share found among the `share` of rows that have most of its probability.
+    """Of all rows with the second label, the share among the `share` of rows with its highest probability.
 
-    Whoever checks by hand has time for so many alarms. Rows of equal probability at the edge count by the part of them that
-    fits. 0 where no row has the label.
+    `share` is what a person has time to check. Rows of equal probability at the edge count by the part of them that
+    fits. 0 if no row has the label.
     """
     has = references == 1
     if not has.any():
@@ -102,7 +102,10 @@ def recall_at_alarms(probabilities: Floats, references: Ints, *, share: Annotate
 
 
 def read_groups(rows: Sequence[Example], *, field: str, bounds: tuple[float, ...] = ()) -> Ints:
-    """Number the group of each row; -1 if the field is not known.
+    """Number the group of each row; -1 if the field is unknown.
+
+    field   of the record: each word is a group; a number belongs to the group between two bounds
+    bounds  the lowest numbers of the second and later groups
 
     Raises DataError if a record lacks the field; RecipeError if a field with bounds contains words.
     """
@@ -134,11 +137,11 @@ def parity_gap(
 ) -> float:
     """The largest difference of acceptance rates between groups (demographic parity; Calders and Verwer, 2010).
 
-    field   of the record that makes the groups: each word is one; a number falls between bounds (a bound begins its group)
-    costs   decide by least expected cost under this matrix; by the likeliest label where None
-    least   groups with fewer rows say too little, and are left out, as are rows of which the field is not known
+    facts   (rows,) the number of each row's group; -1 if unknown, see `read_groups`
+    costs   decide by the lowest expected cost under this matrix; None means by the likeliest label
+    least   groups with fewer rows are left out
 
-    Accepted is who is given the first label. 0 where fewer than two groups are left.
+    A row with the first label as decision is accepted. Rows of unknown groups are left out. 0 if fewer than two groups are left.
     """
     return _rate_gap(_find_accepted(predictions, probabilities, costs), facts, least)
 
@@ -153,36 +156,36 @@ def opportunity_gap(
     costs: Costs | None = None,
     least: Annotated[int, Field(ge=1)] = 10,
 ) -> float:
-    """The same among those who deserve the first label: how unequally the good are accepted (Hardt, Price and Srebro, 2016)."""
+    """The same gap among rows whose true label is the first: equality of opportunity (Hardt, Price and Srebro, 2016)."""
     good = references == 0
     return _rate_gap(_find_accepted(predictions, probabilities, costs)[good], facts[good], least)
 
 
 @metrics.register("finance.direction_accuracy", tasks=("regression",))
 def direction_accuracy(predictions: Floats, references: Floats, *, least: NotNegative = 0.0) -> float:
-    """Share of returns whose direction was said: a prediction above 0 says up, any other down.
+    """Share of returns with the right predicted direction: a prediction above 0 means up, any other down.
 
-    least  returns of at most this size are no direction and are left out; 0 where none is left
+    least  returns of at most this size have no direction and are left out; 0 if none are left
     """
-    told = np.abs(references) > least
-    return float(((predictions > 0) == (references > 0))[told].mean()) if told.any() else 0.0
+    moved = np.abs(references) > least
+    return float(((predictions > 0) == (references > 0))[moved].mean()) if moved.any() else 0.0
 
 
 @metrics.register("finance.direction_mcc", tasks=("regression",))
 def direction_mcc(predictions: Floats, references: Floats, *, least: NotNegative = 0.0) -> float:
-    """Matthews correlation of said and true direction (Matthews, 1975), -1 to 1; 0 where one of them never varies."""
-    told = np.abs(references) > least
-    if not told.any():
+    """Matthews correlation of predicted and true direction (Matthews, 1975), -1 to 1; 0 if one of them never varies."""
+    moved = np.abs(references) > least
+    if not moved.any():
         return 0.0
-    said, true = (predictions > 0)[told], (references > 0)[told]
-    spread = float(said.std() * true.std())
-    return float((np.mean(said & true) - said.mean() * true.mean()) / spread) if spread > 1e-12 else 0.0
+    predicted, true = (predictions > 0)[moved], (references > 0)[moved]
+    spread = float(predicted.std() * true.std())
+    return float((np.mean(predicted & true) - predicted.mean() * true.mean()) / spread) if spread > 1e-12 else 0.0
 
 
 def draw_equity(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: float = 10.0) -> dict[str, object]:
-    """What 1 becomes day by day, for the system and for holding everything."""
-    held = backtest.walk(np.ones(len(references)), references, facts, costs_bp)
-    lines = {"": _walk_signs(predictions, references, facts, costs_bp), "buy and hold": held}
+    """Draw the value of 1 invested, day by day, for the system and for holding everything."""
+    buy_and_hold = backtest.walk(np.ones(len(references)), references, facts, costs_bp)
+    lines = {"": _walk_signs(predictions, references, facts, costs_bp), "buy and hold": buy_and_hold}
     days = backtest.calendar(facts)
     return {
         "title": f"Walk-forward back-test, {costs_bp:g} basis points a trade",
@@ -199,7 +202,7 @@ def draw_equity(predictions: Floats, references: Floats, facts: Ints, *, costs_b
 def backtest_return(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """Return a year, after costs, of holding each day's shares long or short by the predicted sign, equally weighted.
 
-    costs_bp  hundredths of a percent of what is traded. How days, costs and repeated rows count: `backtest.walk`. Needs rows with
+    costs_bp  hundredths of a percent of the traded value. `backtest.walk` describes how days, costs and repeated rows count. Rows need
     a date and a ticker; use evaluate.resample: groups with the day as group.
     """
     return backtest.annual_return(_walk_signs(predictions, references, facts, costs_bp))

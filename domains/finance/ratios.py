@@ -100,7 +100,7 @@ LARGEST = 64 << 20
 """Bytes that one table inside an archive may have."""
 
 
-@readers.register("finance.polish")
+@readers.register("finance.polish", tasks=("classification", "ordinal"))
 def polish(
     path: Path,
     columns: Mapping[str, str],
@@ -119,24 +119,24 @@ def polish(
     member  the file to read in the zip: 1year.arff has ratios of five years before the outcome, 5year.arff of one year
 
     Columns are taken by position, because copies of this table have headers that were cut at blanks and name several columns
-    alike. Raises DataError for another number of columns, or a cell that is no number, with file and line.
+    alike. Raises DataError for another number of columns, or a cell that is not a number, with file and line.
     """
-    require_task("finance.polish", columns, task, ("classification", "ordinal"))
+    require_task("finance.polish", columns, task)
     order = [*CLASSICAL, *(n for n in range(1, 65) if n not in CLASSICAL)][: most or 64]
-    found = _extract_arff(path, member) if zipfile.is_zipfile(path) else _read_table(path, path)
-    told = [position - 1 for position in sorted(order)]
+    lines = _extract_arff(path, member) if zipfile.is_zipfile(path) else _read_table(path, path)
+    in_text = [position - 1 for position in sorted(order)]
 
     def read_examples() -> Iterator[tuple[str, Example]]:
-        for where, name, cells in found:
+        for where, name, cells in lines:
             if len(cells) not in ({64, 65} if missing == "keep" else {65}):
                 raise DataError(f"{where}: {len(cells)} fields; 64 ratios are needed, then 0 (sound) or 1 (bankrupt).")
             values = [parse_cell_number(cell, where, FIELDS[i]) for i, cell in enumerate(cells[:64])]
             record = tuple(zip(FIELDS, values, strict=True))
             target = _parse_target(cells[64], where) if len(cells) == 65 else None
-            yield where, replace(Example(name, target=target, record=record), text=format_record([record[i] for i in told]))
+            yield where, replace(Example(name, target=target, record=record), text=format_record([record[i] for i in in_text]))
 
-    kept, account = collect_complete_rows(read_examples(), path, missing)
-    return Table(kept, f"{len(kept)} companies by 64 ratios, {len(told)} told", labels=LABELS, account=account)
+    examples, account = collect_complete_rows(read_examples(), path, missing)
+    return Table(examples, f"{len(examples)} companies by 64 ratios, {len(in_text)} in_text", labels=LABELS, account=account)
 
 
 def _read_table(path: Path, shown: Path | str) -> list[tuple[str, str, Sequence[Any]]]:
@@ -157,18 +157,18 @@ def _read_csv(path: Path) -> list[tuple[str, str, Sequence[Any]]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte at offset {error.start} is not UTF-8. Save the file as UTF-8.") from None
     limit = csv.field_size_limit(LINE_LIMIT)
-    found: list[tuple[str, str, Sequence[Any]]] = []
+    rows: list[tuple[str, str, Sequence[Any]]] = []
     try:
         lines = csv.reader(io.StringIO(text, newline=""), strict=True)
         next(lines, None)
-        found += [(f"{path}:{lines.line_num}", str(lines.line_num), cells) for cells in lines if cells]
+        rows += [(f"{path}:{lines.line_num}", str(lines.line_num), cells) for cells in lines if cells]
     except csv.Error as error:
         raise DataError(f"{path}:{lines.line_num}: broken CSV: {error}.") from None
     finally:
         csv.field_size_limit(limit)
-    if not found:
+    if not rows:
         raise DataError(f"{path}: has no rows below its header.")
-    return found
+    return rows
 
 
 def _extract_arff(path: Path, member: str) -> list[tuple[str, str, Sequence[Any]]]:
@@ -184,7 +184,7 @@ def _extract_arff(path: Path, member: str) -> list[tuple[str, str, Sequence[Any]
             copy.write_bytes(archive.read(inside[0]))
             return _read_table(copy, f"{path}: {member}")
     except BROKEN_ZIP as error:
-        raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{path}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
 def _parse_target(cell: object, where: str) -> str | None:

@@ -30,10 +30,10 @@ LARGEST = 64 << 20
 
 Positive = Annotated[int, Field(ge=1)]
 Row = tuple[str, str, str, str, str, float | None]
-"""Where it stands, id, ticker, date, posts, return."""
+"""Place in the source, id, ticker, date, posts, return."""
 
 
-@readers.register("finance.stock_tweets")
+@readers.register("finance.stock_tweets", tasks=("regression",))
 def stock_tweets(
     path: Path,
     columns: Mapping[str, str],
@@ -51,22 +51,22 @@ def stock_tweets(
     posts      at most so many posts, the latest days first, each once
 
     The target is the return from the close of the trading day before to that day's close (0.01 is 1%). The text begins with the
-    ticker. The time and the group are the day: rows of one day share what moved the whole market, so they stand on one side of
+    ticker. The time and the group are the day: rows of one day share what moved the whole market, so they are on one side of
     a split and are resampled together. The record has ticker, date and return, which the back-test asks for. In a table,
     look_back and posts have done their work already. Raises DataError, with file and line.
     """
-    require_task("finance.stock_tweets", columns, task, ("regression",))
+    require_task("finance.stock_tweets", columns, task)
     rows = _find_repository(path, look_back, posts) if path.is_dir() or zipfile.is_zipfile(path) else _read_table(path, missing)
 
     def read_examples() -> Iterator[tuple[str, Example]]:
-        for where, name, ticker, day, said, change in rows:
+        for where, name, ticker, day, posted, change in rows:
             record = (("ticker", ticker), ("date", day), ("return", change))
-            text = f"{ticker}: {said}" if ticker and said else said
+            text = f"{ticker}: {posted}" if ticker and posted else posted
             yield where, Example(name, text, change, group=day or None, time=day or None, record=record)
 
-    kept, account = collect_complete_rows(read_examples(), path, missing)
-    days = {e.time for e in kept}
-    return Table(kept, f"{len(kept)} rows on {len(days)} days", account=account)
+    examples, account = collect_complete_rows(read_examples(), path, missing)
+    days = {e.time for e in examples}
+    return Table(examples, f"{len(examples)} rows on {len(days)} days", account=account)
 
 
 def _read_table(path: Path, missing: Missing) -> Iterator[Row]:
@@ -82,7 +82,7 @@ def _read_table(path: Path, missing: Missing) -> Iterator[Row]:
         if day or missing != "keep":
             _check_day(day, where)
             if (ticker, day) in seen:
-                raise DataError(f"{where}: {ticker} stands twice on {day}; a share has one row a day.")
+                raise DataError(f"{where}: {ticker} appears twice on {day}. A share has one row a day.")
             seen.add((ticker, day))
         change = parse_cell_number(row.get("return"), where, "return")
         yield where, str(rows.places[index]), ticker, day, cell_text(row.get("text")), change
@@ -92,7 +92,7 @@ def _check_day(text: str, where: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise DataError(f"{where}: the date {text!r} is none; write it as 2014-01-31.") from None
+        raise DataError(f"{where}: the date {text!r} is invalid. Write it as 2014-01-31.") from None
 
 
 def _find_repository(path: Path, look_back: int, posts: int) -> Iterator[Row]:
@@ -108,7 +108,7 @@ def _find_repository(path: Path, look_back: int, posts: int) -> Iterator[Row]:
                 raise DataError(f"{path}: {large[0]} is over {LARGEST >> 20} MB, far more than such a file has.")
             yield from _build_rows(path, archive.namelist(), archive.read, look_back, posts)
     except BROKEN_ZIP as error:
-        raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{path}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
 def _is_wanted(name: str) -> bool:
@@ -123,42 +123,42 @@ def _build_rows(path: Path, names: list[str], read: Callable[[str], bytes], look
             f"{path}: has no price/preprocessed/TICKER.txt or no tweet/preprocessed/TICKER/DATE; it is not StockNet's repository."
         )
     for ticker, name in prices.items():
-        told: dict[str, list[str]] = {}
+        posts_by_day: dict[str, list[str]] = {}
         for where, day, change in _read_returns(f"{path}/{name}", read(name)):
-            said: list[str] = []
+            texts: list[str] = []
             for back in range(1, look_back + 1):
                 before = (day - timedelta(days=back)).isoformat()
                 source = written.get((ticker, before))
-                if source and before not in told:
-                    told[before] = _read_posts(f"{path}/{source}", read(source))
-                said += told.get(before, [])
-            text = BETWEEN.join(list(dict.fromkeys(said))[:posts])
+                if source and before not in posts_by_day:
+                    posts_by_day[before] = _read_posts(f"{path}/{source}", read(source))
+                texts += posts_by_day.get(before, [])
+            text = BETWEEN.join(list(dict.fromkeys(texts))[:posts])
             if text:
                 yield where, f"{ticker}:{day.isoformat()}", ticker, day.isoformat(), text, change
 
 
 def _read_returns(where: str, content: bytes) -> Iterator[tuple[str, date, float]]:
     """The days of a price file, oldest first, with the return on each."""
-    found = []
+    returns = []
     for line, text in enumerate(_decode_post(where, content).splitlines(), 1):
         cells = text.split("\t")
         change = parse_cell_number(cells[1], f"{where}:{line}", "movement percent") if len(cells) > 1 else None
         if change is None:
-            raise DataError(f"{where}:{line}: {text[:40]!r} is no date, tab and movement percent.")
-        found.append((f"{where}:{line}", _check_day(cells[0], f"{where}:{line}"), change))
-    return iter(sorted(found, key=lambda row: row[1]))
+            raise DataError(f"{where}:{line}: {text[:40]!r} is not a date, tab and movement percent.")
+        returns.append((f"{where}:{line}", _check_day(cells[0], f"{where}:{line}"), change))
+    return iter(sorted(returns, key=lambda row: row[1]))
 
 
 def _read_posts(where: str, content: bytes) -> list[str]:
     """The posts of a file, one JSON object with its words a line."""
-    found = []
+    texts = []
     for line, text in enumerate(_decode_post(where, content).splitlines(), 1):
         try:
             words = json.loads(text)["text"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            raise DataError(f"{where}:{line}: is no JSON object with a text.") from None
-        found.append(words if isinstance(words, str) else " ".join(map(str, words)))
-    return found
+            raise DataError(f"{where}:{line}: not a JSON object with a text.") from None
+        texts.append(words if isinstance(words, str) else " ".join(map(str, words)))
+    return texts
 
 
 def _decode_post(where: str, content: bytes) -> str:

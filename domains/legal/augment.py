@@ -46,7 +46,7 @@ KEPT = re.compile(
     r"AAA|ICC|JAMS|UCC|ISO|API|SDK|URL|PDF|HTML|XML|CPI|ERISA|OSHA|COGS|EBITDA|NOT|NOR|ANY|ALL|EACH|THE|AND|THIS|SUCH|"
     r"THAT|IT|YOU|WE|NEITHER|EITHER|BOTH|NONE|ROI|RFP|SOW"
 )
-"""Capitals that are no party: authorities, standards, currencies, and words."""
+"""Capitals that are not a party: authorities, standards, currencies, and words."""
 FIRST = (
     "Alder",
     "Birch",
@@ -68,7 +68,7 @@ SECOND = ("brook", "crest", "dale", "field", "gate", "haven", "mere", "ridge", "
 
 @augmentations.register("legal.rename_parties")
 def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
-    """Give each party another name with probability p, the same one wherever it stands in the text.
+    """Give each party another name with probability p, the same one everywhere in the text.
 
     Parties are names with a legal form (Acme, Inc.) and their short names, words such as HealthGate or IBM that act as a party,
     and "Company". Words for a part in the contract (Licensor, Licensee, Buyer, Tenant) and defined terms ("Renewal Term") carry
@@ -79,9 +79,9 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
     taken = text.casefold()
     for name in _find_parties(text):
         if rng.random() < p:
-            made = _draw_name(rng, taken)
-            taken += made.casefold()
-            new[name] = made.upper() if name.isupper() else made
+            invented = _draw_name(rng, taken)
+            taken += invented.casefold()
+            new[name] = invented.upper() if name.isupper() else invented
     if not new:
         return example
     longest = "|".join(re.escape(name) for name in sorted(new, key=len, reverse=True))
@@ -98,13 +98,13 @@ def rename_parties(example: Example, rng: random.Random, *, p: Share = 0.5) -> E
 
 
 def _find_parties(text: str) -> list[str]:
-    """The parties' names in the order in which they stand, each once."""
-    found = [(m.start("name"), m["name"]) for m in ORGANISATION.finditer(text)]
-    found += [(m.start("name"), m["name"]) for m in INTRODUCED.finditer(text)]
-    found += [(m.start(), m.group()) for m in MIXED.finditer(text)]
-    found += [(m.start(), m.group()) for m in CAPITALS.finditer(text) if not KEPT.fullmatch(m.group())]
-    found += [(m.start(), m.group()) for word in NEUTRAL for m in re.finditer(rf"\b(?:{word}|{word.upper()})\b", text)]
-    return [name for name in dict.fromkeys(name for _, name in sorted(found)) if not _is_party(name)]
+    """Find the parties' names in the order of the text, each once."""
+    names = [(m.start("name"), m["name"]) for m in ORGANISATION.finditer(text)]
+    names += [(m.start("name"), m["name"]) for m in INTRODUCED.finditer(text)]
+    names += [(m.start(), m.group()) for m in MIXED.finditer(text)]
+    names += [(m.start(), m.group()) for m in CAPITALS.finditer(text) if not KEPT.fullmatch(m.group())]
+    names += [(m.start(), m.group()) for word in NEUTRAL for m in re.finditer(rf"\b(?:{word}|{word.upper()})\b", text)]
+    return [name for name in dict.fromkeys(name for _, name in sorted(names)) if not _is_party(name)]
 
 
 def _is_party(name: str) -> bool:
@@ -116,7 +116,7 @@ def _is_party(name: str) -> bool:
 
 
 def _is_compound(match: re.Match[str]) -> bool:
-    """Whether "Company" is the end of a longer name, as in Insurance Company, and no party by itself."""
+    """Whether "Company" is the end of a longer name, as in Insurance Company, and not a party by itself."""
     before = match.string[: match.start()]
     return (
         bool(re.search(r"(?:[A-Z][\w&'’-]*|[a-z]-),? $", before))
@@ -189,7 +189,7 @@ def ocr_noise(example: Example, rng: random.Random, *, p: Share = 0.02) -> Examp
         if not ways:
             return word
         a, b = rng.choice(ways)
-        at = rng.choice([found.start() for found in re.finditer(re.escape(a), word)])
+        at = rng.choice([place.start() for place in re.finditer(re.escape(a), word)])
         return word[:at] + b + word[at + len(a) :]
 
     return change_text(example, lambda text: TOKEN.sub(slip, text))

@@ -14,7 +14,7 @@ from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
 from vertical_sdk.data.texts import list_texts, replace_texts
-from vertical_sdk.errors import DataError, RecipeError, did_you_mean
+from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Example, Task
 
 from .augment import CITATION, PLACE
@@ -40,7 +40,7 @@ FACTS = frozenset({"filename", "document name", "parties", "agreement date", "ef
 ANSWER = re.compile(r"\s*-\s*answer\s*$", re.IGNORECASE)
 
 
-@readers.register("legal.cuad")
+@readers.register("legal.cuad", tasks=("classification",))
 def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """CUAD's clauses: what was marked in a contract, to the kind of clause.
 
@@ -49,16 +49,15 @@ def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
 
     The group is the contract. Raises DataError that names file and line.
     """
-    if task != "classification":
-        raise RecipeError(f"legal.cuad: gives labels for classification, not for {task}.")
+    readers.require("legal.cuad", task, "data.reader")
     if columns:
         return read_table(path, columns, task, missing=missing)
     rows = read_file(path)
     kinds = _list_kinds(rows.columns)
     if not kinds:
         usual = {"text": "text", "label": "clause", "group": "contract"}
-        found = {key: name for key, name in usual.items() if key == "text" or name in rows.columns}
-        return read_table(path, found or columns, task, missing=missing)
+        given = {key: name for key, name in usual.items() if key == "text" or name in rows.columns}
+        return read_table(path, given or columns, task, missing=missing)
     contract = next((name for name in rows.columns if name.strip().casefold() == "filename"), None)
     if contract is None:
         raise DataError(f"{path}: has clauses and their answers, as CUAD's master_clauses.csv, but no column 'Filename'.")
@@ -76,12 +75,12 @@ def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
                     tally.drop(name, "no text")
     if not examples:
         raise DataError(f"{path}: no contract has a passage in any of its {len(kinds)} kinds of clause.")
-    said = f"CUAD, {len(kinds)} kinds of clause in {len(rows.rows)} contracts"
-    return Table(tuple(examples), said, account=tally.close(read, len(examples)))
+    summary = f"CUAD, {len(kinds)} kinds of clause in {len(rows.rows)} contracts"
+    return Table(tuple(examples), summary, account=tally.close(read, len(examples)))
 
 
 def _list_kinds(names: Sequence[str]) -> dict[str, str]:
-    """Column → kind of clause, for each column that has an answer's column beside it and is no fact of the contract."""
+    """Column → kind of clause, for each column with an answer's column beside it that is not a fact of the contract."""
     answered = {ANSWER.sub("", name).strip().casefold() for name in names if ANSWER.search(name)}
     plain = {name: " ".join(name.split()) for name in names if not ANSWER.search(name)}
     return {column: kind for column, kind in plain.items() if kind.casefold() in answered - FACTS}
@@ -92,15 +91,15 @@ def _list_passages(cell: object, where: str, column: str) -> list[str]:
     if not text:
         return []
     try:
-        found = ast.literal_eval(text)
-        if isinstance(found, list) and all(isinstance(part, str) for part in found):
-            return found
+        passages = ast.literal_eval(text)
+        if isinstance(passages, list) and all(isinstance(part, str) for part in passages):
+            return passages
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         pass
     raise DataError(f"{where}: column {column!r} holds no list of passages such as ['one', 'two']: {text[:60]!r}.")
 
 
-@readers.register("legal.terms")
+@readers.register("legal.terms", tasks=("multilabel",))
 def terms(
     path: Path,
     columns: Mapping[str, str],
@@ -116,15 +115,14 @@ def terms(
     path       a table with the columns text (or sentence), document (or company), and either `unfair`, which lists the categories
                between ';' and is empty for a fair sentence, or a column of yes and no for each category; a folder of such
                files; or a clone of the corpus of Galassi et al. (2024), with its folders `sentences` and `tags`
-    language   where the source has several
-    junk       "set aside" leaves out what is no sentence: addresses, dates, and fair lines of fewer than min_words words. They
+    language   which one to read, if the source has several
+    junk       "set aside" leaves out texts that are not sentences: addresses, dates, and fair lines of fewer than min_words words. They
                are counted either way.
 
     The group is the document. Splits of the source are not taken over. Raises DataError that names file and line, also for an
     unknown category.
     """
-    if task != "multilabel":
-        raise RecipeError(f"legal.terms: gives any number of labels (multilabel), not {task}.")
+    readers.require("legal.terms", task, "data.reader")
     tally = Tally("read")
     examples: list[Example] = []
     read = 0
@@ -149,13 +147,13 @@ def terms(
     if not examples:
         raise DataError(f"{path}: none of its {read} rows can be used; a text, and a column 'unfair' are needed.")
     fair = sum(e.target == () for e in examples)
-    said = f"terms of service in {len(files)} file{'s' * (len(files) != 1)}, {fair} of {len(examples)} sentences fair"
+    summary = f"terms of service in {len(files)} file{'s' * (len(files) != 1)}, {fair} of {len(examples)} sentences fair"
     account = tally.close(read, len(examples))
-    return Table(tuple(examples), said, descriptions=UNFAIR, labels=tuple(UNFAIR), account=account)
+    return Table(tuple(examples), summary, descriptions=UNFAIR, labels=tuple(UNFAIR), account=account)
 
 
 def _read_sentences(path: Path, columns: Mapping[str, str], language: str) -> Iterator[tuple[str, Example, str | None]]:
-    """Each row: where it stands, the example, and its language where the source says it."""
+    """Each row: its place, the example, and its language if the source names it."""
     if path.is_file():
         yield from _read_table_form(read_file(path), columns, "")
         return
@@ -189,8 +187,8 @@ def _read_table_form(rows: Rows, columns: Mapping[str, str], before: str) -> Ite
             target = tuple(name for name in flags if str(row.get(name)).strip().casefold() in {"1", "1.0", "true", "yes"})
             if level and str(row.get(level)).casefold().replace(" ", "_") == "clearly_fair":
                 target = ()
-        of = str(row[group]) if group and row.get(group) not in (None, "") else None
-        example = Example(f"{before}{rows.places[index]}", str(row.get(text) or ""), target, group=of)
+        company = str(row[group]) if group and row.get(group) not in (None, "") else None
+        example = Example(f"{before}{rows.places[index]}", str(row.get(text) or ""), target, group=company)
         yield where, example, str(row["language"]) if row.get("language") else None
 
 
@@ -200,23 +198,23 @@ def _read_clone(sentences: Path, tags: Path) -> Iterator[tuple[str, Example, Non
         mates = tags / file.name
         if not mates.is_file():
             raise DataError(f"{file}: has no tags; {mates} is missing.")
-        texts, marks = (one.read_text(encoding="utf-8").split("\n") for one in (file, mates))
+        texts, marks = (part_file.read_text(encoding="utf-8").split("\n") for part_file in (file, mates))
         if abs(len(texts) - len(marks)) > 1:
             raise DataError(f"{mates}: has {len(marks)} lines for the {len(texts)} of {file}.")
         for number, text in enumerate(texts, 1):
-            found = marks[number - 1] if number <= len(marks) else ""
-            if text.strip() or found.strip():
-                target = _parse_categories(";".join(tag.rstrip("123") for tag in found.split()), f"{mates}:{number}")
+            mark = marks[number - 1] if number <= len(marks) else ""
+            if text.strip() or mark.strip():
+                target = _parse_categories(";".join(tag.rstrip("123") for tag in mark.split()), f"{mates}:{number}")
                 yield f"{file}:{number}", Example(f"{file.stem}:{number}", text, target, group=file.stem), None
 
 
 def _parse_categories(value: Any, where: str) -> tuple[str, ...]:
     parts = value if isinstance(value, list | tuple) else re.split(r"[;|,\s]+", "" if value is None else str(value))
-    found = [part.strip().casefold() for part in map(str, parts) if part.strip()]
-    for name in found:
+    names = [part.strip().casefold() for part in map(str, parts) if part.strip()]
+    for name in names:
         if name not in UNFAIR:
-            raise DataError(f"{where}: {name!r} is no category.{did_you_mean(name, UNFAIR)} Known are {', '.join(UNFAIR)}.")
-    return tuple(name for name in UNFAIR if name in found)
+            raise DataError(f"{where}: {name!r} is not a category.{did_you_mean(name, UNFAIR)} Known are {', '.join(UNFAIR)}.")
+    return tuple(name for name in UNFAIR if name in names)
 
 
 ADDRESS = re.compile(r"\s*(?:https?://|www\.)\S+\s*")
@@ -260,7 +258,7 @@ def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     change.
     """
     tally = Tally("legal.numbering")
-    kept = []
+    cleaned = []
     for example in examples:
         new, reasons = [], Counter[str]()
         for text in list_texts(example):
@@ -273,8 +271,8 @@ def numbering(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
             new.append(plain)
         for reason in +reasons:
             tally.change(example.id, reason)
-        kept.append(replace_texts(example, new))
-    return kept, tally.close(len(examples), len(kept))
+        cleaned.append(replace_texts(example, new))
+    return cleaned, tally.close(len(examples), len(cleaned))
 
 
 def _strip_number(text: str) -> str:
@@ -288,12 +286,12 @@ def _strip_number(text: str) -> str:
 def citations(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write [CITATION] for every reference to a case, a statute or a section of the contract. Labels never change."""
     tally = Tally("legal.citations")
-    kept = []
+    cleaned = []
     for example in examples:
-        made = [CITATION.subn(PLACE, text) for text in list_texts(example)]
-        count = sum(number for _, number in made)
+        changed = [CITATION.subn(PLACE, text) for text in list_texts(example)]
+        count = sum(number for _, number in changed)
         if count:
             tally.change(example.id, "citations masked")
             tally.note("citations", count)
-        kept.append(replace_texts(example, [text for text, _ in made]))
-    return kept, tally.close(len(examples), len(kept))
+        cleaned.append(replace_texts(example, [text for text, _ in changed]))
+    return cleaned, tally.close(len(examples), len(cleaned))

@@ -1,4 +1,4 @@
-"""Who stands against whom, under which number, and who speaks for them, besides the general kinds of personal data."""
+"""Personal data of court files, besides the general kinds: parties, case numbers and lawyers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTRODUCES = (
     "In|See|The|But|Cf|Under|Compare|As|And|Or|Per|From|Since|After|Before|Also|While|Although|Accord|When|Where|Following|Applying"
     "|Citing|Quoting|Overruling|Unlike|Like|For|By|With|On|At|To|That|This|Both|Neither|Court|Courts|Held|Case|Re|Matter|Both|Our|Their"
 )
-"""Words in capitals that stand before a party without being of it."""
+"""Words in capitals before a party that are not part of its name."""
 OF_A_NAME = (
     "of the and for de la le du des von van der den del di da ex rel estate in re on behalf "
     "inc incorporated corp corporation co company ltd limited llc llp lp plc gmbh ag sa nv bv bros brothers sons group holdings members "
@@ -71,4 +71,6 @@ up. Reporters ("410 U.S. 113") and neutral citations stay, and tell those who lo
 raises.
 """
 
-identifiers = deidentifiers.register("legal.identifiers")(make_deidentifier("legal.identifiers", OWN, ABOUT))
+identifiers = deidentifiers.register("legal.identifiers", extra="deidentify")(
+    make_deidentifier("legal.identifiers", OWN, ABOUT)
+)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.catalog import NotNegative, Share, losses
-from vertical_sdk.losses.classification import class_weights, labelled, mean
+from vertical_sdk.losses.classification import class_weights, mean, select_labelled
 from vertical_sdk.types import LabelSpace
 
 __all__ = ["long_tail"]
@@ -32,14 +32,14 @@ def long_tail(
     some ten rows.
 
     logits     (batch, classes)  float
-    labels     (batch,)          int64, IGNORE where nothing is to be learned
+    labels     (batch,)          int64, IGNORE for rows without a label
     tau        strength of the prior; 0 is class_balanced
     beta       of the class balance; 0 is logit_adjusted
     smoothing  share of the probability that is spread over all labels
     returns    ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = labelled(logits, labels)
+    rows, target = select_labelled(logits, labels)
     counts = torch.tensor([max(1, space.counts.get(label, 0)) for label in space.labels]).to(logits)
-    moved = kept + tau * (counts / counts.sum()).log()
+    moved = rows + tau * (counts / counts.sum()).log()
     values = F.cross_entropy(moved, target, reduction="none", label_smoothing=smoothing)
     return mean(values * class_weights(space, beta).to(logits)[target], logits)

@@ -16,5 +16,5 @@ def unfair_f1(predictions: Ints, references: Ints) -> float:
 
     predictions and references are (rows, labels) of 0 and 1; a row with any 1 is unfair. A side that no reference has is left out.
     """
-    said, true = ((table != 0).any(axis=1).astype(np.int64) for table in (predictions, references))
-    return float(macro_f1(said, true))
+    predicted, true = ((table != 0).any(axis=1).astype(np.int64) for table in (predictions, references))
+    return float(macro_f1(predicted, true))

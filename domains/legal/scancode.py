@@ -73,7 +73,7 @@ class Licence:
     names: frozenset[str]
 
 
-@readers.register("legal.scancode")
+@readers.register("legal.scancode", tasks=("classification",))
 def scancode(
     path: Path,
     columns: Mapping[str, str],
@@ -93,24 +93,23 @@ def scancode(
 
     The group is the licence's key, so that no licence is both learned and tested. Set aside and counted are false positives,
     what is deprecated, what names several licences, and what says no more than an address or the licence's own name. Raises
-    DataError, with file and line, for a file that is none of ScanCode's.
+    DataError, with file and line, for a file that is not one of ScanCode's.
     """
     if columns:
         raise RecipeError("legal.scancode: the rules have no columns to choose; leave data.columns out.")
-    if task != "classification":
-        raise RecipeError(f"legal.scancode: gives labels for classification, not for {task}.")
+    readers.require("legal.scancode", task, "data.reader")
     data = _find_folder(path)
     tally = Tally("read")
     licences: dict[str, Licence] = {}
-    found: list[tuple[str, str, dict[str, str], str]] = []
+    rules: list[tuple[str, str, dict[str, str], str]] = []
     for file, facts, text in _list_files(data / "licenses", "*.LICENSE"):
         key = _require_fields(facts, "key", file)
         licences[key] = _parse_licence(key, facts, file)
-        found.append((file.name, key, facts, text))
+        rules.append((file.name, key, facts, text))
     for file, facts, text in _list_files(data / "rules", "*.RULE"):
-        found.append((file.name, facts.get("license_expression", ""), facts, text))
-    kept: dict[str, list[Example]] = {}
-    for name, expression, facts, text in found:
+        rules.append((file.name, facts.get("license_expression", ""), facts, text))
+    by_licence: dict[str, list[Example]] = {}
+    for name, expression, facts, text in rules:
         keys = _parse_keys(expression)
         unknown = next((key for key in keys if key not in licences), None)
         if unknown is not None:
@@ -119,9 +118,9 @@ def scancode(
         if why:
             tally.set_aside(name, why)
         else:
-            kept.setdefault(keys[0], []).append(Example(name, text, licences[keys[0]].category, group=keys[0]))
+            by_licence.setdefault(keys[0], []).append(Example(name, text, licences[keys[0]].category, group=keys[0]))
     examples: list[Example] = []
-    for rows in kept.values():
+    for rows in by_licence.values():
         chosen = sorted(rows, key=lambda e: (stable_hash(e.id), e.id))
         examples += chosen[:per_key]
         for example in chosen[per_key:] if per_key else ():
@@ -130,15 +129,15 @@ def scancode(
         raise DataError(f"{data}: has no licence text that can be used.")
     examples.sort(key=lambda e: e.id)
     labels = tuple(label for label in CATEGORIES if any(e.target == label for e in examples))
-    said = f"ScanCode licence rules: {len(examples)} texts of {len(kept)} licences in {len(labels)} categories"
+    summary = f"ScanCode licence rules: {len(examples)} texts of {len(by_licence)} licences in {len(labels)} categories"
     return Table(
         tuple(examples),
-        said,
+        summary,
         descriptions=CATEGORIES,
         words=WORDS,
         parents=PARENTS,
         labels=labels,
-        account=tally.close(len(found), len(examples)),
+        account=tally.close(len(rules), len(examples)),
     )
 
 
@@ -155,7 +154,7 @@ def _list_files(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, st
         try:
             content = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"{file}: is no UTF-8 (byte {error.start}).") from None
+            raise DataError(f"{file}: not UTF-8 (byte {error.start}).") from None
         facts, text = _choose_splits(content, file)
         yield file, facts, text.replace("{{", "").replace("}}", "").strip()
 
@@ -174,7 +173,7 @@ def _choose_splits(content: str, file: Path) -> tuple[dict[str, str], str]:
             field = found[1]
             facts[field] = (found[2] or "").strip()
         elif line.strip() and line[0] not in " \t-#":
-            raise DataError(f"{file}:{number}: {line[:40]!r} is no field; a name, ':' and a value are needed.")
+            raise DataError(f"{file}:{number}: {line[:40]!r} is not a field. Write a name, ':' and a value.")
         elif field:
             facts[field] = f"{facts[field]} {line.strip()}".strip()
     return {name: value.strip("'\"") for name, value in facts.items()}, text
@@ -190,7 +189,7 @@ def _parse_licence(key: str, facts: Mapping[str, str], file: Path) -> Licence:
     category = _require_fields(facts, "category", file)
     if category not in CATEGORIES:
         raise DataError(
-            f"{file}: {category!r} is no category.{did_you_mean(category, CATEGORIES)} Known are {', '.join(CATEGORIES)}."
+            f"{file}: {category!r} is not a category.{did_you_mean(category, CATEGORIES)} Known are {', '.join(CATEGORIES)}."
         )
     called = (key, *(facts.get(name, "") for name in ("short_name", "name", "spdx_license_key")))
     return Licence(category, _parse_flag(facts, "is_deprecated"), frozenset(_count_letters(name) for name in called if name))
@@ -213,7 +212,11 @@ def _count_letters(text: str) -> str:
 def _find_reason_to_drop(
     facts: Mapping[str, str], licences: list[Licence], text: str, min_words: int, longest: int | None, language: str
 ) -> str | None:
-    """Why a text is not to be learned from or judged by; None where it is."""
+    """Find why a text is not used for training and evaluation; None if it is used."""
+    return _find_reason_in_facts(facts, licences, language) or _find_reason_in_text(text, licences[0], min_words, longest)
+
+
+def _find_reason_in_facts(facts: Mapping[str, str], licences: list[Licence], language: str) -> str | None:
     if _parse_flag(facts, "is_false_positive") or not licences:
         return "false positive"
     if _parse_flag(facts, "is_deprecated") or any(licence.deprecated for licence in licences):
@@ -224,11 +227,15 @@ def _find_reason_to_drop(
         return "several licences of one category"
     if facts.get("language", language) != language:
         return f"in another language than {language}"
+    return None
+
+
+def _find_reason_in_text(text: str, licence: Licence, min_words: int, longest: int | None) -> str | None:
     if not text:
         return "no text"
     if not ADDRESS.sub("", text).strip(" \n\t.:<>()"):
         return "only an address"
-    if _count_letters(text) in licences[0].names:
+    if _count_letters(text) in licence.names:
         return "only the licence's name"
     words = len(text.split())
     if words < min_words:

@@ -1,4 +1,4 @@
-"""Augmentations for clinical texts; those of molecules, heart beats and pictures stand in files of their own."""
+"""Augmentations for clinical texts; those of molecules, heart beats and pictures have files of their own."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ ABBREVIATIONS = {
 }
 """In full → short, as notes have them. None is a negation: "w/o" and "neg" are left as they are."""
 ONE_WAY = frozenset({"op", "CT", "PE", "RA", "LE", "UE", "2/2", "lac", "ED", "DM", "AF", "MI", "IV", "GI", "OA"})
-"""Abbreviations that stand for other things too, or are words: written by us, never spelled out."""
+"""Abbreviations with other meanings, or that are words too: we write them, but never spell them out."""
 
 FULL = {full.casefold(): short for full, short in ABBREVIATIONS.items()}
 SHORT = {short: full for full, short in ABBREVIATIONS.items() if short not in ONE_WAY}
@@ -163,18 +163,18 @@ def synonyms(example: Example, rng: random.Random, *, p: Share = 0.3) -> Example
     def swap(match: re.Match[str]) -> str:
         if match["fixed"] or rng.random() >= p:
             return match.group()
-        made = rng.choice(EQUALS[match["term"].casefold()])
-        made = _match_case(made, match["term"])
+        synonym = rng.choice(EQUALS[match["term"].casefold()])
+        synonym = _match_case(synonym, match["term"])
         if not match["article"]:
-            return made
-        article = match["article"][0] + ("n" if made[0].lower() in "aeiou" else "")
-        return f"{article} {made}"
+            return synonym
+        article = match["article"][0] + ("n" if synonym[0].lower() in "aeiou" else "")
+        return f"{article} {synonym}"
 
     return change_text(example, lambda text: SYNONYM.sub(swap, text))
 
 
 def _match_case(made: str, model: str) -> str:
-    """With a capital where the term that it stands for has one; in capitals where that is."""
+    """Copy the case of the original term: a first capital, or all capitals."""
     if model.isupper() and len(model) > 1:
         return made.upper()
     return made[0].upper() + made[1:] if model[0].isupper() else made
@@ -183,7 +183,7 @@ def _match_case(made: str, model: str) -> str:
 SENTENCE = re.compile(
     r"(?<=[.!?])(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)\s+(?=[A-Z0-9\"'(])|\n+"
 )
-"""What stands between two sentences: white space behind a full stop and before a capital or a number; or a line's end."""
+"""The gap between two sentences: white space after a full stop and before a capital or a number; or a line's end."""
 WORD = re.compile(r"[^\W\d_]{4,}")
 LEAST = 4
 """Words of four letters and more from which a sentence is content, and not only a heading."""
@@ -191,12 +191,12 @@ LEAST = 4
 
 @augmentations.register("medical.drop_sentences")
 def drop_sentences(example: Example, rng: random.Random, *, p: Share = 0.15, first: bool = True) -> Example:
-    """Leave out each sentence with probability p; never all of them, nor the only ones that say anything (more than a heading).
+    """Drop each sentence with probability p, but never all of them, nor the only ones with content (more than a heading).
 
-    first  the beginning always stays: what stands before the first empty line (a question before its context), or, where there is
-           none, the first sentence (a title)
+    first  always keep the beginning: the text before the first empty line (a question before its context) or, without an
+           empty line, the first sentence (a title)
 
-    Whole sentences go, so that no negation is parted from what it denies. The label never changes.
+    Whole sentences are dropped, so that no negation is separated from what it negates. The label never changes.
     """
 
     def change(text: str) -> str:
@@ -240,9 +240,9 @@ def drop_turns(example: Example, rng: random.Random, *, p: Share = 0.15) -> Exam
 def paraphrase_question(example: Example, rng: random.Random, *, p: Share = 0.5) -> Example:
     """Ask the question at the beginning of a text in other words, with probability p: "Does X ...?" → "We asked whether X ...".
 
-    The question is what stands before the first empty line, if it ends with a question mark and has only one. Its words stay, and
+    The question is the text before the first empty line, if it ends with a question mark and has only one. Its words stay, and
     their order but for the auxiliary, so that neither its meaning nor its direction changes; nor does the label, or anything
-    behind the empty line.
+    after the empty line.
     """
     if rng.random() >= p:
         return example
@@ -255,7 +255,7 @@ def paraphrase_question(example: Example, rng: random.Random, *, p: Share = 0.5)
 
 
 def _drop_some(text: str, between: re.Pattern[str], keep_first: bool, rng: random.Random, p: float) -> str:
-    """The text without some of its sentences, and the white space that stood behind each."""
+    """Remove some sentences, and the white space after each."""
     pieces: list[str] = []
     gaps: list[str] = []
     start = 0

@@ -32,7 +32,7 @@ BEATS = {
     "supraventricular": "A premature or ectopic beat from above the ventricles.",
     "unclassified": "A beat that those who annotated the recording could not classify.",
 }
-"""What 1 to 5 stand for in ECG5000, in order."""
+"""The meaning of 1 to 5 in ECG5000, in order."""
 NAMES = tuple(BEATS)
 LABELS = ("label", "target", "class")
 LEAST = 8
@@ -43,10 +43,10 @@ BETWEEN = re.compile(r"[\s,;]+")
 MEMBER = re.compile(r"\w+_(TRAIN|TEST)\.(txt|tsv)")
 Knots = Annotated[int, Field(ge=1)]
 Line = tuple[str, str, str | None, Sequence[str]]
-"""Where a beat stands, its id, its label if there is one, and its numbers."""
+"""The place of a beat, its id, its label if it has one, and its numbers."""
 
 
-@readers.register("medical.ecg_beats")
+@readers.register("medical.ecg_beats", tasks=("classification",))
 def ecg_beats(
     path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, member: str | None = None
 ) -> Table:
@@ -57,22 +57,21 @@ def ecg_beats(
             folder with ECG5000_TRAIN.txt and ECG5000_TEST.txt
     member  the file to read in a zip or folder; the training and the test file together where None
 
-    Labels are 1 to 5 or their names. A row has `values` (steps,) float32, NaN where a cell is empty, and no text. Raises DataError with
-    file and line for a cell that is no number, another label, or rows of several lengths.
+    Labels are 1 to 5 or their names. A row has `values` (steps,) float32, NaN for an empty cell, and no text. Raises DataError with
+    file and line for a cell that is not a number, another label, or rows of several lengths.
     """
     if columns:
-        raise RecipeError("medical.ecg_beats: knows its columns; leave data.columns out.")
-    if task != "classification":
-        raise RecipeError(f"medical.ecg_beats: gives labels for classification, not for {task}.")
+        raise RecipeError("medical.ecg_beats reads a fixed layout. Leave data.columns out.")
+    readers.require("medical.ecg_beats", task, "data.reader")
     tally = Tally("read")
-    kept: list[Example] = []
+    examples: list[Example] = []
     count = 0
-    for where, name, told, cells in _read_lines(path, member):
+    for where, name, cell, cells in _read_lines(path, member):
         count += 1
-        label = _parse_label(told, where)
+        label = _parse_label(cell, where)
         values = np.array([_parse_number(cell, where, step) for step, cell in enumerate(cells)], dtype=np.float32)
-        if len(values) < LEAST or (kept and kept[0].values is not None and len(values) != len(kept[0].values)):
-            wanted = len(kept[0].values) if kept and kept[0].values is not None else f"at least {LEAST}"
+        if len(values) < LEAST or (examples and examples[0].values is not None and len(values) != len(examples[0].values)):
+            wanted = len(examples[0].values) if examples and examples[0].values is not None else f"at least {LEAST}"
             raise DataError(f"{where}: has {len(values)} steps; {wanted} are needed, as all beats have the same number.")
         lacks = "nothing measured" if np.isnan(values).all() else "no label" if label is None else None
         if lacks and (missing == "refuse" or (missing == "keep" and lacks != "no label")):
@@ -82,12 +81,12 @@ def ecg_beats(
         if lacks and missing == "drop":
             tally.drop(name, lacks)
         else:
-            kept.append(Example(name, target=label, values=values))
-    account = tally.close(count, len(kept))
-    if not kept:
+            examples.append(Example(name, target=label, values=values))
+    account = tally.close(count, len(examples))
+    if not examples:
         raise DataError(f"{path}: none of its {count} rows can be used: {dict(account.dropped)}.")
-    said = f"{len(kept)} beats of {len(kept[0].values if kept[0].values is not None else ())} steps"
-    return Table(tuple(kept), said, descriptions=BEATS, labels=NAMES, account=account)
+    summary = f"{len(examples)} beats of {len(examples[0].values if examples[0].values is not None else ())} steps"
+    return Table(tuple(examples), summary, descriptions=BEATS, labels=NAMES, account=account)
 
 
 def _read_lines(path: Path, member: str | None) -> Iterator[Line]:
@@ -115,8 +114,8 @@ def _add_header(path: Path) -> Iterator[Line]:
     label = next((column for column in rows.columns if column.casefold() in LABELS), None)
     steps = [column for column in rows.columns if column != label]
     for index, row in enumerate(rows.rows):
-        told = row.get(label) if label else None
-        yield rows.at(index), str(rows.places[index]), _cell_text(told) or None, [_cell_text(row.get(step)) for step in steps]
+        cell = row.get(label) if label else None
+        yield rows.at(index), str(rows.places[index]), _cell_text(cell) or None, [_cell_text(row.get(step)) for step in steps]
 
 
 def _check_plain_file(text: str, shown: str, prefix: str) -> Iterator[Line]:
@@ -137,16 +136,16 @@ def _extract_member(path: Path, member: str | None) -> Iterator[Line]:
                 text = _decode_file(archive.read(inside[name]), f"{path}: {name}")
                 yield from _check_plain_file(text, f"{path}: {name}", f"{_find_split(name)}:")
     except BROKEN_ZIP as error:
-        raise DataError(f"{path}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{path}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
-def _list_members(path: Path, there: Sequence[str], member: str | None) -> list[str]:
+def _list_members(path: Path, names: Sequence[str], member: str | None) -> list[str]:
     """The files to read: that one, or the training and the test file."""
-    found = [name for name in there if (name == member if member else MEMBER.fullmatch(name))]
-    if not found:
+    members = [name for name in names if (name == member if member else MEMBER.fullmatch(name))]
+    if not members:
         wanted = repr(member) if member else "..._TRAIN.txt or ..._TEST.txt"
-        raise DataError(f"{path}: has no {wanted}; it has {', '.join(sorted(there)[:10]) or 'nothing'}.")
-    return sorted(found, reverse=True)
+        raise DataError(f"{path}: has no {wanted}; it has {', '.join(sorted(names)[:10]) or 'nothing'}.")
+    return sorted(members, reverse=True)
 
 
 def _find_split(name: str) -> str:
@@ -172,21 +171,21 @@ def _cell_text(cell: Any) -> str:
 
 
 def _parse_number(cell: str, where: str, step: int) -> float:
-    """A step; NaN where nothing was measured."""
+    """Parse a step; NaN for an empty cell."""
     return math.nan if cell.lower() in {"", "nan", "?"} else parse_number(cell, where, f"step {step}")
 
 
-def _parse_label(told: str | None, where: str) -> str | None:
-    if told is None or told.lower() in {"", "nan", "?"}:
+def _parse_label(cell: str | None, where: str) -> str | None:
+    if cell is None or cell.lower() in {"", "nan", "?"}:
         return None
-    if told in NAMES:
-        return told
+    if cell in NAMES:
+        return cell
     try:
-        kind = float(told)
+        kind = float(cell)
     except ValueError:
         kind = 0.0
     if kind not in range(1, len(NAMES) + 1):
-        raise DataError(f"{where}: the label {told!r} is none of 1 to {len(NAMES)} or {', '.join(NAMES)}.")
+        raise DataError(f"{where}: the label {cell!r} is not one of 1 to {len(NAMES)} or {', '.join(NAMES)}.")
     return NAMES[int(kind) - 1]
 
 
@@ -238,4 +237,4 @@ def _interpolate(values: NDArray[Any], moments: NDArray[np.float64]) -> NDArray[
     """What the series, or each of its channels, is at these moments, in steps."""
     flat = values.reshape(len(values), -1)
     steps = np.arange(len(values))
-    return np.stack([np.interp(moments, steps, one) for one in flat.T], axis=1).reshape(values.shape).astype(values.dtype)
+    return np.stack([np.interp(moments, steps, column) for column in flat.T], axis=1).reshape(values.shape).astype(values.dtype)

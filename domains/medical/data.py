@@ -69,11 +69,11 @@ CONDITIONS = (
     "cardiovascular diseases",
     "general pathological conditions",
 )
-"""What the numbers 1 to 5 stand for in the Medical Abstracts corpus (Schopf et al., 2022)."""
+"""The meaning of the numbers 1 to 5 in the Medical Abstracts corpus (Schopf et al., 2022)."""
 ANSWERS = ("no", "maybe", "yes")
 
 
-@readers.register("medical.icd10cm")
+@readers.register("medical.icd10cm", tasks=("classification",))
 def icd10cm(
     path: Path,
     columns: Mapping[str, str],
@@ -85,18 +85,17 @@ def icd10cm(
     """ICD-10-CM's tabular list: what a clinician writes, to the chapter (22), the block (some 280) or the category (some 1,900).
 
     path      the tabular list's XML, or a folder with it inside (the files of the wheel simple-icd-10-cm)
-    level     what is to be told; blocks and categories know their chapter, for hierarchical losses and metrics
+    level     the label to predict; blocks and categories know their chapter, for hierarchical losses and metrics
     synonyms  inclusion terms, the synonyms that a clinician would write, are to "evaluate" on only, or rows for "both" sides
 
     Each code's description is a training-only row; each inclusion term is a row of its own. The group is the 3-character category,
-    so that no category is both learned and tested; where the category itself is the label it is the code, so that a code's
+    so that no category is both learned and tested; if the category itself is the label, it is the code, so that a code's
     description and its synonyms stay together. Raises DataError for an XML that is broken, declares a document type or entities, or
     has no chapters.
     """
     if columns:
         raise RecipeError("medical.icd10cm: the tabular list has no columns to choose; leave data.columns out.")
-    if task != "classification":
-        raise RecipeError(f"medical.icd10cm: gives labels for classification, not for {task}.")
+    readers.require("medical.icd10cm", task, "data.reader")
     file = path if path.is_file() else _find_tabular(path)
     only: Literal["evaluate"] | None = "evaluate" if synonyms == "evaluate" else None
     examples: list[Example] = []
@@ -127,8 +126,8 @@ def icd10cm(
             examples += [Example(f"{own}~{n}", term, label, group=group, only=only) for n, term in enumerate(terms, 1)]
     if not examples:
         raise DataError(f"{file}: has no chapters with codes; this is not ICD-10-CM's tabular list.")
-    said = f"ICD-10-CM tabular list {file.name}: {sum(e.only == 'train' for e in examples)} codes, {len(labels)} {level}s"
-    return Table(tuple(examples), said, descriptions=labels, words=words, parents=parents, labels=tuple(labels))
+    summary = f"ICD-10-CM tabular list {file.name}: {sum(e.only == 'train' for e in examples)} codes, {len(labels)} {level}s"
+    return Table(tuple(examples), summary, descriptions=labels, words=words, parents=parents, labels=tuple(labels))
 
 
 def _find_block(section: ET.Element, category: ET.Element, file: Path) -> str:
@@ -136,7 +135,7 @@ def _find_block(section: ET.Element, category: ET.Element, file: Path) -> str:
     return section.get("id") or _element_text(category, "name", file)
 
 
-@readers.register("medical.abstracts")
+@readers.register("medical.abstracts", tasks=("classification",))
 def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """The Medical Abstracts corpus: an abstract to one of 5 conditions, whose numbers 1 to 5 become their names.
 
@@ -146,34 +145,34 @@ def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
 
     Raises DataError that names file and line; RecipeError for another task.
     """
-    if task != "classification":
-        raise RecipeError(f"medical.abstracts: gives labels for classification, not for {task}.")
+    readers.require("medical.abstracts", task, "data.reader")
     named = dict(columns) or _parse_published(path, {"text": "medical_abstract", "label": "condition_label"})
-    found = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
+    rows = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
     numbers = {str(number): name for number, name in enumerate(CONDITIONS, 1)}
-    examples = tuple(replace(e, target=numbers.get(str(e.target), e.target)) for e in found.examples)
+    examples = tuple(replace(e, target=numbers.get(str(e.target), e.target)) for e in rows.examples)
     wrong = next((e for e in examples if e.target is not None and e.target not in CONDITIONS), None)
     if wrong:
-        raise DataError(f"{path}: row {wrong.id}: the condition {wrong.target!r} is none of 1 to 5 or {', '.join(CONDITIONS)}.")
-    return replace(found, examples=examples, labels=CONDITIONS)
+        raise DataError(
+            f"{path}: row {wrong.id}: the condition {wrong.target!r} is not one of 1 to 5 or {', '.join(CONDITIONS)}."
+        )
+    return replace(rows, examples=examples, labels=CONDITIONS)
 
 
-@readers.register("medical.pubmedqa")
+@readers.register("medical.pubmedqa", tasks=("ordinal", "classification"))
 def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """PubMedQA: a study's question, an empty line, its abstract without the conclusion → no, maybe, yes (Jin et al., 2019).
 
     path     rows with question, context (a text, or the hub's {contexts: [...]}) and answer or final_decision; id or pubid, and year,
-             where there are such. long_answer is never read: it is the conclusion
-    missing  what becomes of a row without an answer
+             if they exist. long_answer is never read: it is the conclusion
+    missing  what to do with a row without an answer
 
     Raises DataError that names file and line.
     """
     if columns:
         raise RecipeError(
-            "medical.pubmedqa: knows its columns; leave data.columns out, or read the file with the reader 'table'."
+            "medical.pubmedqa reads a fixed layout. Leave data.columns out, or read the file with the reader 'table'."
         )
-    if task not in {"ordinal", "classification"}:
-        raise RecipeError(f"medical.pubmedqa: gives labels for ordinal or classification, not for {task}.")
+    readers.require("medical.pubmedqa", task, "data.reader")
     file = _find_only_file(path)
     rows = read_file(file)
     tally = Tally("read")
@@ -183,10 +182,10 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
         question, context = row.get("question"), _join_context(row.get("context"), where)
         if not isinstance(question, str) or not question.strip():
             raise DataError(f"{where}: has no question, but {question!r}. The columns needed are question, context and answer.")
-        told = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
-        answer = str(told).strip().lower() if told not in (None, "") else None
+        cell = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
+        answer = str(cell).strip().lower() if cell not in (None, "") else None
         if answer is not None and answer not in ANSWERS:
-            raise DataError(f"{where}: the answer is {told!r}; it must be one of {', '.join(ANSWERS)}.")
+            raise DataError(f"{where}: the answer is {cell!r}; it must be one of {', '.join(ANSWERS)}.")
         name = row.get("id", row.get("pubid"))
         year = str(row["year"]) if row.get("year") else None
         example = Example(
@@ -261,7 +260,7 @@ UNITS = {
 }
 """As it may be written, after a number → as it is written here. What is not listed is left alone: "Mg" may be magnesium."""
 BELOW = ("dl", "dL", "l", "L", "ml", "mL", "ML", "kg", "KG", "Kg", "g")
-"""Units that stand below a stroke."""
+"""Units that appear after a slash."""
 
 
 def _build_units() -> re.Pattern[str]:
@@ -281,8 +280,8 @@ UNIT = _build_units()
 def units(examples: Sequence[Example]) -> tuple[list[Example], StepAccount]:
     """Write units alike: mg/dL for mg/dl, mcg for ug and µg, mL for ml, mmHg for mm Hg, one space between number and unit.
 
-    Only listed units, and only behind a number or as a pair such as mg/dl. Numbers, decimal commas among them, are left as they
-    stand, and no value is converted. Rows whose text changes are counted; labels never change.
+    Only listed units, and only after a number or as a pair such as mg/dl. Numbers, decimal commas among them, stay
+    unchanged, and no value is converted. Rows whose text changes are counted; labels never change.
     """
     tally = Tally("medical.units")
     done = []
@@ -314,11 +313,11 @@ def _parse_xml(file: Path) -> ET.Element:
     """The document; what declares entities, which could be made to fill the memory, is refused before it is parsed."""
     content = file.read_bytes()
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content[:100]:
-        raise DataError(f"{file}: declares a document type, or is no UTF-8; the tabular list does neither.")
+        raise DataError(f"{file}: declares a document type, or is not UTF-8; the tabular list does neither.")
     try:
         return ET.fromstring(content)  # noqa: S314  (no document type, so no entities)
     except ET.ParseError as error:
-        raise DataError(f"{file}: broken XML: {error}. Take the file anew.") from None
+        raise DataError(f"{file}: broken XML: {error}. Download the file again.") from None
 
 
 def _list_categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element, ET.Element, ET.Element]]:

@@ -1,4 +1,4 @@
-"""Numbers and drugs of a text; and the tokens that would write, in an answer, one of which the question does not speak."""
+"""Find numbers and drugs in a text, and the tokens of an answer that would write one that the question does not contain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from .terms import COMMON, DISEASE_ENDINGS, DISEASES, DRUG_ENDINGS, DRUGS, words
 
 TELLING = 5
-"""Letters of a token from which it is taken to tell the drug that it begins."""
+"""The fewest letters of a first token that identify a drug."""
 DIGITS = re.compile(r"\d+")
 NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+")
 WORDS = re.compile(r"[^\W\d_]+")
@@ -49,11 +49,11 @@ MONTHS = dict(
 def find_numbers(text: str) -> frozenset[str]:
     """The whole numbers of a text as digits without leading zeros, in figures or in words.
 
-    "98.6" is 98 and 6; "1,200" is 1200; "seventy six" is 76, and, as it may be said of two things, 70 and 6; "two thousand eight" is
+    "98.6" is 98 and 6; "1,200" is 1200; "seventy six" is 76, and, as it may mean two things, 70 and 6; "two thousand eight" is
     2008; "twenty ten" is 2010 as well; a month has its number.
     """
-    found = {str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text)}
-    found |= {str(int(m.group())) for m in DIGITS.finditer(text)}
+    numbers = {str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text)}
+    numbers |= {str(int(m.group())) for m in DIGITS.finditer(text)}
     run: list[str] = []
     for word in [*(w.lower() for w in WORDS.findall(text)), ""]:
         if (
@@ -65,16 +65,16 @@ def find_numbers(text: str) -> frozenset[str]:
         ):
             run.append(word)
             continue
-        found |= set(_combine_number_words(run))
+        numbers |= set(_combine_number_words(run))
         run = []
         for table in (OTHERS, MONTHS):
             if word in table:
-                found.add(str(table[word]))
-    return frozenset(found)
+                numbers.add(str(table[word]))
+    return frozenset(numbers)
 
 
 def _combine_number_words(run: Sequence[str]) -> Iterator[str]:
-    """What a run of number words may mean: each value, their sum by the rules, and two halves side by side (a year)."""
+    """List what a run of number words may mean: each value, their sum by the rules, and two halves side by side (a year)."""
     values = {**ONES, **TENS, **ORDINALS, "oh": 0, "o": 0}
     pieces: list[int] = []
     total = current = 0
@@ -124,14 +124,14 @@ def find_drugs(text: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=4096)
 def find_entities(text: str) -> frozenset[str]:
-    """The drugs and diseases of a text in small letters, by list and by ending; a plural -s or -es is left away."""
-    found = set(find_drugs(text))
+    """The drugs and diseases of a text in small letters, by list and by ending; without a plural -s or -es."""
+    entities = set(find_drugs(text))
     for word in _split_words(text):
         single = word[:-1] if word.endswith("s") and word[:-1] in _DISEASES else word
         single = word[:-2] if word.endswith("es") and word[:-2] in _DISEASES else single
         if single in _DISEASES or (_is_long(word) and word.endswith(DISEASE_ENDINGS)):
-            found.add(single)
-    return frozenset(found)
+            entities.add(single)
+    return frozenset(entities)
 
 
 _DRUGS, _DISEASES = frozenset(DRUGS), frozenset(DISEASES)
@@ -146,16 +146,16 @@ def _is_long(word: str) -> bool:
 
 
 def make_unsupported_token_finder(tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[int, ...]]]:
-    """For a loss that avoids tokens: a function of the question's text and the answer's tokens.
+    """Make the token finder of a loss that avoids tokens: a function of the question's text and the answer's tokens.
 
-    For each token of the answer it gives the ids of the tokens that would, in its place, begin or go on with
+    For each token of the answer it returns the ids of the tokens that would, in its place, start or continue
 
-    - a number: digits after which no number of the question begins so,
-    - a drug of our list that the question does not name; as far as the answer until there has written its beginning, and only by
-      tokens that neither question nor answer contain. The first token of a name is one only if it tells the name, as a long one does:
+    - a number: digits that do not begin any number of the question,
+    - a drug of our list that the question does not name, if the answer so far has written its beginning, and only by
+      tokens that neither question nor answer contain. The first token of a name counts only if it is long enough to identify the name:
       " well" begins more than Wellbutrin.
 
-    The answer's own token is never among them, whatever it writes: it is learned as it stands.
+    The answer's own token is never among them, whatever it writes: it is learned unchanged.
     """
     texts: list[str] = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
     digit_tokens = {token: text for token, text in enumerate(texts) if text.strip().isdigit() and text.strip().isascii()}
@@ -166,7 +166,7 @@ def make_unsupported_token_finder(tokenizer: Any) -> Callable[[str, Sequence[int
     ]
 
     def find_tokens(question: str, answer: Sequence[int]) -> list[tuple[int, ...]]:
-        said = find_numbers(question)
+        stated = find_numbers(question)
         own = {*tokenizer(question, add_special_tokens=False)["input_ids"], *answer}
         named = find_drugs(question)
         after: dict[tuple[int, ...], set[int]] = {}
@@ -179,29 +179,29 @@ def make_unsupported_token_finder(tokenizer: Any) -> Callable[[str, Sequence[int
         longest = max(map(len, after), default=0)
         digits: dict[str, frozenset[int]] = {}
         same: dict[frozenset[int], tuple[int, ...]] = {}  # most tokens of an answer have the same ones to avoid
-        found = []
+        avoid = []
         run = ""
         for at, token in enumerate(answer):
             if run not in digits:
-                digits[run] = _find_wrong_digits(run, digit_tokens, said)
+                digits[run] = _find_wrong_digits(run, digit_tokens, stated)
             wrong: frozenset[int] | set[int] = digits[run] | starts
             for length in range(1, min(longest, at) + 1):
                 wrong = wrong | after.get(tuple(answer[at - length : at]), set())
             wrong = frozenset(wrong - {token})
-            found.append(same.setdefault(wrong, tuple(sorted(wrong))))
+            avoid.append(same.setdefault(wrong, tuple(sorted(wrong))))
             text = digit_tokens.get(token)
             run = "" if text is None else text.strip() if text != text.lstrip() else run + text
-        return found
+        return avoid
 
     return find_tokens
 
 
-def _find_wrong_digits(run: str, digit_tokens: dict[int, str], said: frozenset[str]) -> frozenset[int]:
-    """The digit tokens that, behind the digits `run`, begin no number that was said."""
+def _find_wrong_digits(run: str, digit_tokens: dict[int, str], stated: frozenset[str]) -> frozenset[int]:
+    """Find the digit tokens that, after the digits `run`, do not continue a number of the question."""
 
     def continues_a_number(text: str) -> bool:
         digits = text.strip() if text != text.lstrip() else run + text
         bare = digits.lstrip("0")
-        return not bare or any(number.startswith(bare) for number in said)
+        return not bare or any(number.startswith(bare) for number in stated)
 
     return frozenset(token for token, text in digit_tokens.items() if not continues_a_number(text))

@@ -33,7 +33,7 @@ Part = Annotated[float, Field(ge=0, lt=0.5)]
 Angle = Annotated[float, Field(ge=0, le=45)]
 
 
-@readers.register("medical.medmnist")
+@readers.register("medical.medmnist", tasks=("classification", "ordinal"))
 def medmnist(
     path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, names: tuple[str, ...] = ()
 ) -> Table:
@@ -43,27 +43,28 @@ def medmnist(
     the file gives it. A file without a test part is judged on its val part, and validation rows are then to be taken out of
     training (`split: given` does). To be predicted, a file may hold images alone, without parts and labels.
 
-    names  what the labels 0, 1, 2, ... are called; their numbers where there are none
+    names  names of the labels 0, 1, 2, ...; their numbers if not given
 
     Raises DataError that names the file and the array which is missing, cut, or not what it should be.
     """
-    if columns or task not in {"classification", "ordinal"}:
-        raise RecipeError(f"medical.medmnist: reads images for classification, not for {task}, and has no columns to name.")
+    readers.require("medical.medmnist", task, "data.reader")
+    if columns:
+        raise RecipeError("medical.medmnist reads arrays, which have no columns. Leave data.columns out.")
     arrays = _read_arrays(path)
-    found: list[tuple[str, Split | None]] = [(key, split) for key, split in PARTS if f"{key}_images" in arrays]
-    if not found and "images" not in arrays:
+    parts: list[tuple[str, Split | None]] = [(key, split) for key, split in PARTS if f"{key}_images" in arrays]
+    if not parts and "images" not in arrays:
         raise DataError(f"{path}: has no train_images, val_images or test_images; it has {', '.join(arrays) or 'nothing'}.")
     examples: list[Example] = []
-    for key, split in found or [("", None)]:
+    for key, split in parts or [("", None)]:
         stem = f"{key}_" if key else ""
         images = _check_images(path, f"{stem}images", arrays)
         labels = _check_labels(path, f"{stem}labels", arrays, len(images), names, missing)
-        place = "test" if key == "val" and len(found) > 1 and "test_images" not in arrays else split
+        place = "test" if key == "val" and len(parts) > 1 and "test_images" not in arrays else split
         examples += [
             Example(f"{key}:{n}" if key else str(n), target=label, split=place, values=image)
             for n, (image, label) in enumerate(zip(images, labels, strict=True))
         ]
-    sizes = ", ".join(f"{len(arrays[f'{key}_images'])} {key}" for key, _ in found) or f"{len(examples)}"
+    sizes = ", ".join(f"{len(arrays[f'{key}_images'])} {key}" for key, _ in parts) or f"{len(examples)}"
     return Table(
         tuple(examples),
         f"MedMNIST: {sizes} images of {'×'.join(map(str, examples[0].values.shape if examples[0].values is not None else ()))}",
@@ -121,11 +122,11 @@ def intensity_window(
 def _visible_box(example: Example, rng: random.Random, p: float, change: Callable[[Picture], Picture]) -> Example:
     """The row with its picture changed, with probability p.
 
-    Raises DataError where it has none.
+    Raises DataError if it has none.
     """
     if example.values is None or example.values.dtype != np.uint8 or example.values.ndim not in {2, 3}:
         raise DataError(
-            f"row {example.id}: is no picture of bytes (height, width) or (height, width, 3), as this augmentation needs."
+            f"row {example.id}: not a picture of bytes (height, width) or (height, width, 3), as this augmentation needs."
         )
     return replace(example, values=change(example.values)) if rng.random() < p else example
 
@@ -182,7 +183,7 @@ def _check_images(path: Path, key: str, arrays: Mapping[str, NDArray[Any]]) -> P
 def _check_labels(
     path: Path, key: str, arrays: Mapping[str, NDArray[Any]], count: int, names: tuple[str, ...], missing: Missing
 ) -> list[str | None]:
-    """One label an image, by name; none of them has one where the array is missing and rows may lack it."""
+    """List one label an image, by name; None for all if the array is missing and rows may lack labels."""
     if key not in arrays:
         if missing == "keep":
             return [None] * count

@@ -19,20 +19,20 @@ Ints = NDArray[np.int64]
 
 @metrics.register("medical.number_faithfulness", tasks=("generation",))
 def number_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> float:
-    """Share of the numbers in figures of all answers that their questions say, in figures or in words; 1 where there are none.
+    """Share of the numbers in figures in all answers that their questions contain, in figures or in words; 1 without numbers.
 
-    A number is told by its digits alone: 98.6 is 98 and 6, and a dose may be said of another drug. Numbers counted or worked out
-    from what was said (an age from a birthday, "1." before a list) count as unsaid.
+    Only digits are compared: 98.6 is 98 and 6, and a dose may belong to another drug. Numbers that are counted or computed
+    from the question (an age from a birthday, "1." before a list) count as unsupported.
     """
     return _supported_share(_count_numbers, predictions, rows)
 
 
 @metrics.register("medical.entity_faithfulness", tasks=("generation",))
 def entity_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> float:
-    """Share of the drugs and diseases of all answers that their questions name by the same word; 1 where there are none.
+    """Share of the drugs and diseases of all answers that their questions name by the same word; 1 without such words.
 
-    Known are a list of our own and endings such as -itis and -pril. A clinical name for what was said in plain words
-    (hypertension for high blood pressure) counts as unsaid, as does a name in place of another one; so it is a lower bound.
+    Known are a list of our own and endings such as -itis and -pril. A clinical name for plain words in the question
+    (hypertension for high blood pressure) counts as unsupported, as does a synonym; so this is a lower bound.
     """
     return _supported_share(_count_entities, predictions, rows)
 
@@ -40,13 +40,13 @@ def entity_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> 
 def _supported_share(
     count: Callable[[str, str], tuple[int, int]], predictions: Sequence[str], rows: Sequence[Example]
 ) -> float:
-    """The sum of what is said over the sum of what is written."""
-    found = [count(answer, prompt_text(row)) for answer, row in zip(predictions, rows, strict=True)]
-    written = sum(all_ for _, all_ in found)
-    return sum(said for said, _ in found) / written if written else 1.0
+    """The number of supported items over the number of written items, in all answers."""
+    counts = [count(answer, prompt_text(row)) for answer, row in zip(predictions, rows, strict=True)]
+    written = sum(total for _, total in counts)
+    return sum(supported for supported, _ in counts) / written if written else 1.0
 
 
-# A bootstrap asks for the same pairs a thousand times, so their counts are remembered.
+# A bootstrap counts the same pairs a thousand times, so the counts are cached.
 
 
 @functools.lru_cache(maxsize=1 << 16)

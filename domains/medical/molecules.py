@@ -1,6 +1,6 @@
 """Molecules as SMILES: reader, scaffold split, one way to write them, fingerprints, and other ways to write them. RDKit does the chemistry.
 
-SMILES is a line of letters for the graph of a molecule (Weininger, 1988). One molecule has many; RDKit's canonical one stands for it.
+SMILES is a line of letters for the graph of a molecule (Weininger, 1988). One molecule has many; RDKit's canonical one represents it.
 Letter case matters in it (c is an aromatic carbon, C another), so what compares or reads texts in small letters must not be trusted
 with it: see `canonical_smiles`.
 """
@@ -26,6 +26,7 @@ from vertical_sdk.data.labels import set_aside_unlearned
 from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Split, Target, Task
 
 __all__ = ["ACYCLIC", "DESCRIPTORS", "canonical_smiles", "fingerprints", "random_smiles", "scaffold", "smiles"]
@@ -57,11 +58,11 @@ DESCRIPTORS = (
     "FormalCharge",
     "BertzCT",
 )
-"""What `fingerprints` puts behind the fingerprint, in order: size, oiliness (Wildman and Crippen, 1999), polar surface (Ertl et al.,
+"""Features that `fingerprints` appends, in order: size, oiliness (Wildman and Crippen, 1999), polar surface (Ertl et al.,
 2000), hydrogen bonds, shape and charge."""
 
 
-@readers.register("medical.smiles")
+@readers.register("medical.smiles", tasks=("classification", "ordinal", "regression"), extra="chem")
 def smiles(
     path: Path,
     columns: Mapping[str, str],
@@ -77,23 +78,20 @@ def smiles(
     missing  what becomes of a row without SMILES or label
     names    label in the file → what it is called here, in the order of the labels; as they are in the file where None
 
-    Rows whose SMILES RDKit cannot read are dropped and counted. So are, for labels, all rows of a molecule that stands there under
-    several, as nobody knows which is right; and repeats of a molecule with the same label or number. Where rows are to be predicted,
+    Rows whose SMILES RDKit cannot read are dropped and counted. So are, for labels, all rows of a molecule with several labels, as it is
+    unknown which is right; and repeats of a molecule with the same label or number. Where rows are to be predicted,
     no row may be left out: a SMILES that cannot be read is then an error. Raises DataError with file and row; MissingExtra without RDKit.
     """
-    if task not in {"classification", "ordinal", "regression"}:
-        raise RecipeError(
-            f"medical.smiles: gives labels for classification and ordinal, or numbers for regression, not for {task}."
-        )
+    readers.require("medical.smiles", task, "data.reader")
     if wrong := sorted({"group", "messages"} & set(columns)):
         raise RecipeError(f"medical.smiles: data.columns.{wrong[0]}: a molecule's group is its scaffold; leave it out.")
-    if names and task == "regression":
+    if names and get_task(task).numeric:
         raise RecipeError("medical.smiles: names are for labels; leave them out for regression.")
     chem = _import_rdkit()
-    found = read_table(path, {**_find_columns(path), **columns}, task, missing="keep")
+    rows = read_table(path, {**_find_columns(path), **columns}, task, missing="keep")
     tally = Tally("read")
-    kept: list[Example] = []
-    for example in found.examples:
+    examples: list[Example] = []
+    for example in rows.examples:
         target = _name_target(example.target, names, path, example.id)
         molecule = _parse_molecule(example.text)
         lacks = "no SMILES" if not example.text.strip() else UNREADABLE if molecule is None else None
@@ -101,26 +99,26 @@ def smiles(
             lacks = lacks or "no label"
         if lacks is None:
             text = chem.MolToSmiles(molecule)
-            kept.append(replace(example, text=text, target=target, group=_find_scaffold(molecule)))
+            examples.append(replace(example, text=text, target=target, group=_find_scaffold(molecule)))
         elif missing == "drop":
             tally.drop(example.id, lacks)
         else:
-            said = f" in {example.text.strip()[:60]!r}" if lacks == UNREADABLE else ""
-            raise DataError(f"{path}: row {example.id}: {lacks}{said}. Here every row needs one.")
+            quoted = f" in {example.text.strip()[:60]!r}" if lacks == UNREADABLE else ""
+            raise DataError(f"{path}: row {example.id}: {lacks}{quoted}. Here every row needs one.")
     if missing == "drop":
-        kept = list(_drop_repeats(kept, task, tally))
-    account = tally.close(len(found.examples), len(kept))
-    if not kept:
-        raise DataError(f"{path}: none of its {len(found.examples)} rows can be used: {dict(account.dropped)}.")
+        examples = list(_drop_repeats(examples, task, tally))
+    account = tally.close(len(rows.examples), len(examples))
+    if not examples:
+        raise DataError(f"{path}: none of its {len(rows.examples)} rows can be used: {dict(account.dropped)}.")
     labels = tuple(names.values()) if names else None
-    said = f"{found.detected}; {len(kept)} molecules, {len({e.group for e in kept})} scaffolds"
-    return Table(tuple(kept), said, labels=labels, account=account)
+    summary = f"{rows.detected}; {len(examples)} molecules, {len({e.group for e in examples})} scaffolds"
+    return Table(tuple(examples), summary, labels=labels, account=account)
 
 
 def _find_columns(path: Path) -> dict[str, str]:
     """Text and label, by the names that such files have for them."""
-    there = {column.casefold(): column for column in read_file(path).columns}
-    named = {key: next((there[name] for name in names if name in there), "") for key, names in USUAL.items()}
+    columns = {column.casefold(): column for column in read_file(path).columns}
+    named = {key: next((columns[name] for name in names if name in columns), "") for key, names in USUAL.items()}
     return {key: name for key, name in named.items() if name}
 
 
@@ -130,7 +128,7 @@ def _name_target(target: Target, names: Mapping[str, str] | None, path: Path, ro
         return target
     name = names.get(target.removesuffix(".0"), target)
     if name not in names.values():
-        raise DataError(f"{path}: row {row}: the label {target!r} is none of {', '.join(map(repr, names))}.")
+        raise DataError(f"{path}: row {row}: the label {target!r} is not one of {', '.join(map(repr, names))}.")
     return name
 
 
@@ -141,7 +139,7 @@ def _drop_repeats(rows: Sequence[Example], task: Task, tally: Tally) -> Iterator
         answers[row.text].add(row.target)
     seen: set[tuple[str, Target]] = set()
     for row in rows:
-        if task != "regression" and len(answers[row.text]) > 1:
+        if not get_task(task).numeric and len(answers[row.text]) > 1:
             tally.drop(row.id, "the same molecule under another label")
         elif (row.text, row.target) in seen:
             tally.drop(row.id, "the same molecule again")
@@ -150,7 +148,7 @@ def _drop_repeats(rows: Sequence[Example], task: Task, tally: Tally) -> Iterator
             yield row
 
 
-@splitters.register("medical.scaffold")
+@splitters.register("medical.scaffold", extra="chem")
 def scaffold(
     examples: Sequence[Example],
     seed: int,
@@ -159,10 +157,10 @@ def scaffold(
     validation: float = 0.1,
     ties: Literal["seed", "file"] = "seed",
 ) -> tuple[list[Example], StepAccount]:
-    """The scaffold split: common scaffolds are learned from, rare ones judge, none stands in two parts (Wu et al., 2018).
+    """The scaffold split: common scaffolds are for training, rare ones for the test, and no scaffold is in two parts (Wu et al., 2018).
 
     ties  among scaffolds of equal size, of which most have one molecule: shuffled by "seed"; or by their place in the "file", the
-          last ones to training, which is how MoleculeNet's published splits come about. Where a file is sorted by its labels, that
+          last ones to training, which is how MoleculeNet's published splits come about. If a file is sorted by its labels, that
           gives a test part with another share of labels than the rest
 
     Scaffolds go, the largest first, to training as long as they fit into its share, else to validation as long as they fit, else to
@@ -195,8 +193,8 @@ def scaffold(
         parts[name] = part
         filled[part] += size
     tally = Tally("split: medical.scaffold")
-    kept = set_aside_unlearned([replace(e, split=parts[e.group or ""]) for e in examples], tally)
-    counts = Counter(e.split for e in kept)
+    placed = set_aside_unlearned([replace(e, split=parts[e.group or ""]) for e in examples], tally)
+    counts = Counter(e.split for e in placed)
     for needed in ("train", "test", *(["validation"] if validation else [])):
         if not counts[needed]:  # type: ignore[index]
             raise DataError(
@@ -208,10 +206,10 @@ def scaffold(
         "scaffolds": len(groups),
         "scaffolds of one molecule": sum(len(places) == 1 for places in groups.values()),
     }
-    return kept, tally.close(len(examples), len(kept))
+    return placed, tally.close(len(examples), len(placed))
 
 
-@cleaners.register("medical.canonical_smiles", text_normalizer=True)
+@cleaners.register("medical.canonical_smiles", text_normalizer=True, extra="chem")
 def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tuple[list[Example], StepAccount]:
     """Write each molecule in RDKit's one way, whatever way it came in.
 
@@ -222,7 +220,7 @@ def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tu
     Rows that RDKit cannot read are dropped. Labels never change.
     """
     tally = Tally("medical.canonical_smiles")
-    kept = []
+    cleaned = []
     for example in examples:
         try:
             changed = change_text(example, lambda text: _canonicalize(text, kekule))
@@ -231,11 +229,11 @@ def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tu
             continue
         if changed is not example:
             tally.change(example.id, "written canonically")
-        kept.append(changed)
-    return kept, tally.close(len(examples), len(kept))
+        cleaned.append(changed)
+    return cleaned, tally.close(len(examples), len(cleaned))
 
 
-@cleaners.register("medical.fingerprints", text_normalizer=True)
+@cleaners.register("medical.fingerprints", text_normalizer=True, extra="chem")
 def fingerprints(
     examples: Sequence[Example],
     *,
@@ -256,7 +254,7 @@ def fingerprints(
 
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=size)
     tally = Tally("medical.fingerprints")
-    kept = []
+    cleaned = []
     for example in examples:
         molecule = _parse_molecule(example.text)
         if molecule is None:
@@ -264,16 +262,16 @@ def fingerprints(
             continue
         pieces = generator.GetCountFingerprintAsNumPy(molecule).astype(np.float32)
         values = np.concatenate([pieces if counts else np.minimum(pieces, 1), _compute_features(molecule)])
-        kept.append(replace(example, values=values))
-    return kept, tally.close(len(examples), len(kept))
+        cleaned.append(replace(example, values=values))
+    return cleaned, tally.close(len(examples), len(cleaned))
 
 
-@augmentations.register("medical.random_smiles")
+@augmentations.register("medical.random_smiles", extra="chem")
 def random_smiles(example: Example, rng: random.Random, *, p: Share = 1.0) -> Example:
     """With probability p write the molecule from another atom on, another branch first (Bjerrum, 2017; Arús-Pous et al., 2019).
 
     Aromatic atoms are written as the row writes them: in small letters, or by alternating double bonds. What is written is read
-    back, and the row stays as it is where that gives another molecule, or where it is no SMILES. The label never changes.
+    back, and the row stays unchanged if that gives another molecule, or if it is not a SMILES. The label never changes.
     """
     return change_text(example, lambda text: _rewrite_smiles(text, rng)) if rng.random() < p else example
 
@@ -288,13 +286,13 @@ def _rewrite_smiles(text: str, rng: random.Random) -> str:
     kekule = not any(atom.GetIsAromatic() for atom in chem.MolFromSmiles(text.strip(), sanitize=False).GetAtoms())
     if kekule:
         chem.Kekulize(molecule, clearAromaticFlags=True)
-    made = str(chem.MolToSmiles(chem.RenumberAtoms(molecule, order), canonical=False, kekuleSmiles=kekule))
-    again = _parse_molecule(made)
-    return made if again is not None and chem.MolToSmiles(again) == same else text
+    written = str(chem.MolToSmiles(chem.RenumberAtoms(molecule, order), canonical=False, kekuleSmiles=kekule))
+    parsed = _parse_molecule(written)
+    return written if parsed is not None and chem.MolToSmiles(parsed) == same else text
 
 
 def _canonicalize(text: str, kekule: bool) -> str:
-    """RDKit's one way to write a molecule; ValueError for what is none."""
+    """RDKit's canonical SMILES of a molecule; ValueError for an invalid one."""
     chem = _import_rdkit()
     molecule = _parse_molecule(text)
     if molecule is None:
@@ -350,7 +348,7 @@ def _compute_features(molecule: Any) -> NDArray[np.float32]:
 def _parse_molecule(text: str) -> Any:
     """RDKit's molecule; None for what is not one SMILES, of which RDKit's complaints are not printed.
 
-    RDKit would take what stands behind a blank as the molecule's name, and so a sentence that begins with "I" for iodine.
+    RDKit would take the text after a blank as the molecule's name, and so a sentence that begins with "I" for iodine.
     """
     chem = _import_rdkit()
     from rdkit import rdBase

@@ -17,7 +17,7 @@ ASKED = (
     "To be decided: {}",
     "Question: {}",
 )
-"""Before a question as it stands."""
+"""Templates for an unchanged question."""
 WHETHER = (
     "We asked whether {}.",
     "The question is whether {}.",
@@ -47,9 +47,9 @@ BEFORE_A_NOUN = frozenset(words("""
 
 
 def rephrase_question(question: str, rng: random.Random) -> str:
-    """The question in a template, or as a clause behind "whether" where its verb can be told; else as it is.
+    """Put the question into a template, or after "whether" as a clause if its verb can be identified; else return it unchanged.
 
-    A text that is no single question, with one question mark at its end, comes back unchanged.
+    A text that is not a single question, with one question mark at its end, is returned unchanged.
     """
     bare = question.strip()
     if not bare.endswith("?") or bare.count("?") != 1:
@@ -61,10 +61,10 @@ def rephrase_question(question: str, rng: random.Random) -> str:
 
 
 def write_as_clause(question: str) -> str | None:
-    """ "Does X improve Y?" → "X improves Y"; None where it is not plain which word is the verb.
+    """ "Does X improve Y?" → "X improves Y"; None if the verb cannot be identified.
 
-    It is plain where exactly one word of the question is among VERBS, something stands before it, and that word is none behind
-    which a noun would come.
+    The verb is identified if exactly one word of the question is among VERBS, it is not the first word, and the word before it
+    is not one that a noun would follow.
     """
     match = AUXILIARY.fullmatch(question)
     if not match or re.search(r"[.:;]\s", match[2]):

@@ -1,7 +1,7 @@
-"""Metrics of alarms: how many incidents are noticed, how soon, and how often nothing was there.
+"""Metrics of alarms: how many incidents are detected, how soon, and how many alarms are false.
 
-A row is one sensor and step; its record says whether it lies in an incident (`anomaly`), in which (`incident`), how many minutes after
-its begin the step ends (`minutes`), which sensor (`series`) and how many hours it stands for (`hours`); see `traffic.incidents`. Rows that
+A row is one sensor and step; its record has whether it is in an incident (`anomaly`), in which (`incident`), how many minutes after
+its start the step ends (`minutes`), which sensor (`series`) and how many hours it represents (`hours`); see `traffic.incidents`. Rows that
 a bootstrap draws twice count twice: draw whole days (`evaluate.resample: groups`), so that incidents stay whole.
 """
 
@@ -80,7 +80,7 @@ def read_alarm_facts(rows: Sequence[Example]) -> AlarmFacts:
 
 @metrics.register("traffic.detection_rate", tasks=("anomaly",), prepare=read_alarm_facts)
 def detection_rate(predictions: NDArray[Any], facts: AlarmFacts) -> float:
-    """The share of incidents with at least one alarm, at any of their sensors, from their begin to their end; 0 where there are none.
+    """The share of incidents with at least one alarm, at any of their sensors, from their start to their end; 0 without incidents.
 
     predictions  (rows,) 1 for an alarm, 0 for none
     """
@@ -90,10 +90,10 @@ def detection_rate(predictions: NDArray[Any], facts: AlarmFacts) -> float:
 
 @metrics.register("traffic.time_to_detect", tasks=("anomaly",), higher_is_better=False, prepare=read_alarm_facts)
 def time_to_detect(predictions: NDArray[Any], facts: AlarmFacts) -> float:
-    """Minutes from an incident's begin to the end of the first step with an alarm, averaged over the incidents that are noticed.
+    """Minutes from an incident's start to the end of the first step with an alarm, averaged over the detected incidents.
 
-    Read it beside the detection rate: who notices only the easy ones is fast. Where none is noticed, the longest that any row is after its
-    incident's begin; 0 without incidents.
+    Read it beside the detection rate: a system that detects only the easy ones is fast. If none is detected, the longest time of any row
+    since its incident's start; 0 without incidents.
 
     predictions  (rows,) 1 for an alarm, 0 for none
     """
@@ -126,7 +126,7 @@ def false_alarms(predictions: NDArray[Any], facts: AlarmFacts) -> float:
 
 
 def _incidents(alarm: NDArray[Any], facts: AlarmFacts) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """For each incident here: whether it was noticed, how often it stands here, minutes to its first alarm (infinite where none)."""
+    """For each incident: whether it was detected, how often it counts, minutes to its first alarm (infinite without one)."""
     own = np.flatnonzero(facts.incident >= 0)
     names, where = np.unique(facts.incident[own], return_inverse=True)
     first = np.full(len(names), np.inf)

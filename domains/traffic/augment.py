@@ -106,7 +106,7 @@ def _shape(example: Example) -> tuple[int, ...]:
 
 
 def _replace_values(example: Example, values: Numbers, gone: NDArray[np.bool_]) -> Example:
-    """With NaN where it is gone; as it was where nothing would be left, or nothing goes."""
+    """Replace the removed values by NaN; unchanged if nothing is removed or nothing would be left."""
     if not gone.any() or np.isnan(values[~gone]).all():
         return example
     return replace(example, values=np.where(gone, np.nan, values).astype(values.dtype).reshape(_shape(example)))

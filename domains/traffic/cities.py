@@ -44,9 +44,9 @@ BUSIEST = 0.05
 KEPT = 3
 """The last rounds of the assignment, over which travel times are averaged."""
 STANDING = 20.0
-"""Times its free time, at most, that a road is said to take: of cars that stand still SUMO would say that they never arrive."""
+"""The longest time of a road, in units of its free time: in SUMO, cars that do not move never arrive."""
 TELEPORT = 120
-"""Seconds after which SUMO moves on a car that stands still, so that no city locks up for good."""
+"""Seconds after which SUMO moves a car that is stuck, so that no city locks up for good."""
 
 
 class City(BaseModel):
@@ -61,7 +61,7 @@ class City(BaseModel):
     )
     seed: Annotated[int, Field(ge=0, lt=1 << 31)]
     split: Literal["train", "validation", "test"] | None = Field(
-        default=None, description="The part that it stands on, where data.split is given."
+        default=None, description="The part that it belongs to, if data.split is given."
     )
 
 
@@ -85,7 +85,7 @@ class Cities(BaseModel):
         names = [city.name for city in self.cities]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise DataError(f"{where}: cities: {', '.join(twice)} stands twice; each city needs a name of its own.")
+            raise DataError(f"{where}: cities: {', '.join(twice)} appears twice. Give each city a name of its own.")
         if self.peak > len(self.profile):
             raise DataError(f"{where}: peak = {self.peak}: the profile has only {len(self.profile)} intervals.")
 
@@ -100,7 +100,7 @@ class Morning:
 
 
 def simulate(city: City, cities: Cities, sumo: Simulator) -> Morning:
-    """A city's morning, from the cache where it was simulated before.
+    """Simulate a city's morning, or read it from the cache.
 
     Raises DataError, which names the city, where SUMO refuses it.
     """
@@ -217,7 +217,7 @@ def _assign(city: City, cities: Cities, sumo: Simulator, work: Path) -> None:
 
 
 def _mean_seconds(work: Path, cities: Cities, roads: Roads) -> Floats:
-    """(intervals, roads) averaged over the last rounds; from its free time, which it is where nobody drove, to STANDING times that."""
+    """(intervals, roads) averaged over the last rounds; from its free time, for a road without cars, to STANDING times that."""
     step = cities.minutes * 60
     found: dict[tuple[int, int], list[float]] = defaultdict(list)
     for number in range(max(0, cities.rounds - KEPT), cities.rounds):

@@ -29,7 +29,7 @@ Count = Annotated[int, Field(ge=1)]
 MAKER = 1
 """To be raised where this file comes to make other files of the same settings."""
 CHANNELS = ("speed", "flow", "occupancy")
-"""km/h, cars an hour over all lanes, percent of the time that a car stands on a loop."""
+"""km/h, cars an hour over all lanes, percent of the time that a car is on a loop."""
 WARM = 600
 """Seconds that are driven before the first one is measured."""
 DRIVERS = """<vTypeDistribution id="drivers">
@@ -83,7 +83,7 @@ class Corridor(BaseModel):
         """Raise DataError for what the schema cannot see."""
         low, high = self.incidents.minutes
         if low > high:
-            raise DataError(f"{where}: incidents.minutes = [{low:g}, {high:g}]: the lower number stands first.")
+            raise DataError(f"{where}: incidents.minutes = [{low:g}, {high:g}]: write the lower number first.")
         room = len(self.demand) * 30 * 0.7 / self.incidents.a_day
         if high + self.incidents.recovery > room:
             raise DataError(
@@ -124,7 +124,7 @@ def draw_incidents(corridor: Corridor, day: int) -> tuple[Incident, ...]:
 
 
 def simulate(corridor: Corridor, day: int, sumo: Simulator) -> Floats:
-    """(steps, sections, channels) of a day, NaN where no car came; from the cache where it was simulated before.
+    """Simulate a day, or read it from the cache: (steps, sections, channels), NaN without cars.
 
     Raises DataError, which names the day, where SUMO refuses it.
     """
@@ -220,7 +220,7 @@ def _write_loops(corridor: Corridor, happens: tuple[Incident, ...]) -> str:
     for number, each in enumerate(happens):
         begin = WARM + each.start
         top = corridor.lanes + (each.section == joins)
-        shut = range(top - each.lanes, top)  # from the left: nobody is cut off from a ramp
+        shut = range(top - each.lanes, top)  # from the left, so that no car is cut off from a ramp
         closed = "".join(f'<closingLaneReroute id="e{each.section}_{lane}" disallow="all"/>' for lane in shut)
         interval = f'<interval begin="{begin}" end="{begin + each.seconds}">{closed}</interval>'
         lines.append(

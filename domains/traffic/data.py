@@ -1,4 +1,4 @@
-"""Readers for traffic; each stands in a file of its own."""
+"""Readers for traffic; each has a file of its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Readers of sensors in which something went wrong: simulated incidents on a motorway, and measured series with known anomalies.
 
 Both give one row a sensor and step: what was measured before it as `values`, what was measured then as the target, and in the record
-whether that was in an incident (`anomaly`), which one, how long after its begin, and how many hours a row stands for.
+whether that was in an incident (`anomaly`), which one, how long after its start, and how many hours a row represents.
 """
 
 from __future__ import annotations
@@ -50,7 +50,18 @@ class Window:
     end: datetime
 
 
-@readers.register("traffic.incidents")
+@dataclass(frozen=True, eq=False)
+class _Readings:
+    """One series: (steps, channels) from `start` on, a step each `seconds`, with the windows in which something is wrong."""
+
+    series: str
+    values: Floats
+    start: datetime
+    seconds: float
+    windows: Sequence[Window]
+
+
+@readers.register("traffic.incidents", tasks=("anomaly",), extra="traffic-sim")
 def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, history: Count = 15) -> Table:
     """A simulated motorway: loops' speed, flow and occupancy each minute, on quiet days and on days with incidents.
 
@@ -89,8 +100,8 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
         for section in range(corridor.sections):
             own, elsewhere = _find_windows(corridor, day, section, start, readings)
             series = f"detector {section + 1:02d}"
-            values, name = readings[:, section], f"day {day + 1:02d}"
-            for row in _build_rows(values, start, corridor.seconds, history, series, own, partial(_always, split), name):
+            loop = _Readings(series, readings[:, section], start, corridor.seconds, own)
+            for row in _build_rows(loop, history, partial(_always, split), f"day {day + 1:02d}"):
                 count += 1
                 end = datetime.fromisoformat(row.time or "") + timedelta(seconds=2 * corridor.seconds)
                 if any(each.start < end and end - timedelta(seconds=corridor.seconds) < each.end for each in elsewhere):
@@ -98,9 +109,9 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
                 else:
                     rows.append(row)
     happened = sum(len(draw_incidents(corridor, day)) for day in days)
-    said = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
+    summary = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
     layout = SeriesLayout(CHANNELS, float(corridor.seconds), history, 1)
-    return Table(tuple(rows), said, account=tally.close(count, len(rows)), layout=layout)
+    return Table(tuple(rows), summary, account=tally.close(count, len(rows)), layout=layout)
 
 
 def _always(split: Split, _moment: datetime) -> Split:
@@ -135,7 +146,7 @@ def _find_clearance(corridor: Corridor, incident: Incident, readings: Floats) ->
     return max(end, float(first * corridor.seconds))
 
 
-@readers.register("traffic.marked_series")
+@readers.register("traffic.marked_series", tasks=("anomaly",))
 def marked_series(
     path: Path,
     columns: Mapping[str, str],
@@ -150,14 +161,14 @@ def marked_series(
 ) -> Table:
     """A folder of series, `timestamp,value` each, and a JSON file of when they were anomalous, in the layout of the Numenta benchmark.
 
-    seconds            of a step: readings at uneven times are put on an even grid, the mean of those in a step, NaN where there are none
+    seconds            of a step: readings at uneven times are put on an even grid, the mean of those in a step, NaN without readings
     train, validation  shares of each series' days to learn from, and to set the alarm by; the rest is the test
     folder             the part of the source to read, such as data/realTraffic; all series where None
 
     labels.json (file → {"windows": [[start, end], ...]}) or combined_windows.json (folder/file → [[start, end], ...]) is found anywhere in
     the source. Rows in a window, or with one in their history, are for evaluation only; the group is a day of a series.
 
-    Raises DataError, with file and line, for a cell that is no time or number, and where no windows are found.
+    Raises DataError, with file and line, for a cell that is not a time or number, or if no windows are found.
     """
     _require_task("traffic.marked_series", columns, task)
     home = path if path.is_dir() else path.parent
@@ -176,43 +187,43 @@ def marked_series(
         windows = marks.get(file.name, [])
         own = [Window(f"{name} window {n + 1}", *each) for n, each in enumerate(windows)]
         parts = _make_splitter(start, len(values), seconds, train, validation)
-        made = list(_build_rows(values, start, seconds, history, name, own, parts, name, daily=True, keep=missing == "keep"))
+        readings = _Readings(name, values, start, seconds, own)
+        candidates = list(_build_rows(readings, history, parts, name, daily=True, keep=missing == "keep"))
         known = []
-        for row in made:
+        for row in candidates:
             if missing != "keep" and (row.target is None or row.values is None or np.isnan(row.values).all()):
                 tally.drop(row.id, "nothing measured")  # at its step, or anywhere before it
             else:
                 known.append(row)
-        count += len(made)
+        count += len(candidates)
         rows += known
     if not rows:
         raise DataError(f"{path}: no series has {history} steps of {seconds:g} seconds and one more; take a shorter history.")
-    said = f"{len(files)} series, {sum(len(marks.get(f.name, [])) for f in files)} windows of anomalies"
+    summary = f"{len(files)} series, {sum(len(marks.get(f.name, [])) for f in files)} windows of anomalies"
     layout = SeriesLayout(("value",), seconds, history, 1)
-    return Table(tuple(rows), said, account=tally.close(count, len(rows)), layout=layout)
+    return Table(tuple(rows), summary, account=tally.close(count, len(rows)), layout=layout)
 
 
 def _build_rows(
-    values: Floats,
-    start: datetime,
-    seconds: float,
+    readings: _Readings,
     history: int,
-    series: str,
-    windows: Sequence[Window],
     choose_split: Callable[[datetime], Split],
     name: str,
     *,
     daily: bool = False,
     keep: bool = False,
 ) -> Iterator[Example]:
-    """A row for each step of (steps, channels) that has a history.
+    """Build a row for each step that has a history.
 
-    part  a step's begin → the split; daily: the group is the series' day, else `name`; keep: also the step after the last one
+    choose_split  the start of a step → its split
+    daily         the group is the series' day, else `name`
+    keep          also build the step after the last one
     """
-    step = timedelta(seconds=seconds)
+    values, start, series = readings.values, readings.start, readings.series
+    step = timedelta(seconds=readings.seconds)
     dirty = np.zeros(len(values) + 1, dtype=bool)
     inside: list[Window | None] = [None] * (len(values) + 1)
-    for each in windows:
+    for each in readings.windows:
         first = math.floor((each.start - start) / step)
         last = math.ceil((each.end - start) / step)
         for at in range(max(0, first), min(len(inside), last)):
@@ -228,7 +239,7 @@ def _build_rows(
             ("series", series),
             ("incident", None if window is None else window.name),
             ("minutes", since),
-            ("hours", seconds / 3600),
+            ("hours", readings.seconds / 3600),
         )
         yield Example(
             id=f"{name}/{series}/{begin.isoformat()}" if name != series else f"{series}/{begin.isoformat()}",
@@ -243,7 +254,7 @@ def _build_rows(
 
 
 def _read_series(file: Path, seconds: float) -> tuple[datetime, Floats]:
-    """The first step's begin and (steps, 1) means, NaN where nothing was measured; steps begin at whole multiples from midnight."""
+    """Read the first step's start and (steps, 1) means, NaN without readings; steps start at whole multiples from midnight."""
     table = read_file(file)
     lacks = [name for name in ("timestamp", "value") if name not in table.columns]
     if lacks:
@@ -254,7 +265,7 @@ def _read_series(file: Path, seconds: float) -> tuple[datetime, Floats]:
         try:
             moments.append(datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=None))
         except ValueError:
-            raise DataError(f"{where}: the timestamp {text[:40]!r} is none; write 2015-09-01 13:45:00.") from None
+            raise DataError(f"{where}: the timestamp {text[:40]!r} is invalid. Write 2015-09-01 13:45:00.") from None
         cell = str(row.get("value") if row.get("value") is not None else "").strip()
         numbers.append(parse_number(cell, where, "value") if cell else math.nan)
     if not moments:
@@ -290,28 +301,27 @@ def _make_splitter(start: datetime, steps: int, seconds: float, train: float, va
 
 def _read_windows(home: Path, *, needed: bool) -> dict[str, list[tuple[datetime, datetime]]]:
     """File name → its windows."""
-    found = next((f for name in ("labels.json", "combined_windows.json") for f in sorted(home.rglob(name))), None)
-    if found is None:
+    file = next((f for name in ("labels.json", "combined_windows.json") for f in sorted(home.rglob(name))), None)
+    if file is None:
         if needed:
             raise DataError(
                 f"{home}: has neither labels.json nor combined_windows.json, which say when the series were anomalous."
             )
         return {}
     try:
-        plain = json.loads(found.read_text(encoding="utf-8"))
+        plain = json.loads(file.read_text(encoding="utf-8"))
         marks = {}
         for name, windows in plain.items():
             pairs = windows["windows"] if isinstance(windows, dict) else windows
             marks[Path(name).name] = [(datetime.fromisoformat(str(a)), datetime.fromisoformat(str(b))) for a, b in pairs]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f'{found}: cannot be read as windows: {error}. It should be {{"file.csv": [["2015-09-14 17:45:00", "2015-09-15 17:24:00"]]}}.'
+            f'{file}: cannot be read as windows: {error}. It should be {{"file.csv": [["2015-09-14 17:45:00", "2015-09-15 17:24:00"]]}}.'
         ) from None
     return marks
 
 
 def _require_task(reader: str, columns: Mapping[str, str], task: Task) -> None:
     if columns:
-        raise RecipeError(f"{reader}: knows its columns; leave data.columns out.")
-    if task != "anomaly":
-        raise RecipeError(f"{reader}: its rows are for anomaly, not for {task}.")
+        raise RecipeError(f"{reader} reads a fixed layout. Leave data.columns out.")
+    readers.require(reader, task, "data.reader")

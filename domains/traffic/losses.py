@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vertical_sdk.catalog import NotNegative, Share, losses
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.losses.classification import labelled, mean
+from vertical_sdk.losses.classification import mean, select_labelled
 from vertical_sdk.losses.forecasting import masked_mean, residuals
 from vertical_sdk.types import LabelSpace
 
@@ -23,7 +23,7 @@ def smooth_mae(logits: Tensor, labels: Tensor, scale: float, graph: Tensor, *, w
     """The absolute error of the median, and a share of how rough the errors are along the road.
 
     logits   (rows, horizon, channels, quantiles)  in the target's unit, the median first
-    labels   (rows, horizon, channels)             in the target's unit, NaN where it is not known
+    labels   (rows, horizon, channels)             in the target's unit; NaN if unknown
     scale    the spread of the training targets, in the same unit
     graph    (channels, channels)  how near two channels are, from 0
     weight   of the roughness; 0 is masked_mae
@@ -44,7 +44,7 @@ def smooth_mae(logits: Tensor, labels: Tensor, scale: float, graph: Tensor, *, w
 
 
 def roughness(error: Tensor, known: Tensor, graph: Tensor) -> Tensor:
-    """(rows, horizon) of errors (rows, horizon, channels), which are 0 where `known` is not; 0 where no pair is known."""
+    """(rows, horizon) of errors (rows, horizon, channels), which are 0 if unknown; 0 if no pair is known."""
     near = graph.to(error).clamp_min(0)
     near = near - torch.diag(near.diagonal())
     seen = known.to(error)
@@ -66,19 +66,19 @@ def missed_harm(
     """What soft decisions between two labels cost, where a missed second one costs more, with a share of cross-entropy (after Elkan, 2001).
 
     logits         (batch, 2)  float
-    labels         (batch,)    int64, IGNORE where nothing is to be learned
+    labels         (batch,)    int64, IGNORE for rows without a label
     missed         what it costs to miss the second label; the first one taken for it costs 1
     cross_entropy  share of the mixture; 1 is cross-entropy alone, which keeps probabilities honest
     returns        ()          mean over labelled rows, 0 if there are none, in units of the larger cost
 
-    The second label is said where its probability is above 1 / (1 + missed), the threshold that costs least; the decision is soft, with
+    The second label is predicted if its probability is above 1 / (1 + missed), the threshold that costs least; the decision is soft, with
     the log-odds above the threshold as its own log-odds. So the costs move the decision and need not bend the probabilities.
 
     Raises RecipeError for another number of labels.
     """
     if len(space) != 2:
         raise RecipeError(f"loss: traffic.missed_harm: is for two labels, and there are {len(space)}.")
-    kept, target = labelled(logits, labels)
+    kept, target = select_labelled(logits, labels)
     odds = kept[:, 1] - kept[:, 0] + torch.log(torch.tensor(missed, dtype=kept.dtype, device=kept.device))
     harmed = target == 1
     cost = torch.where(harmed, missed * torch.sigmoid(-odds), torch.sigmoid(odds)) / max(missed, 1.0)

@@ -30,9 +30,9 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 def at_minutes(minutes: int, seconds: float) -> int:
-    """The step, from 1, that is so many minutes ahead.
+    """Find the step, from 1, that ends `minutes` ahead.
 
-    Raises RecipeError where no step ends there.
+    Raises RecipeError if no step ends there.
     """
     step = minutes * 60 / seconds
     if step < 1 or not float(step).is_integer():
@@ -62,7 +62,7 @@ def _register(minutes: int) -> None:
     for name, (part, what) in parts.items():
         full = f"{name}_{minutes}min"
         part.__name__ = part.__qualname__ = full
-        part.__doc__ = f"{what} {minutes} minutes ahead; `seconds` is how long a step is."
+        part.__doc__ = f"{what} {minutes} minutes ahead; `seconds` is the length of a step."
         metrics.register(f"traffic.{full}", tasks=("forecasting",), higher_is_better=False)(part)
 
 

@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 HEADWAY = 2.0
 """Seconds between two cars of a lane that leave a queue at green, as measured in SUMO."""
 MINOR = 0.5
-"""Share of its capacity that a road has left where it must give way."""
+"""Share of its capacity that a road keeps if it must give way."""
 DELAY = 0.4
 """Of Akçelik's travel time function: how much waiting chance makes."""
 RED = 0.5
@@ -37,7 +37,7 @@ class Roads:
     lanes, priority as SUMO has them
     green           share of the signal's cycle in which it may go; 1 without a signal
     wait            seconds of waiting for green that a car has on average
-    signal, minor   1 where a signal stands at its end; share of its turns that give way
+    signal, minor   1 for a signal at its end; share of its turns that give way
     """
 
     names: tuple[str, ...]
@@ -66,7 +66,7 @@ class Roads:
 
     @property
     def room(self) -> Floats:
-        """How many cars can stand on it, at 7.5 metres each."""
+        """The number of cars that fit on it, at 7.5 metres each."""
         return np.asarray(self.length * self.lanes / 7.5)
 
     @cached_property
@@ -76,7 +76,7 @@ class Roads:
 
     @cached_property
     def between(self) -> Ints:
-        """(junctions, junctions) the road from one to the other; -1 where there is none."""
+        """(junctions, junctions) the road from one to the other; -1 without one."""
         table = np.full((len(self.junctions), len(self.junctions)), -1, dtype=np.int64)
         table[self.tail, self.head] = np.arange(len(self.names))
         return table
@@ -176,7 +176,7 @@ class Roads:
         return np.asarray((follows @ values) / np.maximum(1, follows.sum(axis=1)))
 
     def before(self, values: Floats) -> Floats:
-        """For each road the mean of what the roads that lead to it have; 0 where none does."""
+        """For each road the mean of the values of the roads that lead to it; 0 without such roads."""
         follows = self._follows
         return np.asarray((follows.T @ values) / np.maximum(1, follows.sum(axis=0)))
 
@@ -190,7 +190,7 @@ class Roads:
 
 @dataclass(frozen=True, eq=False)
 class Trips:
-    """Trips by their first and last road, as positions in `Roads.names`: seconds of departure, and how many each stands for."""
+    """Trips by their first and last road, as positions in `Roads.names`: seconds of departure, and the number of trips that each represents."""
 
     depart: Floats
     start: Ints
@@ -212,7 +212,7 @@ class Trips:
 def read_roads(path: Path) -> Roads:
     """A network as netgenerate and netconvert write it.
 
-    Raises DataError for a file that is none.
+    Raises DataError for an invalid file.
     """
     root = _root(path)
     edges = sorted((e for e in root.iter("edge") if e.get("function") is None), key=lambda e: str(e.get("id")))

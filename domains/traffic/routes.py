@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Count = Annotated[int, Field(ge=1)]
 FACTS = ("city", "street", "from", "to", "peak")
-"""Fields that the text does not tell: where a row stands, and whether routes are planned for its interval."""
+"""Fields that are not in the text: the row's place, and whether routes are planned for its interval."""
 DEMAND = (
     "free volume",
     "free load",
@@ -48,7 +48,7 @@ DEMAND = (
 """Fields that grow with the number of trips."""
 
 
-@readers.register("traffic.streets")
+@readers.register("traffic.streets", tasks=("regression",), extra="traffic-sim")
 def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """Every street of simulated cities in every interval of the day, and the logarithm of how much longer than free it takes.
 
@@ -63,8 +63,7 @@ def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing
     del missing  # every row has its target
     if columns:
         raise RecipeError("traffic.streets: a scenario has no columns; leave data.columns out.")
-    if task != "regression":
-        raise RecipeError(f"traffic.streets: its rows are for regression, not for {task}.")
+    readers.require("traffic.streets", task, "data.reader")
     scenario = read_settings(path, Cities)
     scenario.check(str(path))
     sumo = find_simulator(scenario.sumo, str(path))
@@ -79,8 +78,8 @@ def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing
     examples = tuple(
         row for city, morning in zip(scenario.cities, mornings, strict=True) for row in _build_rows(city, scenario, morning)
     )
-    said = f"SUMO {sumo.version}: {len(mornings)} cities, {sum(len(m.trips) for m in mornings)} trips, {len(examples)} rows"
-    return Table(examples, said, account=Tally("read").close(len(examples), len(examples)))
+    summary = f"SUMO {sumo.version}: {len(mornings)} cities, {sum(len(m.trips) for m in mornings)} trips, {len(examples)} rows"
+    return Table(examples, summary, account=Tally("read").close(len(examples), len(examples)))
 
 
 def _build_rows(city: City, cities: Cities, morning: Morning) -> Iterator[Example]:
@@ -110,21 +109,21 @@ def _build_rows(city: City, cities: Cities, morning: Morning) -> Iterator[Exampl
         }
         names, table = list(whole), np.stack(list(whole.values()), axis=1)
         for i, street in enumerate(roads.names):
-            told = tuple(zip(names, map(float, table[i]), strict=True))
+            in_text = tuple(zip(names, map(float, table[i]), strict=True))
             ends = (roads.junctions[roads.tail[i]], roads.junctions[roads.head[i]])
             facts: tuple[Cell, ...] = (city.name, street, *ends, float(number + 1 == cities.peak))
             yield Example(
                 id=f"{city.name}/{number + 1}/{street}",
-                text=format_record(told),
+                text=format_record(in_text),
                 target=float(ratio[i]),
                 group=city.name,
                 split=city.split,
-                record=(*told, *zip(FACTS, facts, strict=True)),
+                record=(*in_text, *zip(FACTS, facts, strict=True)),
             )
 
 
 def _compute_demand(roads: Any, trips: Any, hours: float, informed: float, past: Floats) -> dict[str, Floats]:
-    """What the demand says of each road, with no simulation: volumes over capacity, here, before and behind."""
+    """Compute each road's demand without simulation: volumes over capacity on it, upstream and downstream."""
     turns = np.zeros((len(roads.names), len(roads.names)))
     free = roads.load(roads.free, trips, turns) / hours
     balanced, seconds = roads.equilibrium(trips, hours, informed, past * hours * 3600)
@@ -225,11 +224,11 @@ def route_gap(predictions: Floats, references: Floats, facts: StreetFacts, *, pa
 
     pairs  drawn for each city by seed, the same for every system, whose fastest free path takes at least `least` seconds
 
-    A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. Where single rows are drawn,
-    streets are missing from the map. 0 where no row is of a peak.
+    A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. If single rows are drawn,
+    streets are missing from the map. 0 without rows of a peak.
     """
-    found = plan_routes(predictions, references, facts, pairs, least)
-    return _weighted_mean([(float((own / best - 1).mean()), weight) for (own, best, _), weight in found])
+    results = plan_routes(predictions, references, facts, pairs, least)
+    return _weighted_mean([(float((own / best - 1).mean()), weight) for (own, best, _), weight in results])
 
 
 @metrics.register("traffic.free_flow_saving", tasks=("regression",), prepare=read_streets)
@@ -240,8 +239,8 @@ def free_flow_saving(
 
     Costs, pairs and resamples are those of `traffic.route_gap`.
     """
-    found = plan_routes(predictions, references, facts, pairs, least)
-    return _weighted_mean([(float((1 - own / free).mean()), weight) for (own, _, free), weight in found])
+    results = plan_routes(predictions, references, facts, pairs, least)
+    return _weighted_mean([(float((1 - own / free).mean()), weight) for (own, _, free), weight in results])
 
 
 def plan_routes(
@@ -249,28 +248,28 @@ def plan_routes(
 ) -> list[tuple[Costs, float]]:
     """For each city that has rows of its peak: what the pairs' planned, best and free routes cost (pairs,), and its weight.
 
-    The weight is how often its rows stand here. Costs are kept by the predictions' bytes, as a bootstrap asks a thousand times.
+    The weight is how often its rows appear.
     """
     at = np.flatnonzero(facts.codes >= 0)
     unique, first, times = np.unique(facts.codes[at], return_index=True, return_counts=True)
     cities = unique >> STREET_BITS
-    found = []
+    results = []
     for city in np.unique(cities):
         own = cities == city
         places = at[first[own]]
-        said = np.ascontiguousarray(predictions[places], dtype=np.float64)
+        predicted = np.ascontiguousarray(predictions[places], dtype=np.float64)
         true = np.ascontiguousarray(references[places], dtype=np.float64)
         whole = tuple((unique[own] & ((1 << STREET_BITS) - 1)).tolist())
-        costs = facts.costs(int(city), whole, said.tobytes(), true.tobytes(), pairs, least)
+        costs = facts.costs(int(city), whole, predicted.tobytes(), true.tobytes(), pairs, least)
         if costs is not None:
-            found.append((costs, float(times[own].mean())))
-    return found
+            results.append((costs, float(times[own].mean())))
+    return results
 
 
 def _compute_costs(
     cities: Sequence[Sequence[_Street]], city: int, streets: tuple[int, ...], said: bytes, true: bytes, pairs: int, least: float
 ) -> Costs | None:
-    """Seconds of the planned, the best and the free route of each pair; None where no pair is far enough apart."""
+    """Seconds of the planned, the best and the free route of each pair; None if no pair is far enough apart."""
     import networkx as nx
 
     known = [cities[city][street] for street in streets]
@@ -308,6 +307,6 @@ def _compute_costs(
     return np.array(costs["said"]), np.array(costs["true"]), np.array(costs["free"])
 
 
-def _weighted_mean(found: Sequence[tuple[float, float]]) -> float:
-    values, weights = [value for value, _ in found], [weight for _, weight in found]
-    return float(np.average(values, weights=weights)) if found else 0.0
+def _weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
+    values, weights = [value for value, _ in pairs], [weight for _, weight in pairs]
+    return float(np.average(values, weights=weights)) if pairs else 0.0

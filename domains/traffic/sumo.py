@@ -1,4 +1,4 @@
-"""The SUMO simulator of road traffic (Lopez et al., 2018), started as it comes in the wheel eclipse-sumo.
+"""The SUMO simulator of road traffic (Lopez et al., 2018), run from the wheel eclipse-sumo.
 
 No network and no screen is used, and every random number comes from a seed: the same settings and the same version of SUMO give
 the same traffic. Python tools of SUMO run in a process of their own; nothing of SUMO is imported.
@@ -35,7 +35,7 @@ _RUNNING: set[subprocess.Popen[str]] = set()
 
 @dataclass(frozen=True)
 class Simulator:
-    """Where SUMO lies, and which one it is."""
+    """The folder of SUMO, and its version."""
 
     home: Path
     version: str
@@ -78,7 +78,7 @@ def find_simulator(wanted: str | None = None, where: str = "") -> Simulator:
 def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: float = LONGEST) -> None:
     """Run one of SUMO's programs to its end, inside `folder`; what it started ends with it, also where this process is interrupted.
 
-    Raises DataError with SUMO's own words where it fails, RunError where it takes more than `limit` seconds or cannot start.
+    Raises DataError with SUMO's own message if it fails, RunError if it takes more than `limit` seconds or cannot start.
     """
     command = [*sumo.command(program), *map(str, arguments)]
     environment = {**os.environ, "SUMO_HOME": str(sumo.home), "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
@@ -98,11 +98,11 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
         raise RunError(f"SUMO's {program} cannot be started: {error}. Install eclipse-sumo again.") from None
     _RUNNING.add(process)
     try:
-        said, _ = process.communicate(timeout=limit)
+        output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         _last_lines(process)
         raise RunError(
-            f"SUMO's {program} took more than {limit:.0f} s. Traffic that stands still takes longest: lower the demand."
+            f"SUMO's {program} took more than {limit:.0f} s. A traffic jam takes longest: lower the demand."
         ) from None
     except BaseException:
         _last_lines(process)
@@ -111,14 +111,14 @@ def run(sumo: Simulator, folder: Path, program: str, *arguments: object, limit: 
         _RUNNING.discard(process)
         if process.stdout is not None:
             process.stdout.close()
-    refused = not program.endswith(".py") and any(line.startswith("Error:") for line in said.splitlines())
+    refused = not program.endswith(".py") and any(line.startswith("Error:") for line in output.splitlines())
     if process.returncode or refused:  # netgenerate ends with 0 where it could not read a file
-        words = " ".join(said.split())[-SHOWN:]
-        raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it said nothing'}")
+        words = " ".join(output.split())[-SHOWN:]
+        raise DataError(f"SUMO's {program} failed ({process.returncode}): {words or 'it output nothing'}")
 
 
 def cached_result(kind: str, settings: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-    """A folder of what was simulated with these settings, from the cache where it was before; see `vertical_sdk.data.generated`."""
+    """The folder of results for these settings, from the cache if they are there; see `vertical_sdk.data.generated`."""
     return build_once(f"sumo/{kind}", settings, make)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.series import Count, Resampling, build_series, require_series_task
+from vertical_sdk.data.series import Count, Resampling, build_series
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Task
 
@@ -26,7 +26,7 @@ LARGEST = 64 << 20
 """Bytes that the table inside an archive may have."""
 
 
-@readers.register("traffic.interstate")
+@readers.register("traffic.interstate", tasks=("forecasting", "anomaly"))
 def interstate(
     path: Path,
     columns: Mapping[str, str],
@@ -43,13 +43,13 @@ def interstate(
     history  hours before a row's moment; horizon: hours after it
     stride   hours from one row to the next
 
-    Hours that are missing are left unknown; of an hour that stands several times, as it does for each kind of weather, the mean is
+    Hours that are missing are left unknown; of an hour that appears several times, as for each kind of weather, the mean is
     taken; both are counted. Weather and holidays are not read. Rows of one day are one group. Raises DataError, with file and line, for
-    another header, or a cell that is no number or time.
+    another header, or a cell that is not a number or time.
     """
-    require_series_task("traffic.interstate", task)
+    readers.require("traffic.interstate", task, "data.reader")
     if columns:
-        raise RecipeError("traffic.interstate: knows its columns; leave data.columns out.")
+        raise RecipeError("traffic.interstate reads a fixed layout. Leave data.columns out.")
     with tempfile.TemporaryDirectory() as folder:
         table = _unpack_file(path, Path(folder))
         try:
@@ -92,7 +92,7 @@ def _find_member(archive: Path, shown: Path) -> bytes:
                 raise DataError(f"{shown}: its table is over {LARGEST >> 20} MB, far more than these data have.")
             return file.read(entries[0])
     except BROKEN_ZIP as error:
-        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Download it again.") from None
 
 
 def _gunzip(packed: Path, shown: Path) -> bytes:
@@ -100,7 +100,7 @@ def _gunzip(packed: Path, shown: Path) -> bytes:
         with gzip.open(packed) as file:
             content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Take it anew.") from None
+        raise DataError(f"{shown}: the archive is cut or damaged ({error}). Download it again.") from None
     if len(content) > LARGEST:
         raise DataError(f"{shown}: its table is over {LARGEST >> 20} MB, far more than these data have.")
     return content

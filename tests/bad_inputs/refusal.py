@@ -12,39 +12,39 @@ import pytest
 from vertical_sdk.cli.app import main
 from vertical_sdk.paths import file_digest
 
-__all__ = ["Opened", "Refused", "asked", "contents", "refused"]
+__all__ = ["Opened", "Refused", "contents", "refused", "run_json"]
 
 Refused = Callable[[Sequence[str], int], str]
 
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command line that must end with a code, and gives its message; it leaves no run behind."""
+    """Runs a command line that must end with a code, and returns its message. No run may be left over."""
 
     def run(words: Sequence[str], code: int) -> str:
         capsys.readouterr()
-        ended = main([*words, "--json"])
-        said = capsys.readouterr()
-        assert ended == code, said
-        error = json.loads(said.out)["error"]
+        exit_code = main([*words, "--json"])
+        output = capsys.readouterr()
+        assert exit_code == code, output
+        error = json.loads(output.out)["error"]
         assert error["exit_code"] == code
-        assert error["message"] in said.err
-        assert "Traceback" not in said.err
+        assert error["message"] in output.err
+        assert "Traceback" not in output.err
         assert not list(Path.cwd().glob("runs/*"))
         return str(error["message"])
 
     return run
 
 
-def asked(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> object:
-    """The document that a command line which must succeed writes."""
+def run_json(words: Sequence[str], capsys: pytest.CaptureFixture[str]) -> object:
+    """Run a command line that must succeed, and return the document that it writes."""
     capsys.readouterr()
     assert main([*words, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Path → digest of every file below, but for locks."""
+    """Map the path of every file below to its digest, except locks."""
     return {
         path.relative_to(folder).as_posix(): file_digest(path)
         for path in folder.rglob("*")
@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 class Opened:
-    """What a pickle can do: it makes a file when it is read."""
+    """A pickle that creates a folder when it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bad_inputs.refusal import Opened, Refused, asked, contents, refused
+from bad_inputs.refusal import Opened, Refused, contents, refused, run_json
 from conftest import TEMPLATE, WORDS, save_causal, save_encoder, topic_recipe, topic_rows, write_csv
 
 from vertical_sdk.cli.app import main
@@ -194,7 +194,7 @@ def test_a_card_that_was_cut_is_refused(project: Path, refused: Refused) -> None
     said = refused(ASK, 6)
 
     assert f"{CARD}: " in said
-    assert "the card was cut or changed. Take the adapter anew." in said
+    assert "The card was cut or changed. Download or train the adapter again." in said
 
 
 def test_a_card_from_which_a_key_was_taken_is_refused_with_the_key(project: Path, refused: Refused) -> None:
@@ -291,7 +291,7 @@ def test_an_empty_question_to_a_specialist_that_writes_is_refused(writing: Path,
 def test_a_specialist_that_writes_is_asked_by_the_same_verb_and_answers_in_words(
     writing: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = asked(ASK, capsys)
+    found = run_json(ASK, capsys)
 
     assert isinstance(found, dict)
     assert isinstance(found["answer"], str)
@@ -358,9 +358,9 @@ def test_a_gate_that_failed_refuses_publishing_and_force_is_recorded(
     assert "by force, which is recorded" in said
     assert not (home / "registry").exists()
 
-    asked(["registry", "publish", "run", "--force", "--reason", "a trial"], capsys)
+    run_json(["registry", "publish", "run", "--force", "--reason", "a trial"], capsys)
 
-    shown: Any = asked(["registry", "show", "notes"], capsys)
-    events: Any = asked(["registry", "history", "notes"], capsys)
+    shown: Any = run_json(["registry", "show", "notes"], capsys)
+    events: Any = run_json(["registry", "history", "notes"], capsys)
     assert (shown["forced"], shown["gate"], shown["reason"]) == (True, "failed", "a trial")
     assert [(event["action"], event["why"]) for event in events] == [("publish by force", "a trial")]

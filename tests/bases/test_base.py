@@ -140,7 +140,7 @@ def test_a_word_or_a_special_token_changes_the_tokenizer_alone(model: Path) -> N
     assert (before.weights, before.chat_template) == (other_words.weights, other_words.chat_template)
 
 
-def test_truncation_left_in_a_tokenizer_file_is_no_other_tokenizer(model: Path) -> None:
+def test_truncation_in_a_tokenizer_file_does_not_change_the_fingerprint(model: Path) -> None:
     before = fingerprint(model, "x")
     change(
         model / "tokenizer.json", truncation={"max_length": 8, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
@@ -207,7 +207,7 @@ def test_a_header_that_does_not_fit_is_refused(model: Path, entry: Any) -> None:
 def test_a_pickle_is_refused_with_what_to_do(model: Path) -> None:
     (model / "model.safetensors").rename(model / "pytorch_model.bin")
 
-    with pytest.raises(BaseModelError, match=r"only pytorch_model\.bin.*can run code.*save_pretrained"):
+    with pytest.raises(BaseModelError, match=r"only pytorch_model\.bin.*can run hidden code.*save_pretrained"):
         pull_base(str(model))
 
 
@@ -221,7 +221,7 @@ def test_a_model_that_brings_code_is_refused(model: Path) -> None:
     assert pull_base(str(model)).family == "encoder"
 
 
-def test_an_adapter_is_no_base(model: Path) -> None:
+def test_an_adapter_as_base_is_refused(model: Path) -> None:
     (model / "model.safetensors").rename(model / "adapter_model.safetensors")
     (model / "adapter_config.json").write_text("{}")
 
@@ -239,7 +239,7 @@ def test_an_adapter_is_no_base(model: Path) -> None:
         ({"architectures": None, "model_type": "modernbert"}, "encoder"),
     ],
 )
-def test_the_family_is_told_by_the_architecture(model: Path, keys: dict[str, Any], family: str) -> None:
+def test_the_architecture_decides_the_family(model: Path, keys: dict[str, Any], family: str) -> None:
     change(model / "config.json", **keys)
 
     assert pull_base(str(model)).family == family
@@ -261,7 +261,7 @@ def test_positions_below_the_padding_token_do_not_count(model: Path) -> None:
     assert pull_base(str(model)).max_length == 512
 
 
-def test_an_unknown_base_is_told_with_the_near_one() -> None:
+def test_an_unknown_base_is_refused_with_a_similar_name() -> None:
     with pytest.raises(BaseModelError, match=r"'minilm-l7'.*Did you mean 'minilm-l6'\?.*smollm2-135m"):
         pull_base("minilm-l7")
     with pytest.raises(BaseModelError, match="no base model"):
@@ -355,13 +355,13 @@ def test_a_hub_model_is_fetched_and_then_used_offline(hub: str, model: Path, mon
     assert not (base.path / "pytorch_model.bin").exists()
 
 
-def test_a_model_that_the_hub_does_not_have_is_told(hub: str) -> None:
+def test_a_model_missing_on_the_hub_is_refused(hub: str) -> None:
     with pytest.raises(BaseModelError, match=r"no such model.*Did you mean 'minilm-l6'"):
         pull_base("owner/minilm-l5")
 
 
 @pytest.mark.parametrize("off", ["", "1"])
-def test_without_the_hub_the_ways_out_are_told(off: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_without_the_hub_is_refused_with_ways_out(off: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vertical_sdk.bases.base import describe_bases, load_tokenizer, pull_base
-from vertical_sdk.bases.fingerprint import _digests
+from vertical_sdk.bases.fingerprint import _compute_digests
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_minilm_comes_whole_and_its_fingerprint_is_quick() -> None:
     base = pull_base("minilm-l6")
     started = time.perf_counter()
-    _digests(base.path)
+    _compute_digests(base.path)
     seconds = time.perf_counter() - started
 
     assert (base.family, base.max_length, base.fingerprint.vocab_size) == ("encoder", 512, 30522)

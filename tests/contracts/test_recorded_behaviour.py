@@ -104,7 +104,7 @@ def series_recipe(folder: Path, base: Path, task: str) -> dict[str, Any]:
         data["reader"] = {"use": "series", "history": 6, "horizon": 3 if ahead else 1, "block": 3600}
         data["split"] = {"use": "time", "test": 0.2, "validation": 0.2, "gap": 4}
         recipe["series"] = {"tokens": "channels", "quantiles": [0.05, 0.95] if ahead else [], "alarms": 0.1}
-        recipe["loss"] = "pinball" if ahead else "masked_mae"
+        recipe["loss"] = "quantile" if ahead else "masked_mae"
         if ahead:
             recipe["ensemble"] = ["persistence", "linear", "seasonal"]
     else:

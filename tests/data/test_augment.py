@@ -79,7 +79,7 @@ def test_a_copy_depends_on_its_own_row_only() -> None:
     assert [e for e in together if e.id.startswith("3")] == alone
 
 
-def test_what_a_recipe_may_set() -> None:
+def test_general_augmentations_are_registered_with_a_probability() -> None:
     assert augmentations.check("typos", {"p": 0.1}) == {"p": 0.1}
     assert {"drop_words", "letter_case", "shuffle_sentences", "typos"} <= set(augmentations.names())
 

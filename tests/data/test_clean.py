@@ -125,7 +125,7 @@ def test_a_recipe_may_set_what_the_cleaners_take() -> None:
     assert set(cleaners.options("normalize")) == {"min_characters", "max_characters"}
 
 
-def test_what_is_asked_is_written_as_training_was_and_no_row_is_lost() -> None:
+def test_inputs_are_normalized_as_in_training_and_no_row_is_lost() -> None:
     cleaning = (Part(use="normalize", min_characters=5), Part(use="drop_duplicates"), Part(use="finance.urls"))
     recipe = Recipe(name="own", task="classification", data=Data(source="x.csv", clean=cleaning))
     asked = [

@@ -29,7 +29,7 @@ def test_a_date_moves_and_keeps_its_format(before: str, days: int, after: str) -
     "text",
     ["120/80", "version 1.5.10", "192.168.10.20", "in 2021", "two weeks ago", "you may 2 or 3 times", "2021-02-30", "1/2"],
 )
-def test_what_is_no_date_or_says_too_little_stays(text: str) -> None:
+def test_texts_that_are_not_dates_and_vague_dates_stay(text: str) -> None:
     assert find_dates(text) == []
     assert shift_dates(text, 100) == text
 

@@ -61,7 +61,7 @@ def test_every_pattern_is_found_and_counted() -> None:
     assert account.adds_up
 
 
-def test_what_is_made_up_has_the_look_of_what_it_stands_for() -> None:
+def test_an_invented_value_has_the_form_of_the_original() -> None:
     text = deidentified(NOTE)
 
     match = re.fullmatch(

@@ -31,14 +31,14 @@ def test_patterns_heed_case_and_a_kind_is_looked_for_only_where_its_hint_is() ->
     assert masked("lot L1237", Entity("LOT", LOT.patterns, LOT.context, hint="none of this")) == "lot L1237"
 
 
-def test_of_kinds_that_are_as_sure_of_the_same_characters_the_own_one_is_meant() -> None:
+def test_an_own_kind_wins_over_a_general_one_of_equal_confidence() -> None:
     own = Entity("WARD_PHONE", ((r"\(617\) 867-5309", 0.4),))
 
     assert masked("(617) 867-5309", own) == "[WARD_PHONE]"
     assert masked("(617) 867-5309") == "[PHONE_NUMBER]"
 
 
-def test_a_name_is_found_again_without_the_words_that_say_nothing_and_is_made_up_word_by_word() -> None:
+def test_a_name_is_found_again_and_replaced_word_by_word() -> None:
     turns = (Message("user", "MS Queen Victoria sank"), Message("assistant", "The Queen? No, Victoria."))
 
     hidden, _ = make_deidentifier("own", [SHIP], "")([Example("1", messages=turns)], 0, on_hit="mask")

@@ -79,9 +79,7 @@ def test_a_row_knows_the_line_that_it_begins_on(tmp_path: Path) -> None:
         ("a.bin", "just a word\n", "the format of the file is unknown"),
     ],
 )
-def test_what_is_no_such_file_is_refused_with_file_and_line(
-    tmp_path: Path, name: str, content: str | bytes, message: str
-) -> None:
+def test_a_broken_file_is_refused_with_file_and_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_file(write(tmp_path / name, content))
 

@@ -16,7 +16,7 @@ class Wanted(BaseModel):
     names: tuple[str, ...] = ()
 
 
-def test_what_was_made_is_kept_for_the_same_settings_only(home: Path) -> None:
+def test_files_are_built_once_for_equal_settings(home: Path) -> None:
     calls: list[int] = []
 
     def make(folder: Path) -> None:
@@ -32,7 +32,7 @@ def test_what_was_made_is_kept_for_the_same_settings_only(home: Path) -> None:
     assert first.is_relative_to(home / "cache" / "toys")
 
 
-def test_what_failed_is_not_kept(home: Path) -> None:
+def test_a_failed_build_is_not_cached(home: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "half.txt").write_text("half")
         raise DataError("no")

@@ -184,7 +184,7 @@ def test_personal_data_is_replaced_before_anything_is_split(tmp_path: Path) -> N
     assert next(s for s in prepared.account.steps if s.step == "deidentify").notes["EMAIL_ADDRESS"] == 120
 
 
-def test_a_wrong_argument_says_where_it_stands(tmp_path: Path) -> None:
+def test_a_wrong_argument_names_its_key(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", animals())
 
     with pytest.raises(RecipeError, match=r"animals: data\.clean\.0: normalize has no argument 'min_chars'"):

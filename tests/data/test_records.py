@@ -12,7 +12,7 @@ from vertical_sdk.types import Example
 RECORD = (("credit limit", 123456.0), ("share used", 0.01234), ("sex", "female"), ("age", None))
 
 
-def test_a_record_is_told_in_its_order_with_three_digits() -> None:
+def test_a_record_is_written_in_its_order_with_three_digits() -> None:
     assert format_record(RECORD) == "credit limit: 123000; share used: 0.0123; sex: female; age: unknown"
     assert format_record([("a", 0.0), ("b", -3913.0), ("c", 24.0), ("d", 2.5)]) == "a: 0; b: -3910; c: 24; d: 2.5"
 
@@ -29,7 +29,7 @@ def test_cells_are_numbers_words_or_nothing() -> None:
     ]
 
 
-def test_what_a_user_gives_is_read_as_the_training_rows_were() -> None:
+def test_a_record_of_a_user_is_read_as_training_rows() -> None:
     fields = list_record_fields([set_record(Example("1"), RECORD)])
 
     row = build_record_example({"sex": "male", "credit limit": "5000"}, fields, "record 0")
@@ -42,7 +42,7 @@ def test_what_a_user_gives_is_read_as_the_training_rows_were() -> None:
     ("given", "said"),
     [({"sexx": "male"}, "unknown field 'sexx'.*sex"), ({"age": "old"}, "should be a number"), ({}, "no field has a value")],
 )
-def test_what_cannot_be_read_is_refused(given: dict[str, object], said: str) -> None:
+def test_a_record_that_cannot_be_read_is_refused(given: dict[str, object], said: str) -> None:
     with pytest.raises(DataError, match=said):
         build_record_example(given, list_record_fields([set_record(Example("1"), RECORD)]), "record 0")
 

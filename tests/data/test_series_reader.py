@@ -92,7 +92,7 @@ def test_cells_that_say_nothing_are_unknown_and_zeros_only_where_it_is_said(tmp_
 def test_no_row_reaches_from_one_series_into_another(tmp_path: Path) -> None:
     plain = hours(7, "a")
     lines = ["time,a,pump", *(f"{line},p1" for line in plain[1:]), *(f"{line},p2" for line in plain[1:])]
-    path = write(tmp_path, [lines[0], *sorted(lines[1:])])  # the lines of the two stand in turns
+    path = write(tmp_path, [lines[0], *sorted(lines[1:])])  # the lines of the two series alternate
 
     table = read(path, columns={"group": "pump"})
 
@@ -197,9 +197,7 @@ def test_the_commonest_pace_is_the_pace() -> None:
         (["time,a,p", "2024-01-01,1,", "2024-01-02,1,x"], {"columns": {"group": "p"}}, "own.csv:2: column 'p' is empty"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_place(
-    tmp_path: Path, lines: list[str], options: dict[str, Any], said: str
-) -> None:
+def test_a_broken_table_is_refused_with_its_place(tmp_path: Path, lines: list[str], options: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError) as caught:
         read(write(tmp_path, lines), **options)
 
@@ -215,7 +213,9 @@ def test_what_cannot_be_read_is_refused_with_its_place(
         ("forecasting", {"columns": {"text": "b"}}, "unknown keys of data.columns: text. Known are time and group"),
     ],
 )
-def test_what_the_reader_cannot_do_is_refused(tmp_path: Path, task: Task, options: dict[str, Any], said: str) -> None:
+def test_options_that_the_task_does_not_have_are_refused(
+    tmp_path: Path, task: Task, options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(RecipeError, match=said):
         read(write(tmp_path, hours(9)), task, **options)
 

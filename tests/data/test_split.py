@@ -56,7 +56,7 @@ def test_another_seed_gives_another_split(splitter: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("splitter", [stratified, group, time])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_group_never_stands_on_two_sides_and_every_row_is_accounted_for(splitter: Callable[..., Any], seed: int) -> None:
+def test_a_group_is_in_one_part_and_every_row_is_accounted_for(splitter: Callable[..., Any], seed: int) -> None:
     examples = grouped(seed)
     torn = [replace(e, time=f"2021-{1 + n % 12:02d}-01") for n, e in enumerate(examples)] if splitter is time else examples
 

@@ -44,7 +44,7 @@ def masked(part: str, text: str, **options: Any) -> str:
         ("mail a@mayo.org on 3/4/2021", "mail [EMAIL_ADDRESS] on [DATE_TIME]"),
     ],
 )
-def test_what_names_a_patient_is_found(text: str, expected: str) -> None:
+def test_names_and_numbers_of_a_patient_are_found(text: str, expected: str) -> None:
     assert masked("medical.identifiers", text) == expected
 
 
@@ -58,7 +58,7 @@ def test_what_names_a_patient_is_found(text: str, expected: str) -> None:
         "BP 120/80, HbA1c 7.2%, K 4.1, Na 1380",
     ],
 )
-def test_what_a_clinician_counts_stays(text: str) -> None:
+def test_counts_of_a_clinician_stay(text: str) -> None:
     assert masked("medical.identifiers", text) == text
 
 
@@ -81,7 +81,7 @@ def test_an_nhs_number_with_a_wrong_check_digit_is_none() -> None:
         ("mail a@bank.com or call (617) 867-5309", "mail [EMAIL_ADDRESS] or call [PHONE_NUMBER]"),
     ],
 )
-def test_what_names_an_account_is_found(text: str, expected: str) -> None:
+def test_numbers_of_an_account_are_found(text: str, expected: str) -> None:
     assert masked("finance.identifiers", text) == expected
 
 
@@ -97,7 +97,7 @@ def test_what_names_an_account_is_found(text: str, expected: str) -> None:
         "DEUTDEFF rallied",
     ],
 )
-def test_what_a_market_speaks_of_stays(text: str) -> None:
+def test_market_terms_stay(text: str) -> None:
     assert masked("finance.identifiers", text) == text
 
 
@@ -127,7 +127,7 @@ def test_dates_are_moved_in_finance_only_where_they_are_asked_for() -> None:
         ("Ford Motor Co. of Canada, Ltd. v. Green", "[PARTY] v. [PARTY]"),
     ],
 )
-def test_what_names_a_case_is_found(text: str, expected: str) -> None:
+def test_numbers_of_a_case_are_found(text: str, expected: str) -> None:
     assert masked("legal.identifiers", text) == expected
 
 
@@ -139,7 +139,7 @@ def test_what_names_a_case_is_found(text: str, expected: str) -> None:
         "the state bar and a bar of 10 metres; 410 U.S. 113 (1973)",
     ],
 )
-def test_what_a_contract_counts_stays(text: str) -> None:
+def test_counts_of_a_contract_stay(text: str) -> None:
     assert masked("legal.identifiers", text) == text
 
 
@@ -165,7 +165,7 @@ def test_a_party_has_one_made_up_name_throughout_and_keeps_what_kind_of_party_it
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_is_made_up_has_the_look_and_the_check_digits_of_what_it_stands_for(seed: int) -> None:
+def test_surrogates_keep_the_format_and_valid_check_digits(seed: int) -> None:
     nhs = after("medical.identifiers", "NHS number 943 476 5919", seed)
     aba = after("finance.identifiers", "routing number 021000021", seed)
     bic = after("finance.identifiers", "SWIFT DEUTDEFF500", seed)

@@ -14,7 +14,7 @@ NEWS = "$AAPL - Apple cut to $40 from $50.25, EPS falls 5.5%, revenue 1,250M vs 
 PARTS = ("finance.swap_tickers", "finance.swap_amounts", "finance.mask_ticker", "finance.jitter")
 
 
-def made(part: str, text: str, seed: int, **options: object) -> str:
+def augment_text(part: str, text: str, seed: int, **options: object) -> str:
     example: Example = augmentations.get(part)(Example("1", text, "bearish"), random.Random(seed), **options)
     return example.text
 
@@ -39,7 +39,7 @@ def test_nothing_happens_with_a_probability_of_none(part: str) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_ticker_becomes_another_one_everywhere_and_names_stay(seed: int) -> None:
-    text = made("finance.swap_tickers", NEWS, seed, p=1.0)
+    text = augment_text("finance.swap_tickers", NEWS, seed, p=1.0)
 
     tickers = re.findall(r"\$([A-Z]+)", text)
     assert len(tickers) == 2
@@ -48,7 +48,7 @@ def test_a_ticker_becomes_another_one_everywhere_and_names_stay(seed: int) -> No
 
 
 def test_two_tickers_stay_two_and_bets_on_a_fall_stay() -> None:
-    found = [made("finance.swap_tickers", "$aapl beats $MSFT, $SQQQ up", seed, p=1.0) for seed in SEEDS]
+    found = [augment_text("finance.swap_tickers", "$aapl beats $MSFT, $SQQQ up", seed, p=1.0) for seed in SEEDS]
 
     pairs = [re.fullmatch(r"\$(\w+) beats \$(\w+), \$SQQQ up", text) for text in found]
     assert all(m and m[1].islower() and m[1].upper() != m[2] and m[2].isupper() for m in pairs)
@@ -56,7 +56,7 @@ def test_two_tickers_stay_two_and_bets_on_a_fall_stay() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_amounts_keep_their_order_signs_and_units(seed: int) -> None:
-    text = made("finance.swap_amounts", NEWS, seed, p=1.0)
+    text = augment_text("finance.swap_amounts", NEWS, seed, p=1.0)
 
     found = re.fullmatch(
         r"\$AAPL - Apple cut to \$([\d.]+) from \$([\d.]+), EPS falls ([\d.]+)%, revenue ([\d,]+(?:\.\d+)?)M vs ([\d.]+)B; "
@@ -69,7 +69,7 @@ def test_amounts_keep_their_order_signs_and_units(seed: int) -> None:
 
 
 def test_amounts_of_one_kind_change_by_one_factor() -> None:
-    text = made("finance.swap_amounts", "from $1000 to $2000, up 10% to 20%", 3, p=1.0)
+    text = augment_text("finance.swap_amounts", "from $1000 to $2000, up 10% to 20%", 3, p=1.0)
 
     found = re.findall(r"[\d.]+", text)
     low, high, small, large = map(float, found)
@@ -81,11 +81,11 @@ def test_amounts_of_one_kind_change_by_one_factor() -> None:
 @pytest.mark.parametrize("text", ["S&P 500 at 3,000 in 2019", "Q4 beat, 10-K filed on 12/05/2019", "$BRK.B and 3M rise", "0%"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_years_quarters_names_and_bare_numbers_stay(text: str, seed: int) -> None:
-    assert made("finance.swap_amounts", text, seed, p=1.0) == text
+    assert augment_text("finance.swap_amounts", text, seed, p=1.0) == text
 
 
 def test_a_share_never_grows_over_a_hundred() -> None:
-    shares = [float(made("finance.swap_amounts", "falls 90%", seed, p=1.0)[6:-1]) for seed in SEEDS]
+    shares = [float(augment_text("finance.swap_amounts", "falls 90%", seed, p=1.0)[6:-1]) for seed in SEEDS]
 
     assert max(shares) < 100
 
@@ -97,7 +97,7 @@ def test_the_rows_own_ticker_is_masked_and_others_stay() -> None:
 
     assert changed.text == "[TICKER]: a cat, [TICKER] and [TICKER] beat $DE. CATERPILLAR"
     assert (changed.record, changed.target) == (row.record, 0.1)
-    assert made("finance.mask_ticker", "$A and $B", 0, p=1.0) == "[TICKER] and [TICKER]"
+    assert augment_text("finance.mask_ticker", "$A and $B", 0, p=1.0) == "[TICKER] and [TICKER]"
 
 
 def test_only_what_the_user_says_is_changed() -> None:

@@ -5,10 +5,10 @@ import torch
 
 from vertical_sdk.catalog import losses
 from vertical_sdk.errors import RecipeError
+from vertical_sdk.losses import IGNORE
 from vertical_sdk.types import LabelSpace
 
 torch.set_num_threads(1)
-IGNORE = -100
 EVEN = LabelSpace(("low", "middle", "high"), counts={"low": 5, "middle": 5, "high": 5})
 RARE = LabelSpace(("low", "middle", "high"), counts={"low": 1, "middle": 8, "high": 1})
 TWO = LabelSpace(("good", "bad"), counts={"good": 7, "bad": 3})

@@ -145,7 +145,7 @@ def a_year(days: Sequence[float]) -> float:
 
 
 @pytest.mark.parametrize("costs_bp", [0.0, 10.0, 100.0])
-def test_the_back_test_is_what_a_pencil_finds(costs_bp: float) -> None:
+def test_the_back_test_matches_a_calculation_by_hand(costs_bp: float) -> None:
     days = net(costs_bp)
     mean = sum(days) / 3
     spread = math.sqrt(sum((day - mean) ** 2 for day in days) / 3)
@@ -195,7 +195,7 @@ def test_all_rows_drawn_twice_change_nothing() -> None:
         assert m(name, BETS[twice], CHANGES[twice], [HELD[i] for i in twice]) == pytest.approx(m(name, BETS, CHANGES, HELD))
 
 
-def test_who_bets_on_nothing_earns_nothing() -> None:
+def test_a_portfolio_without_positions_earns_nothing() -> None:
     for name in ("backtest_return", "backtest_sharpe", "backtest_drawdown"):
         assert m(name, np.zeros(5), CHANGES, HELD) == 0
 
@@ -219,7 +219,7 @@ def test_costs_gaps_and_drawdowns_are_better_when_lower() -> None:
     assert {name for name in less | more if not higher_is_better(f"finance.{name}")} == less
 
 
-def test_the_back_test_draws_what_one_becomes() -> None:
+def test_the_back_test_draws_the_value_of_one_invested() -> None:
     rows = [
         Example(f"{day}{ticker}", "t", record=(("ticker", ticker), ("date", f"2014-01-0{day}")))
         for day in (2, 3)

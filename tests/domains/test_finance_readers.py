@@ -61,7 +61,7 @@ def test_numbers_of_the_source_become_sentiments_in_their_order(tmp_path: Path) 
 
 
 def test_a_sentiment_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"rows\.csv:3: the label '7' is none of bearish"):
+    with pytest.raises(DataError, match=r"rows\.csv:3: the label '7' is not one of bearish"):
         read("news", written(tmp_path, "text,label\nA,0\nB,7\n"), "ordinal")
 
 
@@ -71,7 +71,7 @@ def test_news_to_predict_need_no_label(tmp_path: Path) -> None:
     assert [(e.text, e.target) for e in table.examples] == [("A falls", None)]
 
 
-def test_german_applicants_are_told_in_words(tmp_path: Path) -> None:
+def test_german_applicants_are_described_in_words(tmp_path: Path) -> None:
     first, second = read("credit", written(tmp_path, GERMAN)).examples
 
     assert (first.target, second.target) == ("good", "bad")
@@ -116,10 +116,10 @@ def test_applicants_to_predict_need_no_label(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name,income\nAnn,3\n", "its columns are name, income"),
-        (GERMAN.replace(",67", ",old"), r"rows\.csv:2: column 'age' holds 'old'; a number is needed"),
+        (GERMAN.replace(",67", ",old"), r"rows\.csv:2: column 'age' contains 'old', which is not a number"),
         (GERMAN.replace("0,female", "3,female"), r"rows\.csv:3: column 'risk' holds '3'; 0 or 1"),
         (CLIENTS.replace("20000.0,2", "20000.0,5"), r"rows\.csv:2: column 'sex' holds '5'; one of 1 \(male\)"),
-        (CLIENTS.replace("\n9,", "\n7,"), "the ID '7' stands twice"),
+        (CLIENTS.replace("\n9,", "\n7,"), "the ID '7' appears twice"),
         (GERMAN.replace("risk,", "r,"), "has no column 'risk'"),
     ],
 )
@@ -129,9 +129,9 @@ def test_broken_applications_are_refused_with_their_place(tmp_path: Path, text: 
 
 
 def test_a_reader_that_knows_its_columns_takes_none(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"leave data\.columns out"):
+    with pytest.raises(RecipeError, match=r"Leave data\.columns out"):
         readers.get("finance.credit")(written(tmp_path, GERMAN), {"text": "purpose"}, "classification")
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         read("credit", written(tmp_path, GERMAN), "regression")
 
 
@@ -193,7 +193,7 @@ def test_the_zip_of_arff_files_is_read_as_it_is_published(tmp_path: Path) -> Non
     [
         ("1,2,3", r"rows\.csv:2: 3 fields; 64 ratios are needed"),
         (ratios("maybe"), r"rows\.csv:2: the last column holds 'maybe'"),
-        (ratios("0", x5="many"), r"rows\.csv:2: column 'X5 days .*' holds 'many'; a number"),
+        (ratios("0", x5="many"), r"rows\.csv:2: column 'X5 days .*' contains 'many', which is not a number"),
     ],
 )
 def test_broken_ratios_are_refused_with_their_place(tmp_path: Path, row: str, message: str) -> None:
@@ -222,10 +222,10 @@ def test_posts_become_a_text_with_the_ticker_and_a_record_for_the_back_test(tmp_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (POSTS.replace("2014-01-03", "tomorrow"), r"rows\.csv:4: the date 'tomorrow' is none"),
-        (POSTS.replace("0.5", "up"), r"rows\.csv:3: column 'return' holds 'up'"),
+        (POSTS.replace("2014-01-03", "tomorrow"), r"rows\.csv:4: the date 'tomorrow' is invalid"),
+        (POSTS.replace("0.5", "up"), r"rows\.csv:3: column 'return' contains 'up'"),
         (POSTS.replace("return", "x"), "has no column return"),
-        (POSTS.replace("C,2014-01-03", "C,2014-01-02"), r"rows\.csv:4: C stands twice on 2014-01-02"),
+        (POSTS.replace("C,2014-01-03", "C,2014-01-02"), r"rows\.csv:4: C appears twice on 2014-01-02"),
     ],
 )
 def test_broken_posts_are_refused_with_their_place(tmp_path: Path, text: str, message: str) -> None:
@@ -297,7 +297,7 @@ def test_links_go_and_torn_tickers_are_joined(text: str, expected: str) -> None:
     assert cleaned([text])[0] == [expected]
 
 
-def test_what_cleaning_did_is_counted() -> None:
+def test_changes_by_cleaning_are_counted() -> None:
     texts, account = cleaned(["https://t.co/a", "A https://t.co/a", "$ c up", "plain"])
 
     assert texts == ["A", "$C up", "plain"]
@@ -310,7 +310,7 @@ def of_days(*days: str) -> list[Example]:
     return [Example(f"{n}", "x", 0.1, time=day, group=day) for n, day in enumerate(days)]
 
 
-def test_an_embargo_lies_between_the_parts() -> None:
+def test_an_embargo_separates_the_parts() -> None:
     rows = of_days(*(f"2024-01-{day:02d}" for day in range(1, 32)))
 
     placed, account = splitters.get("finance.embargoed")(rows, 0, days=5, test=0.2, validation=0.2)
@@ -341,11 +341,11 @@ def test_without_days_nothing_is_set_aside_and_one_day_stays_together() -> None:
     [
         (of_days("2024-01-01", "2024-01-02", "2024-01-03"), {}, DataError, "no row is left in the train part"),
         (of_days("2024-01-01", "2024-01-01"), {}, DataError, "1 different days, too few"),
-        (of_days("soon", "2024-01-01"), {}, DataError, "row 0: the time 'soon' is no date"),
+        (of_days("soon", "2024-01-01"), {}, DataError, "row 0: the time 'soon' is not a date"),
         (of_days("2024-01-01"), {"test": 1.0}, RecipeError, "must be shares that leave something"),
     ],
 )
-def test_what_cannot_be_divided_is_refused(
+def test_rows_that_cannot_be_divided_are_refused(
     rows: list[Example], options: dict[str, float], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

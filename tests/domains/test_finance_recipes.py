@@ -123,7 +123,7 @@ def test_applicants_keep_what_the_audit_asks_for(tmp_path: Path) -> None:
     assert all(set(recipe.evaluate.groups) <= set(dict(e.record)) for e in rows.test)
 
 
-def test_every_learned_day_lies_before_every_judged_one(tmp_path: Path) -> None:
+def test_every_training_day_precedes_every_test_day(tmp_path: Path) -> None:
     _, rows = prepared("stock-direction", tmp_path)
 
     ends = [max(e.time or "" for e in part) for part in (rows.train, rows.validation)]

@@ -77,7 +77,7 @@ def test_a_plain_table_of_clauses_is_read_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", ["Net 30.", "[1]", "['open", "__import__('os')"])
-def test_a_cell_that_is_no_list_of_passages_is_refused_with_its_line(tmp_path: Path, cell: str) -> None:
+def test_a_cell_without_a_list_of_passages_is_refused_with_its_line(tmp_path: Path, cell: str) -> None:
     with pytest.raises(DataError, match=r"master_clauses\.csv:3: column 'Audit Rights' holds no list"):
         read("legal.cuad", cuad(tmp_path, extra=cell), "classification")
 
@@ -106,7 +106,7 @@ def test_a_fair_sentence_is_kept_and_has_no_category(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_no_sentence_can_be_set_aside(tmp_path: Path) -> None:
+def test_texts_that_are_not_sentences_can_be_set_aside(tmp_path: Path) -> None:
     found = read("legal.terms", table(tmp_path / "t.csv", TERMS), "multilabel", junk="set aside")
 
     assert len(found.examples) == 3
@@ -179,9 +179,9 @@ def test_a_clone_of_the_corpus_is_read_line_by_line(tmp_path: Path) -> None:
 
 
 def test_broken_terms_are_refused_with_file_and_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"Shop\.txt:2: 'tre' is no category.*'ter'"):
+    with pytest.raises(DataError, match=r"Shop\.txt:2: 'tre' is not a category.*'ter'"):
         read("legal.terms", clone(tmp_path, "\ntre2\n"), "multilabel")
-    with pytest.raises(DataError, match=r"t\.csv:2: 'x' is no category"):
+    with pytest.raises(DataError, match=r"t\.csv:2: 'x' is not a category"):
         read("legal.terms", table(tmp_path / "t.csv", [{"text": "a", "unfair": "x"}]), "multilabel")
     with pytest.raises(DataError, match="no text column"):
         read("legal.terms", table(tmp_path / "u.csv", [{"unfair": "ter"}]), "multilabel")
@@ -246,20 +246,20 @@ def test_long_texts_and_all_but_some_of_a_licence_can_be_set_aside(tmp_path: Pat
     [
         ("rules/x.RULE", "license_expression: tiny\n", r"x\.RULE:1: begins with"),
         ("rules/x.RULE", "---\nlicense_expression: tiny\n", "no second line '---'"),
-        ("rules/x.RULE", "---\nno field here\n---\ntext", r"x\.RULE:2: 'no field here' is no field"),
+        ("rules/x.RULE", "---\nno field here\n---\ntext", r"x\.RULE:2: 'no field here' is not a field"),
         ("rules/x.RULE", "---\nlicense_expression: tinny\n---\ntext", "no licence 'tinny'.*'tiny'"),
-        ("licenses/x.LICENSE", "---\nkey: x\ncategory: Copyright\n---\ntext", "'Copyright' is no category"),
+        ("licenses/x.LICENSE", "---\nkey: x\ncategory: Copyright\n---\ntext", "'Copyright' is not a category"),
         ("licenses/x.LICENSE", "---\ncategory: CLA\n---\ntext", "has no field 'key'"),
     ],
 )
-def test_what_is_none_of_scancodes_files_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_a_file_that_is_not_from_scancode_is_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read("legal.scancode", scancode(tmp_path, **{name: content}), "classification")
 
 
 def test_readers_say_which_task_and_where_to_take_the_data(tmp_path: Path) -> None:
     for name, task in (("legal.cuad", "multilabel"), ("legal.terms", "classification"), ("legal.scancode", "regression")):
-        with pytest.raises(RecipeError, match=f"{name}: gives"):
+        with pytest.raises(RecipeError, match=f"{name} supports .*, not {task}"):
             read(name, tmp_path, task)
     with pytest.raises(DataError, match="Take the wheel scancode-toolkit"):
         read("legal.scancode", tmp_path, "classification")

@@ -52,7 +52,7 @@ def test_with_probability_zero_nothing_changes(name: str) -> None:
     assert changed(name, CONTRACT + " Copyright (c) 2001 Jane Doe", p=0.0) == CONTRACT + " Copyright (c) 2001 Jane Doe"
 
 
-def test_a_party_has_one_new_name_wherever_it_stands() -> None:
+def test_a_party_has_one_new_name_everywhere() -> None:
     for seed in range(40):
         made = changed("legal.rename_parties", CONTRACT, seed, p=1.0)
         full, short, other, again, capitals, other_again, company, company_again = re.match(
@@ -78,7 +78,7 @@ def test_a_party_has_one_new_name_wherever_it_stands() -> None:
         "An Insurance Company shall insure.",
     ],
 )
-def test_what_carries_the_meaning_is_no_party(text: str) -> None:
+def test_words_with_a_contract_meaning_are_not_parties(text: str) -> None:
     for seed in range(20):
         assert changed("legal.rename_parties", text, seed, p=1.0) == text
 

@@ -8,7 +8,7 @@ from vertical_sdk.data.augment import NEGATIONS
 from vertical_sdk.types import Example, Message
 
 
-def made(name: str, text: str, seed: int = 0, **options: object) -> str:
+def augment_text(name: str, text: str, seed: int = 0, **options: object) -> str:
     example = Example("1", text, "label", group="g")
     changed: Example = augmentations.get(f"medical.{name}")(example, random.Random(seed), **options)
     assert (changed.id, changed.target, changed.group) == ("1", "label", "g")
@@ -35,10 +35,10 @@ def negations(text: str) -> list[str]:
     ],
 )
 def test_synonyms_go_both_ways_by_whole_words(before: str, after: set[str]) -> None:
-    assert {made("synonyms", before, seed, p=1.0) for seed in range(8)} == after
+    assert {augment_text("synonyms", before, seed, p=1.0) for seed in range(8)} == after
 
 
-def test_there_are_many_synonyms_and_none_is_a_negation_or_stands_twice() -> None:
+def test_synonyms_are_many_unique_and_not_negations() -> None:
     augmentations.get("medical.synonyms")
     from vertical_sdk.domains.medical.terms import SYNONYMS
 
@@ -49,7 +49,7 @@ def test_there_are_many_synonyms_and_none_is_a_negation_or_stands_twice() -> Non
 
 
 def test_synonyms_without_probability_change_nothing() -> None:
-    assert made("synonyms", "stroke and flu", p=0.0) == "stroke and flu"
+    assert augment_text("synonyms", "stroke and flu", p=0.0) == "stroke and flu"
 
 
 ABSTRACT = (
@@ -60,7 +60,7 @@ ABSTRACT = (
 
 def test_sentences_left_out_are_whole_ones_and_the_title_stays() -> None:
     whole = re.split(r"(?<=clear\.) |(?<=stroke\.) (?=Results)|\n|(?<=Conclusion\.) ", ABSTRACT)
-    seen = {made("drop_sentences", ABSTRACT, seed, p=0.5) for seed in range(40)}
+    seen = {augment_text("drop_sentences", ABSTRACT, seed, p=0.5) for seed in range(40)}
 
     assert len(seen) > 5
     for text in seen:
@@ -71,18 +71,18 @@ def test_sentences_left_out_are_whole_ones_and_the_title_stays() -> None:
         assert not rest.strip()
 
 
-def test_what_says_something_is_never_left_out_altogether() -> None:
+def test_a_text_never_loses_all_its_sentences() -> None:
     for seed in range(40):
-        left = made("drop_sentences", ABSTRACT, seed, p=1.0, first=False)
+        left = augment_text("drop_sentences", ABSTRACT, seed, p=1.0, first=False)
         assert len(re.findall(r"\w{4,}", left)) >= 4
-    assert made("drop_sentences", "Short.", p=1.0, first=False) == "Short."
+    assert augment_text("drop_sentences", "Short.", p=1.0, first=False) == "Short."
 
 
 def test_the_question_before_an_empty_line_stays() -> None:
     question = "Is it safe? A review of what is known."
     text = f"{question}\n\nMany patients were treated with it. Some patients became worse after treatment."
 
-    seen = {made("drop_sentences", text, seed, p=0.6) for seed in range(30)}
+    seen = {augment_text("drop_sentences", text, seed, p=0.6) for seed in range(30)}
 
     assert len(seen) == 3
     assert all(found.startswith(f"{question}\n\n") and len(found) > len(question) + 10 for found in seen)
@@ -105,11 +105,11 @@ def test_a_question_and_its_answers_are_left_out_together() -> None:
     ]
     possible = {"\n".join(e for bit, e in enumerate(exchanges) if mask >> bit & 1) for mask in range(1, 8)}
 
-    assert {made("drop_turns", DIALOGUE, seed, p=0.5) for seed in range(200)} == possible
+    assert {augment_text("drop_turns", DIALOGUE, seed, p=0.5) for seed in range(200)} == possible
 
 
 def test_turns_are_never_all_left_out() -> None:
-    assert all(made("drop_turns", DIALOGUE, seed, p=1.0) for seed in range(20))
+    assert all(augment_text("drop_turns", DIALOGUE, seed, p=1.0) for seed in range(20))
 
 
 def test_a_conversation_whose_note_is_learned_keeps_its_turns() -> None:
@@ -119,7 +119,7 @@ def test_a_conversation_whose_note_is_learned_keeps_its_turns() -> None:
 
 
 def clauses(question: str) -> set[str]:
-    seen = {made("paraphrase_question", f"{question}\n\nContext stays.", seed, p=1.0) for seed in range(200)}
+    seen = {augment_text("paraphrase_question", f"{question}\n\nContext stays.", seed, p=1.0) for seed in range(200)}
     assert all(text.endswith("\n\nContext stays.") for text in seen)
     return {text.partition("\n\n")[0] for text in seen}
 
@@ -161,7 +161,7 @@ def test_a_question_whose_verb_is_not_plain_is_only_put_behind_words(question: s
     assert all(text.endswith(question) and len(text) > len(question) for text in seen)
 
 
-def test_what_is_no_single_question_stays() -> None:
+def test_a_text_that_is_not_one_question_stays() -> None:
     for text in ("A statement.", "Is it? Or is it not?", "Why? Because."):
         assert clauses(text) == {text}
 
@@ -170,4 +170,4 @@ def test_what_is_no_single_question_stays() -> None:
 def test_negations_stay_where_words_are_exchanged(name: str) -> None:
     text = "Does no fever without dyspnea, never with heart attack, prevent stroke?\n\nPatients with no hypertension denied chest pain."
     for seed in range(50):
-        assert negations(made(name, text, seed, p=0.7)) == negations(text)
+        assert negations(augment_text(name, text, seed, p=0.7)) == negations(text)

@@ -87,7 +87,7 @@ def test_a_broken_file_is_refused_with_the_array_that_is_wrong(change: dict[str,
         read(tmp_path / "bad.npz", names=("normal", "pneumonia"))
 
 
-def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_npz_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.npz").write_bytes(save(tmp_path / "whole.npz", train=4).read_bytes()[:900])
     (tmp_path / "text.npz").write_text("no numbers")
     np.save(tmp_path / "one.npy", np.zeros(3))
@@ -95,7 +95,7 @@ def test_what_is_no_npz_is_refused(tmp_path: Path) -> None:
     for name in ("cut.npz", "text.npz", "one.npy", "missing.npz"):
         with pytest.raises(DataError, match=name):
             read(tmp_path / name)
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         readers.get("medical.medmnist")(tmp_path / "whole.npz", {}, "regression")
 
 
@@ -153,8 +153,8 @@ def test_a_window_moves_black_and_white_and_keeps_the_order_of_greys() -> None:
     np.testing.assert_array_equal(same.values, ramp)
 
 
-def test_a_row_that_is_no_picture_is_refused() -> None:
-    with pytest.raises(DataError, match="row a: is no picture"):
+def test_a_row_without_a_picture_is_refused() -> None:
+    with pytest.raises(DataError, match="row a: not a picture"):
         augmentations.get("medical.rotate")(Example("a", text="words"), random.Random(0), p=1.0)
 
 
@@ -174,7 +174,7 @@ def test_the_recipe_prepares_a_file_in_the_public_layout(tmp_path: Path) -> None
     assert all(e.values is not None and e.values.shape == (28, 28) for e in copies)
 
 
-def test_the_recipe_takes_validation_rows_out_of_training_where_the_file_has_no_test_part(tmp_path: Path) -> None:
+def test_the_recipe_takes_validation_rows_from_training_without_a_test_part(tmp_path: Path) -> None:
     path = save(tmp_path / "two.npz", train=40, val=10)
 
     prepared = prepare(load_recipe("medical/chest-xray", {"data.source": str(path)}))

@@ -29,7 +29,7 @@ def test_without_weight_or_tokens_it_is_cross_entropy() -> None:
     torch.testing.assert_close(faithful(P.log(), labels, torch.zeros(2, 0, dtype=torch.long)), plain)
 
 
-def test_what_is_not_to_be_learned_costs_nothing_and_gradients_are_finite() -> None:
+def test_ignored_tokens_cost_nothing_and_gradients_are_finite() -> None:
     far = torch.tensor([[200.0, -200.0, 0.0], [-300.0, 300.0, 300.0], [1.0, 2.0, 3.0]], requires_grad=True)
     faithful(far, torch.tensor([1, 0, IGNORE]), torch.tensor([[0, 2], [1, 2], [0, 1]])).backward()
     assert far.grad is not None
@@ -74,7 +74,7 @@ def avoided(question: str, answer: str, *pieces: str) -> list[set[str]]:
 def test_digits_that_begin_no_number_of_the_question_are_avoided() -> None:
     digits = [{c for c in ids if c.isdigit()} for ids in avoided("I am seventy six, and took 20 mg.", "a 76 b")]
 
-    # a number may begin with 7 or 6 ("seventy", "six") or 2, or with a 0 before them; behind 7 comes 6 or 0; behind 76 nothing
+    # a number may begin with 7 or 6 ("seventy", "six") or 2, or with a 0 before them; after 7 comes 6 or 0; after 76 nothing
     begins = set("1345 89") - {" "}
     assert digits == [begins, begins, begins, set("12345789"), set("0123456789"), begins]
 
@@ -95,7 +95,7 @@ def test_drugs_that_nobody_spoke_of_are_avoided_where_they_would_begin_or_go_on(
     assert " lisin" not in avoided("I take lisinopril.", "x", *pieces)[0]
 
 
-def test_only_a_loss_that_asks_for_it_is_told_get_token_finder() -> None:
+def test_only_a_loss_with_prepare_has_a_token_finder() -> None:
     from vertical_sdk.recipe import load_recipe
 
     note = load_recipe("medical/dialogue-note")

@@ -68,11 +68,11 @@ def test_labels_get_the_names_and_the_order_of_the_recipe(tmp_path: Path) -> Non
     assert found.labels == ("stays out", "crosses")
 
     named = file_of(tmp_path / "named.csv", "smiles,label\nCCO,crosses\nCCC,1.0\nCC,2\n")
-    with pytest.raises(DataError, match=r"named\.csv: row 4: the label '2' is none of '0', '1'"):
+    with pytest.raises(DataError, match=r"named\.csv: row 4: the label '2' is not one of '0', '1'"):
         read(named, {}, "classification", names=names)
 
 
-def test_what_was_measured_is_read_and_never_what_a_model_predicted(tmp_path: Path) -> None:
+def test_measured_values_are_read_and_never_predicted_ones(tmp_path: Path) -> None:
     esol = (
         "Compound ID,ESOL predicted log solubility in mols per litre,measured log solubility in mols per litre,smiles\n"
         "a,-9,-0.77,CCO \nb,-9,-1.5,CCO\nc,-9,-1.5,OCC\n"
@@ -102,14 +102,14 @@ def test_rows_to_predict_are_all_kept_or_named(tmp_path: Path) -> None:
         read(file_of(tmp_path / "bad.csv", "smiles\nOCC\naspirin\n"), {}, "classification", missing="keep")
     with pytest.raises(DataError, match=r"few\.csv: row 3: no label"):
         read(file_of(tmp_path / "few.csv", "smiles,label\nOCC,1\nC,\n"), {}, "classification", missing="refuse")
-    with pytest.raises(DataError, match="none of the 1 rows can be used"):
+    with pytest.raises(DataError, match="none of its 1 rows can be used"):
         read(file_of(tmp_path / "none.csv", "smiles,label\nxyz,1\n"), {}, "classification")
 
 
 @pytest.mark.parametrize(
     ("columns", "task", "names", "message"),
     [
-        ({}, "generation", None, "not for generation"),
+        ({}, "generation", None, "not generation"),
         ({"group": "g"}, "classification", None, "a molecule's group is its scaffold"),
         ({}, "regression", {"0": "no"}, "names are for labels"),
     ],
@@ -196,7 +196,7 @@ def test_another_writing_depends_on_its_rng_alone() -> None:
     assert write(Example("1", "no molecule"), random.Random(3)).text == "no molecule"
 
 
-def test_what_is_written_by_double_bonds_tells_rings_apart_in_small_letters() -> None:
+def test_kekule_and_aromatic_forms_get_one_canonical_smiles() -> None:
     rows = [Example("1", BENZENE), Example("2", CYCLOHEXANE)]
 
     plain, _ = cleaners.get("medical.canonical_smiles")(rows)
@@ -217,7 +217,7 @@ def test_whatever_way_a_molecule_comes_in_it_is_written_one_way(kekule: bool) ->
 
 
 @pytest.mark.parametrize("text", ["", " ", "C1CC", "aspirin", "I am no molecule", "C C"])
-def test_what_is_no_molecule_is_dropped_from_training(text: str) -> None:
+def test_an_invalid_molecule_is_dropped_from_training(text: str) -> None:
     for name in ("medical.canonical_smiles", "medical.fingerprints"):
         rows, account = cleaners.get(name)([Example("1", text, "x"), Example("2", "C", "x")])
 
@@ -225,7 +225,7 @@ def test_what_is_no_molecule_is_dropped_from_training(text: str) -> None:
         assert account.dropped == {"no SMILES that RDKit can read": 1}
 
 
-def test_a_fingerprint_counts_the_pieces_of_a_molecule_and_descriptors_stand_behind_it() -> None:
+def test_a_fingerprint_counts_fragments_and_ends_with_descriptors() -> None:
     from vertical_sdk.domains.medical.molecules import DESCRIPTORS
 
     (ethane, ethanol, rewritten), _ = cleaners.get("medical.fingerprints")(
@@ -274,7 +274,7 @@ def test_the_recipe_for_the_blood_brain_barrier_gives_its_member_fingerprints(tm
     assert trees.ask(prepared.test, None).probabilities.shape == (len(prepared.test), 2)
 
 
-def test_what_is_asked_is_written_and_described_as_training_was() -> None:
+def test_inputs_are_written_and_described_as_training_rows() -> None:
     recipe = load_recipe("medical/molecule-bbb")
 
     (asked,), account = normalize_texts([Example("0", " OC(=O)c1ccccc1OC(C)=O ")], recipe)
@@ -287,7 +287,7 @@ def test_what_is_asked_is_written_and_described_as_training_was() -> None:
     assert account.changed == {"written canonically": 1}
 
 
-def test_a_question_that_is_no_molecule_is_refused_by_the_member() -> None:
+def test_an_invalid_molecule_is_refused_by_the_member() -> None:
     recipe = load_recipe("medical/molecule-bbb")
     rows, _ = normalize_texts(
         [Example(str(n), tail + ring, "x" if n % 2 else "y") for n, ring in enumerate(RINGS) for tail in TAILS], recipe

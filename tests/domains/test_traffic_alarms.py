@@ -54,7 +54,7 @@ def test_alarms_in_a_row_are_one_false_alarm() -> None:
     assert false_alarms(said, read_alarm_facts(rows)) == pytest.approx(4 / (14 / 60 / 24))
 
 
-def test_nothing_said_is_nothing_noticed_and_nothing_false() -> None:
+def test_no_alarms_detect_nothing_and_none_are_false() -> None:
     rows = day("first", 0)
     said = np.zeros(len(rows), dtype=np.int64)
 
@@ -74,7 +74,7 @@ def test_a_day_drawn_twice_counts_twice() -> None:
     assert false_alarms(said, read_alarm_facts(rows)) == pytest.approx(2 / (42 / 60 / 24))
 
 
-def test_the_order_of_rows_is_nothing() -> None:
+def test_the_order_of_rows_does_not_matter() -> None:
     rows = [*day("first", 0), *day("second", 100)]
     said = alarms(rows, "up/6", "up/1", "up/2", "down/106")
     order, facts = np.random.default_rng(0).permutation(len(rows)), read_alarm_facts(rows)

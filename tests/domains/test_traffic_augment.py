@@ -61,7 +61,7 @@ def test_a_block_goes_missing_in_one_piece_of_all_sensors() -> None:
         assert steps[-1] - steps[0] == len(steps) - 1
 
 
-def test_what_was_the_only_measurement_is_not_forgotten() -> None:
+def test_the_only_measurement_is_never_removed() -> None:
     values = np.full((4, 2), np.nan)
     values[1, 1] = 7.0
     row = Example("r", values=values, target=np.zeros((1, 2)))

@@ -85,7 +85,7 @@ def test_a_scenario_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 @simulates
-def test_a_program_that_fails_is_told_in_sumos_own_words(tmp_path: Path) -> None:
+def test_a_failed_program_is_reported_with_sumos_message(tmp_path: Path) -> None:
     assert SUMO is not None
 
     with pytest.raises(DataError, match=r"SUMO's netconvert failed \(1\): .*nowhere"):
@@ -94,7 +94,7 @@ def test_a_program_that_fails_is_told_in_sumos_own_words(tmp_path: Path) -> None
         run(SUMO, tmp_path, "nothing")
 
 
-def test_what_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_slow_program_is_ended_with_its_children(tmp_path: Path) -> None:
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "slow.py").write_text(
         "import subprocess, sys, pathlib, os, time\n"
@@ -137,7 +137,7 @@ def _refuse() -> None:
         (TINY.replace("grid", "star"), "shape"),
         (TINY.replace("size: 3", "size: 1"), "size"),
         (TINY.replace("peak: 1", "peak: 2"), "only 1 intervals"),
-        (TINY + "  - {name: here, shape: grid, size: 3, load: 1, seed: 2}\n", "stands twice"),
+        (TINY + "  - {name: here, shape: grid, size: 3, load: 1, seed: 2}\n", "appears twice"),
     ],
 )
 def test_a_scenario_that_is_wrong_is_refused_by_name_and_key(tmp_path: Path, text: str, says: str) -> None:
@@ -159,9 +159,9 @@ def test_incidents_that_do_not_fit_a_day_are_refused(tmp_path: Path) -> None:
 
 
 def test_readers_are_for_their_own_tasks(tiny: Path) -> None:
-    with pytest.raises(RecipeError, match="for regression, not for classification"):
+    with pytest.raises(RecipeError, match="supports regression, not classification"):
         streets(tiny, {}, "classification")
-    with pytest.raises(RecipeError, match="for anomaly, not for forecasting"):
+    with pytest.raises(RecipeError, match="supports anomaly, not forecasting"):
         incidents(tiny, {}, "forecasting")
     with pytest.raises(RecipeError, match=r"data\.columns"):
         marked_series(tiny, {"text": "a"}, "anomaly")
@@ -329,7 +329,7 @@ def test_in_equilibrium_both_ways_take_about_as_long() -> None:
     assert seconds[1] + seconds[3] == pytest.approx(seconds[2] + seconds[4], rel=0.05)
 
 
-def test_who_has_habits_stays_on_the_free_path() -> None:
+def test_drivers_with_habits_stay_on_the_free_path() -> None:
     volume, _ = diamond().equilibrium(trips(1500), 1.0, 0.2, np.zeros(6), rounds=50)
 
     assert volume[1] >= 0.8 * 1500
@@ -363,7 +363,7 @@ def truth(rows: list[Example]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.array([row.target for row in rows], dtype=np.float64)
 
 
-def test_the_gap_and_the_saving_are_those_worked_out_by_hand() -> None:
+def test_gap_and_saving_match_values_worked_out_by_hand() -> None:
     rows = town("gap", 2.0)
     free, true = np.zeros(3), truth(rows)
 
@@ -374,7 +374,7 @@ def test_the_gap_and_the_saving_are_those_worked_out_by_hand() -> None:
     assert free_flow_saving(true, true, read_streets(rows), pairs=5, least=90) == pytest.approx(1 - 120 / 200)
 
 
-def test_a_city_drawn_twice_counts_twice_and_the_order_of_rows_is_nothing() -> None:
+def test_a_city_drawn_twice_counts_twice_in_any_order_of_rows() -> None:
     one, two = town("one", 2.0), town("two", 3.0)
     rows = [*one, *one, *two]
     random.Random(0).shuffle(rows)
@@ -490,7 +490,7 @@ def test_readings_at_uneven_times_are_put_on_a_grid(tmp_path: Path) -> None:
 
     table = marked_series(home, {}, "anomaly", history=3)
 
-    assert [row.id for row in table.examples] == ["one/2015-09-01T00:45:00"]  # a day later nothing stands behind it
+    assert [row.id for row in table.examples] == ["one/2015-09-01T00:45:00"]  # a day later no step follows it
     values = table.examples[0].values
     assert values is not None
     np.testing.assert_array_equal(values, np.array([[2], [np.nan], [np.nan]], dtype=np.float32))
@@ -517,7 +517,7 @@ def test_the_benchmarks_own_layout_is_read_too(tmp_path: Path) -> None:
     ("line", "says"),
     [
         ("yesterday,1", r"one\.csv:3: the timestamp 'yesterday'"),
-        ("2015-09-01 00:05:00,fast", r"one\.csv:3: column 'value' holds 'fast'"),
+        ("2015-09-01 00:05:00,fast", r"one\.csv:3: column 'value' contains 'fast'"),
     ],
 )
 def test_a_broken_line_is_refused_with_its_place(tmp_path: Path, line: str, says: str) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,13 @@ from conftest import TOPICS, topic_recipe, topic_rows, write_csv
 from sklearn.metrics import f1_score
 
 from vertical_sdk import VerticalModel, evaluate, train
-from vertical_sdk.card import read_card
-from vertical_sdk.errors import DataError
+from vertical_sdk.card import read_card, write_card
+from vertical_sdk.errors import CorruptAdapter, DataError, GateFailed
 from vertical_sdk.registry import Registry
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +38,80 @@ def test_every_system_has_every_metric_with_its_interval(run: Path) -> None:
     assert {(t["baseline"], t["metric"]) for t in plain["tests"]} >= {(r, "macro_f1") for r in ("base", "probe", "tfidf")}
 
 
-def test_a_runs_own_evaluation_is_recorded_in_it(run: Path) -> None:
+def test_evaluate_writes_beside_the_adapter_of_a_run_and_never_into_it(run: Path) -> None:
+    before = read_files(run / "adapter")
+
     evaluation = evaluate(run)
 
-    card = read_card(run / "adapter")
+    plain = json.loads((run / "evaluation.json").read_text())
+    assert plain.pop("adapter") == hashlib.sha256(before["vertical.json"]).hexdigest()
+    assert plain.pop("hub_id") is None
+    assert plain == json.loads(json.dumps(evaluation.to_dict()))
+    assert "<html" in (run / "report.html").read_text()
+    assert read_files(run / "adapter") == before
+
+
+def test_publishing_a_run_adds_its_evaluation_to_card_and_readme(run: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(run)
+    before = read_files(run / "adapter")
+
+    version = Registry(tmp_path / "registry").publish(run, force=True, reason="a test")
+
+    card = version.card
     assert (
         card.metrics["systems"]["adapter"]["metrics"]["accuracy"]["value"]
         == evaluation.systems["adapter"].metrics["accuracy"].value
     )
+    assert set(card.metrics) == {"rows", "systems", "tests", "confidence", "baseline"}
+    assert card.metrics["rows"] == evaluation.rows
     assert card.gate == evaluation.gate
-    assert json.loads((run / "metrics.json").read_text())["rows"] == evaluation.rows
-    assert "<html" in (run / "report.html").read_text()
-    assert "| specialist (adapter) |" in (run / "adapter" / "README.md").read_text()
-    assert VerticalModel.from_pretrained(run).card.gate is not None
+    assert "| specialist (adapter) |" in (version.path / "README.md").read_text()
+    assert "<html" in (version.path / "report.html").read_text()
+    assert VerticalModel.from_pretrained(version.path).card.gate is not None
+    assert read_files(run / "adapter") == before
+
+
+def test_publishing_the_adapter_folder_of_a_run_adds_its_evaluation_too(run: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(run)
+
+    version = Registry(tmp_path / "registry").publish(run / "adapter", force=True, reason="a test")
+
+    assert version.card.gate == evaluation.gate
+    assert version.metrics["accuracy"] == evaluation.systems["adapter"].metrics["accuracy"].value
+
+
+def test_publishing_refuses_an_evaluation_of_another_adapter(run: Path, tmp_path: Path) -> None:
+    evaluate(run)
+    changed = tmp_path / "run"
+    shutil.copytree(run, changed)
+    write_card(changed / "adapter", read_card(changed / "adapter").model_copy(update={"created": "2001-01-01"}))
+    registry = Registry(tmp_path / "registry")
+
+    with pytest.raises(
+        CorruptAdapter, match=r"evaluation\.json is the evaluation of another adapter\. Run `vertical evaluate`"
+    ):
+        registry.publish(changed, force=True)
+    (changed / "evaluation.json").write_text("{")
+    with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed\. Run `vertical evaluate`"):
+        registry.publish(changed, force=True)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["systems"]["base"] = {}
+    evaluation["adapter"] = hashlib.sha256((changed / "adapter" / "vertical.json").read_bytes()).hexdigest()
+    (changed / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed \('metrics'\)\. Run `vertical evaluate`"):
+        registry.publish(changed, force=True)
+
+    assert registry.list_adapters() == []
+
+
+def test_publishing_a_run_without_evaluation_says_to_evaluate_it(run: Path, tmp_path: Path) -> None:
+    evaluate(run)
+    plain = tmp_path / "run"
+    shutil.copytree(run, plain)
+    (plain / "evaluation.json").unlink()
+
+    with pytest.raises(GateFailed, match=r"topics has not been evaluated, but its recipe has a gate\. Run `vertical evaluate`"):
+        Registry(tmp_path / "registry").publish(plain)
 
 
 def test_all_rows_of_a_file_are_scored_and_nothing_is_recorded(run: Path, tmp_path: Path) -> None:

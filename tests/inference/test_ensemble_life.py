@@ -105,6 +105,7 @@ def test_the_members_decide_where_the_adapter_knows_nothing(run: Path) -> None:
 
 def test_the_evaluation_shows_the_whole_its_adapter_and_each_member(run: Path) -> None:
     found = evaluate(run)
+    published = Registry(run.parent / "registry").publish(run, force=True, reason="a test")
 
     assert {"adapter", "alone", "probe", "boosted_trees", "majority"} <= set(found.systems)
     assert found.systems["adapter"].title == "specialist (adapter + boosted trees + linear probe of the base)"
@@ -114,7 +115,8 @@ def test_the_evaluation_shows_the_whole_its_adapter_and_each_member(run: Path) -
     assert found.forgetting is not None
     assert found.gate is not None
     assert any("recall@1" in reason for reason in found.gate.reasons)
-    readme = (run / "adapter" / "README.md").read_text(encoding="utf-8")
+    readme = (published.path / "README.md").read_text(encoding="utf-8")
+    assert "| specialist (adapter + boosted trees + linear probe of the base) |" in readme
     assert "together with its members" in readme
     assert 'model.predict([{"debt": ..., "age": ..., "occupation": ...}])' in readme
     page = (run / "report.html").read_text(encoding="utf-8")

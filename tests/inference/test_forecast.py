@@ -51,7 +51,7 @@ def made(tmp_path: Path, task: str = "forecasting", **keys: object) -> Recipe:
             "decontaminate": None,
         },
         "series": {"tokens": "channels", "quantiles": [0.05, 0.95]},
-        "loss": "pinball",
+        "loss": "quantile",
         "train": {"num_train_epochs": 2, "learning_rate": 1e-3, "seed": 0},
         "evaluate": {
             "metrics": ["forecast_mae", "coverage"],

@@ -10,9 +10,10 @@ from vertical_sdk.catalog import losses
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.losses import IGNORE
 from vertical_sdk.losses.classification import class_balanced, cross_entropy, focal, logit_adjusted
+from vertical_sdk.losses.forecasting import quantile
 from vertical_sdk.losses.multilabel import asymmetric, binary_cross_entropy
 from vertical_sdk.losses.ordinal import earth_mover
-from vertical_sdk.losses.regression import huber, quantile, squared_error
+from vertical_sdk.losses.regression import huber, squared_error
 from vertical_sdk.types import LabelSpace
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5], [9.0, 9.0, 0.0], [-1.0, 0.3, 2.0]])
@@ -41,7 +42,7 @@ def test_focal_makes_a_missed_case_cost_what_the_recipe_says() -> None:
     found = focal(logits, labels, space, gamma=2.0, costs={"ill": 3.0})
 
     assert found.item() == pytest.approx((1 + 3) / 2 * 0.25 * math.log(2))
-    with pytest.raises(RecipeError, match=r"'il' is no label of this task. Did you mean 'ill'\?"):
+    with pytest.raises(RecipeError, match=r"'il' is not a label of this task. Did you mean 'ill'\?"):
         focal(logits, labels, space, costs={"il": 3.0})
 
 
@@ -56,7 +57,7 @@ def test_rows_without_a_label_teach_nothing() -> None:
     assert not logits.grad.any()
 
 
-def test_class_balance_makes_a_rare_label_count_more_and_keeps_the_mean_weight_at_one() -> None:
+def test_class_balance_weighs_rare_labels_more_with_a_mean_weight_of_one() -> None:
     flat = torch.zeros(1, 3)
 
     by_label = {label: class_balanced(flat, torch.tensor([i]), SPACE, beta=0.99).item() for i, label in enumerate("abc")}
@@ -88,7 +89,7 @@ def test_the_distance_without_weight_is_class_balanced_cross_entropy() -> None:
 
 
 def test_the_distance_is_that_of_the_cumulated_shares_and_rare_labels_weigh_more() -> None:
-    # the last told of a row that is the middle: reached (.2, .5, 1) against wanted (0, 1, 1); as 1/n over 10 rows: 10 / (3 * 8)
+    # the last value is of a row with the middle label: reached (.2, .5, 1) against wanted (0, 1, 1); as 1/n over 10 rows: 10 / (3 * 8)
     space = LabelSpace(("low", "middle", "high"), counts={"low": 1, "middle": 8, "high": 1})
     logits = torch.tensor([[0.2, 0.3, 0.5]]).log()
 
@@ -111,12 +112,12 @@ def test_regression_losses_are_in_units_of_the_targets_spread() -> None:
 
     assert squared_error(outputs, targets, 2.0).item() == pytest.approx(2.0)
     assert huber(outputs, targets, 2.0, delta=1.0).item() == pytest.approx((2.0 - 0.5) / 2)
-    # 10 is 4 below the truth, which is 2 spreads: too low costs the level, too high the rest.
-    assert quantile(outputs, targets, 2.0, level=0.9).item() == pytest.approx(0.9 * 2.0 / 2)
-    assert quantile(2 * targets[:, None] - outputs, targets, 2.0, level=0.9).item() == pytest.approx(0.1 * 2.0 / 2)
+    # 10 is 4 below the truth, which is 2 spreads: too low costs twice the level, too high twice the rest.
+    assert quantile(outputs, targets, 2.0, level=0.9).item() == pytest.approx(2 * 0.9 * 2.0 / 2)
+    assert quantile(2 * targets[:, None] - outputs, targets, 2.0, level=0.9).item() == pytest.approx(2 * 0.1 * 2.0 / 2)
 
 
-def test_the_least_quantile_loss_is_at_the_quantile() -> None:
+def test_quantile_loss_of_a_number_is_lowest_at_the_quantile() -> None:
     targets = torch.arange(101.0)
 
     costs = [quantile(torch.full((101, 1), float(said)), targets, 1.0, level=0.8).item() for said in range(101)]
@@ -134,9 +135,8 @@ def test_the_mean_over_a_batch_is_the_weighted_mean_over_its_parts(name: str) ->
         labels = F.one_hot(labels, 3)
     elif name in {"squared_error", "huber", "quantile"}:
         logits, labels, given = logits[:, :1], labels.float(), {"scale": 1.5}
-    elif name in {"masked_mae", "pinball"}:  # (rows, steps, channels, quantiles)
+    elif name == "masked_mae":  # (rows, steps, channels, quantiles)
         logits, labels, given = torch.randn(7, 3, 2, 1), torch.randn(7, 3, 2), {"scale": 1.5}
-        given |= {"quantiles": (0.5,)} if name == "pinball" else {}
     elif name in {"class_balanced", "logit_adjusted", "hierarchical", "earth_mover"}:
         given = {"space": SPACE}
     loss = losses.get(name)

@@ -31,11 +31,11 @@ def test_shares_leave_out_what_is_nearly_nothing() -> None:
 
 
 def test_a_step_that_is_not_forecast_is_refused() -> None:
-    with pytest.raises(RecipeError, match="step = 3, and 2 steps"):
+    with pytest.raises(RecipeError, match="step = 3, but the forecasts have 2 steps"):
         bind("forecast_mae", arguments={"step": 3})(SAID, TRUTH)
 
 
-def test_nothing_known_is_no_error() -> None:
+def test_unknown_truths_give_an_error_of_zero() -> None:
     assert bind("forecast_mae")(SAID, np.full_like(TRUTH, NAN)) == 0.0
 
 
@@ -67,8 +67,8 @@ def test_pinball_loss_is_scikit_learns() -> None:
     assert measured == pytest.approx(2 * np.mean(each))
 
 
-def test_pinball_loss_wants_the_recipes_levels() -> None:
-    with pytest.raises(RecipeError, match="set levels to the recipe's series"):
+def test_pinball_loss_needs_the_levels_of_the_recipe() -> None:
+    with pytest.raises(RecipeError, match="Set levels to the recipe's series"):
         bind("pinball_loss", arguments={"levels": [0.5, 0.7, 0.9]})(SAID, TRUTH, quantiles=np.stack([SAID] * 3, axis=-1))
 
 
@@ -77,7 +77,7 @@ def test_a_system_without_quantiles_has_no_coverage() -> None:
         bind("coverage")(SAID, TRUTH)
 
 
-def test_of_errors_less_is_better() -> None:
+def test_errors_are_better_when_lower() -> None:
     assert not any(
         higher_is_better(name) for name in (*get_task("forecasting").default_metrics, "coverage_gap", "pinball_loss")
     )

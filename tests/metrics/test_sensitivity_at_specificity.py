@@ -24,7 +24,7 @@ def test_it_is_what_is_found_while_enough_of_the_others_are_left_alone() -> None
     assert measured(second, truth, 0.0) == pytest.approx(1.0)
 
 
-def test_rows_of_one_score_are_told_apart_by_nothing() -> None:
+def test_rows_with_equal_scores_share_one_threshold() -> None:
     assert measured(np.full(4, 0.5), np.array([1, 0, 1, 0]), 0.9) == 0.0
     assert measured(np.full(4, 0.5), np.array([1, 1, 1, 1]), 0.9) == 0.0
 

@@ -81,7 +81,8 @@ def test_a_better_challenger_takes_the_alias_with_its_evidence(registry: Registr
 
     assert (found.champion, found.challenger, found.moved, found.forced) == (1, 2, True, False)
     assert stands(registry) == 2
-    measured = [read_card(run / "adapter").metrics["systems"]["adapter"]["metrics"]["macro_f1"] for run in (strong, weak)]
+    evaluations = [json.loads((run / "evaluation.json").read_text()) for run in (strong, weak)]
+    measured = [evaluation["systems"]["adapter"]["metrics"]["macro_f1"] for evaluation in evaluations]
     assert found.challenger_value is not None
     assert found.champion_value is not None
     assert found.difference is not None

@@ -1,4 +1,4 @@
-"""Tiny adapters made by hand: PEFT's files, a card, and nothing that needs torch."""
+"""Tiny adapters without torch: the files of PEFT, and a card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GATE = {"metric": "macro_f1", "beats": ["base"]}
 
 @pytest.fixture
 def make_adapter(tmp_path: Path) -> MakeAdapter:
-    """Make an adapter folder; `seed` decides its weights."""
+    """Return a function that creates an adapter folder; `seed` determines its weights."""
 
     def make(
         seed: int = 0,

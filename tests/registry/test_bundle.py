@@ -1,4 +1,4 @@
-"""Versions in a file, and files that only look like it."""
+"""Bundles, and files that an attacker made to look like one."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ MakeAdapter = Callable[..., Path]
 
 @pytest.fixture
 def registry(tmp_path: Path, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Three versions of a name; the third was published by force."""
+    """A registry with three versions of a name; the third was published by force."""
     monkeypatch.setenv("VERTICAL_USER", "ada")
-    made = Registry(tmp_path / "registry")
+    registry = Registry(tmp_path / "registry")
     for seed in (1, 2):
-        made.publish(make_adapter(seed), tags={"seed": str(seed)})
-    made.publish(make_adapter(3, verdict=Verdict(passed=False, reasons=("worse",))), force=True, reason="to show")
-    made.set_alias("medical/triage", "production", 2)
-    made.add_signature(made.resolve("medical/triage@2"), "ab" * 32, "{}")
-    return made
+        registry.publish(make_adapter(seed), tags={"seed": str(seed)})
+    registry.publish(make_adapter(3, verdict=Verdict(passed=False, reasons=("worse",))), force=True, reason="to show")
+    registry.set_alias("medical/triage", "production", 2)
+    registry.add_signature(registry.resolve("medical/triage@2"), "ab" * 32, "{}")
+    return registry
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Registry:
-    """Where bundles arrive."""
+    """An empty registry for the bundles."""
     return Registry(tmp_path / "arrived" / "registry")
 
 
@@ -51,14 +51,14 @@ def facts(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
-def test_what_was_bundled_arrives_as_it_was(registry: Registry, target: Registry, tmp_path: Path) -> None:
+def test_a_bundled_version_arrives_unchanged(registry: Registry, target: Registry, tmp_path: Path) -> None:
     file = tmp_path / "out" / "adapters.zip"
 
-    told = bundle(registry, [f"medical/triage@{n}" for n in (3, 1, 2)], file)
-    account = unbundle(file, target)
+    versions = bundle(registry, [f"medical/triage@{n}" for n in (3, 1, 2)], file)
+    report = unbundle(file, target)
 
-    assert [str(version) for version in told] == ["medical/triage@1", "medical/triage@2", "medical/triage@3"]
-    assert [(v.before, v.after, v.new) for v in account.versions] == [(1, 1, True), (2, 2, True), (3, 3, True)]
+    assert [str(version) for version in versions] == ["medical/triage@1", "medical/triage@2", "medical/triage@3"]
+    assert [(v.before, v.after, v.new) for v in report.versions] == [(1, 1, True), (2, 2, True), (3, 3, True)]
     assert facts(target) == facts(registry)
     assert target.verify() == []
     assert target.history("medical/triage")[2].action == "publish by force"
@@ -76,18 +76,18 @@ def test_the_same_versions_give_the_same_bytes(registry: Registry, target: Regis
     assert one.read_bytes() == two.read_bytes() == three.read_bytes()
 
 
-def test_a_bundle_that_arrives_twice_changes_nothing(registry: Registry, target: Registry, tmp_path: Path) -> None:
+def test_unbundling_twice_changes_nothing(registry: Registry, target: Registry, tmp_path: Path) -> None:
     bundle(registry, ["medical/triage@2"], tmp_path / "b.zip")
     unbundle(tmp_path / "b.zip", target)
     before = target.history("medical/triage")
 
-    account = unbundle(tmp_path / "b.zip", target)
+    report = unbundle(tmp_path / "b.zip", target)
 
-    assert [(v.before, v.after, v.new) for v in account.versions] == [(2, 1, False)]
+    assert [(v.before, v.after, v.new) for v in report.versions] == [(2, 1, False)]
     assert target.history("medical/triage") == before
 
 
-def test_only_some_names_are_taken(registry: Registry, target: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+def test_unbundle_can_select_names(registry: Registry, target: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     registry.publish(make_adapter(9, name="legal/clause"))
     bundle(registry, ["medical/triage", "legal/clause"], tmp_path / "b.zip")
 
@@ -98,7 +98,7 @@ def test_only_some_names_are_taken(registry: Registry, target: Registry, make_ad
         unbundle(tmp_path / "b.zip", target, ["legal/x"])
 
 
-def test_a_revoked_version_is_bundled_when_it_is_named_and_stays_revoked(
+def test_a_revoked_version_is_bundled_only_if_allowed_and_stays_revoked(
     registry: Registry, target: Registry, tmp_path: Path
 ) -> None:
     registry.revoke("medical/triage@2", "wrong labels")
@@ -113,13 +113,13 @@ def test_a_revoked_version_is_bundled_when_it_is_named_and_stays_revoked(
         target.resolve("medical/triage")
 
 
-def test_a_harmed_version_makes_no_bundle_and_leaves_the_old_one(registry: Registry, tmp_path: Path) -> None:
+def test_a_damaged_version_is_not_bundled_and_the_old_file_remains(registry: Registry, tmp_path: Path) -> None:
     file = tmp_path / "b.zip"
     bundle(registry, ["medical/triage@1"], file)
     before = file.read_bytes()
     weights = registry.resolve("medical/triage@2").path / "adapter_model.safetensors"
     weights.chmod(0o644)
-    weights.write_bytes(b"harm")
+    weights.write_bytes(b"damaged")
 
     with pytest.raises(CorruptAdapter, match=r"adapter_model\.safetensors has changed"):
         bundle(registry, ["medical/triage@1", "medical/triage@2"], file)
@@ -129,7 +129,7 @@ def test_a_harmed_version_makes_no_bundle_and_leaves_the_old_one(registry: Regis
         bundle(registry, [], file)
 
 
-def test_the_policy_of_where_it_arrives_holds(registry: Registry, target: Registry, tmp_path: Path) -> None:
+def test_the_policy_of_the_target_applies_to_a_bundle(registry: Registry, target: Registry, tmp_path: Path) -> None:
     from vertical_sdk.registry.keys import create_key_pair
     from vertical_sdk.registry.signing import sign
 
@@ -149,11 +149,11 @@ def test_the_policy_of_where_it_arrives_holds(registry: Registry, target: Regist
     assert trusting.resolve("medical/triage").number == 1
 
 
-# What follows are files that somebody else made.
+# The following files were made by an attacker.
 
 
 class Forged:
-    """The members of a true bundle, to be changed and written anew."""
+    """The members of a valid bundle, to change and write again."""
 
     def __init__(self, registry: Registry, folder: Path, reference: str = "medical/triage@1") -> None:
         self.file = folder / "forged.zip"
@@ -175,14 +175,14 @@ class Forged:
         return self.file
 
     def put(self, path: str, content: bytes) -> None:
-        """Another file in the version, with all digests as they should be."""
+        """Add a file to the version, with correct digests."""
         sha256 = hashlib.sha256(content).hexdigest()
         self.manifest[path] = Stored(sha256, len(content))
         self.members.append((f"objects/{sha256}", content))
         self.renew(canonical_json(self.manifest))
 
     def renew(self, page: bytes) -> None:
-        """Another manifest."""
+        """Replace the manifest."""
         self.members = [(name, content) for name, content in self.members if name != f"objects/{self.digest}"]
         self.digest = self.line["digest"] = hashlib.sha256(page).hexdigest()
         self.members.append((f"objects/{self.digest}", page))
@@ -193,17 +193,17 @@ def forged(registry: Registry, tmp_path: Path) -> Forged:
     return Forged(registry, tmp_path)
 
 
-def refused(file: Path, target: Registry, match: str, **options: Any) -> None:
-    """It is refused with the file's name, and nothing is left anywhere but the file."""
-    around = {p: p.stat().st_mtime_ns for p in file.parent.rglob("*") if p.is_file()}
-    with pytest.raises((RegistryError, CorruptAdapter), match=match) as told:
+def check_refused(file: Path, target: Registry, match: str, **options: Any) -> None:
+    """Check that a file is refused with its name, and that no other file was written."""
+    before = {p: p.stat().st_mtime_ns for p in file.parent.rglob("*") if p.is_file()}
+    with pytest.raises((RegistryError, CorruptAdapter), match=match) as raised:
         unbundle(file, target, **options)
-    assert file.name in str(told.value)
-    assert {p: p.stat().st_mtime_ns for p in file.parent.rglob("*") if p.is_file()} == around
+    assert file.name in str(raised.value)
+    assert {p: p.stat().st_mtime_ns for p in file.parent.rglob("*") if p.is_file()} == before
     assert not Path(target.location).exists()
 
 
-def test_what_was_not_changed_is_taken(forged: Forged, target: Registry) -> None:
+def test_an_unchanged_bundle_is_accepted(forged: Forged, target: Registry) -> None:
     unbundle(forged.write(), target)
 
     assert target.resolve("medical/triage").number == 1
@@ -223,10 +223,10 @@ def test_what_was_not_changed_is_taken(forged: Forged, target: Registry) -> None
         "bundle.json/",
     ],
 )
-def test_a_member_of_another_name_is_refused(name: str, forged: Forged, target: Registry) -> None:
+def test_a_member_with_another_name_is_refused(name: str, forged: Forged, target: Registry) -> None:
     forged.members.append((name, b""))
 
-    refused(forged.write(), target, "is neither bundle.json nor objects/")
+    check_refused(forged.write(), target, "is neither bundle.json nor objects/")
 
 
 def test_a_link_is_refused(forged: Forged, target: Registry) -> None:
@@ -234,66 +234,66 @@ def test_a_link_is_refused(forged: Forged, target: Registry) -> None:
     link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     forged.members.append((link, b"/etc/passwd"))
 
-    refused(forged.write(), target, "is a link or a device")
+    check_refused(forged.write(), target, "is a link or a device")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_member_that_stands_twice_is_refused(place: int, forged: Forged, target: Registry) -> None:
+def test_a_member_that_appears_twice_is_refused(place: int, forged: Forged, target: Registry) -> None:
     forged.members.append(forged.members[place])
 
-    refused(forged.write(), target, "stands twice")
+    check_refused(forged.write(), target, "appears twice")
 
 
-def test_packed_members_are_refused_so_that_nothing_grows(forged: Forged, target: Registry) -> None:
+def test_compressed_members_are_refused(forged: Forged, target: Registry) -> None:
     bomb = b"\0" * 10_000_000
     forged.members.append((f"objects/{hashlib.sha256(bomb).hexdigest()}", bomb))
 
-    refused(forged.write(zipfile.ZIP_DEFLATED), target, "is packed")
+    check_refused(forged.write(zipfile.ZIP_DEFLATED), target, "is compressed")
 
 
-def test_a_bundle_above_the_limit_is_not_read(forged: Forged, target: Registry) -> None:
+def test_a_bundle_above_the_limit_is_refused(forged: Forged, target: Registry) -> None:
     size = forged.write().stat().st_size
 
-    refused(forged.file, target, rf"has {size} bytes; at most {size - 1} are read", limit=size - 1)
+    check_refused(forged.file, target, rf"has {size} bytes; at most {size - 1} are read", limit=size - 1)
     unbundle(forged.file, target, limit=size)
 
 
-def test_one_member_that_is_a_thousand_files_is_not_unpacked(forged: Forged, target: Registry) -> None:
+def test_one_member_used_for_many_files_counts_each_time(forged: Forged, target: Registry) -> None:
     zeros = b"\0" * 10_000
     for number in range(50):
         forged.manifest[f"{number}.json"] = Stored(hashlib.sha256(zeros).hexdigest(), len(zeros))
     forged.put("last.json", zeros)
 
-    refused(forged.write(), target, r"would unpack to 51\d{4} bytes; at most 100000", limit=100_000)
+    check_refused(forged.write(), target, r"would unpack to 51\d{4} bytes; at most 100000", limit=100_000)
 
 
-def test_more_than_the_file_has_is_not_believed(forged: Forged, target: Registry) -> None:
+def test_members_larger_than_the_file_are_refused(forged: Forged, target: Registry) -> None:
     content = bytearray(forged.write().read_bytes())
     at = content.rindex(b"PK\x01\x02")
     content[at + 20 : at + 28] = struct.pack("<LL", 1 << 30, 1 << 30)
     forged.file.write_bytes(content)
 
-    refused(forged.file, target, "more than the whole file has|cut or damaged")
+    check_refused(forged.file, target, "more than the whole file has|cut or damaged")
 
 
-def test_members_that_lie_over_each_other_are_refused(forged: Forged, target: Registry) -> None:
+def test_overlapping_members_are_refused(forged: Forged, target: Registry) -> None:
     content = bytearray(forged.write().read_bytes())
     listed = [at for at in range(len(content)) if content[at : at + 4] == b"PK\x01\x02"]
     content[listed[2] + 42 : listed[2] + 46] = content[listed[1] + 42 : listed[1] + 46]
     forged.file.write_bytes(content)
 
-    refused(forged.file, target, "damaged|changed|missing")
+    check_refused(forged.file, target, "damaged|changed|missing")
 
 
 @pytest.mark.parametrize("zip64", [False, True])
-def test_a_long_list_of_members_is_not_read(zip64: bool, tmp_path: Path, target: Registry) -> None:
+def test_a_long_list_of_members_is_refused(zip64: bool, tmp_path: Path, target: Registry) -> None:
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, 0xFFFFFFFF, 0, 0)
     large = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 10**9, 10**9, 46 * 10**9, 0)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1)
     (tmp_path / "long.zip").write_bytes((large + locator if zip64 else b"") + end)
 
-    refused(tmp_path / "long.zip", target, "members; at most")
+    check_refused(tmp_path / "long.zip", target, "members; at most")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
@@ -301,39 +301,39 @@ def test_a_cut_bundle_is_refused(share: float, forged: Forged, target: Registry)
     content = forged.write().read_bytes()
     forged.file.write_bytes(content[: int(share * len(content))])
 
-    refused(forged.file, target, "is no bundle, or is cut")
+    check_refused(forged.file, target, "this is not a bundle, or it is cut")
 
 
-def test_every_flipped_byte_is_found_or_harmless(forged: Forged, tmp_path: Path) -> None:
+def test_every_flipped_byte_is_detected_or_harmless(forged: Forged, tmp_path: Path) -> None:
     import random
 
     content = forged.write().read_bytes()
-    rng, taken = random.Random(0), 0
+    rng, accepted = random.Random(0), 0
     for turn in range(60):
         changed = bytearray(content)
         changed[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         forged.file.write_bytes(changed)
-        there = Registry(tmp_path / "flipped" / str(turn))
+        copy = Registry(tmp_path / "flipped" / str(turn))
         with contextlib.suppress(CorruptAdapter, RegistryError):
-            unbundle(forged.file, there)
-        if Path(there.location).exists():
-            taken += 1
-            assert there.verify() == []
-            assert there.versions("medical/triage")[0].digest == forged.digest
-    assert taken < 30  # bytes that mean nothing, such as the time of a member
+            unbundle(forged.file, copy)
+        if Path(copy.location).exists():
+            accepted += 1
+            assert copy.verify() == []
+            assert copy.versions("medical/triage")[0].digest == forged.digest
+    assert accepted < 30  # bytes without meaning, such as the time of a member
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "weights.pkl", "pytorch_model.bin", "a\\b", "", "."])
-def test_a_manifest_that_leads_elsewhere_is_refused(path: str, forged: Forged, target: Registry) -> None:
+def test_a_manifest_path_out_of_the_folder_is_refused(path: str, forged: Forged, target: Registry) -> None:
     forged.put(path, b"evil")
 
-    refused(forged.write(), target, "cannot be a file of a version|pickled")
+    check_refused(forged.write(), target, "cannot be a file of a version|pickled")
 
 
 def test_a_file_below_a_file_is_refused(forged: Forged, target: Registry) -> None:
     forged.put("tokenizer.json/x", b"evil")
 
-    refused(forged.write(), target, "not a manifest")
+    check_refused(forged.write(), target, "not a manifest")
 
 
 @pytest.mark.parametrize(
@@ -351,70 +351,70 @@ def test_a_file_below_a_file_is_refused(forged: Forged, target: Registry) -> Non
     ],
     ids=range(9),
 )
-def test_what_is_no_manifest_is_refused(page: bytes, forged: Forged, target: Registry) -> None:
+def test_a_malformed_manifest_is_refused(page: bytes, forged: Forged, target: Registry) -> None:
     forged.renew(page)
 
-    refused(forged.write(), target, "not a manifest")
+    check_refused(forged.write(), target, "not a manifest")
 
 
-def test_a_file_that_is_missing_has_changed_or_belongs_to_nothing_is_refused(
+def test_a_missing_changed_or_unused_object_is_refused(
     forged: Forged, registry: Registry, target: Registry, tmp_path: Path
 ) -> None:
     weights = forged.manifest["adapter_model.safetensors"].sha256
     whole = list(forged.members)
 
     forged.members = [m for m in whole if m[0] != f"objects/{weights}"]
-    refused(forged.write(), target, r"\(adapter_model\.safetensors\) is missing")
+    check_refused(forged.write(), target, r"\(adapter_model\.safetensors\) is missing")
     forged.members = [(n, c[:-1] + bytes([c[-1] ^ 1]) if n == f"objects/{weights}" else c) for n, c in whole]
-    refused(forged.write(), target, r"\(adapter_model\.safetensors\) has changed")
+    check_refused(forged.write(), target, r"\(adapter_model\.safetensors\) was changed")
     forged.members = [(n, c[:-1] if n == f"objects/{weights}" else c) for n, c in whole]
-    refused(forged.write(), target, r"\(adapter_model\.safetensors\) has \d+ bytes, and should have")
+    check_refused(forged.write(), target, r"\(adapter_model\.safetensors\) has \d+ bytes instead of \d+")
     forged.members = [m for m in whole if m[0] != f"objects/{forged.digest}"]
-    refused(forged.write(), target, "is missing")
+    check_refused(forged.write(), target, "is missing")
     forged.members = [*whole, (f"objects/{'0' * 64}", b"")]
-    refused(forged.write(), target, "belongs to no version")
+    check_refused(forged.write(), target, "does not belong to any version")
     forged.members = whole
     unbundle(forged.write(), target)
 
 
-def test_a_file_that_the_card_does_not_know_is_refused(forged: Forged, target: Registry) -> None:
+def test_a_bundled_file_that_the_card_does_not_list_is_refused(forged: Forged, target: Registry) -> None:
     forged.put("run_me.py", b"import os")
 
-    refused(forged.write(), target, r"medical/triage@1: .*run_me\.py is not listed")
+    check_refused(forged.write(), target, r"medical/triage@1: .*run_me\.py is not listed")
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
-        ("name", "../x", "is not an adapter's name"),
-        ("name", "medical/tri\u0430ge", "is not an adapter's name"),
+        ("name", "../x", "is not a valid adapter name"),
+        ("name", "medical/tri\u0430ge", "is not a valid adapter name"),
         ("number", 0, "number"),
         ("number", 1.5, "number"),
         ("number", "1", "number"),
         ("digest", "../../../x", "digest"),
         ("digest", "a" * 64 + "\n", "digest"),
-        ("created", "yesterday", "created is no time"),
-        ("who", "a\nb", "who is no name"),
+        ("created", "yesterday", "created is not a time"),
+        ("who", "a\nb", "who is not the name of a user"),
         ("forced", "no", "forced"),
         ("aliases", ["latest"], "is not an alias"),
-        ("aliases", ["../x"], "is not an alias"),
-        ("aliases", ["a", "a"], "something twice"),
-        ("tags", {"vertical.else": "x"}, "cannot be a tag's name"),
-        ("tags", {"vertical.signature.xyz": "x"}, "cannot be a tag's name"),
-        ("tags", {"A b": "x"}, "cannot be a tag's name"),
+        ("aliases", ["../x"], "is not a valid alias"),
+        ("aliases", ["a", "a"], "that appears twice"),
+        ("tags", {"vertical.else": "x"}, "cannot be the name of a tag"),
+        ("tags", {"vertical.signature.xyz": "x"}, "cannot be the name of a tag"),
+        ("tags", {"A b": "x"}, "cannot be the name of a tag"),
         ("tags", {"a": "x" * 2000}, "too long"),
         ("tags", {"a": 1}, "tags"),
         ("surprise", 1, "surprise"),
     ],
 )
-def test_contents_that_are_wrong_are_refused(key: str, value: Any, told: str, forged: Forged, target: Registry) -> None:
+def test_a_wrong_value_in_the_contents_is_refused(key: str, value: Any, message: str, forged: Forged, target: Registry) -> None:
     forged.line[key] = value
 
-    refused(forged.write(), target, told)
+    check_refused(forged.write(), target, message)
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "message"),
     [
         (b"", "is not JSON"),
         (b"{", "is not JSON"),
@@ -422,60 +422,60 @@ def test_contents_that_are_wrong_are_refused(key: str, value: Any, told: str, fo
         (b"\xff\xfe", "is not JSON"),
         (b"[]", "bundle.json"),
         (b'{"format": 1, "versions": []}', "versions"),
-        (b'{"format": 2, "versions": []}', r"format 2; this vertical_sdk knows 1\. Upgrade"),
+        (b'{"format": 2, "versions": []}', r"format 2; this version of vertical_sdk reads format 1\. Upgrade"),
         (b'{"format": "1", "versions": []}', "format"),
         (None, r"has no bundle\.json"),
     ],
     ids=range(9),
 )
-def test_contents_that_are_none_are_refused(page: bytes | None, told: str, forged: Forged, target: Registry) -> None:
+def test_malformed_contents_are_refused(page: bytes | None, message: str, forged: Forged, target: Registry) -> None:
     with zipfile.ZipFile(forged.file, "w") as archive:
         for name, content in ([("bundle.json", page)] if page is not None else []) + forged.members[1:]:
             archive.writestr(name, content)
 
-    refused(forged.file, target, told)
+    check_refused(forged.file, target, message)
 
 
-def test_a_version_that_stands_twice_is_refused(forged: Forged, target: Registry) -> None:
+def test_a_version_that_appears_twice_is_refused(forged: Forged, target: Registry) -> None:
     forged.contents["versions"].append(dict(forged.line))
 
-    refused(forged.write(), target, "something twice")
+    check_refused(forged.write(), target, "that appears twice")
 
 
-def test_a_bundle_cannot_hide_that_a_version_was_forced(registry: Registry, target: Registry, tmp_path: Path) -> None:
+def test_a_bundle_cannot_hide_a_forced_publish(registry: Registry, target: Registry, tmp_path: Path) -> None:
     forged = Forged(registry, tmp_path, "medical/triage@3")
     assert forged.line["forced"] is True
     forged.line["forced"] = False
 
-    refused(forged.write(), target, r"medical/triage@3: its gate says 'failed'")
-    with pytest.raises(GateFailed):  # as a publish of the same files is
+    check_refused(forged.write(), target, r"medical/triage@3: its gate result is 'failed', but the bundle does not say")
+    with pytest.raises(GateFailed):  # a publish of the same files fails in the same way
         target.publish(registry.resolve("medical/triage@3").path)
 
 
-def test_what_is_noted_of_a_version_is_worked_out_from_its_card(forged: Forged, target: Registry, registry: Registry) -> None:
+def test_the_metadata_of_a_bundled_version_comes_from_its_card(forged: Forged, target: Registry, registry: Registry) -> None:
     forged.line["reason"] = "because"
     unbundle(forged.write(), target)
 
-    here, there = target.resolve("medical/triage"), registry.resolve("medical/triage@1")
-    assert (here.metrics, here.facts, here.gate) == (there.metrics, there.facts, there.gate)
-    assert here.reason == "because"
+    copy, original = target.resolve("medical/triage"), registry.resolve("medical/triage@1")
+    assert (copy.metrics, copy.facts, copy.gate) == (original.metrics, original.facts, original.gate)
+    assert copy.reason == "because"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip" * 100, b"\x1f\x8b" + b"\0" * 100])
-def test_another_file_is_no_bundle(content: bytes, tmp_path: Path, target: Registry) -> None:
+def test_another_file_is_refused_as_a_bundle(content: bytes, tmp_path: Path, target: Registry) -> None:
     (tmp_path / "x.zip").write_bytes(content)
 
-    refused(tmp_path / "x.zip", target, "is no bundle")
-    refused(tmp_path / "none.zip", target, "there is no such file")
+    check_refused(tmp_path / "x.zip", target, "this is not a bundle")
+    check_refused(tmp_path / "none.zip", target, "there is no such file")
 
 
-def test_an_archive_with_something_behind_it_is_refused(forged: Forged, target: Registry) -> None:
+def test_an_archive_with_trailing_bytes_is_refused(forged: Forged, target: Registry) -> None:
     content = forged.write().read_bytes()
     forged.file.write_bytes(content + b"#!/bin/sh\n")
-    refused(forged.file, target, "is no bundle")
+    check_refused(forged.file, target, "this is not a bundle")
 
     buffer = io.BytesIO(content)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = b"hello"
     forged.file.write_bytes(buffer.getvalue())
-    refused(forged.file, target, "is no bundle")
+    check_refused(forged.file, target, "this is not a bundle")

@@ -1,4 +1,4 @@
-"""Versions that move from one place to another."""
+"""Copying versions from one registry to another."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Registry, Re
     """Two empty registries."""
     if not {*request.param} <= STORES.keys():
         pytest.skip("there is no such store")
-    made = [
+    addresses = [
         f"file://{tmp_path / str(n)}" if kind == "file" else f"{kind}://{tmp_path.name}-{n}"
         for n, kind in enumerate(request.param)
     ]
-    return Registry(made[0]), Registry(made[1])
+    return Registry(addresses[0]), Registry(addresses[1])
 
 
 @pytest.fixture
 def source(tmp_path: Path, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Two names; one has three versions, aliases, and one of each kind of tag."""
+    """A registry with two names; one has three versions, aliases, and one tag of each kind."""
     registry = Registry(tmp_path / "source")
     fill(registry, make_adapter, monkeypatch)
     return registry
@@ -63,22 +63,22 @@ def plain(registry: Registry, name: str) -> list[dict[str, object]]:
     ]
 
 
-def test_a_copy_is_the_same_registry(
+def test_a_copy_equals_its_source(
     places: tuple[Registry, Registry], make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = places
     fill(source, make_adapter, monkeypatch)
 
-    account = copy_versions(source, target)
+    report = copy_versions(source, target)
 
-    assert [str(version) for version in account.versions] == [
+    assert [str(version) for version in report.versions] == [
         "legal/clause@1",
         "medical/triage@1",
         "medical/triage@2",
         "medical/triage@3",
     ]
-    assert all(version.new for version in account.versions)
-    assert {(a.alias, a.version, a.outcome) for a in account.aliases} == {("production", 2, "set"), ("candidate", 3, "set")}
+    assert all(version.new for version in report.versions)
+    assert {(a.alias, a.version, a.outcome) for a in report.aliases} == {("production", 2, "set"), ("candidate", 3, "set")}
     for name in ("legal/clause", "medical/triage"):
         assert plain(target, name) == plain(source, name)
     assert target.verify() == []
@@ -86,14 +86,14 @@ def test_a_copy_is_the_same_registry(
         target.resolve("medical/triage@1")
 
 
-def test_the_log_of_a_copy_says_when_it_was_published_and_from_where_it_came(source: Registry, tmp_path: Path) -> None:
+def test_the_log_of_a_copy_has_the_publish_time_and_the_source(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
     copy_versions(source, target, ["medical/triage"])
 
     lines = target.history("medical/triage")
-    there = source.history("medical/triage")
+    originals = source.history("medical/triage")
 
-    assert [(e.action, e.at, e.who, e.after) for e in lines[:3]] == [(e.action, e.at, "ada", e.after) for e in there[:3]]
+    assert [(e.action, e.at, e.who, e.after) for e in lines[:3]] == [(e.action, e.at, "ada", e.after) for e in originals[:3]]
     assert [e.action for e in lines[:3]] == ["publish", "publish", "publish by force"]
     assert f"copied from {source.location} (medical/triage@3) by bob" in lines[2].why
     assert lines[2].why.endswith(": to show")
@@ -101,41 +101,41 @@ def test_the_log_of_a_copy_says_when_it_was_published_and_from_where_it_came(sou
     assert target.store.names() == ["medical/triage"]
 
 
-def test_a_copy_of_a_copy_does_nothing(source: Registry, tmp_path: Path) -> None:
+def test_copying_again_changes_nothing(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
     copy_versions(source, target)
     before = target.history("medical/triage")
 
-    again = copy_versions(source, target)
+    second = copy_versions(source, target)
 
-    assert not any(version.new for version in again.versions)
-    assert {alias.outcome for alias in again.aliases} == {"unchanged"}
+    assert not any(version.new for version in second.versions)
+    assert {alias.outcome for alias in second.aliases} == {"unchanged"}
     assert target.history("medical/triage") == before
 
 
-def test_a_copy_that_was_killed_is_run_again(source: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_copy_can_be_run_again(source: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = Registry(tmp_path / "target")
-    put, left = target.store.put, [2]
+    put, remaining = target.store.put, [2]
 
-    def breaking(*given: object, **named: object) -> object:
-        if not left[0]:
+    def fail_after_two(*arguments: object, **options: object) -> object:
+        if not remaining[0]:
             raise RunError("the disk is full")
-        left[0] -= 1
-        return put(*given, **named)  # type: ignore[arg-type]
+        remaining[0] -= 1
+        return put(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(target.store, "put", breaking)
+    monkeypatch.setattr(target.store, "put", fail_after_two)
     with pytest.raises(RunError):
         copy_versions(source, target)
     assert len(target.versions("medical/triage")) == 1
-    left[0] = 9
+    remaining[0] = 9
 
-    account = copy_versions(source, target)
+    report = copy_versions(source, target)
 
-    assert [version.new for version in account.versions] == [False, False, True, True]
+    assert [version.new for version in report.versions] == [False, False, True, True]
     assert plain(target, "medical/triage") == plain(source, "medical/triage")
 
 
-def test_numbers_and_aliases_follow_where_the_target_has_other_versions(
+def test_a_target_with_other_versions_gets_the_next_numbers(
     source: Registry, make_adapter: MakeAdapter, tmp_path: Path
 ) -> None:
     target = Registry(tmp_path / "target")
@@ -143,19 +143,19 @@ def test_numbers_and_aliases_follow_where_the_target_has_other_versions(
     target.publish(tmp_path / "made-medical-triage-2")
     target.set_alias("medical/triage", "production", 1)
 
-    account = copy_versions(source, target, ["medical/triage"])
+    report = copy_versions(source, target, ["medical/triage"])
 
-    assert [(v.before, v.after, v.new) for v in account.versions] == [(1, 3, True), (2, 2, False), (3, 4, True)]
-    assert str(account.versions[0]) == "medical/triage@1 → 3"
+    assert [(v.before, v.after, v.new) for v in report.versions] == [(1, 3, True), (2, 2, False), (3, 4, True)]
+    assert str(report.versions[0]) == "medical/triage@1 → 3"
     assert target.resolve("medical/triage@candidate").number == 4
     assert target.resolve("medical/triage@production").number == 1
-    (conflict,) = account.conflicts
+    (conflict,) = report.conflicts
     assert (conflict.alias, conflict.version, conflict.previous) == ("production", 2, 1)
     assert copy_versions(source, target, ["medical/triage"], overwrite_aliases=True).conflicts == ()
     assert target.resolve("medical/triage@production").number == 2
 
 
-def test_a_version_that_was_signed_or_revoked_since_is_so_in_the_target_too(source: Registry, tmp_path: Path) -> None:
+def test_a_second_copy_adds_later_signatures_and_revocations(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
     copy_versions(source, target)
     source.revoke("medical/triage@2", "leaked rows")
@@ -171,10 +171,10 @@ def test_a_version_that_was_signed_or_revoked_since_is_so_in_the_target_too(sour
     assert [e.action for e in target.history("medical/triage")][-3:] == ["tag", "revoke", "tag"]
 
 
-def test_a_harmed_version_is_not_copied(source: Registry, tmp_path: Path) -> None:
+def test_a_damaged_version_is_not_copied(source: Registry, tmp_path: Path) -> None:
     weights = source.resolve("medical/triage@2").path / "adapter_model.safetensors"
     weights.chmod(0o644)
-    weights.write_bytes(b"harm")
+    weights.write_bytes(b"damaged")
     target = Registry(tmp_path / "target")
 
     with pytest.raises(CorruptAdapter, match=r"medical/triage@2: adapter_model\.safetensors has changed"):
@@ -183,7 +183,7 @@ def test_a_harmed_version_is_not_copied(source: Registry, tmp_path: Path) -> Non
     assert target.verify() == []
 
 
-def test_a_name_that_the_source_has_not_is_told(source: Registry, tmp_path: Path) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(source: Registry, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"no adapter called medical/none\. It has legal/clause, medical/triage"):
         copy_versions(source, Registry(tmp_path / "target"), ["medical/none", "legal/clause"])
     with pytest.raises(RegistryError, match="to itself"):
@@ -191,7 +191,7 @@ def test_a_name_that_the_source_has_not_is_told(source: Registry, tmp_path: Path
     assert not (tmp_path / "target").exists()
 
 
-def test_the_licences_that_a_target_takes_hold_for_copies(source: Registry, tmp_path: Path) -> None:
+def test_the_licence_policy_of_the_target_applies_to_copies(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target", Policy(licenses=("mit",)))
 
     with pytest.raises(RegistryError, match="states no licence"):
@@ -199,7 +199,7 @@ def test_the_licences_that_a_target_takes_hold_for_copies(source: Registry, tmp_
     assert target.store.names() == []
 
 
-def test_a_password_in_an_address_does_not_reach_the_log(source: Registry, tmp_path: Path) -> None:
+def test_a_password_in_an_address_is_not_logged(source: Registry, tmp_path: Path) -> None:
     from vertical_sdk.registry.copying import copy_from
 
     target = Registry(tmp_path / "target")
@@ -210,7 +210,7 @@ def test_a_password_in_an_address_does_not_reach_the_log(source: Registry, tmp_p
     assert "secret" not in str(line)
 
 
-def test_a_copy_through_a_server_is_published_by_who_copies_it(
+def test_a_copy_through_a_server_is_published_by_the_user_of_the_token(
     source: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from servers.http_server import serving
@@ -224,13 +224,15 @@ def test_a_copy_through_a_server_is_published_by_who_copies_it(
     served = Registry(tmp_path / "served")
     app = create_app(served, tokens, ServerSettings(uploads=tmp_path / "uploads"), log=lambda _: None)
     with serving(app) as address:
-        there, back = Registry(address), Registry(tmp_path / "back")
-        copy_versions(source, there)
-        account = copy_versions(there, back)
-        there.close()
+        remote, back = Registry(address), Registry(tmp_path / "back")
+        copy_versions(source, remote)
+        report = copy_versions(remote, back)
+        remote.close()
 
-    assert all(version.new and version.before == version.after for version in account.versions)
-    here = [(v.digest, v.aliases, v.revoked, v.signatures, v.forced, v.tags) for v in source.versions("medical/triage")]
-    assert [(v.digest, v.aliases, v.revoked, v.signatures, v.forced, v.tags) for v in back.versions("medical/triage")] == here
+    assert all(version.new and version.before == version.after for version in report.versions)
+    expected = [(v.digest, v.aliases, v.revoked, v.signatures, v.forced, v.tags) for v in source.versions("medical/triage")]
+    assert [
+        (v.digest, v.aliases, v.revoked, v.signatures, v.forced, v.tags) for v in back.versions("medical/triage")
+    ] == expected
     assert {e.who for e in served.history("medical/triage")} == {"bob"}
     assert back.verify() == []

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, made with mount; only root may do that."""
+"""Full and read-only disks, created with mount, which needs root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Mount = Callable[..., None]
 MakeAdapter = Callable[..., Path]
 
 
-def test_a_full_disk_stops_a_publish_and_harms_nothing(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+def test_a_full_disk_stops_a_publish_and_damages_nothing(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount("-t", "tmpfs", "-o", "size=1m", "none", str(disk))
@@ -22,7 +22,7 @@ def test_a_full_disk_stops_a_publish_and_harms_nothing(mount: Mount, make_adapte
     registry.publish(make_adapter(1))
     filling = disk / "filling"
     stopped = 0
-    for left in range(0, 120_000, 6_000):  # bytes that are free when the publish begins
+    for left in range(0, 120_000, 6_000):  # free bytes at the start of the publish
         filling.write_bytes(b"")
         with pytest.raises(OSError), filling.open("wb", buffering=0) as file:  # noqa: PT012
             while True:
@@ -44,7 +44,7 @@ def test_a_full_disk_stops_a_publish_and_harms_nothing(mount: Mount, make_adapte
     registry.close()
 
 
-def test_a_read_only_registry_is_read_and_not_written(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+def test_a_read_only_registry_can_be_read_but_not_written(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     place = tmp_path / "registry"
     writer = Registry(place)
     writer.publish(make_adapter(1))
@@ -65,7 +65,7 @@ def test_a_read_only_registry_is_read_and_not_written(mount: Mount, make_adapter
             write()
 
 
-def test_a_read_only_view_follows_a_writer_elsewhere(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+def test_a_read_only_mount_sees_versions_written_elsewhere(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     place, view = tmp_path / "registry", tmp_path / "view"
     view.mkdir()
     writer = Registry(place)
@@ -80,7 +80,7 @@ def test_a_read_only_view_follows_a_writer_elsewhere(mount: Mount, make_adapter:
     reader.close()
 
 
-def test_a_registry_cannot_be_made_on_a_read_only_disk(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+def test_a_registry_cannot_be_created_on_a_read_only_disk(mount: Mount, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount("-t", "tmpfs", "-o", "ro", "none", str(disk))

@@ -1,4 +1,4 @@
-"""The SQLite index by itself: what it finds among many, and what it notices."""
+"""The SQLite index: search among many versions, and detection of changes by hand."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def event(name: str, action: str = "publish", alias: str | None = None) -> Event
 
 @pytest.fixture
 def index(tmp_path: Path) -> Index:
-    """240 versions of 60 names, with facts, metrics and tags by chance."""
-    made = Index(tmp_path / "index.sqlite")
+    """240 versions of 60 names, with random facts, metrics and tags."""
+    index = Index(tmp_path / "index.sqlite")
     rng = random.Random(0)
-    with made.writing():
+    with index.writing():
         for i in range(60):
             name = f"{'medical' if i % 3 else 'legal'}/task-{i:02}"
             for k in range(4):
@@ -36,13 +36,13 @@ def index(tmp_path: Path) -> Index:
                 metrics = {"macro_f1": rng.random(), "ece": rng.random()} if rng.random() < 0.8 else {}
                 tags = {"stage": rng.choice(["pilot", "live"])} if rng.random() < 0.5 else {}
                 digest = hashlib.sha256(f"{i}-{k}".encode()).hexdigest()
-                made.add(name, digest, {"facts": facts, "metrics": metrics}, tags, event(name))
-    return made
+                index.add(name, digest, {"facts": facts, "metrics": metrics}, tags, event(name))
+    return index
 
 
 @pytest.mark.parametrize("rare", [3000, 0], ids=["one by one", "merged"])
 @pytest.mark.parametrize(
-    "asked",
+    "texts",
     [
         (),
         ("domain=medical",),
@@ -55,24 +55,24 @@ def index(tmp_path: Path) -> Index:
         ("domain=traffic", "macro_f1>0"),
     ],
 )
-def test_search_finds_what_reading_everything_finds(
-    index: Index, asked: tuple[str, ...], rare: int, monkeypatch: pytest.MonkeyPatch
+def test_search_equals_a_scan_of_all_versions(
+    index: Index, texts: tuple[str, ...], rare: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vertical_sdk.registry.index.RARE", rare)
-    conditions = [parse_condition(text) for text in asked]
+    conditions = [parse_condition(text) for text in texts]
     everything = [entry for name in index.names() for entry in index.versions(name)]
     expected = [(e.name, e.number) for e in everything if matches(e, conditions)]
 
     pages, after = [], None
-    while found := index.search(conditions, after=after, limit=7):
-        pages += [(e.name, e.number) for e in found]
+    while page := index.search(conditions, after=after, limit=7):
+        pages += [(e.name, e.number) for e in page]
         after = pages[-1]
 
     assert pages == expected
     assert [(e.name, e.number) for e in index.search(conditions)] == expected
 
 
-def test_names_and_newest_versions_come_in_pages(index: Index) -> None:
+def test_names_and_newest_versions_are_paged(index: Index) -> None:
     index.move_alias("legal/task-03", "production", 2, None, event("legal/task-03", "alias", "production"))
 
     names = index.names("legal/")
@@ -86,7 +86,7 @@ def test_names_and_newest_versions_come_in_pages(index: Index) -> None:
     assert index.newest("legal/task-0\x7f") == []
 
 
-def test_versions_come_in_pages_from_the_newest_down(index: Index) -> None:
+def test_versions_are_paged_from_the_newest_down(index: Index) -> None:
     numbers = [
         [e.number for e in index.versions("legal/task-00", before=before, limit=limit)]
         for before, limit in [(None, 2), (3, 2), (1, 2), (None, None), (3, None)]
@@ -96,7 +96,7 @@ def test_versions_come_in_pages_from_the_newest_down(index: Index) -> None:
 
 
 def overwrite(index: Index, *statements: str) -> None:
-    """What somebody with an editor for SQLite does."""
+    """Change the file as a user with an SQLite editor would."""
     index.close()
     connection = sqlite3.connect(index.path, isolation_level=None)
     for statement in statements:
@@ -104,7 +104,7 @@ def overwrite(index: Index, *statements: str) -> None:
     connection.close()
 
 
-def test_a_version_whose_row_was_changed_is_not_answered_with(index: Index) -> None:
+def test_a_version_with_a_changed_row_is_refused(index: Index) -> None:
     overwrite(index, "DROP TRIGGER versions_stay", "UPDATE versions SET record = replace(record, 'medical', 'general')")
 
     with pytest.raises(RegistryError, match=r"the row of medical/task-01@4 was changed by hand"):
@@ -112,20 +112,20 @@ def test_a_version_whose_row_was_changed_is_not_answered_with(index: Index) -> N
     assert len(index.problems()) == 160
 
 
-def test_an_alias_that_was_moved_by_hand_is_not_followed(index: Index) -> None:
+def test_an_alias_moved_by_hand_is_refused(index: Index) -> None:
     index.move_alias("legal/task-00", "production", 2, None, event("legal/task-00", "alias", "production"))
     overwrite(index, "UPDATE aliases SET number = 1")
 
-    with pytest.raises(RegistryError, match=r"where legal/task-00@production stands was changed by hand"):
+    with pytest.raises(RegistryError, match=r"the alias legal/task-00@production was changed by hand"):
         index.find(Reference("legal/task-00", alias="production"))
-    assert index.problems() == ["legal/task-00@production stands at version 1; the log left it at 2"]
+    assert index.problems() == ["legal/task-00@production points at version 1, but the log says 2"]
 
 
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE history SET who = 'eve' WHERE id = 17", "DELETE FROM history WHERE id = 17"],
 )
-def test_a_log_that_was_changed_is_noticed(index: Index, statement: str) -> None:
+def test_a_changed_log_is_detected(index: Index, statement: str) -> None:
     assert index.problems() == []
     overwrite(index, "DROP TRIGGER history_stays", "DROP TRIGGER history_remains", statement)
 
@@ -134,11 +134,13 @@ def test_a_log_that_was_changed_is_noticed(index: Index, statement: str) -> None
     assert "the log was changed at 2026-01-01" in problem
 
 
-def test_a_registry_of_an_older_format_says_so(tmp_path: Path) -> None:
+def test_a_registry_of_an_older_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "index.sqlite"
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 1")
     connection.close()
 
-    with pytest.raises(RegistryError, match=r"has format 1, this vertical_sdk knows 2\. Publish its adapters anew"):
+    with pytest.raises(
+        RegistryError, match=r"has format 1; this version of vertical_sdk reads format 2\. Publish its adapters again"
+    ):
         Index(path).names()

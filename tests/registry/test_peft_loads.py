@@ -24,7 +24,7 @@ class Tiny(nn.Module):
         return self.layer(x)
 
 
-def test_peft_loads_a_version_straight_from_its_folder(tmp_path: Path) -> None:
+def test_peft_loads_a_version_from_its_folder(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     logging.getLogger("peft").setLevel(logging.ERROR)
     trained = get_peft_model(Tiny(), LoraConfig(r=1, lora_alpha=1, target_modules=["layer"]))
@@ -35,7 +35,7 @@ def test_peft_loads_a_version_straight_from_its_folder(tmp_path: Path) -> None:
     config = tmp_path / "adapter" / "adapter_config.json"
     config.write_text(
         json.dumps({**json.loads(config.read_text()), "auto_mapping": None})
-    )  # it names this test, to be imported
+    )  # PEFT would import the module of this test from it
     base = Fingerprint(name="tiny", architecture="Tiny", weights="0" * 64, tokenizer="1" * 64, vocab_size=1)
     card = Card(name="tiny", task="regression", family="encoder", base=base, recipe={}, recipe_digest="2" * 64)
     write_card(tmp_path / "adapter", card)

@@ -18,15 +18,15 @@ from vertical_sdk.registry import Reference, parse_reference
         ("t@a" + "b" * 63, Reference("t", alias="a" + "b" * 63)),
     ],
 )
-def test_a_reference_is_read_and_written_the_same(text: str, expected: Reference) -> None:
-    read = parse_reference(text)
+def test_a_reference_is_parsed_and_written_back_unchanged(text: str, expected: Reference) -> None:
+    reference = parse_reference(text)
 
-    assert read == expected
-    assert str(read) == text
+    assert reference == expected
+    assert str(reference) == text
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("a/b/c", "3 parts"),
@@ -36,8 +36,8 @@ def test_a_reference_is_read_and_written_the_same(text: str, expected: Reference
         ("../secrets", "'..'"),
         ("a/..", "'..'"),
         ("a..b", "'..'"),
-        (".hidden", "begins with"),
-        ("medical/-x", "begins with"),
+        (".hidden", "starts with"),
+        ("medical/-x", "starts with"),
         ("medical/x.", "ends in"),
         ("Medical/x", "'M'"),
         ("a b", "' '"),
@@ -47,24 +47,24 @@ def test_a_reference_is_read_and_written_the_same(text: str, expected: Reference
         ("mediсal/x", "U+0441"),  # a Cyrillic letter that looks like c
         ("medical/x１", "U+FF11"),  # a full-width digit
         ("x" * 65, "65 characters"),
-        ("x@", "nothing stands after the @"),
+        ("x@", "nothing follows the @"),
         ("x@a@b", "more than one @"),
-        ("x@latest", "alone is the newest"),
-        ("x@v3", "write x@3"),
-        ("x@0", "versions are 1, 2, 3"),
-        ("x@007", "versions are 1, 2, 3"),
-        ("x@-1", "not an alias"),
+        ("x@latest", "Write x, which is the newest version"),
+        ("x@v3", "Write x@3"),
+        ("x@0", "Versions are 1, 2, 3"),
+        ("x@007", "Versions are 1, 2, 3"),
+        ("x@-1", "not a valid alias"),
         ("x@٣", "U+0663"),  # an Arabic three
         ("x@Production", "'P'"),
-        ("x@2nd", "does not begin with a letter"),
+        ("x@2nd", "does not start with a letter"),
         ("x@sha256:0123abc", "8 to 64"),
         ("x@sha256:" + "g" * 8, "8 to 64"),
         ("x@sha256:" + "a" * 65, "8 to 64"),
         ("x@sha1:0123abcd", "':'"),
     ],
 )
-def test_what_is_no_reference_is_refused_with_the_reason(text: str, says: str) -> None:
+def test_a_malformed_reference_is_refused_with_the_reason(text: str, message: str) -> None:
     with pytest.raises(RegistryError) as raised:
         parse_reference(text)
 
-    assert says in str(raised.value)
+    assert message in str(raised.value)

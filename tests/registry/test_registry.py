@@ -28,7 +28,7 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "registry")
 
 
-def test_a_published_adapter_is_found_by_name_number_alias_and_digest(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_resolve_finds_a_version_by_name_number_alias_and_digest(registry: Registry, make_adapter: MakeAdapter) -> None:
     first = registry.publish(make_adapter(1))
     second = registry.publish(make_adapter(2), tags={"ticket": "42"})
     registry.set_alias("medical/triage", "production", 1)
@@ -43,7 +43,7 @@ def test_a_published_adapter_is_found_by_name_number_alias_and_digest(registry: 
     assert [str(v) for v in registry.versions("medical/triage")] == ["medical/triage@1", "medical/triage@2"]
 
 
-def test_the_folder_of_a_version_is_the_folder_that_was_published(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_the_folder_of_a_version_equals_the_published_folder(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter(1)
 
     version = registry.publish(adapter)
@@ -55,7 +55,7 @@ def test_the_folder_of_a_version_is_the_folder_that_was_published(registry: Regi
     assert list(load_file(version.path / "adapter_model.safetensors")) == ["base_model.model.query.lora_A.weight"]
 
 
-def test_a_run_is_published_with_its_report_and_without_its_checkpoints(
+def test_a_run_is_published_with_its_report_and_without_checkpoints(
     registry: Registry, make_adapter: MakeAdapter, tmp_path: Path
 ) -> None:
     run = tmp_path / "runs" / "x"
@@ -71,14 +71,14 @@ def test_a_run_is_published_with_its_report_and_without_its_checkpoints(
 
 
 def test_equal_files_are_stored_once(registry: Registry, make_adapter: MakeAdapter) -> None:
-    one = registry.publish(make_adapter(1)).path / "tokenizer.json"
-    two = registry.publish(make_adapter(2)).path / "tokenizer.json"
+    first = registry.publish(make_adapter(1)).path / "tokenizer.json"
+    second = registry.publish(make_adapter(2)).path / "tokenizer.json"
 
-    assert one.stat().st_ino == two.stat().st_ino
+    assert first.stat().st_ino == second.stat().st_ino
     assert len(list(Path(registry.location, "objects").rglob("*"))) < 2 * 6 + 12
 
 
-def test_publishing_the_same_again_returns_the_version_that_is_there(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_publishing_the_same_content_again_returns_the_existing_version(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter(1)
     first = registry.publish(adapter)
     registry.publish(make_adapter(2))
@@ -88,7 +88,7 @@ def test_publishing_the_same_again_returns_the_version_that_is_there(registry: R
     assert [e.after for e in registry.history("medical/triage")] == [1, 2]
 
 
-def test_one_flipped_byte_is_found_with_the_name_of_the_file(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_one_flipped_byte_is_reported_with_the_name_of_the_file(registry: Registry, make_adapter: MakeAdapter) -> None:
     version = registry.publish(make_adapter(1))
     registry.resolve("medical/triage")
     weights = version.path / "adapter_model.safetensors"
@@ -105,7 +105,7 @@ def test_one_flipped_byte_is_found_with_the_name_of_the_file(registry: Registry,
     assert any(line.startswith("objects/") for line in registry.verify())
 
 
-def test_a_file_that_is_gone_or_was_added_is_found(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_missing_and_added_files_are_reported(registry: Registry, make_adapter: MakeAdapter) -> None:
     version = registry.publish(make_adapter(1))
     registry.resolve("medical/triage")
     (version.path / "tokenizer.json").unlink()
@@ -115,21 +115,21 @@ def test_a_file_that_is_gone_or_was_added_is_found(registry: Registry, make_adap
         registry.resolve("medical/triage")
 
 
-def test_publishing_again_mends_a_harmed_version(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_publishing_again_repairs_a_damaged_version(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter(1)
     version = registry.publish(adapter)
     weights = version.path / "adapter_model.safetensors"
     weights.chmod(0o644)
-    weights.write_bytes(b"harm")
+    weights.write_bytes(b"damaged")
 
-    mended = registry.publish(adapter)
+    repaired = registry.publish(adapter)
 
-    assert mended.number == 1
-    assert registry.resolve("medical/triage@1") == mended
+    assert repaired.number == 1
+    assert registry.resolve("medical/triage@1") == repaired
     assert registry.verify() == []
 
 
-def test_a_failed_gate_stops_a_publish_and_says_why(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_failed_gate_stops_a_publish_with_its_reasons(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter(verdict=Verdict(passed=False, reasons=("macro_f1 0.50 is not above base 0.55",)))
 
     with pytest.raises(GateFailed, match=r"macro_f1 0\.50 is not above base 0\.55"):
@@ -138,12 +138,14 @@ def test_a_failed_gate_stops_a_publish_and_says_why(registry: Registry, make_ada
     assert not Path(registry.location).exists()
 
 
-def test_a_gate_that_was_never_asked_stops_a_publish(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_gate_that_was_not_evaluated_stops_a_publish(registry: Registry, make_adapter: MakeAdapter) -> None:
     with pytest.raises(GateFailed, match="vertical evaluate"):
         registry.publish(make_adapter(verdict=None))
 
 
-def test_force_is_remembered_for_ever(registry: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forced_publish_is_recorded_in_version_card_and_log(
+    registry: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VERTICAL_USER", "ada")
     adapter = make_adapter(verdict=Verdict(passed=False, reasons=("worse",)))
 
@@ -158,13 +160,13 @@ def test_force_is_remembered_for_ever(registry: Registry, make_adapter: MakeAdap
     assert (event.action, event.who, event.why) == ("publish by force", "ada", "a demonstration")
 
 
-def test_a_recipe_without_a_gate_is_published_and_the_version_says_so(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_version_of_a_recipe_without_gate_records_no_gate(registry: Registry, make_adapter: MakeAdapter) -> None:
     version = registry.publish(make_adapter(gate=None, verdict=None), force=True)
 
     assert (version.gate, version.forced) == ("no gate", False)
 
 
-def test_a_file_that_is_not_as_the_card_says_is_named(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_file_that_differs_from_the_card_is_named(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter()
     (adapter / "tokenizer.json").write_text("{ }")
 
@@ -172,7 +174,7 @@ def test_a_file_that_is_not_as_the_card_says_is_named(registry: Registry, make_a
         registry.publish(adapter)
 
 
-def test_only_what_the_card_lists_is_published(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_file_that_the_card_does_not_list_is_refused(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter()
     (adapter / "patients.csv").write_text("name\nBob\n")
 
@@ -188,7 +190,7 @@ def test_a_missing_file_is_named(registry: Registry, make_adapter: MakeAdapter) 
         registry.publish(adapter)
 
 
-def test_a_pickle_in_the_clothes_of_safetensors_is_refused(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_pickle_named_safetensors_is_refused(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter()
     (adapter / "head.safetensors").write_bytes(b"\x80\x04\x95pickled")
     write_card(adapter, read_card(adapter))
@@ -207,7 +209,7 @@ def test_pickled_weights_are_refused(registry: Registry, make_adapter: MakeAdapt
         registry.publish(adapter)
 
 
-def test_a_link_that_leads_out_of_the_folder_is_refused(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_link_out_of_the_folder_is_refused(registry: Registry, make_adapter: MakeAdapter) -> None:
     adapter = make_adapter()
     (adapter / "README.md").unlink()
     (adapter / "README.md").symlink_to("/etc/passwd")
@@ -231,12 +233,12 @@ def test_a_folder_without_a_card_is_refused(registry: Registry, tmp_path: Path) 
         registry.publish(tmp_path / "nowhere")
 
 
-def test_what_is_not_there_is_told_with_what_is(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_an_unknown_reference_is_refused_with_the_known_ones(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1))
     registry.publish(make_adapter(2))
     registry.set_alias("medical/triage", "production", 2)
 
-    for reference, says in [
+    for reference, message in [
         ("medical/triag", "Did you mean 'medical/triage'"),
         ("triage", "Did you mean 'medical/triage'"),
         ("medical/triage@9", "versions 1 to 2"),
@@ -245,10 +247,10 @@ def test_what_is_not_there_is_told_with_what_is(registry: Registry, make_adapter
     ]:
         with pytest.raises(RegistryError) as raised:
             registry.resolve(reference)
-        assert says in str(raised.value)
+        assert message in str(raised.value)
 
 
-def test_an_empty_registry_is_read_without_being_made(registry: Registry) -> None:
+def test_reading_an_empty_registry_does_not_create_it(registry: Registry) -> None:
     with pytest.raises(RegistryError, match="nothing yet"):
         registry.resolve("medical/triage")
 
@@ -258,15 +260,15 @@ def test_an_empty_registry_is_read_without_being_made(registry: Registry) -> Non
     assert not Path(registry.location).exists()
 
 
-def test_an_alias_moves_only_from_where_it_was_expected(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_an_alias_moves_only_from_its_expected_version(registry: Registry, make_adapter: MakeAdapter) -> None:
     for seed in (1, 2, 3):
         registry.publish(make_adapter(seed))
     registry.set_alias("medical/triage", "production", 1, expected=0)
     registry.set_alias("medical/triage", "production", 2, expected=1, why="better recall")
 
-    with pytest.raises(RegistryError, match="stands at version 2; it was expected at version 1"):
+    with pytest.raises(RegistryError, match="points at version 2, but it was expected to point at version 1"):
         registry.set_alias("medical/triage", "production", 3, expected=1)
-    with pytest.raises(RegistryError, match="expected not to exist"):
+    with pytest.raises(RegistryError, match="but it was expected not to exist"):
         registry.set_alias("medical/triage", "production", 3, expected=0)
     with pytest.raises(RegistryError, match="no such version"):
         registry.set_alias("medical/triage", "production", 9)
@@ -275,7 +277,7 @@ def test_an_alias_moves_only_from_where_it_was_expected(registry: Registry, make
     assert moves == [("production", None, 1, ""), ("production", 1, 2, "better recall")]
 
 
-def test_an_alias_that_was_deleted_is_gone_and_logged(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_deleting_an_alias_is_logged(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1))
     registry.set_alias("medical/triage", "production", 1)
     registry.delete_alias("medical/triage", "production", why="recalled")
@@ -286,17 +288,17 @@ def test_an_alias_that_was_deleted_is_gone_and_logged(registry: Registry, make_a
     assert (last.action, last.before, last.after, last.why) == ("delete alias", 1, None, "recalled")
 
 
-def test_tags_are_set_and_taken_away(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_tags_are_set_and_removed(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1), tags={"a": "1", "b": "2"})
 
     registry.tag("medical/triage", 1, {"a": None, "c": "3"})
 
     assert registry.resolve("medical/triage").tags == {"b": "2", "c": "3"}
-    with pytest.raises(RegistryError, match="cannot be a tag's name"):
+    with pytest.raises(RegistryError, match="cannot be the name of a tag"):
         registry.tag("medical/triage", 1, {"A b": "1"})
 
 
-def test_the_list_says_what_each_newest_version_is(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_list_adapters_describes_each_newest_version(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1))
     registry.publish(make_adapter(2))
     registry.publish(make_adapter(3, name="legal/license"))
@@ -310,7 +312,7 @@ def test_the_list_says_what_each_newest_version_is(registry: Registry, make_adap
     assert [s.name for s in registry.list_adapters("med")] == ["medical/triage"]
 
 
-def test_gc_removes_what_no_version_uses_and_nothing_else(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_gc_removes_only_files_that_no_version_uses(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1))
     root = Path(registry.location)
     stray = root / "objects" / "ab" / ("ab" + "0" * 62)
@@ -333,7 +335,7 @@ def _publish_all(location: str, folders: list[Path], numbers: multiprocessing.qu
     numbers.put([registry.publish(folder).number for folder in folders])
 
 
-def test_processes_that_publish_at_once_get_numbers_of_their_own(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_processes_publishing_at_once_get_distinct_numbers(registry: Registry, make_adapter: MakeAdapter) -> None:
     folders = [make_adapter(seed) for seed in range(20)]
     context = multiprocessing.get_context("spawn")
     numbers = context.Queue()
@@ -342,16 +344,16 @@ def test_processes_that_publish_at_once_get_numbers_of_their_own(registry: Regis
     ]
     for worker in workers:
         worker.start()
-    got = [numbers.get(timeout=60) for _ in workers]
+    results = [numbers.get(timeout=60) for _ in workers]
     for worker in workers:
         worker.join()
 
-    assert sorted(n for some in got for n in some) == list(range(1, 21))
-    assert all(some == sorted(some) for some in got)
+    assert sorted(n for result in results for n in result) == list(range(1, 21))
+    assert all(result == sorted(result) for result in results)
     assert registry.verify() == []
 
 
-def test_threads_share_a_registry(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_threads_can_share_a_registry(registry: Registry, make_adapter: MakeAdapter) -> None:
     folders = [make_adapter(seed) for seed in range(4)]
     threads = [threading.Thread(target=registry.publish, args=(folder,)) for folder in folders]
     for thread in threads:
@@ -362,10 +364,10 @@ def test_threads_share_a_registry(registry: Registry, make_adapter: MakeAdapter)
     assert [v.number for v in registry.versions("medical/triage")] == [1, 2, 3, 4]
 
 
-def _python(code: str, *arguments: str) -> None:
-    """Run Python in another process, which finds the package where this one did."""
+def run_python(code: str, *arguments: str) -> None:
+    """Run Python in another process, with the same package."""
     library = str(Path(vertical_sdk.__file__).parents[1])
-    ended = subprocess.run(
+    process = subprocess.run(
         [
             sys.executable,
             "-W",
@@ -373,13 +375,13 @@ def _python(code: str, *arguments: str) -> None:
             "-c",
             code,
             *arguments,
-        ],  # a fork beside threads warns from 3.12 on
+        ],  # a fork with running threads warns from Python 3.12 on
         env={**os.environ, "PYTHONPATH": library},
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert ended.returncode == 0, ended.stderr
+    assert process.returncode == 0, process.stderr
 
 
 KILLS = """
@@ -415,10 +417,10 @@ assert registry.publish(Path(folders[0]), "kill/afterwards").number == 1
 """
 
 
-def test_a_publish_that_is_killed_leaves_only_whole_versions(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_killed_publish_leaves_only_complete_versions(registry: Registry, make_adapter: MakeAdapter) -> None:
     folders = [make_adapter(seed) for seed in range(3)]
 
-    _python(KILLS, registry.location, *map(str, folders))
+    run_python(KILLS, registry.location, *map(str, folders))
 
 
 FORKS = """
@@ -472,7 +474,7 @@ for share in (folders[::2], folders[1::2]):
 ended = []
 while len(ended) < 2:
     registry.gc()
-    time.sleep(0.02)  # SQLite lets those who wait in by chance, not in turn
+    time.sleep(0.02)  # SQLite chooses among waiting processes by chance, not in turn
     ended += [status for child, status in (os.waitpid(c, os.WNOHANG) for c in children[len(ended):][:1]) if child]
 assert ended == [0, 0], ended
 registry.gc()
@@ -482,19 +484,19 @@ assert not any(Path(location, "staging").iterdir())
 """
 
 
-def test_gc_takes_nothing_from_those_who_publish(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_gc_removes_nothing_of_a_running_publish(registry: Registry, make_adapter: MakeAdapter) -> None:
     folders = [make_adapter(seed) for seed in range(6)]
 
-    _python(CLEANING, registry.location, *map(str, folders))
+    run_python(CLEANING, registry.location, *map(str, folders))
 
 
-def test_a_process_may_fork_while_its_registry_is_open(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_process_can_fork_with_an_open_registry(registry: Registry, make_adapter: MakeAdapter) -> None:
     folders = [make_adapter(seed) for seed in range(6)]
 
-    _python(FORKS, registry.location, *map(str, folders))
+    run_python(FORKS, registry.location, *map(str, folders))
 
 
-def test_a_disk_without_hard_links_gets_copies(
+def test_a_file_system_without_hard_links_gets_copies(
     registry: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_links(*arguments: object) -> None:
@@ -508,16 +510,16 @@ def test_a_disk_without_hard_links_gets_copies(
     assert registry.verify() == []
 
 
-def test_a_damaged_index_is_told(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_damaged_index_is_reported(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1))
     registry.close()
-    Path(registry.location, "index.sqlite").write_bytes(b"not a database, but long enough to be taken for one" * 50)
+    Path(registry.location, "index.sqlite").write_bytes(b"not a database, but long enough to look like one" * 50)
 
     with pytest.raises(RegistryError, match="the index is damaged"):
         registry.resolve("medical/triage")
 
 
-def test_versions_and_the_log_cannot_be_rewritten_even_by_hand(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_sqlite_refuses_to_change_versions_and_the_log(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1))
     connection = sqlite3.connect(Path(registry.location, "index.sqlite"))
 
@@ -532,13 +534,13 @@ def test_versions_and_the_log_cannot_be_rewritten_even_by_hand(registry: Registr
     connection.close()
 
 
-def test_a_registry_travels_to_another_process(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_registry_can_be_pickled(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1))
 
     assert pickle.loads(pickle.dumps(registry)).resolve("medical/triage").number == 1
 
 
-def test_a_registry_that_was_removed_and_made_anew_is_seen(registry: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_registry_that_was_deleted_can_be_used_again(registry: Registry, make_adapter: MakeAdapter) -> None:
     registry.publish(make_adapter(1))
     shutil.rmtree(registry.location)
 
@@ -549,4 +551,4 @@ def test_a_registry_that_was_removed_and_made_anew_is_seen(registry: Registry, m
 def test_the_registry_does_not_import_torch() -> None:
     code = "import sys; from vertical_sdk.registry import Registry, Reference, Version; assert 'torch' not in sys.modules"
 
-    _python(code)
+    run_python(code)

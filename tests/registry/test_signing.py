@@ -1,4 +1,4 @@
-"""Who vouches for a version, and what happens where it is not so."""
+"""Signatures with keys: valid, damaged, from another key, and missing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
-    """A private key; the public one is beside it."""
+    """A private key, with the public key beside it."""
     create_key_pair(tmp_path / "ada")
     return tmp_path / "ada"
 
@@ -46,11 +46,11 @@ def public(key: Path) -> Path:
 
 
 def trusting(registry: Registry, *keys: Path) -> Registry:
-    """The same registry, for somebody who trusts these keys."""
+    """The same registry, for a user who trusts these keys."""
     return Registry(registry.location, Policy(trusted_keys=tuple(public(key) for key in keys)))
 
 
-def test_a_key_pair_is_a_file_for_its_owner_alone_and_one_for_all(tmp_path: Path) -> None:
+def test_a_key_pair_has_a_private_file_and_a_public_file(tmp_path: Path) -> None:
     file, made_by = create_key_pair(tmp_path / "keys" / "ada")
 
     assert file == tmp_path / "keys" / "ada.pub"
@@ -59,15 +59,15 @@ def test_a_key_pair_is_a_file_for_its_owner_alone_and_one_for_all(tmp_path: Path
     assert read_fingerprint(file) == made_by
 
 
-def test_the_fingerprint_is_the_sha256_of_the_public_keys_file(key: Path) -> None:
+def test_the_fingerprint_is_the_sha256_of_the_public_key_file(key: Path) -> None:
     import hashlib
 
     assert read_fingerprint(public(key)) == hashlib.sha256(public(key).read_bytes()).hexdigest()
 
 
-def test_no_key_is_overwritten(key: Path, tmp_path: Path) -> None:
+def test_an_existing_key_is_never_overwritten(key: Path, tmp_path: Path) -> None:
     before = key.read_bytes()
-    (tmp_path / "eve.pub").write_text("somebody's")
+    (tmp_path / "eve.pub").write_text("another user's")
 
     for name in ("ada", "eve"):
         with pytest.raises(RegistryError, match="never overwritten"):
@@ -76,11 +76,11 @@ def test_no_key_is_overwritten(key: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "eve").exists()
 
 
-def test_a_locked_key_signs_with_its_passphrase_only(registry: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+def test_an_encrypted_key_signs_only_with_its_passphrase(registry: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     registry.publish(make_adapter(1))
     create_key_pair(tmp_path / "locked", "correct horse")
 
-    with pytest.raises(RegistryError, match=r"locked: needs its passphrase: set \$VERTICAL_KEY_PASSWORD"):
+    with pytest.raises(RegistryError, match=r"locked: this key needs its passphrase\. Set \$VERTICAL_KEY_PASSWORD"):
         sign(registry, "medical/triage", tmp_path / "locked")
     with pytest.raises(RegistryError, match="the passphrase is wrong"):
         sign(registry, "medical/triage", tmp_path / "locked", "wrong horse")
@@ -88,13 +88,13 @@ def test_a_locked_key_signs_with_its_passphrase_only(registry: Registry, make_ad
     assert b"ENCRYPTED" in (tmp_path / "locked").read_bytes()
 
 
-def test_a_passphrase_for_a_key_without_one_is_not_used(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
+def test_a_passphrase_is_ignored_for_an_unencrypted_key(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
     registry.publish(make_adapter(1))
 
     assert sign(registry, "medical/triage", key, "of another key").signatures
 
 
-def test_what_a_trusted_key_signed_is_loaded(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
+def test_a_version_signed_by_a_trusted_key_is_loaded(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
     registry.publish(make_adapter(1))
 
     signed = sign(registry, "medical/triage", key)
@@ -106,7 +106,7 @@ def test_what_a_trusted_key_signed_is_loaded(registry: Registry, make_adapter: M
     assert signed.tags == {}
 
 
-def test_what_no_trusted_key_signed_is_refused_with_the_keys(
+def test_a_version_without_a_trusted_signature_is_refused_with_the_keys(
     registry: Registry, make_adapter: MakeAdapter, key: Path, tmp_path: Path
 ) -> None:
     registry.publish(make_adapter(1))
@@ -119,30 +119,30 @@ def test_what_no_trusted_key_signed_is_refused_with_the_keys(
         only_ada.resolve("medical/triage")
     sign(registry, "medical/triage", tmp_path / "eve")
     eve = read_fingerprint(tmp_path / "eve.pub")
-    with pytest.raises(RegistryError, match=rf"signed by {eve[:16]}…, none of whom is trusted"):
+    with pytest.raises(RegistryError, match=rf"signed by {eve[:16]}…, which is not trusted"):
         only_ada.resolve("medical/triage")
-    assert signature_problems(only_ada) == ["medical/triage@1 is signed by nobody who is trusted"]
+    assert signature_problems(only_ada) == ["medical/triage@1 has no signature of a trusted signer"]
     assert trusting(registry, key, tmp_path / "eve").resolve("medical/triage").number == 1
     assert only_ada.resolve("medical/triage", check=False).number == 1
 
 
-def test_a_signature_of_another_version_does_not_hold(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
+def test_a_signature_of_another_version_is_rejected(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
     for seed in (1, 2):
         registry.publish(make_adapter(seed))
     first = sign(registry, "medical/triage@1", key)
-    other = registry.resolve("medical/triage@2")
+    second = registry.resolve("medical/triage@2")
 
-    registry.add_signature(other, read_fingerprint(public(key)), next(iter(first.signatures.values())))
+    registry.add_signature(second, read_fingerprint(public(key)), next(iter(first.signatures.values())))
 
-    with pytest.raises(RegistryError, match=r"medical/triage@2: its signature by .*ada\.pub.* does not hold: .*adapter_model"):
+    with pytest.raises(RegistryError, match=r"medical/triage@2: its signature by .*ada\.pub.* is not valid: .*adapter_model"):
         trusting(registry, key).resolve("medical/triage@2")
-    for asked in (registry, trusting(registry, key)):
-        (told,) = signature_problems(asked)
-        assert "medical/triage@2" in told
-        assert "adapter_model.safetensors" in told
+    for checked in (registry, trusting(registry, key)):
+        (problem,) = signature_problems(checked)
+        assert "medical/triage@2" in problem
+        assert "adapter_model.safetensors" in problem
 
 
-def test_a_signature_that_is_called_a_trusted_keys_and_is_another_ones_does_not_hold(
+def test_a_signature_made_by_another_key_is_rejected(
     registry: Registry, make_adapter: MakeAdapter, key: Path, tmp_path: Path
 ) -> None:
     version = registry.publish(make_adapter(1))
@@ -150,39 +150,39 @@ def test_a_signature_that_is_called_a_trusted_keys_and_is_another_ones_does_not_
     eves = next(iter(sign(registry, "medical/triage", tmp_path / "eve").signatures.values()))
     renamed = eves.replace(read_fingerprint(tmp_path / "eve.pub"), read_fingerprint(public(key)))
 
-    for text, told in ((eves, "it says that"), (renamed, "another key made it")):
+    for text, message in ((eves, "it names .* as its signer"), (renamed, "another key made it")):
         registry.add_signature(version, read_fingerprint(public(key)), text)
-        with pytest.raises(RegistryError, match=told):
+        with pytest.raises(RegistryError, match=message):
             trusting(registry, key).resolve("medical/triage")
 
 
-@pytest.mark.parametrize("harm", ["cut", "empty", "list", "deep", "no hint", "other statement", "flipped", "no signature"])
-def test_a_harmed_signature_does_not_hold(harm: str, registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "empty", "list", "deep", "no hint", "other statement", "flipped", "no signature"])
+def test_a_damaged_signature_is_rejected(damage: str, registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
     version = sign(registry, str(registry.publish(make_adapter(1))), key)
     (made_by, text), *_ = version.signatures.items()
     bundle = json.loads(text)
     envelope = bundle["dsseEnvelope"]
-    if harm == "no hint":
+    if damage == "no hint":
         del bundle["verificationMaterial"]["publicKey"]["hint"]
-    elif harm == "other statement":
+    elif damage == "other statement":
         payload = json.loads(base64.b64decode(envelope["payload"]))
         payload["subject"][0]["name"] = "else"
         envelope["payload"] = base64.b64encode(json.dumps(payload).encode()).decode()
-    elif harm == "flipped":
+    elif damage == "flipped":
         content = bytearray(base64.b64decode(envelope["signatures"][0]["sig"]))
         content[-1] ^= 1
         envelope["signatures"][0]["sig"] = base64.b64encode(content).decode()
-    elif harm == "no signature":
+    elif damage == "no signature":
         envelope["signatures"] = []
     texts = {"cut": text[:-40], "empty": "", "list": "[1, 2]", "deep": "[" * 30_000}
-    registry.add_signature(version, made_by, texts.get(harm, json.dumps(bundle)))
+    registry.add_signature(version, made_by, texts.get(damage, json.dumps(bundle)))
 
     with pytest.raises(RegistryError, match=r"medical/triage@1: its signature by .*ada\.pub"):
         trusting(registry, key).resolve("medical/triage")
     assert len(signature_problems(trusting(registry, key))) == 1
 
 
-def test_a_signature_covers_every_file_also_those_of_git(
+def test_a_signature_covers_every_file_including_those_of_git(
     registry: Registry, make_adapter: MakeAdapter, key: Path, tmp_path: Path
 ) -> None:
     adapter = make_adapter(1)
@@ -191,37 +191,37 @@ def test_a_signature_covers_every_file_also_those_of_git(
     shutil.copytree(version.path, copy)
     moved = replace(version, folder=lambda: copy)
 
-    verify_signature(moved, public(key))  # it does not matter where the folder is, and how it is called
+    verify_signature(moved, public(key))  # the path and the name of the folder do not matter
     (copy / ".gitattributes").write_text("* -text")
     with pytest.raises(RegistryError, match=r"\.gitattributes"):
         verify_signature(moved, public(key))
 
 
-def test_a_true_signature_that_leaves_out_a_file_does_not_hold(
-    registry: Registry, make_adapter: MakeAdapter, key: Path
-) -> None:
+def test_a_signature_that_leaves_out_a_file_is_rejected(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
     from model_signing import hashing
     from model_signing.signing import Config
 
     version = registry.publish(make_adapter(1))
-    less = hashing.Config().set_ignored_paths(paths=["adapter_model.safetensors"])
+    incomplete = hashing.Config().set_ignored_paths(paths=["adapter_model.safetensors"])
     file = key.with_name("signature")
-    Config().use_elliptic_key_signer(private_key=key).set_hashing_config(less).sign(version.path, file)
+    Config().use_elliptic_key_signer(private_key=key).set_hashing_config(incomplete).sign(version.path, file)
     registry.add_signature(version, read_fingerprint(public(key)), file.read_text())
 
-    with pytest.raises(RegistryError, match=r"it leaves out adapter_model\.safetensors"):
+    with pytest.raises(RegistryError, match=r"it does not cover adapter_model\.safetensors"):
         trusting(registry, key).resolve("medical/triage")
 
 
-def test_the_librarys_own_command_line_agrees(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
+def test_the_command_line_of_model_signing_accepts_the_signature(
+    registry: Registry, make_adapter: MakeAdapter, key: Path
+) -> None:
     version = sign(registry, str(registry.publish(make_adapter(1))), key)
     file = key.with_name("signature")
     file.write_text(next(iter(version.signatures.values())))
     words = ["verify", "key", str(version.path), "--signature", str(file), "--public_key", str(public(key))]
 
-    done = subprocess.run([sys.executable, "-m", "model_signing", *words], capture_output=True, text=True, check=False)
+    process = subprocess.run([sys.executable, "-m", "model_signing", *words], capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_a_changed_file_is_not_signed(registry: Registry, make_adapter: MakeAdapter, key: Path) -> None:
@@ -241,38 +241,40 @@ def test_a_revoked_version_is_not_signed(registry: Registry, make_adapter: MakeA
         sign(registry, "medical/triage", key)
 
 
-def test_a_signature_is_looked_at_once_in_a_process(
+def test_a_signature_is_verified_once_in_a_process(
     registry: Registry, make_adapter: MakeAdapter, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sign(registry, str(registry.publish(make_adapter(1))), key)
-    seen = []
-    once = signature_check.check_signature
-    monkeypatch.setattr(signature_check, "check_signature", lambda *given: (seen.append(given), once(*given)))
+    calls = []
+    original = signature_check.check_signature
+    monkeypatch.setattr(signature_check, "check_signature", lambda *given: (calls.append(given), original(*given)))
 
     for _ in range(3):
         trusting(registry, key).resolve("medical/triage")
-    assert len(seen) == 1
+    assert len(calls) == 1
 
 
-def test_what_is_no_fitting_key_is_told(registry: Registry, make_adapter: MakeAdapter, key: Path, tmp_path: Path) -> None:
+def test_an_unsuitable_key_is_refused_with_the_reason(
+    registry: Registry, make_adapter: MakeAdapter, key: Path, tmp_path: Path
+) -> None:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ed25519
 
     registry.publish(make_adapter(1))
-    made = ed25519.Ed25519PrivateKey.generate()
-    text = made.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    unsuitable = ed25519.Ed25519PrivateKey.generate()
+    text = unsuitable.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (tmp_path / "edwards").write_bytes(text)
     (tmp_path / "noise").write_bytes(b"\x00\xff")
 
-    for name, told in {"edwards": "of another kind", "noise": "not a private key", "none": "cannot be read"}.items():
-        with pytest.raises(RegistryError, match=told):
+    for name, message in {"edwards": "of another kind", "noise": "not a private key", "none": "cannot be read"}.items():
+        with pytest.raises(RegistryError, match=message):
             sign(registry, "medical/triage", tmp_path / name)
-    for file, told in {key: "is a private key", tmp_path / "noise": "not a public key", tmp_path: "cannot be read"}.items():
-        with pytest.raises(RegistryError, match=told):
+    for file, message in {key: "is a private key", tmp_path / "noise": "not a public key", tmp_path: "cannot be read"}.items():
+        with pytest.raises(RegistryError, match=message):
             read_fingerprint(file)
 
 
-def test_without_the_extra_nothing_is_taken_for_signed(
+def test_without_the_extra_a_signed_version_is_refused(
     registry: Registry, make_adapter: MakeAdapter, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sign(registry, str(registry.publish(make_adapter(1))), key)

@@ -43,9 +43,9 @@ def test_a_file_is_chosen_from_a_local_folder(home: Path, tmp_path: Path) -> Non
 
     assert chosen.path == tmp_path / "d" / "deep" / "train.csv"
     assert chosen.sha256 == hashlib.sha256(b"1").hexdigest()
-    with pytest.raises(SourceError, match=r"no file 'train\.cvs'. Near it: deep/train\.csv"):
+    with pytest.raises(SourceError, match=r"no file 'train\.cvs'. Similar names: deep/train\.csv"):
         fetch(str(tmp_path / "d"), file="train.cvs")
-    with pytest.raises(SourceError, match="leave 'file' out"):
+    with pytest.raises(SourceError, match="Leave 'file' out"):
         fetch(str(tmp_path / "d" / "test.csv"), file="x")
 
 
@@ -60,10 +60,10 @@ def test_the_digest_of_a_folder_is_that_of_what_sha256sum_prints(tmp_path: Path)
         fetch(str(tmp_path / "d"), sha256="0" * 64)
 
 
-def test_a_missing_path_is_told_with_the_near_ones(tmp_path: Path) -> None:
+def test_a_missing_path_is_refused_with_similar_names(tmp_path: Path) -> None:
     (tmp_path / "notes.csv").touch()
 
-    with pytest.raises(SourceError, match=r"no such file or folder.*Near it: notes\.csv"):
+    with pytest.raises(SourceError, match=r"no such file or folder.*Similar names: notes\.csv"):
         fetch(str(tmp_path / "note.csv"))
     with pytest.raises(SourceError, match="Did you mean 'pypi'"):
         fetch("pypy:x==1")
@@ -74,7 +74,7 @@ def test_a_missing_path_is_told_with_the_near_ones(tmp_path: Path) -> None:
             fetch(impossible)
 
 
-def test_a_store_s_file_is_copied_and_taken_anew_when_it_changes(home: Path, memory: fsspec.AbstractFileSystem) -> None:
+def test_a_file_of_a_store_is_copied_again_after_a_change(home: Path, memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe_file("/bucket/rows.csv", b"old")
     old = fetch("memory://bucket/rows.csv")
     old_bytes, old_path = old.path.read_bytes(), old.path
@@ -96,14 +96,14 @@ def test_a_pinned_copy_is_used_though_the_store_is_gone(home: Path, memory: fssp
     memory.rm("/bucket/rows.csv")
 
     assert fetch("memory://bucket/rows.csv", sha256=digest).path.read_bytes() == b"rows"
-    with pytest.raises(SourceError, match="nothing at this address"):
+    with pytest.raises(SourceError, match="nothing is at this address"):
         fetch("memory://bucket/rows.csv")
 
 
 def test_a_store_s_file_with_a_wrong_digest_is_not_kept(home: Path, memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe_file("/bucket/rows.csv", b"rows")
 
-    with pytest.raises(DigestMismatch, match="nothing was kept"):
+    with pytest.raises(DigestMismatch, match="nothing was saved"):
         fetch("memory://bucket/rows.csv", sha256="0" * 64)
 
     assert not [p for p in home.rglob("*") if p.name == "rows.csv"]
@@ -151,12 +151,12 @@ def test_a_file_of_the_web_is_copied_whole_or_not_at_all(home: Path, web: str) -
     assert fetched.source == f"{web}/rows.csv"
     with pytest.raises(SourceError, match=r"cut\.csv"):
         fetch(f"{web}/cut.csv")
-    with pytest.raises(SourceError, match="nothing at this address"):
+    with pytest.raises(SourceError, match="nothing is at this address"):
         fetch(f"{web}/none.csv")
     assert [p.name for p in home.rglob("*.csv*") if p.is_file()] == [fetched.path.name]
 
 
-def test_a_store_that_nobody_knows_is_told(home: Path) -> None:
+def test_an_unknown_store_is_refused(home: Path) -> None:
     with pytest.raises(SourceError, match=r"[Pp]rotocol not known: nosuch"):
         fetch("nosuch://bucket/x")
     with pytest.raises(SourceError, match="chained"):

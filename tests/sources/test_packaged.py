@@ -25,7 +25,7 @@ def test_a_file_of_a_vertical_is_used_where_it_is() -> None:
         ("package:traffic/../medical/data.py", "must be a path inside"),
     ],
 )
-def test_what_is_not_there_is_refused_with_what_is_near(source: str, says: str) -> None:
+def test_a_missing_file_is_refused_with_similar_names(source: str, says: str) -> None:
     with pytest.raises(SourceError) as caught:
         fetch(source)
 
@@ -33,5 +33,5 @@ def test_what_is_not_there_is_refused_with_what_is_near(source: str, says: str) 
 
 
 def test_one_file_has_no_file_inside() -> None:
-    with pytest.raises(SourceError, match="without 'file' or 'revision'"):
+    with pytest.raises(SourceError, match="Leave 'file' and 'revision' out"):
         fetch("package:traffic/scenarios/cities.yaml", file="x")

@@ -20,7 +20,7 @@ from servers.local_server import serving
 
 from vertical_sdk.errors import DigestMismatch, OfflineError, RunError, SourceError
 from vertical_sdk.paths import file_digest
-from vertical_sdk.sources import fetch
+from vertical_sdk.sources import fetch, pypi
 from vertical_sdk.sources.pypi import find_cached, parse
 
 MakeWheel = Callable[..., Path]
@@ -28,12 +28,18 @@ TINY = "pypi:tiny-data==1.0"
 FETCH = f"from vertical_sdk.sources import fetch; print(fetch({TINY!r}, progress=lambda w, s: print(w, flush=True)).path)"
 
 
+@pytest.fixture
+def one_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search a wheel for one other Python, as each search starts pip once more."""
+    monkeypatch.setattr(pypi, "PYTHONS", pypi.PYTHONS[:1])
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def kept(home: Path) -> list[str]:
-    """What stands in the cache, but for locks."""
+def cached_names(home: Path) -> list[str]:
+    """List the names in the cache, except locks."""
     return sorted(p.name for p in (home / "wheels").glob("*") if p.suffix != ".lock") if (home / "wheels").exists() else []
 
 
@@ -50,7 +56,7 @@ def test_a_wheel_is_read_as_files(home: Path, make_wheel: MakeWheel) -> None:
     assert whole.sha256 == one.sha256 == sha256(wheel)
     assert (one.source, one.license, one.revision) == (TINY, "MIT", None)
     assert "tiny_data" not in sys.modules
-    assert len(kept(home)) == 1
+    assert len(cached_names(home)) == 1
     assert not list(home.rglob("*.whl"))
 
 
@@ -72,7 +78,7 @@ def test_a_wheel_with_a_wrong_digest_is_refused(home: Path, make_wheel: MakeWhee
     with pytest.raises(DigestMismatch, match=sha256(wheel)):
         fetch(TINY, sha256="0" * 64)
 
-    assert kept(home) == []
+    assert cached_names(home) == []
 
 
 def test_a_wheel_that_the_sdk_pins_is_checked_unasked(home: Path, make_wheel: MakeWheel) -> None:
@@ -108,20 +114,20 @@ def test_a_wheel_with_a_dangerous_entry_is_refused(
     with pytest.raises(SourceError, match=why):
         fetch(TINY)
 
-    assert kept(home) == []
+    assert cached_names(home) == []
     assert not list(home.parent.parent.rglob("evil*"))
 
 
 def test_two_entries_of_one_place_are_refused(home: Path, make_wheel: MakeWheel) -> None:
     make_wheel({"a": b"a file", "a/b": b"and a folder"})
 
-    with pytest.raises(SourceError, match="same place"):
+    with pytest.raises(SourceError, match="same path"):
         fetch(TINY)
 
-    assert kept(home) == []
+    assert cached_names(home) == []
 
 
-def test_a_source_archive_is_never_built(home: Path, wheelhouse: Path, tmp_path: Path) -> None:
+def test_a_source_archive_is_never_built(home: Path, wheelhouse: Path, tmp_path: Path, one_python: None) -> None:
     setup = (
         f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom setuptools import setup\nsetup(name='tiny-data', version='1.0')\n".encode()
     )
@@ -137,7 +143,7 @@ def test_a_source_archive_is_never_built(home: Path, wheelhouse: Path, tmp_path:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_missing_version_is_told_with_those_there_are(home: Path, make_wheel: MakeWheel) -> None:
+def test_a_missing_version_is_refused_with_the_available_ones(home: Path, make_wheel: MakeWheel, one_python: None) -> None:
     make_wheel({"rows.csv": b"a"}, version="0.9")
 
     with pytest.raises(SourceError, match=r"no wheel of tiny-data 1\.0 .*it has 0\.9"):
@@ -152,7 +158,7 @@ def test_a_cut_wheel_is_refused_and_the_whole_one_then_taken(home: Path, make_wh
 
     with pytest.raises(SourceError):
         fetch(TINY)
-    assert kept(home) == []
+    assert cached_names(home) == []
 
     wheel.write_bytes(whole)
     assert (fetch(TINY).path / "rows.csv").read_bytes() == bytes(range(256)) * 20
@@ -166,7 +172,7 @@ def test_a_changed_byte_inside_a_wheel_is_noticed(home: Path, make_wheel: MakeWh
     with pytest.raises(SourceError, match="cut or damaged"):
         fetch(TINY)
 
-    assert kept(home) == []
+    assert cached_names(home) == []
 
 
 @pytest.fixture
@@ -209,12 +215,12 @@ def test_a_killed_download_leaves_nothing_that_is_used(
     assert asked.wait(30)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    assert [name for name in kept(home) if name.endswith(".part")]
+    assert [name for name in cached_names(home) if name.endswith(".part")]
     assert find_cached(TINY) is None
 
     make_wheel({"rows.csv": b"whole"})
     assert (fetch(TINY).path / "rows.csv").read_bytes() == b"whole"
-    assert not [name for name in kept(home) if name.endswith(".part")]
+    assert not [name for name in cached_names(home) if name.endswith(".part")]
 
 
 def test_two_processes_at_once_download_once(home: Path, make_wheel: MakeWheel) -> None:
@@ -239,7 +245,9 @@ def test_a_cache_that_was_copied_in_part_is_made_again(home: Path, make_wheel: M
     assert (fetch(TINY).path / "b.csv").read_bytes() == b"b"
 
 
-def test_without_a_network_the_ways_out_are_told(home: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_without_a_network_is_refused_with_ways_out(
+    home: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch, one_python: None
+) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
     monkeypatch.setenv("PIP_INDEX_URL", "http://user:hunter2@127.0.0.1:9/simple")
@@ -252,7 +260,7 @@ def test_without_a_network_the_ways_out_are_told(home: Path, wheelhouse: Path, m
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_python_without_pip_is_told(home: Path, wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_pip_is_refused(home: Path, wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
 
@@ -273,7 +281,9 @@ def test_a_file_called_pip_in_the_working_folder_is_not_run(
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a small disk")
-def test_a_full_disk_is_told_and_leaves_nothing(make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(
+    make_wheel: MakeWheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_wheel({"rows.bin": os.urandom(1 << 20), "zeros": bytes(3 << 20)})
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -306,10 +316,10 @@ def test_a_wheel_must_have_a_plain_name_and_one_version(source: str) -> None:
         parse(source)
 
 
-def test_a_missing_file_is_told_with_the_near_ones(home: Path, make_wheel: MakeWheel) -> None:
+def test_a_missing_file_is_refused_with_similar_names(home: Path, make_wheel: MakeWheel) -> None:
     make_wheel({"tiny_data/data/codes-2026.txt": b"a", "tiny_data/other.xml": b"b"})
 
-    with pytest.raises(SourceError, match=r"Near it: tiny_data/data/codes-2026\.txt"):
+    with pytest.raises(SourceError, match=r"Similar names: tiny_data/data/codes-2026\.txt"):
         fetch(TINY, file="codes-2025.txt")
     with pytest.raises(SourceError, match="path inside"):
         fetch(TINY, file="../../../x")

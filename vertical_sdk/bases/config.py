@@ -8,9 +8,10 @@ from typing import Any
 
 from vertical_sdk.bases.weights import read_json
 from vertical_sdk.errors import BaseModelError
+from vertical_sdk.tables import FAMILIES
 from vertical_sdk.types import Family
 
-__all__ = ["family_of", "is_timm", "longest_input"]
+__all__ = ["architectures", "family_of", "is_causal", "is_encoder", "is_timm", "is_vision", "longest_input", "model_type"]
 
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 ENCODER = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForPreTraining")
@@ -37,30 +38,54 @@ COUNTS_FROM_PADDING = frozenset(
 
 
 def family_of(config: Mapping[str, Any], folder: Path) -> Family:
-    """Find the family of a model by the class that its config.json names.
+    """Find the family of a model: the last line of FAMILIES that recognizes its config.json.
 
-    Raises BaseModelError for an unknown class, and for a model that needs code of its own.
+    Raises BaseModelError if none does, or if the model needs code of its own.
     """
-    names = [str(name) for name in config.get("architectures") or []]
-    kind = str(config.get("model_type", ""))
-    if config.get("auto_map") and not _is_built_in(kind):
+    where = folder / "config.json"
+    if config.get("auto_map") and not _is_built_in(model_type(config)):
         raise BaseModelError(
-            "the model needs code of its own (auto_map), which is never run. Choose a model that transformers has built in.",
-            where=folder / "config.json",
+            "the model brings code of its own (auto_map), and such code is never run. Choose a model that is built into transformers.",
+            where=where,
         )
-    if any(name.endswith(VISION) for name in names) or kind in VISION_TYPES or is_timm(config):
-        return "vision"
-    if not config.get("is_encoder_decoder"):
-        if any(name.endswith(CAUSAL) for name in names):
-            return "causal"
-        if any(name.endswith(ENCODER) for name in names) or kind in ENCODER_TYPES:
-            return "encoder"
+    for name in reversed(list(FAMILIES)):  # a family that a package adds comes before ours
+        if FAMILIES.load(name).recognizes(config):
+            return name
     raise BaseModelError(
-        f"architectures = {names}, model_type = {kind!r} is neither an encoder nor a causal nor a vision model. "
-        f"Known are classes that end in {', '.join((*CAUSAL, *ENCODER, *VISION))}, "
-        f"and the model types {', '.join(sorted(ENCODER_TYPES | VISION_TYPES))}.",
-        where=folder / "config.json",
+        f"architectures = {architectures(config)}, model_type = {model_type(config)!r}: neither an encoder nor a causal nor a vision "
+        f"model. Supported are classes that end in {', '.join((*CAUSAL, *ENCODER, *VISION))}, and the model types "
+        f"{', '.join(sorted(ENCODER_TYPES | VISION_TYPES))}.",
+        where=where,
     )
+
+
+def architectures(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes that config.json names."""
+    return tuple(str(name) for name in config.get("architectures") or [])
+
+
+def model_type(config: Mapping[str, Any]) -> str:
+    """The model type that config.json names; "" if it names none."""
+    return str(config.get("model_type", ""))
+
+
+def is_vision(config: Mapping[str, Any]) -> bool:
+    """Whether config.json describes a model of images."""
+    return any(name.endswith(VISION) for name in architectures(config)) or model_type(config) in VISION_TYPES or is_timm(config)
+
+
+def is_causal(config: Mapping[str, Any]) -> bool:
+    """Whether config.json describes a decoder that writes text."""
+    if is_vision(config) or config.get("is_encoder_decoder"):
+        return False
+    return any(name.endswith(CAUSAL) for name in architectures(config))
+
+
+def is_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether config.json describes an encoder of text."""
+    if is_vision(config) or is_causal(config) or config.get("is_encoder_decoder"):
+        return False
+    return any(name.endswith(ENCODER) for name in architectures(config)) or model_type(config) in ENCODER_TYPES
 
 
 def longest_input(config: Mapping[str, Any], folder: Path) -> int | None:

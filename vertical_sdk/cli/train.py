@@ -56,7 +56,7 @@ def train(
         say(f"Interrupted. Continue with: {shlex.join(['vertical', 'train', recipe, *options, '--resume'])}")
         raise typer.Exit(130) from None
     card = run.card
-    gate = card.gate.model_dump() if card.gate else None
+    gate = evaluation["gate"]
     if as_json:
         paths = {"run": run.path, "adapter": run.adapter, "report": run.path / "report.html"}
         emit(

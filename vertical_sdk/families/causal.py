@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_tokenizer
+from vertical_sdk.bases.config import is_causal
 from vertical_sdk.card import Card
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
@@ -20,7 +21,7 @@ from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.families.streaming import Pieces
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Task, silent
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, Task, silent
 
 __all__ = ["CausalSpecialist"]
 
@@ -29,6 +30,10 @@ class CausalSpecialist(nn.Module):
     """Generation learns the answers' tokens, and only those go through the output layer. Classification and ordinal compare the
     likelihood of the labels' words behind the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
     """
+
+    reads: ClassVar[Modality] = "text"
+    bases: ClassVar[tuple[Family, ...]] = ("causal",)
+    auto_class: ClassVar[str] = "AutoModelForCausalLM"
 
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__()
@@ -48,6 +53,11 @@ class CausalSpecialist(nn.Module):
             self.choices = plan_choices(
                 words, [tokenizer(w, add_special_tokens=False)["input_ids"] for w in words], tokenizer.eos_token_id
             )
+
+    @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a base of this family."""
+        return is_causal(config)
 
     @classmethod
     def fresh(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.bases.base import Base, load_tokenizer
+from vertical_sdk.bases.config import is_encoder
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.head import Head
@@ -18,7 +19,7 @@ from vertical_sdk.families.pooled import PooledSpecialist
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, SeriesLayout
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout
 
 __all__ = ["EncoderSpecialist"]
 
@@ -26,12 +27,21 @@ __all__ = ["EncoderSpecialist"]
 class EncoderSpecialist(PooledSpecialist):
     """A text as tokens, pooled over them."""
 
+    reads: ClassVar[Modality] = "text"
+    bases: ClassVar[tuple[Family, ...]] = ("encoder",)
+    auto_class: ClassVar[str] = "AutoModel"
+
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__(backbone, base, recipe, labels)
         self.tokenizer = load_tokenizer(base)
         width = backbone.get_base_model().config.hidden_size
         self.head = head or Head(width, len(labels) if labels else 1)
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
+
+    @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a base of this family."""
+        return is_encoder(config)
 
     @classmethod
     def fresh(

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, SeriesLayout, Task
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, Task
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
 
@@ -198,6 +198,10 @@ def _means(total: Tensor, count: Tensor) -> Tensor:
 class SeriesSpecialist(nn.Module):
     """Series → tokens of the backbone's width → backbone → labels, numbers or what comes next."""
 
+    reads: ClassVar[Modality] = "series"
+    bases: ClassVar[tuple[Family, ...]] = ("encoder", "causal")
+    auto_class: ClassVar[str] = "AutoModel"
+
     def __init__(
         self,
         backbone: Any,
@@ -248,6 +252,11 @@ class SeriesSpecialist(nn.Module):
         for way, made in self.own.items():
             if isinstance(made, nn.Linear | nn.Embedding) and way != "outlet":
                 nn.init.normal_(made.weight, std=spread / math.sqrt(getattr(made, "in_features", 1)))
+
+    @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a base of this family: none, as series are read by text bases."""
+        return False
 
     @classmethod
     def fresh(

@@ -7,11 +7,10 @@ and batched by the specialist, as each family reads text in its own way; the tra
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +24,8 @@ from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.shared_base import use_base
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Example, Family, LabelSpace, SeriesLayout, Task
+from vertical_sdk.tables import FAMILIES
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, Task
 
 __all__ = [
     "Batch",
@@ -41,12 +41,6 @@ __all__ = [
 Batch = dict[str, Tensor]
 LARGE = 1_000_000_000
 """Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
-FAMILIES = {
-    "encoder": "vertical_sdk.families.encoder:EncoderSpecialist",
-    "causal": "vertical_sdk.families.causal:CausalSpecialist",
-    "series": "vertical_sdk.families.series:SeriesSpecialist",
-    "vision": "vertical_sdk.families.vision:VisionSpecialist",
-}
 
 
 class Specialist(Protocol):
@@ -60,6 +54,17 @@ class Specialist(Protocol):
     labels: LabelSpace | None
     head: Head | None
     max_length: int
+
+    reads: ClassVar[Modality]
+    """The kind of rows that the family reads."""
+    bases: ClassVar[tuple[Family, ...]]
+    """The families of bases that it can be built on."""
+    auto_class: ClassVar[str]
+    """The class of transformers that loads a base of this family."""
+
+    @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a base with this config.json belongs to the family."""
 
     @classmethod
     def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None) -> Specialist:
@@ -100,8 +105,7 @@ class Specialist(Protocol):
 
 def specialist_class(family: str) -> Any:
     """The class of a base family."""
-    module, _, name = FAMILIES[family].partition(":")
-    return getattr(importlib.import_module(module), name)
+    return FAMILIES.load(family)
 
 
 def load_backbone(base: Base, *, device: torch.device | None = None) -> Any:
@@ -140,7 +144,7 @@ def _from_ours(base: Base) -> Any:
 def _from_transformers(base: Base, dtype: torch.dtype) -> Any:
     import transformers
 
-    loader: Any = transformers.AutoModelForCausalLM if base.family == "causal" else transformers.AutoModel
+    loader: Any = getattr(transformers, specialist_class(base.family).auto_class)
     try:
         config = load_config(base)
         for key, value in config.to_dict().items():
@@ -155,18 +159,21 @@ def _from_transformers(base: Base, dtype: torch.dtype) -> Any:
 
 
 def family_for(base: Base, recipe: Recipe) -> Family:
-    """How the base reads what the recipe's rows are.
+    """Choose the family that reads the recipe's rows on this base.
 
-    Raises RecipeError where it cannot.
+    Raises RecipeError if there is none.
     """
-    image, sees = recipe.data.modality == "image", base.family == "vision"
-    if image != sees:
-        needed = "a vision base such as efficientnet-lite0" if image else "one that reads text, such as minilm-l6"
-        raise RecipeError(
-            f"{recipe.name}: base: {base.name} reads {'images' if sees else 'text'}, and data.modality is {recipe.data.modality}: take "
-            f"{needed}."
-        )
-    return "series" if recipe.data.modality == "series" else base.family
+    modality = recipe.data.modality
+    for name in FAMILIES:
+        family = specialist_class(name)
+        if family.reads == modality and base.family in family.bases:
+            return name
+    kinds = {"text": "text", "image": "images", "series": "series"}
+    reads = kinds.get(specialist_class(base.family).reads, "other rows")
+    needed = "a vision base such as efficientnet-lite0" if modality == "image" else "a base that reads text, such as minilm-l6"
+    raise RecipeError(
+        f"{base.name} reads {reads}, and data.modality is {modality}. Choose {needed}.", where=f"{recipe.name}: base"
+    )
 
 
 def fresh_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None) -> Specialist:

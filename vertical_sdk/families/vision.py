@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base
+from vertical_sdk.bases.config import is_vision
 from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
@@ -26,18 +27,22 @@ from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.pooled import PooledSpecialist
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.tables import TASKS
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Numbers, SeriesLayout
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, Numbers, SeriesLayout
 
 __all__ = ["VisionSpecialist", "activation_map", "lora_targets"]
 
 CELL = 8
 """A convolutional network's picture counts as a token for each square of so many pixels; a Vision Transformer's for each patch."""
-TASKS = ("classification", "ordinal", "multilabel", "regression")
 
 
 class VisionSpecialist(PooledSpecialist):
     """A picture as pixels, pooled over its places."""
+
+    reads: ClassVar[Modality] = "image"
+    bases: ClassVar[tuple[Family, ...]] = ("vision",)
+    auto_class: ClassVar[str] = "AutoModel"
 
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__(backbone, base, recipe, labels)
@@ -53,12 +58,18 @@ class VisionSpecialist(PooledSpecialist):
         self.head = head or Head(self._width(base), len(labels) if labels else 1)
 
     @classmethod
+    def recognizes(cls, config: Mapping[str, Any]) -> bool:
+        """Whether config.json describes a base of this family."""
+        return is_vision(config)
+
+    @classmethod
     def fresh(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> VisionSpecialist:
         """Untrained: LoRA that changes nothing yet, and a head of random weights."""
-        if recipe.task not in TASKS:
-            raise RecipeError(f"{recipe.name}: {base.name} reads pictures and can do {', '.join(TASKS)}, not {recipe.task}.")
+        if "image" not in get_task(recipe.task).modalities:
+            able = ", ".join(name for name in TASKS if "image" in get_task(name).modalities)
+            raise RecipeError(f"{base.name} reads images and can do {able}, not {recipe.task}.", where=recipe.name)
         model = load_backbone(base)
         targets = {} if "target_modules" in recipe.adapter else {"target_modules": lora_targets(model)}
         return cls(with_lora(model, {**targets, **recipe.adapter}, None, recipe.name), base, recipe, labels)

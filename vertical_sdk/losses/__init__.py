@@ -1,11 +1,18 @@
-"""Losses that any vertical can use; a vertical's own are in `domains/<vertical>/losses.py`.
+"""Losses that any vertical can use. A vertical's own losses are in `domains/<vertical>/losses.py`.
 
-Every loss is the mean, over the rows that have something to learn, of a value that depends on that row alone. So the mean over
-a batch is the weighted mean over its parts, and the trainer may cut a batch as it likes. Positional parameters are given by
-name: `logits`, `labels`, and if asked for `space` (the LabelSpace, with training counts) and `scale` (the spread of a
-training targets that are numbers), `graph` and `quantiles` (forecasting: how near channels are, (channels, channels), and the levels
-of the outputs). Keyword-only ones are the recipe's. A loss of generated tokens may also be told of tokens that
-should not stand in an answer: see `avoids`.
+Every loss is the mean over the labelled rows of a value that depends on one row alone. So the mean over a batch is the weighted mean
+over its parts, and the trainer may split a batch anywhere. The SDK passes positional parameters by name. A loss declares those that it
+needs:
+
+    logits, labels   the outputs and the targets
+    space            the LabelSpace, with training counts
+    scale            the spread of numeric training targets
+    graph            forecasting: how near channels are to each other, (channels, channels)
+    quantiles        the levels of the outputs
+    avoid            generation: (tokens, most) int64, for each token of the answer ids of tokens to avoid in its place, padded with -1. The
+                     loss registers `prepare=`, a `TokenFinder` that finds them
+
+Keyword-only parameters are options of the recipe.
 """
 
 from __future__ import annotations
@@ -43,7 +50,7 @@ TokenFinder: TypeAlias = Callable[[Any], Callable[[str, Sequence[int]], Sequence
 
 
 def get_token_finder(recipe: Recipe) -> TokenFinder | None:
-    """The function that finds the tokens which the recipe's loss avoids (its `prepare`); None if the loss avoids none."""
+    """Look up the function that finds the tokens which the recipe's loss avoids (its `prepare`); None if it avoids none."""
     return losses.part(recipe.loss.use).prepare if recipe.loss else None
 
 
@@ -55,21 +62,21 @@ def bind_loss(
     *,
     default: str,
 ) -> Callable[..., Tensor]:
-    """The recipe's loss as a function of logits and labels alone, and of `avoid` where it is marked by `avoids`.
+    """Bind the recipe's loss. The result takes logits and labels, and `avoid` if the loss has a token finder.
 
     default  the loss of a recipe that names none: the task's
 
-    Raises RecipeError for a loss that needs labels in a task that has none.
+    Raises RecipeError for a loss that needs labels, or a graph of the channels, if the task or the data has none.
     """
     name = recipe.loss.use if recipe.loss else default
     arguments = losses.check(name, recipe.loss.arguments if recipe.loss else {}, f"{recipe.name}: loss")
     function = losses.get(name)
     graph = None if layout is None or layout.graph is None else torch.tensor(layout.graph, dtype=torch.float32)
-    given: dict[str, Any] = {"space": space, "scale": scale, "graph": graph, "quantiles": (0.5, *recipe.series.quantiles)}
+    available: dict[str, Any] = {"space": space, "scale": scale, "graph": graph, "quantiles": (0.5, *recipe.series.quantiles)}
     takes = inspect.signature(function).parameters
-    asked = {key: given[key] for key in takes if key in given}
-    if "space" in asked and space is None and takes["space"].default is inspect.Parameter.empty:
-        raise RecipeError(f"{recipe.name}: loss: {name} needs labels, and a {recipe.task} task has none.")
-    if "graph" in asked and graph is None:
-        raise RecipeError(f"{recipe.name}: loss: {name} needs a graph of the channels, and the data has none.")
-    return functools.partial(function, **asked, **arguments)
+    passed = {key: available[key] for key in takes if key in available}
+    if "space" in passed and space is None and takes["space"].default is inspect.Parameter.empty:
+        raise RecipeError(f"{name} needs labels, and a {recipe.task} task has none.", where=f"{recipe.name}: loss")
+    if "graph" in passed and graph is None:
+        raise RecipeError(f"{name} needs a graph of the channels, and the data has none.", where=f"{recipe.name}: loss")
+    return functools.partial(function, **passed, **arguments)

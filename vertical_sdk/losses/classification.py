@@ -1,4 +1,4 @@
-"""Losses for one label out of several; cross_entropy and focal serve an answer's tokens as well."""
+"""Losses for one label out of several; cross_entropy and focal also work on an answer's tokens."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["IGNORE", "class_balanced", "cross_entropy", "focal", "logit_adjusted
 IGNORE = -100
 
 
-def labelled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def select_labelled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The rows whose label is not IGNORE."""
     keep = labels != IGNORE
     return logits[keep], labels[keep]
 
 
 def mean(values: Tensor, logits: Tensor) -> Tensor:
-    """The mean of the rows' values; 0, with a gradient of 0, where there are none."""
+    """The mean of the rows' values; 0, with a gradient of 0, if there are none."""
     return values.mean() if len(values) else logits.sum() * 0.0
 
 
@@ -39,16 +39,17 @@ def class_weights(space: LabelSpace, beta: float) -> Tensor:
     return weights * counts.sum() / (weights * counts).sum()
 
 
-def cost_of(space: LabelSpace | None, costs: Mapping[str, float]) -> Tensor:
+def miss_costs(space: LabelSpace | None, costs: Mapping[str, float]) -> Tensor:
     """What a miss of each label costs, (labels,) float64.
 
-    Raises RecipeError where a cost is of no label of the task.
+    Raises RecipeError for a cost of an unknown label.
     """
     known = space.labels if space else ()
     if unknown := [label for label in costs if label not in known]:
         raise RecipeError(
-            f"loss: costs: {', '.join(map(repr, unknown))} is no label of this task.{did_you_mean(unknown[0], known)} "
-            f"Labels: {', '.join(known) or 'none'}."
+            f"costs: {', '.join(map(repr, unknown))} is not a label of this task.{did_you_mean(unknown[0], known)} "
+            f"Labels: {', '.join(known) or 'none'}.",
+            where="loss",
         )
     return torch.tensor([costs.get(label, 1.0) for label in known], dtype=torch.float64)
 
@@ -58,12 +59,12 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: Share = 0.0) -> 
     """The negative log-probability of the label.
 
     logits     (batch, classes)  float
-    labels     (batch,)          int64, IGNORE where nothing is to be learned
+    labels     (batch,)          int64, IGNORE for rows without a label
     smoothing  share of the probability that is spread over all classes (Szegedy et al., 2016)
     returns    ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = labelled(logits, labels)
-    return mean(F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing), logits)
+    rows, target = select_labelled(logits, labels)
+    return mean(F.cross_entropy(rows, target, reduction="none", label_smoothing=smoothing), logits)
 
 
 @losses.register("focal", tasks=("classification", "ordinal", "generation"))
@@ -78,18 +79,18 @@ def focal(
     """Cross-entropy that pays less attention to examples already right (Lin et al., 2017).
 
     logits   (batch, classes)  float
-    labels   (batch,)          int64, IGNORE where nothing is to be learned
+    labels   (batch,)          int64, IGNORE for rows without a label
     gamma    0 is cross-entropy
-    costs    label → what a miss of it costs (alpha of the paper); 1 for a label that is not named
+    costs    label → what a miss of it costs (alpha of the paper); 1 for other labels
     returns  ()                mean over labelled rows, 0 if there are none
 
-    Raises RecipeError where a cost is of no label of the task.
+    Raises RecipeError for a cost of an unknown label.
     """
-    kept, target = labelled(logits, labels)
-    logp = kept.log_softmax(-1).gather(1, target[:, None])[:, 0]
+    rows, target = select_labelled(logits, labels)
+    logp = rows.log_softmax(-1).gather(1, target[:, None])[:, 0]
     values = -((1 - logp.exp()) ** gamma) * logp
     if costs:
-        values = values * cost_of(space, costs).to(logits)[target]
+        values = values * miss_costs(space, costs).to(logits)[target]
     return mean(values, logits)
 
 
@@ -103,29 +104,29 @@ def class_balanced(
     rows.
 
     logits   (batch, classes)  float
-    labels   (batch,)          int64, IGNORE where nothing is to be learned
-    beta     0: all labels alike; towards 1: as 1/n
-    gamma    of the focal loss; 0 is none
+    labels   (batch,)          int64, IGNORE for rows without a label
+    beta     0: all labels weigh the same; towards 1: as 1/n
+    gamma    of the focal loss; 0 switches it off
     returns  ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = labelled(logits, labels)
+    rows, target = select_labelled(logits, labels)
     weights = class_weights(space, beta).to(logits)
-    values = F.cross_entropy(kept, target, reduction="none", label_smoothing=smoothing)
+    values = F.cross_entropy(rows, target, reduction="none", label_smoothing=smoothing)
     if gamma:
-        values = values * (1 - kept.softmax(-1).gather(1, target[:, None])[:, 0]) ** gamma
+        values = values * (1 - rows.softmax(-1).gather(1, target[:, None])[:, 0]) ** gamma
     return mean(values * weights[target], logits)
 
 
 @losses.register("logit_adjusted", tasks=("classification", "ordinal"))
 def logit_adjusted(logits: Tensor, labels: Tensor, space: LabelSpace, *, tau: float = 1.0, smoothing: Share = 0.0) -> Tensor:
-    """Cross-entropy with the labels' prior added to the logits in training, so that rare ones gain in use (Menon et al., 2021).
+    """Cross-entropy with the labels' prior added to the logits in training, so that rare labels are predicted more often (Menon et al., 2021).
 
     logits   (batch, classes)  float
-    labels   (batch,)          int64, IGNORE where nothing is to be learned
+    labels   (batch,)          int64, IGNORE for rows without a label
     tau      strength; 0 is cross-entropy
     returns  ()                mean over labelled rows, 0 if there are none
     """
-    kept, target = labelled(logits, labels)
+    rows, target = select_labelled(logits, labels)
     counts = torch.tensor([max(1, space.counts.get(label, 0)) for label in space.labels]).to(logits)
-    adjusted = kept + tau * (counts / counts.sum()).log()
+    adjusted = rows + tau * (counts / counts.sum()).log()
     return mean(F.cross_entropy(adjusted, target, reduction="none", label_smoothing=smoothing), logits)

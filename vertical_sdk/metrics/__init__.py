@@ -1,17 +1,24 @@
 """Metrics: how good predictions are, as one number.
 
-A metric is a function in `catalog.metrics`. It names among its positional parameters what it wants to see:
+A metric is a function in `catalog.metrics` that returns a float. It declares the positional parameters that it needs:
 
-    predictions    (rows,) int64 positions in `labels`, NO_ANSWER where an answer could not be read as a label;
-                   multilabel (rows, labels) 0 or 1; regression (rows,) float; generation: a list of str; forecasting
-                   (rows, steps, channels) float
-    references     the same, never NO_ANSWER; forecasting: NaN where it is not known
+    predictions    (rows,) int64 positions in `labels`, NO_ANSWER if the answer is not a label; multilabel (rows, labels) 0 or 1;
+                   regression (rows,) float; generation: a list of str; forecasting (rows, steps, channels) float
+    references     the same, never NO_ANSWER; forecasting: NaN if unknown
     probabilities  (rows, labels) float
-    quantiles      (..., quantiles) float beside the predictions of numbers, the median first; for systems that say any
+    quantiles      (..., quantiles) float beside predicted numbers, the median first, from systems that have quantiles
     labels         the LabelSpace
-    rows           the Examples themselves, in the order of predictions: their record, text, messages, group and time
+    rows           the Examples in the order of predictions: their record, text, messages, group and time
+    facts          what the metric's `prepare` read from the rows
 
-and returns a float. Its keyword-only parameters are what a recipe may set.
+Keyword-only parameters are options of the recipe.
+
+A bootstrap measures the same rows a thousand times. A metric that reads records registers `prepare=`, a function of the rows (and of
+options of its own, keyword-only) that is called once. Its result must support `facts[positions]`, as an array does: the facts of the
+rows at these positions, which may repeat.
+
+    @metrics.register("finance.parity_gap", higher_is_better=False, prepare=read_groups)
+    def parity_gap(predictions, facts, *, least: int = 10) -> float: ...
 """
 
 from vertical_sdk.metrics import abstention, alarms, classification, forecasting, probability, regression, text

@@ -1,10 +1,10 @@
-"""What if a model may say "I don't know"? Rows are answered from the surest down; the share answered is the coverage.
+"""Selective prediction: a model may abstain. Rows are answered from the most confident down; the share answered is the coverage.
 
 Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, 2017; the area under the risk-coverage curve as in
 Geifman, Uziel and El-Yaniv, Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers, 2019.
 
-Confidence is the top label's probability. Rows that are equally sure cannot be told apart: each counts with the mean of them
-all, so that nothing depends on the order of rows.
+Confidence is the top label's probability. Each of several equally confident rows counts with their mean, so that the order of rows
+does not matter.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["MOST_POINTS", "abstention_curve", "accuracy_at_coverage", "aurc"]
 
 Floats = NDArray[np.float64]
 MOST_POINTS = 40
-"""So many points an abstention curve has at most."""
+"""The most points of an abstention curve."""
 
 
 @metrics.register("aurc", tasks=("classification", "ordinal"), higher_is_better=False)
 def aurc(probabilities: Floats, references: Ints) -> float:
-    """Area under the risk-coverage curve: the share that is wrong among the k surest rows, averaged over all k."""
+    """Area under the risk-coverage curve: the share of errors among the k most confident rows, averaged over all k."""
     ends, errors, _ = _steps(probabilities, references)
     answered = np.arange(1, len(references) + 1)
     return float((np.interp(answered, ends, errors) / answered).mean())
@@ -37,30 +37,30 @@ def aurc(probabilities: Floats, references: Ints) -> float:
 def accuracy_at_coverage(
     probabilities: Floats, references: Ints, *, coverage: Annotated[float, Field(gt=0, le=1)] = 0.8
 ) -> float:
-    """Share that is right among the surest rows, of which so large a share of all (rounded up to a row) is answered."""
+    """Accuracy on the most confident rows, a share `coverage` of all (rounded up to a row)."""
     ends, errors, _ = _steps(probabilities, references)
     answered = np.ceil(round(coverage * len(references), 6))
     return float(1 - np.interp(answered, ends, errors) / answered)
 
 
 def abstention_curve(scores: Floats, truth: Ints) -> list[tuple[float, float, float]]:
-    """Coverage, the share of the answered rows that is right, and the least confidence that is answered with: surest first.
+    """Compute points of coverage, accuracy on the answered rows, and the lowest confidence among them; most confident first.
 
     scores   (rows, labels) probabilities
     truth    (rows,) positions of labels
-    returns  at most 40 points, evenly over coverage; the last is of all rows
+    returns  at most 40 points, evenly over coverage; the last one covers all rows
     """
     ends, errors, least = _steps(scores, truth)
     n = len(truth)
     wanted = np.linspace(0, n, MOST_POINTS + 1)[1:]
-    kept = np.unique(np.searchsorted(ends, wanted - 1e-9)).tolist()
-    return [(float(ends[i] / n), float(1 - errors[i] / ends[i]), float(least[i])) for i in kept if ends[i]]
+    positions = np.unique(np.searchsorted(ends, wanted - 1e-9)).tolist()
+    return [(float(ends[i] / n), float(1 - errors[i] / ends[i]), float(least[i])) for i in positions if ends[i]]
 
 
 def _steps(probabilities: Floats, references: Ints) -> tuple[Floats, Floats, Floats]:
-    """At each confidence, from the highest down: rows at least so sure, errors among them, that confidence.
+    """At each confidence, from the highest down: rows with at least this confidence, errors among them, the confidence.
 
-    A first step of no rows and no errors stands before them.
+    A first step of no rows and no errors comes before them.
     """
     if not len(references):
         raise ValueError("there are no rows to answer")

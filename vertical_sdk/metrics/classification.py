@@ -1,7 +1,7 @@
 """Metrics of labels: classification, several labels a row, and labels in order.
 
-Multilabel arrays are (rows, labels) of 0 and 1; all others (rows,) of label positions. Nothing is divided by zero: a share of
-nothing is 0.
+Multilabel arrays are (rows, labels) of 0 and 1; all others (rows,) of label positions. A ratio with a
+denominator of 0 is 0.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Floats = NDArray[np.float64]
 
 
 def label_counts(predictions: Ints, references: Ints, size: int | None = None) -> tuple[Floats, Floats, Floats]:
-    """For each label: rows where it was rightly predicted, rows where it was predicted, rows that have it.
+    """Count for each label the rows with it predicted correctly, with it predicted, and with it in the reference.
 
-    size     number of labels; as many as occur, where it is not given
+    size     number of labels; None means as many as occur
     returns  three arrays (labels,) float64
     """
     if references.ndim == 2:
@@ -55,7 +55,7 @@ def label_counts(predictions: Ints, references: Ints, size: int | None = None) -
 
 @metrics.register("accuracy", tasks=LABELLED)
 def accuracy(predictions: Ints, references: Ints) -> float:
-    """Share of rows that are right; for multilabel, of rows with every label right."""
+    """Share of correct rows; for multilabel, of rows with every label correct."""
     right = predictions == references
     return float((right if right.ndim == 1 else right.all(axis=1)).mean())
 
@@ -64,7 +64,7 @@ def accuracy(predictions: Ints, references: Ints) -> float:
 def macro_f1(predictions: Ints, references: Ints) -> float:
     """F1 of each label, averaged over the labels that occur in the references.
 
-    A label that no reference has is not averaged in (it would count as 0 however good the predictions are); predicting it
+    A label that no reference has is not averaged in (it would always count as 0); predicting it
     still costs the label that was missed. This is scikit-learn's macro F1 with `labels=` those of the references.
     """
     right, predicted, true = label_counts(predictions, references)
@@ -98,10 +98,10 @@ def balanced_accuracy(predictions: Ints, references: Ints) -> float:
 
 @metrics.register("hierarchical_f1", tasks=("classification", "ordinal"))
 def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
-    """F1 over labels and their parents together: the right family is half the way (Kiritchenko et al., 2006).
+    """F1 over labels and their parents together: the right family earns half (Kiritchenko et al., 2006).
 
     Each side's labels are joined by their parents, the root left out; precision and recall are those of the joined sets over
-    all rows. A label without a parent counts once; where no label has one, this is the micro F1.
+    all rows. A label without a parent counts once; if no label has a parent, this is the micro F1.
     """
     size = len(labels) if labels else 1 + max(int(predictions.max(initial=0)), int(references.max(initial=0)))
     names = list(labels.labels) if labels else [str(i) for i in range(size)]
@@ -117,7 +117,7 @@ def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace | No
 
 @metrics.register("mcc", tasks=("classification", "ordinal"))
 def mcc(predictions: Ints, references: Ints) -> float:
-    """Matthews correlation coefficient, for any number of labels (Gorodkin, 2004); 0 where one side never varies.
+    """Matthews correlation coefficient, for any number of labels (Gorodkin, 2004); 0 if one side never varies.
 
     A missing answer is counted as a label of its own. For multilabel it is taken over all (row, label) decisions.
     """
@@ -136,7 +136,7 @@ def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | No
     """Cohen's kappa with quadratic weights (Cohen, 1968): agreement of two rankings beyond chance.
 
     With these weights kappa = 1 - mean((p - r)²) / (var p + var r + (mean p - mean r)²), which needs no table. A missing
-    answer counts as the rank farthest from the truth. 0 where neither side varies.
+    answer counts as the rank farthest from the truth. 0 if neither side varies.
     """
     p, r = _ranks(predictions, references, labels)
     by_chance = p.var() + r.var() + (p.mean() - r.mean()) ** 2

@@ -1,6 +1,6 @@
-"""Metrics of forecasts: (rows, steps, channels) in the unit of the series; what is not known of the truth (NaN) counts nothing.
+"""Metrics of forecasts: (rows, steps, channels) in the unit of the series. Unknown truths (NaN) do not count.
 
-Those of quantiles see them as `Outputs.quantiles` has them: the median first, then the recipe's levels in rising order.
+Metrics of quantiles take them as in `Outputs.quantiles`: the median first, then the recipe's levels in rising order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NUMBERS: tuple[Task, ...] = ("forecasting", "regression")
 
 @metrics.register("forecast_mae", tasks=("forecasting",), higher_is_better=False)
 def forecast_mae(predictions: Floats, references: Floats, *, step: Step | None = None) -> float:
-    """Mean absolute error; of one step ahead, from 1, or of all of them where `step` is None."""
+    """Mean absolute error; of one step ahead, from 1, or of all of them if `step` is None."""
     return _mean(np.abs(_at(predictions, step) - _at(references, step)))
 
 
@@ -41,7 +41,7 @@ def forecast_mape(
 ) -> float:
     """Mean absolute error as a share of the truth (0.1 is 10%); of one step ahead, or of all of them.
 
-    least  truths nearer to 0 than this are left out, as any error is a large share of nearly nothing
+    least  truths nearer to 0 than this are left out, as any error is a large share of them
     """
     truth = _at(references, step)
     size = np.abs(truth)
@@ -50,7 +50,7 @@ def forecast_mape(
 
 @metrics.register("coverage", tasks=NUMBERS)
 def coverage(references: Floats, quantiles: Floats) -> float:
-    """Share of the truths that lie within the outer quantiles; it should be what the interval promises, no less and no more."""
+    """Share of the truths within the outer quantiles; it should equal the nominal level of the interval."""
     low, high = _bounds(quantiles)
     known = ~np.isnan(references)
     return _mean(((references >= low) & (references <= high))[known].astype(np.float64))
@@ -58,17 +58,17 @@ def coverage(references: Floats, quantiles: Floats) -> float:
 
 @metrics.register("coverage_gap", tasks=NUMBERS, higher_is_better=False)
 def coverage_gap(references: Floats, quantiles: Floats, *, level: Level = 0.9) -> float:
-    """How far the coverage is from what the interval promises, to either side.
+    """Absolute difference between the coverage and the nominal level of the interval.
 
-    level  what it promises: the highest quantile's level less the lowest one's
+    level  the nominal level: the highest quantile's level minus the lowest one's
     """
-    found: float = coverage(references, quantiles)
-    return abs(found - level)
+    share: float = coverage(references, quantiles)
+    return abs(share - level)
 
 
 @metrics.register("interval_width", tasks=NUMBERS, higher_is_better=False)
 def interval_width(references: Floats, quantiles: Floats) -> float:
-    """Mean width of the interval where the truth is known: of two that cover as much, the narrower one says more."""
+    """Mean width of the interval at known truths. Of two intervals with the same coverage, the narrower one is better."""
     low, high = _bounds(quantiles)
     return _mean((high - low)[~np.isnan(references)])
 
@@ -79,12 +79,13 @@ def pinball_loss(references: Floats, quantiles: Floats, *, levels: tuple[Level, 
 
     levels  as the recipe's series.quantiles
 
-    Raises RecipeError where there are not as many quantiles.
+    Raises RecipeError if the number of quantiles differs.
     """
     if quantiles.shape[-1] != 1 + len(levels):
         raise RecipeError(
-            f"evaluate.metrics: pinball_loss: levels = {list(levels)}, and the forecasts have {quantiles.shape[-1] - 1} quantiles "
-            "beside the median; set levels to the recipe's series.quantiles."
+            f"pinball_loss: levels = {list(levels)}, and the forecasts have {quantiles.shape[-1] - 1} quantiles "
+            "beside the median. Set levels to the recipe's series.quantiles.",
+            where="evaluate.metrics",
         )
     level = np.array((0.5, *sorted(levels)))
     off = references[..., None] - quantiles
@@ -99,12 +100,12 @@ def _at(values: Floats, step: int | None) -> Floats:
     if step is None:
         return values
     if step > values.shape[1]:
-        raise RecipeError(f"evaluate.metrics: step = {step}, and {values.shape[1]} steps are forecast.")
+        raise RecipeError(f"step = {step}, but the forecasts have {values.shape[1]} steps.", where="evaluate.metrics")
     return values[:, step - 1]
 
 
 def _mean(values: Floats) -> float:
-    """Over what is known; 0 where nothing is."""
+    """The mean of the known values; 0 if none are known."""
     if values.size and not np.isnan(total := values.sum()):
         return float(total / values.size)
     known = values[~np.isnan(values)]

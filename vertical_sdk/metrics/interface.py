@@ -1,4 +1,4 @@
-"""Our metrics as metrics of Hugging Face `evaluate`: nothing is downloaded, no script is run, nothing is written to disk."""
+"""Our metrics as metrics of Hugging Face `evaluate`, without downloads, scripts and files on disk."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FORMATS = (Value("float64"), Value("string"), Several(Value("float64")), Several
 
 
 class CatalogMetric(evaluate.Metric):  # type: ignore[misc]
-    """A metric of the catalog that speaks `evaluate`'s interface: add, add_batch, compute."""
+    """A metric of the catalog with the interface of `evaluate`: add, add_batch, compute."""
 
     def __init__(self, metric: str, labels: LabelSpace | None, arguments: Mapping[str, Any]) -> None:
         self._metric = metric
         self._labels = labels
-        self._wanted = inputs(metric)
-        if "rows" in self._wanted:
+        self._inputs = inputs(metric)
+        if "rows" in self._inputs:
             raise TypeError(
-                f"the metric {metric!r} looks at the rows themselves, which `evaluate` has no place for. "
+                f"the metric {metric!r} looks at the rows themselves, which `evaluate` cannot pass. "
                 f"Call bind({metric!r}, labels)(predictions, references, probabilities, rows) of vertical_sdk.metrics instead."
             )
         self._measure: Measure = bind(metric, labels, arguments)
@@ -38,22 +38,22 @@ class CatalogMetric(evaluate.Metric):  # type: ignore[misc]
         self.info.module_name = metric
 
     def _info(self) -> evaluate.MetricInfo:
-        more = {"probabilities": Several(Value("float64"))} if "probabilities" in self._wanted else {}
+        more = {"probabilities": Several(Value("float64"))} if "probabilities" in self._inputs else {}
         return evaluate.MetricInfo(
             description=(catalog.metrics.get(self._metric).__doc__ or "").strip(),
             citation="",
             inputs_description="Label positions, labels, numbers or texts, as the task has them.",
-            features=[Features({"predictions": one, "references": one, **more}) for one in FORMATS],
+            features=[Features({"predictions": format_, "references": format_, **more}) for format_ in FORMATS],
         )
 
     def _infer_feature_from_example(self, example: Mapping[str, Any]) -> Features:
         return self._infer_feature_from_batch({key: [value] for key, value in example.items()})
 
     def _infer_feature_from_batch(self, batch: Mapping[str, Any]) -> Features:
-        """The format of these rows by their types; `evaluate` would take the first that they can be forced into."""
+        """Choose the format of these rows by their types; `evaluate` would take the first one that they can be cast to."""
         rows = [*batch["predictions"], *batch["references"]]
         if rows and isinstance(rows[0], Sequence | np.ndarray) and not isinstance(rows[0], str):
-            inner = [one for row in rows for one in row]
+            inner = [value for row in rows for value in row]
             named = isinstance(inner[0], str) if inner else self._labels is not None
             place = 3 if named else 2
         else:
@@ -66,7 +66,7 @@ class CatalogMetric(evaluate.Metric):  # type: ignore[misc]
         return {self._metric: self._measure(self._plain(predictions), self._plain(references), chances)}
 
     def _plain(self, values: Sequence[Any]) -> Any:
-        """Arrays as the catalog's metrics want them; labels turned into positions."""
+        """Convert values to the arrays that the catalog's metrics take, and labels to positions."""
         first = values[0] if len(values) else 0
         if isinstance(first, str):
             return np.array([self._position(v) for v in values], np.int64) if self._labels else list(values)
@@ -83,21 +83,21 @@ class CatalogMetric(evaluate.Metric):  # type: ignore[misc]
         known = self._labels.labels if self._labels else ()
         if label not in known:
             raise DataError(
-                f"{self._metric}: {label!r} is no label of this task.{did_you_mean(label, known)} Labels: {', '.join(known)}."
+                f"{self._metric}: {label!r} is not a label of this task.{did_you_mean(label, known)} Labels: {', '.join(known)}."
             )
         return known.index(label)
 
 
 def as_evaluate(name: str, labels: LabelSpace | None = None, **arguments: Any) -> CatalogMetric:
-    """A metric of the catalog through `evaluate`'s interface; it may also stand in `evaluate.combine([...])`.
+    """Wrap a metric of the catalog in `evaluate`'s interface. The result also works in `evaluate.combine([...])`.
 
         as_evaluate("macro_f1").compute(predictions=[0, 1], references=[0, 0])
 
     name       a name in the catalog of metrics
-    labels     needed where predictions and references are label names instead of positions
-    arguments  what a recipe may set on the metric
+    labels     needed if predictions and references are label names instead of positions
+    arguments  the metric's options
 
-    Raises UnknownName; RecipeError for an argument that the metric does not take; TypeError for a metric that wants to see the
-    rows themselves, which cannot be handed through `evaluate`.
+    Raises UnknownName; RecipeError for an argument that the metric does not take; TypeError for a metric that needs the rows
+    themselves, which `evaluate` cannot pass.
     """
     return CatalogMetric(name, labels, arguments)

@@ -1,6 +1,6 @@
-"""Metrics of probabilities (rows, labels): are they honest, and do they put the right rows first?
+"""Metrics of probabilities (rows, labels): are they calibrated, and do they rank the right rows first?
 
-References are label positions (rows,), or (rows, labels) of 0 and 1, where each label is judged by itself.
+References are label positions (rows,), or (rows, labels) of 0 and 1, with each label judged by itself.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SMALL = float(np.finfo(np.float64).eps)
 
 
 def calibration_bins(probabilities: Floats, references: Ints, bins: int) -> tuple[Floats, Floats, Floats]:
-    """Rows by their confidence, in equal bins (0, 1/bins], (1/bins, 2/bins], …
+    """Group rows by their confidence into equal bins (0, 1/bins], (1/bins, 2/bins], …
 
-    One label a row: confidence is the top label's probability, and a row is right where that label is. Several: every
-    (row, label) decision counts, its confidence is the label's probability, and it is right where the row has the label.
+    One label a row: confidence is the top label's probability, and a row is correct if that label is. Several: every
+    (row, label) decision counts, its confidence is the label's probability, and it is correct if the row has the label.
 
-    returns  counts, sums of confidence, sums of right: each (bins,)
+    returns  counts, sums of confidence, numbers of correct ones: each (bins,)
     """
     if references.ndim == 2:
         confidence, right = probabilities.ravel(), references.ravel()
@@ -55,7 +55,7 @@ def calibration_bins(probabilities: Floats, references: Ints, bins: int) -> tupl
 
 @metrics.register("ece", tasks=LABELLED, higher_is_better=False)
 def ece(probabilities: Floats, references: Ints, *, bins: Annotated[int, Field(ge=1)] = 15) -> float:
-    """Expected calibration error: how far confidence is from accuracy, over equal bins (Guo et al., 2017, equation 3)."""
+    """Expected calibration error: the mean distance of confidence from accuracy over equal bins (Guo et al., 2017, equation 3)."""
     counts, confidence, right = calibration_bins(probabilities, references, bins)
     return float(np.abs(confidence - right).sum() / counts.sum())
 
@@ -70,34 +70,34 @@ def log_loss(probabilities: Floats, references: Ints) -> float:
     return float(-np.log(np.clip(given, SMALL, 1.0)).mean())
 
 
-def _roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] | None:
+def draw_roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] | None:
     """The ROC curve of the second of two labels."""
     if probabilities is None or probabilities.ndim != 2 or probabilities.shape[1] != 2 or len(set(references.tolist())) < 2:
         return None
-    found, taken = _steps(probabilities[:, 1], references == 1)
-    wrong = taken - found
-    points = zip((wrong / max(1, wrong[-1])).tolist(), (found / max(1, found[-1])).tolist(), strict=True)
+    hits, taken = _steps(probabilities[:, 1], references == 1)
+    wrong = taken - hits
+    points = zip((wrong / max(1, wrong[-1])).tolist(), (hits / max(1, hits[-1])).tolist(), strict=True)
     return {
         "title": "ROC curve",
-        "x": "share of the others that are taken for it",
-        "y": "share of the rows with the second label that are found",
+        "x": "false positive rate",
+        "y": "true positive rate",
         "lines": {"": [(0.0, 0.0), *points]},
     }
 
 
-@metrics.register("auc", tasks=(*LABELLED, "anomaly"), curve=_roc)
+@metrics.register("auc", tasks=(*LABELLED, "anomaly"), curve=draw_roc)
 def auc(probabilities: Floats, references: Ints) -> float:
     """Area under the ROC curve: how often a row with the label gets more probability than one without (ties count half).
 
     Two labels: of the second label. More, or multilabel: the average over the labels that some references have and others
-    have not (one against the rest); 0.5 where there is none.
+    have not (one against the rest); 0.5 without such a label.
     """
     return _each_label(_auc, probabilities, references, 0.5)
 
 
 @metrics.register("average_precision", tasks=(*LABELLED, "anomaly"))
 def average_precision(probabilities: Floats, references: Ints) -> float:
-    """Area under the precision-recall curve as a sum of steps, averaged over labels as `auc` is; 0 where there is none."""
+    """Area under the precision-recall curve as a sum of steps, averaged over labels as `auc` is; 0 without such a label."""
     return _each_label(_average_precision, probabilities, references, 0.0)
 
 
@@ -105,7 +105,7 @@ def average_precision(probabilities: Floats, references: Ints) -> float:
 def precision_at_recall(probabilities: Floats, references: Ints, *, recall: Annotated[float, Field(gt=0, le=1)] = 0.8) -> float:
     """The best precision at a threshold that finds at least this share of the rows with the label.
 
-    It is averaged over labels as `auc` is, each with a threshold of its own; 0 where there is none.
+    It is averaged over labels as `auc` is, each with a threshold of its own; 0 without such a label.
     """
     return _each_label(functools.partial(_precision_at_recall, recall=recall), probabilities, references, 0.0)
 
@@ -114,26 +114,26 @@ def precision_at_recall(probabilities: Floats, references: Ints, *, recall: Anno
 def sensitivity_at_specificity(
     probabilities: Floats, references: Ints, *, specificity: Annotated[float, Field(ge=0, le=1)] = 0.9
 ) -> float:
-    """The share of rows with the label that is found at a threshold which leaves this share of the others, or more, alone.
+    """Sensitivity at the best threshold whose specificity is at least this.
 
-    What a test of screening is judged by. It is averaged over labels as `auc` is, each with a threshold of its own; 0 where
-    there is none.
+    Screening tests are judged by it. It is averaged over labels as `auc` is, each with a threshold of its own; 0
+    without such a label.
     """
     return _each_label(functools.partial(_sensitivity, specificity=specificity), probabilities, references, 0.0)
 
 
 def _each_label(
-    of: Callable[[Floats, NDArray[np.bool_]], float], probabilities: Floats, references: Ints, nothing: float
+    measure: Callable[[Floats, NDArray[np.bool_]], float], probabilities: Floats, references: Ints, default: float
 ) -> float:
     size = probabilities.shape[1]
     has = references != 0 if references.ndim == 2 else references[:, None] == np.arange(size)
     judged = [1] if references.ndim == 1 and size == 2 else range(size)
-    found = [of(probabilities[:, k], has[:, k]) for k in judged if 0 < np.count_nonzero(has[:, k]) < len(has)]
-    return float(np.mean(found)) if found else nothing
+    values = [measure(probabilities[:, k], has[:, k]) for k in judged if 0 < np.count_nonzero(has[:, k]) < len(has)]
+    return float(np.mean(values)) if values else default
 
 
 def _auc(scores: Floats, has: NDArray[np.bool_]) -> float:
-    """Mann-Whitney's U over its largest value: for each row with the label, the rows without it that stand below."""
+    """Mann-Whitney's U over its largest value: for each row with the label, the rows without it that rank below."""
     others = np.sort(scores[~has])
     own = scores[has]
     below = np.searchsorted(others, own, side="left")
@@ -142,21 +142,21 @@ def _auc(scores: Floats, has: NDArray[np.bool_]) -> float:
 
 
 def _average_precision(scores: Floats, has: NDArray[np.bool_]) -> float:
-    found, taken = _steps(scores, has)
-    return float((np.diff(found, prepend=0) * found / taken).sum() / found[-1])
+    hits, taken = _steps(scores, has)
+    return float((np.diff(hits, prepend=0) * hits / taken).sum() / hits[-1])
 
 
 def _precision_at_recall(scores: Floats, has: NDArray[np.bool_], recall: float) -> float:
-    found, taken = _steps(scores, has)
-    enough = found >= recall * found[-1] * (1 - 1e-12)
-    return float((found / taken)[enough].max())
+    hits, taken = _steps(scores, has)
+    enough = hits >= recall * hits[-1] * (1 - 1e-12)
+    return float((hits / taken)[enough].max())
 
 
 def _sensitivity(scores: Floats, has: NDArray[np.bool_], specificity: float) -> float:
-    found, taken = _steps(scores, has)
-    wrong = taken - found
+    hits, taken = _steps(scores, has)
+    wrong = taken - hits
     allowed = wrong <= (1 - specificity) * wrong[-1] * (1 + 1e-12)
-    return float(found[allowed].max(initial=0) / found[-1])
+    return float(hits[allowed].max(initial=0) / hits[-1])
 
 
 def _steps(scores: Floats, has: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -26,6 +26,6 @@ def rmse(predictions: Floats, references: Floats) -> float:
 
 @metrics.register("r2", tasks=("regression",))
 def r2(predictions: Floats, references: Floats) -> float:
-    """Share of the references' variance that is explained; 0 where they do not vary."""
+    """Share of the references' variance that is explained; 0 if they do not vary."""
     spread = float(np.square(references - references.mean()).sum())
     return 1 - float(np.square(references - predictions).sum()) / spread if spread > 0 else 0.0

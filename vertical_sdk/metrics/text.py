@@ -31,7 +31,7 @@ def tokens(text: str) -> tuple[str, ...]:
 
 @metrics.register("exact_match", tasks=("generation",))
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Share of answers that say the same words in the same order."""
+    """Share of answers with the same words in the same order as the reference."""
     return _mean(_exact, predictions, references)
 
 
@@ -51,7 +51,7 @@ def _mean(score: Callable[[str, str], float], predictions: Sequence[str], refere
     return sum(map(score, predictions, references)) / len(references) if len(references) else 0.0
 
 
-# A bootstrap asks for the same pairs a thousand times, so the scores of pairs are remembered.
+# A bootstrap scores the same pairs a thousand times, so their scores are cached.
 
 
 @lru_cache(maxsize=1 << 16)

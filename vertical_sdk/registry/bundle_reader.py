@@ -190,7 +190,7 @@ class Bundle:
             raise RegistryError(
                 f"its gate result is {gate!r}, but the bundle does not say that it was published by force. Create the bundle again."
             )
-        if policy.signed:
+        if policy.requires_signature:
             from vertical_sdk.registry.signature_check import require_signature
 
             signatures = {k.removeprefix(SIGNATURE): text for k, text in entry.tags.items() if k.startswith(SIGNATURE)}

@@ -17,7 +17,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from vertical_sdk.errors import RegistryError, RunError
 from vertical_sdk.paths import report_full_disk
@@ -26,6 +26,8 @@ from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.store import Entry, Event, check_expected_version
 
 __all__ = ["Index"]
+
+SqlValue: TypeAlias = str | int | float | bytes | None
 
 PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
@@ -340,7 +342,7 @@ class Index:
         columns = f"INSERT INTO history ({LOGGED}, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
         connection.execute(columns, (*row, _seal(last[0].hex() if last else "", *row)))
 
-    def _entries(self, where: str, *values: Any) -> list[Entry]:
+    def _entries(self, where: str, *values: SqlValue) -> list[Entry]:
         return [self._entry(*row) for row in self._read(ENTRY + where, *values)]
 
     def _entry(self, *row: Any) -> Entry:
@@ -361,7 +363,7 @@ class Index:
         message = f"{row} was changed by hand. Run `vertical registry verify`, and restore a backup."
         return RegistryError(message, where=self.path)
 
-    def _read(self, query: str, *values: Any) -> Sequence[Any]:
+    def _read(self, query: str, *values: SqlValue) -> Sequence[Any]:
         try:
             with self._translate_errors(), self._use() as connection:
                 return connection.execute(query, values).fetchall()
@@ -473,16 +475,16 @@ class Index:
             raise RegistryError(f"the index is damaged ({text}). Restore a backup of it.", where=self.path) from error
 
 
-def _seal(*row: Any) -> bytes:
+def _seal(*row: object) -> bytes:
     """SHA-256 of a row. It detects a flipped bit and an edit by hand, not an attacker with write access."""
     return hashlib.sha256(json.dumps(row).encode()).digest()
 
 
-def _add_seal(*row: Any) -> tuple[Any, ...]:
+def _add_seal(*row: SqlValue) -> tuple[SqlValue, ...]:
     return (*row, _seal(*row))
 
 
-def _condition_sql(condition: Condition) -> tuple[str, str, list[Any]]:
+def _condition_sql(condition: Condition) -> tuple[str, str, list[SqlValue]]:
     """The table, the WHERE clause and its parameters for a condition."""
     if condition.metric:
         return "metrics", f"key = ? AND value {condition.test} ?", [condition.key, condition.value]

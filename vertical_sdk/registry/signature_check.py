@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vertical_sdk.errors import OfflineError, RegistryError
 from vertical_sdk.registry.identities import Identity, read_identity
@@ -33,6 +33,7 @@ __all__ = [
 
 SHOWN = 16
 """Digits of a fingerprint that are shown."""
+T = TypeVar("T")
 PREDICATE = "https://model_signing/signature/v1.0"
 
 _valid: set[tuple[str, str, str]] = set()
@@ -125,7 +126,7 @@ def check_signature(version: Version, signer: Signer) -> None:
         raise RegistryError(f"{title} is not valid: {problem}. Use another version, or let its signer sign it again.")
 
 
-def call_sigstore(action: Callable[[], Any], sigstore: Path | None) -> Any:
+def call_sigstore(action: Callable[[], T], sigstore: Path | None) -> T:
     """Run an action that needs sigstore. Raises OfflineError if it fails, RegistryError if its configuration does not exist."""
     if sigstore is not None and not sigstore.is_file():
         message = "this sigstore configuration does not exist. Correct $VERTICAL_SIGSTORE."
