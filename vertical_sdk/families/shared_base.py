@@ -51,7 +51,8 @@ def read_context(model: nn.Module) -> None:
 
     for module in model.modules():
         if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
-            module.__class__ = _context_class(type(module))
+            kind: Any = type(module)
+            module.__class__ = _context_class(kind)
 
 
 @functools.cache
