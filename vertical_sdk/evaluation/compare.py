@@ -89,11 +89,11 @@ def evaluate(
     answer = functools.cache(lambda: model.answer(rows, general=general, progress=progress))
     askers: dict[str, Callable[[], Outputs]] = {"adapter": lambda: answer().outputs}
     members: Collection[str] = ()
-    if model.ensemble is not None:
+    if model.adapter.ensemble is not None:
         askers["alone"] = lambda: answer().alone
-        members = model.ensemble.shares
+        members = model.adapter.ensemble.shares
     for part in recipe.evaluate.baselines:
-        askers[part.use] = _asker(part, model.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
+        askers[part.use] = _asker(part, model.adapter.ensemble, prepared, unprepared, rows, card, recipe, general, folder)
     for name, ask in askers.items():
         progress(f"asking {_title(name, members)}", None)
         started = time.monotonic()
