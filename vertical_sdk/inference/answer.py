@@ -30,7 +30,7 @@ class Answer:
 
     adapter    which one
     rows       the rows it read
-    positions  where they are in the batch
+    positions  their places in the batch
     own        the adapter's raw outputs: (rows, k) logits or numbers, (rows, steps, channels, quantiles) for series;
                None for generation
     texts      for generation

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import Adapter, copy_adapter, find_adapter, read_adapter
-from vertical_sdk.baselines.general import General
-from vertical_sdk.baselines.stacking import Ensemble
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine, Stream
@@ -48,9 +46,7 @@ class VerticalModel:
 
         registry       where to look; None: the local registry
         allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
-        options        base, device and progress, as `from_pretrained` takes them
-
-        Raises RegistryError, and what `from_pretrained` raises.
+        options        base, device and progress of `from_pretrained`, which raises; and RegistryError
         """
         from vertical_sdk.registry import Registry
 
@@ -82,9 +78,9 @@ class VerticalModel:
         return cls(engine, engine.load(adapter, name or adapter.card.name))
 
     def add(self, adapter: str | Path, registry: Registry | None = None, *, name: str | None = None) -> str:
-        """Load one more specialist, from a reference, a run folder or an adapter folder, and return its name for `use`.
+        """Load one more specialist from a reference, a run folder or an adapter folder, and return its name for `use`.
 
-        Raises BaseMismatch if it was trained on another base, and what `from_pretrained` raises; the model is then as before.
+        Raises BaseMismatch, and what `from_pretrained` raises; the model is then as before.
         """
         return self.engine.load(read_adapter(find_adapter(adapter, registry)), name or str(adapter))
 
@@ -119,11 +115,6 @@ class VerticalModel:
         """The base model of all specialists."""
         return self.engine.base
 
-    @property
-    def ensemble(self) -> Ensemble | None:
-        """The members that answer together with the adapter in use; None if there are none."""
-        return self.adapter.ensemble
-
     def specialist(self, name: str | None = None) -> Specialist:
         """Return a specialist as a torch module; None: the one in use."""
         return self.engine.general(name or self._active).specialist
@@ -154,24 +145,18 @@ class VerticalModel:
     def predict_proba(
         self, texts: Sequence[Input], *, batch_size: int | None = None, progress: Progress = silent
     ) -> NDArray[np.float64]:
-        """Predict the calibrated probability of every label: (texts, labels), with the columns of `labels`.
-
-        Raises AdapterError for a specialist without labels, and what `predict` raises.
-        """
+        """Predict the calibrated probability of every label, (texts, labels), in the order of `labels`; raises as `predict` does."""
         return predict_proba(self.engine, texts, self._active, batch_size=batch_size, progress=progress)
 
-    def answer(
-        self, rows: Sequence[Example], *, general: General | None = None, progress: Progress = silent, name: str | None = None
-    ) -> Answer:
-        """Answer rows of a reader by one specialist; see `vertical_sdk.inference.answer`."""
-        name = name or self._active
-        return answer(self.engine, rows, name, general=general, progress=progress)[name]
+    def answer(self, rows: Sequence[Example], *, name: str | None = None, **options: Any) -> Answer:
+        """Answer rows of a reader by one specialist; for `options` see `vertical_sdk.inference.answer`."""
+        return answer(self.engine, rows, name or self._active, **options)[name or self._active]
 
     def outputs(
         self, examples: Sequence[Example], *, fused: bool = True, name: str | None = None, progress: Progress = silent
     ) -> NDArray[np.float32]:
         """Raw outputs of a specialist before calibration, (rows, k); `fused` with its members, else of the adapter alone."""
-        result = self.answer(examples, progress=progress, name=name)
+        result = self.answer(examples, name=name, progress=progress)
         return result.raw if fused else result.own_raw
 
     def forecast(self, history: Any, horizon: int | None = None, *, adapter: str | None = None) -> Forecast:
@@ -179,9 +164,7 @@ class VerticalModel:
 
         history  a DataFrame with a column for each channel and times as its index, oldest first, or an array (steps, channels), of
                  which the last `card.layout.history` steps are read; NaN and missing steps count as not measured
-        horizon  steps ahead, at most `card.layout.horizon`; None: all of them
-
-        Raises AdapterError for a specialist with another task, DataError for unknown channels or times.
+        horizon  steps ahead, at most `card.layout.horizon`; None: all. Raises AdapterError for other tasks, DataError
         """
         return forecast(self.engine, adapter or self._active, history, horizon)
 
