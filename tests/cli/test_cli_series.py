@@ -162,7 +162,7 @@ def test_each_of_several_series_is_forecast(tmp_path: Path, encoder: Path, capsy
         (lambda rows: [rows[0], *(line.replace(":00:00,", ":30:00,") if n == 9 else line for n, line in enumerate(rows[1:]))],
          [], 3, "is not a whole number of steps of 3600 seconds"),
         (lambda rows: rows[:4], [], 3, "3 steps are too few: one row needs 6"),
-        (lambda rows: [*rows[:-HISTORY], *(line.split(",")[0] + ",," for line in rows[-HISTORY:])], [], 3, "nothing was measured"),
+        (lambda rows: [*rows[:-HISTORY], *(line.split(",")[0] + ",," for line in rows[-HISTORY:])], [], 3, "contain no measured value"),
         (lambda rows: rows, ["--horizon", "4"], 3, "1 to 3 steps ahead"),
     ],
 )  # fmt: skip

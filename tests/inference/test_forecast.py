@@ -30,7 +30,7 @@ def table(days: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"north": first, "south": second}, index=index)
 
 
-def made(tmp_path: Path, task: str = "forecasting", **keys: object) -> Recipe:
+def series_recipe(tmp_path: Path, task: str = "forecasting", **keys: object) -> Recipe:
     frame = table(14)
     folder = tmp_path / "data"
     folder.mkdir()
@@ -65,7 +65,7 @@ def made(tmp_path: Path, task: str = "forecasting", **keys: object) -> Recipe:
 
 
 def test_a_forecaster_is_trained_judged_kept_and_asked(tmp_path: Path) -> None:
-    run = train(made(tmp_path), out=tmp_path / "run")
+    run = train(series_recipe(tmp_path), out=tmp_path / "run")
     judged = evaluate(run.path)
     mae = {name: system.metrics["forecast_mae"].value for name, system in judged.systems.items()}
     assert mae["adapter"] < mae["persistence"]
@@ -131,7 +131,7 @@ def test_steps_that_are_left_out_count_as_not_measured() -> None:
 def test_a_watch_is_quiet_where_all_is_usual_and_speaks_where_it_is_not(tmp_path: Path) -> None:
     keys = {"data.reader": {"use": "traffic.sensors", "history": 8, "horizon": 1, "seconds": 3600}, "series.quantiles": []}
     keys |= {"loss": "masked_mae", "series.alarms": 0.2, "evaluate": {"metrics": [], "baselines": ["zscore"]}}
-    run = train(made(tmp_path, "anomaly", **keys), out=tmp_path / "run")
+    run = train(series_recipe(tmp_path, "anomaly", **keys), out=tmp_path / "run")
     model = VerticalModel.from_pretrained(run.path)
     frame = table(14).iloc[-72:]
     watch = model.monitor()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.baselines.general import General
 from vertical_sdk.engines import Engine
+from vertical_sdk.errors import AdapterError
 from vertical_sdk.inference.inputs import clean_turns
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
@@ -29,7 +30,7 @@ class Answer:
 
     adapter    which one
     rows       the rows it read
-    positions  where they are in the batch
+    positions  their places in the batch
     own        the adapter's raw outputs: (rows, k) logits or numbers, (rows, steps, channels, quantiles) for series;
                None for generation
     texts      for generation
@@ -45,12 +46,21 @@ class Answer:
     cut: Sequence[int]
     general: Callable[[], General]
 
+    @property
+    def own_raw(self) -> NDArray[np.float32]:
+        """`own` of a task with numbers.
+
+        Raises AdapterError for generation.
+        """
+        if self.own is None:
+            raise AdapterError(f"a {self.adapter.card.task} specialist has no raw outputs. Call generate().")
+        return self.own
+
     @functools.cached_property
     def raw(self) -> NDArray[np.float32]:
         """The raw outputs of adapter and members together, in the shape of `own`."""
-        assert self.own is not None
         ensemble = self.adapter.ensemble
-        return self.own if ensemble is None or not self.rows else ensemble.fuse(self.own, self.rows, self.general())
+        return self.own_raw if ensemble is None or not self.rows else ensemble.fuse(self.own_raw, self.rows, self.general())
 
     @functools.cached_property
     def outputs(self) -> Outputs:
@@ -63,8 +73,7 @@ class Answer:
     @functools.cached_property
     def alone(self) -> Outputs:
         """What the adapter answers without members and without calibration, both of which were fitted for the whole."""
-        assert self.own is not None
-        return get_task(self.adapter.card.task).decode(self.own, rows=self.rows)
+        return get_task(self.adapter.card.task).decode(self.own_raw, rows=self.rows)
 
 
 def answer(

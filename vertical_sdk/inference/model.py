@@ -10,17 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import Adapter, copy_adapter, find_adapter, read_adapter
-from vertical_sdk.baselines.general import General
-from vertical_sdk.baselines.stacking import Ensemble
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine, Stream
-from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.inference.answer import Answer, answer
 from vertical_sdk.inference.forecast import Forecast, Monitor, create_monitor, forecast
 from vertical_sdk.inference.inputs import Input, as_conversations
-from vertical_sdk.inference.predictions import predict, to_table
+from vertical_sdk.inference.predictions import label_names, predict, predict_proba
 from vertical_sdk.tables import ENGINES
 from vertical_sdk.types import Example, Message, Prediction, Progress, silent
 
@@ -33,10 +30,8 @@ __all__ = ["VerticalModel"]
 class VerticalModel:
     """A general base with specialists on it. Create one with `from_registry` or `from_pretrained`.
 
-    Loading checks the base's fingerprint, the name and shape of every tensor and the digest of every file, and replays the
-    adapter's self-tests; a failed check is an error. A VerticalModel never answers as the bare base.
-
-    Every method may be called from many threads at once. `use` is the only one that changes what other calls do.
+    Loading checks fingerprint, tensors and digests and replays the self-tests; a VerticalModel never answers as the bare base.
+    Every method may be called from many threads at once; only `use` changes what other calls do.
     """
 
     def __init__(self, engine: Engine, active: str = "") -> None:
@@ -51,9 +46,7 @@ class VerticalModel:
 
         registry       where to look; None: the local registry
         allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
-        options        base, device and progress, as `from_pretrained` takes them
-
-        Raises RegistryError, and what `from_pretrained` raises.
+        options        base, device and progress of `from_pretrained`, which raises; and RegistryError
         """
         from vertical_sdk.registry import Registry
 
@@ -85,20 +78,14 @@ class VerticalModel:
         return cls(engine, engine.load(adapter, name or adapter.card.name))
 
     def add(self, adapter: str | Path, registry: Registry | None = None, *, name: str | None = None) -> str:
-        """Load one more specialist onto the same base.
+        """Load one more specialist from a reference, a run folder or an adapter folder, and return its name for `use`.
 
-        adapter  a registry reference, a run folder or an adapter folder
-        returns  the name for `predict` and `use`
-
-        Raises BaseMismatch if it was trained on another base, and what `from_pretrained` raises; the model is then as before.
+        Raises BaseMismatch, and what `from_pretrained` raises; the model is then as before.
         """
         return self.engine.load(read_adapter(find_adapter(adapter, registry)), name or str(adapter))
 
     def use(self, name: str) -> VerticalModel:
-        """Choose the specialist that answers if a call names none.
-
-        Raises AdapterError that lists the loaded ones.
-        """
+        """Choose the specialist that answers if a call names none. Raises AdapterError, which lists the loaded ones."""
         self.engine.adapter(name)
         self._active = name
         return self
@@ -120,19 +107,13 @@ class VerticalModel:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of the specialist in use, in the order of the columns of `predict_proba`; empty if it has none."""
-        labels = self.card.labels
-        return labels.labels if labels else ()
+        """The labels of the specialist in use, as `predict_proba` orders its columns; () if it has none."""
+        return label_names(self.card)
 
     @property
     def base(self) -> Base:
         """The base model of all specialists."""
         return self.engine.base
-
-    @property
-    def ensemble(self) -> Ensemble | None:
-        """The members that answer together with the adapter in use; None if there are none."""
-        return self.adapter.ensemble
 
     def specialist(self, name: str | None = None) -> Specialist:
         """Return a specialist as a torch module; None: the one in use."""
@@ -147,66 +128,48 @@ class VerticalModel:
         batch_size: int | None = None,
         progress: Progress = silent,
     ) -> list[Prediction]:
-        """Predict each text, record, series or picture; a batch may mix specialists.
+        """Predict each text, record, series or picture in a list; a batch may mix specialists.
 
-        texts       a list, because a single text would be read letter by letter. Each is a text; {field: value} for a specialist of
-                    records (`card.fields`); an array (steps,) or (steps, channels) for one of series; the path of a PNG or JPEG, or
-                    bytes (height, width) or (height, width, 3), for one of pictures; or a row of a reader
+        texts       each a text; {field: value} for a specialist of records (`card.fields`); an array (steps,) or (steps, channels) for
+                    one of series; the path of a PNG or JPEG, or bytes (height, width) or (height, width, 3), for one of pictures; or
+                    a row of a reader
         adapters    the specialist for each text; None: the one in use
         top_k       how many of the likeliest labels to keep in each `Prediction.probabilities`; None: all
         batch_size  rows in one pass through the base; None: as many as fit a budget of tokens
 
-        Raises DataError for an input that the specialist cannot read, AdapterError for a specialist that is not loaded or has
-        another task.
+        Raises DataError for an input that it cannot read, AdapterError for a specialist that is not loaded or has another task.
         """
-        return predict(self.engine, texts, adapters or self._active, top_k=top_k, batch_size=batch_size, progress=progress)
+        names = self._active if adapters is None else adapters
+        return predict(self.engine, texts, names, top_k=top_k, batch_size=batch_size, progress=progress)
 
     def predict_proba(
         self, texts: Sequence[Input], *, batch_size: int | None = None, progress: Progress = silent
     ) -> NDArray[np.float64]:
-        """Predict the calibrated probability of every label: (texts, labels), with the columns of `labels`.
+        """Predict the calibrated probability of every label, (texts, labels), in the order of `labels`; raises as `predict` does."""
+        return predict_proba(self.engine, texts, self._active, batch_size=batch_size, progress=progress)
 
-        Raises AdapterError for a specialist without labels, and what `predict` raises.
-        """
-        if not self.labels:
-            raise AdapterError(f"{self._active} has no labels. Call predict() instead of predict_proba().")
-        return to_table(self.predict(texts, batch_size=batch_size, progress=progress), self.labels)
-
-    def answer(
-        self, rows: Sequence[Example], *, general: General | None = None, progress: Progress = silent, name: str | None = None
-    ) -> Answer:
-        """Answer rows of a reader by one specialist; see `vertical_sdk.inference.answer`."""
-        name = name or self._active
-        return answer(self.engine, rows, name, general=general, progress=progress)[name]
+    def answer(self, rows: Sequence[Example], *, name: str | None = None, **options: Any) -> Answer:
+        """Answer rows of a reader by one specialist; for `options` see `vertical_sdk.inference.answer`."""
+        return answer(self.engine, rows, name or self._active, **options)[name or self._active]
 
     def outputs(
         self, examples: Sequence[Example], *, fused: bool = True, name: str | None = None, progress: Progress = silent
     ) -> NDArray[np.float32]:
-        """Raw outputs of a specialist, before calibration: (rows, labels) logits, or (rows, 1) for regression.
-
-        fused  with its members, if it has any; else the adapter alone
-        """
-        result = self.answer(examples, progress=progress, name=name)
-        raw = result.raw if fused else result.own
-        assert raw is not None
-        return raw
+        """Raw outputs of a specialist before calibration, (rows, k); `fused` with its members, else of the adapter alone."""
+        result = self.answer(examples, name=name, progress=progress)
+        return result.raw if fused else result.own_raw
 
     def forecast(self, history: Any, horizon: int | None = None, *, adapter: str | None = None) -> Forecast:
         """Forecast what comes after a history of measured values.
 
-        history  a DataFrame with a column for each channel and times as its index, oldest first, or an array (steps, channels); NaN
-                 and missing steps count as not measured. The last `card.layout.history` steps are read
-        horizon  steps ahead, at most `card.layout.horizon`; None: all of them
-
-        Raises AdapterError for a specialist with another task, DataError for unknown channels or times.
+        history  a DataFrame with a column for each channel and times as its index, oldest first, or an array (steps, channels), of
+                 which the last `card.layout.history` steps are read; NaN and missing steps count as not measured
+        horizon  steps ahead, at most `card.layout.horizon`; None: all. Raises AdapterError for other tasks, DataError
         """
         return forecast(self.engine, adapter or self._active, history, horizon)
 
     def monitor(self, *, adapter: str | None = None) -> Monitor:
-        """Watch values as they arrive: `update(value, time)` returns how unusual each is, and whether that is an alarm.
-
-        Raises AdapterError for a specialist that was not trained for anomalies.
-        """
+        """Watch values as they arrive: `update(value, time)` returns how unusual each is. Raises AdapterError for other tasks."""
         return create_monitor(self.engine, adapter or self._active)
 
     def generate(
@@ -221,20 +184,16 @@ class VerticalModel:
     ) -> list[str]:
         """Write an answer to each prompt, choosing the likeliest token each time.
 
-        prompts  texts, which are put into the recipe's prompt, or conversations that end with the user's turn. They are cleaned as
-                 the training rows were
+        prompts  texts for the recipe's prompt, or conversations that end with the user's turn; cleaned as the training rows were
         stream   called with a prompt's number and the next piece of its answer
 
         Raises AdapterError if the base cannot write, DataError for a prompt that is too long.
         """
         name = adapter or self._active
         turns = as_conversations(prompts, self.engine.adapter(name).recipe)
-        options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
-        return self.engine.generate(turns, [name] * len(turns), stream=stream, progress=progress, **options)
+        limits: dict[str, int] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        return self.engine.generate(turns, [name] * len(turns), stream=stream, progress=progress, **limits)
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Copy the complete adapter in use into a folder that is new or empty.
-
-        Raises AdapterError if the folder contains something, RunError if it cannot be written.
-        """
+        """Copy the complete adapter in use into a folder that is new or empty. Raises AdapterError, RunError."""
         copy_adapter(self.adapter.folder, Path(path))

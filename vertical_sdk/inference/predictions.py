@@ -18,7 +18,7 @@ from vertical_sdk.inference.inputs import Input, as_rows
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Prediction, Progress, silent
 
-__all__ = ["predict", "to_table"]
+__all__ = ["label_names", "predict", "predict_proba"]
 
 
 def predict(
@@ -51,10 +51,26 @@ def predict(
     return [_keep_likeliest(predictions[number], top_k) for number in range(len(inputs))]
 
 
-def to_table(predictions: Sequence[Prediction], labels: Sequence[str]) -> NDArray[np.float64]:
-    """Probabilities as (rows, labels)."""
+def predict_proba(
+    engine: Engine,
+    inputs: Sequence[Input],
+    adapter: str,
+    *,
+    batch_size: int | None = None,
+    progress: Progress = silent,
+) -> NDArray[np.float64]:
+    """Predict the probability of every label of one specialist, (rows, labels); see `VerticalModel.predict_proba`."""
+    labels = label_names(engine.adapter(adapter).card)
+    if not labels:
+        raise AdapterError(f"{adapter} has no labels. Call predict() instead of predict_proba().")
+    predictions = predict(engine, inputs, adapter, batch_size=batch_size, progress=progress)
     table = [[prediction.probabilities[label] for label in labels] for prediction in predictions]
     return np.array(table, dtype=np.float64).reshape(len(predictions), len(labels))
+
+
+def label_names(card: Card) -> tuple[str, ...]:
+    """The labels in the order of the outputs; () if the task has none."""
+    return card.labels.labels if card.labels else ()
 
 
 def _require_predict(card: Card, name: str) -> None:
