@@ -18,7 +18,6 @@ from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Progress, silent
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def evaluate(
 
 def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Progress) -> Setup:
     """Read the rows, and bind the metrics of the recipe."""
-    card, recipe = model.card, Recipe.model_validate(model.card.recipe)
+    card, recipe = model.card, model.adapter.recipe
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
         rows = read_rows(data, recipe, card.labels, require_label=True, layout=card.layout)[0]
