@@ -148,7 +148,7 @@ def test_the_headline_of_numbers_names_the_error() -> None:
     )
 
     assert headline(numbers) == (
-        "The specialist reaches 0.500 in MAE, where less is better (TF-IDF: 0.900). "
+        "The specialist reaches 0.500 in MAE (lower is better) (TF-IDF: 0.900). "
         "In MAE it is significantly better than “TF-IDF”."
     )
 

@@ -278,7 +278,7 @@ def test_missing_training_data_requires_a_file_of_rows(registry: Registry, stron
         data.write_bytes(content)
 
     assert result.moved
-    assert "Whether topics@2 learned from some of these rows could not be result out" in result.notes[0]
+    assert "It is unknown whether topics@2 was trained on some of these rows" in result.notes[0]
 
 
 def party(**changes: object) -> Party:
@@ -317,7 +317,7 @@ def test_versions_that_differ_in_task_or_rows_are_not_compared(
         require_comparable(party(**own), party(**other))
 
 
-def test_labels_in_another_order_are_put_reorder_labels() -> None:
+def test_labels_of_the_champion_are_reordered() -> None:
     own, other = card(labels=LabelSpace(("a", "b", "c"))), card(labels=LabelSpace(("c", "a", "b")))
     require_comparable(Party("x@2", own), Party("x@1", other))
 

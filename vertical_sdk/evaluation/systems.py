@@ -64,7 +64,7 @@ class Setup:
     @property
     def members(self) -> Collection[str]:
         """The names of the ensemble's members, the adapter included; empty without an ensemble."""
-        return self.model.ensemble.shares if self.model.ensemble is not None else ()
+        return self.model.adapter.ensemble.shares if self.model.adapter.ensemble is not None else ()
 
 
 def list_systems(setup: Setup) -> dict[str, Callable[[], Outputs]]:
@@ -72,7 +72,7 @@ def list_systems(setup: Setup) -> dict[str, Callable[[], Outputs]]:
     rows, general, progress = setup.benchmark.rows, setup.general, setup.progress
     answer = functools.cache(lambda: setup.model.answer(rows, general=general, progress=progress))
     systems: dict[str, Callable[[], Outputs]] = {SPECIALIST: lambda: answer().outputs}
-    if setup.model.ensemble is not None:
+    if setup.model.adapter.ensemble is not None:
         systems[ALONE] = lambda: answer().alone
     recipe = setup.benchmark.recipe
     for part in recipe.evaluate.baselines:
@@ -132,7 +132,7 @@ def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Output
     """
     benchmark, prepared, general = setup.benchmark, setup.prepared, setup.general
     card: Card = benchmark.card
-    ensemble = setup.model.ensemble
+    ensemble = setup.model.adapter.ensemble
     member = ensemble.ask_member(part, benchmark.rows, general) if ensemble is not None else None
     if member is not None:
         return member
