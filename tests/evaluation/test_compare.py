@@ -175,7 +175,7 @@ def test_data_that_changed_since_training_is_refused(run: Path) -> None:
         data.write_bytes(content)
 
 
-def test_untrained_base_is_no_better_than_chance(run: Path) -> None:
+def test_accuracy_of_untrained_base_is_near_chance(run: Path) -> None:
     evaluation = evaluate(run)
 
     # a base of random weights: no better than chance on three balanced labels, give or take its interval
