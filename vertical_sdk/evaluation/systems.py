@@ -70,7 +70,7 @@ class Setup:
 def list_systems(setup: Setup) -> dict[str, Callable[[], Outputs]]:
     """List the systems that answer the rows: name → function that returns the answers. The specialist comes first."""
     rows, general, progress = setup.benchmark.rows, setup.general, setup.progress
-    answer = functools.cache(lambda: setup.model.answer(rows, general=general, progress=progress))
+    answer = functools.cache(lambda: setup.model.answer(rows, general=general, progress=progress))  # reads the rows once
     systems: dict[str, Callable[[], Outputs]] = {SPECIALIST: lambda: answer().outputs}
     if setup.model.adapter.ensemble is not None:
         systems[ALONE] = lambda: answer().alone
