@@ -46,7 +46,7 @@ def train_forecaster(folder: Path, base: Path) -> Path:
             "split": {"use": "time", "test": 0.2, "validation": 0.2, "gap": 4},
         },
         "series": {"tokens": "channels", "quantiles": [], "layers": 1},
-        "loss": "pinball",
+        "loss": "quantile",
         "ensemble": ["persistence", "linear"],
         "train": {"max_steps": 6, "learning_rate": 0.05, "per_device_train_batch_size": 8, "bf16": False},
         "evaluate": {"baselines": ["persistence"]},

@@ -201,7 +201,7 @@ def test_an_alias_that_moved_meanwhile_stays_where_it_was_moved(registry: Regist
         if what == "comparing" and not moved:
             moved.append(Registry(registry.location).delete_alias("topics", "production"))
 
-    with pytest.raises(RegistryError, match="does not exist; it was expected at version 1"):
+    with pytest.raises(RegistryError, match="does not exist, but it was expected to point at version 1"):
         promote(registry, "topics", 2, "production", progress=other)
     assert moved
 
