@@ -1,4 +1,4 @@
-"""The registry: how fast it is found in, and what it survives.
+"""Measure the registry: how fast look-ups are, and which failures it survives.
 
     python benchmarks/registry.py [lookups] [search] [publishers] [kills] [damage] [attach] [--versions N...] [--json]
 
@@ -337,7 +337,7 @@ def damage() -> dict[str, Any]:
         registry.close()
         right = answers(location, names)
         files = [path for path in sorted(location.rglob("*")) if path.is_file() and path.suffix not in {".lock"}]
-        told: dict[str, int] = {"refused": 0, "no effect": 0, "another answer": 0}
+        counts: dict[str, int] = {"refused": 0, "no effect": 0, "another answer": 0}
         for _ in range(FLIPS):
             path = location / "index.sqlite" if rng.random() < INDEX else rng.choice(files)
             with tempfile.TemporaryDirectory() as copy:
@@ -354,10 +354,10 @@ def damage() -> dict[str, Any]:
                     problems = Registry(there).verify()
                     same = answers(there, names) == right
                 except VerticalError:
-                    told["refused"] += 1
+                    counts["refused"] += 1
                 else:
-                    told["refused" if problems else "no effect" if same else "another answer"] += 1
-        return {"bytes": told, "hostile": hostile(Path(folder))}
+                    counts["refused" if problems else "no effect" if same else "another answer"] += 1
+        return {"bytes": counts, "hostile": hostile(Path(folder))}
 
 
 def answers(location: Path, names: list[str]) -> list[Any]:
@@ -496,13 +496,13 @@ def hostile(folder: Path) -> dict[str, Any]:
         content = json.dumps({path: {"sha256": "0" * 64, "size": 1}}, sort_keys=True, separators=(",", ":")).encode()
         return parse_manifest(content, hashlib.sha256(content).hexdigest(), "here")
 
-    told = {
+    counts = {
         "references": [refused(lambda name=name: target.resolve(name)) for name in NAMES],  # type: ignore[misc]
         "manifests": [refused(lambda path=path: manifest(path)) for path in PATHS],  # type: ignore[misc]
         "bundles": [refused(lambda file=file: unbundle(file, target)) for file in hostile_bundles(good, folder / "hostile")],  # type: ignore[misc]
     }
     after = sorted(str(path) for path in folder.rglob("*") if not {"target", "hostile"} & set(path.parts))
-    found: dict[str, Any] = {kind: f"{sum(each)} of {len(each)} refused" for kind, each in told.items()}
+    found: dict[str, Any] = {kind: f"{sum(each)} of {len(each)} refused" for kind, each in counts.items()}
     return found | {
         "touched outside": before != after,
         "the registry afterwards": len(target.verify()) == 0 and target.store.names() == ["bench/other"],

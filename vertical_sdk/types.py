@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
-
-from pydantic import ConfigDict, Field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,13 +142,13 @@ class SeriesLayout:
     graph     (channels, channels) how close they are, 0 if they are not connected; None if unknown
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     channels: tuple[str, ...]
     seconds: float
     history: int
     horizon: int
-    graph: Annotated[Any, Field(exclude=True)] = field(default=None, compare=False, repr=False)
+    graph: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_and_left_alone(recipe: Pat
 
     for out in ("notes", "notes/run"):
         said = refused(["train", str(recipe), "--out", out], 9)
-        assert said.startswith(f"{out}: a file stands where the folder should be.")
+        assert said.startswith(f"{out}: The path is a file, not a folder.")
     assert Path("notes").read_text(encoding="utf-8") == "mine"
 
 

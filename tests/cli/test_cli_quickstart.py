@@ -57,7 +57,7 @@ def test_the_quickstart_prints_each_step_and_all_paths(
 def test_a_quickstart_whose_gate_fails_publishes_nothing(
     tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    use(monkeypatch, topic_recipe(tmp_path, encoder, evaluate__gate__margin=1.0, train__max_steps=1))
+    use(monkeypatch, topic_recipe(tmp_path, encoder, evaluate__gate__margin=1.0, train__max_steps=3))
 
     assert main(["quickstart"]) == 8
 

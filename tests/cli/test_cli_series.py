@@ -161,8 +161,8 @@ def test_each_of_several_series_is_forecast(tmp_path: Path, encoder: Path, capsy
         (lambda rows: [rows[0].replace("south", "east"), *rows[1:]], [], 3, "no column 'south'"),
         (lambda rows: [rows[0], *(line.replace(":00:00,", ":30:00,") if n == 9 else line for n, line in enumerate(rows[1:]))],
          [], 3, "is not a whole number of steps of 3600 seconds"),
-        (lambda rows: rows[:4], [], 3, "has 3 steps; 6 are needed"),
-        (lambda rows: [*rows[:-HISTORY], *(line.split(",")[0] + ",," for line in rows[-HISTORY:])], [], 3, "nothing was measured"),
+        (lambda rows: rows[:4], [], 3, "3 steps are too few: one row needs 6"),
+        (lambda rows: [*rows[:-HISTORY], *(line.split(",")[0] + ",," for line in rows[-HISTORY:])], [], 3, "contain no measured value"),
         (lambda rows: rows, ["--horizon", "4"], 3, "1 to 3 steps ahead"),
     ],
 )  # fmt: skip
@@ -234,8 +234,8 @@ def test_lines_from_stdin_raise_the_same_alarms_as_a_file(
     ("come", "said"),
     [
         ("2024-01-01 00:00:00,1\n", "stdin:1: 2 fields; 3 are needed"),
-        ("2024-01-01 00:00:00,1,2\nsoon,1,2\n", "stdin:2: column 'time' holds 'soon'"),
-        ("2024-01-01 00:00:00,1,two\n", "stdin:1: column 'south' holds 'two'"),
+        ("2024-01-01 00:00:00,1,2\nsoon,1,2\n", "stdin:2: column 'time' contains 'soon'"),
+        ("2024-01-01 00:00:00,1,two\n", "stdin:1: column 'south' contains 'two'"),
         ("2024-01-01 00:00:00,1,2\n2024-01-01 00:00:00,1,2\n", "stdin:2: the time 2024-01-01 00:00:00 is not a whole number"),
     ],
 )

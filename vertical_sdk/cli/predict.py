@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vertical_sdk.cli.options import AllowRevoked, RegistryAt, check_verb
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import DataError
-from vertical_sdk.types import Example, Prediction
+
+if TYPE_CHECKING:
+    from vertical_sdk.types import Example, Prediction
 
 __all__ = ["predict"]
 
@@ -112,6 +114,7 @@ def _read_rows(path: Path, model: Any) -> Sequence[Example]:
 
 def _predict(model: Any, rows: Sequence[Example]) -> Iterator[tuple[Example, Prediction]]:
     from vertical_sdk.tasks import get_task
+    from vertical_sdk.types import Prediction
 
     generates = get_task(model.card.task).verb == "generate"
     for start in range(0, len(rows), BATCH):
