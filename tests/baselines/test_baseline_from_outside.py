@@ -16,6 +16,7 @@ from conftest import write_csv
 from vertical_sdk import VerticalModel, catalog, evaluate, train
 from vertical_sdk.baselines.fitted import Arrays, pack
 from vertical_sdk.baselines.stacking import load_ensemble
+from vertical_sdk.checking import check_recipe
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, load_recipe
@@ -114,7 +115,7 @@ def test_an_outside_member_predicts_the_same_after_loading(run: Path) -> None:
 
 def test_options_of_an_outside_baseline_are_checked(run: Path) -> None:
     with pytest.raises(RecipeError, match=r"evaluate\.baselines\.0: debt_rule has no argument 'stepness'\. It takes steepness"):
-        load_recipe(run.parent / "risk.yaml", {"evaluate.baselines": [{"use": "debt_rule", "stepness": 1}]}).check()
+        check_recipe(load_recipe(run.parent / "risk.yaml", {"evaluate.baselines": [{"use": "debt_rule", "stepness": 1}]}))
 
 
 def test_a_baseline_without_saves_as_cannot_be_a_member() -> None:

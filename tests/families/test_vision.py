@@ -180,7 +180,7 @@ def test_settings_that_are_nonsense_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": ["grey"]}))
 
-    with pytest.raises(BaseModelError, match=r"preprocessor_config\.json: says how pictures are prepared"):
+    with pytest.raises(BaseModelError, match=r"preprocessor_config\.json: its settings for pictures cannot be read"):
         read_picture_settings(tmp_path)
 
 
@@ -424,7 +424,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"conv": Trap()}, tmp_path / "trap.pth")
     torch.save({"conv": torch.zeros(2)}, tmp_path / "other.pth")
 
-    with pytest.raises(BaseModelError, match=r"trap\.pth: is cut, changed or no checkpoint"):
+    with pytest.raises(BaseModelError, match=r"trap\.pth: is cut, changed or not a checkpoint"):
         convert_checkpoint(tmp_path / "trap.pth", tmp_path / "new")
     with pytest.raises(BaseModelError, match=r"other\.pth: its tensors are not those"):
         convert_checkpoint(tmp_path / "other.pth", tmp_path / "new")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,7 @@ from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import Example, Progress, silent
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -60,10 +59,10 @@ def evaluate(
 
 def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Progress) -> Setup:
     """Read the rows, and bind the metrics of the recipe."""
-    card, recipe = model.card, Recipe.model_validate(model.card.recipe)
+    card, recipe = model.card, model.adapter.recipe
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
-        rows = read_rows(data, recipe, card.labels, require_label=True, layout=card.layout)[0]
+        rows: Sequence[Example] = read_rows(data, recipe, card.labels, require_label=True, layout=card.layout)[0]
     else:
         assert prepared is not None
         rows = prepared.test

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,13 @@ from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part
-from vertical_sdk.tasks import get_task
 from vertical_sdk.tasks.task import Tuning
-from vertical_sdk.types import Example, Progress, silent
+from vertical_sdk.types import Progress, silent
 
 __all__ = [
     "ALONE",
     "SPECIALIST",
-    "Answer",
     "Setup",
-    "answer_rows",
     "classical_baseline",
     "list_systems",
     "run_systems",
@@ -67,55 +64,16 @@ class Setup:
     @property
     def members(self) -> Collection[str]:
         """The names of the ensemble's members, the adapter included; empty without an ensemble."""
-        return self.model.ensemble.shares if self.model.ensemble is not None else ()
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """The answers of the specialist in use to rows; the adapter reads the rows once."""
-
-    model: VerticalModel
-    rows: Sequence[Example]
-    general: General | None = None
-    progress: Progress = silent
-
-    @functools.cached_property
-    def outputs(self) -> Outputs:
-        """The answers of `predict` and `generate`: with members, calibrated."""
-        card, model = self.model.card, self.model
-        if get_task(card.task).written:
-            return Outputs(texts=model.generate([row.messages[:-1] for row in self.rows], progress=self.progress))
-        raw = self._own
-        if model.ensemble is not None:
-            raw = model.ensemble.fuse(raw, self.rows, self.general or General(model.specialist(), progress=self.progress))
-        return get_task(card.task).decode(raw, card.calibration, self.rows)
-
-    @functools.cached_property
-    def alone(self) -> Outputs:
-        """The answers of the adapter without members and calibration, both of which were fitted for the whole."""
-        return get_task(self.model.card.task).decode(self._own, rows=self.rows)
-
-    @functools.cached_property
-    def _own(self) -> Any:
-        return self.model.outputs(self.rows, fused=False, progress=self.progress)
-
-
-def answer_rows(
-    model: VerticalModel, rows: Sequence[Example], *, general: General | None = None, progress: Progress = silent
-) -> Answer:
-    """Answer rows by the specialist in use.
-
-    general  the base, if it has read these rows already
-    """
-    return Answer(model, rows, general, progress)
+        return self.model.adapter.ensemble.shares if self.model.adapter.ensemble is not None else ()
 
 
 def list_systems(setup: Setup) -> dict[str, Callable[[], Outputs]]:
     """List the systems that answer the rows: name → function that returns the answers. The specialist comes first."""
-    answer = answer_rows(setup.model, setup.benchmark.rows, general=setup.general, progress=setup.progress)
-    systems: dict[str, Callable[[], Outputs]] = {SPECIALIST: lambda: answer.outputs}
-    if setup.model.ensemble is not None:
-        systems[ALONE] = lambda: answer.alone
+    rows, general, progress = setup.benchmark.rows, setup.general, setup.progress
+    answer = functools.cache(lambda: setup.model.answer(rows, general=general, progress=progress))  # reads the rows once
+    systems: dict[str, Callable[[], Outputs]] = {SPECIALIST: lambda: answer().outputs}
+    if setup.model.adapter.ensemble is not None:
+        systems[ALONE] = lambda: answer().alone
     recipe = setup.benchmark.recipe
     for part in recipe.evaluate.baselines:
         arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.baselines")
@@ -174,7 +132,7 @@ def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Output
     """
     benchmark, prepared, general = setup.benchmark, setup.prepared, setup.general
     card: Card = benchmark.card
-    ensemble = setup.model.ensemble
+    ensemble = setup.model.adapter.ensemble
     member = ensemble.ask_member(part, benchmark.rows, general) if ensemble is not None else None
     if member is not None:
         return member

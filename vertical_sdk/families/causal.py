@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_tokenizer
-from vertical_sdk.bases.config import is_causal
 from vertical_sdk.card import Card
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
@@ -53,11 +52,6 @@ class CausalSpecialist(nn.Module):
             self.choices = plan_choices(
                 words, [tokenizer(w, add_special_tokens=False)["input_ids"] for w in words], tokenizer.eos_token_id
             )
-
-    @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether config.json describes a base of this family."""
-        return is_causal(config)
 
     @classmethod
     def fresh(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.bases.base import Base, load_tokenizer
-from vertical_sdk.bases.config import is_encoder
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.head import Head
@@ -37,11 +36,6 @@ class EncoderSpecialist(PooledSpecialist):
         width = backbone.get_base_model().config.hidden_size
         self.head = head or Head(width, len(labels) if labels else 1)
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
-
-    @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether config.json describes a base of this family."""
-        return is_encoder(config)
 
     @classmethod
     def fresh(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -252,11 +252,6 @@ class SeriesSpecialist(nn.Module):
         for way, made in self.own.items():
             if isinstance(made, nn.Linear | nn.Embedding) and way != "outlet":
                 nn.init.normal_(made.weight, std=spread / math.sqrt(getattr(made, "in_features", 1)))
-
-    @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether config.json describes a base of this family: none, as series are read by text bases."""
-        return False
 
     @classmethod
     def fresh(

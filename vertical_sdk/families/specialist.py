@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -61,10 +61,6 @@ class Specialist(Protocol):
     """The families of bases that it can be built on."""
     auto_class: ClassVar[str]
     """The class of transformers that loads a base of this family."""
-
-    @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether a base with this config.json belongs to the family."""
 
     @classmethod
     def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None) -> Specialist:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base
-from vertical_sdk.bases.config import is_vision
 from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
@@ -56,11 +55,6 @@ class VisionSpecialist(PooledSpecialist):
         self.register_buffer("std", torch.tensor(settings.std).reshape(3, 1, 1), persistent=False)
         self.more = _any_size(backbone.get_base_model(), self.size)
         self.head = head or Head(self._width(base), len(labels) if labels else 1)
-
-    @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether config.json describes a base of this family."""
-        return is_vision(config)
 
     @classmethod
     def fresh(

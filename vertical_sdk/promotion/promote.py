@@ -14,7 +14,6 @@ from vertical_sdk.errors import AdapterError, DataError, RegistryError
 from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.measure import measure_interval, paired_test
 from vertical_sdk.evaluation.result import finite
-from vertical_sdk.evaluation.systems import answer_rows
 from vertical_sdk.evaluation.test_set import Benchmark, create_benchmark, prepare_own_rows
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import inputs as metric_inputs
@@ -207,7 +206,7 @@ class _Comparison:
         """
         progress = self.progress
         model = VerticalModel.from_pretrained(self.challenger.path, name=own.name, progress=progress)
-        outputs = answer_rows(model, rows, progress=progress).outputs
+        outputs = model.answer(rows, progress=progress).outputs
         try:
             if _have_same_base(own.card.base, other.card.base):
                 model.use(model.add(champion.path, name=other.name))
@@ -216,7 +215,7 @@ class _Comparison:
                 model = VerticalModel.from_pretrained(champion.path, name=other.name, progress=progress)
         except AdapterError as error:
             raise _ChampionUnusable from error
-        champion_outputs = answer_rows(model, rewrite_rows(rows, own, other), progress=progress).outputs
+        champion_outputs = model.answer(rewrite_rows(rows, own, other), progress=progress).outputs
         return outputs, reorder_labels(champion_outputs, other.card, own.card)
 
     def _select_rows(self, own: Party, other: Party) -> tuple[list[Example], int, list[str]]:
