@@ -54,7 +54,7 @@ def test_a_time_is_known_as_seconds_since_monday() -> None:
     assert seconds_of_week("2024-01-03T08:05:10") == 2 * 86_400 + 8 * 3600 + 5 * 60 + 10
     assert seconds_of_week("2024-01-01T02:00:00+02:00") == 0.0
     assert seconds_of_week(None) == 0.0
-    with pytest.raises(DataError, match="'Tuesday' is no time"):
+    with pytest.raises(DataError, match="'Tuesday' is not a time"):
         seconds_of_week("Tuesday")
 
 
@@ -187,7 +187,7 @@ def test_wrong_shapes_and_empty_series_are_refused(tmp_path: Path) -> None:
     specialist = create_specialist(base, recipe("forecasting", base.path), None, SeriesLayout(("a", "b"), HOUR, 6, 3))
     with pytest.raises(DataError, match="6 steps of 2 channels"):
         specialist.encode(Example(id="1", values=np.zeros((5, 2))), learn=False)
-    with pytest.raises(DataError, match="nothing was measured"):
+    with pytest.raises(DataError, match="has no measured value"):
         specialist.encode(Example(id="1", values=np.full((6, 2), np.nan)), learn=False)
     with pytest.raises(DataError, match="no series"):
         specialist.encode(Example(id="1", text="hello"), learn=False)

@@ -70,7 +70,7 @@ def test_a_forecaster_is_trained_judged_kept_and_asked(tmp_path: Path) -> None:
     mae = {name: system.metrics["forecast_mae"].value for name, system in judged.systems.items()}
     assert mae["adapter"] < mae["persistence"]
     assert 0.7 < judged.systems["adapter"].metrics["coverage"].value <= 1
-    assert " ahead, and truth" in (run.path / "report.html").read_text()
+    assert "hours ahead, and truth" in (run.path / "report.html").read_text()
 
     model = VerticalModel.from_pretrained(run.path)
     history = table(14).iloc[:200]
