@@ -106,7 +106,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     """The SDK's trainer, and what training runs under in `vertical_sdk.train`."""
     from vertical_sdk.bases.base import pull_base
     from vertical_sdk.families.batching import Encoded
-    from vertical_sdk.families.specialist import fresh_specialist
+    from vertical_sdk.families.specialist import create_specialist
     from vertical_sdk.kernels.fused_lora import fast_training
     from vertical_sdk.losses import bind_loss
     from vertical_sdk.training.trainer import VerticalTrainer
@@ -115,7 +115,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
 
     recipe = recipe_of(task)
     labels = LabelSpace(tuple(rows["labels"])) if task == "classification" else None
-    specialist: Any = fresh_specialist(pull_base(recipe.base), recipe, labels)
+    specialist: Any = create_specialist(pull_base(recipe.base), recipe, labels)
     same_start(specialist)
     encoded = [Encoded(tuple(ids), tuple(learn), target) for ids, learn, target in rows[task]]
     arguments = training_arguments(settings_of(task, dtype, steps), folder, recipe.name)

@@ -72,7 +72,7 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
     where = f"{where}: train"
     for key in OURS:
         if key in settings:
-            raise RecipeError(f"{key} is set by the SDK; leave it out.", where=where)
+            raise RecipeError(f"{key} is set by the SDK. Leave it out.", where=where)
     if settings.get("label_smoothing_factor"):
         raise RecipeError(
             "label_smoothing_factor has no effect here; set loss: {use: cross_entropy, smoothing: ...}.", where=where

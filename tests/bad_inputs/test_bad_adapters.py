@@ -354,7 +354,7 @@ def test_a_gate_that_failed_refuses_publishing_and_force_is_recorded(
     writing: Path, refused: Refused, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refused(["registry", "publish", "run"], 8)
-    assert "notes did not pass its gate: Fails: in exact_match the specialist is" in said
+    assert "notes did not pass its gate: Fails: the specialist is 0.000 better than base in exact_match" in said
     assert "by force, which is recorded" in said
     assert not (home / "registry").exists()
 

@@ -27,7 +27,7 @@ from vertical_sdk.evaluation.forgetting import (
 )
 from vertical_sdk.evaluation.report import render
 from vertical_sdk.evaluation.result import Evaluation
-from vertical_sdk.families.specialist import Specialist, fresh_specialist
+from vertical_sdk.families.specialist import Specialist, create_specialist
 from vertical_sdk.recipe import Forgetting, Recipe
 from vertical_sdk.types import LabelSpace
 
@@ -48,7 +48,7 @@ def specialist(base: Path, task: str = "classification") -> Specialist:
     recipe = Recipe.model_validate(
         {"name": "x", "task": task, "data": {"source": "x.csv", "max_length": 48}, "adapter": {"r": 4, "lora_alpha": 8}}
     )
-    return fresh_specialist(pull_base(str(base)), recipe, LabelSpace(("a", "b")) if task == "classification" else None)
+    return create_specialist(pull_base(str(base)), recipe, LabelSpace(("a", "b")) if task == "classification" else None)
 
 
 def bend(model: Specialist, scale: float) -> None:

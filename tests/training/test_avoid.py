@@ -8,7 +8,7 @@ import torch
 from conftest import topic_recipe
 
 from vertical_sdk.bases.base import pull_base
-from vertical_sdk.families.specialist import fresh_specialist
+from vertical_sdk.families.specialist import create_specialist
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.types import Example, Message
@@ -32,7 +32,7 @@ def repeat_token(_tokenizer: Any) -> Callable[[str, Sequence[int]], list[tuple[i
 
 def test_avoided_tokens_are_assigned_to_their_positions(causal: Path, tmp_path: Path) -> None:
     recipe = load_recipe(topic_recipe(tmp_path, causal), {"task": "generation", "loss": None})
-    specialist = fresh_specialist(pull_base(str(causal)), recipe, None)
+    specialist = create_specialist(pull_base(str(causal)), recipe, None)
     QUESTIONS.clear()
 
     rows = encode_rows(specialist, ROWS, learn=True, avoid=repeat_token)
@@ -48,6 +48,6 @@ def test_avoided_tokens_are_assigned_to_their_positions(causal: Path, tmp_path: 
 
 def test_batch_without_finder_has_no_avoided_tokens(causal: Path, tmp_path: Path) -> None:
     recipe = load_recipe(topic_recipe(tmp_path, causal), {"task": "generation", "loss": None})
-    specialist = fresh_specialist(pull_base(str(causal)), recipe, None)
+    specialist = create_specialist(pull_base(str(causal)), recipe, None)
 
     assert "avoid" not in specialist.collate(encode_rows(specialist, ROWS, learn=True))

@@ -18,7 +18,7 @@ from vertical_sdk import train
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError, RunError
-from vertical_sdk.families.specialist import fresh_specialist
+from vertical_sdk.families.specialist import create_specialist
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
@@ -196,7 +196,7 @@ def test_more_cut_rows_than_allowed_stop_run(encoder: Path, tmp_path: Path) -> N
 
 def test_row_whose_answer_is_cut_off_is_refused(causal: Path, tmp_path: Path) -> None:
     recipe = load_recipe(topic_recipe(tmp_path, causal, task="generation", data__max_length=16, evaluate={"resamples": 100}))
-    specialist = fresh_specialist(pull_base(str(causal)), recipe, None)
+    specialist = create_specialist(pull_base(str(causal)), recipe, None)
     from vertical_sdk.types import Message
 
     row = Example("7", messages=(Message("user", "a question of some length"), Message("assistant", "x")))
@@ -309,7 +309,7 @@ def _trainer(recipe: Any, folder: Path) -> VerticalTrainer:
 
     labels = LabelSpace(tuple(sorted(TOPICS)))
     torch.manual_seed(0)
-    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels)
+    specialist = create_specialist(pull_base(recipe.base), recipe, labels)
     rows = encode_rows(specialist, [Example(str(i), t, y) for i, (t, y) in enumerate(topic_rows(24))], learn=True)
     arguments = training_arguments(recipe.train, folder, "test")
     return VerticalTrainer(specialist, arguments, rows, [], bind_loss(recipe, labels, default="cross_entropy"), silent)

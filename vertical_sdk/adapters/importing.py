@@ -309,7 +309,7 @@ def _record_self_tests(staged: Path, base: Base, recipe: Recipe, card: Card, tas
     if get_task(task).written:
         require_template(load_tokenizer(base), base.name)
     backbone = attach(load_backbone(base), staged)
-    specialist: Any = specialist_class(card.family).opened(backbone, base, recipe, card, staged)
+    specialist: Any = specialist_class(card.family).load_trained(backbone, base, recipe, card, staged)
     specialist.to(next(backbone.parameters()).device).eval()
     self_tests = record_self_tests(specialist)
     if any(probe.base == probe.adapter for probe in self_tests):

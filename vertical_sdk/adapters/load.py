@@ -70,7 +70,7 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
             )
     device = next(adapted.parameters()).device
     with hide_peft_notice():
-        specialist: Any = specialist_class(card.family).opened(adapted, base, adapter.recipe, card, folder)
+        specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, folder)
     specialist.to(device)
     specialist.eval()
     replay_self_tests(specialist, card.self_tests, str(folder), large=base.parameters > LARGE)

@@ -1,4 +1,4 @@
-"""Causal models: asked by their chat template; they write answers, or choose among label words by likelihood."""
+"""Causal models: prompts by their chat template; they write answers, or choose among label words by likelihood."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ __all__ = ["CausalSpecialist"]
 
 
 class CausalSpecialist(nn.Module):
-    """Generation learns the answers' tokens, and only those go through the output layer. Classification and ordinal compare the
-    likelihood of the labels' words behind the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
+    """A causal backbone for one task.
+
+    Generation learns the answers' tokens, and only those go through the output layer. Classification and ordinal compare the
+    likelihood of the labels' words after the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
     """
 
     reads: ClassVar[Modality] = "text"
@@ -54,30 +56,30 @@ class CausalSpecialist(nn.Module):
             )
 
     @classmethod
-    def fresh(
+    def build_untrained(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> CausalSpecialist:
-        """Untrained: LoRA that changes nothing yet."""
+        """Build an untrained specialist: LoRA that changes nothing yet."""
         require_template(load_tokenizer(base), base.name)
         backbone = with_lora(load_backbone(base), recipe.adapter, "CAUSAL_LM", recipe.name)
         return cls(backbone, base, recipe, labels)
 
     @classmethod
-    def opened(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> CausalSpecialist:
-        """What `save` wrote, on a backbone that the adapter is on already."""
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> CausalSpecialist:
+        """Load the files of `save` onto a backbone that already carries the adapter."""
         return cls(backbone, base, recipe, card.labels, load_head(folder) if HEAD in card.files else None)
 
     def save(self, folder: Path) -> None:
-        """Write the head, where there is one."""
+        """Write the head if there is one."""
         if self.head is not None:
             save_head(folder, self.head)
 
-    def begin(self, rows: Sequence[Encoded]) -> None:
-        """Nothing: the head is started from a probe."""
+    def fit_to_rows(self, rows: Sequence[Encoded]) -> None:
+        """Do nothing: the head starts from a linear probe."""
 
     @property
     def scale(self) -> float:
-        """The spread of a regression's training targets; 1 for other tasks."""
+        """The standard deviation of a regression's training targets; 1 for other tasks."""
         return float(self.head.std) if self.head is not None else 1.0
 
     def self_test_row(self, text: str) -> Example:
@@ -85,7 +87,7 @@ class CausalSpecialist(nn.Module):
         return Example(id=text, text=text)
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
-        """A conversation with its answers marked, or the prompt that asks about the text."""
+        """Encode a conversation with its answers marked, or the prompt with the row's text."""
         if learn and get_task(self.task).written:
             return encode_conversation(self.tokenizer, example.messages, self.max_length)
         ids, cut = encode_prompt(self.tokenizer, self.prompt, example.text, self.max_length)
@@ -93,7 +95,7 @@ class CausalSpecialist(nn.Module):
         return Encoded(ids=ids, target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """input_ids, attention_mask (rows, longest); learn (rows, longest) for generation; targets where there are any.
+        """input_ids, attention_mask (rows, longest); learn (rows, longest) for generation; targets if rows have them.
 
         avoid (answer tokens, most), padded with -1, where the loss asked for it.
         """

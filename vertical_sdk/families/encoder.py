@@ -38,10 +38,10 @@ class EncoderSpecialist(PooledSpecialist):
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
 
     @classmethod
-    def fresh(
+    def build_untrained(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> EncoderSpecialist:
-        """Untrained: LoRA that changes nothing yet, and a head of random weights."""
+        """Build an untrained specialist: LoRA that changes nothing yet, and a head of random weights."""
         if get_task(recipe.task).written:
             raise RecipeError(
                 f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m."
@@ -64,7 +64,7 @@ class EncoderSpecialist(PooledSpecialist):
         return Encoded(ids=tuple(encoded), target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """input_ids, attention_mask (rows, longest); targets (rows,) or (rows, k) where there are any."""
+        """input_ids, attention_mask (rows, longest); targets (rows,) or (rows, k) if rows have them."""
         ids, mask = pad([row.ids for row in rows], self.tokenizer.pad_token_id or 0)
         batch = {"input_ids": ids, "attention_mask": mask}
         if rows[0].target is not None:
@@ -81,7 +81,7 @@ class EncoderSpecialist(PooledSpecialist):
 
 
 def _cut(encoded: Sequence[int], plain: Sequence[int], most: int, side: str) -> Sequence[int]:
-    """What the tokenizer's own truncation gives: special tokens stay, and the text's tokens are cut at one side.
+    """Cut tokens as the tokenizer's own truncation does: special tokens stay, and the text's tokens are cut at one side.
 
     That truncation is a setting of the tokenizer, which threads share, so it cannot be switched for one call.
 

@@ -16,7 +16,7 @@ from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
 from vertical_sdk.card import Calibration
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
-from vertical_sdk.families.specialist import Specialist, fresh_specialist, run_rows
+from vertical_sdk.families.specialist import Specialist, create_specialist, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.training.encode import encode_rows
@@ -47,7 +47,7 @@ def build_specialist(job: Job) -> Specialist:
 
     Raises BaseModelError for a base that cannot do the task; what `check_start` raises.
     """
-    specialist = fresh_specialist(job.base, job.recipe, job.prepared.labels, job.prepared.layout)
+    specialist = create_specialist(job.base, job.recipe, job.prepared.labels, job.prepared.layout)
     if job.start is not None:
         check_start(job.start, specialist, job.base, job.recipe, job.prepared)
     return specialist
@@ -68,7 +68,7 @@ def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
 
 def start_specialist(job: Job, specialist: Specialist, rows: JobRows) -> None:
     """Set the weights that training starts from: those of the base and its linear probe, or of the job's start."""
-    specialist.begin(rows.originals)
+    specialist.fit_to_rows(rows.originals)
     if specialist.head is not None:
         start_head(job, specialist, rows.originals, rows.validation)
     if job.start is not None:
