@@ -38,8 +38,8 @@ def forecast_curves(
     minutes = layout.seconds / 60
     unit, per = ("hours", 60.0) if minutes >= 30 else ("minutes", 1.0)
     by_step = {
-        _line(name): [((k + 1) * minutes / per, float(np.nanmean(one[:, k]))) for k in range(one.shape[1])]
-        for name, one in errors.items()
+        _line(name): [((k + 1) * minutes / per, float(np.nanmean(error[:, k]))) for k in range(error.shape[1])]
+        for name, error in errors.items()
     }
     curves: dict[str, Curve] = {
         "by_step": {"title": "Error by steps ahead", "x": f"{unit} ahead", "y": "mean absolute error", "lines": by_step}
@@ -47,8 +47,8 @@ def forecast_curves(
     hours = np.array([int(row.time[11:13]) if row.time and len(row.time) >= 13 else -1 for row in rows])
     if (hours >= 0).all() and len(set(hours.tolist())) > 2:
         by_hour = {
-            _line(name): [(float(hour), float(np.nanmean(one[hours == hour]))) for hour in sorted(set(hours.tolist()))]
-            for name, one in errors.items()
+            _line(name): [(float(hour), float(np.nanmean(error[hours == hour]))) for hour in sorted(set(hours.tolist()))]
+            for name, error in errors.items()
         }
         curves["by_hour"] = {"title": "Error by hour of the day", "x": "hour", "y": "mean absolute error", "lines": by_hour}
     own = outputs["adapter"]
@@ -66,7 +66,9 @@ def forecast_curves(
             "title": f"{layout.channels[place]}: forecast {(last + 1) * minutes / per:g} {unit} ahead, and truth",
             "x": "step",
             "y": "value",
-            "lines": {name: [(float(i), float(v)) for i, v in enumerate(one) if np.isfinite(v)] for name, one in lines.items()},
+            "lines": {
+                name: [(float(i), float(v)) for i, v in enumerate(line) if np.isfinite(v)] for name, line in lines.items()
+            },
         }
     if layout.graph is not None and len(layout.channels) > FEW:
         places = place_channels(layout.graph)

@@ -48,28 +48,32 @@ def interval_plot(systems: Sequence[tuple[str, Interval, bool]]) -> Markup:
 
     systems  title, interval, whether it is the specialist
     """
-    shown = [(title, one, own) for title, one, own in systems if all(map(math.isfinite, (one.value, one.low, one.high)))]
+    shown = [
+        (title, interval, own)
+        for title, interval, own in systems
+        if all(map(math.isfinite, (interval.value, interval.low, interval.high)))
+    ]
     if not shown:
         return Markup("")
     left, width, line = 186, 236, 30
-    least, most = min(0.0, *(one.low for _, one, _ in shown)), max(0.0, *(one.high for _, one, _ in shown))
+    least, most = min(0.0, *(interval.low for _, interval, _ in shown)), max(0.0, *(interval.high for _, interval, _ in shown))
     top = 1.0 if least >= 0 and 0.5 < most <= 1 else most * 1.02 or 1.0
 
     def x(value: float) -> float:
         return left + width * (value - least) / (top - least)
 
     parts = [_line(x(0), 4, x(0), line * len(shown) + 4, "axis")]
-    for i, (title, one, own) in enumerate(shown):
+    for i, (title, interval, own) in enumerate(shown):
         y = line * i + 8
-        start, end = sorted((x(0), x(one.value)))
+        start, end = sorted((x(0), x(interval.value)))
         middle = y + (line - 8) / 2
         parts += [
             _text(left - 8, middle + 4, _short(title, 26), "end", "strong" if own else "", title),
             _bar(start, y, max(end - start, 0.5), line - 8, "own" if own else "baseline"),
-            _line(x(one.low), middle, x(one.high), middle, "whisker"),
-            _line(x(one.low), middle - 4, x(one.low), middle + 4, "whisker"),
-            _line(x(one.high), middle - 4, x(one.high), middle + 4, "whisker"),
-            _text(max(x(one.high), end) + 8, middle + 4, number(one.value), "start", "strong" if own else ""),
+            _line(x(interval.low), middle, x(interval.high), middle, "whisker"),
+            _line(x(interval.low), middle - 4, x(interval.low), middle + 4, "whisker"),
+            _line(x(interval.high), middle - 4, x(interval.high), middle + 4, "whisker"),
+            _text(max(x(interval.high), end) + 8, middle + 4, number(interval.value), "start", "strong" if own else ""),
         ]
     return _svg(left + width + 62, line * len(shown) + 10, parts, "bars with intervals")
 
@@ -82,7 +86,9 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
     if not changes:
         return Markup("")
     left, width, line, head = 270, 330, 20, 40
-    reach = max(0.05, *(abs(end) for one in changes for end in (one.difference.low, one.difference.high) if math.isfinite(end)))
+    reach = max(
+        0.05, *(abs(end) for change in changes for end in (change.difference.low, change.difference.high) if math.isfinite(end))
+    )
     middle = left + 60 + width / 2
 
     def x(value: float) -> float:
@@ -100,21 +106,23 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
         parts.append(
             _text(x(tick), head - 10, number(tick, signed=tick != 0).rstrip("0").rstrip(".") or "0", "middle", "quiet", "", 10)
         )
-    for i, one in enumerate(changes):
+    for i, change in enumerate(changes):
         y = head + line * i + line / 2
-        css = {"gained": "gained", "lost": "lost"}.get(one.verdict, "open")
+        css = {"gained": "gained", "lost": "lost"}.get(change.verdict, "open")
         low, value, high = (
-            min(max(x(v), ends[0]), ends[1]) for v in (one.difference.low, one.difference.value, one.difference.high)
+            min(max(x(v), ends[0]), ends[1]) for v in (change.difference.low, change.difference.value, change.difference.high)
         )
-        hint = f"{one.label}: {number(one.difference.low, True)} … {number(one.difference.high, True)}, {one.verdict}"
+        hint = (
+            f"{change.label}: {number(change.difference.low, True)} … {number(change.difference.high, True)}, {change.verdict}"
+        )
         parts += [
-            _text(left, y + 4, _short(one.label, 40), "end", "", one.label, 12),
-            _text(left + 42, y + 4, f"{one.n:,}", "end", "quiet", "", 11),
+            _text(left, y + 4, _short(change.label, 40), "end", "", change.label, 12),
+            _text(left + 42, y + 4, f"{change.n:,}", "end", "quiet", "", 11),
             _line(low, y, high, y, f"reach {css}"),
             f'<circle cx="{value:.1f}" cy="{y:.1f}" r="4" class="change {css}"><title>{escape(hint)}</title></circle>',
-            _text(right + 40, y + 4, number(one.baseline), "end", "quiet", "", 11),
-            _text(right + 106, y + 4, number(one.own), "end", "", "", 11),
-            _text(right + 164, y + 4, number(one.difference.value, signed=True), "end", f"verdict {css}", "", 11),
+            _text(right + 40, y + 4, number(change.baseline), "end", "quiet", "", 11),
+            _text(right + 106, y + 4, number(change.own), "end", "", "", 11),
+            _text(right + 164, y + 4, number(change.difference.value, signed=True), "end", f"verdict {css}", "", 11),
         ]
     return _svg(right + 170, bottom + 6, parts, "gain or loss of each label")
 
@@ -253,12 +261,12 @@ def reliability_plot(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
         ]
     parts.append(_line(*at(0, 0), *at(1, 1), "diagonal"))
     for bins, name in ((before, "before"), (after, "after")):
-        rows = sum(one.count for one in bins) or 1
-        points = [at(one.confidence, one.accuracy) for one in bins]
+        rows = sum(bin_.count for bin_ in bins) or 1
+        points = [at(bin_.confidence, bin_.accuracy) for bin_ in bins]
         parts.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" class="curve {name}" />')
-        for (x, y), one in zip(points, bins, strict=True):
-            hint = f"{name}: {one.count} rows, confidence {one.confidence:.2f}, right {one.accuracy:.2f}"
-            radius = 2.5 + 12 * math.sqrt(one.count / rows)
+        for (x, y), bin_ in zip(points, bins, strict=True):
+            hint = f"{name}: {bin_.count} rows, confidence {bin_.confidence:.2f}, right {bin_.accuracy:.2f}"
+            radius = 2.5 + 12 * math.sqrt(bin_.count / rows)
             parts.append(
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="dot {name}"><title>{hint}</title></circle>'
             )

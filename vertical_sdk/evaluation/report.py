@@ -66,7 +66,7 @@ def render(evaluation: Evaluation) -> str:
         headline=headline(evaluation),
         level=f"{100 * evaluation.confidence:g}%",
         systems=[(key, evaluation.systems[key]) for key in order],
-        titles={key: one.title for key, one in evaluation.systems.items()},
+        titles={key: system.title for key, system in evaluation.systems.items()},
         metrics=_metrics(evaluation, order),
         confusion=confusion_plot(evaluation.confusion, evaluation.labels) if evaluation.confusion else "",
         pairs=_pairs(evaluation),
@@ -77,10 +77,10 @@ def render(evaluation: Evaluation) -> str:
         few=FEW,
         gaps=GAPS,
         abstention=_abstention(evaluation, order),
-        curves=[(one.get("title", name), _curve(one)) for name, one in evaluation.curves.items()],
+        curves=[(curve.get("title", name), _curve(curve)) for name, curve in evaluation.curves.items()],
         account=_account(evaluation.account),
         provenance=_provenance(evaluation.provenance),
-        sources=[one for one in evaluation.provenance.get("sources") or () if isinstance(one, Mapping)],
+        sources=[source for source in evaluation.provenance.get("sources") or () if isinstance(source, Mapping)],
     )
 
 
@@ -90,10 +90,14 @@ def _metrics(evaluation: Evaluation, order: list[str]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
         cells = {key: evaluation.systems[key].metrics.get(name) for key in order}
-        measured = {key: one for key, one in cells.items() if one is not None and one.value == one.value}
+        measured = {
+            key: interval for key, interval in cells.items() if interval is not None and interval.value == interval.value
+        }
         lower = name in evaluation.lower_is_better
         best = min(measured, key=lambda key: measured[key].value * (1 if lower else -1), default=None)
-        plot = interval_plot([(evaluation.systems[key].title, one, key == "adapter") for key, one in measured.items()])
+        plot = interval_plot(
+            [(evaluation.systems[key].title, interval, key == "adapter") for key, interval in measured.items()]
+        )
         meaning = METRICS.get(name, ("", ""))[1]
         rows.append({"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower, "meaning": meaning})
     return rows
@@ -104,7 +108,7 @@ def _label_audit(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.label_audit is None or not evaluation.label_audit.labels:
         return {}
     labels = evaluation.label_audit.labels
-    counts = {verdict: sum(one.verdict == verdict for one in labels) for verdict in ("gained", "lost", "not sure")}
+    counts = {verdict: sum(change.verdict == verdict for change in labels) for verdict in ("gained", "lost", "not sure")}
     baseline = evaluation.label_audit.baseline
     title = evaluation.systems[baseline].title if baseline in evaluation.systems else baseline
     by_chance = round((1 - evaluation.confidence) * len(labels))
@@ -140,16 +144,16 @@ def _pairs(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
 
 def _account(account: Mapping[str, Any]) -> dict[str, Any]:
     """The steps as table rows, and the other entries of the account as name and text."""
-    steps = [one for one in account.get("steps") or () if isinstance(one, Mapping)]
+    steps = [step for step in account.get("steps") or () if isinstance(step, Mapping)]
     kinds = ("dropped", "set_aside", "added", "changed", "notes")
     rows = [
         {
-            "step": one.get("step", ""),
-            "rows_in": one.get("rows_in"),
-            "rows_out": one.get("rows_out"),
-            **{kind: [f"{reason}: {_text(count)}" for reason, count in (one.get(kind) or {}).items()] for kind in kinds},
+            "step": step.get("step", ""),
+            "rows_in": step.get("rows_in"),
+            "rows_out": step.get("rows_out"),
+            **{kind: [f"{reason}: {_text(count)}" for reason, count in (step.get(kind) or {}).items()] for kind in kinds},
         }
-        for one in steps
+        for step in steps
     ]
     rest = {key: _text(value) for key, value in account.items() if key not in {"steps", "read", "lost"}}
     return {"steps": rows, "read": account.get("read"), "lost": account.get("lost"), "rest": rest}
@@ -175,7 +179,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_text(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int) and not isinstance(value, bool):

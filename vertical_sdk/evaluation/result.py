@@ -51,7 +51,7 @@ class System:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The specialist compared with item baseline on the same rows: the difference in item metric, and its p-value.
+    """The specialist compared with one baseline on the same rows: the difference in one metric, and its p-value.
 
     difference  specialist minus baseline
     mcnemar_p   p-value of McNemar's test of which rows are right; None for a task without right and wrong answers
@@ -91,7 +91,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One test row for a reader; the labels of a multilabel row are joined in item string.
+    """One test row for a reader; the labels of a multilabel row are joined in one string.
 
     picture, evidence  of an image, as data: addresses: the image, and the image with the evidence for the prediction in red
     """
@@ -133,7 +133,7 @@ class GroupRow:
     truth, predicted      label → share of the group's rows that have it, and for which it is predicted; empty without labels
     true_positive_rate    how often the second label is predicted if it is true; None without such rows or without two labels
     false_positive_rate   how often it is predicted if it is not true
-    auc                   None if the group has only item label
+    auc                   None if the group has only one label
     """
 
     group: str
@@ -159,7 +159,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class FieldAudit:
-    """The groups by item field of the record, and for two labels the gaps between them: demographic_parity (how often the
+    """The groups by one field of the record, and for two labels the gaps between them: demographic_parity (how often the
     second label is predicted), equal_opportunity (if it is true), predictive_equality (if it is not true)."""
 
     name: str
@@ -169,7 +169,7 @@ class FieldAudit:
 
 @dataclass(frozen=True)
 class GroupAudit:
-    """The groups of rows in item metric, by each field; `positive` is the second of two labels."""
+    """The groups of rows in one metric, by each field; `positive` is the second of two labels."""
 
     metric: str
     baseline: str | None
