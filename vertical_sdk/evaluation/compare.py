@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vertical_sdk.baselines.fitted import Fitted
-from vertical_sdk.baselines.general import General
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.baselines.stacking import Ensemble
 from vertical_sdk.calibration.temperature import reliability, to_probabilities
 from vertical_sdk.card import Card, Verdict
@@ -84,7 +84,7 @@ def evaluate(
     bench = bench_of(card, recipe, rows)
     said: dict[str, Outputs] = {}
     systems: dict[str, System] = {}
-    general = General(model.specialist(), folder, progress)
+    general = FrozenBase(model.specialist(), folder, progress)
     specialist = _Specialist(model, rows, general, progress)
     askers: dict[str, Callable[[], Outputs]] = {"adapter": specialist.whole}
     members: Collection[str] = ()
@@ -159,7 +159,7 @@ def _classical_baseline(systems: Collection[str]) -> str | None:
 class _Specialist:
     """The specialist, alone and as a whole; the adapter reads the rows once."""
 
-    def __init__(self, model: VerticalModel, rows: Sequence[Example], general: General, progress: Progress) -> None:
+    def __init__(self, model: VerticalModel, rows: Sequence[Example], general: FrozenBase, progress: Progress) -> None:
         self.model, self.rows, self.general, self.progress = model, rows, general, progress
         self._own: Any = None
 
@@ -174,7 +174,7 @@ class _Specialist:
             return Outputs(texts=self.model.generate([row.messages[:-1] for row in self.rows], progress=self.progress))
         raw = self._read()
         if self.model.ensemble is not None:
-            raw = self.model.ensemble.fuse(raw, self.rows, self.general)
+            raw = self.model.ensemble.combine(raw, self.rows, self.general)
         return get_task(card.task).decode(raw, card.calibration, self.rows)
 
     def _read(self) -> Any:
@@ -191,14 +191,14 @@ def _asker(
     rows: Sequence[Example],
     card: Card,
     recipe: Recipe,
-    general: General,
+    general: FrozenBase,
     folder: Path,
 ) -> Callable[[], Outputs]:
     """How to ask a baseline. The adapter's own member of that name saw more than a baseline would be shown, the validation rows too."""
     arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.baselines")
 
     def ask() -> Outputs:
-        member = ensemble.ask_member(part, rows, general) if ensemble is not None else None
+        member = ensemble.predict_member(part, rows, general) if ensemble is not None else None
         if member is not None:
             return member
         there = part.use == "base" or (part.use == "probe" and (folder / PROBE_HEAD).is_file())
@@ -207,11 +207,11 @@ def _asker(
         train = prepared.originals if prepared else ()
         seed = int(recipe.train.get("seed", 0))
         fitted: Fitted = baselines.get(part.use)(train, card.labels, card.task, seed, general, **arguments)
-        said = fitted.ask(rows, general)
+        said = fitted.predict(rows, general)
         if part.use == "base" or prepared is None or not prepared.validation:
             return said
         task, settings = get_task(card.task), Tuning(recipe, card.layout)
-        return task.tune(said, lambda some: fitted.ask(some, general), prepared.validation, card.labels, settings)
+        return task.tune(said, lambda some: fitted.predict(some, general), prepared.validation, card.labels, settings)
 
     return ask
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import find_adapter
 from vertical_sdk.adapters.load import open_specialist
-from vertical_sdk.baselines.general import General
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.baselines.stacking import ENSEMBLE, Ensemble, load_ensemble
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.calibration.intervals import widen_quantiles
@@ -282,7 +282,7 @@ class VerticalModel:
         ).numpy()
         ensemble = self._loaded[name].ensemble
         if ensemble is not None and fused and len(examples):
-            outputs = ensemble.fuse(outputs, examples, General(specialist, progress=progress))
+            outputs = ensemble.combine(outputs, examples, FrozenBase(specialist, progress=progress))
         return outputs, rows
 
     def _put(self, folder: Path, name: str) -> None:

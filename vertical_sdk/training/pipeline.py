@@ -17,7 +17,7 @@ import transformers
 from torch import Tensor
 
 from vertical_sdk.adapters.self_test import record_self_tests
-from vertical_sdk.baselines.general import General
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble, save_ensemble
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Calibration, Card, Parent, library_versions, write_card
@@ -30,7 +30,7 @@ from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, l
 from vertical_sdk.families.lora import hide_peft_notice
 from vertical_sdk.families.specialist import Specialist, family_for, fresh_specialist, run_rows, switched_off
 from vertical_sdk.kernels.fused_lora import fast_training
-from vertical_sdk.kernels.precision import half_frozen
+from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import report_full_disk, write_whole
@@ -163,7 +163,7 @@ def _start_head(
         probe = load_head(folder, PROBE_HEAD)
     else:
         rows, judges = _within(rows, PROBE_TOKENS, arguments.seed), _within(validation, PROBE_TOKENS // 4, arguments.seed)
-        with switched_off(specialist), half_frozen(specialist.backbone, enabled=arguments.bf16):
+        with switched_off(specialist), frozen_weights_in_bfloat16(specialist.backbone, enabled=arguments.bf16):
             features = run_rows(
                 specialist,
                 [*rows, *judges],
@@ -234,7 +234,7 @@ def _ensemble(
         raise DataError(
             f"{recipe.name}: ensemble: the stacker is fitted on validation rows, and there are none. See data.split."
         )
-    base = General(specialist, progress=progress)
+    base = FrozenBase(specialist, progress=progress)
     return fit_ensemble(recipe, prepared.originals, prepared.validation, outputs, prepared.labels, seed, base, progress)
 
 
