@@ -295,7 +295,7 @@ def test_an_invalid_molecule_is_refused_by_the_member() -> None:
     trees = catalog.baselines.get("boosted_trees")(rows, LabelSpace(("x", "y")), "classification", 0, None, n_estimators=2)
     asked, _ = normalize_texts([Example("q", "aspirin")], recipe)
 
-    with pytest.raises(DataError, match=r"row q \('aspirin'\) has no \(n,\) values, and 1041 are read"):
+    with pytest.raises(DataError, match=r"Row q \('aspirin'\) has no \(n,\) values, but boosted_trees needs 1041"):
         trees.predict(asked, None)
 
 
