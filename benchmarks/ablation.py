@@ -36,7 +36,7 @@ from vertical_sdk.data.augment import augment
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.families.head import fit_probe
-from vertical_sdk.families.specialist import fresh_specialist, run_rows
+from vertical_sdk.families.specialist import create_specialist, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss
 from vertical_sdk.metrics.measure import bind
@@ -114,7 +114,7 @@ def score(
         counts = count_labels([row for row in train if row.copy_of is None])
         labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
     transformers.set_seed(seed)
-    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels, prepared.layout)
+    specialist = create_specialist(pull_base(recipe.base), recipe, labels, prepared.layout)
     for name, weights in specialist.backbone.named_parameters():
         lora = "lora_" in name
         weights.requires_grad_(variant.backbone != "frozen" if lora else variant.backbone == "scratch")
@@ -125,7 +125,7 @@ def score(
     rows = encode_rows(specialist, train, learn=True)
     validation = encode_rows(specialist, prepared.validation, learn=False)
     originals = [row for row, example in zip(rows, train, strict=True) if example.copy_of is None]
-    specialist.begin(originals)
+    specialist.fit_to_rows(originals)
     if specialist.head is not None:
         features = run_rows(specialist, originals, specialist.features, bf16=True)
         head = fit_probe(features, [row.target for row in originals], recipe.task, specialist.head.linear.out_features)

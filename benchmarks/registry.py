@@ -1,4 +1,4 @@
-"""The registry: how fast it is found in, and what it survives.
+"""Measure the registry: how fast look-ups are, and which failures it survives.
 
     python benchmarks/registry.py [lookups] [search] [publishers] [kills] [damage] [attach] [--versions N...] [--json]
 
@@ -10,8 +10,8 @@ kills       publishers killed at 200 random moments
 damage      500 bytes changed at random places of a store, and 100 hostile names, manifests and bundles
 attach      a 5 MB adapter from the registry onto its base, beside PEFT alone from a folder, in turns
 
-All of them where none is named. Most of the versions that the first two look among are entered into the index alone, in the way that
-publish enters them, without files; those that are looked up are published whole.
+Without names, all of them run. Most versions in the first two are entered into the index alone, as publish enters them, without
+files; the versions that are looked up are published completely.
 """
 
 from __future__ import annotations
@@ -337,7 +337,7 @@ def damage() -> dict[str, Any]:
         registry.close()
         right = answers(location, names)
         files = [path for path in sorted(location.rglob("*")) if path.is_file() and path.suffix not in {".lock"}]
-        told: dict[str, int] = {"refused": 0, "no effect": 0, "another answer": 0}
+        counts: dict[str, int] = {"refused": 0, "no effect": 0, "another answer": 0}
         for _ in range(FLIPS):
             path = location / "index.sqlite" if rng.random() < INDEX else rng.choice(files)
             with tempfile.TemporaryDirectory() as copy:
@@ -354,14 +354,14 @@ def damage() -> dict[str, Any]:
                     problems = Registry(there).verify()
                     same = answers(there, names) == right
                 except VerticalError:
-                    told["refused"] += 1
+                    counts["refused"] += 1
                 else:
-                    told["refused" if problems else "no effect" if same else "another answer"] += 1
-        return {"bytes": told, "hostile": hostile(Path(folder))}
+                    counts["refused" if problems else "no effect" if same else "another answer"] += 1
+        return {"bytes": counts, "hostile": hostile(Path(folder))}
 
 
 def answers(location: Path, names: list[str]) -> list[Any]:
-    """Everything that a reader is told of these names."""
+    """Collect everything that a reader gets for these names."""
     registry = Registry(location)
     try:
         found: list[Any] = []
@@ -496,13 +496,13 @@ def hostile(folder: Path) -> dict[str, Any]:
         content = json.dumps({path: {"sha256": "0" * 64, "size": 1}}, sort_keys=True, separators=(",", ":")).encode()
         return parse_manifest(content, hashlib.sha256(content).hexdigest(), "here")
 
-    told = {
+    counts = {
         "references": [refused(lambda name=name: target.resolve(name)) for name in NAMES],  # type: ignore[misc]
         "manifests": [refused(lambda path=path: manifest(path)) for path in PATHS],  # type: ignore[misc]
         "bundles": [refused(lambda file=file: unbundle(file, target)) for file in hostile_bundles(good, folder / "hostile")],  # type: ignore[misc]
     }
     after = sorted(str(path) for path in folder.rglob("*") if not {"target", "hostile"} & set(path.parts))
-    found: dict[str, Any] = {kind: f"{sum(each)} of {len(each)} refused" for kind, each in told.items()}
+    found: dict[str, Any] = {kind: f"{sum(each)} of {len(each)} refused" for kind, each in counts.items()}
     return found | {
         "touched outside": before != after,
         "the registry afterwards": len(target.verify()) == 0 and target.store.names() == ["bench/other"],
@@ -581,9 +581,10 @@ def attach() -> dict[str, Any]:
     import peft
     import torch
 
+    from vertical_sdk.adapters import load as loading
+    from vertical_sdk.adapters.folder import read_adapter
     from vertical_sdk.bases.base import pull_base
     from vertical_sdk.families.specialist import load_backbone
-    from vertical_sdk.inference import attach as attaching
     from vertical_sdk.registry import tree
     from vertical_sdk.training import train
 
@@ -596,20 +597,20 @@ def attach() -> dict[str, Any]:
         registry = Registry(f"{folder}/registry", Policy())
         version = registry.publish(f"{folder}/run", "bench/attach")
         base = pull_base("minilm-l6")
-        replay, replayed = attaching.replay_self_tests, []
+        replay, replayed = loading.replay_self_tests, []
 
-        def timed(*arguments: Any) -> None:
+        def timed(*arguments: Any, **options: Any) -> None:
             begun = time.perf_counter()
-            replay(*arguments)
+            replay(*arguments, **options)
             replayed.append(time.perf_counter() - begun)
 
-        attaching.replay_self_tests = timed
+        loading.replay_self_tests = timed
         ours, theirs = [], []
         for _ in range(11):
             backbones = [load_backbone(base), load_backbone(base)]
             tree._checked.clear()  # as in a fresh process: every file is read and compared
             begun = time.perf_counter()
-            attaching.open_specialist(registry.resolve("bench/attach@1").path, "a", base, backbones[0])
+            loading.load_specialist(read_adapter(registry.resolve("bench/attach@1").path), base, backbones[0])
             ours.append(time.perf_counter() - begun)
             begun = time.perf_counter()
             peft.PeftModel.from_pretrained(backbones[1], str(version.path))
@@ -630,7 +631,7 @@ PARTS = {"lookups": lookups, "search": search, "publishers": publishers, "kills"
 def main() -> None:
     """Measure, and print tables or one JSON document."""
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    given.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them where none is named")
+    given.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all of them")
     given.add_argument("--versions", type=int, nargs="+", default=[10, 1000, 100_000])
     given.add_argument("--json", action="store_true")
     options = given.parse_args()

@@ -1,8 +1,8 @@
-"""How long the parts take that a user waits for each time: the import and the command's help (a look-up in the registry: registry.py).
+"""Measure what a user waits for each time: the import and the command's help (for a look-up in the registry see registry.py).
 
     python benchmarks/startup.py [--runs N] [--json]
 
-Each start is a fresh interpreter; the fastest of N runs is told, as anything else that runs only makes it longer. The command is
+Each start is a fresh interpreter. The fastest of N runs is reported, as other processes only make it longer. The command is
 compared with Python that does nothing and with Python that imports typer alone.
 """
 
@@ -33,21 +33,21 @@ STARTS = {
 }
 
 
-def starts(runs: int) -> dict[str, float]:
-    """Seconds of each command from start to end, in turns."""
-    found: dict[str, list[float]] = {name: [] for name in STARTS}
+def measure_starts(runs: int) -> dict[str, float]:
+    """Seconds of each command from start to end; the commands take turns."""
+    runs_of: dict[str, list[float]] = {name: [] for name in STARTS}
     for _ in range(runs):
         for name, words in STARTS.items():
-            begun = time.perf_counter()
+            start = time.perf_counter()
             subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            found[name].append(time.perf_counter() - begun)
-    return {name: min(seconds) for name, seconds in found.items()}
+            runs_of[name].append(time.perf_counter() - start)
+    return {name: min(seconds) for name, seconds in runs_of.items()}
 
 
-def imported(runs: int) -> dict[str, Any]:
+def measure_import(runs: int) -> dict[str, Any]:
     """Seconds of `import vertical_sdk` inside the interpreter, and the heavy packages that it loads."""
-    told = [json.loads(subprocess.check_output([sys.executable, "-c", IMPORT])) for _ in range(runs)]
-    return {"seconds": min(one["seconds"] for one in told), "heavy": sorted(set(HEAVY) & set(told[0]["modules"]))}
+    results = [json.loads(subprocess.check_output([sys.executable, "-c", IMPORT])) for _ in range(runs)]
+    return {"seconds": min(result["seconds"] for result in results), "heavy": sorted(set(HEAVY) & set(results[0]["modules"]))}
 
 
 def main() -> None:
@@ -56,18 +56,22 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=7)
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
-    found = {"python": platform.python_version(), "import": imported(chosen.runs), "starts": starts(chosen.runs)}
+    results = {
+        "python": platform.python_version(),
+        "import": measure_import(chosen.runs),
+        "starts": measure_starts(chosen.runs),
+    }
     if chosen.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(results, indent=1))
         return
-    nothing, typer_alone = found["starts"]["python -c pass"], found["starts"]["python -c 'import typer'"]
-    print(f"Python {found['python']}, the fastest of {chosen.runs} runs\n")
+    nothing, typer_alone = results["starts"]["python -c pass"], results["starts"]["python -c 'import typer'"]
+    print(f"Python {results['python']}, the fastest of {chosen.runs} runs\n")
     print("| start to end | seconds | × python -c pass | × import typer |")
     print("|---|---:|---:|---:|")
-    for name, seconds in found["starts"].items():
+    for name, seconds in results["starts"].items():
         print(f"| `{name}` | {seconds:.3f} | {seconds / nothing:.1f} | {seconds / typer_alone:.2f} |")
-    print(f"\n`import vertical_sdk` alone: {1000 * found['import']['seconds']:.1f} ms; loads", end=" ")
-    print(f"{', '.join(found['import']['heavy'])}." if found["import"]["heavy"] else f"none of {', '.join(HEAVY)}.")
+    print(f"\n`import vertical_sdk` alone: {1000 * results['import']['seconds']:.1f} ms; loads", end=" ")
+    print(f"{', '.join(results['import']['heavy'])}." if results["import"]["heavy"] else f"none of {', '.join(HEAVY)}.")
 
 
 if __name__ == "__main__":

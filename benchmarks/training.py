@@ -49,8 +49,8 @@ def write_rows(path: Path, tasks: list[str]) -> None:
     """The rows of the tasks as tokens, which both systems read."""
     from vertical_sdk.bases.base import load_tokenizer, pull_base
     from vertical_sdk.data.prepare import prepare
-    from vertical_sdk.data.texts import shuffle_key
-    from vertical_sdk.families.chat import ask, encode_conversation
+    from vertical_sdk.data.texts import format_prompt, shuffle_key
+    from vertical_sdk.families.chat import encode_conversation
     from vertical_sdk.types import Message
 
     prepared = prepare(recipe_of("classification"))
@@ -68,7 +68,7 @@ def write_rows(path: Path, tasks: list[str]) -> None:
         recipe = recipe_of("answers")
         found["answers"] = []
         for row in train[:ANSWERS]:
-            turns = (*ask(recipe.prompt, row.text), Message("assistant", str(row.target)))
+            turns = (*format_prompt(recipe.prompt, row.text), Message("assistant", str(row.target)))
             encoded = encode_conversation(tokenizer, turns, recipe.data.max_length)
             found["answers"].append([encoded.ids, encoded.learn, None])
     path.write_text(json.dumps(found), encoding="utf-8")
@@ -106,7 +106,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     """The SDK's trainer, and what training runs under in `vertical_sdk.train`."""
     from vertical_sdk.bases.base import pull_base
     from vertical_sdk.families.batching import Encoded
-    from vertical_sdk.families.specialist import fresh_specialist
+    from vertical_sdk.families.specialist import create_specialist
     from vertical_sdk.kernels.fused_lora import fast_training
     from vertical_sdk.losses import bind_loss
     from vertical_sdk.training.trainer import VerticalTrainer
@@ -115,7 +115,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
 
     recipe = recipe_of(task)
     labels = LabelSpace(tuple(rows["labels"])) if task == "classification" else None
-    specialist: Any = fresh_specialist(pull_base(recipe.base), recipe, labels)
+    specialist: Any = create_specialist(pull_base(recipe.base), recipe, labels)
     same_start(specialist)
     encoded = [Encoded(tuple(ids), tuple(learn), target) for ids, learn, target in rows[task]]
     arguments = training_arguments(settings_of(task, dtype, steps), folder, recipe.name)
@@ -193,7 +193,7 @@ def child(system: str, task: str, dtype: str, rounds: int, steps: int, path: Pat
     import transformers
 
     answer = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # libraries print to stderr
 
     def tell(**what: Any) -> None:
         answer.write(json.dumps(what) + "\n")

@@ -9,6 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers.mlflow_server import delete_models, mlflow_server
@@ -25,6 +26,18 @@ TOPICS = {
     "lung": ["cough", "lung", "breath", "wheeze", "chest", "fever"],
     "heart": ["heart", "pulse", "beat", "fast", "slow", "pain"],
 }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run each file in one process, and all tests with MLflow's server in the same process, so it starts once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "mlflow" if "test_store_mlflow.py" in nodeid or "[mlflow]" in nodeid else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

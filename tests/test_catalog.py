@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from vertical_sdk.catalog import Catalog, augmentations, domain_names, import_domain
+from vertical_sdk.catalog import (
+    Catalog,
+    augmentations,
+    baselines,
+    cleaners,
+    deidentifiers,
+    domain_names,
+    import_domain,
+    losses,
+    metrics,
+    readers,
+    splitters,
+)
 from vertical_sdk.errors import RecipeError, UnknownName
 
 if TYPE_CHECKING:
@@ -97,3 +110,67 @@ def test_a_vertical_is_listed_by_its_folder() -> None:
 def test_only_a_vertical_is_imported_by_its_name(name: str) -> None:
     with pytest.raises(UnknownName):
         import_domain(name)
+
+
+def test_a_part_keeps_what_was_registered_with_it() -> None:
+    table: Catalog[Callable[..., Any]] = Catalog("metric", "vertical_sdk.errors")
+
+    def read_prices(rows: list[Any], *, field: str = "price") -> list[Any]:
+        raise NotImplementedError
+
+    @table.register("cost", tasks=("regression",), title="mean cost", higher_is_better=False, prepare=read_prices)
+    def cost(predictions: Any, facts: Any, *, least: float = 0.0) -> float:
+        raise NotImplementedError
+
+    part = table.part("cost")
+
+    assert (part.name, part.function, part.tasks) == ("cost", cost, ("regression",))
+    assert (part.title, part.higher_is_better, part.prepare) == ("mean cost", False, read_prices)
+    assert (part.supports("regression"), part.supports("generation")) == (True, False)
+    assert table.get("cost") is cost
+
+
+def test_options_of_prepare_are_options_of_the_part() -> None:
+    table: Catalog[Callable[..., Any]] = Catalog("metric", "vertical_sdk.errors")
+
+    def read_prices(rows: list[Any], *, field: str) -> list[Any]:
+        raise NotImplementedError
+
+    @table.register("cost", prepare=read_prices)
+    def cost(predictions: Any, facts: Any, *, least: float = 0.0) -> float:
+        raise NotImplementedError
+
+    assert table.check("cost", {"field": "price", "least": 1}) == {"field": "price", "least": 1.0}
+    with pytest.raises(RecipeError, match=r"^cost needs field\. It takes field: str, least: float = 0\.0\.$"):
+        table.check("cost", {})
+
+
+def test_a_part_without_a_title_is_called_by_its_name(parts: Catalog[Any]) -> None:
+    assert parts.part("focal").title == "focal"
+
+
+def test_a_part_cannot_be_changed(parts: Catalog[Any]) -> None:
+    with pytest.raises(AttributeError):
+        parts.part("focal").title = "other"  # type: ignore[misc]
+
+
+def test_the_class_of_a_stored_part_is_imported_by_its_path(parts: Catalog[Any]) -> None:
+    parts.register("late", saves_as="vertical_sdk.errors:RecipeError")(test_a_part_without_a_title_is_called_by_its_name)
+    parts.register("direct", saves_as=UnknownName)(test_a_part_cannot_be_changed)
+
+    assert parts.part("late").load_class() is RecipeError
+    assert parts.part("direct").load_class() is UnknownName
+    with pytest.raises(TypeError, match="focal was registered without saves_as"):
+        parts.part("focal").load_class()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [losses, metrics, readers, cleaners, deidentifiers, splitters, augmentations, baselines],
+    ids=lambda table: str(table.kind),
+)
+def test_an_extra_of_a_part_is_an_extra_of_this_package(table: Catalog[Any]) -> None:
+    extras = set(importlib.metadata.metadata("vertical_sdk").get_all("Provides-Extra") or ())
+    names = {name for vertical in (None, *domain_names()) for name in table.names(vertical)}
+
+    assert {table.part(name).extra for name in names} - {None} <= extras

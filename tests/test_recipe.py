@@ -33,7 +33,7 @@ def write(tmp_path: Path) -> Write:
     return put
 
 
-def test_what_a_recipe_leaves_out_has_its_usual_value(write: Write) -> None:
+def test_a_key_that_is_left_out_has_its_default(write: Write) -> None:
     recipe = load_recipe(write(SMALL))
 
     assert recipe.base == "minilm-l6"
@@ -98,7 +98,7 @@ def test_wrong_data_says_where_and_what_would_be_right(write: Write, data: str, 
         load_recipe(write(f"name: my-task\ntask: classification\ndata: {data}\n"))
 
 
-def test_every_wrong_key_is_told_at_once_and_each_once(write: Write) -> None:
+def test_all_wrong_keys_are_reported_together_once(write: Write) -> None:
     path = write("name: my-task\ntask: classification\nbose: x\ndata: {source: 5}\n")
 
     with pytest.raises(RecipeError) as caught:
@@ -112,7 +112,7 @@ def test_every_wrong_key_is_told_at_once_and_each_once(write: Write) -> None:
 
 
 @pytest.mark.parametrize("name", ["../up", "Medical/x", "a/b/c", "", "a b", "/etc"])
-def test_a_name_that_is_no_plain_name_is_refused(write: Write, name: str) -> None:
+def test_a_name_with_other_characters_is_refused(write: Write, name: str) -> None:
     with pytest.raises(RecipeError, match="name = "):
         load_recipe(write(SMALL.replace("my-task", json.dumps(name))))
 
@@ -162,12 +162,12 @@ def test_a_file_that_unfolds_without_end_is_refused(write: Write) -> None:
         ("a: !!binary aGVsbG8=", "not plain YAML"),
     ],
 )
-def test_what_is_no_plain_mapping_is_refused(write: Write, text: str, says: str) -> None:
+def test_yaml_other_than_a_plain_mapping_is_refused(write: Write, text: str, says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         load_recipe(write(text))
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "task.yaml"
     path.write_bytes(b"\xff\xfe\x00name")
 
@@ -367,7 +367,7 @@ def test_parts_and_their_arguments_are_checked_before_any_weights_load(write: Wr
         ({"data.modality": "series", "evaluate.baselines": ["probe"], "ensemble": ["tfidf"]}, "base and tfidf read text"),
     ],
 )
-def test_what_cannot_be_asked_of_such_rows_is_refused(keys: dict[str, object], said: str) -> None:
+def test_keys_that_do_not_fit_the_modality_are_refused(keys: dict[str, object], said: str) -> None:
     plain = Recipe.model_validate({"name": "t", "task": "classification", "data": {"source": "x"}})
     with pytest.raises(RecipeError, match=said):
         check_recipe(plain.replace(keys))

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
 
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import file_digest, write_whole
@@ -164,6 +164,13 @@ class Card(_Frozen):
     created: str = ""
     files: dict[str, str] = {}
     """Path in the folder → SHA-256, for every file except the card itself and the README."""
+
+    @field_serializer("layout")
+    def _without_graph(self, layout: SeriesLayout | None) -> dict[str, Any] | None:
+        """The graph of the channels is a tensor of the adapter, not part of the card."""
+        if layout is None:
+            return None
+        return {name: getattr(layout, name) for name in ("channels", "seconds", "history", "horizon")}
 
 
 def read_card(folder: Path) -> Card:

@@ -152,6 +152,6 @@ class MissingExtra(VerticalError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint such as " Did you mean 'focal'?", or nothing where no known name is near."""
+    """Write a hint such as " Did you mean 'focal'?"; "" if no known name is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,7 +1,7 @@
-"""Recipes: what a specialist is made from, as data.
+"""Recipes: everything a specialist is made from, as data.
 
-A recipe is a YAML file. Its schema is closed: an unknown key, name or argument is an error that says where, what, and what
-would be right, before any weights are loaded. `load_recipe` takes a name ("medical/icd-chapter") or a path.
+A recipe is a YAML file. Its schema is closed: an unknown key, name or argument is an error that names the place and the right
+form, before any weights load. `load_recipe` takes a name ("medical/icd-chapter") or a path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAME = re.compile(r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_.-]*$")
 
 
 class Closed(BaseModel):
-    """Frozen, and no key that the schema does not name."""
+    """A frozen model that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +53,7 @@ class Part(BaseModel):
 
 
 class Limits(Closed):
-    """How much may be lost before a run stops and says why."""
+    """How much may be lost before a run stops with an error."""
 
     lost: float = Field(
         default=0.2, ge=0, le=1, description="Share of the rows read that cleaning and decontamination may drop."
@@ -64,16 +64,16 @@ class Limits(Closed):
 
 
 class Data(Closed):
-    """Where rows come from and what happens to them before training."""
+    """Where rows come from, and what happens to them before training."""
 
     source: str | dict[Literal["train", "validation", "test"], str] = Field(
         description="A path, an fsspec address, pypi:NAME==VERSION or hf:OWNER/NAME; or one for each split."
     )
-    file: str | None = Field(default=None, description="The file to read inside the source, where it has several.")
+    file: str | None = Field(default=None, description="The file to read inside the source, if it has several.")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="Digest of the source's wheel or file.")
     license: str | None = Field(default=None, description="SPDX name of the data's licence, for the card.")
     modality: Modality = Field(default="text", description="What a row is: text, a series of numbers, or an image.")
-    reader: Part | None = Field(default=None, description="Reads the source into rows; the general reader where there is none.")
+    reader: Part | None = Field(default=None, description="Reads the source into rows; default: the general reader.")
     columns: dict[Literal["id", "text", "label", "messages", "group", "time", "split"], str] = Field(
         default_factory=dict, description="text, label, messages, group, time, id or split → the file's column."
     )
@@ -89,17 +89,17 @@ class Data(Closed):
     per_group: int | None = Field(default=None, ge=1, description="At most so many training rows of one group.")
     augment: tuple[Part, ...] = ()
     copies: int = Field(default=1, ge=0, description="Augmented copies made of each training row.")
-    max_length: int = Field(default=128, ge=8, description="Tokens; what is longer is cut and counted.")
+    max_length: int = Field(default=128, ge=8, description="Tokens; a longer text is cut and counted.")
     limits: Limits = Limits()
     remember_ids: bool = Field(
         default=True,
-        description="Keep a salted index of the rows' own ids and groups with the adapter, where they have any, so that it can be asked "
-        "which adapters saw a record. Whoever has the adapter can then try an id that he guesses.",
+        description="Store a salted index of the rows' own ids and groups with the adapter, so that the registry can find the "
+        "adapters that learned from a record. Anyone who has the adapter can then test a guessed id.",
     )
 
 
 class Head(Closed):
-    """What stands on an encoder."""
+    """The head of an encoder."""
 
     init: Literal["probe", "random"] = Field(
         default="probe",
@@ -110,20 +110,20 @@ class Head(Closed):
 
 
 class Series(Closed):
-    """How a series of numbers goes through a backbone that was pretrained on text, as patches in place of words."""
+    """How a backbone that was pretrained on text reads a series of numbers: patches take the place of words."""
 
     tokens: Literal["patches", "channels"] = Field(
         default="patches",
-        description="What a token is: a patch of one channel's steps, each channel by itself (Zhou et al., 2023), or the whole "
+        description="A token: a patch of one channel's steps, each channel by itself (Zhou et al., 2023), or the whole "
         "history of a channel, so that attention goes over channels (Liu et al., 2024).",
     )
     patch: int = Field(default=4, ge=1, description="Steps of a patch.")
-    layers: int | None = Field(default=None, ge=1, description="Only the backbone's first layers; all where None.")
+    layers: int | None = Field(default=None, ge=1, description="Use only the backbone's first layers; null: all.")
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         default=(),
-        description="Forecasting: levels beside the median's, in rising order; an interval reaches from the first to the last.",
+        description="Forecasting: levels besides the median, in rising order; the interval is between the first and the last.",
     )
-    alarms: float = Field(default=1.0, gt=0, description="Anomaly: false alarms that are allowed a channel and day.")
+    alarms: float = Field(default=1.0, gt=0, description="Anomaly: allowed false alarms for each channel and day.")
 
     @field_validator("quantiles")
     @classmethod
@@ -134,18 +134,18 @@ class Series(Closed):
 
 
 class Image(Closed):
-    """How a picture is shown to a vision backbone."""
+    """How images are prepared for a vision backbone."""
 
     size: int | None = Field(
-        default=None, ge=16, description="Side in pixels that pictures are brought to; the base's own where None."
+        default=None, ge=16, description="Side in pixels to which images are resized; null: the base's own."
     )
 
 
 class Prompt(Closed):
-    """What a causal model is asked."""
+    """The prompt of a causal model."""
 
     system: str | None = None
-    user: str = Field(default="{text}", description="The user's turn; {text} stands for the row's text.")
+    user: str = Field(default="{text}", description="The user's turn; {text} is replaced by the row's text.")
 
 
 class Gate(Closed):
@@ -158,13 +158,13 @@ class Gate(Closed):
 
 
 class Forgetting(Closed):
-    """What the adapter may cost in general ability: measured on general text with the adapter off and on."""
+    """How much general ability the adapter may cost: measured on general text with the adapter off and on."""
 
     source: str | None = Field(
         default=None,
-        description="A file of general prose, in any place that data.source may name; our own sentences where None.",
+        description="A file of general prose, in any place that data.source may name; null: sentences that come with the SDK.",
     )
-    file: str | None = Field(default=None, description="The file inside the source, where it has several.")
+    file: str | None = Field(default=None, description="The file inside the source, if it has several.")
     budget: float = Field(
         gt=0,
         description="Encoder: how much recall@1 of retrieval may fall. Causal: how many bits a character may rise.",
@@ -177,21 +177,21 @@ class Evaluate(Closed):
     metrics: tuple[Part, ...] = ()
     baselines: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
     gate: Gate | None = None
-    forgetting: Forgetting | None = Field(default=None, description="The gate fails where more is forgotten than its budget.")
+    forgetting: Forgetting | None = Field(default=None, description="The gate fails if more is forgotten than its budget.")
     groups: dict[str, tuple[float, ...]] = Field(
         default_factory=dict,
-        description="Fields of the record to audit by: each value is a group, or numbers between the given bounds.",
+        description="Fields of the record to audit by: each value is a group, or the numbers between the given bounds.",
     )
     resamples: int = Field(default=1000, ge=100, description="Bootstrap resamples.")
     resample: Literal["rows", "groups"] = Field(
         default="rows",
-        description="What the bootstrap draws: rows, for a claim about such rows; or whole groups, for one about new groups, "
-        "which is stricter where rows of a group are alike.",
+        description="What the bootstrap draws: rows, for a claim about such rows; or whole groups, for a claim about new groups, "
+        "which is stricter if rows of a group are alike.",
     )
 
 
 class Recipe(Closed):
-    """Everything a specialist is made from. Names follow TrainingArguments and LoraConfig where those have them."""
+    """Everything a specialist is made from. Keys are those of TrainingArguments and LoraConfig if these have one."""
 
     name: str = Field(
         pattern=NAME.pattern, description="vertical/task, or only a task for your own recipe, in small letters, digits and -_."
@@ -209,9 +209,9 @@ class Recipe(Closed):
     image: Image = Image()
     prompt: Prompt = Prompt()
     adapter: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
-    loss: Part | None = Field(default=None, description="The task's usual loss where there is none.")
+    loss: Part | None = Field(default=None, description="Default: the task's usual loss.")
     ensemble: tuple[Part, ...] = Field(
-        default=(), description="Members whose predictions a calibrated stacker combines with the adapter's, saved as one."
+        default=(), description="Members whose predictions a calibrated stacker combines with those of the adapter."
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
@@ -232,12 +232,12 @@ class Recipe(Closed):
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe with all defaults filled in, as plain data."""
+        """Return the recipe with all defaults as plain data."""
         plain: dict[str, Any] = self.model_dump(mode="json")
         return plain
 
     def replace(self, settings: Mapping[str, Any]) -> Recipe:
-        """A copy with some keys changed: `{"train.learning_rate": 1e-4}`.
+        """Return a copy with some keys changed: `{"train.learning_rate": 1e-4}`.
 
         Raises RecipeError.
         """
@@ -245,7 +245,7 @@ class Recipe(Closed):
 
 
 def recipe_names() -> list[str]:
-    """The recipes that are installed."""
+    """List the installed recipes."""
     found = {
         path.relative_to(folder).with_suffix("").as_posix() for folder in recipe_folders() for path in folder.rglob("*.yaml")
     }
@@ -253,12 +253,12 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe of that name or path, with some keys changed.
+    """Load the recipe of a name or path, with some keys changed.
 
     name      "medical/icd-chapter", or the path of a YAML file
     settings  dotted key → value, as `--set` has them
 
-    Raises RecipeError; UnknownName where there is no such recipe.
+    Raises RecipeError; UnknownName if no recipe has this name.
     """
     merged = _merged(_find(str(name), ""), ())
     if settings:
@@ -267,9 +267,9 @@ def load_recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> 
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The JSON schema of a recipe file, for editors."""
+    """Return the JSON schema of a recipe file, for editors."""
     schema = Recipe.model_json_schema()
-    schema["properties"]["extends"] = {"type": "string", "description": "Another recipe, of which this one changes some keys."}
+    schema["properties"]["extends"] = {"type": "string", "description": "Another recipe, some keys of which this one changes."}
     schema["required"] = []
     schema["$defs"]["Data"]["required"] = []
     part = schema["$defs"]["Part"]
@@ -303,7 +303,7 @@ def _find(name: str, where: str) -> Path:
 
 
 def _merged(path: Path, seen: Sequence[Path]) -> dict[str, Any]:
-    """A file's keys over those of the recipe that it extends."""
+    """Merge the keys of a file over those of the recipe that it extends."""
     path = path.resolve()
     if path in seen:
         raise RecipeError("extends goes in a circle: " + " → ".join(str(p) for p in (*seen, path)))
@@ -318,7 +318,7 @@ def _merged(path: Path, seen: Sequence[Path]) -> dict[str, Any]:
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """What each key is where a recipe does not give it; keys that must be given are left out."""
+    """Collect the default of each key; required keys are left out."""
     plain: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Closed):

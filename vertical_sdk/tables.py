@@ -6,18 +6,24 @@ A package of your own adds one with a line such as `TASKS["ranking"] = "my_packa
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import Any, TypeAlias
 
 from vertical_sdk.errors import UnknownName
 
-__all__ = ["ENGINES", "FAMILIES", "TASKS", "Table"]
+__all__ = ["ENGINES", "FAMILIES", "TASKS", "Place", "Table"]
 
 
-class Table(MutableMapping[str, str]):
-    """Name → "module:attribute"; `load` imports the module and gives the attribute."""
+Place: TypeAlias = str | tuple[str, str]
 
-    def __init__(self, kind: str, places: dict[str, str]) -> None:
+
+class Table(MutableMapping[str, Place]):
+    """Name → "module:attribute"; `load` imports the module and returns the attribute.
+
+    A base family has two places: its class, and the function that recognizes its bases by config.json, which needs no torch.
+    """
+
+    def __init__(self, kind: str, places: Mapping[str, Place]) -> None:
         self.kind = kind
         self._places = dict(places)
 
@@ -30,13 +36,18 @@ class Table(MutableMapping[str, str]):
         """
         if name not in self._places:
             raise UnknownName(self.kind, name, self._places, where)
-        module, _, attribute = self._places[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        place = self._places[name]
+        return _import(place if isinstance(place, str) else place[0])
 
-    def __getitem__(self, name: str) -> str:
+    def load_recognizer(self, name: str) -> Callable[[Mapping[str, Any]], bool] | None:
+        """Import the function that recognizes a family's bases; None if no base belongs to it."""
+        place = self._places[name]
+        return None if isinstance(place, str) else _import(place[1])
+
+    def __getitem__(self, name: str) -> Place:
         return self._places[name]
 
-    def __setitem__(self, name: str, place: str) -> None:
+    def __setitem__(self, name: str, place: Place) -> None:
         if self._places.get(name, place) != place:
             raise ValueError(f"the {self.kind} {name!r} is defined twice: {self._places[name]} and {place}")
         self._places[name] = place
@@ -49,6 +60,11 @@ class Table(MutableMapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def _import(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 TASKS = Table(
@@ -66,10 +82,10 @@ TASKS = Table(
 FAMILIES = Table(
     "family",
     {
-        "encoder": "vertical_sdk.families.encoder:EncoderSpecialist",
-        "causal": "vertical_sdk.families.causal:CausalSpecialist",
+        "encoder": ("vertical_sdk.families.encoder:EncoderSpecialist", "vertical_sdk.bases.config:is_encoder"),
+        "causal": ("vertical_sdk.families.causal:CausalSpecialist", "vertical_sdk.bases.config:is_causal"),
         "series": "vertical_sdk.families.series:SeriesSpecialist",
-        "vision": "vertical_sdk.families.vision:VisionSpecialist",
+        "vision": ("vertical_sdk.families.vision:VisionSpecialist", "vertical_sdk.bases.config:is_vision"),
     },
 )
 ENGINES = Table("engine", {"torch": "vertical_sdk.engines.torch:TorchEngine"})

@@ -1,4 +1,4 @@
-"""What `train:` in a recipe may hold: transformers.TrainingArguments, and two keys of ours."""
+"""The keys of `train:` in a recipe: those of transformers.TrainingArguments, and two of the SDK's own."""
 
 from __future__ import annotations
 
@@ -39,21 +39,22 @@ SMALLEST: dict[str, float] = {
     "weight_decay": 0, "max_grad_norm": 0, "num_train_epochs": 0, "dataloader_num_workers": 0, "early_stopping_patience": 1,
     "save_steps": 0, "eval_steps": 0,
 }  # fmt: skip
-"""What the libraries take without a word, and fall over later."""
+"""Smallest allowed values. The libraries accept smaller ones silently and fail later."""
 
 
 @dataclass
 class Arguments(transformers.TrainingArguments):
-    """TrainingArguments, and what the SDK's trainer can do besides."""
+    """TrainingArguments with the extra options of the SDK's trainer."""
 
-    token_budget: int = field(default=2048, metadata={"help": "Tokens, padding included, that go through the model at once."})
+    token_budget: int = field(default=2048, metadata={"help": "Tokens, padding included, in one pass through the model."})
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better eval loss, and keep the best."}
+        default=None,
+        metadata={"help": "Stop after this many evaluations without a better eval loss, and keep the best weights."},
     )
 
 
 def has_bf16() -> bool:
-    """Whether bfloat16 is fast here: a GPU that has it, or a CPU with AVX-512 bf16 or AMX."""
+    """Whether bfloat16 is fast on this machine: a GPU that supports it, or a CPU with AVX-512 bf16 or AMX."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -61,27 +62,30 @@ def has_bf16() -> bool:
 
 
 def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) -> Arguments:
-    """The arguments of a run in a folder.
+    """Create the arguments of a run in a folder.
+
+    where  the recipe's name, for messages
 
     Raises RecipeError for a key that the SDK sets itself, or a value that transformers refuses; MissingExtra for a tracker that
     is not installed.
     """
+    where = f"{where}: train"
     for key in OURS:
         if key in settings:
-            raise RecipeError(f"{where}: train: {key} is set by the SDK; leave it out.")
+            raise RecipeError(f"{key} is set by the SDK. Leave it out.", where=where)
     if settings.get("label_smoothing_factor"):
         raise RecipeError(
-            f"{where}: train: label_smoothing_factor is not for here; set loss: {{use: cross_entropy, smoothing: ...}}."
+            "label_smoothing_factor has no effect here; set loss: {use: cross_entropy, smoothing: ...}.", where=where
         )
     for key, least in SMALLEST.items():
         if settings.get(key) is not None and settings[key] < least:
-            raise RecipeError(f"{where}: train: {key} = {settings[key]!r} is wrong: it should be {least} or more.")
-    chosen = {**DEFAULTS, "bf16": has_bf16(), **settings}
-    if chosen.get("fp16"):
-        chosen["bf16"] = False
-    chosen["report_to"] = _trackers(chosen.get("report_to"))
-    if chosen.get("early_stopping_patience") is not None:
-        chosen = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": False, **chosen}
+            raise RecipeError(f"{key} = {settings[key]!r} is wrong: it should be {least} or more.", where=where)
+    values = {**DEFAULTS, "bf16": has_bf16(), **settings}
+    if values.get("fp16"):
+        values["bf16"] = False
+    values["report_to"] = _list_trackers(values.get("report_to"))
+    if values.get("early_stopping_patience") is not None:
+        values = {"load_best_model_at_end": True, "metric_for_best_model": "loss", "greater_is_better": False, **values}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -93,17 +97,21 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
                 remove_unused_columns=False,
                 disable_tqdm=True,
                 ddp_find_unused_parameters=False,
-                **chosen,
+                **values,
             )
     except (ValueError, TypeError, ImportError) as error:
-        raise RecipeError(f"{where}: train: {error}") from None
+        raise RecipeError(str(error), where=where) from None
 
 
-def _trackers(asked: Any) -> list[str]:
+def _list_trackers(report_to: Any) -> list[str]:
+    """The trackers besides TensorBoard, whose events the trainer always writes.
+
+    Raises UnknownName or MissingExtra.
+    """
     from importlib.util import find_spec
 
-    names = [asked] if isinstance(asked, str) else list(asked or [])
-    names = [name for name in names if name not in {"none", "tensorboard"}]  # the trainer always writes TensorBoard's events
+    names = [report_to] if isinstance(report_to, str) else list(report_to or [])
+    names = [name for name in names if name not in {"none", "tensorboard"}]
     for name in names:
         if name not in {*INTEGRATION_TO_CALLBACK, "all"}:
             raise UnknownName("tracker", name, INTEGRATION_TO_CALLBACK, "train.report_to")

@@ -1,12 +1,10 @@
-"""Small frozen types that every layer speaks in."""
+"""Small frozen types that every layer shares."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
-
-from pydantic import ConfigDict, Field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,20 +35,20 @@ Task: TypeAlias = str
 Family: TypeAlias = str
 """The name of a base family: a key of `vertical_sdk.tables.FAMILIES`."""
 Modality: TypeAlias = Literal["text", "series", "image"]
-"""What a row is: words, numbers in the order of time, or a picture."""
+"""The kind of a row: text, numbers in the order of time, or an image."""
 Split: TypeAlias = Literal["train", "validation", "test"]
 Numbers: TypeAlias = "NDArray[Any]"
 Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
-"""What is to be learned: a label (classification, ordinal), labels (multilabel), a number (regression), what came next, as
-(steps, channels) with NaN where it is not known (forecasting, anomaly), or nothing yet."""
+"""The target of a row: a label (classification, ordinal), labels (multilabel), a number (regression), the steps that followed,
+(steps, channels) with NaN for unknown values (forecasting, anomaly), or None."""
 
 
 DAY, WEEK = 86_400.0, 604_800.0
 """Seconds."""
 NO_ANSWER = -1
-"""The prediction for an answer that could not be read as a label; it is never right."""
+"""The prediction for an answer that cannot be read as a label. It never counts as right."""
 Cell: TypeAlias = str | float | None
-"""A field of a record: a word, a number, or nothing that is known."""
+"""A field of a record: a word, a number, or None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +63,19 @@ class Message:
 class Example:
     """One row of data, on its way from a reader to an encoder.
 
-    `messages` holds the conversation of a generation task, whose last turn is the assistant's answer (none when there is
-    nothing to learn). Other tasks have `text` and `target`. `group` (a patient, a contract) never stands on two sides of a
-    split; `time` sorts in time order as a string. `only` keeps a row to one side: "train" rows are never evaluated on,
-    "evaluate" rows never trained on. `split` is set where the source itself says it, and later by the splitter.
-    `record` holds the fields that `text` was written from (`data.records`), or facts about the row that metrics want to see.
-    `copy_of` is the id of the row that an augmented copy was made of. `values` are a row's numbers: a series (steps,) or
-    (steps, channels), oldest first, NaN where nothing was measured; a picture (height, width) or (height, width, 3) of bytes;
-    or facts (n,) that a member reads beside the text. They are not changed in place. `record_id` is the id that the source itself
-    gives the row, as it stands there; None where a row is only known by its place in a file.
+    id         unique in the source; a row that is only known by its place in a file has its number
+    text       the input; generation tasks have `messages` instead
+    target     what is to be learned
+    messages   the conversation of a generation task. Its last turn is the assistant's answer; without it there is nothing to learn
+    group      such as a patient or a contract; all rows of a group are in the same split
+    time       sorts in the order of time as a string
+    only       "train": never evaluated on; "evaluate": never trained on
+    split      set by the source if it has one, and later by the splitter
+    record     the fields that `text` was written from (`data.records`), or facts about the row that metrics read
+    copy_of    the id of the row that this augmented copy was made from
+    values     numbers, never changed in place: a series (steps,) or (steps, channels), oldest first, NaN for missing values; an
+               image (height, width) or (height, width, 3) of bytes; or facts (n,) that a member reads besides the text
+    record_id  the id that the source gives the row, unchanged; None if it gives none
     """
 
     id: str
@@ -96,34 +98,37 @@ class LabelSpace:
 
     labels: tuple[str, ...]
     descriptions: Mapping[str, str] = field(default_factory=dict)
-    """label → a sentence about it, for zero-shot comparison; the label itself where there is none."""
+    """label → a sentence about it, for zero-shot comparison; default: the label itself."""
     words: Mapping[str, str] = field(default_factory=dict)
-    """label → the words a causal model answers with; the label itself where there are none."""
+    """label → the words a causal model answers with; default: the label itself."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """label → number of training rows."""
     parents: Mapping[str, str] = field(default_factory=dict)
-    """label → what it is a kind of, for hierarchical losses and metrics; a label without one is its own."""
+    """label → its parent label, for hierarchical losses and metrics; default: the label itself."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def index(self, label: str) -> int:
-        """The position of a label in the model's outputs; KeyError for a label that was never seen in training."""
+        """Return the position of a label in the model's outputs.
+
+        Raises KeyError for a label that is not in the training rows.
+        """
         try:
             return self.labels.index(label)
         except ValueError:
             raise KeyError(label) from None
 
     def describe(self, label: str) -> str:
-        """A sentence about the label."""
+        """Return a sentence about the label."""
         return self.descriptions.get(label, label)
 
     def parent(self, label: str) -> str:
-        """What the label is a kind of; itself where nothing is known."""
+        """Return the parent of the label; the label itself if it has none."""
         return self.parents.get(label, label)
 
     def word(self, label: str) -> str:
-        """What a causal model answers for the label."""
+        """Return the words with which a causal model answers for the label."""
         return self.words.get(label, label)
 
 
@@ -134,28 +139,28 @@ class SeriesLayout:
     channels  their names, in the order of `Example.values`
     seconds   between two steps
     history   steps in `Example.values`; horizon: steps in the target
-    graph     (channels, channels) how near they are, 0 where they are not connected; None where nothing is known
+    graph     (channels, channels) how close they are, 0 if they are not connected; None if unknown
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     channels: tuple[str, ...]
     seconds: float
     history: int
     horizon: int
-    graph: Annotated[Any, Field(exclude=True)] = field(default=None, compare=False, repr=False)
+    graph: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a specialist says about one input.
+    """The answer of a specialist for one input.
 
     label          a label (classification, ordinal), labels (multilabel), a number (regression), None (generation)
     probabilities  label → calibrated probability; empty for regression and generation
     text           the generated answer; None for the other tasks
     truncated      tokens of the input that did not fit and were cut
-    adapter        which adapter spoke
-    interval       (low, high) around a number, which holds the truth as often as the card's calibration says; None elsewhere
+    adapter        the name of the specialist that answered
+    interval       (low, high) around a number, which contains the truth with the probability in the card's calibration; else None
     """
 
     label: Target
@@ -179,8 +184,8 @@ class Interval:
 
 
 Progress: TypeAlias = Callable[[str, float | None], None]
-"""Called with what is being done and the share of it that is done (None where that is not known)."""
+"""Called with the current step and the share of it that is done (None if unknown)."""
 
 
 def silent(_what: str, _share: float | None = None) -> None:
-    """The Progress that shows nothing."""
+    """Show no progress."""

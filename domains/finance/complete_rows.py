@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing
@@ -42,12 +43,11 @@ def collect_complete_rows(
     return tuple(complete), account
 
 
-def require_task(reader: str, columns: Mapping[str, str], task: Task, tasks: tuple[Task, ...]) -> None:
+def require_task(reader: str, columns: Mapping[str, str], task: Task) -> None:
     """Raise RecipeError if data.columns is set, which a reader of a fixed layout does not take, or for an unsupported task."""
     if columns:
         raise RecipeError(f"{reader} reads a fixed layout. Leave data.columns out.")
-    if task not in tasks:
-        raise RecipeError(f"{reader} supports {' and '.join(tasks)}, not {task}.")
+    readers.require(reader, task, "data.reader")
 
 
 def cell_text(cell: object) -> str:

@@ -35,7 +35,7 @@ MONTHS = ("0", "2", "3", "4", "5", "6")
 """How the repayment columns are numbered, newest first; the source has no 1."""
 
 
-@readers.register("finance.credit")
+@readers.register("finance.credit", tasks=("classification", "ordinal"))
 def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """Applicants for credit, good or bad risks, each a record in words.
 
@@ -46,7 +46,7 @@ def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing 
     that is used, the worst delay), so that a reader of words need not divide. The label may be missing where rows are to be
     predicted. Raises DataError for another header, or a cell that means nothing, with file and line.
     """
-    require_task("finance.credit", columns, task, ("classification", "ordinal"))
+    require_task("finance.credit", columns, task)
     rows = read_file(path)
     named = {_plain_text(column): column for column in rows.columns}
     if set(GERMAN) <= set(named):

@@ -42,13 +42,13 @@ SPACED = re.compile(r"\$ ([A-Za-z]{1,5}(?:[.-][A-Za-z])?)(?![\w'’])")
 """A ticker as some tokenizers leave it: "$ aapl"."""
 
 
-@readers.register("finance.news")
+@readers.register("finance.news", tasks=("ordinal", "classification"))
 def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """Short news with a sentiment: columns text and label, which is a name or the source's number (0 bearish, 1 bullish, 2 neutral).
 
     The labels are ordered bearish, neutral, bullish, though the numbers are not. Raises DataError for another label or header.
     """
-    require_task("finance.news", columns, task, ("ordinal", "classification"))
+    require_task("finance.news", columns, task)
     rows = read_file(path)
     lacks = [c for c in ("text", "label") if c not in rows.columns and not (c == "label" and missing == "keep")]
     if lacks:

@@ -81,6 +81,6 @@ names     find people and places too, with a spaCy model that is fetched once
 Cards, IBANs and routing numbers must have right check digits. Raises what `presidio` raises.
 """
 
-identifiers = deidentifiers.register("finance.identifiers")(
+identifiers = deidentifiers.register("finance.identifiers", extra="deidentify")(
     make_deidentifier("finance.identifiers", OWN, ABOUT, usual=[entity for entity in ENTITIES if entity != "DATE_TIME"])
 )

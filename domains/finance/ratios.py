@@ -100,7 +100,7 @@ LARGEST = 64 << 20
 """Bytes that one table inside an archive may have."""
 
 
-@readers.register("finance.polish")
+@readers.register("finance.polish", tasks=("classification", "ordinal"))
 def polish(
     path: Path,
     columns: Mapping[str, str],
@@ -121,7 +121,7 @@ def polish(
     Columns are taken by position, because copies of this table have headers that were cut at blanks and name several columns
     alike. Raises DataError for another number of columns, or a cell that is not a number, with file and line.
     """
-    require_task("finance.polish", columns, task, ("classification", "ordinal"))
+    require_task("finance.polish", columns, task)
     order = [*CLASSICAL, *(n for n in range(1, 65) if n not in CLASSICAL)][: most or 64]
     lines = _extract_arff(path, member) if zipfile.is_zipfile(path) else _read_table(path, path)
     in_text = [position - 1 for position in sorted(order)]

@@ -33,7 +33,7 @@ Row = tuple[str, str, str, str, str, float | None]
 """Place in the source, id, ticker, date, posts, return."""
 
 
-@readers.register("finance.stock_tweets")
+@readers.register("finance.stock_tweets", tasks=("regression",))
 def stock_tweets(
     path: Path,
     columns: Mapping[str, str],
@@ -55,7 +55,7 @@ def stock_tweets(
     a split and are resampled together. The record has ticker, date and return, which the back-test asks for. In a table,
     look_back and posts have done their work already. Raises DataError, with file and line.
     """
-    require_task("finance.stock_tweets", columns, task, ("regression",))
+    require_task("finance.stock_tweets", columns, task)
     rows = _find_repository(path, look_back, posts) if path.is_dir() or zipfile.is_zipfile(path) else _read_table(path, missing)
 
     def read_examples() -> Iterator[tuple[str, Example]]:

@@ -14,7 +14,7 @@ from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
 from vertical_sdk.data.texts import list_texts, replace_texts
-from vertical_sdk.errors import DataError, RecipeError, did_you_mean
+from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Example, Task
 
 from .augment import CITATION, PLACE
@@ -40,7 +40,7 @@ FACTS = frozenset({"filename", "document name", "parties", "agreement date", "ef
 ANSWER = re.compile(r"\s*-\s*answer\s*$", re.IGNORECASE)
 
 
-@readers.register("legal.cuad")
+@readers.register("legal.cuad", tasks=("classification",))
 def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """CUAD's clauses: what was marked in a contract, to the kind of clause.
 
@@ -49,8 +49,7 @@ def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = 
 
     The group is the contract. Raises DataError that names file and line.
     """
-    if task != "classification":
-        raise RecipeError(f"legal.cuad: gives labels for classification, not for {task}.")
+    readers.require("legal.cuad", task, "data.reader")
     if columns:
         return read_table(path, columns, task, missing=missing)
     rows = read_file(path)
@@ -100,7 +99,7 @@ def _list_passages(cell: object, where: str, column: str) -> list[str]:
     raise DataError(f"{where}: column {column!r} holds no list of passages such as ['one', 'two']: {text[:60]!r}.")
 
 
-@readers.register("legal.terms")
+@readers.register("legal.terms", tasks=("multilabel",))
 def terms(
     path: Path,
     columns: Mapping[str, str],
@@ -123,8 +122,7 @@ def terms(
     The group is the document. Splits of the source are not taken over. Raises DataError that names file and line, also for an
     unknown category.
     """
-    if task != "multilabel":
-        raise RecipeError(f"legal.terms: gives any number of labels (multilabel), not {task}.")
+    readers.require("legal.terms", task, "data.reader")
     tally = Tally("read")
     examples: list[Example] = []
     read = 0

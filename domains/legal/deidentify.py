@@ -71,4 +71,6 @@ up. Reporters ("410 U.S. 113") and neutral citations stay, and tell those who lo
 raises.
 """
 
-identifiers = deidentifiers.register("legal.identifiers")(make_deidentifier("legal.identifiers", OWN, ABOUT))
+identifiers = deidentifiers.register("legal.identifiers", extra="deidentify")(
+    make_deidentifier("legal.identifiers", OWN, ABOUT)
+)

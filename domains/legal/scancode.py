@@ -73,7 +73,7 @@ class Licence:
     names: frozenset[str]
 
 
-@readers.register("legal.scancode")
+@readers.register("legal.scancode", tasks=("classification",))
 def scancode(
     path: Path,
     columns: Mapping[str, str],
@@ -97,8 +97,7 @@ def scancode(
     """
     if columns:
         raise RecipeError("legal.scancode: the rules have no columns to choose; leave data.columns out.")
-    if task != "classification":
-        raise RecipeError(f"legal.scancode: gives labels for classification, not for {task}.")
+    readers.require("legal.scancode", task, "data.reader")
     data = _find_folder(path)
     tally = Tally("read")
     licences: dict[str, Licence] = {}
@@ -214,6 +213,10 @@ def _find_reason_to_drop(
     facts: Mapping[str, str], licences: list[Licence], text: str, min_words: int, longest: int | None, language: str
 ) -> str | None:
     """Find why a text is not used for training and evaluation; None if it is used."""
+    return _find_reason_in_facts(facts, licences, language) or _find_reason_in_text(text, licences[0], min_words, longest)
+
+
+def _find_reason_in_facts(facts: Mapping[str, str], licences: list[Licence], language: str) -> str | None:
     if _parse_flag(facts, "is_false_positive") or not licences:
         return "false positive"
     if _parse_flag(facts, "is_deprecated") or any(licence.deprecated for licence in licences):
@@ -224,11 +227,15 @@ def _find_reason_to_drop(
         return "several licences of one category"
     if facts.get("language", language) != language:
         return f"in another language than {language}"
+    return None
+
+
+def _find_reason_in_text(text: str, licence: Licence, min_words: int, longest: int | None) -> str | None:
     if not text:
         return "no text"
     if not ADDRESS.sub("", text).strip(" \n\t.:<>()"):
         return "only an address"
-    if _count_letters(text) in licences[0].names:
+    if _count_letters(text) in licence.names:
         return "only the licence's name"
     words = len(text.split())
     if words < min_words:

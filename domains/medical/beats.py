@@ -46,7 +46,7 @@ Line = tuple[str, str, str | None, Sequence[str]]
 """The place of a beat, its id, its label if it has one, and its numbers."""
 
 
-@readers.register("medical.ecg_beats")
+@readers.register("medical.ecg_beats", tasks=("classification",))
 def ecg_beats(
     path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, member: str | None = None
 ) -> Table:
@@ -61,9 +61,8 @@ def ecg_beats(
     file and line for a cell that is not a number, another label, or rows of several lengths.
     """
     if columns:
-        raise RecipeError("medical.ecg_beats: knows its columns; leave data.columns out.")
-    if task != "classification":
-        raise RecipeError(f"medical.ecg_beats: gives labels for classification, not for {task}.")
+        raise RecipeError("medical.ecg_beats reads a fixed layout. Leave data.columns out.")
+    readers.require("medical.ecg_beats", task, "data.reader")
     tally = Tally("read")
     examples: list[Example] = []
     count = 0

@@ -73,7 +73,7 @@ CONDITIONS = (
 ANSWERS = ("no", "maybe", "yes")
 
 
-@readers.register("medical.icd10cm")
+@readers.register("medical.icd10cm", tasks=("classification",))
 def icd10cm(
     path: Path,
     columns: Mapping[str, str],
@@ -95,8 +95,7 @@ def icd10cm(
     """
     if columns:
         raise RecipeError("medical.icd10cm: the tabular list has no columns to choose; leave data.columns out.")
-    if task != "classification":
-        raise RecipeError(f"medical.icd10cm: gives labels for classification, not for {task}.")
+    readers.require("medical.icd10cm", task, "data.reader")
     file = path if path.is_file() else _find_tabular(path)
     only: Literal["evaluate"] | None = "evaluate" if synonyms == "evaluate" else None
     examples: list[Example] = []
@@ -136,7 +135,7 @@ def _find_block(section: ET.Element, category: ET.Element, file: Path) -> str:
     return section.get("id") or _element_text(category, "name", file)
 
 
-@readers.register("medical.abstracts")
+@readers.register("medical.abstracts", tasks=("classification",))
 def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """The Medical Abstracts corpus: an abstract to one of 5 conditions, whose numbers 1 to 5 become their names.
 
@@ -146,8 +145,7 @@ def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
 
     Raises DataError that names file and line; RecipeError for another task.
     """
-    if task != "classification":
-        raise RecipeError(f"medical.abstracts: gives labels for classification, not for {task}.")
+    readers.require("medical.abstracts", task, "data.reader")
     named = dict(columns) or _parse_published(path, {"text": "medical_abstract", "label": "condition_label"})
     rows = table(path, named, task) if path.is_dir() else read_table(path, named, task, missing=missing)
     numbers = {str(number): name for number, name in enumerate(CONDITIONS, 1)}
@@ -160,7 +158,7 @@ def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
     return replace(rows, examples=examples, labels=CONDITIONS)
 
 
-@readers.register("medical.pubmedqa")
+@readers.register("medical.pubmedqa", tasks=("ordinal", "classification"))
 def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """PubMedQA: a study's question, an empty line, its abstract without the conclusion → no, maybe, yes (Jin et al., 2019).
 
@@ -172,10 +170,9 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missin
     """
     if columns:
         raise RecipeError(
-            "medical.pubmedqa: knows its columns; leave data.columns out, or read the file with the reader 'table'."
+            "medical.pubmedqa reads a fixed layout. Leave data.columns out, or read the file with the reader 'table'."
         )
-    if task not in {"ordinal", "classification"}:
-        raise RecipeError(f"medical.pubmedqa: gives labels for ordinal or classification, not for {task}.")
+    readers.require("medical.pubmedqa", task, "data.reader")
     file = _find_only_file(path)
     rows = read_file(file)
     tally = Tally("read")

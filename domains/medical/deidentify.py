@@ -80,4 +80,6 @@ Numbers are known by the label before them ("MRN", "member ID"), NHS numbers by 
 Raises what `presidio` raises.
 """
 
-identifiers = deidentifiers.register("medical.identifiers")(make_deidentifier("medical.identifiers", OWN, ABOUT))
+identifiers = deidentifiers.register("medical.identifiers", extra="deidentify")(
+    make_deidentifier("medical.identifiers", OWN, ABOUT)
+)

@@ -33,7 +33,7 @@ Part = Annotated[float, Field(ge=0, lt=0.5)]
 Angle = Annotated[float, Field(ge=0, le=45)]
 
 
-@readers.register("medical.medmnist")
+@readers.register("medical.medmnist", tasks=("classification", "ordinal"))
 def medmnist(
     path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, names: tuple[str, ...] = ()
 ) -> Table:
@@ -47,8 +47,9 @@ def medmnist(
 
     Raises DataError that names the file and the array which is missing, cut, or not what it should be.
     """
-    if columns or task not in {"classification", "ordinal"}:
-        raise RecipeError(f"medical.medmnist: reads images for classification, not for {task}, and has no columns to name.")
+    readers.require("medical.medmnist", task, "data.reader")
+    if columns:
+        raise RecipeError("medical.medmnist reads arrays, which have no columns. Leave data.columns out.")
     arrays = _read_arrays(path)
     parts: list[tuple[str, Split | None]] = [(key, split) for key, split in PARTS if f"{key}_images" in arrays]
     if not parts and "images" not in arrays:

@@ -26,6 +26,7 @@ from vertical_sdk.data.labels import set_aside_unlearned
 from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Split, Target, Task
 
 __all__ = ["ACYCLIC", "DESCRIPTORS", "canonical_smiles", "fingerprints", "random_smiles", "scaffold", "smiles"]
@@ -61,7 +62,7 @@ DESCRIPTORS = (
 2000), hydrogen bonds, shape and charge."""
 
 
-@readers.register("medical.smiles")
+@readers.register("medical.smiles", tasks=("classification", "ordinal", "regression"), extra="chem")
 def smiles(
     path: Path,
     columns: Mapping[str, str],
@@ -81,13 +82,10 @@ def smiles(
     unknown which is right; and repeats of a molecule with the same label or number. Where rows are to be predicted,
     no row may be left out: a SMILES that cannot be read is then an error. Raises DataError with file and row; MissingExtra without RDKit.
     """
-    if task not in {"classification", "ordinal", "regression"}:
-        raise RecipeError(
-            f"medical.smiles: gives labels for classification and ordinal, or numbers for regression, not for {task}."
-        )
+    readers.require("medical.smiles", task, "data.reader")
     if wrong := sorted({"group", "messages"} & set(columns)):
         raise RecipeError(f"medical.smiles: data.columns.{wrong[0]}: a molecule's group is its scaffold; leave it out.")
-    if names and task == "regression":
+    if names and get_task(task).numeric:
         raise RecipeError("medical.smiles: names are for labels; leave them out for regression.")
     chem = _import_rdkit()
     rows = read_table(path, {**_find_columns(path), **columns}, task, missing="keep")
@@ -141,7 +139,7 @@ def _drop_repeats(rows: Sequence[Example], task: Task, tally: Tally) -> Iterator
         answers[row.text].add(row.target)
     seen: set[tuple[str, Target]] = set()
     for row in rows:
-        if task != "regression" and len(answers[row.text]) > 1:
+        if not get_task(task).numeric and len(answers[row.text]) > 1:
             tally.drop(row.id, "the same molecule under another label")
         elif (row.text, row.target) in seen:
             tally.drop(row.id, "the same molecule again")
@@ -150,7 +148,7 @@ def _drop_repeats(rows: Sequence[Example], task: Task, tally: Tally) -> Iterator
             yield row
 
 
-@splitters.register("medical.scaffold")
+@splitters.register("medical.scaffold", extra="chem")
 def scaffold(
     examples: Sequence[Example],
     seed: int,
@@ -211,7 +209,7 @@ def scaffold(
     return placed, tally.close(len(examples), len(placed))
 
 
-@cleaners.register("medical.canonical_smiles", text_normalizer=True)
+@cleaners.register("medical.canonical_smiles", text_normalizer=True, extra="chem")
 def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tuple[list[Example], StepAccount]:
     """Write each molecule in RDKit's one way, whatever way it came in.
 
@@ -235,7 +233,7 @@ def canonical_smiles(examples: Sequence[Example], *, kekule: bool = False) -> tu
     return cleaned, tally.close(len(examples), len(cleaned))
 
 
-@cleaners.register("medical.fingerprints", text_normalizer=True)
+@cleaners.register("medical.fingerprints", text_normalizer=True, extra="chem")
 def fingerprints(
     examples: Sequence[Example],
     *,
@@ -268,7 +266,7 @@ def fingerprints(
     return cleaned, tally.close(len(examples), len(cleaned))
 
 
-@augmentations.register("medical.random_smiles")
+@augmentations.register("medical.random_smiles", extra="chem")
 def random_smiles(example: Example, rng: random.Random, *, p: Share = 1.0) -> Example:
     """With probability p write the molecule from another atom on, another branch first (Bjerrum, 2017; Arús-Pous et al., 2019).
 

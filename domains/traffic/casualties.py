@@ -60,7 +60,7 @@ TOLD = (
 """The columns that a record tells, in this order. Never collision_severity, which is that of its worst casualty."""
 
 
-@readers.register("traffic.casualties")
+@readers.register("traffic.casualties", tasks=("classification", "ordinal"))
 def casualties(
     path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, test_from: int | None = None
 ) -> Table:
@@ -76,9 +76,8 @@ def casualties(
     Raises DataError for another header, or a code that is not known, with file and line.
     """
     if columns:
-        raise RecipeError("traffic.casualties: knows its columns; leave data.columns out.")
-    if task not in {"classification", "ordinal"}:
-        raise RecipeError(f"traffic.casualties: its rows are for classification, not for {task}.")
+        raise RecipeError("traffic.casualties reads a fixed layout. Leave data.columns out.")
+    readers.require("traffic.casualties", task, "data.reader")
     rows = read_file(path)
     needed = ["AREFNO", "date", *TOLD, *([] if missing == "keep" else ["casualty_severity"])]
     if lacks := [column for column in needed if column not in rows.columns]:

@@ -50,7 +50,18 @@ class Window:
     end: datetime
 
 
-@readers.register("traffic.incidents")
+@dataclass(frozen=True, eq=False)
+class _Readings:
+    """One series: (steps, channels) from `start` on, a step each `seconds`, with the windows in which something is wrong."""
+
+    series: str
+    values: Floats
+    start: datetime
+    seconds: float
+    windows: Sequence[Window]
+
+
+@readers.register("traffic.incidents", tasks=("anomaly",), extra="traffic-sim")
 def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, history: Count = 15) -> Table:
     """A simulated motorway: loops' speed, flow and occupancy each minute, on quiet days and on days with incidents.
 
@@ -89,8 +100,8 @@ def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
         for section in range(corridor.sections):
             own, elsewhere = _find_windows(corridor, day, section, start, readings)
             series = f"detector {section + 1:02d}"
-            values, name = readings[:, section], f"day {day + 1:02d}"
-            for row in _build_rows(values, start, corridor.seconds, history, series, own, partial(_always, split), name):
+            loop = _Readings(series, readings[:, section], start, corridor.seconds, own)
+            for row in _build_rows(loop, history, partial(_always, split), f"day {day + 1:02d}"):
                 count += 1
                 end = datetime.fromisoformat(row.time or "") + timedelta(seconds=2 * corridor.seconds)
                 if any(each.start < end and end - timedelta(seconds=corridor.seconds) < each.end for each in elsewhere):
@@ -135,7 +146,7 @@ def _find_clearance(corridor: Corridor, incident: Incident, readings: Floats) ->
     return max(end, float(first * corridor.seconds))
 
 
-@readers.register("traffic.marked_series")
+@readers.register("traffic.marked_series", tasks=("anomaly",))
 def marked_series(
     path: Path,
     columns: Mapping[str, str],
@@ -176,9 +187,8 @@ def marked_series(
         windows = marks.get(file.name, [])
         own = [Window(f"{name} window {n + 1}", *each) for n, each in enumerate(windows)]
         parts = _make_splitter(start, len(values), seconds, train, validation)
-        candidates = list(
-            _build_rows(values, start, seconds, history, name, own, parts, name, daily=True, keep=missing == "keep")
-        )
+        readings = _Readings(name, values, start, seconds, own)
+        candidates = list(_build_rows(readings, history, parts, name, daily=True, keep=missing == "keep"))
         known = []
         for row in candidates:
             if missing != "keep" and (row.target is None or row.values is None or np.isnan(row.values).all()):
@@ -195,26 +205,25 @@ def marked_series(
 
 
 def _build_rows(
-    values: Floats,
-    start: datetime,
-    seconds: float,
+    readings: _Readings,
     history: int,
-    series: str,
-    windows: Sequence[Window],
     choose_split: Callable[[datetime], Split],
     name: str,
     *,
     daily: bool = False,
     keep: bool = False,
 ) -> Iterator[Example]:
-    """A row for each step of (steps, channels) that has a history.
+    """Build a row for each step that has a history.
 
-    part  a step's begin → the split; daily: the group is the series' day, else `name`; keep: also the step after the last one
+    choose_split  the start of a step → its split
+    daily         the group is the series' day, else `name`
+    keep          also build the step after the last one
     """
-    step = timedelta(seconds=seconds)
+    values, start, series = readings.values, readings.start, readings.series
+    step = timedelta(seconds=readings.seconds)
     dirty = np.zeros(len(values) + 1, dtype=bool)
     inside: list[Window | None] = [None] * (len(values) + 1)
-    for each in windows:
+    for each in readings.windows:
         first = math.floor((each.start - start) / step)
         last = math.ceil((each.end - start) / step)
         for at in range(max(0, first), min(len(inside), last)):
@@ -230,7 +239,7 @@ def _build_rows(
             ("series", series),
             ("incident", None if window is None else window.name),
             ("minutes", since),
-            ("hours", seconds / 3600),
+            ("hours", readings.seconds / 3600),
         )
         yield Example(
             id=f"{name}/{series}/{begin.isoformat()}" if name != series else f"{series}/{begin.isoformat()}",
@@ -314,6 +323,5 @@ def _read_windows(home: Path, *, needed: bool) -> dict[str, list[tuple[datetime,
 
 def _require_task(reader: str, columns: Mapping[str, str], task: Task) -> None:
     if columns:
-        raise RecipeError(f"{reader}: knows its columns; leave data.columns out.")
-    if task != "anomaly":
-        raise RecipeError(f"{reader}: its rows are for anomaly, not for {task}.")
+        raise RecipeError(f"{reader} reads a fixed layout. Leave data.columns out.")
+    readers.require(reader, task, "data.reader")

@@ -48,7 +48,7 @@ DEMAND = (
 """Fields that grow with the number of trips."""
 
 
-@readers.register("traffic.streets")
+@readers.register("traffic.streets", tasks=("regression",), extra="traffic-sim")
 def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
     """Every street of simulated cities in every interval of the day, and the logarithm of how much longer than free it takes.
 
@@ -63,8 +63,7 @@ def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing
     del missing  # every row has its target
     if columns:
         raise RecipeError("traffic.streets: a scenario has no columns; leave data.columns out.")
-    if task != "regression":
-        raise RecipeError(f"traffic.streets: its rows are for regression, not for {task}.")
+    readers.require("traffic.streets", task, "data.reader")
     scenario = read_settings(path, Cities)
     scenario.check(str(path))
     sumo = find_simulator(scenario.sumo, str(path))

@@ -8,14 +8,14 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.series import Count, Resampling, Seconds, build_series, require_series_task
+from vertical_sdk.data.series import Count, Resampling, Seconds, build_series
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Task
 
 __all__ = ["sensors"]
 
 
-@readers.register("traffic.sensors")
+@readers.register("traffic.sensors", tasks=("forecasting", "anomaly"))
 def sensors(
     path: Path,
     columns: Mapping[str, str],
@@ -42,7 +42,7 @@ def sensors(
     All others are as the general reader has them. A speed of exactly 0 means that nothing was measured. Raises DataError, with file
     and line, for a cell that is not a number, a matrix of another size, or too few steps.
     """
-    require_series_task("traffic.sensors", task)
+    readers.require("traffic.sensors", task, "data.reader")
     file = path / speeds if path.is_dir() else path
     if not file.is_file():
         there = sorted(p.name for p in path.iterdir() if p.is_file())

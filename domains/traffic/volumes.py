@@ -13,7 +13,7 @@ from pathlib import Path
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.series import Count, Resampling, build_series, require_series_task
+from vertical_sdk.data.series import Count, Resampling, build_series
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Task
 
@@ -26,7 +26,7 @@ LARGEST = 64 << 20
 """Bytes that the table inside an archive may have."""
 
 
-@readers.register("traffic.interstate")
+@readers.register("traffic.interstate", tasks=("forecasting", "anomaly"))
 def interstate(
     path: Path,
     columns: Mapping[str, str],
@@ -47,9 +47,9 @@ def interstate(
     taken; both are counted. Weather and holidays are not read. Rows of one day are one group. Raises DataError, with file and line, for
     another header, or a cell that is not a number or time.
     """
-    require_series_task("traffic.interstate", task)
+    readers.require("traffic.interstate", task, "data.reader")
     if columns:
-        raise RecipeError("traffic.interstate: knows its columns; leave data.columns out.")
+        raise RecipeError("traffic.interstate reads a fixed layout. Leave data.columns out.")
     with tempfile.TemporaryDirectory() as folder:
         table = _unpack_file(path, Path(folder))
         try:

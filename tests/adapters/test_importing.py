@@ -73,7 +73,7 @@ def test_a_writer_is_imported_loaded_and_writes_what_peft_alone_writes(registry:
     assert said == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
-def test_what_the_card_lacks_is_said(registry: Registry, writer: Path, causal: Path) -> None:
+def test_an_import_lists_what_its_card_lacks(registry: Registry, writer: Path, causal: Path) -> None:
     bare = import_adapter(registry, writer, "medical/notes", base=str(causal))
     told = import_adapter(registry, writer, "medical/other", base=str(causal), license="CC-BY-4.0", prompt="Sum up: {text}")
 
@@ -116,7 +116,7 @@ def test_a_folder_without_a_readme_gets_one_that_claims_no_recipe(registry: Regi
 
     text = (import_adapter(registry, writer, "notes", base=str(causal)).version.path / "README.md").read_text()
 
-    assert "made elsewhere and imported" in text
+    assert "trained elsewhere and imported" in text
     assert "from the recipe" not in text
 
 
@@ -157,7 +157,7 @@ def test_a_pickle_is_refused_with_what_to_do(registry: Registry, writer: Path, c
         ({"task_type": "SEQ_2_SEQ_LM"}, "no such task here"),
     ],
 )
-def test_what_cannot_be_carried_or_would_run_code_is_refused(
+def test_an_adapter_that_is_not_plain_lora_or_would_run_code_is_refused(
     registry: Registry, writer: Path, causal: Path, change: dict[str, Any], told: str
 ) -> None:
     edit(writer, **change)
@@ -171,7 +171,7 @@ def test_what_cannot_be_carried_or_would_run_code_is_refused(
 def test_a_configuration_that_is_none_is_refused(registry: Registry, writer: Path, causal: Path, content: bytes) -> None:
     (writer / "adapter_config.json").write_bytes(content)
 
-    with pytest.raises(CorruptAdapter, match=r"adapter_config\.json: (cannot be read|is no JSON object)"):
+    with pytest.raises(CorruptAdapter, match=r"adapter_config\.json: (cannot be read|is not a JSON object)"):
         import_adapter(registry, writer, "notes", base=str(causal))
 
 
@@ -179,7 +179,7 @@ def test_a_cut_file_and_a_link_are_refused(registry: Registry, writer: Path, cau
     weights = writer / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-10])
-    with pytest.raises(CorruptAdapter, match="is cut or no safetensors"):
+    with pytest.raises(CorruptAdapter, match="is cut or not a safetensors file"):
         import_adapter(registry, writer, "notes", base=str(causal))
 
     weights.unlink()

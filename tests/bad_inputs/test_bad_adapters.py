@@ -84,8 +84,8 @@ def test_an_adapter_for_another_kind_of_base_is_refused(project: Path, refused: 
 
     said = refused(ASK, 6)
 
-    assert "run/adapter: was made for another base: a BertModel, and base is a LlamaForCausalLM" in said
-    assert "It was made for base." in said
+    assert "run/adapter: the adapter needs another base: a BertModel. base is a LlamaForCausalLM." in said
+    assert "It was trained on base." in said
 
 
 def test_a_base_at_another_revision_is_refused_with_both_digests(project: Path, refused: Refused) -> None:
@@ -94,7 +94,7 @@ def test_a_base_at_another_revision_is_refused_with_both_digests(project: Path, 
 
     said = refused(ASK, 6)
 
-    assert "run/adapter: was made for another base or revision: the weights of base are" in said
+    assert "run/adapter: the adapter needs another base or revision: the weights of base are" in said
     assert f"{wanted[:12]} are needed" in said
 
 
@@ -104,7 +104,7 @@ def test_a_base_with_a_resized_vocabulary_is_refused_with_both_sizes(project: Pa
 
     said = refused(ASK, 6)
 
-    assert f"the base's vocabulary was resized: {size} tokens when the adapter was made, {size + 1} in base" in said
+    assert f"the base's vocabulary was resized: {size} tokens when the adapter was trained, {size + 1} in base" in said
 
 
 def test_a_changed_tokenizer_is_refused(project: Path, refused: Refused) -> None:
@@ -114,7 +114,7 @@ def test_a_changed_tokenizer_is_refused(project: Path, refused: Refused) -> None
     words["rash"], words["cough"] = words["cough"], words["rash"]
     path.write_text(json.dumps(table))
 
-    assert "the base's tokenizer has changed, so the same text gives other tokens" in refused(ASK, 6)
+    assert "the base's tokenizer has changed since training, so the same text gives other tokens" in refused(ASK, 6)
 
 
 def test_a_changed_chat_template_is_refused(writing: Path, refused: Refused) -> None:
@@ -122,7 +122,7 @@ def test_a_changed_chat_template_is_refused(writing: Path, refused: Refused) -> 
     assert path.read_text() == TEMPLATE
     path.write_text(TEMPLATE.replace("<|end|>", "<|end|> "))
 
-    assert "the base's chat template has changed" in refused(ASK, 6)
+    assert "the base's chat template has changed since training" in refused(ASK, 6)
 
 
 # the adapter was damaged
@@ -133,8 +133,8 @@ def test_a_cut_adapter_is_refused(project: Path, refused: Refused) -> None:
     for kept in (0, 100, len(whole) - 1):
         WEIGHTS.write_bytes(whole[:kept])
         said = refused(ASK, 6)
-        assert f"{WEIGHTS}: is cut or no safetensors file" in said
-        assert "Take the adapter anew" in said
+        assert f"{WEIGHTS}: this file is cut or not a safetensors file" in said
+        assert "Download the adapter again" in said
 
 
 def test_an_adapter_of_zeros_is_refused(project: Path, refused: Refused) -> None:
@@ -155,7 +155,7 @@ def test_one_flipped_byte_is_refused_with_the_file_that_has_it(project: Path, re
     content[-1] ^= 1
     path.write_bytes(content)
 
-    assert f"{path}: was changed or cut since the adapter was made" in refused(ASK, 6)
+    assert f"{path}: this file was changed or cut after the adapter was saved" in refused(ASK, 6)
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "tokenizer.json"])
@@ -163,20 +163,20 @@ def test_a_file_beside_the_weights_that_was_edited_is_refused_with_its_name(proj
     path = Path("run/adapter") / name
     path.write_text(path.read_text() + "\n")
 
-    assert f"{path}: was changed or cut since the adapter was made" in refused(ASK, 6)
+    assert f"{path}: this file was changed or cut after the adapter was saved" in refused(ASK, 6)
 
 
 def test_a_pickle_in_place_of_safetensors_is_refused_unread(project: Path, refused: Refused) -> None:
     opened = Path("opened").absolute()
     evil = pickle.dumps(Opened(opened))
     WEIGHTS.write_bytes(evil)
-    assert "is cut or no safetensors file" in refused(ASK, 6)
+    assert "is cut or not a safetensors file" in refused(ASK, 6)
 
     WEIGHTS.unlink()
     (WEIGHTS.parent / "adapter_model.bin").write_bytes(evil)
     said = refused(ASK, 6)
 
-    assert "run/adapter: its weights are a pickle (adapter_model.bin), which can run code when it is read" in said
+    assert "run/adapter: the weights are a pickle (adapter_model.bin), which can run code when it is read" in said
     assert not opened.exists()
 
 
@@ -184,7 +184,7 @@ def test_an_adapter_without_its_card_is_refused(project: Path, refused: Refused)
     CARD.unlink()
 
     for words in (ASK, ["evaluate", "run"]):
-        assert "run/adapter: has no vertical.json" in refused(words, 6)
+        assert "run/adapter: this folder has no vertical.json" in refused(words, 6)
 
 
 def test_a_card_that_was_cut_is_refused(project: Path, refused: Refused) -> None:
@@ -193,7 +193,7 @@ def test_a_card_that_was_cut_is_refused(project: Path, refused: Refused) -> None
 
     said = refused(ASK, 6)
 
-    assert f"{CARD}: " in said
+    assert "run/adapter: vertical.json: " in said
     assert "The card was cut or changed. Download or train the adapter again." in said
 
 
@@ -202,7 +202,7 @@ def test_a_card_from_which_a_key_was_taken_is_refused_with_the_key(project: Path
     del card["base"]["weights"]
     CARD.write_text(json.dumps(card))
 
-    assert f"{CARD}: base.weights: " in refused(ASK, 6)
+    assert "run/adapter: vertical.json: base.weights: " in refused(ASK, 6)
 
 
 def test_a_run_that_has_not_ended_is_refused_with_how_to_go_on(project: Path, refused: Refused) -> None:
@@ -210,7 +210,7 @@ def test_a_run_that_has_not_ended_is_refused_with_how_to_go_on(project: Path, re
 
     said = refused(ASK, 6)
 
-    assert "run: this run has not ended, so it has no adapter yet" in said
+    assert "run: this run is not finished, so it has no adapter yet" in said
     assert "--resume" in said
 
 
@@ -344,7 +344,7 @@ def test_a_name_that_leads_out_of_the_registry_is_refused(project: Path, refused
 
     said = refused(["registry", "publish", "run", "--name", name], 7)
 
-    assert f"{name!r} is not an adapter's name" in said
+    assert f"{name!r} is not a valid adapter name" in said
     assert "such as medical/icd-chapter" in said
     assert contents(Path.cwd().parent) == before
     assert refused(["registry", "show", name], 7)
@@ -354,7 +354,7 @@ def test_a_gate_that_failed_refuses_publishing_and_force_is_recorded(
     writing: Path, refused: Refused, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refused(["registry", "publish", "run"], 8)
-    assert "notes did not pass its gate: Fails: in exact_match the specialist is" in said
+    assert "notes did not pass its gate: Fails: the specialist is 0.000 better than base in exact_match" in said
     assert "by force, which is recorded" in said
     assert not (home / "registry").exists()
 

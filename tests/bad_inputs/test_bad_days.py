@@ -152,7 +152,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_and_left_alone(recipe: Pat
 
     for out in ("notes", "notes/run"):
         said = refused(["train", str(recipe), "--out", out], 9)
-        assert said.startswith(f"{out}: a file stands where the folder should be.")
+        assert said.startswith(f"{out}: The path is a file, not a folder.")
     assert Path("notes").read_text(encoding="utf-8") == "mine"
 
 
@@ -183,7 +183,7 @@ def test_ctrl_c_in_training_ends_with_130_and_resuming_gives_the_same_weights(
     assert process.returncode == 130, said
     assert out == ""
     assert "Traceback" not in said
-    assert f"Stopped. Go on with: vertical train {recipe} --out {run} --resume" in said
+    assert f"Interrupted. Continue with: vertical train {recipe} --out {run} --resume" in said
     assert not (run / "adapter").exists()
     assert main(["train", str(recipe), "--out", str(run), "--resume"]) == 0
     assert json.loads((run / "adapter" / "vertical.json").read_text())["training"]["resumed_from"]
@@ -225,7 +225,7 @@ def test_a_second_training_in_the_same_folder_is_refused(
 
     for words in ([], ["--resume"]):
         said = refused(["train", str(recipe), "--out", str(run), *words], 9)
-        assert said.startswith(f"{run}: another training is writing here.")
+        assert said.startswith(f"{run}: Another training is writing to this folder.")
         assert "--out" in said
 
     assert contents(run) == before

@@ -29,12 +29,12 @@ def document(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_help_tells_every_exit_code_of_the_error_tree(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_exit_code_of_the_error_tree(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
 
-    told = " ".join(capsys.readouterr().out.split())
+    text = " ".join(capsys.readouterr().out.split())
     tree = {value.exit_code for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)}
-    assert all(f" {code} " in told for code in tree | {0, 130})
+    assert all(f" {code} " in text for code in tree | {0, 130})
 
 
 @pytest.mark.parametrize("verb", ["quickstart", "train", "evaluate", "predict", "recipe", "data", "base", "registry", "doctor"])
@@ -43,7 +43,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert f"vertical {verb}" in capsys.readouterr().out
 
 
-def test_the_doctor_and_the_readmes_know_every_extra() -> None:
+def test_the_doctor_and_the_readmes_list_every_extra() -> None:
     declared = set(metadata("vertical_sdk").get_all("Provides-Extra") or ()) - {"dev"}
 
     assert set(EXTRAS) == declared
@@ -52,7 +52,7 @@ def test_the_doctor_and_the_readmes_know_every_extra() -> None:
         assert set(re.findall(r"`([a-z0-9-]+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.M)))) >= declared
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("vertical_sdk ")
 
@@ -71,7 +71,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["train"], 2, "MissingParameter"),
     ],
 )
-def test_an_error_is_a_message_and_a_code_and_with_json_a_document(
+def test_an_error_is_a_message_an_exit_code_and_a_json_document(
     words: list[str], code: int, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "--json"]) == code
@@ -91,7 +91,7 @@ def test_without_json_an_error_leaves_stdout_empty(capsys: pytest.CaptureFixture
     assert "Did you mean 'medical/icd-chapter'?" in said.err
 
 
-def test_a_bug_ends_with_one_and_a_hint_and_its_place_only_if_asked(
+def test_a_bug_exits_with_1_and_shows_its_trace_only_with_debug(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -108,9 +108,7 @@ def test_a_bug_ends_with_one_and_a_hint_and_its_place_only_if_asked(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_recipe_for_own_rows_passes_its_check_and_is_never_overwritten(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_new_recipe_passes_its_check_and_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_csv(tmp_path / "it's: rows.csv", topic_rows(9), ("what happened", "kind"))
     words = ["recipe", "new", "own/my-task", "--data", str(data), "--text", "what happened", "--label", "kind", "--json"]
 
@@ -123,18 +121,18 @@ def test_a_recipe_for_own_rows_passes_its_check_and_is_never_overwritten(
     assert recipe.data.columns == {"text": "what happened", "label": "kind"}
     written = path.read_text()
     assert main(words) == 9
-    assert "is there already" in document(capsys)["error"]["message"]
+    assert "exists already" in document(capsys)["error"]["message"]
     assert path.read_text() == written
 
 
-def test_columns_with_usual_names_need_not_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_with_common_names_are_detected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_csv(tmp_path / "rows.csv", topic_rows(9))
 
     assert main(["recipe", "new", "my-task", "--data", str(data), "--json"]) == 0
     assert document(capsys)["columns"] == {"text": "text", "label": "label"}
 
 
-def test_a_recipe_is_shown_with_its_defaults_and_with_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_is_shown_with_its_defaults_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "show", "medical/icd-chapter", "--set", "train.seed=7", "--json"]) == 0
 
     shown = document(capsys)
@@ -143,9 +141,7 @@ def test_a_recipe_is_shown_with_its_defaults_and_with_settings(capsys: pytest.Ca
     assert Recipe.model_validate(shown).digest == digest
 
 
-def test_what_a_person_reads_of_a_recipe_is_yaml_that_means_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_shown_recipe_is_yaml_with_the_same_digest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "show", "medical/icd-chapter"]) == 0
 
     path = tmp_path / "again.yaml"
@@ -153,7 +149,7 @@ def test_what_a_person_reads_of_a_recipe_is_yaml_that_means_the_same(
     assert load_recipe(path).digest == load_recipe("medical/icd-chapter").digest
 
 
-def test_checking_several_recipes_tells_of_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_checking_several_recipes_reports_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("nome: x\n", encoding="utf-8")
 
@@ -174,9 +170,9 @@ def test_a_file_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     data = write_csv(tmp_path / "rows.csv", topic_rows(12))
 
     assert main(["data", "check", str(data), "--json"]) == 0
-    found = document(capsys)
-    assert found["rows"] == 12
-    assert found["labels"] == {"skin": 4, "lung": 4, "heart": 4}
+    result = document(capsys)
+    assert result["rows"] == 12
+    assert result["labels"] == {"skin": 4, "lung": 4, "heart": 4}
     assert main(["data", "check", str(data)]) == 0
     assert "skin 4" in capsys.readouterr().out
 
@@ -199,27 +195,27 @@ def test_bases_are_listed_without_a_download(capsys: pytest.CaptureFixture[str],
     assert not (home / "cache").exists()
 
 
-def test_the_doctor_tells_what_is_there(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+def test_the_doctor_reports_this_machine(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     assert main(["doctor", "--json"]) == 0
 
-    found = document(capsys)
-    assert found["python"] == sys.version.split()[0]
-    assert found["packages"]["torch"]
-    assert found["cache"]["folder"] == str(home / "cache")
-    assert found["registry"]["writable"]
-    assert {base["name"] for base in found["bases"]} == {"efficientnet-lite0", "minilm-l6", "smollm2-135m"}
+    result = document(capsys)
+    assert result["python"] == sys.version.split()[0]
+    assert result["packages"]["torch"]
+    assert result["cache"]["folder"] == str(home / "cache")
+    assert result["registry"]["writable"]
+    assert {base["name"] for base in result["bases"]} == {"efficientnet-lite0", "minilm-l6", "smollm2-135m"}
     assert not home.exists()
 
 
-def test_the_doctor_sees_a_registry_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_doctor_reports_a_registry_that_is_not_writable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
 
     assert main(["doctor", "--registry", str(blocked / "registry"), "--json"]) == 0
 
-    found = document(capsys)
-    assert not found["registry"]["writable"]
-    assert any("registry" in problem for problem in found["problems"])
+    result = document(capsys)
+    assert not result["registry"]["writable"]
+    assert any("registry" in problem for problem in result["problems"])
 
 
 def test_an_empty_registry_lists_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +223,7 @@ def test_an_empty_registry_lists_nothing(capsys: pytest.CaptureFixture[str]) -> 
     assert document(capsys) == []
 
 
-def test_what_libraries_print_goes_to_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_of_libraries_goes_to_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def noisy() -> list[str]:
         print("a library that talks")
         return []
@@ -240,7 +236,7 @@ def test_what_libraries_print_goes_to_stderr(capsys: pytest.CaptureFixture[str],
     assert "a library that talks" in said.err
 
 
-def test_a_reader_that_closes_early_is_no_error() -> None:
+def test_closing_the_output_early_is_not_an_error() -> None:
     command = subprocess.Popen([*HERE, "recipe", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert command.stdout is not None
     command.stdout.close()
@@ -252,18 +248,18 @@ def test_a_reader_that_closes_early_is_no_error() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_shows_how_to_continue(tmp_path: Path) -> None:
     recipe = tmp_path / "waits.yaml"
     recipe.write_text("name: waits\ntask: classification\ndata: {source: pipe.csv}\n", encoding="utf-8")
     os.mkfifo(tmp_path / "pipe.csv")
     words = ["train", str(recipe), "--set", "train.seed=3"]
     command = subprocess.Popen([*HERE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    time.sleep(1.0)  # loading torch, and then the pipe that nobody writes to, take longer than this
+    time.sleep(1.0)  # loading torch, and then waiting for the pipe without a writer, take longer than this
     command.send_signal(signal.SIGINT)
 
     out, said = command.communicate(timeout=60)
 
-    # Python ends by the signal itself, which a shell calls 130 too, where Ctrl-C came inside an exec() of an import.
+    # If Ctrl-C arrives inside the exec() of an import, Python ends by the signal itself, which a shell also calls 130.
     assert command.returncode in {130, -signal.SIGINT}, said
     assert out == ""
     assert f"vertical train {recipe} --set=train.seed=3 --resume" in said

@@ -1,4 +1,4 @@
-"""The life of a specialist on the command line, with a base of a few thousand weights: train, prove, publish, ask."""
+"""A specialist on the command line, with a base of a few thousand weights: train, evaluate, publish, predict."""
 
 from __future__ import annotations
 
@@ -18,14 +18,6 @@ def document(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
-    """A run that `vertical train` left, whose gate passed."""
-    folder = tmp_path_factory.mktemp("life")
-    assert main(["train", str(topic_recipe(folder, encoder)), "--out", str(folder / "run")]) == 0
-    return folder / "run"
-
-
 @pytest.fixture
 def failed(trained: Path, tmp_path: Path) -> Path:
     """The same run, as if its gate had failed."""
@@ -38,7 +30,7 @@ def failed(trained: Path, tmp_path: Path) -> Path:
     return run
 
 
-def test_training_gives_one_document_with_what_was_found(
+def test_training_writes_one_document_with_its_results(
     tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = topic_recipe(tmp_path, encoder)
@@ -58,26 +50,26 @@ def test_training_shows_systems_tests_and_the_gate(trained: Path, capsys: pytest
     assert main(["evaluate", str(trained)]) == 0
 
     said = capsys.readouterr()
-    told = " ".join(said.out.split())
-    assert "specialist" in told
-    assert "TF-IDF" in told
-    assert "Gate: passed" in told
+    shown = " ".join(said.out.split())
+    assert "specialist" in shown
+    assert "TF-IDF" in shown
+    assert "Gate: passed" in shown
     assert str(trained / "report.html") in said.err
 
 
-def test_a_run_that_is_there_is_not_overwritten(trained: Path, encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_run_is_not_overwritten(trained: Path, encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(trained.parent / "topics.yaml"), "--out", str(trained), "--json"]) == 9
     assert "--resume" in document(capsys)["error"]["message"]
 
 
-def test_evaluating_on_own_rows_scores_each_of_them(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluating_on_own_rows_scores_every_row(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_csv(tmp_path / "new.csv", topic_rows(12, seed=5))
 
     assert main(["evaluate", str(trained), "--data", str(data), "--json"]) == 0
     assert document(capsys)["rows"] == 12
 
 
-def test_predicting_gives_a_line_for_each_row_in_order(
+def test_predicting_writes_a_line_for_each_row_in_order(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_csv(tmp_path / "new.csv", [(text,) for text, _ in topic_rows(300, seed=5)], ("text",))
@@ -111,7 +103,7 @@ def test_predicting_takes_texts_or_a_file(trained: Path, words: list[str], capsy
     assert main(["predict", str(trained), *words]) == 2
 
 
-def test_what_was_published_is_listed_shown_named_and_asked(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_published_version_is_listed_shown_tagged_and_used(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["registry", "publish", str(trained), "--alias", "production", "--tag", "team=a", "--json"]) == 0
     published = document(capsys)
     assert published["reference"] == "topics@1"
@@ -141,7 +133,9 @@ def test_what_was_published_is_listed_shown_named_and_asked(trained: Path, capsy
 
 
 @pytest.mark.parametrize("words", [["list"], ["show", "topics"], ["history", "topics"], ["verify"], ["gc"]])
-def test_people_read_tables(words: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_registry_verbs_print_tables(
+    words: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = ["--registry", str(tmp_path / "store")]
     assert main(["registry", "publish", str(trained), "--alias", "production", *where]) == 0
 
@@ -149,7 +143,7 @@ def test_people_read_tables(words: list[str], trained: Path, tmp_path: Path, cap
     assert capsys.readouterr().out.strip()
 
 
-def test_a_gate_that_failed_stops_publishing_but_not_by_force(failed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_gate_stops_publishing_unless_forced(failed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["registry", "publish", str(failed), "--json"]) == 8
     assert document(capsys)["error"]["type"] == "GateFailed"
     assert main(["registry", "publish", str(failed), "--force", "--reason", "a trial", "--json"]) == 0
@@ -170,7 +164,7 @@ def test_a_changed_file_in_the_registry_is_found(trained: Path, tmp_path: Path, 
     assert main(["predict", "topics", "itch", *where, "--json"]) == 6
 
 
-def test_the_rows_of_a_recipe_are_shown_with_their_account(
+def test_the_rows_of_a_recipe_are_shown_with_the_account_of_each_step(
     tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = topic_recipe(tmp_path, encoder)
@@ -185,7 +179,7 @@ def test_the_rows_of_a_recipe_are_shown_with_their_account(
     assert "120" in capsys.readouterr().out
 
 
-def test_a_typed_text_is_written_as_training_was(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_typed_text_is_cleaned_as_in_training(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(trained), "red   itch\u200b rash", "red itch rash", "--json"]) == 0
     untidy, tidy = (json.loads(line) for line in capsys.readouterr().out.splitlines())
 

@@ -24,23 +24,23 @@ def use(monkeypatch: pytest.MonkeyPatch, recipe: Path) -> None:
     monkeypatch.setattr(quickstart, "RECIPE", str(recipe))
 
 
-def test_the_quickstart_makes_proves_publishes_and_asks(
+def test_the_quickstart_trains_evaluates_publishes_and_predicts(
     tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
     use(monkeypatch, topic_recipe(tmp_path, encoder))
 
     assert main(["quickstart", "--json"]) == 0
 
-    told = document(capsys)
-    assert told["gate"]["passed"]
-    assert told["reference"] == "topics@production"
-    assert [answer["text"] for answer in told["predictions"]] == list(quickstart.ASKED)
-    assert Path(told["report"]).is_file()
+    result = document(capsys)
+    assert result["gate"]["passed"]
+    assert result["reference"] == "topics@production"
+    assert [answer["text"] for answer in result["predictions"]] == list(quickstart.TEXTS)
+    assert Path(result["report"]).is_file()
     assert Registry().resolve("topics@production").number == 1
-    assert told["registry"] == str(home / "registry")
+    assert result["registry"] == str(home / "registry")
 
 
-def test_people_are_told_each_step_and_where_everything_is(
+def test_the_quickstart_prints_each_step_and_all_paths(
     tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(monkeypatch, topic_recipe(tmp_path, encoder))
@@ -49,23 +49,23 @@ def test_people_are_told_each_step_and_where_everything_is(
 
     said = capsys.readouterr()
     assert all(f"\n{number}. " in "\n" + said.err for number in range(1, 7))
-    assert all(text in said.out for text in quickstart.ASKED)
+    assert all(text in said.out for text in quickstart.TEXTS)
     assert "Published: topics@1" in said.out
     assert "report.html" in said.out
 
 
-def test_a_quickstart_whose_gate_fails_says_so_and_publishes_nothing(
+def test_a_quickstart_whose_gate_fails_publishes_nothing(
     tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    use(monkeypatch, topic_recipe(tmp_path, encoder, evaluate__gate__margin=1.0))
+    use(monkeypatch, topic_recipe(tmp_path, encoder, evaluate__gate__margin=1.0, train__max_steps=3))
 
     assert main(["quickstart"]) == 8
 
-    told = capsys.readouterr().out
-    assert "Gate: FAILED" in told
-    assert "nothing was published" in told
+    shown = capsys.readouterr().out
+    assert "Gate: FAILED" in shown
+    assert "nothing was published" in shown
     assert list(Registry().list_adapters()) == []
 
 
-def test_the_recipe_of_the_quickstart_is_one_of_ours() -> None:
+def test_the_recipe_of_the_quickstart_is_valid() -> None:
     check_recipe(load_recipe(quickstart.RECIPE))

@@ -20,7 +20,7 @@ RAW = "ab" * 32
 
 @pytest.fixture
 def published(tmp_path: Path) -> Registry:
-    """Two versions of medical/triage, the second gone on from the first, in the user's own registry."""
+    """Two versions of medical/triage, the second continues from the first, in the user's own registry."""
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -47,7 +47,7 @@ def published(tmp_path: Path) -> Registry:
     return registry
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
+def run_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     assert main(["registry", *words, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -61,7 +61,7 @@ def test_a_lineage_is_shown(published: Registry, capsys: pytest.CaptureFixture[s
     assert "medical/triage@1 (weights" in out
     assert "notes.csv (sha256:cdcd" in out
     assert "0.820 [0.700, 0.900]" in out
-    assert told(capsys, "lineage", "medical/triage@1")["remembers"] == {"train": {"id": 1, "group": 1}}
+    assert run_json(capsys, "lineage", "medical/triage@1")["remembers"] == {"train": {"id": 1, "group": 1}}
 
 
 def test_a_difference_is_shown(published: Registry, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,25 +71,25 @@ def test_a_difference_is_shown(published: Registry, capsys: pytest.CaptureFixtur
     assert "train.seed" in out
     assert "+0.010" in out
     assert "only in medical/triage@1" in out  # its index of records
-    assert "not comparable as they stand" in out
-    assert told(capsys, "diff", "medical/triage@1", "medical/triage@2")["recipe"]["train.seed"]["second"] == 2
+    assert "these values are not comparable" in out
+    assert run_json(capsys, "diff", "medical/triage@1", "medical/triage@2")["recipe"]["train.seed"]["second"] == 2
 
 
 def test_a_search_is_paged(published: Registry, capsys: pytest.CaptureFixture[str]) -> None:
-    assert [v["reference"] for v in told(capsys, "search", "domain=medical", "macro_f1>0.815")] == ["medical/triage@2"]
+    assert [v["reference"] for v in run_json(capsys, "search", "domain=medical", "macro_f1>0.815")] == ["medical/triage@2"]
     assert main(["registry", "search", "task=classification", "--limit", "1"]) == 0
     captured = capsys.readouterr()
     assert "medical/triage@1" in captured.out
     assert "--after medical/triage@1" in captured.err
-    assert [v["number"] for v in told(capsys, "search", "task=classification", "--after", "medical/triage@1")] == [2]
+    assert [v["number"] for v in run_json(capsys, "search", "task=classification", "--after", "medical/triage@1")] == [2]
     assert main(["registry", "search", "colour=red"]) == 7
     assert main(["registry", "search", "task=regression"]) == 0
-    assert "No version meets all of that" in capsys.readouterr().out
+    assert "No version meets all conditions" in capsys.readouterr().out
 
 
-def test_who_used_a_source_or_a_record_is_shown(published: Registry, capsys: pytest.CaptureFixture[str]) -> None:
-    by_source = told(capsys, "used-data", RAW[:10])
-    by_patient = told(capsys, "used-data", "--record", "ada", "--field", "group")
+def test_versions_that_used_a_source_or_a_record_are_listed(published: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    by_source = run_json(capsys, "used-data", RAW[:10])
+    by_patient = run_json(capsys, "used-data", "--record", "ada", "--field", "group")
 
     assert [(use["reference"], use["through"]) for use in by_source] == [
         ("medical/triage@1", None),
@@ -99,12 +99,12 @@ def test_who_used_a_source_or_a_record_is_shown(published: Registry, capsys: pyt
         ("medical/triage@1", ["train"]),
         ("medical/triage@2", ["train"]),
     ]
-    assert told(capsys, "used-data", "--record", "ada", "--field", "id") == []
+    assert run_json(capsys, "used-data", "--record", "ada", "--field", "id") == []
     assert main(["registry", "used-data", "--record", "eve"]) == 0
-    assert "keeps an index of its records saw it" in capsys.readouterr().out
+    assert "No version with a record index contains this record" in capsys.readouterr().out
 
 
-def test_wrong_words_are_told(published: Registry) -> None:
+def test_invalid_arguments_are_refused(published: Registry) -> None:
     assert main(["registry", "used-data"]) == 2
     assert main(["registry", "used-data", RAW, "--record", "ada"]) == 2
     assert main(["registry", "used-data", "--record", "ada", "--field", "name"]) == 2
@@ -113,15 +113,15 @@ def test_wrong_words_are_told(published: Registry) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
-def test_a_peft_adapter_is_imported_and_what_is_missing_is_said(
+def test_a_peft_adapter_is_imported_and_its_gaps_are_listed(
     causal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(causal)
-    made = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"]))
-    for name, parameter in made.named_parameters():
+    adapted = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"]))
+    for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=0.5)
-    made.save_pretrained(str(tmp_path / "made"))
+    adapted.save_pretrained(str(tmp_path / "made"))
     capsys.readouterr()
 
     assert main(["registry", "import", str(tmp_path / "made"), "--name", "medical/notes", "--base", str(causal)]) == 0
@@ -130,8 +130,8 @@ def test_a_peft_adapter_is_imported_and_what_is_missing_is_said(
     assert "medical/notes@1" in captured.out
     assert "licence of its data (--license)" in captured.out
     assert "VerticalModel.from_registry('medical/notes@1')" in captured.err
-    again = told(capsys, "import", str(tmp_path / "made"), "--name", "other", "--base", str(causal), "--license", "MIT")
+    again = run_json(capsys, "import", str(tmp_path / "made"), "--name", "other", "--base", str(causal), "--license", "MIT")
     assert (again["reference"], again["unread"]) == ("other@1", None)
-    assert told(capsys, "lineage", "other")["imported"]
+    assert run_json(capsys, "lineage", "other")["imported"]
     assert main(["registry", "import", str(tmp_path), "--name", "x", "--base", str(causal)]) == 6
     assert main(["registry", "import", str(tmp_path / "made"), "--name", "x", "--task", "poetry"]) == 2

@@ -18,15 +18,15 @@ SHORT = {"train.max_steps": 3, "train.learning_rate": 1e-4, "head.init": "random
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> tuple[Path, Path]:
-    """One that was trained for a moment, and one that was trained."""
+    """A run that was trained for three steps, and one that was trained completely."""
     folder = tmp_path_factory.mktemp("promote")
     recipe = topic_recipe(folder, encoder, evaluate__baselines=["base"])
-    made = [
+    paths = [
         train(load_recipe(recipe, settings), out=folder / name).path for name, settings in (("weak", SHORT), ("strong", {}))
     ]
-    for run in made:
+    for run in paths:
         evaluate(run)
-    return made[0], made[1]
+    return paths[0], paths[1]
 
 
 @pytest.fixture(autouse=True)
@@ -43,42 +43,44 @@ def document(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_better_candidate_is_promoted_and_taken_back(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_better_candidate_is_promoted_and_rolled_back(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["registry", "promote", "topics", "--from", "candidate", "--to", "production", "--why", "better", "--json"]) == 0
     )
 
-    found = document(capsys)
-    assert (found["champion"], found["challenger"], found["moved"]) == (1, 2, True)
-    assert found["difference"]["low"] > 0
+    result = document(capsys)
+    assert (result["champion"], result["challenger"], result["moved"]) == (1, 2, True)
+    assert result["difference"]["low"] > 0
     assert registry.resolve("topics@production").number == 2
     assert main(["registry", "rollback", "topics", "--alias", "production", "--why", "it raves", "--json"]) == 0
     assert document(capsys) == {"name": "topics", "alias": "production", "before": 2, "after": 1, "skipped": []}
     assert main(["registry", "history", "topics", "--json"]) == 0
-    told = [(event["action"], event["after"], event["why"]) for event in document(capsys)[-2:]]
-    assert told == [("promote", 2, "better"), ("rollback", 1, "it raves")]
+    shown = [(event["action"], event["after"], event["why"]) for event in document(capsys)[-2:]]
+    assert shown == [("promote", 2, "better"), ("rollback", 1, "it raves")]
 
 
-def test_people_read_both_values_the_verdict_and_where_the_alias_went(capsys: pytest.CaptureFixture[str]) -> None:
+def test_promoting_prints_both_values_the_verdict_and_the_move(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["registry", "promote", "topics", "--from", "2", "--to", "production"]) == 0
 
-    told = " ".join(capsys.readouterr().out.split())
-    assert "On 18 rows (the test rows of the challenger's recipe), with 95% intervals" in told
-    assert "challenger topics@2" in told
-    assert "champion topics@1" in told
-    assert "Verdict: passed" in told
-    assert "topics@production: 1 → 2" in told
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "On 18 rows (the test rows of the challenger's recipe), with 95% intervals" in shown
+    assert "challenger topics@2" in shown
+    assert "champion topics@1" in shown
+    assert "Verdict: passed" in shown
+    assert "topics@production: 1 → 2" in shown
     assert main(["registry", "rollback", "topics", "--alias", "production"]) == 0
     assert "topics@production: 2 → 1" in capsys.readouterr().out
 
 
-def test_a_worse_one_ends_with_the_code_of_a_failed_gate(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worse_challenger_exits_with_the_code_of_a_failed_gate(
+    registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
     registry.set_alias("topics", "production", 2)
 
     assert main(["registry", "promote", "topics", "--from", "1", "--to", "production"]) == 8
-    told = capsys.readouterr().out
-    assert "Verdict: FAILED" in told
-    assert "topics@production stays at 2." in told
+    shown = capsys.readouterr().out
+    assert "Verdict: FAILED" in shown
+    assert "topics@production stays at 2." in shown
     assert main(["registry", "promote", "topics", "--from", "1", "--to", "production", "--json"]) == 8
     assert document(capsys)["moved"] is False
     assert registry.resolve("topics@production").number == 2
@@ -94,18 +96,18 @@ def test_rows_and_margin_may_be_given(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main([*words, "--margin", "0.999"]) == 8
     assert main([*words, "--margin", "-0.01"]) == 0
 
-    found = document_last(capsys)
-    assert (found["rows"], found["rows_from"], found["margin"]) == (30, data, -0.01)
+    result = document_last(capsys)
+    assert (result["rows"], result["rows_from"], result["margin"]) == (30, data, -0.01)
 
 
-def test_a_new_alias_takes_what_passed_its_own_gate(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_alias_accepts_a_version_that_passed_its_own_gate(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["registry", "promote", "topics", "--from", "1", "--to", "canary"]) == 8
-    assert "topics@canary stays away." in capsys.readouterr().out
+    assert "topics@canary was not created." in capsys.readouterr().out
     assert main(["registry", "promote", "topics", "--from", "2", "--to", "canary"]) == 0
     assert "topics@canary: new → 2" in capsys.readouterr().out
 
 
-def test_what_does_not_exist_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_alias_or_history_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["registry", "promote", "topics", "--from", "shadow", "--to", "production", "--json"]) == 7
     assert "no such alias" in document(capsys)["error"]["message"]
     assert main(["registry", "rollback", "topics", "--alias", "production", "--json"]) == 7

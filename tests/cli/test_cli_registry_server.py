@@ -17,7 +17,7 @@ from vertical_sdk.server.serve import find_tokens, serve_registry
 from vertical_sdk.server.settings import ServerSettings
 
 
-def test_a_token_is_made_shown_once_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_token_is_created_shown_once_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     at = ["--registry", str(tmp_path / "registry")]
 
     assert main(["registry", "token", "add", "ci", "--scope", "read", "--scope", "publish", "--days", "30", *at]) == 0
@@ -37,7 +37,7 @@ def test_a_token_is_made_shown_once_listed_and_removed(tmp_path: Path, capsys: p
     assert secret not in listed + table + (tmp_path / "registry" / "tokens.json").read_text()
 
 
-def test_a_registry_is_served_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_a_registry_is_served_until_ctrl_c(tmp_path: Path) -> None:
     registry = tmp_path / "registry"
     secret = find_tokens(Registry(registry)).add("ci", ["read"])
     log = tmp_path / "logs" / "requests.jsonl"
@@ -72,12 +72,12 @@ def test_a_registry_is_served_until_it_is_told_to_stop(tmp_path: Path) -> None:
     assert [json.loads(line)["status"] for line in log.read_text().splitlines()] == [200, 401]
 
 
-def test_a_server_that_nobody_could_use_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_without_tokens_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["registry", "serve", "--registry", str(tmp_path)]) == RegistryError.exit_code
     assert "there are no tokens" in capsys.readouterr().err
 
 
-def test_what_a_server_cannot_start_with_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_server_settings_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry(tmp_path / "registry")
     tokens = find_tokens(registry)
     tokens.add("ci", ["read"])

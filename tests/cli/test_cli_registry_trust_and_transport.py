@@ -1,4 +1,4 @@
-"""Signing, revoking and carrying versions on the command line, with one small specialist."""
+"""Signing, revoking, copying and bundling versions on the command line, with one small specialist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import topic_recipe
 
 from vertical_sdk import VerticalModel
 from vertical_sdk.cli import main
@@ -22,14 +21,6 @@ def document(capsys: pytest.CaptureFixture[str]) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
-    """A run that `vertical train` left, whose gate passed."""
-    folder = tmp_path_factory.mktemp("trust")
-    assert main(["train", str(topic_recipe(folder, encoder)), "--out", str(folder / "run")]) == 0
-    return folder / "run"
-
-
 @pytest.fixture
 def published(trained: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """A reference to it in the user's own registry."""
@@ -38,13 +29,13 @@ def published(trained: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return "topics@1"
 
 
-def test_what_a_trusted_key_signed_answers(
+def test_a_version_signed_by_a_trusted_key_predicts(
     published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = tmp_path / "keys" / "ada"
     assert main(["registry", "keygen", str(key), "--json"]) == 0
-    made = document(capsys)
-    assert (made["private_key"], made["public_key"], made["locked"]) == (str(key), f"{key}.pub", False)
+    keys = document(capsys)
+    assert (keys["private_key"], keys["public_key"], keys["locked"]) == (str(key), f"{key}.pub", False)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert main(["registry", "keygen", str(key)]) == 7
     capsys.readouterr()
@@ -55,11 +46,11 @@ def test_what_a_trusted_key_signed_answers(
     assert main(["registry", "verify", "--json"]) == 6
     assert document(capsys)["problems"] == ["topics@1 has no signature of a trusted signer"]
     assert main(["registry", "sign", "topics@production", "--key", str(key), "--json"]) == 0
-    assert document(capsys)["signed_by"] == [made["fingerprint"]]
+    assert document(capsys)["signed_by"] == [keys["fingerprint"]]
     assert main(["predict", published, "itch", "--json"]) == 0
     assert document(capsys)["label"] == "skin"
     assert main(["registry", "verify"]) == 0
-    assert "signed by someone trusted" in capsys.readouterr().out
+    assert "signed by a trusted key" in capsys.readouterr().out
 
 
 def test_a_locked_key_needs_its_passphrase(
@@ -77,7 +68,7 @@ def test_a_locked_key_needs_its_passphrase(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a terminal of its own")
-def test_a_passphrase_is_asked_for_without_showing_it(tmp_path: Path) -> None:
+def test_a_passphrase_prompt_does_not_show_the_input(tmp_path: Path) -> None:
     import pty
 
     child, terminal = pty.fork()
@@ -87,8 +78,8 @@ def test_a_passphrase_is_asked_for_without_showing_it(tmp_path: Path) -> None:
             [sys.executable, "-m", "vertical_sdk.cli", "registry", "keygen", str(tmp_path / "k"), "--passphrase"],
         )
     shown = b""
-    for asked in (b"Passphrase: ", b"confirmation: "):
-        while asked not in shown:
+    for prompt in (b"Passphrase: ", b"confirmation: "):
+        while prompt not in shown:
             shown += os.read(terminal, 1024)
         os.write(terminal, b"correct horse\n")
     _, status = os.waitpid(child, 0)
@@ -99,7 +90,7 @@ def test_a_passphrase_is_asked_for_without_showing_it(tmp_path: Path) -> None:
     assert b"ENCRYPTED" in (tmp_path / "k").read_bytes()
 
 
-def test_a_revoked_version_answers_only_where_it_is_allowed_by_name(published: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_revoked_version_is_used_only_if_it_is_allowed_by_name(published: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["registry", "revoke", "topics@production", "--reason", "leaked rows", "--json"]) == 0
     assert document(capsys)["revoked"] == "leaked rows"
 
@@ -116,7 +107,7 @@ def test_a_revoked_version_answers_only_where_it_is_allowed_by_name(published: s
     assert "adapter" in document(capsys)["systems"]
     for verb in ("forecast", "monitor"):
         assert main([verb, published, "--data", "x.csv", "--allow-revoked", "topics@1"]) == 6
-        assert "is made for classification" in capsys.readouterr().err
+        assert "this is a classification specialist: use `vertical predict`" in capsys.readouterr().err
     with pytest.raises(RegistryError, match="leaked rows"):
         VerticalModel.from_registry(published)
     assert VerticalModel.from_registry(published, allow_revoked=["topics@1"]).adapters == ("topics@1",)
@@ -130,7 +121,7 @@ def test_a_revocation_needs_a_reason(published: str, capsys: pytest.CaptureFixtu
     assert main(["registry", "revoke", published, "--reason", "again"]) == 7
 
 
-def test_a_copy_and_a_bundle_answer_as_the_original(
+def test_a_copy_and_a_bundle_predict_as_the_original(
     published: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own, copied, carried, file = (
@@ -142,8 +133,8 @@ def test_a_copy_and_a_bundle_answer_as_the_original(
     assert [(v["before"], v["after"], v["new"]) for v in account["versions"]] == [(1, 1, True)]
     assert account["aliases"] == [{"name": "topics", "alias": "production", "version": 1, "outcome": "set", "previous": None}]
     assert main(["registry", "bundle", published, "-o", file, "--registry", copied, "--json"]) == 0
-    told = document(capsys)
-    assert (told["versions"], told["bytes"]) == (["topics@1"], Path(file).stat().st_size)
+    bundle = document(capsys)
+    assert (bundle["versions"], bundle["bytes"]) == (["topics@1"], Path(file).stat().st_size)
     assert main(["registry", "unbundle", file, "--registry", carried]) == 0
     assert "topics@production → 1" in capsys.readouterr().out
     assert main(["registry", "unbundle", file, "--registry", carried, "--json"]) == 0
@@ -152,7 +143,9 @@ def test_a_copy_and_a_bundle_answer_as_the_original(
     assert document(capsys)["label"] == "skin"
 
 
-def test_what_cannot_be_carried_is_told(published: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_versions_that_cannot_be_copied_or_bundled_are_reported(
+    published: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     own, file, there = str(home / "registry"), tmp_path / "a.zip", str(tmp_path / "there")
     assert main(["registry", "copy", own, there, "--name", "nothing"]) == 7
     assert main(["registry", "bundle", "topics@9", "-o", str(file)]) == 7
@@ -167,7 +160,7 @@ def test_what_cannot_be_carried_is_told(published: str, home: Path, tmp_path: Pa
     assert not Path(there).exists()
 
 
-def test_an_alias_that_stands_elsewhere_is_left_and_told(
+def test_an_alias_at_another_version_is_kept_and_reported(
     published: str, trained: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import shutil
@@ -179,6 +172,6 @@ def test_an_alias_that_stands_elsewhere_is_left_and_told(
     capsys.readouterr()
 
     assert main(["registry", "copy", str(home / "registry"), there]) == 0
-    assert "topics@production points at version 1 here and was not moved" in capsys.readouterr().err
+    assert "topics@production points at version 1 in the target and was not moved" in capsys.readouterr().err
     assert main(["registry", "copy", str(home / "registry"), there, "--overwrite-aliases"]) == 0
     assert "topics@production → 2" in capsys.readouterr().out

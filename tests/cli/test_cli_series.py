@@ -30,19 +30,19 @@ def lines(count: int, *, time: str = "time", names: str = "north,south") -> list
     """Two waves of a day, an hour a line."""
     rng = np.random.default_rng(0)
     first = datetime(2024, 1, 1)
-    made = [f"{time},{names}"]
+    rows = [f"{time},{names}"]
     for n in range(count):
         wave = 50 + 10 * np.sin(n / 24 * 2 * np.pi)
-        made.append(f"{first + timedelta(hours=n)},{wave + rng.normal(0, 0.5):.2f},{wave + 5 + rng.normal(0, 0.5):.2f}")
-    return made
+        rows.append(f"{first + timedelta(hours=n)},{wave + rng.normal(0, 0.5):.2f},{wave + 5 + rng.normal(0, 0.5):.2f}")
+    return rows
 
 
-def write(path: Path, made: list[str]) -> Path:
-    path.write_text("\n".join(made) + "\n")
+def write(path: Path, rows: list[str]) -> Path:
+    path.write_text("\n".join(rows) + "\n")
     return path
 
 
-def made(folder: Path, encoder: Path, task: str) -> Path:
+def train_series(folder: Path, encoder: Path, task: str) -> Path:
     ahead = task == "forecasting"
     recipe = {
         "name": "waves",
@@ -66,14 +66,14 @@ def made(folder: Path, encoder: Path, task: str) -> Path:
 
 @pytest.fixture(scope="module")
 def forecaster(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
-    """A run that looks three hours ahead."""
-    return made(tmp_path_factory.mktemp("forecaster"), encoder, "forecasting")
+    """A run that forecasts three hours."""
+    return train_series(tmp_path_factory.mktemp("forecaster"), encoder, "forecasting")
 
 
 @pytest.fixture(scope="module")
 def watcher(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
-    """A run that watches the next hour."""
-    return made(tmp_path_factory.mktemp("watcher"), encoder, "anomaly")
+    """A run that scores the next hour."""
+    return train_series(tmp_path_factory.mktemp("watcher"), encoder, "anomaly")
 
 
 def test_a_forecast_is_a_document_with_steps_channels_and_bounds(
@@ -91,7 +91,7 @@ def test_a_forecast_is_a_document_with_steps_channels_and_bounds(
     assert abs(found["forecasts"][0]["forecast"] - 50) < 10
 
 
-def test_a_forecast_is_a_table_for_people_and_a_whole_file_where_it_is_asked_for(
+def test_a_forecast_is_printed_as_a_table_or_written_to_a_file(
     forecaster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, out = write(tmp_path / "now.csv", lines(48, time="when")), tmp_path / "new" / "next.csv"
@@ -108,7 +108,7 @@ def test_a_forecast_is_a_table_for_people_and_a_whole_file_where_it_is_asked_for
     assert str(out) in capsys.readouterr().out
 
 
-def test_columns_may_stand_in_another_order_beside_others(
+def test_columns_may_have_another_order_and_extra_ones_are_ignored(
     forecaster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = lines(48)
@@ -123,7 +123,7 @@ def test_columns_may_stand_in_another_order_beside_others(
     assert document(capsys)["forecasts"] == straight["forecasts"]
 
 
-def test_of_several_series_each_is_looked_ahead_of(tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_of_several_series_is_forecast(tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = lines(24 * 12, names="a,b")
     pumps = write(tmp_path / "pumps.csv", [f"{rows[0]},pump", *(f"{row},p{n}" for n in (1, 2) for row in rows[1:])])
     recipe = {
@@ -161,12 +161,12 @@ def test_of_several_series_each_is_looked_ahead_of(tmp_path: Path, encoder: Path
         (lambda rows: [rows[0].replace("south", "east"), *rows[1:]], [], 3, "no column 'south'"),
         (lambda rows: [rows[0], *(line.replace(":00:00,", ":30:00,") if n == 9 else line for n, line in enumerate(rows[1:]))],
          [], 3, "is not a whole number of steps of 3600 seconds"),
-        (lambda rows: rows[:4], [], 3, "has 3 steps; 6 are needed"),
-        (lambda rows: [*rows[:-HISTORY], *(line.split(",")[0] + ",," for line in rows[-HISTORY:])], [], 3, "nothing was measured"),
+        (lambda rows: rows[:4], [], 3, "3 steps are too few: one row needs 6"),
+        (lambda rows: [*rows[:-HISTORY], *(line.split(",")[0] + ",," for line in rows[-HISTORY:])], [], 3, "contain no measured value"),
         (lambda rows: rows, ["--horizon", "4"], 3, "1 to 3 steps ahead"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_forecast_is_refused(
+def test_a_file_that_cannot_be_forecast_is_refused(
     forecaster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, more: list[str], code: int, said: str
 ) -> None:
     data = write(tmp_path / "now.csv", change(lines(30)))
@@ -175,17 +175,17 @@ def test_what_cannot_be_forecast_is_refused(
     assert said in document(capsys)["error"]["message"]
 
 
-def test_a_specialist_for_something_else_is_refused_and_the_right_verb_named(
+def test_a_specialist_of_another_task_is_refused_and_its_verb_named(
     forecaster: Path, watcher: Path, tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = str(write(tmp_path / "now.csv", lines(30)))
     texts = train(topic_recipe(tmp_path, encoder, train__max_steps=3), out=tmp_path / "texts").path
     asked = [
-        (["forecast", str(texts), "--data", data], "made for classification"),
-        (["monitor", str(texts), "--data", data], "made for classification"),
-        (["monitor", str(forecaster), "--data", data], "made for forecasting"),
-        (["predict", str(forecaster), "hello"], "use vertical forecast"),
-        (["predict", str(watcher), "--data", data], "use vertical monitor"),
+        (["forecast", str(texts), "--data", data], "this is a classification specialist: use `vertical predict`"),
+        (["monitor", str(texts), "--data", data], "this is a classification specialist: use `vertical predict`"),
+        (["monitor", str(forecaster), "--data", data], "this is a forecasting specialist: use `vertical forecast`"),
+        (["predict", str(forecaster), "hello"], "use `vertical forecast`"),
+        (["predict", str(watcher), "--data", data], "use `vertical monitor`"),
     ]
 
     for words, said in asked:
@@ -193,15 +193,15 @@ def test_a_specialist_for_something_else_is_refused_and_the_right_verb_named(
         assert said in document(capsys)["error"]["message"]
 
 
-def spoiled(count: int, at: int) -> list[str]:
-    """One value of the south that is far from all others."""
+def with_outlier(count: int, at: int) -> list[str]:
+    """Lines with one outlier in the south."""
     rows = lines(count)
     rows[at + 1] = rows[at + 1].rpartition(",")[0] + ",5.0"
     return rows
 
 
-def test_an_alarm_is_a_line_with_what_was_expected(watcher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = write(tmp_path / "now.csv", spoiled(60, 40))
+def test_an_alarm_is_a_line_with_the_expected_value(watcher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write(tmp_path / "now.csv", with_outlier(60, 40))
 
     assert main(["monitor", str(watcher), "--data", str(data), "--json"]) == 0
     said = capsys.readouterr()
@@ -214,10 +214,10 @@ def test_an_alarm_is_a_line_with_what_was_expected(watcher: Path, tmp_path: Path
     assert "south: expected" in capsys.readouterr().out
 
 
-def test_lines_that_come_in_raise_the_same_alarms(
+def test_lines_from_stdin_raise_the_same_alarms_as_a_file(
     watcher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = spoiled(60, 40)
+    rows = with_outlier(60, 40)
     assert main(["monitor", str(watcher), "--data", str(write(tmp_path / "now.csv", rows)), "--json"]) == 0
     at_once = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     turned = [f"{time},{south},{north}" for time, north, south in (line.split(",") for line in rows)]
@@ -234,12 +234,12 @@ def test_lines_that_come_in_raise_the_same_alarms(
     ("come", "said"),
     [
         ("2024-01-01 00:00:00,1\n", "stdin:1: 2 fields; 3 are needed"),
-        ("2024-01-01 00:00:00,1,2\nsoon,1,2\n", "stdin:2: column 'time' holds 'soon'"),
-        ("2024-01-01 00:00:00,1,two\n", "stdin:1: column 'south' holds 'two'"),
-        ("2024-01-01 00:00:00,1,2\n2024-01-01 00:00:00,1,2\n", "stdin:2: 2024-01-01 00:00:00: does not come a whole number"),
+        ("2024-01-01 00:00:00,1,2\nsoon,1,2\n", "stdin:2: column 'time' contains 'soon'"),
+        ("2024-01-01 00:00:00,1,two\n", "stdin:1: column 'south' contains 'two'"),
+        ("2024-01-01 00:00:00,1,2\n2024-01-01 00:00:00,1,2\n", "stdin:2: the time 2024-01-01 00:00:00 is not a whole number"),
     ],
 )
-def test_a_line_that_cannot_be_read_is_refused_with_its_number(
+def test_an_invalid_line_is_refused_with_its_number(
     watcher: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, come: str, said: str
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(come))
@@ -249,7 +249,7 @@ def test_a_line_that_cannot_be_read_is_refused_with_its_number(
 
 
 @pytest.mark.parametrize("words", [[], ["--data", "x.csv", "--follow"], ["--follow", "--time", "when"]])
-def test_a_watch_takes_a_file_or_what_comes_in(watcher: Path, words: list[str]) -> None:
+def test_monitoring_needs_either_a_file_or_stdin(watcher: Path, words: list[str]) -> None:
     assert main(["monitor", str(watcher), *words]) == 2
 
 
@@ -257,7 +257,9 @@ def recipe_file(folder: Path, recipe: dict[str, Any]) -> Path:
     return write(folder / "recipe.yaml", [json.dumps(recipe)])  # JSON is YAML
 
 
-def test_rows_of_a_series_are_shown_in_few_words(forecaster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_of_a_series_are_described_by_shape_and_range(
+    forecaster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe = json.loads((forecaster / "recipe.json").read_text())
     own = str(recipe_file(tmp_path, recipe.get("recipe", recipe)))
 

@@ -39,14 +39,14 @@ from vertical_sdk.bases.config import architectures
 from vertical_sdk.families.encoder import EncoderSpecialist
 
 
+def is_max_pool(config):
+    return architectures(config) == ("BertForMaxPool",)
+
+
 class MaxPool(EncoderSpecialist):
     '''An encoder that takes the largest value over the tokens.'''
 
     bases = ("max_pool",)
-
-    @classmethod
-    def recognizes(cls, config):
-        return architectures(config) == ("BertForMaxPool",)
 
     def features(self, batch):
         hidden = self.backbone(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
@@ -63,7 +63,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (folder / "outside_family.py").write_text(FAMILY)
     monkeypatch.syspath_prepend(folder)
     TASKS["count"] = "outside_task:COUNT"
-    FAMILIES["max_pool"] = "outside_family:MaxPool"
+    FAMILIES["max_pool"] = ("outside_family:MaxPool", "outside_family:is_max_pool")
     yield
     del TASKS["count"], FAMILIES["max_pool"]
 

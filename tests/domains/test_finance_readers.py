@@ -61,7 +61,7 @@ def test_numbers_of_the_source_become_sentiments_in_their_order(tmp_path: Path) 
 
 
 def test_a_sentiment_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"rows\.csv:3: the label '7' is none of bearish"):
+    with pytest.raises(DataError, match=r"rows\.csv:3: the label '7' is not one of bearish"):
         read("news", written(tmp_path, "text,label\nA,0\nB,7\n"), "ordinal")
 
 
@@ -119,7 +119,7 @@ def test_applicants_to_predict_need_no_label(tmp_path: Path) -> None:
         (GERMAN.replace(",67", ",old"), r"rows\.csv:2: column 'age' contains 'old', which is not a number"),
         (GERMAN.replace("0,female", "3,female"), r"rows\.csv:3: column 'risk' holds '3'; 0 or 1"),
         (CLIENTS.replace("20000.0,2", "20000.0,5"), r"rows\.csv:2: column 'sex' holds '5'; one of 1 \(male\)"),
-        (CLIENTS.replace("\n9,", "\n7,"), "the ID '7' stands twice"),
+        (CLIENTS.replace("\n9,", "\n7,"), "the ID '7' appears twice"),
         (GERMAN.replace("risk,", "r,"), "has no column 'risk'"),
     ],
 )
@@ -129,9 +129,9 @@ def test_broken_applications_are_refused_with_their_place(tmp_path: Path, text: 
 
 
 def test_a_reader_that_knows_its_columns_takes_none(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"leave data\.columns out"):
+    with pytest.raises(RecipeError, match=r"Leave data\.columns out"):
         readers.get("finance.credit")(written(tmp_path, GERMAN), {"text": "purpose"}, "classification")
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         read("credit", written(tmp_path, GERMAN), "regression")
 
 
@@ -222,10 +222,10 @@ def test_posts_become_a_text_with_the_ticker_and_a_record_for_the_back_test(tmp_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (POSTS.replace("2014-01-03", "tomorrow"), r"rows\.csv:4: the date 'tomorrow' is none"),
+        (POSTS.replace("2014-01-03", "tomorrow"), r"rows\.csv:4: the date 'tomorrow' is invalid"),
         (POSTS.replace("0.5", "up"), r"rows\.csv:3: column 'return' contains 'up'"),
         (POSTS.replace("return", "x"), "has no column return"),
-        (POSTS.replace("C,2014-01-03", "C,2014-01-02"), r"rows\.csv:4: C stands twice on 2014-01-02"),
+        (POSTS.replace("C,2014-01-03", "C,2014-01-02"), r"rows\.csv:4: C appears twice on 2014-01-02"),
     ],
 )
 def test_broken_posts_are_refused_with_their_place(tmp_path: Path, text: str, message: str) -> None:
@@ -341,7 +341,7 @@ def test_without_days_nothing_is_set_aside_and_one_day_stays_together() -> None:
     [
         (of_days("2024-01-01", "2024-01-02", "2024-01-03"), {}, DataError, "no row is left in the train part"),
         (of_days("2024-01-01", "2024-01-01"), {}, DataError, "1 different days, too few"),
-        (of_days("soon", "2024-01-01"), {}, DataError, "row 0: the time 'soon' is no date"),
+        (of_days("soon", "2024-01-01"), {}, DataError, "row 0: the time 'soon' is not a date"),
         (of_days("2024-01-01"), {"test": 1.0}, RecipeError, "must be shares that leave something"),
     ],
 )

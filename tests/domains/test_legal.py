@@ -179,9 +179,9 @@ def test_a_clone_of_the_corpus_is_read_line_by_line(tmp_path: Path) -> None:
 
 
 def test_broken_terms_are_refused_with_file_and_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"Shop\.txt:2: 'tre' is no category.*'ter'"):
+    with pytest.raises(DataError, match=r"Shop\.txt:2: 'tre' is not a category.*'ter'"):
         read("legal.terms", clone(tmp_path, "\ntre2\n"), "multilabel")
-    with pytest.raises(DataError, match=r"t\.csv:2: 'x' is no category"):
+    with pytest.raises(DataError, match=r"t\.csv:2: 'x' is not a category"):
         read("legal.terms", table(tmp_path / "t.csv", [{"text": "a", "unfair": "x"}]), "multilabel")
     with pytest.raises(DataError, match="no text column"):
         read("legal.terms", table(tmp_path / "u.csv", [{"unfair": "ter"}]), "multilabel")
@@ -246,9 +246,9 @@ def test_long_texts_and_all_but_some_of_a_licence_can_be_set_aside(tmp_path: Pat
     [
         ("rules/x.RULE", "license_expression: tiny\n", r"x\.RULE:1: begins with"),
         ("rules/x.RULE", "---\nlicense_expression: tiny\n", "no second line '---'"),
-        ("rules/x.RULE", "---\nno field here\n---\ntext", r"x\.RULE:2: 'no field here' is no field"),
+        ("rules/x.RULE", "---\nno field here\n---\ntext", r"x\.RULE:2: 'no field here' is not a field"),
         ("rules/x.RULE", "---\nlicense_expression: tinny\n---\ntext", "no licence 'tinny'.*'tiny'"),
-        ("licenses/x.LICENSE", "---\nkey: x\ncategory: Copyright\n---\ntext", "'Copyright' is no category"),
+        ("licenses/x.LICENSE", "---\nkey: x\ncategory: Copyright\n---\ntext", "'Copyright' is not a category"),
         ("licenses/x.LICENSE", "---\ncategory: CLA\n---\ntext", "has no field 'key'"),
     ],
 )
@@ -259,7 +259,7 @@ def test_a_file_that_is_not_from_scancode_is_refused(tmp_path: Path, name: str, 
 
 def test_readers_say_which_task_and_where_to_take_the_data(tmp_path: Path) -> None:
     for name, task in (("legal.cuad", "multilabel"), ("legal.terms", "classification"), ("legal.scancode", "regression")):
-        with pytest.raises(RecipeError, match=f"{name}: gives"):
+        with pytest.raises(RecipeError, match=f"{name} supports .*, not {task}"):
             read(name, tmp_path, task)
     with pytest.raises(DataError, match="Take the wheel scancode-toolkit"):
         read("legal.scancode", tmp_path, "classification")

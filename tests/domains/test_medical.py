@@ -102,7 +102,7 @@ def test_a_folder_without_the_list_says_where_to_take_it(tmp_path: Path) -> None
 def test_the_reader_has_no_columns_and_one_task(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"leave data\.columns out"):
         read(tmp_path / "a", columns={"text": "x"})
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         read(tmp_path / "b", task="regression")
     with pytest.raises(RecipeError, match="level = 'code' is wrong"):
         readers.check("medical.icd10cm", {"level": "code"})

@@ -94,8 +94,8 @@ def test_beats_to_predict_need_no_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"1 {LINE}\n9 {LINE}\n", r"beats\.txt:2: the label '9' is none of 1 to 5"),
-        (f"1 {LINE}\n1.5 {LINE}\n", r"beats\.txt:2: the label '1.5' is none of 1 to 5"),
+        (f"1 {LINE}\n9 {LINE}\n", r"beats\.txt:2: the label '9' is not one of 1 to 5"),
+        (f"1 {LINE}\n1.5 {LINE}\n", r"beats\.txt:2: the label '1.5' is not one of 1 to 5"),
         (f"1 {LINE}\n2 {LINE} 0.5\n", r"beats\.txt:2: has 21 steps; 20 are needed"),
         (f"1 {LINE}\n2 {LINE} x\n", r"beats\.txt:2: column 'step 20' contains 'x'"),
         ("1 2 3\n", r"beats\.txt:1: has 2 steps; at least 8 are needed"),
@@ -117,9 +117,9 @@ def test_a_damaged_archive_and_a_wrong_recipe_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="cut or damaged"):
         read(archive, {}, "classification")
-    with pytest.raises(RecipeError, match="knows its columns"):
+    with pytest.raises(RecipeError, match="reads a fixed layout"):
         read(archive, {"label": "kind"}, "classification")
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         read(archive, {}, "regression")
 
 

@@ -68,7 +68,7 @@ def test_conditions_may_be_written_out(tmp_path: Path) -> None:
     assert readers.get("medical.abstracts")(file, {}, "classification").examples[0].target == "neoplasms"
 
     csv_of(file, [{"text": "A tumor.", "label": "7"}])
-    with pytest.raises(DataError, match=r"rows\.csv: row 2: the condition '7' is none of 1 to 5"):
+    with pytest.raises(DataError, match=r"rows\.csv: row 2: the condition '7' is not one of 1 to 5"):
         readers.get("medical.abstracts")(file, {}, "classification")
 
 
@@ -129,11 +129,11 @@ def test_a_question_without_an_answer_is_dropped_refused_or_kept(tmp_path: Path)
 
 
 def test_a_reader_is_for_its_task_and_knows_its_columns(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         readers.get("medical.pubmedqa")(tmp_path, {}, "regression")
-    with pytest.raises(RecipeError, match="knows its columns"):
+    with pytest.raises(RecipeError, match="reads a fixed layout"):
         readers.get("medical.pubmedqa")(tmp_path, {"text": "question"}, "ordinal")
-    with pytest.raises(RecipeError, match="not for ordinal"):
+    with pytest.raises(RecipeError, match="not ordinal"):
         readers.get("medical.abstracts")(tmp_path, {}, "ordinal")
     with pytest.raises(DataError, match="one file is needed, and there are: none"):
         readers.get("medical.pubmedqa")(tmp_path, {}, "ordinal")

@@ -95,7 +95,7 @@ def test_a_file_that_is_not_npz_is_refused(tmp_path: Path) -> None:
     for name in ("cut.npz", "text.npz", "one.npy", "missing.npz"):
         with pytest.raises(DataError, match=name):
             read(tmp_path / name)
-    with pytest.raises(RecipeError, match="not for regression"):
+    with pytest.raises(RecipeError, match="not regression"):
         readers.get("medical.medmnist")(tmp_path / "whole.npz", {}, "regression")
 
 
@@ -154,7 +154,7 @@ def test_a_window_moves_black_and_white_and_keeps_the_order_of_greys() -> None:
 
 
 def test_a_row_without_a_picture_is_refused() -> None:
-    with pytest.raises(DataError, match="row a: is no picture"):
+    with pytest.raises(DataError, match="row a: not a picture"):
         augmentations.get("medical.rotate")(Example("a", text="words"), random.Random(0), p=1.0)
 
 

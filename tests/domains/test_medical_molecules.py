@@ -68,7 +68,7 @@ def test_labels_get_the_names_and_the_order_of_the_recipe(tmp_path: Path) -> Non
     assert found.labels == ("stays out", "crosses")
 
     named = file_of(tmp_path / "named.csv", "smiles,label\nCCO,crosses\nCCC,1.0\nCC,2\n")
-    with pytest.raises(DataError, match=r"named\.csv: row 4: the label '2' is none of '0', '1'"):
+    with pytest.raises(DataError, match=r"named\.csv: row 4: the label '2' is not one of '0', '1'"):
         read(named, {}, "classification", names=names)
 
 
@@ -109,7 +109,7 @@ def test_rows_to_predict_are_all_kept_or_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "task", "names", "message"),
     [
-        ({}, "generation", None, "not for generation"),
+        ({}, "generation", None, "not generation"),
         ({"group": "g"}, "classification", None, "a molecule's group is its scaffold"),
         ({}, "regression", {"0": "no"}, "names are for labels"),
     ],

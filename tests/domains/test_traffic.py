@@ -178,7 +178,7 @@ def test_a_time_between_two_steps_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["traffic.sensors", "traffic.interstate"])
 def test_series_are_not_for_labels(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RecipeError, match="not for classification"):
+    with pytest.raises(RecipeError, match="not classification"):
         read(name, sensors(tmp_path), task="classification")
 
 

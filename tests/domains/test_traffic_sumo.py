@@ -137,7 +137,7 @@ def _refuse() -> None:
         (TINY.replace("grid", "star"), "shape"),
         (TINY.replace("size: 3", "size: 1"), "size"),
         (TINY.replace("peak: 1", "peak: 2"), "only 1 intervals"),
-        (TINY + "  - {name: here, shape: grid, size: 3, load: 1, seed: 2}\n", "stands twice"),
+        (TINY + "  - {name: here, shape: grid, size: 3, load: 1, seed: 2}\n", "appears twice"),
     ],
 )
 def test_a_scenario_that_is_wrong_is_refused_by_name_and_key(tmp_path: Path, text: str, says: str) -> None:
@@ -159,9 +159,9 @@ def test_incidents_that_do_not_fit_a_day_are_refused(tmp_path: Path) -> None:
 
 
 def test_readers_are_for_their_own_tasks(tiny: Path) -> None:
-    with pytest.raises(RecipeError, match="for regression, not for classification"):
+    with pytest.raises(RecipeError, match="supports regression, not classification"):
         streets(tiny, {}, "classification")
-    with pytest.raises(RecipeError, match="for anomaly, not for forecasting"):
+    with pytest.raises(RecipeError, match="supports anomaly, not forecasting"):
         incidents(tiny, {}, "forecasting")
     with pytest.raises(RecipeError, match=r"data\.columns"):
         marked_series(tiny, {"text": "a"}, "anomaly")

@@ -38,7 +38,7 @@ def test_every_system_has_every_metric_with_its_interval(run: Path) -> None:
     assert {(t["baseline"], t["metric"]) for t in plain["tests"]} >= {(r, "macro_f1") for r in ("base", "probe", "tfidf")}
 
 
-def test_evaluate_writes_beside_the_adapter_of_a_run_and_never_into_it(run: Path) -> None:
+def test_evaluation_is_written_beside_the_unchanged_adapter(run: Path) -> None:
     before = read_files(run / "adapter")
 
     evaluation = evaluate(run)
@@ -94,11 +94,17 @@ def test_publishing_refuses_an_evaluation_of_another_adapter(run: Path, tmp_path
     (changed / "evaluation.json").write_text("{")
     with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed\. Run `vertical evaluate`"):
         registry.publish(changed, force=True)
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    evaluation["systems"]["base"] = {}
+    evaluation["adapter"] = hashlib.sha256((changed / "adapter" / "vertical.json").read_bytes()).hexdigest()
+    (changed / "evaluation.json").write_text(json.dumps(evaluation))
+    with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed \('metrics'\)\. Run `vertical evaluate`"):
+        registry.publish(changed, force=True)
 
     assert registry.list_adapters() == []
 
 
-def test_publishing_a_run_without_evaluation_says_to_evaluate_it(run: Path, tmp_path: Path) -> None:
+def test_publishing_a_run_without_evaluation_is_refused(run: Path, tmp_path: Path) -> None:
     evaluate(run)
     plain = tmp_path / "run"
     shutil.copytree(run, plain)
@@ -108,29 +114,29 @@ def test_publishing_a_run_without_evaluation_says_to_evaluate_it(run: Path, tmp_
         Registry(tmp_path / "registry").publish(plain)
 
 
-def test_all_rows_of_a_file_are_scored_and_nothing_is_recorded(run: Path, tmp_path: Path) -> None:
+def test_evaluation_of_a_file_scores_all_rows_and_writes_nothing(run: Path, tmp_path: Path) -> None:
     rows = topic_rows(31, seed=5)
     before = (run / "adapter" / "vertical.json").read_bytes()
 
     evaluation = evaluate(run, data=write_csv(tmp_path / "new.csv", rows))
 
-    said = [p.label for p in VerticalModel.from_pretrained(run).predict([text for text, _ in rows])]
+    predictions = [p.label for p in VerticalModel.from_pretrained(run).predict([text for text, _ in rows])]
     truth = [label for _, label in rows]
     metrics = evaluation.systems["adapter"].metrics
     assert evaluation.rows == 31
-    assert metrics["accuracy"].value == pytest.approx(np.mean([a == b for a, b in zip(said, truth, strict=True)]))
-    assert metrics["macro_f1"].value == pytest.approx(f1_score(truth, said, average="macro"))
+    assert metrics["accuracy"].value == pytest.approx(np.mean([a == b for a, b in zip(predictions, truth, strict=True)]))
+    assert metrics["macro_f1"].value == pytest.approx(f1_score(truth, predictions, average="macro"))
     assert (run / "adapter" / "vertical.json").read_bytes() == before
 
 
-def test_rows_with_a_label_never_seen_are_refused_by_name(run: Path, tmp_path: Path) -> None:
+def test_rows_with_an_unknown_label_are_refused(run: Path, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "new.csv", [*topic_rows(3), ("a long tooth", "teeth")])
 
     with pytest.raises(DataError, match="teeth"):
         evaluate(run, data=data)
 
 
-def test_a_published_adapter_is_evaluated_and_never_changed(run: Path, tmp_path: Path) -> None:
+def test_evaluation_does_not_change_a_published_adapter(run: Path, tmp_path: Path) -> None:
     evaluate(run)
     registry = Registry()
     version = registry.publish(run, force=True, reason="a test")
@@ -142,34 +148,34 @@ def test_a_published_adapter_is_evaluated_and_never_changed(run: Path, tmp_path:
     assert version.card.metrics
 
 
-def test_training_rows_that_are_gone_leave_the_adapter_and_its_base_comparable(run: Path, tmp_path: Path) -> None:
+def test_adapter_and_base_are_compared_without_training_rows(run: Path, tmp_path: Path) -> None:
     data = Path(read_card(run / "adapter").sources[0].source)
-    kept = data.read_bytes()
+    content = data.read_bytes()
     data.unlink()
     try:
         with pytest.raises(Exception, match=data.name):
             evaluate(run)
         evaluation = evaluate(run, data=write_csv(tmp_path / "new.csv", topic_rows(12)))
     finally:
-        data.write_bytes(kept)
+        data.write_bytes(content)
 
-    assert "training rows cannot be had" in str(evaluation.systems["tfidf"].error)
+    assert "the training rows cannot be prepared" in str(evaluation.systems["tfidf"].error)
     assert evaluation.systems["base"].metrics
     assert evaluation.systems["probe"].metrics
 
 
-def test_data_that_has_changed_since_training_is_no_test_set(run: Path) -> None:
+def test_data_that_changed_since_training_is_refused(run: Path) -> None:
     data = Path(read_card(run / "adapter").sources[0].source)
-    kept = data.read_bytes()
+    content = data.read_bytes()
     write_csv(data, topic_rows(150, seed=9))
     try:
         with pytest.raises(DataError, match="has changed since the adapter was trained"):
             evaluate(run)
     finally:
-        data.write_bytes(kept)
+        data.write_bytes(content)
 
 
-def test_the_zero_shot_base_knows_nothing_of_the_training(run: Path) -> None:
+def test_accuracy_of_untrained_base_is_near_chance(run: Path) -> None:
     evaluation = evaluate(run)
 
     # a base of random weights: no better than chance on three balanced labels, give or take its interval

@@ -17,80 +17,90 @@ from conftest import WORDS
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import DataError
-from vertical_sdk.evaluation.forgetting import Forgot, halves, measure, read_general, verdict, with_forgetting
+from vertical_sdk.evaluation.forgetting import (
+    Forgot,
+    measure_forgetting,
+    read_general,
+    split_paragraph,
+    verdict,
+    with_forgetting,
+)
 from vertical_sdk.evaluation.report import render
 from vertical_sdk.evaluation.result import Evaluation
-from vertical_sdk.families.specialist import Specialist, fresh_specialist
+from vertical_sdk.families.specialist import Specialist, create_specialist
 from vertical_sdk.recipe import Forgetting, Recipe
 from vertical_sdk.types import LabelSpace
 
-FELL = Forgot("recall@1", 0.8, 0.7, 0.1, "share", 240)
+FORGOT = Forgot("recall@1", 0.8, 0.7, 0.1, "share", 240)
 
 
 def paragraphs(n: int, seed: int = 0) -> list[str]:
-    """Two sentences each, the second of the words of the first in another order."""
+    """Write paragraphs of two sentences; the second has the words of the first in another order."""
     rng = random.Random(seed)
-    made = []
+    texts = []
     for _ in range(n):
         words = rng.sample(sorted(set(WORDS)), 8)
-        made.append(f"{' '.join(words).capitalize()}. {' '.join(rng.sample(words, 8)).capitalize()}.")
-    return made
+        texts.append(f"{' '.join(words).capitalize()}. {' '.join(rng.sample(words, 8)).capitalize()}.")
+    return texts
 
 
 def specialist(base: Path, task: str = "classification") -> Specialist:
     recipe = Recipe.model_validate(
         {"name": "x", "task": task, "data": {"source": "x.csv", "max_length": 48}, "adapter": {"r": 4, "lora_alpha": 8}}
     )
-    return fresh_specialist(pull_base(str(base)), recipe, LabelSpace(("a", "b")) if task == "classification" else None)
+    return create_specialist(pull_base(str(base)), recipe, LabelSpace(("a", "b")) if task == "classification" else None)
 
 
-def bend(one: Specialist, by: float) -> None:
-    """Give the adapter random weights, so that it changes what the backbone makes."""
+def bend(model: Specialist, scale: float) -> None:
+    """Give the adapter random weights, so that it changes the features."""
     torch.manual_seed(0)
-    for name, weight in one.backbone.named_parameters():
+    for name, weight in model.backbone.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=by)
+            torch.nn.init.normal_(weight, std=scale)
 
 
-def test_our_own_text_is_many_short_paragraphs_that_differ_and_can_be_halved() -> None:
+def test_built_in_text_has_distinct_paragraphs_that_can_be_split() -> None:
     texts = read_general(Forgetting(budget=0.1))
 
     assert len(texts) == len(set(texts)) == 240
-    assert all(15 <= len(text.split()) <= 60 and halves(text) for text in texts)
+    assert all(15 <= len(text.split()) <= 60 and split_paragraph(text) for text in texts)
     assert not [text for text in texts if re.search(r"[^\x20-\x7eéè’–]", text)]
     assert len({text.split()[0] + text.split()[1] for text in texts}) > 200
 
 
-def test_a_paragraph_is_split_at_the_sentence_end_nearest_its_middle() -> None:
-    assert halves("One. Two three four five. Six seven eight nine.") == ("One. Two three four five.", "Six seven eight nine.")
-    assert halves("It was ( he said ) late . So they left . ") == ("It was ( he said ) late .", "So they left .")
-    assert halves('"Is it?" he said. "Yes."') == ('"Is it?" he said.', '"Yes."')
-    assert halves("No end here, e.g. a small letter goes on.") is None
-    assert halves("") is None
+def test_paragraph_is_split_at_the_sentence_end_nearest_its_middle() -> None:
+    assert split_paragraph("One. Two three four five. Six seven eight nine.") == (
+        "One. Two three four five.",
+        "Six seven eight nine.",
+    )
+    assert split_paragraph("It was ( he said ) late . So they left . ") == ("It was ( he said ) late .", "So they left .")
+    assert split_paragraph('"Is it?" he said. "Yes."') == ('"Is it?" he said.', '"Yes."')
+    assert split_paragraph("No end here, e.g. a small letter goes on.") is None
+    assert split_paragraph("") is None
 
 
-def test_an_adapter_that_changes_nothing_forgets_nothing(encoder: Path, causal: Path) -> None:
+def test_untrained_adapter_forgets_nothing(encoder: Path, causal: Path) -> None:
     for base in (encoder, causal):
-        forgot = measure(specialist(base), paragraphs(24))
+        forgot = measure_forgetting(specialist(base), paragraphs(24))
 
         assert forgot.before == forgot.after
         assert forgot.cost == 0
         assert forgot.rows == 24
 
 
-def test_recall_is_the_share_of_halves_that_find_each_other(encoder: Path) -> None:
-    one = specialist(encoder)
-    bend(one, 3.0)
+def test_recall_equals_the_share_of_halves_that_find_each_other(encoder: Path) -> None:
+    model = specialist(encoder)
+    bend(model, 3.0)
     texts = paragraphs(30)
 
-    forgot = measure(one, texts)
+    forgot = measure_forgetting(model, texts)
 
-    def found(adapter: bool) -> float:
-        """Worked out one text at a time, with the model as transformers has it."""
+    def measure_recall() -> float:
+        """Compute recall one text at a time, with the plain transformers model."""
 
         def vector(text: str) -> torch.Tensor:
             with torch.inference_mode():
-                hidden = one.backbone(**one.tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+                hidden = model.backbone(**model.tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
             return hidden / hidden.norm()
 
         pairs = [tuple(f"{half}." for half in text.rstrip(".").split(". ")) for text in texts]
@@ -101,61 +111,61 @@ def test_recall_is_the_share_of_halves_that_find_each_other(encoder: Path) -> No
             hits += near.index(max(near)) == number
         return hits / len(pairs)
 
-    after = found(True)
-    with one.backbone.disable_adapter():
-        before = found(False)
+    after = measure_recall()
+    with model.backbone.disable_adapter():
+        before = measure_recall()
     assert (forgot.before, forgot.after) == pytest.approx((before, after))
     assert forgot.before > forgot.after
     assert forgot.cost == pytest.approx(before - after)
 
 
 @pytest.mark.parametrize("task", ["classification", "generation", "regression"])
-def test_bits_are_those_of_the_language_model_over_the_whole_text(causal: Path, task: str) -> None:
-    one = specialist(causal, task)
-    bend(one, 1.0)
+def test_bits_equal_the_loss_of_the_language_model(causal: Path, task: str) -> None:
+    model = specialist(causal, task)
+    bend(model, 1.0)
     texts = paragraphs(3)
 
-    forgot = measure(one, texts)
+    forgot = measure_forgetting(model, texts)
 
     bits, characters = 0.0, 0
     for text in texts:
-        ids = one.tokenizer(text, return_tensors="pt")["input_ids"]
+        ids = model.tokenizer(text, return_tensors="pt")["input_ids"]
         with torch.inference_mode():
-            bits += float(one.backbone(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1) / math.log(2)
+            bits += float(model.backbone(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1) / math.log(2)
         characters += len(text) - 1  # the tiny model has a token for each byte, and nothing before the first one
     assert forgot.measure == "bits per character"
     assert forgot.after == pytest.approx(bits / characters, rel=1e-4)
     assert forgot.cost == pytest.approx(forgot.after - forgot.before)
 
 
-def test_every_token_of_a_text_longer_than_the_window_is_asked_once(causal: Path) -> None:
-    one = specialist(causal)
+def test_every_token_of_a_long_text_is_predicted_once(causal: Path) -> None:
+    model = specialist(causal)
     seen: list[int] = []
-    forward = one.forward
+    forward = model.forward
 
     def watched(batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         outputs, tokens = forward(batch)
         seen.append(len(outputs))
         return outputs, tokens
 
-    one.forward = watched  # type: ignore[method-assign]
+    model.forward = watched  # type: ignore[method-assign]
 
-    measure(one, ["pulse " * 110])
+    measure_forgetting(model, ["pulse " * 110])
 
     assert sum(seen) == 2 * (110 * 6 - 1)  # once with the adapter off, once on
     assert max(seen) <= 512
 
 
-def test_only_so_many_paragraphs_and_characters_are_read(encoder: Path, causal: Path) -> None:
+def test_measure_limits_paragraphs_and_characters(encoder: Path, causal: Path) -> None:
     texts = paragraphs(64)
 
-    assert measure(specialist(encoder), texts, most=8).rows == 8
-    assert measure(specialist(causal), [text * 20 for text in texts]).rows < 20
+    assert measure_forgetting(specialist(encoder), texts, most=8).rows == 8
+    assert measure_forgetting(specialist(causal), [text * 20 for text in texts]).rows < 20
 
 
-def test_text_that_cannot_be_halved_is_refused(encoder: Path) -> None:
+def test_text_that_cannot_be_split_is_refused(encoder: Path) -> None:
     with pytest.raises(DataError, match="0 of 2 paragraphs have two sentences or more"):
-        measure(specialist(encoder), ["one", "two"])
+        measure_forgetting(specialist(encoder), ["one", "two"])
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -188,11 +198,11 @@ def _parquet(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [_wikitext, _wrapped, _one_a_line, _jsonl, _parquet])
-def test_general_text_is_read_from_files_of_several_kinds(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+def test_general_text_is_read_from_several_file_formats(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     assert read_general(Forgetting(source=str(make(tmp_path)), budget=0.1)) == LONG
 
 
-def test_a_folder_needs_to_be_told_which_file(tmp_path: Path) -> None:
+def test_folder_with_several_files_needs_the_file_key(tmp_path: Path) -> None:
     folder = tmp_path / "texts"
     folder.mkdir()
     _one_a_line(folder)
@@ -208,44 +218,44 @@ def test_a_folder_needs_to_be_told_which_file(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.txt", "too short\n\nby far\n", "0 of its 2 paragraphs have 40 words or more; at least 20 are needed"),
-        ("a.txt", b"caf\xe9", "is not UTF-8 text"),
-        ("a.csv", "body,label\nx,y\n", "has no column 'text'; it has body, label"),
+        ("a.txt", b"caf\xe9", "the file is not UTF-8 text"),
+        ("a.csv", "body,label\nx,y\n", "the file has no column 'text'; it has body, label"),
     ],
 )
-def test_a_source_without_prose_is_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+def test_source_without_prose_is_refused(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_general(Forgetting(source=str(write(tmp_path / name, content)), budget=0.1))
 
 
 @pytest.mark.parametrize(
-    ("forgot", "budget", "passed", "says"),
+    ("forgot", "budget", "passed", "sentence"),
     [
-        (FELL, 0.15, True, "recall@1 is 0.700 with the adapter and 0.800 without, which costs 0.100 of a budget of 0.15."),
-        (FELL, 0.05, False, "which costs 0.100, more than the budget of 0.05."),
-        (replace(FELL, after=0.9, cost=-0.1), 0.05, True, "nothing is forgotten."),
-        (replace(FELL, after=math.nan, cost=math.nan), 9.0, False, "what is forgotten cannot be told."),
+        (FORGOT, 0.15, True, "recall@1 is 0.700 with the adapter and 0.800 without. The cost is 0.100 of a budget of 0.15."),
+        (FORGOT, 0.05, False, "The cost is 0.100, more than the budget of 0.05."),
+        (replace(FORGOT, after=0.9, cost=-0.1), 0.05, True, "Nothing was forgotten."),
+        (replace(FORGOT, after=math.nan, cost=math.nan), 9.0, False, "The cost is not a finite number."),
     ],
 )
-def test_the_verdict_says_why(forgot: Forgot, budget: float, passed: bool, says: str) -> None:
-    said, reason = verdict(forgot, budget)
+def test_verdict_gives_its_reason(forgot: Forgot, budget: float, passed: bool, sentence: str) -> None:
+    passes, reason = verdict(forgot, budget)
 
-    assert said is passed
+    assert passes is passed
     assert reason.startswith("Passes: " if passed else "Fails: ")
-    assert reason.endswith(says)
+    assert reason.endswith(sentence)
 
 
-def test_the_gate_passes_only_where_both_pass() -> None:
-    beaten = Verdict(passed=True, reasons=("Passes: it beats all.",))
+def test_gate_passes_only_if_both_pass() -> None:
+    beaten = Verdict(passed=True, reasons=("Passes: it is better than all.",))
 
-    assert with_forgetting(beaten, FELL, 0.2).passed
-    assert not with_forgetting(beaten, FELL, 0.05).passed
-    assert not with_forgetting(Verdict(passed=False, reasons=("Fails: x.",)), FELL, 0.2).passed
-    assert with_forgetting(None, FELL, 0.2).passed
-    assert len(with_forgetting(beaten, FELL, 0.2).reasons) == 2
+    assert with_forgetting(beaten, FORGOT, 0.2).passed
+    assert not with_forgetting(beaten, FORGOT, 0.05).passed
+    assert not with_forgetting(Verdict(passed=False, reasons=("Fails: x.",)), FORGOT, 0.2).passed
+    assert with_forgetting(None, FORGOT, 0.2).passed
+    assert len(with_forgetting(beaten, FORGOT, 0.2).reasons) == 2
 
 
-@pytest.mark.parametrize("forgot", [FELL, Forgot("bits per character", 1.0, math.nan, math.nan, "bits", 100)])
-def test_an_evaluation_carries_it_into_json_and_the_report(forgot: Forgot) -> None:
+@pytest.mark.parametrize("forgot", [FORGOT, Forgot("bits per character", 1.0, math.nan, math.nan, "bits", 100)])
+def test_json_and_report_contain_the_forgetting(forgot: Forgot) -> None:
     evaluation = Evaluation("x", "classification", 1, forgetting=forgot.to_dict(0.05))
 
     plain = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))

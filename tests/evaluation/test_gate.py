@@ -12,54 +12,57 @@ def _test(value: float, low: float, high: float, confidence: float = 0.95) -> Pa
     return PairedTest(Interval(value, low, high), 0.01, confidence)
 
 
-def test_a_specialist_that_surely_beats_every_baseline_passes() -> None:
+def test_specialist_that_beats_every_baseline_passes() -> None:
     gate = Gate(metric="macro_f1", beats=("base", "tfidf"))
 
     verdict = decide(gate, {"base": _test(0.30, 0.25, 0.35), "tfidf": _test(0.02, 0.001, 0.04)})
 
     assert verdict.passed
     assert verdict.reasons[1] == (
-        "Passes: in macro_f1 the specialist is 0.020 better than tfidf "
-        "(95% interval of its advantage: +0.001 to +0.040), surely more than the margin of 0."
+        "Passes: the specialist is 0.020 better than tfidf in macro_f1 "
+        "(95% interval of its advantage: +0.001 to +0.040). The whole interval is above the margin of 0."
     )
 
 
 @pytest.mark.parametrize(
     ("difference", "reason"),
     [
-        (_test(0.02, -0.01, 0.05), "is not sure"),
-        (_test(0.005, -0.001, 0.009), "does not reach beyond the margin"),
+        (_test(0.02, -0.01, 0.05), "The interval contains the margin of 0.01."),
+        (_test(0.005, -0.001, 0.009), "The whole interval is at or below the margin of 0.01."),
         (_test(-0.03, -0.05, -0.01), "0.030 worse than tfidf"),
-        (_test(float("nan"), float("nan"), float("nan")), "Fails"),
+        (
+            _test(float("nan"), float("nan"), float("nan")),
+            "Fails: the specialist minus tfidf in accuracy is not a finite number.",
+        ),
     ],
 )
-def test_a_baseline_that_is_not_surely_beaten_fails_the_gate(difference: PairedTest, reason: str) -> None:
+def test_baseline_that_may_not_be_beaten_fails_the_gate(difference: PairedTest, reason: str) -> None:
     verdict = decide(Gate(metric="accuracy", beats=("tfidf",), margin=0.01), {"tfidf": difference})
 
     assert not verdict.passed
     assert reason in verdict.reasons[0]
 
 
-def test_of_an_error_less_is_better() -> None:
+def test_lower_error_passes_the_gate() -> None:
     gate = Gate(metric="mae", beats=("base",))
 
     assert decide(gate, {"base": _test(-0.4, -0.5, -0.3)}).passed
     assert not decide(gate, {"base": _test(0.4, 0.3, 0.5)}).passed
 
 
-def test_the_margin_must_be_passed_and_not_only_met() -> None:
+def test_advantage_equal_to_the_margin_fails_the_gate() -> None:
     gate = Gate(metric="accuracy", beats=("base",), margin=0.25)
 
     assert not decide(gate, {"base": _test(0.5, 0.25, 0.75)}).passed
 
 
-def test_a_baseline_that_was_not_measured_fails_the_gate() -> None:
+def test_baseline_that_was_not_measured_fails_the_gate() -> None:
     verdict = decide(Gate(metric="accuracy", beats=("base", "probe")), {"base": _test(0.3, 0.2, 0.4)})
 
     assert not verdict.passed
     assert "probe was not measured" in verdict.reasons[1]
 
 
-def test_an_interval_at_another_confidence_is_refused() -> None:
+def test_interval_at_another_confidence_is_refused() -> None:
     with pytest.raises(ValueError, match=r"asks for confidence 0\.99; base was compared at 0\.95"):
         decide(Gate(metric="accuracy", beats=("base",), confidence=0.99), {"base": _test(0.3, 0.2, 0.4)})

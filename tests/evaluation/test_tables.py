@@ -8,14 +8,14 @@ from vertical_sdk.evaluation.result import LabelRow
 from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 
 RNG = np.random.default_rng(0)
-TRUTH, SAID, BASE = (RNG.integers(0, 4, 200) for _ in range(3))
+TRUTH, PREDICTED, BASE = (RNG.integers(0, 4, 200) for _ in range(3))
 
 
-def test_each_label_is_measured_as_scikit_learn_does() -> None:
-    precision, recall, f1, n = sk.precision_recall_fscore_support(TRUTH, SAID)
+def test_label_table_equals_scikit_learn() -> None:
+    precision, recall, f1, n = sk.precision_recall_fscore_support(TRUTH, PREDICTED)
     base_f1 = sk.f1_score(TRUTH, BASE, average=None)
 
-    rows = per_label_table(SAID, BASE, TRUTH, "abcd")
+    rows = per_label_table(PREDICTED, BASE, TRUTH, "abcd")
 
     assert [row.label for row in rows] == ["a", "b", "c", "d"]
     assert [row.n for row in rows] == n.tolist()
@@ -25,21 +25,21 @@ def test_each_label_is_measured_as_scikit_learn_does() -> None:
     assert [row.base_f1 for row in rows] == pytest.approx(base_f1)
 
 
-def test_labels_that_no_row_has_are_left_out_and_so_is_a_base_that_was_not_measured() -> None:
+def test_table_leaves_out_labels_without_rows_and_missing_base() -> None:
     rows = per_label_table(np.array([0, 2]), None, np.array([0, 0]), ["a", "b", "c"])
 
     assert rows == [LabelRow("a", 2, 1.0, 0.5, pytest.approx(2 / 3))]
 
 
-def test_labels_of_multilabel_rows_are_counted_one_by_one() -> None:
+def test_labels_of_multilabel_rows_are_counted_separately() -> None:
     rows = per_label_table(np.array([[1, 1], [0, 1]]), None, np.array([[1, 0], [1, 1]]), ["a", "b"])
 
     assert [(row.n, row.precision, row.recall) for row in rows] == [(2, 1.0, 0.5), (1, 0.5, 1.0)]
 
 
-def test_the_confusion_matrix_is_that_of_scikit_learn() -> None:
-    assert confusion_matrix(SAID, TRUTH, 4) == sk.confusion_matrix(TRUTH, SAID).tolist()
+def test_confusion_matrix_equals_scikit_learn() -> None:
+    assert confusion_matrix(PREDICTED, TRUTH, 4) == sk.confusion_matrix(TRUTH, PREDICTED).tolist()
 
 
-def test_a_missing_answer_is_in_no_cell() -> None:
+def test_confusion_matrix_leaves_out_missing_answers() -> None:
     assert confusion_matrix(np.array([-1, 1]), np.array([0, 0]), 2) == [[0, 1], [0, 0]]

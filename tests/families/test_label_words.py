@@ -8,7 +8,7 @@ import torch
 from vertical_sdk.bases.base import load_tokenizer, pull_base
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.label_words import plan_choices
-from vertical_sdk.families.specialist import fresh_specialist
+from vertical_sdk.families.specialist import create_specialist
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.types import Example, LabelSpace
 
@@ -37,7 +37,7 @@ def test_two_labels_with_the_same_words_are_refused() -> None:
 def test_the_tree_scores_are_the_likelihoods_of_the_words_one_by_one(causal: Path, tmp_path: Path) -> None:
     recipe = _recipe(tmp_path, causal)
     labels = LabelSpace(("skin", "skull", "sky", "lung"))
-    specialist = fresh_specialist(pull_base(str(causal)), recipe, labels)
+    specialist = create_specialist(pull_base(str(causal)), recipe, labels)
     rows = [specialist.encode(Example("1", text), learn=False) for text in ("red itch", "a long cough that lasts")]
 
     with torch.inference_mode():

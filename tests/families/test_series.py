@@ -13,7 +13,7 @@ from conftest import save_causal, save_encoder
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.families.series import Course, SeriesSpecialist, seconds_of_week
-from vertical_sdk.families.specialist import fresh_specialist, run_rows
+from vertical_sdk.families.specialist import create_specialist, run_rows
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, LabelSpace, SeriesLayout
 
@@ -118,11 +118,11 @@ def test_neighbours_of_the_graph_are_read_and_a_channel_is_not_its_own() -> None
 def test_a_fresh_forecaster_says_what_its_linear_start_says(kind: str, tokens: str, tmp_path: Path) -> None:
     base = (save_encoder if kind == "encoder" else save_causal)(tmp_path / kind)
     rows = rows_of(hourly(8), 6, 3)
-    specialist = fresh_specialist(
+    specialist = create_specialist(
         pull_base(str(base)), recipe("forecasting", base, tokens=tokens, patch=4), None, SeriesLayout(("a", "b"), HOUR, 6, 3)
     )
     assert isinstance(specialist, SeriesSpecialist)
-    specialist.begin([specialist.encode(row, learn=True) for row in rows])
+    specialist.fit_to_rows([specialist.encode(row, learn=True) for row in rows])
     batch = batch_of(specialist, rows)
 
     out, targets = specialist(batch)
@@ -134,9 +134,11 @@ def test_a_fresh_forecaster_says_what_its_linear_start_says(kind: str, tokens: s
     torch.testing.assert_close(out, linear)
 
 
-def test_what_the_backbone_says_reaches_the_forecast_and_gradients_reach_it(tmp_path: Path) -> None:
+def test_the_backbone_changes_the_forecast_and_gets_gradients(tmp_path: Path) -> None:
     base = save_encoder(tmp_path / "base")
-    specialist = fresh_specialist(pull_base(str(base)), recipe("forecasting", base), None, SeriesLayout(("a", "b"), HOUR, 6, 3))
+    specialist = create_specialist(
+        pull_base(str(base)), recipe("forecasting", base), None, SeriesLayout(("a", "b"), HOUR, 6, 3)
+    )
     assert isinstance(specialist, SeriesSpecialist)
     torch.nn.init.normal_(specialist.own["outlet"].weight)  # type: ignore[arg-type]
     out, _ = specialist(batch_of(specialist, rows_of(hourly(3), 6, 3)))
@@ -149,7 +151,7 @@ def test_what_the_backbone_says_reaches_the_forecast_and_gradients_reach_it(tmp_
 
 def test_only_the_first_layers_run_where_the_recipe_says_so(tmp_path: Path) -> None:
     base = save_causal(tmp_path / "base")
-    specialist = fresh_specialist(
+    specialist = create_specialist(
         pull_base(str(base)), recipe("forecasting", base, layers=1), None, SeriesLayout(("a",), HOUR, 4, 1)
     )
     ran: list[int] = []
@@ -160,14 +162,14 @@ def test_only_the_first_layers_run_where_the_recipe_says_so(tmp_path: Path) -> N
     specialist(batch_of(specialist, rows_of(hourly(2, 1), 4, 1)))
 
     assert ran == [0]
-    assert len(specialist.backbone.get_base_model().model.layers) == 2
+    assert len(specialist.backbone.get_base_model().model.layers) == 1  # the layers above it are dropped
     assert not any("layers.1" in name for name, p in specialist.named_parameters() if p.requires_grad)
 
 
-def test_series_of_other_lengths_are_told_apart_by_their_labels(tmp_path: Path) -> None:
+def test_series_of_two_lengths_learn_their_labels(tmp_path: Path) -> None:
     base = save_encoder(tmp_path / "base")
     labels = LabelSpace(("flat", "wild"))
-    specialist = fresh_specialist(pull_base(str(base)), recipe("classification", base, patch=5), labels)
+    specialist = create_specialist(pull_base(str(base)), recipe("classification", base, patch=5), labels)
     rng = np.random.default_rng(0)
     rows = [Example(id=str(n), values=rng.normal(size=20 + n).astype(np.float32), target="wild") for n in range(3)]
     encoded = [specialist.encode(row, learn=True) for row in rows]
@@ -182,7 +184,7 @@ def test_series_of_other_lengths_are_told_apart_by_their_labels(tmp_path: Path) 
 
 def test_wrong_shapes_and_empty_series_are_refused(tmp_path: Path) -> None:
     base = pull_base(str(save_encoder(tmp_path / "base")))
-    specialist = fresh_specialist(base, recipe("forecasting", base.path), None, SeriesLayout(("a", "b"), HOUR, 6, 3))
+    specialist = create_specialist(base, recipe("forecasting", base.path), None, SeriesLayout(("a", "b"), HOUR, 6, 3))
     with pytest.raises(DataError, match="6 steps of 2 channels"):
         specialist.encode(Example(id="1", values=np.zeros((5, 2))), learn=False)
     with pytest.raises(DataError, match="nothing was measured"):
@@ -190,10 +192,10 @@ def test_wrong_shapes_and_empty_series_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no series"):
         specialist.encode(Example(id="1", text="hello"), learn=False)
     with pytest.raises(RecipeError, match=r"series\.layers = 9"):
-        fresh_specialist(base, recipe("forecasting", base.path, layers=9), None, SeriesLayout(("a",), HOUR, 6, 3))
+        create_specialist(base, recipe("forecasting", base.path, layers=9), None, SeriesLayout(("a",), HOUR, 6, 3))
     with pytest.raises(RecipeError, match="needs a reader"):
-        fresh_specialist(base, recipe("forecasting", base.path), None, None)
+        create_specialist(base, recipe("forecasting", base.path), None, None)
     with pytest.raises(RecipeError, match="for forecasting"):
-        fresh_specialist(base, recipe("classification", base.path, tokens="channels"), LabelSpace(("a", "b")))
+        create_specialist(base, recipe("classification", base.path, tokens="channels"), LabelSpace(("a", "b")))
     with pytest.raises(RecipeError, match="at most 64 tokens"):
-        fresh_specialist(base, recipe("forecasting", base.path, patch=1), None, SeriesLayout(("a",), HOUR, 70, 3))
+        create_specialist(base, recipe("forecasting", base.path, patch=1), None, SeriesLayout(("a",), HOUR, 70, 3))

@@ -19,7 +19,7 @@ from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.errors import BaseModelError, DataError, IdleAdapter, MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.lora import attach
-from vertical_sdk.families.specialist import fresh_specialist, load_backbone, run_rows
+from vertical_sdk.families.specialist import create_specialist, load_backbone, run_rows
 from vertical_sdk.families.vision import VisionSpecialist, activation_map, lora_targets
 from vertical_sdk.kernels.fused_lora import fused_lora
 from vertical_sdk.recipe import Recipe
@@ -85,9 +85,9 @@ def recipe(**more: Any) -> Recipe:
     return Recipe.model_validate({**settings, **more})
 
 
-def made(base: Base, **more: Any) -> VisionSpecialist:
+def build_vision(base: Base, **more: Any) -> VisionSpecialist:
     torch.manual_seed(0)
-    specialist = fresh_specialist(base, recipe(**more), LABELS)
+    specialist = create_specialist(base, recipe(**more), LABELS)
     assert isinstance(specialist, VisionSpecialist)
     return specialist.eval()
 
@@ -164,7 +164,7 @@ def test_another_way_to_prepare_pictures_is_another_base(bases: dict[str, Path],
         ({"pretrained_cfg": {"input_size": [3, 160, 160], "mean": [0.5] * 3, "std": [0.5] * 3}}, None, (160, 0.5)),
     ],
 )
-def test_what_the_image_processor_says_is_understood(
+def test_settings_of_the_image_processor_are_read(
     config: dict[str, Any], processor: dict[str, Any] | None, expected: tuple[int, float], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -180,12 +180,12 @@ def test_settings_that_are_nonsense_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": ["grey"]}))
 
-    with pytest.raises(BaseModelError, match=r"preprocessor_config\.json: says how pictures are prepared"):
+    with pytest.raises(BaseModelError, match=r"preprocessor_config\.json: its settings for pictures cannot be read"):
         read_picture_settings(tmp_path)
 
 
 def test_a_fresh_adapter_changes_nothing_and_a_trained_one_does(base: Base) -> None:
-    specialist = made(base)
+    specialist = build_vision(base)
     fresh = answers(specialist, [PICTURE])
     with specialist.backbone.disable_adapter():
         assert answers(specialist, [PICTURE]) == pytest.approx(fresh)
@@ -208,7 +208,7 @@ def test_lora_goes_on_what_joins_channels_and_on_nothing_else(bases: dict[str, P
 
 
 def test_a_recipe_may_name_the_layers_itself(bases: dict[str, Path]) -> None:
-    specialist = made(pull_base(str(bases["lite"])), adapter={"r": 2, "target_modules": ["conv_head"]})
+    specialist = build_vision(pull_base(str(bases["lite"])), adapter={"r": 2, "target_modules": ["conv_head"]})
 
     assert {n.split(".lora_")[0].rpartition(".")[2] for n, _ in specialist.backbone.named_parameters() if "lora_" in n} == {
         "conv_head"
@@ -216,7 +216,7 @@ def test_a_recipe_may_name_the_layers_itself(bases: dict[str, Path]) -> None:
 
 
 def test_batch_statistics_stay_as_they_were_in_training(bases: dict[str, Path]) -> None:
-    specialist = made(pull_base(str(bases["resnet"])), adapter={"r": 2, "lora_dropout": 0.5})
+    specialist = build_vision(pull_base(str(bases["resnet"])), adapter={"r": 2, "lora_dropout": 0.5})
     before = {name: value.clone() for name, value in specialist.backbone.named_buffers()}
 
     specialist.train()
@@ -234,7 +234,7 @@ def test_batch_statistics_stay_as_they_were_in_training(bases: dict[str, Path]) 
 
 
 def test_a_grey_picture_is_one_of_three_equal_channels(base: Base) -> None:
-    specialist = made(base)
+    specialist = build_vision(base)
 
     grey, colour = answers(specialist, [PICTURE, np.repeat(PICTURE[..., None], 3, axis=2)])
 
@@ -242,7 +242,7 @@ def test_a_grey_picture_is_one_of_three_equal_channels(base: Base) -> None:
 
 
 def test_pictures_are_resized_and_normalised_as_the_base_wants_them(bases: dict[str, Path]) -> None:
-    specialist = made(pull_base(str(bases["resnet"])))
+    specialist = build_vision(pull_base(str(bases["resnet"])))
     flat = np.full((100, 50), 191, dtype=np.uint8)
 
     batch = specialist.collate([specialist.encode(Example("a", values=flat), learn=False)])
@@ -253,7 +253,7 @@ def test_pictures_are_resized_and_normalised_as_the_base_wants_them(bases: dict[
 
 @pytest.mark.parametrize("size", [32, 48, 64])
 def test_a_recipe_chooses_how_large_pictures_are_seen(size: int, base: Base) -> None:
-    specialist = made(base, image={"size": size})
+    specialist = build_vision(base, image={"size": size})
 
     row = specialist.encode(Example("a", values=PICTURE), learn=False)
 
@@ -263,7 +263,7 @@ def test_a_recipe_chooses_how_large_pictures_are_seen(size: int, base: Base) -> 
 
 
 def test_a_large_picture_is_kept_no_larger_than_the_backbone_sees_it(base: Base) -> None:
-    specialist = made(base)
+    specialist = build_vision(base)
 
     row = specialist.encode(Example("a", values=np.zeros((300, 20, 3), dtype=np.uint8)), learn=False)
 
@@ -273,7 +273,7 @@ def test_a_large_picture_is_kept_no_larger_than_the_backbone_sees_it(base: Base)
 
 
 def test_pictures_of_several_sizes_go_in_one_batch(base: Base) -> None:
-    specialist = made(base)
+    specialist = build_vision(base)
     small, wide = PICTURE, np.tile(PICTURE, (1, 2))
 
     together = answers(specialist, [small, wide])
@@ -286,22 +286,22 @@ def test_pictures_of_several_sizes_go_in_one_batch(base: Base) -> None:
 @pytest.mark.parametrize(
     "values", [None, PICTURE.astype(np.float32), PICTURE[0], PICTURE[None, None], np.zeros((0, 4), np.uint8)]
 )
-def test_what_is_no_picture_is_refused(values: np.ndarray | None, bases: dict[str, Path]) -> None:
+def test_a_row_without_an_image_is_refused(values: np.ndarray | None, bases: dict[str, Path]) -> None:
     with pytest.raises(DataError, match="row a: a picture must be bytes"):
-        made(pull_base(str(bases["resnet"]))).encode(Example("a", values=values), learn=False)
+        build_vision(pull_base(str(bases["resnet"]))).encode(Example("a", values=values), learn=False)
 
 
 def test_a_vision_base_writes_no_texts_and_reads_none(bases: dict[str, Path]) -> None:
     base = pull_base(str(bases["resnet"]))
 
     with pytest.raises(RecipeError, match="not generation"):
-        made(base, task="generation")
+        build_vision(base, task="generation")
     with pytest.raises(RecipeError, match=r"data\.modality is text"):
-        made(base, data={"source": "x.csv"})
+        build_vision(base, data={"source": "x.csv"})
 
 
 def test_an_adapter_comes_back_with_its_probes(base: Base, tmp_path: Path) -> None:
-    specialist = changed(made(base))
+    specialist = changed(build_vision(base))
     self_tests = record_self_tests(specialist)
     specialist.backbone.save_pretrained(tmp_path)
     specialist.save(tmp_path)
@@ -309,8 +309,8 @@ def test_an_adapter_comes_back_with_its_probes(base: Base, tmp_path: Path) -> No
     class Kept:
         labels = LABELS
 
-    backbone = attach(load_backbone(base), tmp_path, "again")
-    again = VisionSpecialist.opened(backbone, base, recipe(), Kept(), tmp_path).eval()  # type: ignore[arg-type]
+    backbone = attach(load_backbone(base), tmp_path)
+    again = VisionSpecialist.load_trained(backbone, base, recipe(), Kept(), tmp_path).eval()  # type: ignore[arg-type]
 
     replay_self_tests(again, self_tests, "here")
     torch.testing.assert_close(answers(again, [PICTURE]), answers(specialist, [PICTURE]))
@@ -322,7 +322,7 @@ def test_an_adapter_comes_back_with_its_probes(base: Base, tmp_path: Path) -> No
 
 
 def test_a_probe_is_the_same_picture_for_the_same_text(bases: dict[str, Path]) -> None:
-    specialist = made(pull_base(str(bases["resnet"])))
+    specialist = build_vision(pull_base(str(bases["resnet"])))
 
     first, again, other = (specialist.self_test_row(text).values for text in ("ill", "ill", "normal"))
 
@@ -333,7 +333,7 @@ def test_a_probe_is_the_same_picture_for_the_same_text(bases: dict[str, Path]) -
 
 
 def test_convolutions_with_lora_are_left_as_peft_has_them(bases: dict[str, Path]) -> None:
-    specialist = changed(made(pull_base(str(bases["lite"]))))
+    specialist = changed(build_vision(pull_base(str(bases["lite"]))))
     before = answers(specialist, [PICTURE])
 
     with fused_lora(specialist.backbone):
@@ -345,7 +345,7 @@ def test_convolutions_with_lora_are_left_as_peft_has_them(bases: dict[str, Path]
 
 @pytest.mark.parametrize("name", ["resnet", "lite", "vit"])
 def test_the_mean_of_a_map_is_the_evidence_for_the_label(name: str, bases: dict[str, Path]) -> None:
-    specialist = made(pull_base(str(bases[name])))
+    specialist = build_vision(pull_base(str(bases[name])))
     if name == "vit":  # whose mean takes in the token before the patches, too
         specialist.pooling = "mean"
     picture = np.random.default_rng(1).integers(0, 256, (32, 32, 3)).astype(np.uint8)
@@ -424,7 +424,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"conv": Trap()}, tmp_path / "trap.pth")
     torch.save({"conv": torch.zeros(2)}, tmp_path / "other.pth")
 
-    with pytest.raises(BaseModelError, match=r"trap\.pth: is cut, changed or no checkpoint"):
+    with pytest.raises(BaseModelError, match=r"trap\.pth: is cut, changed or not a checkpoint"):
         convert_checkpoint(tmp_path / "trap.pth", tmp_path / "new")
     with pytest.raises(BaseModelError, match=r"other\.pth: its tensors are not those"):
         convert_checkpoint(tmp_path / "other.pth", tmp_path / "new")
@@ -432,6 +432,6 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_row_counts_as_one_thing_to_learn(bases: dict[str, Path]) -> None:
-    row: Encoded = made(pull_base(str(bases["resnet"]))).encode(Example("a", values=PICTURE, target="ill"), learn=True)
+    row: Encoded = build_vision(pull_base(str(bases["resnet"]))).encode(Example("a", values=PICTURE, target="ill"), learn=True)
 
     assert (row.units, row.target, row.cut) == (1, 1, 0)

@@ -140,11 +140,11 @@ def test_the_card_says_which_fields_are_read(run: Path) -> None:
         ("debt: 9", "reads records.*debt, age, occupation"),
         ({"dept": 9}, "unknown field 'dept'"),
         ({"debt": "much"}, "should be a number"),
-        ({}, "no value"),
+        ({}, "no field has a value"),
     ],
     ids=str,
 )
-def test_what_is_no_such_record_is_refused(run: Path, asked: object, said: str) -> None:
+def test_an_input_that_is_not_a_record_is_refused(run: Path, asked: object, said: str) -> None:
     with pytest.raises(DataError, match=said):
         VerticalModel.from_pretrained(run).predict([asked])  # type: ignore[list-item]
 

@@ -30,7 +30,7 @@ def table(days: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"north": first, "south": second}, index=index)
 
 
-def made(tmp_path: Path, task: str = "forecasting", **keys: object) -> Recipe:
+def series_recipe(tmp_path: Path, task: str = "forecasting", **keys: object) -> Recipe:
     frame = table(14)
     folder = tmp_path / "data"
     folder.mkdir()
@@ -65,12 +65,12 @@ def made(tmp_path: Path, task: str = "forecasting", **keys: object) -> Recipe:
 
 
 def test_a_forecaster_is_trained_judged_kept_and_asked(tmp_path: Path) -> None:
-    run = train(made(tmp_path), out=tmp_path / "run")
+    run = train(series_recipe(tmp_path), out=tmp_path / "run")
     judged = evaluate(run.path)
     mae = {name: system.metrics["forecast_mae"].value for name, system in judged.systems.items()}
     assert mae["adapter"] < mae["persistence"]
     assert 0.7 < judged.systems["adapter"].metrics["coverage"].value <= 1
-    assert "what was foreseen" in (run.path / "report.html").read_text()
+    assert " ahead, and truth" in (run.path / "report.html").read_text()
 
     model = VerticalModel.from_pretrained(run.path)
     history = table(14).iloc[:200]
@@ -86,11 +86,11 @@ def test_a_forecaster_is_trained_judged_kept_and_asked(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(turned.mean, forecast.mean)
     holed = history.drop(history.index[-3])
     assert model.forecast(holed).mean.notna().all().all()
-    with pytest.raises(AdapterError, match="use forecast"):
+    with pytest.raises(AdapterError, match=r"Call forecast\(\) instead"):
         model.predict(["hello"])
     with pytest.raises(DataError, match="1 to 3 steps"):
         model.forecast(history, 4)
-    with pytest.raises(AdapterError, match="watches nothing"):
+    with pytest.raises(AdapterError, match="cannot monitor"):
         model.monitor()
 
 
@@ -101,13 +101,13 @@ PANEL = SeriesLayout(("north", "south"), 3600.0, 4, 2)
     ("change", "said"),
     [
         (lambda f: f[["north"]], "lacks south"),
-        (lambda f: f.assign(west=1.0), "has west, which it does not know"),
+        (lambda f: f.assign(west=1.0), "has the unknown columns west"),
         (lambda f: f.rename(columns={"south": "sout"}), "lacks south"),
         (lambda f: f.iloc[::-1], "is not in order"),
-        (lambda f: pd.concat([f, f.iloc[-1:]]), "stands twice"),
-        (lambda f: f.set_axis([*f.index[:-1], f.index[-1] + HOUR / 3]), "does not lie on the grid of 3600 s"),
+        (lambda f: pd.concat([f, f.iloc[-1:]]), "appears twice"),
+        (lambda f: f.set_axis([*f.index[:-1], f.index[-1] + HOUR / 3]), "is not on the grid of 3600 s"),
         (lambda f: f.reset_index(drop=True).set_axis(list("abcdef")), "should hold times"),
-        (lambda f: f * np.nan, "nothing was measured in the last 4 steps"),
+        (lambda f: f * np.nan, "the last 4 steps of the history contain no measured value"),
         (lambda f: f.iloc[:0], "is empty"),
         (lambda f: f.to_numpy()[:, :1], r"shape \(6, 1\)"),
     ],
@@ -131,7 +131,7 @@ def test_steps_that_are_left_out_count_as_not_measured() -> None:
 def test_a_watch_is_quiet_where_all_is_usual_and_speaks_where_it_is_not(tmp_path: Path) -> None:
     keys = {"data.reader": {"use": "traffic.sensors", "history": 8, "horizon": 1, "seconds": 3600}, "series.quantiles": []}
     keys |= {"loss": "masked_mae", "series.alarms": 0.2, "evaluate": {"metrics": [], "baselines": ["zscore"]}}
-    run = train(made(tmp_path, "anomaly", **keys), out=tmp_path / "run")
+    run = train(series_recipe(tmp_path, "anomaly", **keys), out=tmp_path / "run")
     model = VerticalModel.from_pretrained(run.path)
     frame = table(14).iloc[-72:]
     watch = model.monitor()
@@ -143,9 +143,9 @@ def test_a_watch_is_quiet_where_all_is_usual_and_speaks_where_it_is_not(tmp_path
     assert sum(one.alarm for one in said) <= 6
     assert odd.alarm
     assert odd.score > 3 * max(one.score for one in said[8:])
-    with pytest.raises(DataError, match="does not come a whole number of steps"):
+    with pytest.raises(DataError, match="is not a whole number of steps"):
         watch.update([1.0, 2.0], frame.index[-1])
     with pytest.raises(DataError, match="3 values were given"):
         watch.update([1.0, 2.0, 3.0])
-    with pytest.raises(AdapterError, match="forecasts nothing"):
+    with pytest.raises(AdapterError, match="cannot forecast"):
         model.forecast(frame)

@@ -21,20 +21,20 @@ TEXTS = ["red itch rash", "cough and wheeze of the lung", "slow pulse"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
+def trained_run(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
     folder = tmp_path_factory.mktemp("made")
     return train(topic_recipe(folder, encoder), out=folder / "run").path
 
 
 @pytest.fixture
-def adapter(made: Path, tmp_path: Path) -> Path:
+def adapter(trained_run: Path, tmp_path: Path) -> Path:
     """A copy of its own, to be harmed."""
-    shutil.copytree(made / "adapter", tmp_path / "adapter")
+    shutil.copytree(trained_run / "adapter", tmp_path / "adapter")
     return tmp_path / "adapter"
 
 
-def test_a_specialist_answers_with_calibrated_probabilities_in_the_order_asked(made: Path) -> None:
-    model = VerticalModel.from_pretrained(made)
+def test_a_specialist_answers_with_calibrated_probabilities_in_the_order_asked(trained_run: Path) -> None:
+    model = VerticalModel.from_pretrained(trained_run)
 
     forward, backward = model.predict(TEXTS), model.predict(TEXTS[::-1])
 
@@ -43,8 +43,8 @@ def test_a_specialist_answers_with_calibrated_probabilities_in_the_order_asked(m
     assert all(p.label == max(p.probabilities, key=p.probabilities.__getitem__) for p in forward)
 
 
-def test_a_longer_batch_changes_no_answer(made: Path) -> None:
-    model = VerticalModel.from_pretrained(made)
+def test_a_longer_batch_changes_no_answer(trained_run: Path) -> None:
+    model = VerticalModel.from_pretrained(trained_run)
     texts = [text for text, _ in topic_rows(50)]
 
     together, alone = model.predict(texts), [model.predict([text])[0] for text in texts]
@@ -53,14 +53,14 @@ def test_a_longer_batch_changes_no_answer(made: Path) -> None:
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
-def test_what_was_cut_is_told(made: Path) -> None:
-    prediction = VerticalModel.from_pretrained(made).predict(["rash " * 100])[0]
+def test_a_prediction_counts_the_tokens_that_were_cut(trained_run: Path) -> None:
+    prediction = VerticalModel.from_pretrained(trained_run).predict(["rash " * 100])[0]
 
     assert prediction.truncated == 102 - 48
 
 
-def test_the_saved_adapter_is_what_was_loaded(made: Path, tmp_path: Path) -> None:
-    model = VerticalModel.from_pretrained(made)
+def test_the_saved_adapter_is_what_was_loaded(trained_run: Path, tmp_path: Path) -> None:
+    model = VerticalModel.from_pretrained(trained_run)
 
     model.save_pretrained(tmp_path / "copy")
     again = VerticalModel.from_pretrained(tmp_path / "copy")
@@ -70,7 +70,7 @@ def test_the_saved_adapter_is_what_was_loaded(made: Path, tmp_path: Path) -> Non
         model.save_pretrained(tmp_path / "copy")
 
 
-def test_peft_alone_loads_the_backbone_adapter(made: Path, encoder: Path) -> None:
+def test_peft_alone_loads_the_backbone_adapter(trained_run: Path, encoder: Path) -> None:
     import warnings
 
     from peft import PeftModel
@@ -80,8 +80,8 @@ def test_peft_alone_loads_the_backbone_adapter(made: Path, encoder: Path) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # PEFT's words for keys that do not fit
         warnings.simplefilter("ignore", FutureWarning)
-        peft_model = PeftModel.from_pretrained(plain, str(made / "adapter")).eval()
-    model = VerticalModel.from_pretrained(made)
+        peft_model = PeftModel.from_pretrained(plain, str(trained_run / "adapter")).eval()
+    model = VerticalModel.from_pretrained(trained_run)
     rows = [model.specialist().encode(_row(text), learn=False) for text in TEXTS]
     batch = model.specialist().collate(rows)
     with torch.inference_mode():
@@ -91,7 +91,7 @@ def test_peft_alone_loads_the_backbone_adapter(made: Path, encoder: Path) -> Non
     torch.testing.assert_close(theirs, ours)
 
 
-def test_specialists_share_a_base_and_a_batch_may_mix_them(encoder: Path, made: Path, tmp_path: Path) -> None:
+def test_specialists_share_a_base_and_a_batch_may_mix_them(encoder: Path, trained_run: Path, tmp_path: Path) -> None:
     rows = [(text, "even" if i % 2 else "odd") for i, (text, _) in enumerate(topic_rows(60))]
     data = {
         "source": str(write_csv(tmp_path / "parity.csv", rows)),
@@ -101,9 +101,9 @@ def test_specialists_share_a_base_and_a_batch_may_mix_them(encoder: Path, made: 
     other = train(
         topic_recipe(tmp_path, encoder, name="other", data=data, train__num_train_epochs=1), out=tmp_path / "other"
     ).path
-    alone = {"topics": VerticalModel.from_pretrained(made), "other": VerticalModel.from_pretrained(other)}
+    alone = {"topics": VerticalModel.from_pretrained(trained_run), "other": VerticalModel.from_pretrained(other)}
 
-    model = VerticalModel.from_pretrained(made, name="topics")
+    model = VerticalModel.from_pretrained(trained_run, name="topics")
     model.add(other, name="other")
     mixed = model.predict(TEXTS, adapters=["topics", "other", "topics"])
 
@@ -117,10 +117,10 @@ def test_specialists_share_a_base_and_a_batch_may_mix_them(encoder: Path, made: 
         model.use("third")
 
 
-def test_a_specialist_for_another_base_is_refused_and_the_model_stays_as_it_was(made: Path, tmp_path: Path) -> None:
+def test_a_specialist_for_another_base_is_refused_and_the_model_stays_as_it_was(trained_run: Path, tmp_path: Path) -> None:
     foreign = save_encoder(tmp_path / "foreign", seed=7)
     other = train(topic_recipe(tmp_path, foreign, train__num_train_epochs=1), out=tmp_path / "other").path
-    model = VerticalModel.from_pretrained(made)
+    model = VerticalModel.from_pretrained(trained_run)
     before = [p.probabilities for p in model.predict(TEXTS)]
 
     with pytest.raises(BaseMismatch, match="another base or revision"):
@@ -130,8 +130,8 @@ def test_a_specialist_for_another_base_is_refused_and_the_model_stays_as_it_was(
     assert len(model.adapters) == 1
 
 
-def test_a_single_string_is_not_read_letter_by_letter(made: Path) -> None:
-    model = VerticalModel.from_pretrained(made)
+def test_a_single_string_is_not_read_letter_by_letter(trained_run: Path) -> None:
+    model = VerticalModel.from_pretrained(trained_run)
 
     with pytest.raises(DataError, match=r"predict\(\[text\]\)"):
         model.predict("red rash")
@@ -140,9 +140,9 @@ def test_a_single_string_is_not_read_letter_by_letter(made: Path) -> None:
     assert model.predict([]) == []
 
 
-def test_an_encoder_cannot_write(made: Path) -> None:
+def test_an_encoder_cannot_write(trained_run: Path) -> None:
     with pytest.raises(AdapterError, match="cannot write"):
-        VerticalModel.from_pretrained(made).generate(["hello"])
+        VerticalModel.from_pretrained(trained_run).generate(["hello"])
 
 
 def _resign(adapter: Path) -> None:
@@ -206,15 +206,15 @@ def _half_a_card(adapter: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "error", "words"),
     [
-        (_flip, CorruptAdapter, "was changed or cut"),
-        (_cut, CorruptAdapter, "is cut or no safetensors"),
+        (_flip, CorruptAdapter, "was changed or cut after the adapter was saved"),
+        (_cut, CorruptAdapter, "is cut or not a safetensors file"),
         (_zero, IdleAdapter, "all weights are zero"),
         (_pickle, CorruptAdapter, "pickle"),
         (_drop_key, BaseMismatch, "1 missing"),
         (_another_rank, BaseMismatch, "has shape"),
-        (_other_numbers, IdleAdapter, "answers otherwise"),
-        (_other_head, IdleAdapter, "answers otherwise"),
-        (_no_self_tests, IdleAdapter, "has no self_tests"),
+        (_other_numbers, IdleAdapter, "gives other outputs than when the adapter was trained"),
+        (_other_head, IdleAdapter, "gives other outputs than when the adapter was trained"),
+        (_no_self_tests, IdleAdapter, "has no self-tests"),
         (_no_card, CorruptAdapter, "has no vertical.json"),
         (_half_a_card, CorruptAdapter, "cut or changed"),
     ],
@@ -273,14 +273,16 @@ def test_a_base_that_was_moved_is_the_same_base(adapter: Path, encoder: Path, tm
     assert VerticalModel.from_pretrained(adapter, base=str(tmp_path / "elsewhere")).predict(TEXTS)
 
 
-def test_a_published_specialist_is_used_by_its_alias(made: Path) -> None:
+def test_a_published_specialist_is_used_by_its_alias(trained_run: Path) -> None:
     registry = Registry()
-    version = registry.publish(made, force=True, reason="a test")
+    version = registry.publish(trained_run, force=True, reason="a test")
     registry.set_alias("topics", "production", version.number)
 
     model = VerticalModel.from_registry("topics@production")
 
-    assert [p.label for p in model.predict(TEXTS)] == [p.label for p in VerticalModel.from_pretrained(made).predict(TEXTS)]
+    assert [p.label for p in model.predict(TEXTS)] == [
+        p.label for p in VerticalModel.from_pretrained(trained_run).predict(TEXTS)
+    ]
 
 
 @pytest.mark.skipif(not has_bf16(), reason="this machine has no bfloat16")
@@ -315,12 +317,12 @@ def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> No
     assert model.generate(["cough 900", "rash 901"], max_new_tokens=8) == ["y", "y"]
     asked = []
     specialist = model.specialist()
-    specialist.write = lambda rows, **_: asked.extend(rows) or []
+    specialist.write = lambda rows, **_: asked.extend(rows) or [""] * len(rows)
     model.generate(["cough  \t 900", "cough 900"])
     assert asked[0] == asked[1]
     assert evaluation.systems["adapter"].metrics["exact_match"].value == 1.0
     assert evaluation.systems["base"].metrics["exact_match"].value == 0.0
-    with pytest.raises(AdapterError, match="use generate"):
+    with pytest.raises(AdapterError, match=r"Call generate\(\) instead"):
         model.predict(["say lung"])
 
 

@@ -28,7 +28,7 @@ TRAIN = {"num_train_epochs": 3, "learning_rate": 0.01, "per_device_train_batch_s
 
 
 def striped(standing: bool, seed: int = 0) -> NDArray[np.uint8]:
-    """16 × 16 greys: stripes that stand or lie."""
+    """16 × 16 greys: vertical or horizontal stripes."""
     stripes = np.tile((np.arange(16) % 4 < 2) * 150, (16, 1))
     noise = np.random.default_rng(seed).integers(0, 100, (16, 16))
     return ((stripes if standing else stripes.T) + noise).astype(np.uint8)
@@ -122,11 +122,11 @@ def test_series_are_asked_as_arrays(beats: Path) -> None:
         (np.zeros((2, 2, 2)), r"array of float64 \(2, 2, 2\); a series is numbers"),
         (np.zeros(0), "a series is numbers"),
         (np.array(["a"]), "a series is numbers"),
-        (np.array([1.0, np.inf]), "holds what is not finite"),
-        (np.array([np.nan, np.nan]), "has nothing measured in it"),
+        (np.array([1.0, np.inf]), "contains infinite values"),
+        (np.array([np.nan, np.nan]), "contains no measured value"),
     ],
 )
-def test_what_is_no_series_is_refused(beats: Path, given: object, said: str) -> None:
+def test_an_input_that_is_not_a_series_is_refused(beats: Path, given: object, said: str) -> None:
     with pytest.raises(DataError, match=said):
         VerticalModel.from_pretrained(beats).predict([given])  # type: ignore[list-item]
 
@@ -166,7 +166,7 @@ def test_pictures_are_asked_as_bytes_and_as_files(pictures: Path, tmp_path: Path
         (np.zeros(4, dtype=np.uint8), "a picture must be bytes"),
     ],
 )
-def test_what_is_no_picture_is_refused(pictures: Path, given: object, said: str) -> None:
+def test_an_input_that_is_not_a_picture_is_refused(pictures: Path, given: object, said: str) -> None:
     with pytest.raises(DataError, match=said):
         VerticalModel.from_pretrained(pictures).predict([given])  # type: ignore[list-item]
 
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_read_as_a_picture_is_refused(tmp_path: Path) -> N
         ("cut.png", "cannot be read as a PNG or JPEG"),
         ("text.png", "cannot be read as a PNG or JPEG"),
         ("other.bmp", "cannot be read as a PNG or JPEG"),
-        ("huge.png", "too large a picture"),
+        ("huge.png", "the picture is too large"),
         ("deep.png", "more than 8 bits a pixel"),
     ):
         with pytest.raises(DataError, match=f"{name}: .*{said}"):

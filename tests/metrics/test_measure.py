@@ -10,6 +10,7 @@ from vertical_sdk import catalog
 from vertical_sdk.errors import RecipeError, UnknownName
 from vertical_sdk.metrics import bind, higher_is_better, inputs
 from vertical_sdk.metrics.interface import as_evaluate
+from vertical_sdk.metrics.measure import prepare_rows
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Task
 
@@ -81,3 +82,67 @@ def test_rows_are_ignored_by_a_metric_that_does_not_take_them() -> None:
 def test_a_metric_of_rows_is_refused_by_the_interface_of_evaluate(seen: str) -> None:
     with pytest.raises(TypeError, match="looks at the rows themselves"):
         as_evaluate(seen)
+
+
+@pytest.fixture
+def calls() -> Iterator[list[int]]:
+    """Two metrics that share one `prepare`; it records how many rows each call reads."""
+    lengths: list[int] = []
+
+    def read_returns(rows: Sequence[Example], *, scale: float = 1.0) -> Any:
+        lengths.append(len(rows))
+        return scale * np.array([float(dict(row.record)["return"] or 0) for row in rows])
+
+    @catalog.metrics.register("earned", prepare=read_returns)
+    def earned(predictions: Any, facts: Any) -> float:
+        return float((predictions * facts).sum())
+
+    @catalog.metrics.register("worst", prepare=read_returns, higher_is_better=False)
+    def worst(facts: Any, *, least: float = 0.0) -> float:
+        return float(min(facts.min(), least))
+
+    yield lengths
+    for name in ("earned", "worst"):
+        catalog.metrics._parts.pop(name)
+
+
+def test_prepared_rows_measure_the_same_as_the_rows_themselves(calls: list[int]) -> None:
+    measure = bind("earned", arguments={"scale": 10.0})
+    predictions, at = np.array([1, 1, 0]), np.array([2, 0, 0])
+
+    prepared = measure.prepare(ROWS)
+
+    assert inputs("earned") == {"predictions", "rows"}
+    assert (
+        measure(predictions, predictions, rows=ROWS) == measure(predictions, predictions, rows=prepared) == pytest.approx(1.0)
+    )
+    assert measure(predictions[at], predictions[at], rows=prepared[at]) == pytest.approx(4.0)
+    assert measure(predictions[at], predictions[at], rows=[ROWS[i] for i in at]) == pytest.approx(4.0)
+
+
+def test_rows_are_prepared_once_for_metrics_with_the_same_prepare(calls: list[int]) -> None:
+    measures = {
+        "earned": bind("earned"),
+        "worst": bind("worst", arguments={"least": -1.0}),
+        "scaled": bind("worst", arguments={"scale": 2.0}),
+    }
+
+    prepared = prepare_rows(measures, ROWS)
+    for at in np.random.default_rng(0).integers(0, 3, (100, 3)):
+        for name, measure in measures.items():
+            measure(np.ones(3), np.ones(3), rows=prepared[name][at])
+
+    assert calls == [3, 3]  # once for both metrics without a scale, once with it
+    assert measures["scaled"](None, None, rows=prepared["scaled"]) == pytest.approx(-0.2)
+
+
+def test_a_metric_that_takes_facts_needs_prepare() -> None:
+    @catalog.metrics.register("unprepared")
+    def unprepared(facts: Any) -> float:
+        raise NotImplementedError
+
+    try:
+        with pytest.raises(TypeError, match=r"'unprepared' takes facts\. Register it with prepare="):
+            bind("unprepared")
+    finally:
+        catalog.metrics._parts.pop("unprepared")

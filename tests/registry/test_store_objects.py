@@ -449,7 +449,7 @@ def test_damaged_objects_are_detected_and_repaired_by_publishing_again(s3: str, 
 
     assert open_new(s3).problems() == sorted(f"{key} (file.txt) is missing or has changed" for key in (one, two, six))
     new_store = open_new(s3)
-    with pytest.raises(SourceError, match="not the file that was published"):
+    with pytest.raises(SourceError, match="the downloaded file is not the published one"):
         new_store.folder(new_store.versions("a/b")[0].digest)
     with pytest.raises(SourceError, match="missing"):
         new_store.folder(new_store.versions("a/b")[2].digest)

@@ -24,7 +24,7 @@ SCOPES_OF = {"reader": ["read"], "publisher": ["publish"], "boss": ["publish", "
 
 @dataclass
 class Served:
-    """A registry, where it is served, and the secrets of its tokens."""
+    """A registry, its address, and the secrets of its tokens."""
 
     registry: Registry
     tokens: Tokens
@@ -35,11 +35,12 @@ class Served:
     def ask(self, method: str, path: str, who: str | None = None, **what: Any) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {self.secrets[who]}"} if who else {}
         headers |= what.pop("headers", {})
-        return httpx2.request(method, f"{self.address}{path}", headers=headers, **what)
+        # The address is http://: without verify=False each request would load all certificates of the machine.
+        return httpx2.request(method, f"{self.address}{path}", headers=headers, verify=False, **what)
 
 
 class Server:
-    """Starts what a test serves, and ends it."""
+    """Builds the applications that a test serves."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +67,7 @@ def served(server: Server) -> Iterator[Served]:
 
 @pytest.fixture
 def client(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """A registry as its users have it, with the token of who may do everything."""
+    """A registry as its users see it, with a token that has all scopes."""
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["boss"])
     registry = Registry(served.address)
     yield registry

@@ -30,7 +30,7 @@ def measured(value: float, low: float, high: float) -> dict[str, float]:
 
 
 def results(own: float, text: str = "") -> dict[str, Any]:
-    """An evaluation as a card keeps it."""
+    """An evaluation as a card stores it."""
     return {
         "rows": 1234,
         "confidence": 0.95,
@@ -58,8 +58,8 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def publish(tmp_path: Path, registry: Registry) -> Publish:
-    """Publish a tiny adapter, whose weights are other ones each time."""
-    made = iter(range(1000))
+    """Publish a tiny adapter, with other weights each time."""
+    seeds = iter(range(1000))
 
     def make(
         name: str = "medical/triage",
@@ -71,7 +71,7 @@ def publish(tmp_path: Path, registry: Registry) -> Publish:
         metrics: dict[str, Any] | None = None,
         tags: dict[str, str] | None = None,
     ) -> Version:
-        seed = next(made)
+        seed = next(seeds)
         run = tmp_path / f"run-{seed}"
         folder = run / "adapter"
         folder.mkdir(parents=True)
@@ -115,8 +115,8 @@ def client(registry: Registry) -> TestClient:
     return TestClient(app, follow_redirects=False)
 
 
-class Read(HTMLParser):
-    """Reads a page as a browser would begin to, and keeps what tests ask about."""
+class Page(HTMLParser):
+    """Parses a page and collects its elements, text and errors."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -150,12 +150,12 @@ class Read(HTMLParser):
 
 
 def words(html: str) -> str:
-    return " ".join(Read(html).text.split())
+    return " ".join(Page(html).text.split())
 
 
-def check(html: str) -> Read:
-    """A whole page: balanced, with its landmarks and headers, and with nothing from elsewhere and nothing that runs."""
-    page = Read(html)
+def check(html: str) -> Page:
+    """Check a page: balanced tags, landmarks and headers, nothing from other sites and no scripts."""
+    page = Page(html)
     assert html.startswith("<!DOCTYPE html>")
     assert page.wrong == []
     assert page.open == []
@@ -176,16 +176,16 @@ def check(html: str) -> Read:
 
 
 def crawl(client: TestClient, start: str = "/") -> dict[str, str]:
-    """Every page that links lead to → its HTML; all are there, whole, and as strict as they say."""
-    found: dict[str, str] = {}
+    """Follow all links. Returns path → HTML; every page exists, is complete and has a strict policy."""
+    pages: dict[str, str] = {}
     waiting = [start]
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in pages:
             continue
         answer = client.get(path, follow_redirects=True)
         assert answer.status_code == 200, path
-        found[path] = answer.text
+        pages[path] = answer.text
         if path.endswith("/report"):
             continue
         assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self';")
@@ -193,23 +193,23 @@ def crawl(client: TestClient, start: str = "/") -> dict[str, str]:
         (sheet,) = [a["href"] for a in page.all("link") if a["rel"] == "stylesheet"]
         assert client.get(str(sheet)).headers["content-type"].startswith("text/css")
         waiting += page.links()
-    return found
+    return pages
 
 
-def test_every_link_leads_to_a_whole_page(client: TestClient, publish: Publish, registry: Registry) -> None:
+def test_every_link_leads_to_a_complete_page(client: TestClient, publish: Publish, registry: Registry) -> None:
     publish(report="<p>r</p>", tags={"stage": "pilot"})
     publish(value=0.93)
     publish("finance/risk", passed=False)
     publish("solo")
     registry.set_alias("medical/triage", "production", 1, why="better", evidence='{"p": 0.01}')
 
-    found = crawl(client)
+    pages = crawl(client)
 
-    assert {"/", "/a/medical/triage", "/a/medical/triage@1", "/a/medical/triage@2", "/a/medical/triage@1/report"} <= set(found)
-    assert {"/a/solo", "/a/solo@1", "/a/finance/risk@1", "/?q=recipe%3D" + "c" * 64} <= set(found)
+    assert {"/", "/a/medical/triage", "/a/medical/triage@1", "/a/medical/triage@2", "/a/medical/triage@1/report"} <= set(pages)
+    assert {"/a/solo", "/a/solo@1", "/a/finance/risk@1", "/?q=recipe%3D" + "c" * 64} <= set(pages)
 
 
-def test_the_list_says_what_each_adapter_is(client: TestClient, publish: Publish, registry: Registry) -> None:
+def test_the_list_describes_each_adapter(client: TestClient, publish: Publish, registry: Registry) -> None:
     publish()
     publish("finance/risk", passed=False, value=0.5)
     registry.set_alias("medical/triage", "production", 1)
@@ -222,7 +222,7 @@ def test_the_list_says_what_each_adapter_is(client: TestClient, publish: Publish
     assert rows[1].startswith("medical/triage medical 1 production classification tiny Macro F1 0.910")
 
 
-def test_an_empty_registry_says_that_it_is_empty(client: TestClient) -> None:
+def test_an_empty_registry_has_an_empty_list(client: TestClient) -> None:
     answer = client.get("/")
 
     assert answer.status_code == 200
@@ -258,7 +258,7 @@ def test_a_search_is_paged_over_versions(client: TestClient, publish: Publish, m
 
 
 @pytest.mark.parametrize("text", ["macro_f1 > 0.92", '"macro_f1>0.92" gate=passed', "name=medical/triage  macro_f1>=0.93"])
-def test_conditions_are_read_as_people_write_them(client: TestClient, publish: Publish, text: str) -> None:
+def test_conditions_may_contain_spaces_and_quotes(client: TestClient, publish: Publish, text: str) -> None:
     publish(value=0.91)
     publish(value=0.93)
 
@@ -269,7 +269,7 @@ def test_conditions_are_read_as_people_write_them(client: TestClient, publish: P
 
 
 @pytest.mark.parametrize("text", ["domain>3", "macro_f1>", "colour=blue", "macro_f1>0.8 medical/"])
-def test_what_is_no_condition_is_explained_in_the_page(client: TestClient, publish: Publish, text: str) -> None:
+def test_an_invalid_condition_is_explained_on_the_page(client: TestClient, publish: Publish, text: str) -> None:
     publish()
 
     answer = client.get("/", params={"q": text})
@@ -277,10 +277,10 @@ def test_what_is_no_condition_is_explained_in_the_page(client: TestClient, publi
     assert answer.status_code == 400
     page = check(answer.text)
     assert page.all("input")[0]["value"] == text
-    assert re.search("is not a condition|can only be equal|needs a number", page.text)
+    assert re.search("is not a condition|can only be compared|needs a number", page.text)
 
 
-def test_a_search_for_a_name_that_begins_otherwise_says_what_may_be_meant(client: TestClient, publish: Publish) -> None:
+def test_a_search_for_an_unknown_name_suggests_similar_names(client: TestClient, publish: Publish) -> None:
     publish()
 
     page = check(client.get("/", params={"q": "Triage"}).text)
@@ -288,7 +288,7 @@ def test_a_search_for_a_name_that_begins_otherwise_says_what_may_be_meant(client
     assert "Did you mean 'medical/triage'?" in page.text
 
 
-def test_a_reference_in_the_search_leads_to_its_version(client: TestClient, publish: Publish, registry: Registry) -> None:
+def test_a_reference_in_the_search_redirects_to_its_version(client: TestClient, publish: Publish, registry: Registry) -> None:
     digest = publish().digest
     registry.set_alias("medical/triage", "production", 1)
 
@@ -309,7 +309,9 @@ def test_a_reference_in_the_search_leads_to_its_version(client: TestClient, publ
         "/a/a/b/triage",
     ],
 )
-def test_what_is_not_there_is_a_page_that_says_so(client: TestClient, publish: Publish, registry: Registry, path: str) -> None:
+def test_a_missing_adapter_or_version_is_an_error_page(
+    client: TestClient, publish: Publish, registry: Registry, path: str
+) -> None:
     publish()
 
     answer = client.get(path)
@@ -319,13 +321,13 @@ def test_what_is_not_there_is_a_page_that_says_so(client: TestClient, publish: P
     assert registry.location not in answer.text
 
 
-def test_a_missing_name_is_compared_with_those_that_exist(client: TestClient, publish: Publish) -> None:
+def test_a_missing_name_suggests_existing_names(client: TestClient, publish: Publish) -> None:
     publish()
 
     assert "Did you mean 'medical/triage'?" in check(client.get("/a/medical/triaeg").text).text
 
 
-def test_nothing_that_a_publisher_writes_becomes_part_of_a_page(
+def test_texts_of_a_publisher_are_escaped(
     client: TestClient, publish: Publish, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VERTICAL_USER", EVIL)
@@ -334,8 +336,8 @@ def test_nothing_that_a_publisher_writes_becomes_part_of_a_page(
     registry.revoke("medical/triage@1", EVIL)
 
     for path in ("/", "/a/medical/triage", "/a/medical/triage@1", "/log/medical/triage"):
-        check(client.get(path).text)  # no script, no image, no address of another place
-    shown = Read(client.get("/a/medical/triage@1").text).text
+        check(client.get(path).text)  # no script, no image, no address of another site
+    shown = Page(client.get("/a/medical/triage@1").text).text
     assert shown.count(EVIL) >= 10
     hostile = client.get("/", params={"q": f"domain={EVIL}"})
     assert check(hostile.text).all("input")[0]["value"] == f"domain={EVIL}"
@@ -343,7 +345,7 @@ def test_nothing_that_a_publisher_writes_becomes_part_of_a_page(
     check(client.get("/a/%3Cscript%3E@1").text)
 
 
-def test_an_adapter_shows_its_versions_from_the_newest(
+def test_an_adapter_shows_its_newest_versions_first(
     client: TestClient, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapter, "VERSIONS", 2)
@@ -359,7 +361,7 @@ def test_an_adapter_shows_its_versions_from_the_newest(
     assert "0.730 [0.700, 0.760] 0.355 general base" in " ".join(first.text.split())
 
 
-def test_the_log_says_who_did_what_and_on_what_evidence(
+def test_the_log_shows_authors_changes_and_evidence(
     client: TestClient, publish: Publish, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish()
@@ -376,7 +378,7 @@ def test_the_log_says_who_did_what_and_on_what_evidence(
     assert re.search(r'maria alias production 1 → 2 better Evidence \{ "p": 0\.004 \}', shown)
     assert shown.index("1 → 2") < shown.index("the first")
     assert " ".join(log.text.split()).count("publish") == 1
-    assert " ".join(Read(client.get(older).text).text.split()).count("publish") == 1
+    assert " ".join(Page(client.get(older).text).text.split()).count("publish") == 1
 
 
 def test_a_version_shows_results_lineage_and_files(client: TestClient, publish: Publish) -> None:
@@ -416,7 +418,7 @@ def test_a_version_shows_results_lineage_and_files(client: TestClient, publish: 
 @pytest.mark.parametrize(
     "metrics", [{}, {"systems": {"adapter": {"metrics": {"macro_f1": {"value": 0.7}}}}}, {"systems": {"adapter": 3}}]
 )
-def test_a_card_that_was_made_elsewhere_is_shown_as_far_as_it_goes(
+def test_a_card_of_other_software_is_shown_without_its_evaluation(
     client: TestClient, publish: Publish, metrics: dict[str, Any]
 ) -> None:
     publish(metrics=metrics)
@@ -438,7 +440,7 @@ def test_a_revoked_version_is_shown_with_the_reason(client: TestClient, publish:
 
 
 @pytest.mark.parametrize("file", ["README.md", "vertical.json", "adapter_model.safetensors"])
-def test_a_file_that_changed_is_named(client: TestClient, publish: Publish, file: str) -> None:
+def test_a_changed_file_is_named(client: TestClient, publish: Publish, file: str) -> None:
     path = publish().path / file
     path.chmod(0o644)
     path.write_bytes(path.read_bytes() + b" ")
@@ -464,7 +466,7 @@ def test_a_report_is_served_in_a_sandbox(client: TestClient, publish: Publish) -
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_report_that_changed_is_not_served(client: TestClient, publish: Publish) -> None:
+def test_a_changed_report_is_not_served(client: TestClient, publish: Publish) -> None:
     path = publish(report="<p>r</p>").path / "report.html"
     path.chmod(0o644)
     path.write_text("<p>all is well</p>")
@@ -487,7 +489,7 @@ def test_no_name_takes_the_address_of_another_page(client: TestClient, publish: 
         assert f"<title>Log of {name}</title>" in client.get(f"/log/{name}").text
 
 
-def test_an_alias_or_a_digest_leads_to_its_version(client: TestClient, publish: Publish, registry: Registry) -> None:
+def test_an_alias_or_a_digest_redirects_to_its_version(client: TestClient, publish: Publish, registry: Registry) -> None:
     digest = publish().digest
     registry.set_alias("medical/triage", "production", 1)
 
@@ -496,19 +498,19 @@ def test_an_alias_or_a_digest_leads_to_its_version(client: TestClient, publish: 
         assert (answer.status_code, answer.headers["location"]) == (307, "/a/medical/triage@1")
 
 
-def test_links_hold_below_another_path(publish: Publish, registry: Registry) -> None:
+def test_links_work_if_mounted_below_another_path(publish: Publish, registry: Registry) -> None:
     publish()
     inner, outer = FastAPI(), FastAPI()
     inner.include_router(page_routes(registry), prefix="/ui")
     outer.mount("/team", inner)
 
-    found = crawl(TestClient(outer), "/team/ui/")
+    pages = crawl(TestClient(outer), "/team/ui/")
 
-    assert "/team/ui/a/medical/triage@1" in found
-    assert all(path.startswith("/team/ui/") for path in found)
+    assert "/team/ui/a/medical/triage@1" in pages
+    assert all(path.startswith("/team/ui/") for path in pages)
 
 
-def test_an_error_never_says_where_the_registry_is_kept(client: TestClient, publish: Publish, registry: Registry) -> None:
+def test_an_error_page_never_contains_the_registry_s_location(client: TestClient, publish: Publish, registry: Registry) -> None:
     version = publish()
     path = version.path / "vertical.json"
     path.chmod(0o644)
@@ -519,7 +521,7 @@ def test_an_error_never_says_where_the_registry_is_kept(client: TestClient, publ
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_stands_out_from_what_is_behind_it(scheme: str) -> None:
+def test_every_text_has_enough_contrast_with_its_background(scheme: str) -> None:
     css = (TEMPLATES / "page.css").read_text()
     light, dark = (
         dict(re.findall(r"--([a-z-]+): (#[0-9a-f]+);", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)
@@ -528,11 +530,11 @@ def test_every_text_stands_out_from_what_is_behind_it(scheme: str) -> None:
 
     pairs = [*product(("ink", "quiet", "link"), ("back", "soft", "own-soft")), ("good", "back"), ("bad", "back")]
     pairs += [("ink", "bad-soft"), ("bad", "bad-soft"), ("ink", "warn-soft"), ("warn", "warn-soft")]
-    for text, behind in pairs:
-        assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
+    for text, background in pairs:
+        assert contrast(colours[text], colours[background]) >= 4.5, (text, background)
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(first: str, second: str) -> float:
     """The contrast ratio of WCAG 2."""
 
     def luminance(colour: str) -> float:
@@ -541,5 +543,5 @@ def contrast(one: str, other: str) -> float:
         red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    dark, bright = sorted((luminance(one), luminance(other)))
+    dark, bright = sorted((luminance(first), luminance(second)))
     return (bright + 0.05) / (dark + 0.05)

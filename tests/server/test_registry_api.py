@@ -1,10 +1,12 @@
-"""The routes, as whoever has no client of ours sees them."""
+"""The routes of the API, as seen by a client other than the library's own."""
 
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,9 @@ import httpx2
 import pytest
 from servers.http_server import serving
 
+from vertical_sdk.card import Verdict
 from vertical_sdk.registry import Registry
+from vertical_sdk.registry.index import Index
 from vertical_sdk.registry.store import canonical_json
 from vertical_sdk.registry.tree import read_tree
 from vertical_sdk.server.security.access_log import open_log
@@ -24,10 +28,11 @@ from vertical_sdk.server.settings import Limits
 MakeAdapter = Callable[..., Path]
 API = "/api/v1"
 DIGEST = "0" * 64
+FAILED = Verdict(passed=False, reasons=("0.50 against 0.55",))
 
 
 def upload(served: Any, folder: Path, who: str = "publisher") -> dict[str, Any]:
-    """What publishing the folder is asked with, after its files were uploaded."""
+    """Upload the files of a folder. Returns the request body that publishes it."""
     manifest = read_tree(folder)
     digest = hashlib.sha256(canonical_json(manifest)).hexdigest()
     for path, file in manifest.items():
@@ -36,7 +41,7 @@ def upload(served: Any, folder: Path, who: str = "publisher") -> dict[str, Any]:
     return {"name": "medical/triage", "files": json.loads(canonical_json(manifest))}
 
 
-def wrong(answer: httpx2.Response) -> tuple[int, str]:
+def error_of(answer: httpx2.Response) -> tuple[int, str]:
     assert set(answer.json()["error"]) == {"type", "message"}
     return answer.status_code, answer.json()["error"]["type"]
 
@@ -61,7 +66,7 @@ READS = [
 ]
 
 
-def test_each_scope_opens_what_it_is_for_and_no_more(served: Any) -> None:
+def test_each_scope_allows_its_own_requests_and_no_others(served: Any) -> None:
     may = {
         who: {
             what for what, (method, path, body) in WRITES.items() if served.ask(method, path, who, json=body).status_code != 403
@@ -73,7 +78,7 @@ def test_each_scope_opens_what_it_is_for_and_no_more(served: Any) -> None:
     assert {served.ask("GET", path, who).status_code for path in READS for who in may} == {200}
 
 
-def test_without_a_token_nothing_is_told(served: Any) -> None:
+def test_requests_without_a_valid_token_are_rejected(served: Any) -> None:
     asked = [("GET", path, None) for path in [*READS, f"{API}/manifests/{DIGEST}", f"{API}/files/{DIGEST}/x"]] + [
         *WRITES.values()
     ]
@@ -81,12 +86,12 @@ def test_without_a_token_nothing_is_told(served: Any) -> None:
     for method, path, body in asked:
         for headers in ({}, {"Authorization": "Bearer vertical_wrong"}, {"Authorization": "Bearer"}, {"Authorization": "x"}):
             answer = served.ask(method, path, json=body, headers=headers)
-            assert wrong(answer) == (401, "RegistryError")
+            assert error_of(answer) == (401, "RegistryError")
             assert answer.headers["www-authenticate"] == 'Bearer realm="vertical"'
     assert served.ask("GET", f"{API}/health").json() == {"ok": True}
 
 
-def test_who_may_read_without_a_token_may_do_nothing_else(server: Any) -> None:
+def test_anonymous_read_allows_reading_and_nothing_else(server: Any) -> None:
     app, served = server.app(anonymous_read=True)
     with serving(app) as served.address:
         assert {served.ask("GET", path).status_code for path in READS} == {200}
@@ -94,7 +99,7 @@ def test_who_may_read_without_a_token_may_do_nothing_else(server: Any) -> None:
         assert served.ask("GET", READS[0], headers={"Authorization": "Bearer vertical_wrong"}).status_code == 401
 
 
-def test_a_password_is_for_pages_only_since_browsers_send_it_along_with_what_others_ask(served: Any) -> None:
+def test_only_pages_accept_a_password(served: Any) -> None:
     basic = {"Authorization": "Basic " + base64.b64encode(f"x:{served.secrets['boss']}".encode()).decode()}
 
     assert served.ask("GET", READS[0], headers=basic).status_code == 401
@@ -115,7 +120,7 @@ def test_every_page_needs_a_token(served: Any, make_adapter: MakeAdapter) -> Non
         assert "0.91" not in no_token.text
 
 
-def test_every_answer_has_the_safety_headers_and_no_cookie_and_lets_no_other_site_read(served: Any) -> None:
+def test_every_answer_has_safety_headers_and_no_cookie_or_cors(served: Any) -> None:
     for path, who in ((READS[0], "reader"), (READS[0], None), ("/nothing", None), (f"{API}/openapi.json", None)):
         headers = served.ask("GET", path, who, headers={"Origin": "https://elsewhere.example"}).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -126,7 +131,7 @@ def test_every_answer_has_the_safety_headers_and_no_cookie_and_lets_no_other_sit
     assert [served.ask("GET", path, "boss").status_code for path in ("/docs", "/redoc")] == [404, 404]
 
 
-def test_a_version_is_published_by_the_token_and_checked_by_the_server(served: Any, make_adapter: MakeAdapter) -> None:
+def test_a_version_is_published_in_the_name_of_the_token(served: Any, make_adapter: MakeAdapter) -> None:
     asked = upload(served, make_adapter(1))
 
     answer = served.ask("POST", f"{API}/publish", "publisher", json={**asked, "reason": "why", "tags": {"a": "b"}})
@@ -140,19 +145,19 @@ def test_a_version_is_published_by_the_token_and_checked_by_the_server(served: A
     assert [p for p in (Path(served.registry.location).parent / "uploads").rglob("*") if p.is_file()] == []
 
 
-def test_a_record_that_a_client_makes_up_is_not_even_looked_at(served: Any, make_adapter: MakeAdapter) -> None:
+def test_a_record_or_author_sent_by_a_client_is_rejected(served: Any, make_adapter: MakeAdapter) -> None:
     asked = upload(served, make_adapter(1))
 
-    assert wrong(served.ask("POST", f"{API}/publish", "publisher", json={**asked, "record": {"gate": "passed"}})) == (
+    assert error_of(served.ask("POST", f"{API}/publish", "publisher", json={**asked, "record": {"gate": "passed"}})) == (
         422,
         "RegistryError",
     )
-    assert wrong(served.ask("POST", f"{API}/publish", "publisher", json={**asked, "who": "ceo"}))[0] == 422
+    assert error_of(served.ask("POST", f"{API}/publish", "publisher", json={**asked, "who": "ceo"}))[0] == 422
 
 
-def test_files_that_are_not_there_are_asked_for_and_may_be_looked_for(served: Any, make_adapter: MakeAdapter) -> None:
+def test_missing_files_are_listed_for_each_token(served: Any, make_adapter: MakeAdapter) -> None:
     folder = make_adapter(1)
-    asked = upload(served, folder, "boss")  # another's uploads are not ours
+    asked = upload(served, folder, "boss")  # uploads of another token do not count
     digest = hashlib.sha256(canonical_json(read_tree(folder))).hexdigest()
     shas = sorted({file["sha256"] for file in asked["files"].values()})
 
@@ -167,15 +172,18 @@ def test_files_that_are_not_there_are_asked_for_and_may_be_looked_for(served: An
     assert there == {"boss": {200}, "publisher": {404}}
 
 
-def test_an_upload_that_is_not_what_it_says_is_not_kept(served: Any) -> None:
+def test_an_upload_with_a_wrong_digest_is_not_stored(served: Any) -> None:
     sha = hashlib.sha256(b"right").hexdigest()
 
-    assert wrong(served.ask("PUT", f"{API}/uploads/{DIGEST}/{sha}", "publisher", content=b"wrong")) == (422, "DigestMismatch")
+    assert error_of(served.ask("PUT", f"{API}/uploads/{DIGEST}/{sha}", "publisher", content=b"wrong")) == (
+        422,
+        "DigestMismatch",
+    )
     assert served.ask("HEAD", f"{API}/uploads/{DIGEST}/{sha}", "publisher").status_code == 404
     assert list((Path(served.registry.location).parent / "uploads").rglob("*.*")) == []
 
 
-def test_what_is_too_large_is_refused_before_and_while_it_is_sent(server: Any) -> None:
+def test_too_large_requests_are_refused_before_and_during_the_upload(server: Any) -> None:
     limits = Limits(body=1000, file=500, version=600, files=2)  # so that at most 8 files and folders wait
     app, served = server.app(limits)
     content = b"x" * 501
@@ -188,19 +196,19 @@ def test_what_is_too_large_is_refused_before_and_while_it_is_sent(server: Any) -
         return {"name": "a", "files": {f"{n}.json": {"sha256": DIGEST, "size": size} for n, size in enumerate(sizes)}}
 
     with serving(app, limits) as served.address:
-        assert wrong(served.ask("PUT", path, "publisher", content=content)) == (413, "RegistryError")
-        assert wrong(served.ask("PUT", path, "publisher", content=pieces())) == (413, "RegistryError")
+        assert error_of(served.ask("PUT", path, "publisher", content=content)) == (413, "RegistryError")
+        assert error_of(served.ask("PUT", path, "publisher", content=pieces())) == (413, "RegistryError")
         for asked in (files(501), files(400, 400), files(1, 1, 1)):
-            assert wrong(served.ask("POST", f"{API}/publish", "publisher", json=asked)) == (413, "RegistryError")
-        assert wrong(served.ask("POST", f"{API}/tags", "boss", content=b" " * 1001)) == (413, "RegistryError")
-        assert wrong(served.ask("POST", f"{API}/tags", "boss", content=iter([b" " * 600] * 2))) == (413, "RegistryError")
+            assert error_of(served.ask("POST", f"{API}/publish", "publisher", json=asked)) == (413, "RegistryError")
+        assert error_of(served.ask("POST", f"{API}/tags", "boss", content=b" " * 1001)) == (413, "RegistryError")
+        assert error_of(served.ask("POST", f"{API}/tags", "boss", content=iter([b" " * 600] * 2))) == (413, "RegistryError")
         for n in range(4):  # four versions of the largest size may wait, no more
             kept = str(n).encode() * 480
             name = hashlib.sha256(kept).hexdigest()
             assert served.ask("PUT", f"{API}/uploads/{DIGEST}/{name}", "publisher", content=kept).status_code == 200
         more = hashlib.sha256(b"y" * 490).hexdigest()
         served.ask("PUT", f"{API}/uploads/{DIGEST}/{more}", "publisher", content=b"y" * 490)
-        assert wrong(served.ask("PUT", f"{API}/uploads/{'1' * 64}/{more}", "publisher", content=b"y" * 490)) == (
+        assert error_of(served.ask("PUT", f"{API}/uploads/{'1' * 64}/{more}", "publisher", content=b"y" * 490)) == (
             413,
             "RegistryError",
         )
@@ -209,12 +217,12 @@ def test_what_is_too_large_is_refused_before_and_while_it_is_sent(server: Any) -
     assert max(p.stat().st_size for p in uploads.rglob("*") if p.is_file()) <= 500
 
 
-def test_headers_without_end_and_bodies_that_never_come_are_refused(server: Any) -> None:
+def test_endless_headers_and_missing_bodies_are_refused(server: Any) -> None:
     limits = Limits(headers=2000, silence=0.2)
     app, served = server.app(limits)
     token = served.secrets["boss"]
-    begun = f"POST {API}/tags HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 50\r\n\r\n{{"
-    lifted = f"PUT {API}/uploads/{DIGEST}/{DIGEST} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 50\r\n\r\n{{"
+    started = f"POST {API}/tags HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 50\r\n\r\n{{"
+    started_upload = f"PUT {API}/uploads/{DIGEST}/{DIGEST} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 50\r\n\r\n{{"
 
     def answered(sent: str) -> str:
         with socket.create_connection(
@@ -226,15 +234,15 @@ def test_headers_without_end_and_bodies_that_never_come_are_refused(server: Any)
     with serving(app, limits) as served.address:
         assert "431" in answered(f"GET {API}/health HTTP/1.1\r\nHost: x\r\nX-Long: {'x' * 3000}\r\n\r\n")
         assert "400" in answered(f"GET {API}/health HTTP/1.1\r\nHost: x\r\nX-Long: {'x' * 3000}")  # and no end of it
-        assert "408" in answered(begun)
-        assert "408" in answered(lifted)
+        assert "408" in answered(started)
+        assert "408" in answered(started_upload)
 
 
 @pytest.mark.parametrize(
     "path",
     ["../x", "/etc/passwd", "a/../../x", "a\\b", "a\x00b", "", ".", "a//b", "./a", "x.bin", "C:/x", "\u202egnp.exe", "x\ud800"],
 )
-def test_a_path_that_leads_elsewhere_is_refused_and_makes_nothing(served: Any, path: str) -> None:
+def test_a_path_outside_the_folder_is_refused_and_creates_nothing(served: Any, path: str) -> None:
     content = b"x"
     sha = hashlib.sha256(content).hexdigest()
     asked = {"name": "medical/triage", "files": {path: {"sha256": sha, "size": 1}}}
@@ -244,33 +252,35 @@ def test_a_path_that_leads_elsewhere_is_refused_and_makes_nothing(served: Any, p
         "POST", f"{API}/publish", "publisher", content=json.dumps(asked), headers={"Content-Type": "application/json"}
     )
 
-    assert wrong(answer) == (422, "RegistryError")
+    assert error_of(answer) == (422, "RegistryError")
     assert sorted(Path(served.registry.location).parent.rglob("*")) == before
 
 
 @pytest.mark.parametrize("paths", [["a", "a/b"], ["a/b", "a"], ["x" * 300]])
-def test_paths_that_no_folder_can_have_are_refused(served: Any, paths: list[str]) -> None:
+def test_paths_that_cannot_be_in_one_folder_are_refused(served: Any, paths: list[str]) -> None:
     sha = hashlib.sha256(b"x").hexdigest()
     asked = {"name": "medical/triage", "files": {path: {"sha256": sha, "size": 1} for path in paths}}
     digest = hashlib.sha256(json.dumps(asked["files"], sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     assert served.ask("PUT", f"{API}/uploads/{digest}/{sha}", "publisher", content=b"x").status_code == 200
 
-    status, kind = wrong(served.ask("POST", f"{API}/publish", "publisher", json=asked))
+    status, kind = error_of(served.ask("POST", f"{API}/publish", "publisher", json=asked))
 
     assert (status, kind) == (422, "RegistryError")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b/c", "A", "а/b", "a/..", "%2e%2e", "a@1", "", "a\n", "a" * 65])
-def test_a_name_that_is_none_is_refused_everywhere(served: Any, name: str) -> None:
+def test_an_invalid_name_is_refused_everywhere(served: Any, name: str) -> None:
     bodies = [(path, {**body, "name": name}) for method, path, body in WRITES.values() if method == "POST" and body]
 
-    assert {wrong(served.ask("POST", path, "boss", json=body)) for path, body in bodies} == {(422, "RegistryError")} or not name
+    assert {error_of(served.ask("POST", path, "boss", json=body)) for path, body in bodies} == {
+        (422, "RegistryError")
+    } or not name
     for path in (f"{API}/versions", f"{API}/history"):
-        assert wrong(served.ask("GET", path, "reader", params={"name": name})) == (422, "RegistryError")
+        assert error_of(served.ask("GET", path, "reader", params={"name": name})) == (422, "RegistryError")
 
 
 @pytest.mark.parametrize("path", ["../../tokens.json", "..%2f..%2f..%2ftokens.json", "%2fetc%2fpasswd", "nothing.json"])
-def test_a_file_that_is_not_the_version_s_is_not_found(served: Any, make_adapter: MakeAdapter, path: str) -> None:
+def test_a_file_outside_the_version_is_not_found(served: Any, make_adapter: MakeAdapter, path: str) -> None:
     version = served.registry.publish(make_adapter(1))
 
     answer = served.ask("GET", f"{API}/files/{version.digest}/{path}", "reader")
@@ -279,7 +289,7 @@ def test_a_file_that_is_not_the_version_s_is_not_found(served: Any, make_adapter
     assert "sha256" not in json.loads(answer.text)
 
 
-def test_a_file_comes_whole_in_part_or_not_again(served: Any, make_adapter: MakeAdapter) -> None:
+def test_a_file_is_sent_completely_in_part_or_not_modified(served: Any, make_adapter: MakeAdapter) -> None:
     version = served.registry.publish(make_adapter(1))
     content = (version.path / "adapter_config.json").read_bytes()
     address = f"{API}/files/{version.digest}/adapter_config.json"
@@ -299,7 +309,7 @@ def test_a_file_comes_whole_in_part_or_not_again(served: Any, make_adapter: Make
         assert (ask(Range=odd).status_code, ask(Range=odd).content) == (200, content)
 
 
-def test_too_many_requests_are_told_when_to_come_back_and_others_are_served(server: Any) -> None:
+def test_a_client_above_its_rate_gets_429_and_others_are_served(server: Any) -> None:
     app, served = server.app(Limits(rate=0.1, burst=3))
     with serving(app) as served.address:
         answers = [served.ask("GET", READS[0], "reader") for _ in range(5)]
@@ -309,7 +319,7 @@ def test_too_many_requests_are_told_when_to_come_back_and_others_are_served(serv
         assert [served.ask("GET", READS[0]).status_code for _ in range(4)] == [401, 401, 401, 429]  # by the address
 
 
-def test_the_log_says_who_asked_what_and_keeps_no_secret(server: Any, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+def test_the_log_names_the_client_and_contains_no_secret(server: Any, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     app, served = server.app()
     file = tmp_path / "requests.jsonl"
     write = open_log(file)
@@ -334,36 +344,80 @@ def test_the_log_says_who_asked_what_and_keeps_no_secret(server: Any, make_adapt
         assert hidden not in file.read_text()
 
 
-def test_what_nobody_foresaw_is_a_plain_500_and_is_told_in_the_log(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_plain_500_with_a_trace_in_the_log(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     app, served = server.app()
     monkeypatch.setattr(served.registry.store.index, "path", None)  # breaks it
     with serving(app) as served.address:
         answer = served.ask("GET", f"{API}/history?name=a", "reader")
 
-    assert wrong(answer) == (500, "RunError")
+    assert error_of(answer) == (500, "RunError")
     assert "Traceback" not in answer.text
     assert "AttributeError" not in answer.text
     assert "AttributeError" in served.log[-1]["trace"]
 
 
-def test_no_message_tells_where_things_are_on_the_server(served: Any, make_adapter: MakeAdapter) -> None:
-    folder = make_adapter(1)
-    (folder / "extra.txt").write_text("not in the card")
-    asked = upload(served, folder)
+def test_no_error_contains_a_path_of_the_server(
+    served: Any, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.registry.publish(make_adapter(1))
+    damaged = served.registry.publish(make_adapter(2, name="legal/clause"))
+    (damaged.path / "adapter_config.json").chmod(0o644)
+    (damaged.path / "adapter_config.json").unlink()
+    tags = {"version": 1, "tags": {}}
 
     answers = [
-        served.ask("POST", f"{API}/publish", "publisher", json=asked),
+        publish_damaged(served, make_adapter(3), "extra.txt", "not in the card"),
+        publish_damaged(served, make_adapter(4), "adapter_config.json", "{}"),
+        publish_damaged(served, make_adapter(5), "adapter_model.safetensors", "no tensors"),
+        publish_damaged(served, make_adapter(6), "vertical.json", "{}"),
+        served.ask("POST", f"{API}/publish", "publisher", json=upload(served, make_adapter(7, verdict=FAILED))),
         served.ask("GET", f"{API}/manifests/{DIGEST}", "reader"),
-        served.ask("POST", f"{API}/tags", "boss", json={"name": "a", "version": 1, "tags": {}}),
+        served.ask("GET", f"{API}/files/{DIGEST}/x", "reader"),
+        served.ask("GET", f"{API}/files/{damaged.digest}/adapter_config.json", "reader"),
+        served.ask("POST", f"{API}/tags", "boss", json={"name": "none", **tags}),
+        served.ask("POST", f"{API}/tags", "boss", json={"name": "medical/triage", **tags, "version": 9}),
+        served.ask("POST", f"{API}/aliases", "boss", json={"name": "none", "alias": "production", "version": 1}),
+        served.ask("POST", f"{API}/aliases", "boss", json={"name": "none", "alias": "production", "version": None}),
+        served.ask("POST", f"{API}/revocations", "boss", json={"name": "none", "version": 1, "reason": "x"}),
+        served.ask("POST", f"{API}/signatures", "boss", json={**WRITES["sign"][2], "name": "none"}),
+        *(served.ask("GET", page, "reader") for page in ("/a/none", "/a/legal/clause@1", "/log/none", "/?q=none@1")),
     ]
+    monkeypatch.setattr("vertical_sdk.server.uploads._link", fail_with(errno.ENOSPC))
+    answers.append(served.ask("POST", f"{API}/publish", "publisher", json=upload(served, make_adapter(8))))
+    damaged_index = Path(served.registry.location) / "damaged.sqlite"
+    damaged_index.write_bytes(b"not an index" * 100)
+    monkeypatch.setattr(served.registry.store, "index", Index(damaged_index))
+    answers += [served.ask("GET", path, "reader") for path in (*READS, "/", "/a/medical/triage@1")]
+    served.tokens.path.write_text("{}")
+    answers.append(served.ask("GET", READS[0], "reader"))
+    served.tokens.path.chmod(0o644)
+    answers.append(served.ask("GET", READS[0], "reader"))
 
-    assert [wrong(a) for a in answers] == [(422, "CorruptAdapter"), (404, "CorruptAdapter"), (422, "RegistryError")]
-    assert "extra.txt is not listed" in answers[0].json()["error"]["message"]
+    messages = [
+        answer.json()["error"]["message"]
+        for answer in answers
+        if answer.status_code >= 400 and "json" in answer.headers["content-type"]
+    ]
+    assert "extra.txt is not listed" in messages[0]
+    assert {answer.status_code for answer in answers} == {200, 404, 409, 422, 503, 507}
     place = str(Path(served.registry.location).parent)
-    assert not [a for a in answers if place in a.text]
+    assert [answer.url for answer in answers if place in answer.text or "uploads/" in answer.text] == []
 
 
-def test_a_signature_is_replaced_only_by_who_may_promote(served: Any, make_adapter: MakeAdapter) -> None:
+def publish_damaged(served: Any, folder: Path, file: str, content: str) -> httpx2.Response:
+    (folder / file).write_text(content)
+    answer: httpx2.Response = served.ask("POST", f"{API}/publish", "publisher", json=upload(served, folder))
+    return answer
+
+
+def fail_with(number: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_only_a_promoting_token_replaces_a_signature(served: Any, make_adapter: MakeAdapter) -> None:
     served.registry.publish(make_adapter(1))
     body = {"name": "medical/triage", "version": 1, "fingerprint": DIGEST}
 
@@ -380,12 +434,10 @@ def test_a_signature_is_replaced_only_by_who_may_promote(served: Any, make_adapt
     refused = served.ask(
         "POST", f"{API}/tags", "boss", json={"name": "medical/triage", "version": 1, "tags": {"vertical.revoked": "x"}}
     )
-    assert wrong(refused) == (422, "RegistryError")
+    assert error_of(refused) == (422, "RegistryError")
 
 
-def test_uploads_that_wait_too_long_are_swept_away(server: Any) -> None:
-    import os
-
+def test_uploads_that_wait_too_long_are_removed(server: Any) -> None:
     app, served = server.app()
     content = b"x"
     with serving(app) as served.address:

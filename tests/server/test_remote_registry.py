@@ -1,4 +1,4 @@
-"""A registry behind a server, as its users have it."""
+"""A registry that a server serves, as its users see it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Proxy:
-    """Passes bytes on between a client and a server, and cuts each of the first answers after as many bytes as it is told."""
+    """Forwards bytes between a client and a server, and cuts each of the first answers after the given number of bytes."""
 
     def __init__(self, address: str, cuts: list[int]) -> None:
         self.target = (urlsplit(address).hostname, urlsplit(address).port)
@@ -59,7 +59,7 @@ class Proxy:
                 threading.Thread(target=self._pass, args=(client,), daemon=True).start()
 
     def _pass(self, client: socket.socket) -> None:
-        """One request a connection: the answer is asked to close it."""
+        """Forward one request a connection: the answer has to close it."""
         with contextlib.suppress(OSError), client, socket.create_connection(self.target) as server:
             asked = b""
             while b"\r\n\r\n" not in asked:
@@ -78,14 +78,14 @@ class Proxy:
 @pytest.fixture
 def cutting(served: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[int]], Proxy]]:
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["reader"])
-    made: list[Proxy] = []
+    proxies: list[Proxy] = []
 
     def make(cuts: list[int]) -> Proxy:
-        made.append(Proxy(served.address, cuts))
-        return made[-1]
+        proxies.append(Proxy(served.address, cuts))
+        return proxies[-1]
 
     yield make
-    for proxy in made:
+    for proxy in proxies:
         proxy.listening.close()
 
 
@@ -99,14 +99,14 @@ def large(make_adapter: MakeAdapter) -> Path:
 
 
 def put(store: Store, folder: Path) -> Entry:
-    """What `publish` does after its checks."""
+    """Publish a folder without the checks of `publish`."""
     manifest = read_tree(folder)
     event = Event(at="2026-01-01T00:00:00+00:00", who="ceo", name="medical/triage", action="publish")
     record = {"gate": "passed", "forced": False}
     return store.put("medical/triage", {p: folder / p for p in manifest}, manifest, record=record, tags={}, event=event)
 
 
-def test_what_is_published_through_a_server_is_what_comes_back(
+def test_a_version_published_through_a_server_comes_back_unchanged(
     client: Registry, served: Any, make_adapter: MakeAdapter
 ) -> None:
     folder = make_adapter(1)
@@ -122,14 +122,14 @@ def test_what_is_published_through_a_server_is_what_comes_back(
     assert client.verify() == []
 
 
-def test_a_run_goes_with_its_report(client: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+def test_a_run_is_published_with_its_report(client: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     make_adapter(folder=tmp_path / "run" / "adapter")
     (tmp_path / "run" / "report.html").write_text("<p>good</p>")
 
     assert (client.publish(tmp_path / "run").path / "report.html").read_text() == "<p>good</p>"
 
 
-def test_publishing_the_same_again_uploads_nothing(client: Registry, served: Any, make_adapter: MakeAdapter) -> None:
+def test_publishing_the_same_adapter_again_uploads_nothing(client: Registry, served: Any, make_adapter: MakeAdapter) -> None:
     folder = make_adapter(1)
     first = client.publish(folder)
     before = len(served.log)
@@ -138,7 +138,7 @@ def test_publishing_the_same_again_uploads_nothing(client: Registry, served: Any
     assert [line["method"] for line in served.log[before:]] == ["POST"]
 
 
-def test_all_that_a_registry_does_it_does_behind_a_server(client: Registry, served: Any, make_adapter: MakeAdapter) -> None:
+def test_every_method_of_a_registry_works_through_a_server(client: Registry, served: Any, make_adapter: MakeAdapter) -> None:
     for seed in range(3):
         client.publish(make_adapter(seed))
     client.publish(make_adapter(9, name="legal/clause"))
@@ -168,12 +168,12 @@ def test_all_that_a_registry_does_it_does_behind_a_server(client: Registry, serv
     assert client.gc() == 0
 
 
-def test_lists_that_are_longer_than_a_page_come_whole(
-    client: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
+def test_lists_longer_than_a_page_are_complete(
+    client: Registry, served: Any, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in range(5):
-        client.publish(make_adapter(seed), "a/b")
-        client.publish(make_adapter(10 + seed, name=f"n{seed}"))
+        served.registry.publish(make_adapter(seed), "a/b")
+        served.registry.publish(make_adapter(10 + seed, name=f"n{seed}"))
     monkeypatch.setattr(http, "PAGE", 2)
     store = client.store
 
@@ -188,7 +188,7 @@ def test_lists_that_are_longer_than_a_page_come_whole(
     assert len(store.history("a/b")) == 5
 
 
-def test_an_alias_that_somebody_else_moved_is_not_moved(client: Registry, make_adapter: MakeAdapter) -> None:
+def test_an_alias_that_another_client_moved_is_not_moved(client: Registry, make_adapter: MakeAdapter) -> None:
     client.publish(make_adapter(1))
     client.publish(make_adapter(2))
     client.set_alias("medical/triage", "production", 2)
@@ -197,7 +197,7 @@ def test_an_alias_that_somebody_else_moved_is_not_moved(client: Registry, make_a
         client.set_alias("medical/triage", "production", 1, expected=1)
 
 
-def test_a_client_that_checks_nothing_meets_the_checks_of_the_server(client: Registry, make_adapter: MakeAdapter) -> None:
+def test_the_server_checks_what_a_client_did_not_check(client: Registry, make_adapter: MakeAdapter) -> None:
     failed, changed = make_adapter(1, verdict=FAILED), make_adapter(2)
     (changed / "adapter_config.json").write_text("{}")
 
@@ -208,24 +208,24 @@ def test_a_client_that_checks_nothing_meets_the_checks_of_the_server(client: Reg
     assert client.list_adapters() == []
 
 
-def test_the_licences_that_the_server_takes_count_for_all(
+def test_the_server_s_licence_policy_applies_to_every_client(
     served: Any, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served.registry, "policy", Policy(licenses=("cc-by-*",)))
     monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["publisher"])
 
-    with pytest.raises(RegistryError, match=r"states no licence\. This registry takes cc-by"):
+    with pytest.raises(RegistryError, match=r"states no licence\. This registry accepts cc-by"):
         Registry(served.address).publish(make_adapter(1))
 
 
-def test_force_is_the_servers_to_record(client: Registry, make_adapter: MakeAdapter) -> None:
+def test_the_server_records_publishing_by_force(client: Registry, make_adapter: MakeAdapter) -> None:
     version = client.publish(make_adapter(1, verdict=FAILED), force=True, reason="a demonstration")
 
     assert (version.forced, version.gate, version.reason) == (True, "failed", "a demonstration")
     assert client.history("medical/triage")[0].action == "publish by force"
 
 
-def test_a_card_that_is_not_as_ours_are_is_refused(client: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_malformed_card_is_refused(client: Registry, make_adapter: MakeAdapter) -> None:
     folder = make_adapter(1)
     card = read_card(folder)
     recipes: list[dict[str, Any]] = [
@@ -245,7 +245,7 @@ def test_a_card_that_is_not_as_ours_are_is_refused(client: Registry, make_adapte
             put(client.store, folder)
 
 
-def test_a_token_without_the_scope_is_told_which(
+def test_an_error_names_the_scope_that_a_token_lacks(
     served: Any, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served.registry.publish(make_adapter(1))
@@ -259,7 +259,7 @@ def test_a_token_without_the_scope_is_told_which(
         client.set_alias("medical/triage", "production", 1)
 
 
-def test_a_download_that_is_cut_goes_on_where_it_stopped(
+def test_an_interrupted_download_resumes_where_it_stopped(
     served: Any, cutting: Callable[[list[int]], Proxy], large: Path
 ) -> None:
     served.registry.publish(large)
@@ -271,10 +271,10 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(
     begins = [int(m[1]) for asked in proxy.asked if (m := re.search(rb"bytes=(\d+)-", asked))]
     assert begins
     assert begins == sorted(begins)
-    assert begins[0] > 90_000  # an answer's headers are cut along
+    assert begins[0] > 90_000  # the headers of an answer count as well
 
 
-def test_a_download_that_cannot_go_on_goes_on_the_next_time(
+def test_a_failed_download_resumes_on_the_next_call(
     served: Any, cutting: Callable[[list[int]], Proxy], large: Path, waits: list[float]
 ) -> None:
     served.registry.publish(large)
@@ -291,17 +291,17 @@ def test_a_download_that_cannot_go_on_goes_on_the_next_time(
     assert [asked for asked in proxy.asked if b"/tokenizer.json" in asked and b"bytes=" in asked]
 
 
-def test_a_file_that_was_changed_on_the_way_is_refused(served: Any, client: Registry, make_adapter: MakeAdapter) -> None:
+def test_a_file_changed_in_transit_is_refused(served: Any, client: Registry, make_adapter: MakeAdapter) -> None:
     version = served.registry.publish(make_adapter(1))
     (version.path / "README.md").chmod(0o644)
     (version.path / "README.md").write_text("# Triagf\n")
 
-    with pytest.raises(SourceError, match="not the file that was published"):
+    with pytest.raises(SourceError, match="the downloaded file is not the published one"):
         client.resolve("medical/triage")
     assert not list((cache_home() / "registry").rglob(f"trees/{version.digest}"))
 
 
-def test_a_server_that_is_busy_is_asked_again_when_it_says(
+def test_a_busy_server_is_retried_after_the_time_that_it_states(
     server: Any, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, served = server.app(Limits(rate=0.1, burst=1))
@@ -315,7 +315,7 @@ def test_a_server_that_is_busy_is_asked_again_when_it_says(
     assert waits == [10, 10, 10, 10]
 
 
-def test_a_server_that_is_not_there_is_told(waits: list[float]) -> None:
+def test_an_unreachable_server_is_reported_after_retries(waits: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -324,7 +324,7 @@ def test_a_server_that_is_not_there_is_told(waits: list[float]) -> None:
     assert waits == [0.25, 0.5, 1.0, 2.0]
 
 
-def test_a_certificate_counts_only_where_it_is_trusted(
+def test_only_a_trusted_certificate_is_accepted(
     server: Any, make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate, key = create_certificate(tmp_path)
@@ -352,30 +352,30 @@ def test_a_certificate_counts_only_where_it_is_trusted(
         "http://host:x",
     ],
 )
-def test_an_address_is_an_address_and_has_no_token(address: str) -> None:
-    with pytest.raises(RegistryError, match="VERTICAL_TOKEN") as told:
+def test_an_address_with_credentials_or_a_query_is_refused(address: str) -> None:
+    with pytest.raises(RegistryError, match="VERTICAL_TOKEN") as caught:
         open_store(address)
-    assert "pass" not in str(told.value)
+    assert "pass" not in str(caught.value)
 
 
-def test_a_token_is_not_sent_in_the_clear_beyond_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_not_sent_unencrypted_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERTICAL_TOKEN", "vertical_secret")
 
-    with pytest.raises(RegistryError, match="not sent over http://") as told:
+    with pytest.raises(RegistryError, match="not sent over http://") as caught:
         open_store("http://registry.example").names()
-    assert "vertical_secret" not in str(told.value)
+    assert "vertical_secret" not in str(caught.value)
     monkeypatch.setenv("VERTICAL_TOKEN", "two words")
     with pytest.raises(RegistryError, match="is not a token"):
         open_store("https://registry.example").names()
 
 
 async def answer(send: Any, body: bytes, status: int = 200, **headers: str) -> None:
-    told = [(key.encode(), value.encode()) for key, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": told})
+    fields = [(key.encode(), value.encode()) for key, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 
 
-def test_a_redirect_takes_no_token_along(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redirect_does_not_receive_the_token(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def elsewhere(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, b"", 307, location=f"{served.address}{scope['path']}")
 
@@ -398,7 +398,7 @@ ENTRY = '{"name": "a", "number": 1, "digest": "%s", "created": "", "who": "", "r
     ],
     ids=range(12),
 )  # fmt: skip
-def test_a_server_that_answers_nonsense_is_not_believed(body: str) -> None:
+def test_a_malformed_answer_of_a_server_is_refused(body: str) -> None:
     async def nonsense(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, body.encode())
 
@@ -407,7 +407,7 @@ def test_a_server_that_answers_nonsense_is_not_believed(body: str) -> None:
     assert not (cache_home() / "registry").exists()
 
 
-def test_an_answer_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def endless(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, b"[" + b" " * 2000 + b"]")
 
@@ -416,7 +416,7 @@ def test_an_answer_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         Registry(address).list_adapters()
 
 
-def test_a_proxy_s_own_error_page_is_told_as_such(waits: list[float]) -> None:
+def test_an_error_page_of_a_proxy_is_reported(waits: list[float]) -> None:
     async def gateway(scope: Any, receive: Any, send: Any) -> None:
         await answer(send, b"<h1>Bad gateway</h1>", 502)
 
@@ -425,7 +425,7 @@ def test_a_proxy_s_own_error_page_is_told_as_such(waits: list[float]) -> None:
     assert len(waits) == 4
 
 
-def test_what_must_not_be_done_twice_is_not_asked_twice(waits: list[float]) -> None:
+def test_a_request_that_must_not_be_repeated_is_not_retried(waits: list[float]) -> None:
     asked: list[str] = []
 
     async def unwell(scope: Any, receive: Any, send: Any) -> None:
@@ -439,17 +439,17 @@ def test_what_must_not_be_done_twice_is_not_asked_twice(waits: list[float]) -> N
     assert waits == []
 
 
-def test_each_thread_and_each_process_has_connections_of_its_own(client: Registry, make_adapter: MakeAdapter) -> None:
+def test_each_thread_and_each_process_has_its_own_connections(client: Registry, make_adapter: MakeAdapter) -> None:
     version = client.publish(make_adapter(1))
-    found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(client.resolve(str(version)).number)) for _ in range(4)]
+    numbers: list[int] = []
+    threads = [threading.Thread(target=lambda: numbers.append(client.resolve(str(version)).number)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert found == [1] * 4
-    ours = client.store._held.mine
+    assert numbers == [1] * 4
+    ours = client.store._thread_state.connections
     assert client.store._client() is ours.client
     ours.process += 1  # as after a fork
     assert client.store._client() is not ours.client
@@ -460,7 +460,7 @@ def test_each_thread_and_each_process_has_connections_of_its_own(client: Registr
     assert client.resolve(str(version)).number == 1
 
 
-def test_many_publish_at_once_and_every_version_has_its_own_number(client: Registry, make_adapter: MakeAdapter) -> None:
+def test_concurrent_publishing_gives_every_version_its_own_number(client: Registry, make_adapter: MakeAdapter) -> None:
     folders = [make_adapter(seed) for seed in range(12)]
     numbers: list[int] = []
 
@@ -477,7 +477,7 @@ def test_many_publish_at_once_and_every_version_has_its_own_number(client: Regis
     assert client.verify() == []
 
 
-def test_versions_that_are_copied_into_a_server_are_published_there_by_the_token(
+def test_versions_copied_into_a_server_are_published_by_the_token(
     client: Registry, make_adapter: MakeAdapter, tmp_path: Path
 ) -> None:
     source = Registry(tmp_path / "source")
@@ -497,7 +497,7 @@ def test_versions_that_are_copied_into_a_server_are_published_there_by_the_token
     assert copy_versions(source, client).versions[0].new is False
 
 
-def test_a_server_stands_on_any_store(make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_serves_any_store(make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     monkeypatch.setenv("VERTICAL_TOKEN", tokens.add("ada", ["publish", "promote"]))
     app = create_app(Registry(f"memory://{tmp_path.name}"), tokens, log=lambda _: None)
@@ -510,7 +510,7 @@ def test_a_server_stands_on_any_store(make_adapter: MakeAdapter, tmp_path: Path,
         assert registry.verify() == []
 
 
-def test_an_address_is_believed_of_a_proxy_that_was_named(server: Any) -> None:
+def test_the_client_address_is_taken_only_from_a_trusted_proxy(server: Any) -> None:
     app, served = server.app()
     for proxy in (None, "127.0.0.1"):
         with serving(app, proxy=proxy) as served.address:

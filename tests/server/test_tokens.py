@@ -19,7 +19,7 @@ def tokens(tmp_path: Path) -> Tokens:
     return Tokens(tmp_path / "registry" / "tokens.json")
 
 
-def test_only_the_digest_of_a_token_is_kept_where_only_its_owner_may_look(tokens: Tokens) -> None:
+def test_the_token_file_holds_only_digests_and_only_its_owner_may_read_it(tokens: Tokens) -> None:
     secret = tokens.add("ci", ["publish", "read"])
 
     content = tokens.path.read_text()
@@ -30,19 +30,19 @@ def test_only_the_digest_of_a_token_is_kept_where_only_its_owner_may_look(tokens
     assert len(secret) >= len("vertical_") + 43  # 256 bits in base 64
 
 
-def test_a_token_is_known_by_its_secret_and_by_nothing_else(tokens: Tokens) -> None:
+def test_a_token_is_found_by_its_secret_and_by_nothing_else(tokens: Tokens) -> None:
     secret = tokens.add("ci", ["publish"])
     tokens.add("boss", ["promote"])
 
-    found = tokens.find(secret)
+    token = tokens.find(secret)
 
-    assert found is not None
-    assert (found.name, found.scopes) == ("ci", ("publish",))
-    assert (found.may("read"), found.may("publish"), found.may("promote")) == (True, True, False)
-    assert [tokens.find(wrong) for wrong in ("", "ci", secret[:-1], secret + "A", found.sha256, "\udcff")] == [None] * 6
+    assert token is not None
+    assert (token.name, token.scopes) == ("ci", ("publish",))
+    assert (token.may("read"), token.may("publish"), token.may("promote")) == (True, True, False)
+    assert [tokens.find(wrong) for wrong in ("", "ci", secret[:-1], secret + "A", token.sha256, "\udcff")] == [None] * 6
 
 
-def test_a_token_that_is_removed_or_over_lets_nobody_in_who_was_let_in_before(tokens: Tokens) -> None:
+def test_a_removed_or_expired_token_is_rejected(tokens: Tokens) -> None:
     gone, over = tokens.add("gone", ["read"]), tokens.add("over", ["read"], days=1)
     assert tokens.find(gone)
     assert tokens.find(over)
@@ -57,7 +57,7 @@ def test_a_token_that_is_removed_or_over_lets_nobody_in_who_was_let_in_before(to
     assert [(token.name, token.expired) for token in tokens.list()] == [("over", True)]
 
 
-def test_names_and_scopes_that_are_none_are_refused(tokens: Tokens) -> None:
+def test_invalid_names_and_scopes_are_refused(tokens: Tokens) -> None:
     tokens.add("ci", ["read"])
 
     for name, scopes, message in (
@@ -73,7 +73,7 @@ def test_names_and_scopes_that_are_none_are_refused(tokens: Tokens) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"tokens": [{"name": "x"}]}', '{"tokens": [1]}', "\x00"])
-def test_a_file_that_is_broken_lets_nobody_in(tokens: Tokens, content: str) -> None:
+def test_a_malformed_token_file_admits_no_token(tokens: Tokens, content: str) -> None:
     secret = tokens.add("ci", ["read"])
     tokens.path.write_text(content)
 
@@ -81,7 +81,7 @@ def test_a_file_that_is_broken_lets_nobody_in(tokens: Tokens, content: str) -> N
         tokens.find(secret)
 
 
-def test_a_file_that_others_may_use_lets_nobody_in(tokens: Tokens) -> None:
+def test_a_token_file_that_others_may_read_admits_no_token(tokens: Tokens) -> None:
     secret = tokens.add("ci", ["read"])
     tokens.path.chmod(0o640)
 
@@ -89,7 +89,7 @@ def test_a_file_that_others_may_use_lets_nobody_in(tokens: Tokens) -> None:
         Tokens(tokens.path).find(secret)
 
 
-def test_tokens_that_are_made_at_once_are_all_kept(tokens: Tokens) -> None:
+def test_tokens_created_at_the_same_time_are_all_stored(tokens: Tokens) -> None:
     makers = [threading.Thread(target=Tokens(tokens.path).add, args=(f"t{n}", ["read"])) for n in range(8)]
     for maker in makers:
         maker.start()
@@ -99,7 +99,7 @@ def test_tokens_that_are_made_at_once_are_all_kept(tokens: Tokens) -> None:
     assert [token.name for token in tokens.list()] == [f"t{n}" for n in range(8)]
 
 
-def test_a_bucket_gives_what_it_holds_and_fills_again_for_each_alone() -> None:
+def test_each_client_has_its_own_bucket_that_refills() -> None:
     now = 0.0
     buckets = Buckets(rate=2, burst=3, clock=lambda: now)
 
@@ -113,7 +113,7 @@ def test_a_bucket_gives_what_it_holds_and_fills_again_for_each_alone() -> None:
     assert [slow.take("ada"), slow.take("ada")] == [0, 10]
 
 
-def test_buckets_that_are_full_again_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_buckets_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vertical_sdk.server.security.rate_limit.MOST_BUCKETS", 10)
     now = 0.0
     buckets = Buckets(rate=1, burst=2, clock=lambda: now)

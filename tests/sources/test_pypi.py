@@ -20,12 +20,18 @@ from servers.local_server import serving
 
 from vertical_sdk.errors import DigestMismatch, OfflineError, RunError, SourceError
 from vertical_sdk.paths import file_digest
-from vertical_sdk.sources import fetch
+from vertical_sdk.sources import fetch, pypi
 from vertical_sdk.sources.pypi import find_cached, parse
 
 MakeWheel = Callable[..., Path]
 TINY = "pypi:tiny-data==1.0"
 FETCH = f"from vertical_sdk.sources import fetch; print(fetch({TINY!r}, progress=lambda w, s: print(w, flush=True)).path)"
+
+
+@pytest.fixture
+def one_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search a wheel for one other Python, as each search starts pip once more."""
+    monkeypatch.setattr(pypi, "PYTHONS", pypi.PYTHONS[:1])
 
 
 def sha256(path: Path) -> str:
@@ -115,13 +121,13 @@ def test_a_wheel_with_a_dangerous_entry_is_refused(
 def test_two_entries_of_one_place_are_refused(home: Path, make_wheel: MakeWheel) -> None:
     make_wheel({"a": b"a file", "a/b": b"and a folder"})
 
-    with pytest.raises(SourceError, match="same place"):
+    with pytest.raises(SourceError, match="same path"):
         fetch(TINY)
 
     assert cached_names(home) == []
 
 
-def test_a_source_archive_is_never_built(home: Path, wheelhouse: Path, tmp_path: Path) -> None:
+def test_a_source_archive_is_never_built(home: Path, wheelhouse: Path, tmp_path: Path, one_python: None) -> None:
     setup = (
         f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom setuptools import setup\nsetup(name='tiny-data', version='1.0')\n".encode()
     )
@@ -137,7 +143,7 @@ def test_a_source_archive_is_never_built(home: Path, wheelhouse: Path, tmp_path:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_missing_version_is_refused_with_the_available_ones(home: Path, make_wheel: MakeWheel) -> None:
+def test_a_missing_version_is_refused_with_the_available_ones(home: Path, make_wheel: MakeWheel, one_python: None) -> None:
     make_wheel({"rows.csv": b"a"}, version="0.9")
 
     with pytest.raises(SourceError, match=r"no wheel of tiny-data 1\.0 .*it has 0\.9"):
@@ -240,7 +246,7 @@ def test_a_cache_that_was_copied_in_part_is_made_again(home: Path, make_wheel: M
 
 
 def test_a_download_without_a_network_is_refused_with_ways_out(
-    home: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, wheelhouse: Path, monkeypatch: pytest.MonkeyPatch, one_python: None
 ) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")

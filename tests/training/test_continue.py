@@ -17,7 +17,7 @@ from vertical_sdk.paths import file_digest
 
 SHORT = {"train__num_train_epochs": 1}
 STILL = {"train.learning_rate": 1e-12, "train.num_train_epochs": 1}
-"""Steps that change nothing, so that what training began from can be seen at its end."""
+"""Steps that change nothing, so that the initial weights can be compared at the end."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     return {f"{f}:{k}": v for f in (ADAPTER_WEIGHTS, "head.safetensors") for k, v in load_file(run / "adapter" / f).items()}
 
 
-def test_training_goes_on_from_the_weights_of_another_adapter(first: tuple[Path, Path], tmp_path: Path) -> None:
+def test_training_starts_from_weights_of_another_adapter(first: tuple[Path, Path], tmp_path: Path) -> None:
     base, parent = first
 
     run = train(topic_recipe(tmp_path, base), out=tmp_path / "run", start=parent, settings=STILL)
@@ -44,33 +44,33 @@ def test_training_goes_on_from_the_weights_of_another_adapter(first: tuple[Path,
     assert run.card.parent is not None
     assert run.card.parent.weights == file_digest(parent / "adapter" / ADAPTER_WEIGHTS)
     assert (run.card.parent.reference, run.card.parent.version) == ("topics", None)
-    assert "went on from `topics`" in (run.adapter / "README.md").read_text()
+    assert "started from `topics`" in (run.adapter / "README.md").read_text()
 
 
-def test_what_went_on_is_not_what_began_anew(first: tuple[Path, Path], tmp_path: Path) -> None:
+def test_warm_start_ends_with_other_weights_than_fresh_start(first: tuple[Path, Path], tmp_path: Path) -> None:
     base, parent = first
     recipe = topic_recipe(tmp_path, base, **SHORT)
 
-    anew = tensors(train(recipe, out=tmp_path / "anew").path)
-    went_on = tensors(train(recipe, out=tmp_path / "on", start=parent).path)
+    fresh = tensors(train(recipe, out=tmp_path / "fresh").path)
+    warm = tensors(train(recipe, out=tmp_path / "warm", start=parent).path)
 
-    assert not all(torch.equal(anew[k], went_on[k]) for k in anew)
+    assert not all(torch.equal(fresh[k], warm[k]) for k in fresh)
 
 
-def test_a_parent_from_the_registry_is_named_by_its_version(first: tuple[Path, Path], tmp_path: Path) -> None:
+def test_parent_from_registry_is_recorded_with_its_version(first: tuple[Path, Path], tmp_path: Path) -> None:
     base, parent = first
     shutil.copytree(parent, tmp_path / "parent")
     version = Registry().publish(tmp_path / "parent", "medical/topics", force=True)
 
     run = train(topic_recipe(tmp_path, base, **SHORT), out=tmp_path / "run", start="medical/topics")
 
-    told = run.card.parent
-    assert told is not None
-    assert (told.reference, told.version) == ("medical/topics@1", version.digest)
+    recorded = run.card.parent
+    assert recorded is not None
+    assert (recorded.reference, recorded.version) == ("medical/topics@1", version.digest)
     assert VerticalModel.from_pretrained(run.path).predict(["red rash"])[0].label
 
 
-def test_a_run_that_went_on_and_was_stopped_resumes_to_the_same_weights(first: tuple[Path, Path], tmp_path: Path) -> None:
+def test_stopped_warm_start_resumes_to_same_weights(first: tuple[Path, Path], tmp_path: Path) -> None:
     base, parent = first
     recipe = topic_recipe(tmp_path, base, train__save_steps=3)
     whole = tensors(train(recipe, out=tmp_path / "whole", start=parent).path)
@@ -81,7 +81,7 @@ def test_a_run_that_went_on_and_was_stopped_resumes_to_the_same_weights(first: t
 
     with pytest.raises(KeyboardInterrupt):
         train(recipe, out=tmp_path / "run", start=parent, progress=interrupt)
-    with pytest.raises(RunError, match="this run began from topics"):
+    with pytest.raises(RunError, match="This run started from topics"):
         train(recipe, out=tmp_path / "run", resume=True)
     resumed = train(recipe, out=tmp_path / "run", start=parent, resume=True)
 
@@ -90,16 +90,16 @@ def test_a_run_that_went_on_and_was_stopped_resumes_to_the_same_weights(first: t
     assert all(torch.equal(whole[k], after[k]) for k in whole)
 
 
-def test_a_run_that_began_anew_is_not_resumed_from_an_adapter(first: tuple[Path, Path], tmp_path: Path) -> None:
+def test_fresh_run_is_not_resumed_from_an_adapter(first: tuple[Path, Path], tmp_path: Path) -> None:
     base, parent = first
     recipe = topic_recipe(tmp_path, base, **SHORT)
     train(recipe, out=tmp_path / "run")
 
-    with pytest.raises(RunError, match="from no other adapter"):
+    with pytest.raises(RunError, match="started from no other adapter"):
         train(recipe, out=tmp_path / "run", start=parent, resume=True)
 
 
-def test_another_base_is_refused(first: tuple[Path, Path], tmp_path: Path) -> None:
+def test_adapter_of_another_base_is_refused(first: tuple[Path, Path], tmp_path: Path) -> None:
     other = save_encoder(tmp_path / "other", seed=7)
 
     with pytest.raises(BaseMismatch, match="another base or revision"):
@@ -108,51 +108,51 @@ def test_another_base_is_refused(first: tuple[Path, Path], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"adapter.r": 8}, r"adapter\.r = 4, and topics has 8"),
         ({"adapter.target_modules": ["query"]}, "other layers"),
         ({"head.pooling": "cls"}, r"another head\.pooling"),
         (
             {"task": "ordinal", "labels": ["skin", "lung", "heart"], "evaluate.gate": None, "evaluate.baselines": ["majority"]},
-            "made for classification",
+            "trained for classification",
         ),
         ({"labels": {"skin": "a", "lung": "b", "heart": "c", "bone": "d"}}, "with 'bone'"),
     ],
 )
-def test_what_does_not_fit_is_said_before_training(
-    first: tuple[Path, Path], tmp_path: Path, settings: dict[str, object], told: str
+def test_adapter_with_other_settings_is_refused_before_training(
+    first: tuple[Path, Path], tmp_path: Path, settings: dict[str, object], message: str
 ) -> None:
-    with pytest.raises((AdapterError, BaseMismatch), match=told):
+    with pytest.raises((AdapterError, BaseMismatch), match=message):
         train(topic_recipe(tmp_path, first[0]), out=tmp_path / "run", start=first[1], settings=settings)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_changed_parent_is_refused(first: tuple[Path, Path], tmp_path: Path) -> None:
+def test_changed_parent_is_refused(first: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copytree(first[1], tmp_path / "parent")
     with (tmp_path / "parent" / "adapter" / "head.safetensors").open("ab") as file:
         file.write(b"x")
 
-    with pytest.raises(CorruptAdapter, match=r"head\.safetensors: is missing, or was changed"):
+    with pytest.raises(CorruptAdapter, match=r"head\.safetensors: The file is missing or was changed"):
         train(topic_recipe(tmp_path, first[0]), out=tmp_path / "run", start=tmp_path / "parent")
 
 
-def test_a_writer_goes_on_from_a_writer(tmp_path: Path) -> None:
+def test_generation_adapter_starts_from_generation_adapter(tmp_path: Path) -> None:
     base = save_causal(tmp_path / "base")
     rows = write_csv(tmp_path / "qa.csv", [(f"what is {t}", label) for t, label in topic_rows(24)], ("prompt", "completion"))
     recipe = topic_recipe(
         tmp_path, base, task="generation", data__source=str(rows), data__columns={}, data__max_length=160,
         evaluate__gate=None, evaluate__baselines=["base"], **SHORT
     )  # fmt: skip
-    one = train(recipe, out=tmp_path / "one")
+    first_run = train(recipe, out=tmp_path / "one")
 
-    two = train(recipe, out=tmp_path / "two", start=one.path, settings=STILL)
+    second_run = train(recipe, out=tmp_path / "two", start=first_run.path, settings=STILL)
 
-    before, after = (load_file(run.adapter / ADAPTER_WEIGHTS) for run in (one, two))
+    before, after = (load_file(run.adapter / ADAPTER_WEIGHTS) for run in (first_run, second_run))
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
 
 
-def test_a_forecaster_goes_on_with_what_it_learned(tmp_path: Path) -> None:
+def test_forecasting_adapter_starts_from_learned_weights(tmp_path: Path) -> None:
     base = save_encoder(tmp_path / "base")
     with (tmp_path / "series.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -165,16 +165,16 @@ def test_a_forecaster_goes_on_with_what_it_learned(tmp_path: Path) -> None:
         data__reader={"use": "series", "history": 6, "horizon": 2}, data__clean=[], data__split={"use": "time"},
         evaluate__gate=None, evaluate__baselines=["persistence"], **SHORT
     )  # fmt: skip
-    one = train(recipe, out=tmp_path / "one")
+    first_run = train(recipe, out=tmp_path / "one")
 
-    two = train(recipe, out=tmp_path / "two", start=one.path, settings=STILL)
+    second_run = train(recipe, out=tmp_path / "two", start=first_run.path, settings=STILL)
 
-    before, after = (load_file(run.adapter / "series.safetensors") for run in (one, two))
+    before, after = (load_file(run.adapter / "series.safetensors") for run in (first_run, second_run))
     assert all(torch.allclose(before[k], after[k], atol=1e-5) for k in before)
-    assert not (two.adapter / "seen.safetensors").exists()  # its groups are blocks of time
+    assert not (second_run.adapter / "seen.safetensors").exists()  # its groups are blocks of time
 
 
-def test_a_parent_without_its_weights_listed_is_refused(first: tuple[Path, Path], tmp_path: Path) -> None:
+def test_parent_whose_card_lists_no_weights_is_refused(first: tuple[Path, Path], tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     shutil.copytree(first[1] / "adapter", adapter)
     (adapter / ADAPTER_WEIGHTS).unlink()

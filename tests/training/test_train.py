@@ -18,7 +18,7 @@ from vertical_sdk import train
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError, RunError
-from vertical_sdk.families.specialist import fresh_specialist
+from vertical_sdk.families.specialist import create_specialist
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
@@ -44,11 +44,11 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+def equal_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-def test_a_run_leaves_a_whole_adapter_and_its_events(encoder: Path, tmp_path: Path) -> None:
+def test_run_writes_complete_adapter_and_events(encoder: Path, tmp_path: Path) -> None:
     run = train(topic_recipe(tmp_path, encoder), out=tmp_path / "run")
 
     files = {p.name for p in run.adapter.iterdir()}
@@ -61,17 +61,17 @@ def test_a_run_leaves_a_whole_adapter_and_its_events(encoder: Path, tmp_path: Pa
     assert sum(run.card.labels.counts.values()) == run.card.training["rows"]
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(encoder: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_same_weights_and_other_seed_does_not(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder, train__num_train_epochs=1)
 
     one, two = (weights(train(recipe, out=tmp_path / name).path) for name in ("one", "two"))
     three = weights(train(recipe, out=tmp_path / "three", settings={"train.seed": 1}).path)
 
-    assert same(one, two)
-    assert not same(one, three)
+    assert equal_weights(one, two)
+    assert not equal_weights(one, three)
 
 
-def test_the_token_budget_does_not_change_the_gradient(encoder: Path, tmp_path: Path) -> None:
+def test_token_budget_does_not_change_gradient(encoder: Path, tmp_path: Path) -> None:
     recipe = load_recipe(topic_recipe(tmp_path, encoder))
 
     gradients = []
@@ -84,9 +84,7 @@ def test_the_token_budget_does_not_change_the_gradient(encoder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("family", ["encoder", "causal"])
-def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(
-    family: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_killed_and_resumed_run_ends_with_same_weights(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     base = request.getfixturevalue(family)
     recipe = topic_recipe(tmp_path, base, train__save_steps=2, train__num_train_epochs=2)
     whole = weights(train(recipe, out=tmp_path / "whole").path)
@@ -101,13 +99,13 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_weights(
     newest = sorted(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))[-1]
     assert not (tmp_path / "killed" / "adapter").exists()
     with (newest / "trained.safetensors").open("ab") as file:
-        file.write(b"torn")  # as if it had been killed in the middle of this save
+        file.write(b"torn")  # as after a kill in the middle of this save
     resumed = train(recipe, out=tmp_path / "killed", resume=True)
 
-    assert same(whole, weights(resumed.path))
+    assert equal_weights(whole, weights(resumed.path))
 
 
-def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(encoder: Path, tmp_path: Path) -> None:
+def test_run_resumes_to_same_weights_after_ctrl_c(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder, train__save_steps=3)
     whole = weights(train(recipe, out=tmp_path / "whole").path)
 
@@ -120,10 +118,10 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(encoder: Path, tmp
     resumed = train(recipe, out=tmp_path / "run", resume=True)
 
     assert resumed.resumed_from is not None
-    assert same(whole, weights(resumed.path))
+    assert equal_weights(whole, weights(resumed.path))
 
 
-def test_resuming_without_a_folder_finds_the_newest_unfinished_run(encoder: Path, tmp_path: Path) -> None:
+def test_resume_without_folder_finds_newest_unfinished_run(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder)
 
     def interrupt(what: str, share: float | None = None) -> None:
@@ -137,7 +135,7 @@ def test_resuming_without_a_folder_finds_the_newest_unfinished_run(encoder: Path
     assert [run.path.resolve()] == [p.resolve() for p in Path("runs").iterdir()]
 
 
-def test_two_trainings_in_one_folder_are_refused(encoder: Path, tmp_path: Path) -> None:
+def test_second_training_in_same_folder_is_refused(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder)
     second: list[BaseException] = []
 
@@ -153,26 +151,26 @@ def test_two_trainings_in_one_folder_are_refused(encoder: Path, tmp_path: Path) 
 
     train(recipe, out=tmp_path / "run", progress=start_another)
 
-    assert "another training is writing here" in str(second[0])
+    assert "Another training is writing to this folder" in str(second[0])
 
 
-def test_a_folder_with_something_in_it_is_refused(encoder: Path, tmp_path: Path) -> None:
+def test_folder_that_is_not_empty_is_refused(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    (tmp_path / "run" / "thesis.txt").write_text("text")
 
     with pytest.raises(RunError, match=r"not empty \(thesis.txt\)"):
         train(recipe, out=tmp_path / "run")
-    with pytest.raises(RunError, match="something that is no run"):
+    with pytest.raises(RunError, match="The folder is not a run"):
         train(recipe, out=tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "thesis.txt").read_text() == "mine"
+    assert (tmp_path / "run" / "thesis.txt").read_text() == "text"
 
 
-def test_a_run_is_not_resumed_with_other_settings(encoder: Path, tmp_path: Path) -> None:
+def test_run_with_other_settings_is_not_resumed(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder)
     train(recipe, out=tmp_path / "run")
 
-    with pytest.raises(RunError, match="other settings"):
+    with pytest.raises(RunError, match="another recipe or with other settings"):
         train(recipe, out=tmp_path / "run", resume=True, settings={"train.learning_rate": 0.5})
 
 
@@ -187,7 +185,7 @@ def test_early_stopping_keeps_the_best_weights(encoder: Path, tmp_path: Path) ->
     assert run.card.training["steps"] < 8 * 12
 
 
-def test_rows_that_would_be_cut_beyond_the_limit_stop_the_run(encoder: Path, tmp_path: Path) -> None:
+def test_more_cut_rows_than_allowed_stop_run(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder, data__max_length=8)
 
     with pytest.raises(DataError, match=r"90 of 90 training rows are longer than data.max_length = 8"):
@@ -196,9 +194,9 @@ def test_rows_that_would_be_cut_beyond_the_limit_stop_the_run(encoder: Path, tmp
     assert run.card.training["cut_rows"] == 90
 
 
-def test_an_answer_that_is_cut_off_leaves_nothing_to_learn_and_stops_the_run(causal: Path, tmp_path: Path) -> None:
+def test_row_whose_answer_is_cut_off_is_refused(causal: Path, tmp_path: Path) -> None:
     recipe = load_recipe(topic_recipe(tmp_path, causal, task="generation", data__max_length=16, evaluate={"resamples": 100}))
-    specialist = fresh_specialist(pull_base(str(causal)), recipe, None)
+    specialist = create_specialist(pull_base(str(causal)), recipe, None)
     from vertical_sdk.types import Message
 
     row = Example("7", messages=(Message("user", "a question of some length"), Message("assistant", "x")))
@@ -206,14 +204,14 @@ def test_an_answer_that_is_cut_off_leaves_nothing_to_learn_and_stops_the_run(cau
         encode_rows(specialist, [row], learn=True)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(encoder: Path, tmp_path: Path) -> None:
+def test_loss_that_is_not_finite_stops_run(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder, train__learning_rate=1e38, train__max_grad_norm=0.0, train__logging_steps=1)
 
     with pytest.raises(DataError, match="the loss became"):
         train(recipe, out=tmp_path / "run")
 
 
-def test_an_encoder_cannot_be_trained_to_write(encoder: Path, tmp_path: Path) -> None:
+def test_encoder_is_refused_for_generation(encoder: Path, tmp_path: Path) -> None:
     rows = [(f"question {i}", f"answer {i}") for i in range(40)]
     data = write_csv(tmp_path / "qa.csv", rows, ("prompt", "completion"))
     recipe = topic_recipe(tmp_path, encoder, task="generation", data={"source": str(data), "decontaminate": None}, evaluate={})
@@ -222,14 +220,14 @@ def test_an_encoder_cannot_be_trained_to_write(encoder: Path, tmp_path: Path) ->
         train(recipe, out=tmp_path / "run")
 
 
-def test_a_causal_base_without_chat_template_is_refused(tmp_path: Path) -> None:
+def test_causal_base_without_chat_template_is_refused(tmp_path: Path) -> None:
     base = save_causal(tmp_path / "base", template=None)
 
     with pytest.raises(BaseModelError, match="no chat template"):
         train(topic_recipe(tmp_path, base), out=tmp_path / "run")
 
 
-def test_a_key_that_the_sdk_sets_is_refused(encoder: Path, tmp_path: Path) -> None:
+def test_key_that_the_sdk_sets_is_refused(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="output_dir is set by the SDK"):
         train(topic_recipe(tmp_path, encoder, train__output_dir="elsewhere"), out=tmp_path / "run")
 
@@ -251,7 +249,7 @@ def test_a_key_that_the_sdk_sets_is_refused(encoder: Path, tmp_path: Path) -> No
     ],
 )
 @pytest.mark.parametrize("family", ["encoder", "causal"])
-def test_the_other_tasks_train_on_either_family(
+def test_other_tasks_train_on_each_family(
     task: str, rows: list[Any], loss: str, family: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     base = request.getfixturevalue(family)
@@ -272,8 +270,8 @@ def test_the_other_tasks_train_on_either_family(
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(encoder: Path, tmp_path: Path) -> None:
-    # 96 rows are left to train on, in steps of 16: one process takes 16 at once, two take 8 each
+def test_two_processes_learn_same_as_one(encoder: Path, tmp_path: Path) -> None:
+    # 96 training rows in steps of 16: one process takes 16 at once, two take 8 each
     data = write_csv(tmp_path / "data.csv", topic_rows(126))
     settings: dict[str, Any] = {
         "data": {"source": str(data), "columns": {"text": "text", "label": "label"}, "decontaminate": None, "clean": []},
@@ -287,14 +285,14 @@ def test_two_processes_learn_what_one_does(encoder: Path, tmp_path: Path) -> Non
 
     script = tmp_path / "child.py"
     script.write_text(CHILD)
-    # with --cpu, accelerate would start one process and say nothing; this is how it starts two of them on a CPU
+    # with --cpu, accelerate silently starts one process; these options start two on a CPU
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     env = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     command = [*launch, str(script), str(two), str(tmp_path / "two")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert read_card(tmp_path / "two" / "adapter").training["processes"] == 2
     losses = []
     for run in ("one", "two"):
@@ -311,7 +309,7 @@ def _trainer(recipe: Any, folder: Path) -> VerticalTrainer:
 
     labels = LabelSpace(tuple(sorted(TOPICS)))
     torch.manual_seed(0)
-    specialist = fresh_specialist(pull_base(recipe.base), recipe, labels)
+    specialist = create_specialist(pull_base(recipe.base), recipe, labels)
     rows = encode_rows(specialist, [Example(str(i), t, y) for i, (t, y) in enumerate(topic_rows(24))], learn=True)
     arguments = training_arguments(recipe.train, folder, "test")
     return VerticalTrainer(specialist, arguments, rows, [], bind_loss(recipe, labels, default="cross_entropy"), silent)

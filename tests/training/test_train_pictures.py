@@ -1,4 +1,4 @@
-"""Pictures from a recipe to a judged and working specialist."""
+"""Train, evaluate and load a specialist for pictures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
-from vertical_sdk.adapters.load import open_specialist
+from vertical_sdk.adapters.folder import read_adapter
+from vertical_sdk.adapters.load import load_specialist
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.evaluation import evaluate
 from vertical_sdk.families.specialist import load_backbone, run_rows
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.training.pipeline import train
+from vertical_sdk.training import train
 
 
 def save_base(folder: Path) -> Path:
@@ -30,7 +31,7 @@ def save_base(folder: Path) -> Path:
 
 
 def save_pictures(path: Path) -> Path:
-    """Stripes that lie or stand."""
+    """Save pictures of horizontal and vertical stripes."""
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2
     stripes = np.tile((np.arange(16) % 4 < 2) * 150, (16, 1))
@@ -39,7 +40,7 @@ def save_pictures(path: Path) -> Path:
     return path
 
 
-def test_a_vision_specialist_is_trained_saved_and_loaded(tmp_path: Path) -> None:
+def test_vision_specialist_is_trained_saved_and_loaded(tmp_path: Path) -> None:
     recipe = Recipe.model_validate(
         {
             "name": "stripes",
@@ -66,23 +67,24 @@ def test_a_vision_specialist_is_trained_saved_and_loaded(tmp_path: Path) -> None
 
     run = train(recipe, out=tmp_path / "run")
     base = pull_base(recipe.base)
-    specialist, card, _ = open_specialist(tmp_path / "run" / "adapter", "again", base, load_backbone(base))
+    adapter = read_adapter(tmp_path / "run" / "adapter")
+    specialist, card = load_specialist(adapter, base, load_backbone(base)), adapter.card
 
     prepared = prepare(recipe)
     rows = [specialist.encode(row, learn=True) for row in prepared.test]
-    said = run_rows(specialist, rows, lambda batch: specialist(batch)[0]).argmax(1).tolist()
-    assert np.mean([a == row.target for a, row in zip(said, rows, strict=True)]) > 0.9
+    predictions = run_rows(specialist, rows, lambda batch: specialist(batch)[0]).argmax(1).tolist()
+    assert np.mean([a == row.target for a, row in zip(predictions, rows, strict=True)]) > 0.9
     assert (card.family, card.base.vocab_size, run.resumed_from) == ("vision", 0, None)
     assert set(card.training["ensemble"]) == {"adapter", "pixels"}
     assert "pipeline_tag: image-classification" in (tmp_path / "run" / "adapter" / "README.md").read_text()
 
-    judged = evaluate(run.path)
-    assert judged.systems["adapter"].metrics["accuracy"].value > 0.9
-    assert judged.curves["auc"]["title"] == "ROC curve"
-    shown = judged.examples[0]
-    for address in (shown.picture, shown.evidence):
+    evaluation = evaluate(run.path)
+    assert evaluation.systems["adapter"].metrics["accuracy"].value > 0.9
+    assert evaluation.curves["auc"]["title"] == "ROC curve"
+    example = evaluation.examples[0]
+    for address in (example.picture, example.evidence):
         assert address is not None
         image = Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,"))))
         assert image.size == (112, 112)
-    assert shown.picture != shown.evidence
-    assert str(shown.picture) in (run.path / "report.html").read_text()
+    assert example.picture != example.evidence
+    assert str(example.picture) in (run.path / "report.html").read_text()

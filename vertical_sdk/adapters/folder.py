@@ -1,29 +1,61 @@
-"""From a run folder, an adapter folder or a registry reference to a working model, and nothing in between."""
+"""Adapter folders: find, read and copy them."""
 
 from __future__ import annotations
 
+import functools
+import shutil
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vertical_sdk.card import CARD
+from vertical_sdk.card import CARD, Card, read_card
 from vertical_sdk.errors import AdapterError
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.paths import report_full_disk
+from vertical_sdk.recipe import Recipe
 
 if TYPE_CHECKING:
-    from vertical_sdk.inference.model import VerticalModel
+    from vertical_sdk.baselines.stacking import Ensemble
     from vertical_sdk.registry import Registry
 
-__all__ = ["find_adapter", "load"]
+__all__ = ["Adapter", "copy_adapter", "find_adapter", "read_adapter"]
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """An adapter folder with its card and its recipe, each read once."""
+
+    folder: Path
+    card: Card
+    recipe: Recipe
+
+    @functools.cached_property
+    def ensemble(self) -> Ensemble | None:
+        """The members that answer together with the adapter; None if there are none.
+
+        Raises CorruptAdapter for a file that cannot be read.
+        """
+        from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
+
+        return load_ensemble(self.folder) if ENSEMBLE in self.card.files else None
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read the card of an adapter folder and the recipe in it, but no weights.
+
+    Raises CorruptAdapter if the card is missing or damaged.
+    """
+    card = read_card(folder)
+    return Adapter(folder, card, Recipe.model_validate(card.recipe))
 
 
 def find_adapter(adapter: str | Path, registry: Registry | None = None, *, allow_revoked: Collection[str] = ()) -> Path:
-    """The adapter's folder.
+    """Find the folder of an adapter.
 
-    adapter        a run's folder, an adapter's folder, or a registry reference ("medical/icd-chapter@production")
+    adapter        a run folder, an adapter folder, or a registry reference ("medical/icd-chapter@production")
     allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
 
-    Raises AdapterError for a folder that is none, RegistryError for a reference that does not exist.
+    Raises AdapterError for a folder that is not an adapter, RegistryError for a reference that does not exist.
     """
     path = Path(adapter)
     if path.is_dir():
@@ -33,28 +65,33 @@ def find_adapter(adapter: str | Path, registry: Registry | None = None, *, allow
             return path / "adapter"
         if (path / "recipe.json").is_file():
             raise AdapterError(
-                f"{path}: this run has not ended, so it has no adapter yet. Go on with it: vertical train ... --resume."
+                "this run is not finished, so it has no adapter yet. Continue it: vertical train ... --resume.", where=path
             )
-        raise AdapterError(f"{path}: is neither a run nor an adapter: it has no adapter/ and no {CARD}.")
+        raise AdapterError(f"this folder is neither a run nor an adapter: it has no adapter/ and no {CARD}.", where=path)
     if isinstance(adapter, Path) or str(adapter).startswith((".", "/", "~")) or path.exists():
         raise AdapterError(
-            f"{adapter}: there is no such folder. Give a run's folder, an adapter's folder, or a registry reference."
+            "this folder does not exist. Give a run folder, an adapter folder, or a registry reference.", where=adapter
         )
     from vertical_sdk.registry import Registry
 
     return (registry or Registry()).resolve(str(adapter), allow_revoked=allow_revoked).path
 
 
-def load(
-    adapter: str | Path,
-    registry: Registry | None = None,
-    *,
-    base: str | None = None,
-    allow_revoked: Collection[str] = (),
-    progress: Progress = silent,
-) -> VerticalModel:
-    """A model from a run folder, an adapter folder or a registry reference, checked as `VerticalModel.from_pretrained` does."""
-    from vertical_sdk.inference.model import VerticalModel
+def copy_adapter(folder: Path, target: Path) -> None:
+    """Copy an adapter folder to a place that is new or empty; it appears there complete or not at all.
 
-    folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
-    return VerticalModel.from_pretrained(folder, name=str(adapter), base=base, progress=progress)
+    Raises AdapterError if the target contains something, RunError if it cannot be written.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise AdapterError("this folder is not empty. Choose a new folder.", where=target)
+    with report_full_disk(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}.part")
+        shutil.rmtree(staged, ignore_errors=True)
+        try:
+            shutil.copytree(folder, staged)
+            if target.exists():
+                target.rmdir()
+            staged.rename(target)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)

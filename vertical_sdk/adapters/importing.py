@@ -1,9 +1,9 @@
-"""A PEFT adapter that was made elsewhere, taken into a registry with a card that says no more than is known.
+"""Import a PEFT adapter that was trained elsewhere into a registry, with a card that claims no more than is known.
 
-What a writer needs (task type CAUSAL_LM on a causal base) is all there: `VerticalModel` loads and checks it like any other. Adapters of other
-task types are kept and verified and load with PEFT, and their card says why `VerticalModel` does not read them: the head of SEQ_CLS is
-transformers' own, on other features than those of the heads here, and FEATURE_EXTRACTION has none. The latter can be gone on from
-(`vertical train RECIPE --from NAME`), which gives it a head.
+A generation adapter (task type CAUSAL_LM on a causal base) is complete: `VerticalModel` loads and checks it like any other. Adapters
+of other task types are stored and verified and load with PEFT, and their card says why `VerticalModel` does not load them: the head
+of SEQ_CLS is transformers' own and reads other features than the heads here, and FEATURE_EXTRACTION has no head. Training can
+continue from the latter (`vertical train RECIPE --from NAME`), which gives it a head.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ TAKEN = (
     "vocab.json",
     "vocab.txt",
 )
-"""What of a folder is an adapter; checkpoints, optimizers and pickled arguments are left where they are."""
+"""The files of a folder that belong to an adapter. Checkpoints, optimizers and pickled arguments are not imported."""
 LONGEST = 4096
 """Tokens of a prompt where the base sets no bound."""
 CHANGES_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "pissa")
@@ -69,7 +69,7 @@ OTHER_KINDS = (
 )
 """Keys of a LoraConfig that make something else than low-rank weights beside the base's own, or import classes by name."""
 SOURCE = "unknown"
-"""Stands for the data in the card, so that a policy of licences sees that there is some."""
+"""The source in the card, so that a licence policy sees that data was used."""
 PROMPTED = "{text}"
 
 
@@ -78,8 +78,8 @@ class Imported:
     """A version that was imported.
 
     missing   what its card lacks, a sentence each
-    left_out  files of the folder that are no part of an adapter
-    unread    why VerticalModel does not load it; None where it does
+    left_out  files of the folder that do not belong to an adapter
+    unread    why VerticalModel does not load it; None if it does
     """
 
     version: Version
@@ -105,13 +105,13 @@ def import_adapter(
     """Publish a folder that PEFT wrote as the next version of a name.
 
     folder          adapter_config.json and adapter_model.safetensors, and what else PEFT puts beside them
-    base            a name in the base catalogue, a hub id or a folder; what adapter_config.json names where it is None
-    task            what it is for, where its task type does not say it
-    license         SPDX name of the licence of the data, where that is known
-    system, prompt  what it is asked with: the system's turn, and the user's, in which {text} stands for the text
+    base            a name in the base catalogue, a hub id or a folder; None: what adapter_config.json names
+    task            its task, if the task type does not determine it
+    license         SPDX name of the licence of the data, if it is known
+    system, prompt  the system's turn and the user's turn of its prompt; {text} is replaced by the text
 
-    Raises CorruptAdapter for files that are not what they should be or would run code, AdapterError for a kind of adapter that cannot be
-    carried, BaseMismatch where its tensors are not the base's or it asks by another chat template, IdleAdapter where it changes nothing;
+    Raises CorruptAdapter for damaged files or files that would run code, AdapterError for a kind of adapter that cannot be
+    imported, BaseMismatch if its tensors or its chat template do not fit the base, IdleAdapter if it changes nothing;
     BaseModelError, OfflineError for the base; RegistryError for a bad name or link.
     """
     from vertical_sdk.bases.base import pull_base
@@ -119,13 +119,13 @@ def import_adapter(
     source = Path(folder)
     check_name(name)
     if PROMPTED not in prompt:
-        raise AdapterError(f"prompt {prompt!r}: has no {PROMPTED}, so nothing would be asked.")
+        raise AdapterError(f"the prompt {prompt!r} has no {PROMPTED}, so the text would not be in it.")
     config = _read_config(source)
     named = base or config.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
-        raise AdapterError(f"{source / CONFIG}: names no base model. Say which one it stands on: --base minilm-l6.")
-    with tempfile.TemporaryDirectory(prefix="vertical-import-") as desk:
-        staged = Path(desk) / "adapter"
+        raise AdapterError(f"{source / CONFIG}: names no base model. Say which one it needs: --base minilm-l6.")
+    with tempfile.TemporaryDirectory(prefix="vertical-import-") as staging:
+        staged = Path(staging) / "adapter"
         left_out = _stage(source, staged)
         progress(f"loading {named}", None)
         pulled = pull_base(named, progress=progress)
@@ -152,8 +152,8 @@ def import_adapter(
             versions=library_versions(),  # of what made the probes; what trained it is not known
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
-        progress("asking base and adapter", None)
-        self_tests = _verified(staged, pulled, kind, card) if unread else _asked(staged, pulled, recipe, card, task)
+        progress("running base and adapter", None)
+        self_tests = _verify(staged, pulled, kind, card) if unread else _record_self_tests(staged, pulled, recipe, card, task)
         card = card.model_copy(update={"self_tests": self_tests})
         if not (staged / README).is_file():
             write_whole(staged / README, render_readme(card, pulled.hub_id))
@@ -178,7 +178,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             else f"has no {WEIGHTS}"
         )
         raise CorruptAdapter(
-            f"{folder}: {what}. Where you trust it, load it with PEFT and save it anew: save_pretrained(..., safe_serialization=True)."
+            f"{folder}: {what}. If you trust it, load it with PEFT and save it again: save_pretrained(..., safe_serialization=True)."
         )
     config = _json(folder / CONFIG)
     for file in (CONFIG, "config.json", "tokenizer_config.json"):
@@ -210,7 +210,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CorruptAdapter(f"{path}: cannot be read as JSON: {error}.") from None
     if not isinstance(plain, dict):
-        raise CorruptAdapter(f"{path}: is no JSON object.")
+        raise CorruptAdapter(f"{path}: is not a JSON object.")
     return plain
 
 
@@ -249,20 +249,20 @@ def _task(kind: str, asked: Task | None, base: Base, folder: Path) -> Task:
 
 
 def _same_template(staged: Path, base: Base, folder: Path) -> None:
-    """See that the adapter is asked by the chat template that lies beside it."""
+    """Check that the chat template in the adapter's folder is the base's."""
     from vertical_sdk.bases.fingerprint import template_digest
 
     settings = _json(staged / "tokenizer_config.json") if (staged / "tokenizer_config.json").is_file() else {}
     own = template_digest(staged, settings)
     if own is not None and own != base.fingerprint.chat_template:
         raise BaseMismatch(
-            f"{folder}: its chat template is not that of {base.name}, so it would be asked in another way than it was trained. Put its "
+            f"{folder}: its chat template is not that of {base.name}, so its prompts would be written differently than in training. Put its "
             "template (and tokenizer) into a copy of the base's folder and import it with --base FOLDER."
         )
 
 
 def _recipe(name: str, task: Task, base: Base, license_name: str | None, system: str | None, prompt: str) -> Recipe:
-    """The least that is true: what it is asked with, and that its texts are taken as they are."""
+    """A recipe with what is known: the prompt, and that texts are not cleaned."""
     return Recipe.model_validate(
         {
             "name": name,
@@ -298,8 +298,8 @@ def _unread(kind: str, task: Task, base: Base) -> str | None:
     return f"it was imported, and has no head that vertical_sdk reads: {what}. Load it with PEFT: {way}{more}."
 
 
-def _asked(staged: Path, base: Base, recipe: Recipe, card: Card, task: Task) -> tuple[SelfTest, ...]:
-    """The self_tests of a writer, of which some tell adapter and base apart."""
+def _record_self_tests(staged: Path, base: Base, recipe: Recipe, card: Card, task: Task) -> tuple[SelfTest, ...]:
+    """Record the self-tests of a generation adapter, of which some tell adapter and base apart."""
     from vertical_sdk.adapters.self_test import record_self_tests
     from vertical_sdk.bases.base import load_tokenizer
     from vertical_sdk.families.chat import require_template
@@ -308,8 +308,8 @@ def _asked(staged: Path, base: Base, recipe: Recipe, card: Card, task: Task) -> 
 
     if get_task(task).written:
         require_template(load_tokenizer(base), base.name)
-    backbone = attach(load_backbone(base), staged, "a0")
-    specialist: Any = specialist_class(card.family).opened(backbone, base, recipe, card, staged)
+    backbone = attach(load_backbone(base), staged)
+    specialist: Any = specialist_class(card.family).load_trained(backbone, base, recipe, card, staged)
     specialist.to(next(backbone.parameters()).device).eval()
     self_tests = record_self_tests(specialist)
     if any(probe.base == probe.adapter for probe in self_tests):
@@ -317,26 +317,27 @@ def _asked(staged: Path, base: Base, recipe: Recipe, card: Card, task: Task) -> 
     return self_tests
 
 
-def _verified(staged: Path, base: Base, kind: str, card: Card) -> tuple[SelfTest, ...]:
-    """See that an adapter without a head that is read here fits its base, and changes what the base makes of a text; no self_tests."""
+def _verify(staged: Path, base: Base, kind: str, card: Card) -> tuple[SelfTest, ...]:
+    """Check that an adapter without a readable head fits its base and changes the base's features; it gets no self-tests."""
     import torch
 
     from vertical_sdk.bases.base import load_tokenizer
     from vertical_sdk.families.lora import attach, read_weights
+    from vertical_sdk.families.shared_base import use_base
     from vertical_sdk.families.specialist import load_backbone
 
     weights = read_weights(staged)
     model = _with_classifier(base, weights) if kind == "SEQ_CLS" else load_backbone(base)
     if kind != "SEQ_CLS" and base.family == "causal":
         model = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
-    model = attach(model, staged, "a0")
+    model = attach(model, staged)
     if card.family == "vision":
         return ()
     rows = load_tokenizer(base)(["The first of two parts is complete."], return_tensors="pt")
     inputs = {key: rows[key].to(next(model.parameters()).device) for key in ("input_ids", "attention_mask")}
     with torch.inference_mode():
         changed = model(**inputs, output_hidden_states=True).hidden_states[-1]
-        with model.disable_adapter():
+        with use_base():
             plain = model(**inputs, output_hidden_states=True).hidden_states[-1]
     if torch.equal(changed, plain):
         raise IdleAdapter(f"{staged.name}: changes nothing: {base.name} makes the same of a text with it and without it.")
@@ -358,7 +359,7 @@ def _with_classifier(base: Base, weights: Mapping[str, Any]) -> Any:
     logging: Any = transformers_logging
     shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
-    logging.set_verbosity_error()  # of the head that it makes anew, which is the adapter's business
+    logging.set_verbosity_error()  # about the new head, whose weights come from the adapter
     try:
         return loader.from_pretrained(
             base.path, num_labels=outputs[-1], local_files_only=True, trust_remote_code=False, use_safetensors=True
@@ -385,7 +386,7 @@ def _missing(card: Card, config: Mapping[str, Any], named: str, given: str | Non
         None if card.base.license else f"licence of its base {named}",
         None if config.get("revision") else "revision of its base: names and shapes of tensors fit, which revisions share",
         f"base: its configuration names {stated!r}, and you say {given!r}" if given and stated and stated != given else None,
-        "system and user prompt that it was trained with, where it was trained with any (--prompt, --system)"
+        "system and user prompt of its training, if there were any (--prompt, --system)"
         if get_task(card.task).written and card.recipe["prompt"] == {"system": None, "user": PROMPTED}
         else None,
     ]

@@ -1,81 +1,78 @@
-"""Putting an adapter on its base, with everything checked that could make it another thing than was published."""
+"""Load an adapter onto its base, and check everything that could make it different from what was published."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.self_test import replay_self_tests
 from vertical_sdk.bases.base import Base
-from vertical_sdk.card import Card, Fingerprint, read_card
+from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
 from vertical_sdk.families.lora import attach, hide_peft_notice
-from vertical_sdk.families.specialist import Specialist, specialist_class
-from vertical_sdk.recipe import Recipe
+from vertical_sdk.families.specialist import LARGE, Specialist, specialist_class
 from vertical_sdk.registry.tree import cached_digest
 
-__all__ = ["open_specialist", "require_same_base"]
+__all__ = ["load_specialist", "require_same_base"]
 
 
-def require_same_base(made_for: Fingerprint, here: Fingerprint, where: str) -> None:
-    """Compare fingerprints, and say what differs.
+def require_same_base(trained_on: Fingerprint, base: Fingerprint, where: str) -> None:
+    """Compare the fingerprint of the base that an adapter was trained on with a base, and name the difference.
 
     Raises BaseMismatch.
     """
-    hint = f"It was made for {made_for.name}" + (f" at revision {made_for.revision}" if made_for.revision else "") + "."
-    if made_for.architecture != here.architecture:
+    hint = f"It was trained on {trained_on.name}" + (f" at revision {trained_on.revision}" if trained_on.revision else "") + "."
+    if trained_on.architecture != base.architecture:
         raise BaseMismatch(
-            f"{where}: was made for another base: a {made_for.architecture}, and {here.name} is a {here.architecture}. {hint}"
+            f"the adapter needs another base: a {trained_on.architecture}. {base.name} is a {base.architecture}. {hint}",
+            where=where,
         )
-    if made_for.vocab_size != here.vocab_size:
+    if trained_on.vocab_size != base.vocab_size:
         raise BaseMismatch(
-            f"{where}: the base's vocabulary was resized: {made_for.vocab_size} tokens when the adapter was made, {here.vocab_size} in "
-            f"{here.name}. {hint}"
+            f"the base's vocabulary was resized: {trained_on.vocab_size} tokens when the adapter was trained, {base.vocab_size} in "
+            f"{base.name}. {hint}",
+            where=where,
         )
-    if made_for.weights != here.weights:
+    if trained_on.weights != base.weights:
         raise BaseMismatch(
-            f"{where}: was made for another base or revision: the weights of {here.name} are {here.weights[:12]}, "
-            f"{made_for.weights[:12]} are needed. {hint}"
+            f"the adapter needs another base or revision: the weights of {base.name} are {base.weights[:12]}, and "
+            f"{trained_on.weights[:12]} are needed. {hint}",
+            where=where,
         )
-    if made_for.tokenizer != here.tokenizer:
-        raise BaseMismatch(f"{where}: the base's tokenizer has changed, so the same text gives other tokens. {hint}")
-    if made_for.chat_template != here.chat_template:
-        raise BaseMismatch(f"{where}: the base's chat template has changed, so it would be asked in another way. {hint}")
+    if trained_on.tokenizer != base.tokenizer:
+        raise BaseMismatch(
+            f"the base's tokenizer has changed since training, so the same text gives other tokens. {hint}", where=where
+        )
+    if trained_on.chat_template != base.chat_template:
+        raise BaseMismatch(
+            f"the base's chat template has changed since training, so prompts would be written differently. {hint}", where=where
+        )
 
 
-def open_specialist(folder: Path, name: str, base: Base, backbone: Any) -> tuple[Specialist, Card, Any]:
-    """Load an adapter onto a base model, or beside other adapters on it, and prove that it works.
+def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
+    """Load an adapter onto the model of its base, and replay its self-tests.
 
-    folder  the adapter's folder
-    name    what the adapter is called on the backbone
-    backbone   the base's model, or the peft.PeftModel that others are on already
-    returns the specialist, its card, and the peft.PeftModel
+    backbone  the base's model. Its layers are changed: to load several adapters, give a copy by `share_weights` for each
 
-    Raises CorruptAdapter, BaseMismatch, IdleAdapter: each says what is wrong with which file.
+    Raises CorruptAdapter, BaseMismatch or IdleAdapter, which name the file and what is wrong with it.
     """
-    import peft
-
-    card = read_card(folder)
+    card, folder = adapter.card, adapter.folder
     require_same_base(card.base, base.fingerprint, str(folder))
     if unread := card.training.get("unread"):
-        raise AdapterError(f"{folder}: {unread}")
-    recipe = Recipe.model_validate(card.recipe)
-    backbone = attach(backbone, folder, name)
-    try:
-        for file, digest in card.files.items():
-            if not (folder / file).is_file():
-                raise CorruptAdapter(f"{folder / file}: is missing. Take the adapter anew.")
-            if cached_digest(folder / file) != digest:
-                raise CorruptAdapter(f"{folder / file}: was changed or cut since the adapter was made. Take the adapter anew.")
-        backbone.set_adapter(name)
-        device = next(backbone.parameters()).device
-        with hide_peft_notice():
-            specialist: Any = specialist_class(card.family).opened(backbone, base, recipe, card, folder)
-        specialist.to(device)
-        specialist.eval()
-        replay_self_tests(specialist, card.self_tests, str(folder))
-    except Exception:
-        if isinstance(backbone, peft.PeftModel) and len(backbone.peft_config) > 1:
-            backbone.delete_adapter(name)
-        raise
-    return specialist, card, backbone
+        raise AdapterError(str(unread), where=folder)
+    adapted = attach(backbone, folder)
+    for file, digest in card.files.items():
+        if not (folder / file).is_file():
+            raise CorruptAdapter("this file is missing. Download the adapter again.", where=folder / file)
+        if cached_digest(folder / file) != digest:
+            raise CorruptAdapter(
+                "this file was changed or cut after the adapter was saved. Download the adapter again.", where=folder / file
+            )
+    device = next(adapted.parameters()).device
+    with hide_peft_notice():
+        specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, folder)
+    specialist.to(device)
+    specialist.eval()
+    replay_self_tests(specialist, card.self_tests, str(folder), large=base.parameters > LARGE)
+    result: Specialist = specialist
+    return result

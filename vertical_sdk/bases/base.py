@@ -234,12 +234,19 @@ def pull_base(name: str, *, revision: str | None = None, progress: Progress = si
 def load_tokenizer(base: Base) -> Any:
     """Load the tokenizer of a base from its folder. All specialists on the base share the object, and only read it.
 
+    Its own truncation and padding are off, which every call here asks for: threads share it, and a call that asked for something
+    else would change it under the others.
+
     Raises BaseModelError.
     """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
+        if (shared := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+            shared.no_truncation()
+            shared.no_padding()
+        return tokenizer
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BaseModelError(f"its tokenizer cannot be loaded: {_first_line(error)}", where=base.path) from error
 

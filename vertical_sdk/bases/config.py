@@ -49,7 +49,8 @@ def family_of(config: Mapping[str, Any], folder: Path) -> Family:
             where=where,
         )
     for name in reversed(list(FAMILIES)):  # a family that a package adds comes before ours
-        if FAMILIES.load(name).recognizes(config):
+        recognizes = FAMILIES.load_recognizer(name)
+        if recognizes is not None and recognizes(config):
             return name
     raise BaseModelError(
         f"architectures = {architectures(config)}, model_type = {model_type(config)!r}: neither an encoder nor a causal nor a vision "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,9 @@ from vertical_sdk.cli.options import Json, Settings, group, read_settings
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import UnknownName
 from vertical_sdk.tables import TASKS
-from vertical_sdk.types import Example
+
+if TYPE_CHECKING:
+    from vertical_sdk.types import Example
 
 __all__ = ["verbs"]
 

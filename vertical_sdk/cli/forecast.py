@@ -90,11 +90,10 @@ def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
     """
     from vertical_sdk import catalog
     from vertical_sdk.data.prepare import read_rows
-    from vertical_sdk.recipe import Recipe
 
     if not path.is_file():
         raise DataError("no such file.", where=path)
-    recipe = Recipe.model_validate(model.card.recipe)
+    recipe = model.adapter.recipe
     options = catalog.readers.options(recipe.data.reader.use) if recipe.data.reader else {}
     settings: dict[str, Any] = {"data.columns.time": time} if time else {}
     if "stride" in options:

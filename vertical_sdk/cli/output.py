@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vertical_sdk.types import Progress
-
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from vertical_sdk.types import Progress
 
 __all__ = ["documents_only", "emit", "say", "show", "showing", "size", "table"]
 

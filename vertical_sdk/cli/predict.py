@@ -6,14 +6,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vertical_sdk.cli.options import AllowRevoked, RegistryAt, check_verb
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import DataError
-from vertical_sdk.types import Example, Prediction
+
+if TYPE_CHECKING:
+    from vertical_sdk.types import Example, Prediction
 
 __all__ = ["predict"]
 
@@ -71,10 +73,9 @@ def _parse_texts(texts: Sequence[str], model: Any) -> list[Example]:
     import numpy as np
 
     from vertical_sdk.inference.inputs import as_rows
-    from vertical_sdk.recipe import Recipe
 
     inputs: list[Any] = list(texts)
-    modality = Recipe.model_validate(model.card.recipe).data.modality
+    modality = model.adapter.recipe.data.modality
     for number, text in enumerate(texts):
         if model.card.fields:
             reads = ", ".join(field.name for field in model.card.fields)
@@ -87,7 +88,7 @@ def _parse_texts(texts: Sequence[str], model: Any) -> list[Example]:
                 raise DataError(
                     f"text {number}: {text[:60]!r} is not a list of numbers, or its steps differ in length."
                 ) from None
-    return as_rows(inputs, range(len(inputs)), model.card, model.card.name)
+    return as_rows(inputs, range(len(inputs)), model.adapter, model.card.name)
 
 
 def _parse_json(text: str, kind: type, number: int, problem: str) -> Any:
@@ -102,9 +103,8 @@ def _parse_json(text: str, kind: type, number: int, problem: str) -> Any:
 
 def _read_rows(path: Path, model: Any) -> Sequence[Example]:
     from vertical_sdk.data.prepare import read_rows
-    from vertical_sdk.recipe import Recipe
 
-    rows, _ = read_rows(path, Recipe.model_validate(model.card.recipe), model.card.labels)
+    rows, _ = read_rows(path, model.adapter.recipe, model.card.labels)
     blank = [row.id for row in rows if not row.text.strip() and not row.messages and row.values is None]
     if blank:
         shown = ", ".join(blank[:5]) + (", …" if len(blank) > 5 else "")
@@ -114,6 +114,7 @@ def _read_rows(path: Path, model: Any) -> Sequence[Example]:
 
 def _predict(model: Any, rows: Sequence[Example]) -> Iterator[tuple[Example, Prediction]]:
     from vertical_sdk.tasks import get_task
+    from vertical_sdk.types import Prediction
 
     generates = get_task(model.card.task).verb == "generate"
     for start in range(0, len(rows), BATCH):

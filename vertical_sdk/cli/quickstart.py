@@ -13,11 +13,11 @@ from vertical_sdk.cli.comparison import show_evaluation
 from vertical_sdk.cli.options import Json
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import GateFailed
-from vertical_sdk.types import Progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
     from vertical_sdk.training import Run
+    from vertical_sdk.types import Progress
 
 __all__ = ["quickstart"]
 

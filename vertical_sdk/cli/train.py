@@ -14,7 +14,6 @@ import typer
 from vertical_sdk.cli.comparison import show_evaluation, show_report
 from vertical_sdk.cli.options import Json, Settings, read_settings
 from vertical_sdk.cli.output import emit, say, showing
-from vertical_sdk.types import silent
 
 __all__ = ["train"]
 
@@ -35,6 +34,7 @@ def train(
 ) -> None:
     """Train a specialist, and compare it with its base and classical baselines on rows that it never saw."""
     from vertical_sdk.recipe import load_recipe
+    from vertical_sdk.types import silent
 
     chosen = read_settings(settings)
     load_recipe(recipe, chosen)  # report a wrong recipe before torch is loaded

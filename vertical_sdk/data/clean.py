@@ -1,7 +1,7 @@
 """Cleaners: steps that run on the rows before anything is learned from them.
 
 Every cleaner is `cleaner(examples, *, ...) -> (examples, account)`, pure, in the order of the rows. One that only writes texts in
-another way, each by itself, is registered with `text_normalizer=True`: it is also applied to what a specialist is asked, so
+another way, each by itself, is registered with `text_normalizer=True`: it also runs on the inputs of a specialist, so
 that it never reads what it was not trained on.
 """
 

@@ -59,7 +59,7 @@ Deidentifier: TypeAlias = Callable[..., tuple[list[Example], StepAccount]]
 Finder: TypeAlias = Callable[[Iterable[str]], Iterator[list[Span]]]
 
 
-@deidentifiers.register("presidio")
+@deidentifiers.register("presidio", extra="deidentify")
 def presidio(
     examples: Sequence[Example],
     seed: int,

@@ -40,14 +40,14 @@ def build_label_space(recipe: Recipe, table: Table, examples: Sequence[Example])
     in_recipe = tuple(recipe.labels) if recipe.labels else None
     if in_recipe is not None:
         refuse_unknown(examples, in_recipe, "those that the recipe lists", recipe.name)
-    elif get_task(recipe.task).ordered and table.labels is None:
+    elif task.ordered and table.labels is None:
         listed = ", ".join(sorted(in_rows))
         raise DataError(
             f"the task {recipe.task} needs its labels in order. Set labels: [{listed}], from low to high.", where=recipe.name
         )
     order = in_recipe or tuple(label for label in table.labels or () if label in in_rows) or tuple(sorted(in_rows))
     order = (*order, *sorted(in_rows - set(order)))
-    fewest = 2 if get_task(recipe.task).single_label else 1
+    fewest = 2 if task.single_label else 1
     if len(in_rows) < fewest:
         problem = f"all rows have the label {next(iter(in_rows))!r}" if in_rows else "no row has a label"
         raise DataError(

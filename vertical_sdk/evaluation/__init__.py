@@ -1,6 +1,6 @@
-"""Is the specialist better than the general model, and than what is cheap? With intervals, on rows that nobody trained on.
+"""Compare a specialist with its general model and with cheap baselines, with intervals, on rows that were not trained on.
 
-What only shows an evaluation (`result`, `headline`, `report`) is used without torch, which `evaluate` needs.
+The modules that only show an evaluation (`result`, `headline`, `report`) do not import torch; `evaluate` does.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from vertical_sdk.evaluation.compare import evaluate
     from vertical_sdk.evaluation.result import Evaluation
 
-_HOMES = {"Evaluation": "result", "evaluate": "compare"}
+_MODULES = {"Evaluation": "result", "evaluate": "compare"}
 
 __all__ = ["Evaluation", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"vertical_sdk.evaluation.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"vertical_sdk.evaluation.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'vertical_sdk.evaluation' has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""What a report shows of forecasts: errors by step and by hour, some forecasts with the truth, and where the errors are."""
+"""Curves of forecasts for a report: errors by step, by hour and by channel, and some forecasts with the truth."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ __all__ = ["forecast_curves", "place_channels"]
 
 Curve = dict[str, Any]
 SHOWN = 3
-"""So many channels are drawn over a stretch of time."""
+"""The number of channels that are drawn over a period of time."""
 FEW = 8
-"""Of so many channels no map is drawn."""
+"""Up to this many channels, no map is drawn."""
 STRETCH = 96
-"""So many forecasts of one channel follow each other in a drawing."""
+"""The number of successive forecasts of one channel in a drawing."""
 
 
 def forecast_curves(
-    rows: Sequence[Example], truth: NDArray[Any], said: Mapping[str, Outputs], task: Task, layout: SeriesLayout | None
+    rows: Sequence[Example], truth: NDArray[Any], outputs: Mapping[str, Outputs], task: Task, layout: SeriesLayout | None
 ) -> dict[str, Curve]:
-    """Drawings by name, each {"title", "x", "y", "lines": {name: [(x, y), …]}}; none for other tasks than forecasting.
+    """Compute curves by name, each {"title", "x", "y", "lines": {name: [(x, y), …]}}; {} for other tasks than forecasting.
 
-    A map has "points" in place of lines: (x, y, error, channel), near each other where the graph says so.
+    outputs  of each system, by its name
+
+    A map has "points" instead of lines: (x, y, error, channel). Channels near each other in the graph have near points.
     """
     if get_task(task).verb != "forecast" or layout is None:
         return {}
-    errors = {name: np.abs(outputs.values - truth) for name, outputs in said.items() if outputs.values is not None}
+    errors = {name: np.abs(system.values - truth) for name, system in outputs.items() if system.values is not None}
     minutes = layout.seconds / 60
     unit, per = ("hours", 60.0) if minutes >= 30 else ("minutes", 1.0)
     by_step = {
@@ -40,7 +42,7 @@ def forecast_curves(
         for name, one in errors.items()
     }
     curves: dict[str, Curve] = {
-        "by_step": {"title": "Error by how far ahead", "x": f"{unit} ahead", "y": "mean absolute error", "lines": by_step}
+        "by_step": {"title": "Error by steps ahead", "x": f"{unit} ahead", "y": "mean absolute error", "lines": by_step}
     }
     hours = np.array([int(row.time[11:13]) if row.time and len(row.time) >= 13 else -1 for row in rows])
     if (hours >= 0).all() and len(set(hours.tolist())) > 2:
@@ -49,7 +51,7 @@ def forecast_curves(
             for name, one in errors.items()
         }
         curves["by_hour"] = {"title": "Error by hour of the day", "x": "hour", "y": "mean absolute error", "lines": by_hour}
-    own = said["adapter"]
+    own = outputs["adapter"]
     last = truth.shape[1] - 1
     for place in _channels(errors["adapter"]):
         stretch = slice(max(0, len(rows) // 2 - STRETCH // 2), len(rows) // 2 + STRETCH // 2)
@@ -61,7 +63,7 @@ def forecast_curves(
                 "upper bound": own.quantiles[stretch, last, place, -1],
             }
         curves[f"channel {place}"] = {
-            "title": f"{layout.channels[place]}: what was foreseen {(last + 1) * minutes / per:g} {unit} before, and what came",
+            "title": f"{layout.channels[place]}: forecast {(last + 1) * minutes / per:g} {unit} ahead, and truth",
             "x": "step",
             "y": "value",
             "lines": {name: [(float(i), float(v)) for i, v in enumerate(one) if np.isfinite(v)] for name, one in lines.items()},
@@ -70,7 +72,7 @@ def forecast_curves(
         places = place_channels(layout.graph)
         at = np.nanmean(errors["adapter"], axis=(0, 1))
         curves["map"] = {
-            "title": "Error by channel, as the graph lays them out (not by geography)",
+            "title": "Error by channel, placed by the graph (not by geography)",
             "x": "",
             "y": "mean absolute error",
             "lines": {},
@@ -82,9 +84,9 @@ def forecast_curves(
 
 
 def place_channels(graph: NDArray[Any]) -> NDArray[np.float64]:
-    """Places (channels, 2) whose distances are like those along the graph (classical scaling: Torgerson, 1952).
+    """Compute places (channels, 2) with distances like those along the graph (classical scaling: Torgerson, 1952).
 
-    graph  (channels, channels) how near, from 0
+    graph  (channels, channels) nearness, from 0
     """
     from scipy.sparse.csgraph import shortest_path
 

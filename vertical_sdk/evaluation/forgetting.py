@@ -1,15 +1,15 @@
-"""Forgetting: what the adapter costs in general ability, on general prose with the adapter off and on.
+"""Forgetting: the adapter's cost in general ability, measured on general prose with the adapter off and on.
 
-An encoder is asked to find the second half of each paragraph by its first half among all of them: recall@1, by cosine similarity of
-its features. A causal model is asked how well it foresees the text: bits a character, teacher-forced, without a chat template.
-Both need no labels, and both fall where an adapter has bent the backbone away from what the base could do.
+For an encoder the measure is recall@1: how often the first half of a paragraph finds its second half among all second halves, by
+cosine similarity of its features. For a causal model it is bits per character: how well the model predicts the text, teacher-forced,
+without a chat template. Both need no labels, and both get worse if an adapter moves the backbone away from what the base can do.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from vertical_sdk.recipe import Forgetting
 from vertical_sdk.sources import fetch
 from vertical_sdk.types import Example, Progress, silent
 
-__all__ = ["Forgot", "halves", "measure", "read_general", "verdict", "with_forgetting"]
+__all__ = ["Forgot", "measure_forgetting", "read_general", "split_paragraph", "verdict", "with_forgetting"]
 
 OWN = Path(__file__).with_name("general.txt")
 TEXT = (".txt", ".text", ".tokens")
@@ -36,28 +36,29 @@ COLUMN = "text"
 FEWEST_WORDS = 40
 """Shorter paragraphs of a source are left out: captions, headings and list items."""
 FEWEST = 20
-"""Paragraphs; with fewer, one lucky hit moves the measure too much."""
+"""Paragraphs; with fewer, one lucky hit changes the measure too much."""
 READ = 16 << 20
-"""Characters of a text file that are looked at: many times what is measured."""
+"""Characters of a text file that are read: many times as many as are measured."""
 CHARACTERS = 20_000
 LONGEST = 2_000
 WINDOW = 256
 LOGITS = 512
-"""Tokens whose logits stand in memory at once."""
+"""Tokens whose logits are in memory at once."""
+WHERE = "evaluate.forgetting"
 HEADING = re.compile(r"\s*=.*=\s*")
 BOUNDARY = re.compile(r"""[.!?]["'’”)\]]*\s+(?![a-z])""")
 
 
 @dataclass(frozen=True)
 class Forgot:
-    """What the adapter costs.
+    """The adapter's cost in general ability.
 
-    measure  what was measured: "recall@1" or "bits per character"
+    measure  "recall@1" or "bits per character"
     before   with the adapter off
     after    with the adapter on
-    cost     by how much `after` is worse than `before`; below 0 where it is better
+    cost     how much worse `after` is than `before`; below 0 if it is better
     unit     of all three: "share" or "bits"
-    rows     paragraphs measured on
+    rows     the number of paragraphs
     """
 
     measure: str
@@ -68,57 +69,62 @@ class Forgot:
     rows: int
 
     def to_dict(self, budget: float) -> dict[str, Any]:
-        """Plain data for JSON, with the budget and whether it is kept."""
+        """Plain data for JSON, with the budget and whether the cost is within it."""
         return {**asdict(self), "budget": budget, "passed": self.cost <= budget}
 
 
 def read_general(spec: Forgetting, progress: Progress = silent) -> list[str]:
-    """Paragraphs of general prose, each once: our own, or those of the recipe's source.
+    """Read paragraphs of general prose, each once: the built-in ones, or those of the recipe's source.
 
-    A source is a text file with a paragraph on each line or blank lines between (WikiText is such a one), or a CSV, JSONL or Parquet
-    file with a column "text". Its headings (" = Title = ") and paragraphs under FEWEST_WORDS words are left out.
+    A source is a text file with a paragraph on each line or with blank lines between paragraphs (such as WikiText), or a CSV, JSONL or
+    Parquet file with a column "text". Headings (" = Title = ") and paragraphs under FEWEST_WORDS words are left out.
 
-    Raises DataError for a source without enough such paragraphs, and what `fetch` raises.
+    Raises DataError for a source with too few such paragraphs, and what `fetch` raises.
     """
     if spec.source is None:
         return OWN.read_text(encoding="utf-8").strip().split("\n\n")
     progress("fetching general text", None)
     path = _one_file(fetch(spec.source, file=spec.file, progress=progress).path)
-    found = _lines(path) if path.suffix.lower() in TEXT else _column(path)
-    usable = list(dict.fromkeys(one for one in found if len(one.split()) >= FEWEST_WORDS and not HEADING.fullmatch(one)))
+    paragraphs = _read_text(path) if path.suffix.lower() in TEXT else _read_column(path)
+    long = [text for text in paragraphs if len(text.split()) >= FEWEST_WORDS and not HEADING.fullmatch(text)]
+    usable = list(dict.fromkeys(long))
     if len(usable) < FEWEST:
         raise DataError(
-            f"evaluate.forgetting: {path}: {len(usable)} of its {len(found)} paragraphs have {FEWEST_WORDS} words or more; "
-            f"at least {FEWEST} are needed. Name another source, or leave it out to use the general text that is built in."
+            f"{len(usable)} of its {len(paragraphs)} paragraphs have {FEWEST_WORDS} words or more; at least {FEWEST} are needed. "
+            "Name another source, or remove the key to use the built-in text.",
+            where=f"{WHERE}: {path}",
         )
     return usable
 
 
-def measure(specialist: Specialist, paragraphs: Sequence[str], *, most: int = 256, progress: Progress = silent) -> Forgot:
-    """What the adapter costs on these paragraphs, of which at most `most` are taken, spread evenly over them all.
+def measure_forgetting(
+    specialist: Specialist, paragraphs: Sequence[str], *, most: int = 256, progress: Progress = silent
+) -> Forgot:
+    """Measure the adapter's cost on at most `most` of these paragraphs, spread evenly over all of them.
 
-    Of a causal model's about CHARACTERS characters are read, as each costs a pass through the output layer.
+    A causal model reads about CHARACTERS characters, because each token costs a pass through the output layer.
 
-    Raises DataError where too few paragraphs can be used.
+    Raises DataError if too few paragraphs can be used.
     """
     chosen = _evenly(paragraphs, most)
     if isinstance(specialist, CausalSpecialist):
         texts = [text[:LONGEST] for text in chosen]
         texts = _evenly(texts, max(1, len(texts) * CHARACTERS // max(CHARACTERS, sum(map(len, texts)))))
-        before, after = _off_and_on(specialist, lambda what: _bits(specialist, texts, progress, what))
+        before, after = _measure_off_and_on(specialist, lambda state: _bits(specialist, texts, progress, state))
         return Forgot("bits per character", before, after, after - before, "bits", len(texts))
-    pairs = [pair for text in chosen if (pair := halves(text))]
+    pairs = [pair for text in chosen if (pair := split_paragraph(text))]
     if len(pairs) < 2:
         raise DataError(
-            f"evaluate.forgetting: {len(pairs)} of {len(chosen)} paragraphs have two sentences or more; "
-            "retrieval needs at least 2 such paragraphs."
+            f"{len(pairs)} of {len(chosen)} paragraphs have two sentences or more; at least 2 such paragraphs are needed. "
+            "Name another source.",
+            where=WHERE,
         )
-    before, after = _off_and_on(specialist, lambda what: _recall(specialist, pairs, progress, what))
+    before, after = _measure_off_and_on(specialist, lambda state: _recall(specialist, pairs, progress, state))
     return Forgot("recall@1", before, after, before - after, "share", len(pairs))
 
 
-def halves(paragraph: str) -> tuple[str, str] | None:
-    """A paragraph in two, at the end of the sentence nearest to its middle; None where it is one sentence."""
+def split_paragraph(paragraph: str) -> tuple[str, str] | None:
+    """Split a paragraph in two at the sentence end nearest to its middle; None if it is one sentence."""
     ends = [match.end() for match in BOUNDARY.finditer(paragraph.strip())]
     if not ends:
         return None
@@ -128,60 +134,60 @@ def halves(paragraph: str) -> tuple[str, str] | None:
 
 
 def verdict(forgot: Forgot, budget: float) -> tuple[bool, str]:
-    """Whether the cost is within the budget, and a sentence that says so. What is not a number is never within it."""
+    """Whether the cost is within the budget, and a sentence that says so. A cost that is not finite is not within it."""
     measured = (
         f"on {forgot.rows} paragraphs of general text, {forgot.measure} is {forgot.after:.3f} with the adapter and "
         f"{forgot.before:.3f} without"
     )
     if not math.isfinite(forgot.cost):
-        return False, f"Fails: {measured}; what is forgotten cannot be told."
+        return False, f"Fails: {measured}. The cost is not a finite number."
     if forgot.cost <= 0:
-        return True, f"Passes: {measured}; nothing is forgotten."
+        return True, f"Passes: {measured}. Nothing was forgotten."
     if forgot.cost <= budget:
-        return True, f"Passes: {measured}, which costs {forgot.cost:.3f} of a budget of {budget:g}."
-    return False, f"Fails: {measured}, which costs {forgot.cost:.3f}, more than the budget of {budget:g}."
+        return True, f"Passes: {measured}. The cost is {forgot.cost:.3f} of a budget of {budget:g}."
+    return False, f"Fails: {measured}. The cost is {forgot.cost:.3f}, more than the budget of {budget:g}."
 
 
 def with_forgetting(gate: Verdict | None, forgot: Forgot, budget: float) -> Verdict:
-    """The gate's verdict with this one in it: passed where both are. Without a gate, forgetting alone decides."""
-    kept, reason = verdict(forgot, budget)
+    """Add the forgetting to the gate's verdict: passed if both pass. Without a gate, forgetting alone decides."""
+    within, reason = verdict(forgot, budget)
     if gate is None:
-        return Verdict(passed=kept, reasons=(reason,))
-    return Verdict(passed=gate.passed and kept, reasons=(*gate.reasons, reason))
+        return Verdict(passed=within, reasons=(reason,))
+    return Verdict(passed=gate.passed and within, reasons=(*gate.reasons, reason))
 
 
-def _off_and_on(specialist: Specialist, ask: Any) -> tuple[float, float]:
+def _measure_off_and_on(specialist: Specialist, measure: Callable[[str], float]) -> tuple[float, float]:
     with switched_off(specialist):
-        before: float = ask("without the adapter")
-    return before, ask("with the adapter")
+        before = measure("without the adapter")
+    return before, measure("with the adapter")
 
 
-def _recall(specialist: Specialist, pairs: Sequence[tuple[str, str]], progress: Progress, what: str) -> float:
-    """The share of first halves whose own second half is nearer than every other; a tie is no find."""
+def _recall(specialist: Specialist, pairs: Sequence[tuple[str, str]], progress: Progress, state: str) -> float:
+    """The share of first halves whose own second half is nearer than every other; a tie does not count."""
     texts = [first for first, _ in pairs] + [second for _, second in pairs]
     rows = [specialist.encode(Example(id=str(number), text=text), learn=False) for number, text in enumerate(texts)]
-    made = run_rows(
-        specialist, rows, specialist.features, progress=lambda share: progress(f"reading general text {what}", share)
+    features = run_rows(
+        specialist, rows, specialist.features, progress=lambda share: progress(f"reading general text {state}", share)
     )
-    first, second = F.normalize(made, dim=-1).chunk(2)
-    likeness = first @ second.T
-    own = likeness.diagonal().clone()
-    others = likeness.fill_diagonal_(-math.inf).amax(1)
+    first, second = F.normalize(features, dim=-1).chunk(2)
+    similarity = first @ second.T
+    own = similarity.diagonal().clone()
+    others = similarity.fill_diagonal_(-math.inf).amax(1)
     return float((own > others).double().mean())
 
 
-def _bits(specialist: CausalSpecialist, texts: Sequence[str], progress: Progress, what: str) -> float:
-    """Bits a character. A text's very first token, where no token stands before it, is neither asked nor counted."""
+def _bits(specialist: CausalSpecialist, texts: Sequence[str], progress: Progress, state: str) -> float:
+    """Bits per character. The first token of a text has no token before it, so it is neither predicted nor counted."""
     longest = min(WINDOW, getattr(specialist.backbone.get_base_model().config, "max_position_embeddings", None) or WINDOW)
     rows, characters = [], 0
     for text in texts:
         ids = tuple(specialist.tokenizer(text, truncation=False, verbose=False)["input_ids"])
         characters += len(text) - len(specialist.tokenizer.decode(ids[:1], skip_special_tokens=True))
-        for start in range(0, len(ids) - 1, longest - 1):  # each window begins with the last token of the one before
+        for start in range(0, len(ids) - 1, longest - 1):  # each window starts with the last token of the previous one
             window = ids[start : start + longest]
             rows.append(Encoded(ids=window, learn=(True,) * len(window)))
     if not characters:
-        raise DataError("evaluate.forgetting: the general text has no paragraph of more than one token.")
+        raise DataError("the general text has no paragraph of more than one token. Name another source.", where=WHERE)
 
     def surprise(batch: Batch) -> Tensor:
         logits, tokens = specialist(batch)
@@ -195,48 +201,48 @@ def _bits(specialist: CausalSpecialist, texts: Sequence[str], progress: Progress
         rows,
         surprise,
         token_budget=LOGITS,
-        progress=lambda share: progress(f"reading general text {what}", share),
+        progress=lambda share: progress(f"reading general text {state}", share),
     )
     return float(nats.double().sum()) / math.log(2) / characters
 
 
 def _evenly(texts: Sequence[str], most: int) -> list[str]:
-    """At most so many, spread over them all."""
+    """Select at most this many texts, spread over all of them."""
     return [texts[number * len(texts) // most] for number in range(most)] if len(texts) > most else list(texts)
 
 
 def _one_file(path: Path) -> Path:
     if path.is_file():
         return path
-    files = sorted(one for one in path.rglob("*") if one.is_file() and one.suffix.lower() in {*TEXT, *SUFFIXES})
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in {*TEXT, *SUFFIXES})
     if len(files) == 1:
         return files[0]
-    names = ", ".join(one.relative_to(path).as_posix() for one in files[:20])
-    raise DataError(
-        f"evaluate.forgetting: {path}: "
-        + (f"has several files; set evaluate.forgetting.file to one of: {names}." if files else "has no file of text in it.")
-    )
+    if not files:
+        raise DataError("the folder has no file of text. Name another source.", where=f"{WHERE}: {path}")
+    names = ", ".join(file.relative_to(path).as_posix() for file in files[:20])
+    raise DataError(f"the folder has several files; set evaluate.forgetting.file to one of: {names}.", where=f"{WHERE}: {path}")
 
 
-def _lines(path: Path) -> list[str]:
-    """The paragraphs of a text file: its lines where one of them is as long as a paragraph, or no blank lines part them."""
+def _read_text(path: Path) -> list[str]:
+    """The paragraphs of a text file: its lines if one of them is as long as a paragraph or no lines are blank."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(READ)
     except UnicodeDecodeError:
-        raise DataError(f"evaluate.forgetting: {path}: is not UTF-8 text. Save the file as UTF-8.") from None
+        raise DataError("the file is not UTF-8 text. Save it as UTF-8.", where=f"{WHERE}: {path}") from None
     lines = [line.strip() for line in text.splitlines()]
     if "" not in lines or any(len(line.split()) >= FEWEST_WORDS for line in lines):
         return [line for line in lines if line]
     return [" ".join(block.split()) for block in re.split(r"\n{2,}", "\n".join(lines)) if block.strip()]
 
 
-def _column(path: Path) -> list[str]:
+def _read_column(path: Path) -> list[str]:
     """The texts of a table."""
     rows = read_file(path)
     if COLUMN not in rows.columns and len(rows.columns) > 1:
         raise DataError(
-            f"evaluate.forgetting: {path}: has no column {COLUMN!r}; it has {', '.join(rows.columns)}. Call the one with prose so."
+            f"the file has no column {COLUMN!r}; it has {', '.join(rows.columns)}. Give this name to the column with prose.",
+            where=f"{WHERE}: {path}",
         )
     name = COLUMN if COLUMN in rows.columns else rows.columns[0]
     texts = [row.get(name) for row in rows.rows]

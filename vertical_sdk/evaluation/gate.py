@@ -1,4 +1,4 @@
-"""The promotion gate: may this specialist be published?"""
+"""The promotion gate: decide whether a specialist may be published."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ __all__ = ["decide"]
 
 
 def decide(gate: Gate, comparisons: Mapping[str, PairedTest]) -> Verdict:
-    """Passed where the specialist beats each baseline of the gate by more than its margin, at its confidence.
+    """Decide whether the specialist beats each baseline of the gate by more than its margin, at its confidence.
 
     comparisons  baseline → the specialist minus the baseline in `gate.metric`, with the interval at `gate.confidence`
 
-    It beats a baseline where even the lower end of the interval lies above the margin; of a metric where less is better, the
-    difference is turned around. A baseline that was not measured is not beaten. Raises UnknownName for an unknown metric;
-    ValueError for an interval made at another confidence.
+    The specialist beats a baseline if even the lower end of the interval of its advantage is above the margin. If lower is better in
+    the metric, the advantage is the difference with its sign reversed. A baseline that was not measured is not beaten.
+
+    Raises UnknownName for an unknown metric; ValueError for an interval at another confidence.
     """
     sign = 1 if higher_is_better(gate.metric) else -1
     passed, reasons = True, []
@@ -33,23 +34,24 @@ def decide(gate: Gate, comparisons: Mapping[str, PairedTest]) -> Verdict:
             continue
         if not math.isclose(test.confidence, gate.confidence):
             raise ValueError(f"the gate asks for confidence {gate.confidence}; {baseline} was compared at {test.confidence}")
-        beaten, reason = _judge(gate, baseline, test.difference, sign)
+        beaten, reason = _compare(gate, baseline, test.difference, sign)
         passed &= beaten
         reasons.append(reason)
     return Verdict(passed=passed, reasons=tuple(reasons) or ("Passes: the gate names no baseline.",))
 
 
-def _judge(gate: Gate, baseline: str, difference: Interval, sign: int) -> tuple[bool, str]:
+def _compare(gate: Gate, baseline: str, difference: Interval, sign: int) -> tuple[bool, str]:
+    """Whether the specialist beats one baseline, and the sentence that says so."""
     value = sign * difference.value
     low, high = sorted((sign * difference.low, sign * difference.high))
-    beaten = low > gate.margin
-    way = "better" if value >= 0 else "worse"
-    measured = (
-        f"in {gate.metric} the specialist is {abs(value):.3f} {way} than {baseline} "
-        f"({100 * gate.confidence:g}% interval of its advantage: {low:+.3f} to {high:+.3f})"
+    if not all(map(math.isfinite, (value, low, high))):
+        return False, f"Fails: the specialist minus {baseline} in {gate.metric} is not a finite number."
+    comparison = (
+        f"the specialist is {abs(value):.3f} {'better' if value >= 0 else 'worse'} than {baseline} in {gate.metric} "
+        f"({100 * gate.confidence:g}% interval of its advantage: {low:+.3f} to {high:+.3f})."
     )
-    if beaten:
-        return True, f"Passes: {measured}, surely more than the margin of {gate.margin:g}."
+    if low > gate.margin:
+        return True, f"Passes: {comparison} The whole interval is above the margin of {gate.margin:g}."
     if high <= gate.margin:
-        return False, f"Fails: {measured}, which does not reach beyond the margin of {gate.margin:g}."
-    return False, f"Fails: {measured}; that it is more than the margin of {gate.margin:g} is not sure."
+        return False, f"Fails: {comparison} The whole interval is at or below the margin of {gate.margin:g}."
+    return False, f"Fails: {comparison} The interval contains the margin of {gate.margin:g}."

@@ -1,4 +1,4 @@
-"""What an evaluation found, in the sentences that a report begins with."""
+"""The first sentences of a report: the result of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ __all__ = ["METRICS", "headline", "metric_title", "p_text", "significance"]
 
 METRICS = {
     "accuracy": ("Accuracy", "Share of rows that are right."),
-    "macro_f1": ("Macro F1", "How well each label is found, every label counting the same."),
-    "weighted_f1": ("Weighted F1", "How well each label is found, frequent labels counting more."),
-    "micro_f1": ("Micro F1", "How well labels are found, every decision counting the same."),
+    "macro_f1": ("Macro F1", "F1 averaged over labels; every label counts the same."),
+    "weighted_f1": ("Weighted F1", "F1 averaged over labels; frequent labels count more."),
+    "micro_f1": ("Micro F1", "F1 over all decisions; every decision counts the same."),
     "balanced_accuracy": ("Balanced accuracy", "Share of each label's rows that are right, averaged over labels."),
-    "mcc": ("MCC", "Agreement with the truth beyond chance: 1 is perfect, 0 is chance."),
-    "ece": ("ECE", "How far confidence is from the share that is right."),
-    "log_loss": ("Log loss", "The price of unlikely truths; honest confidence lowers it."),
-    "auc": ("AUC", "How often a row with the label ranks above one without."),
-    "average_precision": ("Average precision", "How pure the top of the ranking is."),
-    "aurc": ("AURC", "Share that is wrong among the surest rows, averaged over how many of them are answered."),
-    "accuracy_at_coverage": ("Accuracy at coverage", "Share that is right where only the surest rows are answered."),
-    "quadratic_kappa": ("Quadratic kappa", "Agreement in rank beyond chance; far misses cost more."),
-    "rank_mae": ("Ranks off", "How many ranks the answer is off, on average."),
-    "mae": ("MAE", "How far the number is off, on average."),
-    "rmse": ("RMSE", "How far the number is off, large misses counting more."),
-    "r2": ("R²", "Share of the spread that is explained."),
-    "exact_match": ("Exact match", "Share of answers that say exactly the right words."),
-    "token_f1": ("Token F1", "Words that answer and reference share."),
-    "rouge_l": ("ROUGE-L", "Words that answer and reference share, in order."),
+    "mcc": ("MCC", "Agreement with the truth beyond chance; 1 is perfect, 0 is chance."),
+    "ece": ("ECE", "Distance between confidence and the share that is right."),
+    "log_loss": ("Log loss", "Penalty for a low probability of the true label."),
+    "auc": ("AUC", "How often a row with the label ranks above a row without it."),
+    "average_precision": ("Average precision", "Precision averaged over the ranking."),
+    "aurc": ("AURC", "Share that is wrong among the surest rows, averaged over the share of rows answered."),
+    "accuracy_at_coverage": ("Accuracy at coverage", "Share that is right if only the surest rows are answered."),
+    "quadratic_kappa": ("Quadratic kappa", "Agreement in rank beyond chance; large errors cost more."),
+    "rank_mae": ("Ranks off", "Average error in ranks."),
+    "mae": ("MAE", "Average size of the error."),
+    "rmse": ("RMSE", "Size of the error; large errors count more."),
+    "r2": ("R²", "Share of the variance that is explained."),
+    "exact_match": ("Exact match", "Share of answers with exactly the right words."),
+    "token_f1": ("Token F1", "Overlap of words between answer and reference."),
+    "rouge_l": ("ROUGE-L", "Overlap of words between answer and reference, in order."),
 }
-"""Metric → its name for a reader, and what it says in a sentence."""
+"""Metric → its title and its meaning in a sentence."""
 
 _HOW = {
     "better": ("significantly better than", "every baseline that was measured"),
@@ -41,34 +41,34 @@ _HOW = {
 
 
 def metric_title(name: str) -> str:
-    """A metric's name for a reader."""
+    """Return a metric's title in reports."""
     return METRICS.get(name, (name,))[0]
 
 
 def headline(evaluation: Evaluation) -> str:
-    """The verdict in a sentence: how often each system is right, and whether the difference is more than luck."""
+    """Say how often each system is right, and which differences are significant."""
     adapter = evaluation.systems.get("adapter")
     if adapter is None or adapter.error or not adapter.metrics:
         return f"The specialist was not measured{f': {adapter.error}' if adapter and adapter.error else ''}."
-    baselines = [one for key, one in _baselines(evaluation) if not one.error and one.metrics]
+    baselines = [system for _, system in _baselines(evaluation) if not system.error and system.metrics]
     counted = [m for m in adapter.metrics if m in {"accuracy", "exact_match"}]
     metric = counted[0] if counted else evaluation.tests[0].metric if evaluation.tests else next(iter(adapter.metrics))
     own = adapter.metrics[metric].value
-    others = [(one.title, one.metrics[metric].value) for one in baselines if metric in one.metrics]
+    others = [(system.title, system.metrics[metric].value) for system in baselines if metric in system.metrics]
     if counted:
-        base = _per(own, [value for _, value in others])
-        told = [f"{title}: {value * base:,.0f}" for title, value in others]
+        base = _choose_denominator(own, [value for _, value in others])
+        comparisons = [f"{title}: {value * base:,.0f}" for title, value in others]
         sentence = f"The specialist is right on {own * base:,.0f} of {base:,} test rows"
     else:
-        less = ", where less is better" if metric in evaluation.lower_is_better else ""
-        told = [f"{title}: {number(value)}" for title, value in others]
-        sentence = f"The specialist reaches {number(own)} in {metric_title(metric)}{less}"
-    beside = f" ({'; '.join(told)})" if told else ""
-    return f"{sentence}{beside}. {significance(evaluation)}".strip()
+        note = " (lower is better)" if metric in evaluation.lower_is_better else ""
+        comparisons = [f"{title}: {number(value)}" for title, value in others]
+        sentence = f"The specialist reaches {number(own)} in {metric_title(metric)}{note}"
+    others_text = f" ({'; '.join(comparisons)})" if comparisons else ""
+    return f"{sentence}{others_text}. {significance(evaluation)}".strip()
 
 
 def significance(evaluation: Evaluation) -> str:
-    """Which differences in the main metric are more than luck, in one or two sentences."""
+    """Say which differences in the main metric are significant, in a sentence."""
     if not evaluation.tests:
         return ""
     main = evaluation.tests[0].metric
@@ -78,24 +78,24 @@ def significance(evaluation: Evaluation) -> str:
         if test.metric == main:
             groups[_outcome(test, sign)].append(f"“{_title(evaluation, test.baseline)}”")
     alone = sum(1 for baselines in groups.values() if baselines) == 1
-    said = [
-        f"{how} {everyone if alone and len(groups[outcome]) > 1 else _and(groups[outcome])}"
+    parts = [
+        f"{how} {everyone if alone and len(groups[outcome]) > 1 else _join(groups[outcome])}"
         for outcome, (how, everyone) in _HOW.items()
         if groups[outcome]
     ]
-    return f"In {metric_title(main)} it is {', '.join(said)}."
+    return f"In {metric_title(main)} it is {', '.join(parts)}."
 
 
 def p_text(p_value: float | None) -> str:
-    """A p-value as a paper writes it."""
+    """Format a p-value as papers do."""
     if p_value is None or not math.isfinite(p_value):
         return "–"
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _baselines(evaluation: Evaluation) -> list[tuple[str, System]]:
-    """All systems but the adapter, the base first."""
-    others = [(key, one) for key, one in evaluation.systems.items() if key != "adapter"]
+    """All systems except the specialist, the base first."""
+    others = [(key, system) for key, system in evaluation.systems.items() if key != "adapter"]
     return sorted(others, key=lambda pair: pair[0] != "base")
 
 
@@ -104,8 +104,8 @@ def _outcome(test: Comparison, sign: int) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "open"
 
 
-def _per(own: float, others: list[float]) -> int:
-    """Of how many rows to speak: 100, or 1,000 where that would hide a difference."""
+def _choose_denominator(own: float, others: list[float]) -> int:
+    """The number of rows that shares are expressed in: 100, or 1,000 if 100 would hide a difference."""
     return 1000 if any(round(100 * own) == round(100 * other) and own != other for other in others) else 100
 
 
@@ -113,5 +113,5 @@ def _title(evaluation: Evaluation, key: str) -> str:
     return evaluation.systems[key].title if key in evaluation.systems else key
 
 
-def _and(names: list[str]) -> str:
+def _join(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,4 +1,4 @@
-"""Pictures in a report: as data: addresses, so that nothing is fetched from anywhere."""
+"""Pictures in a report, as data: addresses, so that the report fetches nothing."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from vertical_sdk.types import Numbers
 
-__all__ = ["drawn"]
+__all__ = ["draw_evidence"]
 
 SIDE = 112
-"""Pixels that a small picture is enlarged to."""
+"""Small pictures are enlarged to this many pixels."""
 RED = np.array([220.0, 50.0, 32.0])
 
 
-def drawn(picture: Numbers | None, specialist: Any, label: int) -> tuple[str, str]:
-    """A picture, and the same with the evidence for a label in red, the redder the stronger.
+def draw_evidence(picture: Numbers | None, specialist: Any, label: int) -> tuple[str, str]:
+    """Draw a picture, and the same with the evidence for a label in red; a stronger red is stronger evidence.
 
     picture     (h, w) or (h, w, 3) bytes
     specialist  of the family vision
@@ -40,6 +40,6 @@ def _address(pixels: NDArray[Any]) -> str:
     image = Image.fromarray(pixels)
     if max(image.size) < SIDE:
         image = image.resize((SIDE, SIDE), Image.Resampling.NEAREST)
-    kept = io.BytesIO()
-    image.save(kept, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(kept.getvalue()).decode()
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

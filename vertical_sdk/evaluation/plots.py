@@ -1,7 +1,7 @@
-"""Plots for a report, as SVG text: sharp at any size, in the page's own colours and fonts, so that they follow light and dark
-and show every script that the reader's machine can show.
+"""Plots for a report, as SVG text: sharp at any size, in the colours and fonts of the page, so that they follow light and dark
+mode and show every script that the reader's machine supports.
 
-Each function returns a whole `<svg>` element. Colours are CSS classes that `report.html` defines.
+Each function returns a complete `<svg>` element. Colours are CSS classes that `report.html` defines.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = [
 ]
 
 MOST_LABELS = 60
-"""So many labels a confusion plot shows; of more, those most often confused."""
+"""A confusion plot shows at most this many labels, those most often confused."""
 MOST_POINTS = 300
-"""So many points of a line are drawn; of more, every so many-th."""
+"""A line is drawn with at most this many points, evenly selected."""
 COLOURS = 6
-"""So many lines have colours of their own (`l0` … in `report.html`); further ones begin again."""
+"""The number of line colours (`l0` … in `report.html`); further lines repeat them."""
 
 
 def number(value: float | None, signed: bool = False) -> str:
-    """Three decimals, or fewer for large numbers; a dash for none."""
+    """Format a number with three decimals, or fewer for large numbers; a dash for None."""
     if value is None or not math.isfinite(value):
         return "–"
     decimals = 3 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
@@ -44,7 +44,7 @@ def number(value: float | None, signed: bool = False) -> str:
 
 
 def interval_plot(systems: Sequence[tuple[str, Interval, bool]]) -> Markup:
-    """One metric of all systems: a bar from zero to the value, and a whisker over its interval.
+    """Plot one metric of all systems: a bar from zero to the value, and a whisker over its interval.
 
     systems  title, interval, whether it is the specialist
     """
@@ -75,9 +75,9 @@ def interval_plot(systems: Sequence[tuple[str, Interval, bool]]) -> Markup:
 
 
 def change_plot(changes: Sequence[LabelChange]) -> Markup:
-    """What each label gained or lost: a dot at the difference and a whisker over its interval, beside both values.
+    """Plot the gain or loss of each label: a dot at the difference, a whisker over its interval, and both values.
 
-    One line a label, so that many labels still stand on one page.
+    Each label takes one line, so that many labels fit on a page.
     """
     if not changes:
         return Markup("")
@@ -90,8 +90,8 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
 
     ends = (left + 60, left + 60 + width)
     right = ends[1] + 12
-    places = ((left + 42, "end", "rows"), (middle, "middle", "difference in F1"), (right + 40, "end", "general"))
-    parts = [_text(at, 14, what, anchor, "quiet", "", 11) for at, anchor, what in places]
+    heads = ((left + 42, "end", "rows"), (middle, "middle", "difference in F1"), (right + 40, "end", "general"))
+    parts = [_text(at, 14, what, anchor, "quiet", "", 11) for at, anchor, what in heads]
     parts.append(_text(right + 106, 14, "specialist", "end", "quiet", "", 11))
     parts.append(_text(right + 164, 14, "change", "end", "quiet", "", 11))
     bottom = head + line * len(changes)
@@ -106,26 +106,26 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
         low, value, high = (
             min(max(x(v), ends[0]), ends[1]) for v in (one.difference.low, one.difference.value, one.difference.high)
         )
-        told = f"{one.label}: {number(one.difference.low, True)} … {number(one.difference.high, True)}, {one.verdict}"
+        hint = f"{one.label}: {number(one.difference.low, True)} … {number(one.difference.high, True)}, {one.verdict}"
         parts += [
             _text(left, y + 4, _short(one.label, 40), "end", "", one.label, 12),
             _text(left + 42, y + 4, f"{one.n:,}", "end", "quiet", "", 11),
             _line(low, y, high, y, f"reach {css}"),
-            f'<circle cx="{value:.1f}" cy="{y:.1f}" r="4" class="change {css}"><title>{escape(told)}</title></circle>',
+            f'<circle cx="{value:.1f}" cy="{y:.1f}" r="4" class="change {css}"><title>{escape(hint)}</title></circle>',
             _text(right + 40, y + 4, number(one.baseline), "end", "quiet", "", 11),
             _text(right + 106, y + 4, number(one.own), "end", "", "", 11),
-            _text(right + 164, y + 4, number(one.difference.value, signed=True), "end", f"told {css}", "", 11),
+            _text(right + 164, y + 4, number(one.difference.value, signed=True), "end", f"verdict {css}", "", 11),
         ]
-    return _svg(right + 170, bottom + 6, parts, "what each label gained or lost")
+    return _svg(right + 170, bottom + 6, parts, "gain or loss of each label")
 
 
 def line_plot(
     lines: Mapping[str, Sequence[Sequence[Any]]], x_title: str = "", y_title: str = "", *, percent: bool = False
 ) -> Markup:
-    """Lines over one axis, each with its name beside the plot; nothing where no line has two points.
+    """Plot lines over one axis, each with its name beside the plot; empty if no line has two points.
 
-    lines    name → points (x, y), both numbers; or x a date or another word, which then stand at even steps as they sort.
-             A point that is not finite is left out
+    lines    name → points (x, y), both numbers; or x is a date or another word: words are sorted and placed at even steps.
+             Points that are not finite are left out
     percent  both axes are shares
     """
     words = sorted({str(point[0]) for points in lines.values() for point in points if isinstance(point[0], str)})
@@ -147,9 +147,9 @@ def line_plot(
         x_marks = [(float(i), words[i]) for i in some]
     else:
         x_marks = [(tick, _tick(tick, x_ticks, percent)) for tick in x_ticks]
-    for at, told in x_marks:
+    for at, mark in x_marks:
         parts.append(_line(x_of(at), top, x_of(at), top + height, "grid"))
-        parts.append(_text(x_of(at), top + height + 16, told, "middle", "quiet", "", 11))
+        parts.append(_text(x_of(at), top + height + 16, mark, "middle", "quiet", "", 11))
     for i, (name, points) in reversed(list(enumerate(drawn.items()))):
         css, y = f"l{i % COLOURS}", top + 10 + 19 * i
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
@@ -167,9 +167,10 @@ def line_plot(
 
 
 def map_plot(points: Sequence[Sequence[Any]], what: str = "") -> Markup:
-    """Places as dots, the larger and darker the greater their value; the greatest three have their names.
+    """Plot places as dots, larger and darker for larger values; the three largest are named.
 
-    points  (x, y, value, name); what: what the value is
+    points  (x, y, value, name)
+    what    the name of the value
     """
     shown = [(float(x), float(y), float(v), str(n)) for x, y, v, n in points if all(map(math.isfinite, (x, y, v)))]
     if len(shown) < 2:
@@ -195,14 +196,14 @@ def map_plot(points: Sequence[Sequence[Any]], what: str = "") -> Markup:
 
 
 def confusion_plot(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:
-    """What is taken for what: a row a true label, a column a predicted one; the darker, the larger the share of the row."""
-    kept = _kept(confusion)
-    size = len(kept)
+    """Plot the confusion matrix: a row for each true label, a column for each predicted one; darker is a larger share of the row."""
+    shown = _select_labels(confusion)
+    size = len(shown)
     cell = 40 if size <= 8 else 26 if size <= 30 else 13
     font = 12 if cell >= 26 else 9
     left, head = (310 if cell >= 26 else 250), 30
     parts = [_text(left, 12, "predicted →", "start", "quiet")]
-    for row, i in enumerate(kept):
+    for row, i in enumerate(shown):
         y = head + row * cell
         total = sum(confusion[i])
         parts += [
@@ -217,13 +218,13 @@ def confusion_plot(confusion: Sequence[Sequence[int]], labels: Sequence[str]) ->
                 min(font, 11) if cell >= 26 else 7,
             ),
         ]
-        for column, j in enumerate(kept):
+        for column, j in enumerate(shown):
             count = confusion[i][j]
             x = left + column * cell
             share = count / total if total else 0.0
-            told = f"{labels[i]} → {labels[j]}: {count} of {total}"
+            hint = f"{labels[i]} → {labels[j]}: {count} of {total}"
             kind = "empty" if not count else "hit" if i == j else "miss"
-            parts.append(_bar(x, y, cell - 1, cell - 1, kind, 0.12 + 0.88 * share if count else 1.0, told if count else ""))
+            parts.append(_bar(x, y, cell - 1, cell - 1, kind, 0.12 + 0.88 * share if count else 1.0, hint if count else ""))
             if count and cell >= 26:
                 parts.append(
                     _text(x + cell / 2 - 0.5, y + cell / 2 + 3.5, f"{count}", "middle", "over" if share > 0.55 else "", "", 10)
@@ -232,7 +233,7 @@ def confusion_plot(confusion: Sequence[Sequence[int]], labels: Sequence[str]) ->
 
 
 def reliability_plot(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
-    """Confidence against the share that is right, before and after calibration; on the diagonal a model is honest.
+    """Plot confidence against the share that is right, before and after calibration; perfect calibration is the diagonal.
 
     The area of a dot is the share of rows in its bin.
     """
@@ -256,10 +257,10 @@ def reliability_plot(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
         points = [at(one.confidence, one.accuracy) for one in bins]
         parts.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" class="curve {name}" />')
         for (x, y), one in zip(points, bins, strict=True):
-            told = f"{name}: {one.count} rows, confidence {one.confidence:.2f}, right {one.accuracy:.2f}"
+            hint = f"{name}: {one.count} rows, confidence {one.confidence:.2f}, right {one.accuracy:.2f}"
             radius = 2.5 + 12 * math.sqrt(one.count / rows)
             parts.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="dot {name}"><title>{told}</title></circle>'
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="dot {name}"><title>{hint}</title></circle>'
             )
     turned = _text(12, low + size / 2, "share that is right", "middle", "quiet")
     parts += [
@@ -270,7 +271,7 @@ def reliability_plot(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
 
 
 def _points(points: Sequence[Sequence[Any]], place: Mapping[str, float]) -> list[tuple[float, float]]:
-    """The points that can be drawn, from left to right, words in their places; thinned out where there are many."""
+    """The points that can be drawn, from left to right, words at their places; some are left out if there are many."""
     known = []
     for x, y in (point[:2] for point in points):
         at = place.get(str(x)) if place else x
@@ -283,7 +284,7 @@ def _points(points: Sequence[Sequence[Any]], place: Mapping[str, float]) -> list
 
 
 def _axis(low: float, high: float, start: float, end: float, margin: float) -> tuple[Callable[[float], float], list[float]]:
-    """Where a value stands between start and end, and the values to mark."""
+    """The place of a value between start and end, and the values to mark."""
     if low == high:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
     low, high = low - margin * (high - low), high + margin * (high - low)
@@ -291,7 +292,7 @@ def _axis(low: float, high: float, start: float, end: float, margin: float) -> t
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    """At most so many round numbers between two, at even steps of 1, 2 or 5 times a power of ten."""
+    """At most this many round numbers between two, at even steps of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
@@ -299,26 +300,26 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _tick(value: float, ticks: Sequence[float], percent: bool) -> str:
-    """A number on an axis, with as many decimals as its neighbours need."""
+    """Format a number on an axis with as many decimals as the step needs."""
     step = min((b - a for a, b in pairwise(ticks)), default=abs(value) or 1.0) * (100 if percent else 1)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    thousands = "," if abs(value) >= 10_000 else ""  # a year has none
+    thousands = "," if abs(value) >= 10_000 else ""  # years have no separator
     return (f"{value:.{decimals}%}" if percent else f"{value:{thousands}.{decimals}f}").replace("-", "−")
 
 
-def _kept(confusion: Sequence[Sequence[int]]) -> list[int]:
-    """The labels to show: those that occur, and of too many those in most errors, in their own order."""
+def _select_labels(confusion: Sequence[Sequence[int]]) -> list[int]:
+    """The labels to show: those that occur, or if they are too many those with most errors, in their own order."""
     size = len(confusion)
-    said = [sum(confusion[i][j] for i in range(size)) for j in range(size)]
-    occur = [i for i in range(size) if sum(confusion[i]) or said[i]]
+    predicted = [sum(confusion[i][j] for i in range(size)) for j in range(size)]
+    occur = [i for i in range(size) if sum(confusion[i]) or predicted[i]]
     if len(occur) <= MOST_LABELS:
         return occur
-    wrong = {i: sum(confusion[i]) + said[i] - 2 * confusion[i][i] for i in occur}
+    wrong = {i: sum(confusion[i]) + predicted[i] - 2 * confusion[i][i] for i in occur}
     return sorted(sorted(occur, key=lambda i: -wrong[i])[:MOST_LABELS])
 
 
 def _svg(width: float, height: float, parts: Iterable[str], what: str) -> Markup:
-    return Markup(  # noqa: S704  (every text in it was escaped by _text or is a number)
+    return Markup(  # noqa: S704  (every text was escaped by _text or is a number)
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" aria-label="{escape(what)}">'
         f"{''.join(parts)}</svg>"
     )

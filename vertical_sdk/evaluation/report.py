@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file that a manager can read, that needs nothing else, and that prints."""
+"""The report of an evaluation: one HTML file for managers, which needs no other file and can be printed."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from vertical_sdk.tasks import get_task
 __all__ = ["render", "write_report"]
 
 MOST_TEXT = 500
-"""So many characters of an example are shown."""
+"""Examples are cut to this many characters."""
 MOST_PAIRS = 10
-"""So many of the commonest confusions are listed."""
+"""The number of confusions that are listed."""
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3)
-"""The shares of rows answered that are listed beside the abstention curve."""
+"""The shares of rows answered that are listed below the abstention curve."""
 GAPS = {
-    "demographic_parity": ("Demographic parity", "the share called so"),
+    "demographic_parity": ("Demographic parity", "the predicted share"),
     "equal_opportunity": ("Equal opportunity", "the true-positive rate"),
     "predictive_equality": ("Predictive equality", "the false-positive rate"),
 }
-"""Gap between groups → its name, and the rate that it is taken of."""
+"""Gap between groups → its title, and its rate."""
 
 
 def write_report(path: Path, evaluation: Mapping[str, Any]) -> None:
     """Write the report of an evaluation (`Evaluation.to_dict()`) as one HTML file.
 
-    Raises RunError where the file cannot be written.
+    Raises RunError if the file cannot be written.
     """
     write_whole(path, render(Evaluation.from_dict(evaluation)))
 
 
 def render(evaluation: Evaluation) -> str:
-    """The report as HTML; all text in it is escaped, nothing in it is fetched from anywhere."""
+    """Render the report as HTML. All text is escaped, and the page fetches nothing."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -85,37 +85,37 @@ def render(evaluation: Evaluation) -> str:
 
 
 def _metrics(evaluation: Evaluation, order: list[str]) -> list[dict[str, Any]]:
-    """Each metric with every system's interval, its plot, and which system is best."""
+    """Each metric with every system's interval, its plot, and the best system."""
     names = list(dict.fromkeys(name for key in order for name in evaluation.systems[key].metrics))
-    found = []
+    rows = []
     for name in names:
         cells = {key: evaluation.systems[key].metrics.get(name) for key in order}
         measured = {key: one for key, one in cells.items() if one is not None and one.value == one.value}
         lower = name in evaluation.lower_is_better
         best = min(measured, key=lambda key: measured[key].value * (1 if lower else -1), default=None)
         plot = interval_plot([(evaluation.systems[key].title, one, key == "adapter") for key, one in measured.items()])
-        says = METRICS.get(name, ("", ""))[1]
-        found.append({"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower, "says": says})
-    return found
+        meaning = METRICS.get(name, ("", ""))[1]
+        rows.append({"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower, "meaning": meaning})
+    return rows
 
 
 def _label_audit(evaluation: Evaluation) -> dict[str, Any]:
-    """How many labels gained and lost, how many of them by luck alone would, and the plot of them all."""
+    """How many labels gained and lost, how many would by chance, and the plot of all."""
     if evaluation.label_audit is None or not evaluation.label_audit.labels:
         return {}
     labels = evaluation.label_audit.labels
     counts = {verdict: sum(one.verdict == verdict for one in labels) for verdict in ("gained", "lost", "not sure")}
     baseline = evaluation.label_audit.baseline
     title = evaluation.systems[baseline].title if baseline in evaluation.systems else baseline
-    by_luck = round((1 - evaluation.confidence) * len(labels))
-    return {"counts": counts, "baseline": title, "by_luck": by_luck, "plot": change_plot(labels)}
+    by_chance = round((1 - evaluation.confidence) * len(labels))
+    return {"counts": counts, "baseline": title, "by_chance": by_chance, "plot": change_plot(labels)}
 
 
 def _abstention(evaluation: Evaluation, order: list[str]) -> dict[str, Any]:
-    """A line a system, and what the specialist does where it answers only so many rows: (coverage, right, threshold)."""
+    """A line for each system, and points of the specialist: (share of rows answered, share of them right, threshold)."""
     keys = [key for key in order if evaluation.abstention.get(key)]
     lines = {evaluation.systems[key].title: evaluation.abstention[key] for key in keys}
-    plot = line_plot(lines, "share of rows answered, the surest first", "share of them that is right", percent=True)
+    plot = line_plot(lines, "share of rows answered, the surest first", "share of answers that is right", percent=True)
     own = evaluation.abstention.get("adapter", [])
     nearest = [min(own, key=lambda point: abs(point[0] - wanted)) for wanted in COVERAGES] if own else []
     return {"plot": plot, "points": list(dict.fromkeys(nearest))}
@@ -128,18 +128,18 @@ def _curve(curve: Mapping[str, Any]) -> str:
 
 
 def _pairs(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
-    """The commonest confusions: true label, predicted label, rows, their share of the true label's rows."""
-    found = [
+    """The most frequent confusions: true label, predicted label, rows, their share of the true label's rows."""
+    pairs = [
         (evaluation.labels[i], evaluation.labels[j], count, count / sum(row))
         for i, row in enumerate(evaluation.confusion)
         for j, count in enumerate(row)
         if i != j and count
     ]
-    return sorted(found, key=lambda pair: -pair[2])[:MOST_PAIRS]
+    return sorted(pairs, key=lambda pair: -pair[2])[:MOST_PAIRS]
 
 
 def _account(account: Mapping[str, Any]) -> dict[str, Any]:
-    """Steps as table rows, and whatever else the account says as name and text."""
+    """The steps as table rows, and the other entries of the account as name and text."""
     steps = [one for one in account.get("steps") or () if isinstance(one, Mapping)]
     kinds = ("dropped", "set_aside", "added", "changed", "notes")
     rows = [
@@ -156,22 +156,22 @@ def _account(account: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """What is known of how this came about, as name and text; long digests shortened."""
-    found = {}
+    """The provenance as name and text, with shortened digests."""
+    texts = {}
     for key, value in provenance.items():
         if key == "sources" or value is None or value == {}:
             continue
         if key == "base" and isinstance(value, Mapping):
             parts = [str(value.get("name", "")), str(value.get("architecture", ""))]
             digests = [f"{part} {str(value[part])[:12]}" for part in ("weights", "tokenizer") if value.get(part)]
-            found["base model"] = ", ".join(filter(None, [*parts, *digests, str(value.get("license") or "")]))
+            texts["base model"] = ", ".join(filter(None, [*parts, *digests, str(value.get("license") or "")]))
         else:
-            found[key.replace("_", " ")] = _text(value)[:12] if key.endswith("digest") else _text(value)
-    return found
+            texts[key.replace("_", " ")] = _text(value)[:12] if key.endswith("digest") else _text(value)
+    return texts
 
 
 def _text(value: Any) -> str:
-    """A value for reading: numbers with separators, the rest as JSON where it has parts."""
+    """Format a value for reading: numbers with separators, other values with parts as JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain data that survives JSON: what card, report and `evaluation.json` hold."""
+"""The results of an evaluation, as plain data that survives JSON: for the card, the report and `evaluation.json`."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ __all__ = [
 ]
 
 Change: TypeAlias = Literal["gained", "lost", "not sure"]
-"""What became of a label or a group, beside the general model."""
+"""How a label or a group changed compared with the general model."""
 
 
 @dataclass(frozen=True)
 class System:
-    """One system on the test rows: the adapter, its base, a baseline.
+    """One system on the test rows: the specialist, its base, a baseline.
 
-    title     what a reader calls it: "general base (zero-shot)"
+    title     its name in reports: "general base, zero-shot"
     metrics   name → value and interval
     unparsed  rows whose answer could not be read; they count as wrong
-    seconds   how long it took, training of a baseline included
-    error     why there are no metrics, where it failed
+    seconds   how long it took, including the training of a baseline
+    error     why there are no metrics, if it failed
     """
 
     title: str
@@ -51,9 +51,10 @@ class System:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The adapter against one baseline on the same rows: adapter minus baseline in one metric, and how likely that is by luck.
+    """The specialist compared with item baseline on the same rows: the difference in item metric, and its p-value.
 
-    mcnemar_p  McNemar's test of which rows are right; None where right and wrong make no sense
+    difference  specialist minus baseline
+    mcnemar_p   p-value of McNemar's test of which rows are right; None for a task without right and wrong answers
     """
 
     baseline: str
@@ -65,7 +66,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One label: how many test rows have it, how the adapter does on it, and the base (None where it was not measured)."""
+    """One label: how many test rows have it, and the values of the specialist and of the base (None if it was not measured)."""
 
     label: str
     n: int
@@ -79,7 +80,7 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class Bin:
-    """The rows whose confidence lies in (low, high]: their mean confidence, the share of them that is right, their number."""
+    """The rows with a confidence in (low, high]: their mean confidence, the share that is right, their number."""
 
     low: float
     high: float
@@ -90,9 +91,9 @@ class Bin:
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One test row as a person reads it; labels of a multilabel row stand in one string.
+    """One test row for a reader; the labels of a multilabel row are joined in item string.
 
-    picture, evidence  of an image: itself, and where in it the evidence for what the specialist says is, as data: addresses
+    picture, evidence  of an image, as data: addresses: the image, and the image with the evidence for the prediction in red
     """
 
     text: str
@@ -106,7 +107,7 @@ class ExampleRow:
 
 @dataclass(frozen=True)
 class LabelChange:
-    """One label: test rows that have it, F1 of the specialist and of the general model, and what became of it."""
+    """One label: the test rows that have it, F1 of the specialist and of the general model, and the verdict."""
 
     label: str
     n: int
@@ -118,7 +119,7 @@ class LabelChange:
 
 @dataclass(frozen=True)
 class LabelAudit:
-    """Which labels gained and which lost against the general model `baseline`; those that gained first."""
+    """The labels that gained and lost compared with the general model `baseline`; gains come first."""
 
     baseline: str
     labels: list[LabelChange] = field(default_factory=list)
@@ -126,13 +127,13 @@ class LabelAudit:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One group of rows: the main metric of the specialist and of the general model, and what is said of whom.
+    """One group of rows: the main metric of the specialist and of the general model, and the rates of two labels.
 
-    baseline, difference    None where the general model was not measured
-    truth, predicted     label → share of the group's rows that have it, and that are given it; empty without labels
-    true_positive_rate   how often the second label is said where it is true; None without such rows, or not two labels
-    false_positive_rate  how often it is said where it is not true
-    auc                  None where the group has one label only
+    baseline, difference  None if the general model was not measured
+    truth, predicted      label → share of the group's rows that have it, and for which it is predicted; empty without labels
+    true_positive_rate    how often the second label is predicted if it is true; None without such rows or without two labels
+    false_positive_rate   how often it is predicted if it is not true
+    auc                   None if the group has only item label
     """
 
     group: str
@@ -150,7 +151,7 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class Gap:
-    """The largest rate of a group less the smallest, of the specialist and of the general model; None where unknown."""
+    """The largest rate of a group minus the smallest, of the specialist and of the general model; None if unknown."""
 
     own: float | None = None
     baseline: float | None = None
@@ -158,8 +159,8 @@ class Gap:
 
 @dataclass(frozen=True)
 class FieldAudit:
-    """The groups by one field of the record, and for two labels the gaps between them: demographic_parity (how often the
-    second label is said), equal_opportunity (where it is true), predictive_equality (where it is not)."""
+    """The groups by item field of the record, and for two labels the gaps between them: demographic_parity (how often the
+    second label is predicted), equal_opportunity (if it is true), predictive_equality (if it is not true)."""
 
     name: str
     groups: list[GroupRow]
@@ -168,7 +169,7 @@ class FieldAudit:
 
 @dataclass(frozen=True)
 class GroupAudit:
-    """How groups of rows fare in one metric, by each field; `positive` is the second of two labels."""
+    """The groups of rows in item metric, by each field; `positive` is the second of two labels."""
 
     metric: str
     baseline: str | None
@@ -178,26 +179,26 @@ class GroupAudit:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the specialist does beside its baselines, on rows that it was not trained on.
+    """The specialist compared with its baselines, on rows that it was not trained on.
 
-    name             the adapter's
+    name             of the adapter
     rows             number of test rows
     labels           in the order of the outputs; empty for regression and generation
-    systems          "adapter", "base" and the baselines, by the names that the recipe gives them
+    systems          "adapter" (the specialist), "base" and the baselines, by their names in the recipe
     confidence       of every interval
-    tests            those of the main metric first
+    tests            in the main metric first
     baseline         which of the systems is the classical baseline
-    lower_is_better  the metrics of which less is better
-    per_label        empty where there are no labels
+    lower_is_better  the metrics in which lower is better
+    per_label        empty without labels
     confusion        rows of the test set by [reference][prediction of the adapter]; empty for multilabel and without labels
-    reliability      "before" and "after" calibration → bins that hold rows
-    label_audit      which labels gained and lost against the general model; None without labels, or without such a model
-    group_audit      how groups of rows fare, by fields of the record; None where the recipe names none
-    abstention       system → (share of rows answered, share of those that is right, least confidence answered with)
+    reliability      "before" and "after" calibration → bins with rows
+    label_audit      the labels that gained and lost compared with the general model; None without labels or such a model
+    group_audit      groups of rows, by fields of the record; None if the recipe names no field
+    abstention       system → (share of rows answered, share of those that is right, lowest confidence among them)
     curves           name → {"title", "x", "y": what the axes are, "lines": {name: [[x, y], …]}}; x a number or a date
-    forgetting       what the adapter costs in general ability (`Forgot.to_dict`); None where it was not measured
-    account          what became of every row of data (`Account.to_dict()`), and of what was cut
-    provenance       base, recipe_digest, sources, versions, seed, seconds, and whatever else is to be known
+    forgetting       the adapter's cost in general ability (`Forgot.to_dict`); None if it was not measured
+    account          what happened to every row of data (`Account.to_dict()`), and what was cut
+    provenance       base, recipe_digest, sources, versions, seed, seconds and more
     """
 
     name: str
@@ -232,13 +233,13 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Evaluation:
-        """The evaluation that `to_dict` made plain; None where a number must be becomes NaN."""
+        """Create the evaluation from the result of `to_dict`; None in place of a number becomes NaN."""
         given = dict(plain)
-        given["systems"] = {key: _system(one) for key, one in plain.get("systems", {}).items()}
-        given["tests"] = [_comparison(one) for one in plain.get("tests", ())]
-        given["per_label"] = [LabelRow(**one) for one in plain.get("per_label", ())]
-        given["reliability"] = {key: [Bin(**one) for one in bins] for key, bins in plain.get("reliability", {}).items()}
-        given["examples"] = [ExampleRow(**one) for one in plain.get("examples", ())]
+        given["systems"] = {key: _system(item) for key, item in plain.get("systems", {}).items()}
+        given["tests"] = [_comparison(item) for item in plain.get("tests", ())]
+        given["per_label"] = [LabelRow(**item) for item in plain.get("per_label", ())]
+        given["reliability"] = {key: [Bin(**item) for item in bins] for key, bins in plain.get("reliability", {}).items()}
+        given["examples"] = [ExampleRow(**item) for item in plain.get("examples", ())]
         given["label_audit"] = _label_audit(plain.get("label_audit"))
         given["group_audit"] = _group_audit(plain.get("group_audit"))
         given["abstention"] = {key: [(c, a, t) for c, a, t in points] for key, points in plain.get("abstention", {}).items()}
@@ -248,7 +249,7 @@ class Evaluation:
 
 
 def _system(plain: Mapping[str, Any]) -> System:
-    return System(**{**plain, "metrics": {name: _interval(one) for name, one in plain["metrics"].items()}})
+    return System(**{**plain, "metrics": {name: _interval(item) for name, item in plain["metrics"].items()}})
 
 
 def _comparison(plain: Mapping[str, Any]) -> Comparison:
@@ -258,7 +259,7 @@ def _comparison(plain: Mapping[str, Any]) -> Comparison:
 def _label_audit(plain: Mapping[str, Any] | None) -> LabelAudit | None:
     if plain is None:
         return None
-    return LabelAudit(plain["baseline"], [LabelChange(**_measured(one)) for one in plain["labels"]])
+    return LabelAudit(plain["baseline"], [LabelChange(**_measured(item)) for item in plain["labels"]])
 
 
 def _group_audit(plain: Mapping[str, Any] | None) -> GroupAudit | None:
@@ -266,35 +267,35 @@ def _group_audit(plain: Mapping[str, Any] | None) -> GroupAudit | None:
         return None
     fields = [
         FieldAudit(
-            one["name"],
-            [GroupRow(**_measured(row)) for row in one["groups"]],
-            {name: Gap(**gap) for name, gap in one["gaps"].items()},
+            item["name"],
+            [GroupRow(**_measured(row)) for row in item["groups"]],
+            {name: Gap(**gap) for name, gap in item["gaps"].items()},
         )
-        for one in plain["fields"]
+        for item in plain["fields"]
     ]
     return GroupAudit(**{**plain, "fields": fields})
 
 
 def _measured(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The specialist's value as a number, the difference as an Interval; a difference or baseline that is not there stays None."""
-    found = {**plain, "own": math.nan if plain["own"] is None else plain["own"]}
+    """The specialist's value as a number, the difference as an Interval; a missing difference or baseline stays None."""
+    values = {**plain, "own": math.nan if plain["own"] is None else plain["own"]}
     if plain["difference"] is not None:
-        found["difference"] = _interval(plain["difference"])
-        found["baseline"] = math.nan if plain["baseline"] is None else plain["baseline"]
-    return found
+        values["difference"] = _interval(plain["difference"])
+        values["baseline"] = math.nan if plain["baseline"] is None else plain["baseline"]
+    return values
 
 
 def _interval(plain: Mapping[str, float | None]) -> Interval:
-    value, low, high = (math.nan if one is None else one for one in (plain["value"], plain["low"], plain["high"]))
+    value, low, high = (math.nan if item is None else item for item in (plain["value"], plain["low"], plain["high"]))
     return Interval(value, low, high)
 
 
 def finite(value: Any) -> Any:
     """Plain data with None for every number that is not finite, which JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,7 +1,7 @@
-"""Is a difference more than luck? Confidence intervals and tests that take the same rows for both systems.
+"""Confidence intervals, and paired tests of two systems on the same rows.
 
-Rows are drawn with replacement (Efron and Tibshirani, An Introduction to the Bootstrap, 1993). Where rows come in groups that
-resemble each other (a patient, a contract), whole groups are drawn (the cluster bootstrap; Davison and Hinkley, Bootstrap
+Rows are drawn with replacement (Efron and Tibshirani, An Introduction to the Bootstrap, 1993). If rows belong to groups whose
+rows resemble each other (a patient, a contract), whole groups are drawn (the cluster bootstrap; Davison and Hinkley, Bootstrap
 Methods and their Application, 1997, section 3.8).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ __all__ = [
     "Ints",
     "OfRows",
     "PairedTest",
+    "Resampling",
     "bootstrap_interval",
     "mcnemar",
     "paired_bootstrap",
@@ -29,64 +30,70 @@ __all__ = [
 
 Ints = NDArray[np.int64]
 OfRows = Callable[[Ints], float]
-"""A metric of the rows at these positions; a position may stand in it more than once."""
+"""A metric of the rows at these positions; a position may occur more than once."""
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """One system against another on the same rows: first minus second, and how likely so much is by luck (two-sided)."""
+    """Two systems on the same rows: the difference first minus second, and its two-sided p-value."""
 
     difference: Interval
     p_value: float
     confidence: float = 0.95
 
 
-def bootstrap_interval(
-    metric: OfRows,
-    n: int,
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    groups: Sequence[Hashable | None] | None = None,
-) -> Interval:
-    """A metric over n rows with its percentile interval (Efron and Tibshirani, 1993, chapter 13).
+@dataclass(frozen=True)
+class Resampling:
+    """How rows are drawn for intervals.
 
-    The interval is stretched, where needed, to hold the value itself: a metric that grows with noise (ECE) is larger in
-    resamples than in the sample.
-
-    groups  for each row the group that it belongs to; None: the row stands alone
+    resamples   how often rows are drawn
+    confidence  of the intervals
+    seed        of the draws
+    groups      the group of each row, which is drawn whole; None for a row: it is drawn by itself. None: no row has a group
     """
-    found = np.array([metric(rows) for rows in resampled_rows(n, resamples, seed, groups)])
-    return percentile_interval(metric(np.arange(n)), found, confidence)
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+    groups: Sequence[Hashable | None] | None = None
+
+    def select(self, rows: Ints) -> Resampling:
+        """The same for the rows at these positions only."""
+        groups = self.groups
+        return self if groups is None else replace(self, groups=[groups[row] for row in rows.tolist()])
 
 
-def paired_bootstrap(
-    first: OfRows,
-    second: OfRows,
-    n: int,
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    groups: Sequence[Hashable | None] | None = None,
-) -> PairedTest:
-    """How much better the first system is than the second, both judged on the same resampled rows (Koehn, 2004).
+DEFAULT = Resampling()
+
+
+def bootstrap_interval(metric: OfRows, n: int, resampling: Resampling = DEFAULT) -> Interval:
+    """Measure a metric over n rows with its percentile interval (Efron and Tibshirani, 1993, chapter 13).
+
+    If needed, the interval is widened to contain the value itself: a metric that grows with noise (ECE) is larger in resamples than
+    in the sample.
+    """
+    values = np.array([metric(rows) for rows in resampled_rows(n, resampling)])
+    return percentile_interval(metric(np.arange(n)), values, resampling.confidence)
+
+
+def paired_bootstrap(first: OfRows, second: OfRows, n: int, resampling: Resampling = DEFAULT) -> PairedTest:
+    """Measure how much better the first system is than the second on the same resampled rows (Koehn, 2004).
 
     The p-value is twice the smaller share of resamples on one side of zero, each share counted with one more resample on
     that side (Davison and Hinkley, 1997, section 4.2.5), so that it is never 0: with 1,000 resamples the least is 0.002.
     """
-    found = np.array([first(rows) - second(rows) for rows in resampled_rows(n, resamples, seed, groups)])
+    differences = np.array([first(rows) - second(rows) for rows in resampled_rows(n, resampling)])
     everything = np.arange(n)
-    tail = min(np.count_nonzero(found <= 0), np.count_nonzero(found >= 0))
-    p_value = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    return PairedTest(percentile_interval(first(everything) - second(everything), found, confidence), p_value, confidence)
+    tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    p_value = min(1.0, 2 * (tail + 1) / (resampling.resamples + 1))
+    interval = percentile_interval(first(everything) - second(everything), differences, resampling.confidence)
+    return PairedTest(interval, p_value, resampling.confidence)
 
 
 def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
-    """The chance of so uneven a split of the rows that only one of two systems has right (McNemar, 1947), two-sided.
+    """Compute the two-sided p-value of McNemar's test (1947) on the rows that only one of two systems has right.
 
-    Below 25 such rows the exact binomial test; from there on chi-squared with one degree of freedom and Edwards' (1948)
+    Below 25 such rows, this is the exact binomial test; from 25 on, chi-squared with one degree of freedom and Edwards' (1948)
     continuity correction.
 
     first_right, second_right  (rows,) bool, the same rows in the same order
@@ -103,31 +110,31 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
     return math.erfc(math.sqrt(chi_squared / 2))
 
 
-def resampled_rows(n: int, resamples: int, seed: int, groups: Sequence[Hashable | None] | None = None) -> Iterator[Ints]:
-    """Positions of rows drawn with replacement: the same for the same n, seed and groups, whatever is measured on them."""
+def resampled_rows(n: int, resampling: Resampling = DEFAULT) -> Iterator[Ints]:
+    """Draw positions of rows with replacement; the same ones for the same n and resampling, whatever is measured on them."""
     if n < 1:
         raise ValueError("there are no rows to draw from")
-    rng = np.random.default_rng(seed)
+    rng, groups = np.random.default_rng(resampling.seed), resampling.groups
     if groups is None:
-        for _ in range(resamples):
+        for _ in range(resampling.resamples):
             yield rng.integers(0, n, size=n)
         return
     if len(groups) != n:
         raise ValueError(f"{len(groups)} groups were given for {n} rows")
-    members = _members(groups)
-    for _ in range(resamples):
+    members = _group_rows(groups)
+    for _ in range(resampling.resamples):
         yield np.concatenate([members[i] for i in rng.integers(0, len(members), size=len(members))])
 
 
-def _members(groups: Sequence[Hashable | None]) -> list[Ints]:
-    """The rows of each group, in order of first appearance; each row without a group is one of its own."""
-    found: dict[Hashable, list[int]] = {}
+def _group_rows(groups: Sequence[Hashable | None]) -> list[Ints]:
+    """The rows of each group, in order of first appearance; a row without a group is a group of its own."""
+    members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
-        found.setdefault(("row", row) if group is None else ("group", group), []).append(row)
-    return [np.array(rows, dtype=np.int64) for rows in found.values()]
+        members.setdefault(("row", row) if group is None else ("group", group), []).append(row)
+    return [np.array(rows, dtype=np.int64) for rows in members.values()]
 
 
-def percentile_interval(value: float, found: NDArray[np.float64], confidence: float) -> Interval:
-    """The value with the interval that holds this share of what was found in resamples, stretched to hold the value."""
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+def percentile_interval(value: float, resampled: NDArray[np.float64], confidence: float) -> Interval:
+    """The value with the interval that contains this share of the resampled values, widened to contain the value."""
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(value), float(min(low, value)), float(max(high, value)))

@@ -1,4 +1,4 @@
-"""Tables about labels: how each does, and what is taken for what."""
+"""Tables about labels: the metrics of each label, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Ints = NDArray[np.integer[Any]]
 
 
 def per_label_table(adapter: Ints, base: Ints | None, references: Ints, labels: Sequence[str]) -> list[LabelRow]:
-    """Precision, recall and F1 of each label, of the adapter and of its base; labels that no test row has are left out.
+    """Compute precision, recall and F1 of each label, for specialist and base. Labels without test rows are left out.
 
     adapter, base, references  (rows,) positions in `labels`; multilabel (rows, labels) of 0 and 1
     """
@@ -38,7 +38,7 @@ def per_label_table(adapter: Ints, base: Ints | None, references: Ints, labels: 
 
 
 def confusion_matrix(predictions: Ints, references: Ints, size: int) -> list[list[int]]:
-    """Rows by [reference][prediction]; rows without an answer are in no cell.
+    """Count rows by [reference][prediction]; rows without an answer are in no cell.
 
     predictions, references  (rows,) label positions below `size`
     """
@@ -49,6 +49,6 @@ def confusion_matrix(predictions: Ints, references: Ints, size: int) -> list[lis
 
 
 def _shares(predictions: Ints, references: Ints, size: int) -> NDArray[np.float64]:
-    """Precision, recall, F1: (3, labels); a share of nothing is 0."""
+    """Precision, recall, F1: (3, labels); 0 if the denominator is 0."""
     right, predicted, true = label_counts(predictions, references, size)
     return np.stack([right / predicted.clip(1), right / true.clip(1), 2 * right / (predicted + true).clip(1)])

@@ -48,14 +48,16 @@ class Encoded:
         return sum(self.learn[1:]) if self.learn else int(self.target is not None)
 
 
-def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def micro_batches(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[list[int]]:
     """Positions of rows in groups of similar length, so that rows × longest row ≤ budget tokens, or one row.
+
+    most  rows of a group at most; None: only the budget limits them
 
     The groups together are the rows, once each: what is summed over them does not depend on the budget.
     """
     group: list[int] = []
     for position in sorted(range(len(lengths)), key=lambda p: (lengths[p], p)):
-        if group and lengths[position] * (len(group) + 1) > budget:
+        if group and (lengths[position] * (len(group) + 1) > budget or len(group) == most):
             yield group
             group = []
         group.append(position)

@@ -1,8 +1,8 @@
-"""Causal models: asked by their chat template; they write answers, or choose among label words by likelihood."""
+"""Causal models: prompts by their chat template; they write answers, or choose among label words by likelihood."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_tokenizer
-from vertical_sdk.bases.config import is_causal
 from vertical_sdk.card import Card
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
@@ -18,6 +17,7 @@ from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, plan_choices, tree_inputs
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
+from vertical_sdk.families.streaming import Pieces
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, Task, silent
@@ -26,8 +26,10 @@ __all__ = ["CausalSpecialist"]
 
 
 class CausalSpecialist(nn.Module):
-    """Generation learns the answers' tokens, and only those go through the output layer. Classification and ordinal compare the
-    likelihood of the labels' words behind the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
+    """A causal backbone for one task.
+
+    Generation learns the answers' tokens, and only those go through the output layer. Classification and ordinal compare the
+    likelihood of the labels' words after the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
     """
 
     reads: ClassVar[Modality] = "text"
@@ -54,35 +56,30 @@ class CausalSpecialist(nn.Module):
             )
 
     @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether config.json describes a base of this family."""
-        return is_causal(config)
-
-    @classmethod
-    def fresh(
+    def build_untrained(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> CausalSpecialist:
-        """Untrained: LoRA that changes nothing yet."""
+        """Build an untrained specialist: LoRA that changes nothing yet."""
         require_template(load_tokenizer(base), base.name)
         backbone = with_lora(load_backbone(base), recipe.adapter, "CAUSAL_LM", recipe.name)
         return cls(backbone, base, recipe, labels)
 
     @classmethod
-    def opened(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> CausalSpecialist:
-        """What `save` wrote, on a backbone that the adapter is on already."""
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> CausalSpecialist:
+        """Load the files of `save` onto a backbone that already carries the adapter."""
         return cls(backbone, base, recipe, card.labels, load_head(folder) if HEAD in card.files else None)
 
     def save(self, folder: Path) -> None:
-        """Write the head, where there is one."""
+        """Write the head if there is one."""
         if self.head is not None:
             save_head(folder, self.head)
 
-    def begin(self, rows: Sequence[Encoded]) -> None:
-        """Nothing: the head is started from a probe."""
+    def fit_to_rows(self, rows: Sequence[Encoded]) -> None:
+        """Do nothing: the head starts from a linear probe."""
 
     @property
     def scale(self) -> float:
-        """The spread of a regression's training targets; 1 for other tasks."""
+        """The standard deviation of a regression's training targets; 1 for other tasks."""
         return float(self.head.std) if self.head is not None else 1.0
 
     def self_test_row(self, text: str) -> Example:
@@ -90,7 +87,7 @@ class CausalSpecialist(nn.Module):
         return Example(id=text, text=text)
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
-        """A conversation with its answers marked, or the prompt that asks about the text."""
+        """Encode a conversation with its answers marked, or the prompt with the row's text."""
         if learn and get_task(self.task).written:
             return encode_conversation(self.tokenizer, example.messages, self.max_length)
         ids, cut = encode_prompt(self.tokenizer, self.prompt, example.text, self.max_length)
@@ -98,7 +95,7 @@ class CausalSpecialist(nn.Module):
         return Encoded(ids=ids, target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """input_ids, attention_mask (rows, longest); learn (rows, longest) for generation; targets where there are any.
+        """input_ids, attention_mask (rows, longest); learn (rows, longest) for generation; targets if rows have them.
 
         avoid (answer tokens, most), padded with -1, where the loss asked for it.
         """
@@ -146,11 +143,18 @@ class CausalSpecialist(nn.Module):
         return self.choices.scores(model.get_output_embeddings()(nodes).float()), batch.get("targets")
 
     def write(
-        self, prompts: Sequence[tuple[int, ...]], *, max_new_tokens: int, batch_size: int = 8, progress: Progress = silent
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        *,
+        max_new_tokens: int,
+        batch_size: int = 8,
+        progress: Progress = silent,
+        stream: Callable[[int, str], None] | None = None,
     ) -> list[str]:
         """Continue each prompt with the likeliest tokens until the turn ends.
 
         prompts  token ids, (tokens,) each
+        stream   gets the number of a prompt and the next piece of its text; the pieces joined are the text
         returns  the texts, without special tokens
         """
         pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
@@ -161,14 +165,17 @@ class CausalSpecialist(nn.Module):
             group = order[start : start + batch_size]
             flipped, mask = pad([prompts[number][::-1] for number in group], pad_id)  # generation needs the padding on the left
             ids = flipped.flip(1).to(device)
+            pieces = None if stream is None else Pieces(self.tokenizer, group, stream)
             with torch.inference_mode():
-                out = self.backbone.generate(
+                # not PeftModel.generate, which exchanges a method of the model while it runs
+                out = self.backbone.get_base_model().generate(
                     input_ids=ids,
                     attention_mask=mask.flip(1).to(device),
                     max_new_tokens=max_new_tokens,
                     do_sample=False,
                     pad_token_id=pad_id,
                     eos_token_id=self.tokenizer.eos_token_id,
+                    streamer=pieces,
                 )
             for number, row in zip(group, out[:, ids.shape[1] :], strict=True):
                 texts[number] = self.tokenizer.decode(row, skip_special_tokens=True).strip()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.bases.base import Base, load_tokenizer
-from vertical_sdk.bases.config import is_encoder
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.head import Head
@@ -39,15 +38,10 @@ class EncoderSpecialist(PooledSpecialist):
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
 
     @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether config.json describes a base of this family."""
-        return is_encoder(config)
-
-    @classmethod
-    def fresh(
+    def build_untrained(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> EncoderSpecialist:
-        """Untrained: LoRA that changes nothing yet, and a head of random weights."""
+        """Build an untrained specialist: LoRA that changes nothing yet, and a head of random weights."""
         if get_task(recipe.task).written:
             raise RecipeError(
                 f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m."
@@ -64,12 +58,13 @@ class EncoderSpecialist(PooledSpecialist):
         encoded = self.tokenizer(example.text, truncation=False, verbose=False)["input_ids"]
         cut = max(0, len(encoded) - self.max_length)
         if cut:
-            encoded = self.tokenizer(example.text, truncation=True, max_length=self.max_length)["input_ids"]
+            plain = self.tokenizer(example.text, truncation=False, verbose=False, add_special_tokens=False)["input_ids"]
+            encoded = _cut(encoded, plain, self.max_length, self.tokenizer.truncation_side)
         target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         return Encoded(ids=tuple(encoded), target=target, cut=cut)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """input_ids, attention_mask (rows, longest); targets (rows,) or (rows, k) where there are any."""
+        """input_ids, attention_mask (rows, longest); targets (rows,) or (rows, k) if rows have them."""
         ids, mask = pad([row.ids for row in rows], self.tokenizer.pad_token_id or 0)
         batch = {"input_ids": ids, "attention_mask": mask}
         if rows[0].target is not None:
@@ -83,3 +78,17 @@ class EncoderSpecialist(PooledSpecialist):
             return F.normalize(hidden[:, 0].float(), dim=-1)
         mask = batch["attention_mask"].unsqueeze(-1)
         return F.normalize((hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+def _cut(encoded: Sequence[int], plain: Sequence[int], most: int, side: str) -> Sequence[int]:
+    """Cut tokens as the tokenizer's own truncation does: special tokens stay, and the text's tokens are cut at one side.
+
+    That truncation is a setting of the tokenizer, which threads share, so it cannot be switched for one call.
+
+    encoded, plain  the whole text with and without special tokens
+    """
+    extra = len(encoded) - len(plain)
+    before = next(n for n in range(extra + 1) if list(encoded[n : n + len(plain)]) == list(plain))
+    first, last = encoded[:before], encoded[before + len(plain) :]
+    fit = max(0, most - extra)
+    return [*first, *(plain[len(plain) - fit :] if side == "left" else plain[:fit]), *last]

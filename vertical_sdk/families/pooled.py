@@ -38,7 +38,7 @@ class PooledSpecialist(nn.Module, ABC):
         self.dropout = nn.Dropout(recipe.head.dropout)
 
     @classmethod
-    def opened(cls: type[S], backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> S:
+    def load_trained(cls: type[S], backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> S:
         """What `save` wrote, on a backbone that the adapter is on already."""
         return cls(backbone, base, recipe, card.labels, load_head(folder))
 
@@ -46,7 +46,7 @@ class PooledSpecialist(nn.Module, ABC):
         """Write the head."""
         save_head(folder, self.head)
 
-    def begin(self, rows: Sequence[Encoded]) -> None:
+    def fit_to_rows(self, rows: Sequence[Encoded]) -> None:
         """Nothing: the head is started from a probe."""
 
     @property

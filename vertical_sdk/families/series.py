@@ -1,4 +1,4 @@
-"""Series of numbers through a backbone that was pretrained on text: patches of them, or whole channels, stand in the words' places.
+"""Series of numbers read by a backbone that was pretrained on text: patches, or whole channels, take the place of words.
 
 The backbone is frozen but for LoRA; what goes in and comes out is trained (Zhou et al., One Fits All, 2023). A forecast is a linear model's,
 fitted before training, and what a small network, which sees one channel, and the backbone add to it:
@@ -6,16 +6,15 @@ fitted before training, and what a small network, which sees one channel, and th
     forecast = last value + spread of the channel · (linear(features) + curved(features, channel) + outlet(backbone(features)))
 
 The features of a channel are its own history and that of the channels near by in the graph, both from the last value and in units of
-the channel's spread, where something was measured, the usual course of the day (of the week, after four weeks) behind and ahead, and
+the channel's spread, which values were measured, the usual course of the day (of the week, after four weeks) before and after now, and
 the time. Labels and numbers are read from the mean of the tokens.
 """
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,32 +43,32 @@ SERIES = "series.safetensors"
 RIDGE = 1e-4
 """Penalty of the linear model, as a share of the features' mean square."""
 LINEAR_ROWS = 50_000
-"""The linear model is fitted on so many rows of channels at most."""
+"""The linear model is fitted on at most so many rows of channels."""
 ROUNDS = 10
 NAME, HIDDEN = 16, 128
-"""Numbers that are learned of a channel, and the width of the small network."""
+"""Learned numbers of each channel, and the width of the small network."""
 
 
 def seconds_of_week(time: str | None) -> float:
-    """Seconds since Monday 0:00 of an ISO time; 0 where there is none.
+    """Compute the seconds since Monday 0:00 of an ISO time; 0 for None.
 
-    Raises DataError for what is no time.
+    Raises DataError for text that is not a time.
     """
     if time is None:
         return 0.0
     try:
         return seconds_since_monday(time) % WEEK
     except ValueError:
-        raise DataError(f"{time!r} is no time; write it as 2024-01-31T08:05:00.") from None
+        raise DataError(f"{time!r} is not a time. Write it as 2024-01-31T08:05:00.") from None
 
 
 class Course(nn.Module):
-    """What is known of the channels from the training rows, and the linear forecast.
+    """The linear forecast, and the scale and usual course of each channel, learned from the training rows.
 
     spread   (channels,) standard deviation of each
     usual    (slots, channels) mean at each time of the day or week
     period   () seconds of all slots
-    others   (7, slots, channels) the same without the rows of one weekday, while training: what is usual must not be known from the
+    others   (7, slots, channels) the same without the rows of one weekday, during training: the usual value must not come from the
              row itself
     near     (channels, channels) rows of weights of the channels near by, which sum to 1; zero without a graph
     linear   features → (horizon · quantiles)
@@ -111,7 +110,7 @@ class Course(nn.Module):
     def features(self, values: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         """Features (rows, channels, width) and the last values (rows, channels) of histories (rows, steps, channels).
 
-        What was not measured counts as the last value before it; a channel of which nothing was measured stands at its usual value.
+        A missing value counts as the last value before it; a channel without any value has its usual value.
         """
         layout = self.layout
         expected = self._usual(at, -layout.history + 1, layout.history)
@@ -138,7 +137,7 @@ class Course(nn.Module):
 
     @torch.no_grad()
     def fit(self, values: Tensor, at: Tensor, targets: Tensor, levels: Sequence[float]) -> None:
-        """Take everything from the training rows: spreads, the usual course, and the linear model by quantile regression."""
+        """Fit spreads, the usual course, and the linear model (by quantile regression) on the training rows."""
         spread = _nan_std(targets.flatten(0, 1))
         self.spread.copy_(spread.clamp_min(1e-6 + 1e-3 * float(spread.mean())))
         self._learn_usual(targets, at)
@@ -180,7 +179,7 @@ class Course(nn.Module):
         self.period.fill_(period)
 
     def _usual(self, at: Tensor, first: int, steps: int) -> Tensor:
-        """The usual values at so many steps, the first of them that far from `at`: (rows, steps, channels)."""
+        """Compute the usual values of `steps` steps, the first one `first` seconds after `at`: (rows, steps, channels)."""
         seconds = at[:, None] + torch.arange(first, first + steps, device=at.device) * self.layout.seconds
         used = max(1, round(float(self.period) / self.layout.seconds))
         slot = ((seconds % self.period) / self.layout.seconds).round().long() % used
@@ -191,13 +190,13 @@ class Course(nn.Module):
 
 
 def _means(total: Tensor, count: Tensor) -> Tensor:
-    """Of (n, slots, channels); a slot without rows has the channel's mean."""
+    """Average (n, slots, channels) over n; a slot without rows has the channel's mean."""
     whole = total.sum(1, keepdim=True) / count.sum(1, keepdim=True).clamp_min(1)
     return torch.where(count > 0, total / count.clamp_min(1), whole).float()
 
 
 class SeriesSpecialist(nn.Module):
-    """Series → tokens of the backbone's width → backbone → labels, numbers or what comes next."""
+    """Series → tokens of the backbone's width → backbone → labels, numbers or the next steps."""
 
     reads: ClassVar[Modality] = "series"
     bases: ClassVar[tuple[Family, ...]] = ("encoder", "causal")
@@ -222,12 +221,13 @@ class SeriesSpecialist(nn.Module):
         self.dropout = nn.Dropout(recipe.head.dropout)
         self.levels = (0.5, *recipe.series.quantiles)
         model = self._model()
+        _drop_layers(model, self.settings.layers)
         width = model.config.hidden_size
         self.head: Head | None = None
         self.own = nn.ModuleDict()
         if get_task(self.task).ahead:
             if layout is None:
-                raise RecipeError(f"{recipe.name}: {self.task} needs a reader that says what its channels are.")
+                raise RecipeError(f"{recipe.name}: {self.task} needs a reader that gives the layout of its channels.")
             course = Course(layout, len(self.levels), recipe.head.dropout)
             self.own["course"] = course
             size = course.width
@@ -254,15 +254,10 @@ class SeriesSpecialist(nn.Module):
                 nn.init.normal_(made.weight, std=spread / math.sqrt(getattr(made, "in_features", 1)))
 
     @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether config.json describes a base of this family: none, as series are read by text bases."""
-        return False
-
-    @classmethod
-    def fresh(
+    def build_untrained(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> SeriesSpecialist:
-        """Untrained: LoRA that changes nothing yet, random ways in, and ways out of zero."""
+        """Build an untrained specialist: LoRA that changes nothing yet, random input layers, and output layers of zero."""
         model = load_backbone(base)
         settings = dict(recipe.adapter)
         if recipe.series.layers is not None:
@@ -284,12 +279,12 @@ class SeriesSpecialist(nn.Module):
         return made
 
     def tokens(self, steps: int, channels: int) -> int:
-        """Tokens that see each other: all channels, or the patches of one and its context."""
+        """Count the tokens that see each other: all channels, or the patches of one channel and its context."""
         return channels if self.settings.tokens == "channels" else 1 + math.ceil(steps / self.settings.patch)
 
     @classmethod
-    def opened(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> SeriesSpecialist:
-        """What `save` wrote, on a backbone that the adapter is on already."""
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> SeriesSpecialist:
+        """Load the files of `save` onto a backbone that already carries the adapter."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -303,19 +298,19 @@ class SeriesSpecialist(nn.Module):
             made = cls(backbone, recipe, card.labels, layout, head)
             made.own.load_state_dict(state)
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise CorruptAdapter(f"{folder / SERIES}: cannot be read: {error}. Take the adapter anew.") from None
+            raise CorruptAdapter(f"{folder / SERIES}: cannot be read: {error}. Download the adapter again.") from None
         return made
 
     def save(self, folder: Path) -> None:
-        """Write the ways in and out, and the head where there is one."""
+        """Write the input and output layers, and the head if there is one."""
         from safetensors.torch import save_file
 
         save_file({key: value.contiguous() for key, value in self.own.state_dict().items()}, folder / SERIES)
         if self.head is not None:
             save_head(folder, self.head)
 
-    def begin(self, rows: Sequence[Encoded]) -> None:
-        """Forecasting: fit the linear model, from which training goes on."""
+    def fit_to_rows(self, rows: Sequence[Encoded]) -> None:
+        """Forecasting: fit the linear model, from which training starts."""
         course = self.course
         if course is not None:
             batch = self.collate(rows)
@@ -324,18 +319,18 @@ class SeriesSpecialist(nn.Module):
 
     @property
     def scale(self) -> float:
-        """The spread of the targets."""
+        """The standard deviation of the targets."""
         if self.head is not None:
             return float(self.head.std)
         return float(self.course.spread.square().mean().sqrt()) if self.course else 1.0
 
     @property
     def course(self) -> Course | None:
-        """What is known of the channels; None where labels or numbers are read."""
+        """The layout of the channels; None for labels and numbers."""
         return next((known for known in self.own.values() if isinstance(known, Course)), None)
 
     def self_test_row(self, text: str) -> Example:
-        """Waves that the text decides, of the shape that is read."""
+        """Waves that depend on the text alone, in the shape of the rows."""
         steps, channels = (self.layout.history, len(self.layout.channels)) if self.layout else (8 * self.settings.patch, 1)
         rng = np.random.default_rng(stable_hash(text) % 2**32)
         phase, pace = rng.uniform(0, 6.3, channels), rng.uniform(0.1, 1.0, channels)
@@ -345,7 +340,7 @@ class SeriesSpecialist(nn.Module):
         return Example(id=text, values=waves.astype(np.float32))
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
-        """The numbers, with what was not measured as NaN."""
+        """Convert the row to numbers, NaN for missing values."""
         if example.values is None:
             raise DataError(f"row {example.id}: has no series of numbers.")
         values = np.asarray(example.values, dtype=np.float32)
@@ -356,13 +351,13 @@ class SeriesSpecialist(nn.Module):
                 f"{self.layout.history} steps of {len(self.layout.channels)} channels ({', '.join(self.layout.channels[:5])})."
             )
         if not np.isfinite(values).any():
-            raise DataError(f"row {example.id}: nothing was measured in it.")
+            raise DataError(f"row {example.id}: has no measured value.")
         target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
         size = self.tokens(*values.shape) * (1 if self.settings.tokens == "channels" else values.shape[1])
         return Encoded(values=values, at=seconds_of_week(example.time), target=target, size=size)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """values (rows, steps, channels), filled with NaN in front; at (rows,); targets where there are any."""
+        """Batch rows: values (rows, steps, channels), padded with NaN at the start; at (rows,); targets if rows have them."""
         longest = max(len(row.values) for row in rows if row.values is not None)
         values = [torch.from_numpy(np.ascontiguousarray(row.values)) for row in rows]
         batch = {
@@ -407,7 +402,7 @@ class SeriesSpecialist(nn.Module):
         return course(features.float(), last, more.float()), batch.get("targets")
 
     def _patches(self, values: Tensor, known: Tensor) -> Tensor:
-        """Tokens (rows · channels, patches, width) of values (rows, steps, channels) and of what of them was measured."""
+        """Embed values (rows, steps, channels), and which of them were measured, as tokens (rows · channels, patches, width)."""
         short = -values.shape[1] % self.settings.patch
         both = torch.stack([values.nan_to_num() * known, known.to(values)], dim=-1)
         both = F.pad(both, (0, 0, 0, 0, short, 0)).transpose(1, 2).flatten(0, 1)  # (rows · channels, steps, 2)
@@ -415,35 +410,31 @@ class SeriesSpecialist(nn.Module):
         return tokens
 
     def _model(self) -> Any:
-        """The backbone without what stands on it for writing."""
+        """The backbone without its language-model head."""
         model = self.backbone.get_base_model()
         return getattr(model, model.base_model_prefix, model) if model.base_model_prefix else model
 
     def _run(self, tokens: Tensor) -> Tensor:
-        """Hidden states (n, tokens, width) of tokens (n, tokens, width); each sees all others where the backbone reads both ways."""
+        """Hidden states (n, tokens, width) of tokens (n, tokens, width); each token sees all others if the backbone reads both ways."""
         model = self._model()
         more: dict[str, Any] = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
-        with _first_layers(model, self.settings.layers):
-            hidden: Tensor = model(inputs_embeds=tokens, **more).last_hidden_state
+        hidden: Tensor = model(inputs_embeds=tokens, **more).last_hidden_state
         return hidden
 
 
-@contextlib.contextmanager
-def _first_layers(model: Any, count: int | None) -> Iterator[None]:
-    """With only so many of the model's layers."""
+def _drop_layers(model: Any, count: int | None) -> None:
+    """Keep only the first `count` of the model's layers; all of them if it is None.
+
+    Raises RecipeError for a model whose layers cannot be found.
+    """
     if count is None or count >= model.config.num_hidden_layers:
-        yield
         return
     for parent in model.modules():
         for name, child in parent.named_children():
             if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers:
                 setattr(parent, name, nn.ModuleList(list(child)[:count]))
-                try:
-                    yield
-                finally:
-                    setattr(parent, name, child)
                 return
-    raise RecipeError(f"series.layers: the layers of a {type(model).__name__} cannot be told apart; leave it out.")
+    raise RecipeError(f"series.layers: the layers of a {type(model).__name__} cannot be found. Leave series.layers out.")
 
 
 def _quantile_lines(x: Tensor, y: Tensor, level: float) -> Tensor:
@@ -468,7 +459,7 @@ def _quantile_lines(x: Tensor, y: Tensor, level: float) -> Tensor:
 
 
 def _nan_mean(values: Tensor) -> Tensor:
-    """Over steps (rows, steps, channels) → (rows, channels); 0 where nothing was measured."""
+    """Average over the steps of (rows, steps, channels); 0 for a channel without values."""
     known = ~values.isnan()
     return values.nan_to_num().sum(dim=1) / known.sum(dim=1).clamp_min(1)
 

@@ -1,4 +1,4 @@
-"""What every base family offers: a backbone that carries LoRA, and what stands on it.
+"""The interface of all base families: a backbone that carries LoRA, and the layers on top of it.
 
 A specialist is a torch module whose `forward` takes a batch of encoded rows and gives (outputs, targets). Rows are encoded
 and batched by the specialist, as each family reads text in its own way; the trainer and the predictor know no family.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -22,6 +22,7 @@ from vertical_sdk.card import Card
 from vertical_sdk.errors import BaseModelError, MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
+from vertical_sdk.families.shared_base import use_base
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tables import FAMILIES
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, Task
@@ -29,8 +30,8 @@ from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayo
 __all__ = [
     "Batch",
     "Specialist",
+    "create_specialist",
     "family_for",
-    "fresh_specialist",
     "load_backbone",
     "run_rows",
     "specialist_class",
@@ -43,12 +44,12 @@ LARGE = 1_000_000_000
 
 
 class Specialist(Protocol):
-    """A backbone with LoRA and what stands on it, for one task."""
+    """A backbone with LoRA and the layers on top of it, for one task."""
 
     backbone: Any
     """A peft.PeftModel."""
     tokenizer: Any
-    """None where no text is read."""
+    """None for a family that reads no text."""
     task: Task
     labels: LabelSpace | None
     head: Head | None
@@ -62,55 +63,51 @@ class Specialist(Protocol):
     """The class of transformers that loads a base of this family."""
 
     @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether a base with this config.json belongs to the family."""
+    def build_untrained(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None) -> Specialist:
+        """Build an untrained specialist: LoRA that changes nothing yet."""
 
     @classmethod
-    def fresh(cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None) -> Specialist:
-        """Untrained: LoRA that changes nothing yet."""
-
-    @classmethod
-    def opened(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> Specialist:
-        """What `save` wrote, on a backbone that the adapter is on already."""
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> Specialist:
+        """Load the files of `save` onto a backbone that already carries the adapter."""
 
     def save(self, folder: Path) -> None:
-        """Write what is trained besides the backbone's adapter."""
+        """Write the trained weights other than the backbone's adapter."""
 
-    def begin(self, rows: Sequence[Encoded]) -> None:
-        """Take from the training rows what must be known before training, such as their scale."""
+    def fit_to_rows(self, rows: Sequence[Encoded]) -> None:
+        """Fit what must be known before training, such as the scale of the training rows."""
 
     @property
     def scale(self) -> float:
-        """The spread of training targets that are numbers; 1 where they are none."""
+        """The standard deviation of numeric training targets; 1 for other targets."""
 
     def self_test_row(self, text: str) -> Example:
-        """The input that a probe's text stands for."""
+        """Build the input row of a self-test from its text."""
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
-        """A row as tokens; with `learn` its target too."""
+        """Encode a row as tokens; with `learn` also its target."""
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """Rows as padded tensors."""
+        """Batch rows as padded tensors."""
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Outputs and targets of a batch: one row each, or for generation one answer token each."""
+        """Compute outputs and targets of a batch: one for each row, or for generation one for each answer token."""
 
     def features(self, batch: Batch) -> Tensor:
-        """What the backbone makes of each row, (rows, width), before any head."""
+        """Compute the backbone's features of each row, (rows, width), before any head."""
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """`forward`."""
 
 
 def specialist_class(family: str) -> Any:
-    """The class of a base family."""
+    """Import the class of a base family."""
     return FAMILIES.load(family)
 
 
 def load_backbone(base: Base, *, device: torch.device | None = None) -> Any:
-    """The base's weights as a transformers model, frozen and in evaluation mode.
+    """Load the base's weights as a transformers model, frozen and in evaluation mode.
 
-    float32; bfloat16 on a GPU that has it where the base is LARGE. The base's own dropout is off, in training too: nothing of the base is
+    float32; bfloat16 for a LARGE base on a GPU that supports it. The base's own dropout is off, in training too: nothing of the base is
     trained, and LoRA has `lora_dropout`.
 
     Raises BaseModelError.
@@ -118,16 +115,16 @@ def load_backbone(base: Base, *, device: torch.device | None = None) -> Any:
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = base.parameters > LARGE and device.type == "cuda" and torch.cuda.is_bf16_supported()
     model = _from_ours(base) or _from_transformers(base, torch.bfloat16 if half else torch.float32)
-    # what PEFT writes into adapter_config.json: not where the base lies on this machine
+    # PEFT writes this into adapter_config.json; it must not be a path of this machine
     model.name_or_path = base.hub_id or base.name
     model.requires_grad_(False)
     return model.to(device).eval()
 
 
 def _from_ours(base: Base) -> Any:
-    """A network that is written here; None for all others.
+    """Load a network that is implemented in this package; None for all others.
 
-    Raises MissingExtra for one of timm's that is not, where timm is not installed.
+    Raises MissingExtra for another model of timm if timm is not installed.
     """
     if base.family != "vision" or not is_timm(config := read_json(base.path / "config.json")):
         return None
@@ -175,14 +172,14 @@ def family_for(base: Base, recipe: Recipe) -> Family:
     )
 
 
-def fresh_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None) -> Specialist:
-    """An untrained specialist: LoRA as the recipe says, which changes nothing yet.
+def create_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None) -> Specialist:
+    """Build an untrained specialist with the recipe's LoRA, which changes nothing yet.
 
     layout  what the channels of series are, for forecasting and anomaly
 
-    Raises RecipeError or BaseModelError where the base cannot do the task.
+    Raises RecipeError or BaseModelError if the base cannot do the task.
     """
-    made: Specialist = specialist_class(family_for(base, recipe)).fresh(base, recipe, labels, layout)
+    made: Specialist = specialist_class(family_for(base, recipe)).build_untrained(base, recipe, labels, layout)
     return made
 
 
@@ -192,11 +189,13 @@ def run_rows(
     what: Callable[[Batch], Tensor],
     *,
     token_budget: int = 8192,
+    batch_size: int | None = None,
     bf16: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Apply `what` (the specialist's features or outputs) to all rows in length-sorted batches, without gradients.
 
+    batch_size  at most so many rows in a batch; None: as many as `token_budget` allows
     returns  (rows, ...) float32 on the CPU, in the order of the rows
     """
     parts: list[tuple[list[int], Tensor]] = []
@@ -204,7 +203,7 @@ def run_rows(
     specialist.backbone.eval()
     done = 0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for group in micro_batches([row.length for row in rows], token_budget):
+        for group in micro_batches([row.length for row in rows], token_budget, batch_size):
             batch = {key: value.to(device) for key, value in specialist.collate([rows[n] for n in group]).items()}
             parts.append((group, what(batch).float().cpu()))
             done += len(group)
@@ -220,7 +219,7 @@ def run_rows(
 
 @contextlib.contextmanager
 def _no_bar() -> Iterator[None]:
-    """Without transformers' own progress bar: it would write over the user's."""
+    """Hide the progress bar of transformers, which would overwrite the user's."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
@@ -235,7 +234,7 @@ def _no_bar() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def switched_off(specialist: Specialist) -> Iterator[None]:
-    """The general base: the same backbone with its adapter switched off."""
-    with specialist.backbone.disable_adapter():
+def switched_off(specialist: Specialist) -> Iterator[None]:  # noqa: ARG001  (its layers read the context)
+    """Compute as the general base, in this thread or task alone: the same backbone without its adapter."""
+    with use_base():
         yield

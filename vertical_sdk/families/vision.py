@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base
-from vertical_sdk.bases.config import is_vision
 from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
@@ -34,11 +33,11 @@ from vertical_sdk.types import Example, Family, LabelSpace, Modality, Numbers, S
 __all__ = ["VisionSpecialist", "activation_map", "lora_targets"]
 
 CELL = 8
-"""A convolutional network's picture counts as a token for each square of so many pixels; a Vision Transformer's for each patch."""
+"""Pixels of a square that counts as one token for a convolutional network; a Vision Transformer has one token for each patch."""
 
 
 class VisionSpecialist(PooledSpecialist):
-    """A picture as pixels, pooled over its places."""
+    """An image as pixels, pooled over its positions."""
 
     reads: ClassVar[Modality] = "image"
     bases: ClassVar[tuple[Family, ...]] = ("vision",)
@@ -58,15 +57,10 @@ class VisionSpecialist(PooledSpecialist):
         self.head = head or Head(self._width(base), len(labels) if labels else 1)
 
     @classmethod
-    def recognizes(cls, config: Mapping[str, Any]) -> bool:
-        """Whether config.json describes a base of this family."""
-        return is_vision(config)
-
-    @classmethod
-    def fresh(
+    def build_untrained(
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> VisionSpecialist:
-        """Untrained: LoRA that changes nothing yet, and a head of random weights."""
+        """Build an untrained specialist: LoRA that changes nothing yet, and a head of random weights."""
         if "image" not in get_task(recipe.task).modalities:
             able = ", ".join(name for name in TASKS if "image" in get_task(name).modalities)
             raise RecipeError(f"{base.name} reads images and can do {able}, not {recipe.task}.", where=recipe.name)
@@ -75,14 +69,14 @@ class VisionSpecialist(PooledSpecialist):
         return cls(with_lora(model, {**targets, **recipe.adapter}, None, recipe.name), base, recipe, labels)
 
     def self_test_row(self, text: str) -> Example:
-        """A picture of 8 × 8 squares whose greys are the text's SHAKE-256 (FIPS 202): the same everywhere, and nobody's."""
+        """An image of 8 × 8 squares whose greys are the text's SHAKE-256 (FIPS 202): the same on every machine, from no data set."""
         greys = np.frombuffer(hashlib.shake_256(text.encode()).digest(64), dtype=np.uint8).reshape(8, 8)
         return Example(id=text, text=text, values=np.kron(greys, np.ones((4, 4), dtype=np.uint8)))
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
-        """The picture as bytes, no larger than the backbone sees it.
+        """Convert the image to bytes, no larger than the backbone sees it.
 
-        Raises DataError for a row that is no picture.
+        Raises DataError for a row that is not an image.
         """
         picture = example.values
         if (
@@ -102,7 +96,7 @@ class VisionSpecialist(PooledSpecialist):
         return Encoded(target=target, values=picture, size=self.max_length)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
-        """pixel_values (rows, 3, size, size), the whole picture, in the base's own scale; targets where there are any."""
+        """pixel_values (rows, 3, size, size), the whole picture, in the base's own scale; targets if rows have them."""
         pictures = [_channels_first(row.values).expand(3, -1, -1) for row in rows if row.values is not None]
         if len({picture.shape for picture in pictures}) == 1:
             pixels = _resized(torch.stack(pictures), self.size, self.size)
@@ -114,13 +108,13 @@ class VisionSpecialist(PooledSpecialist):
         return batch
 
     def maps(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What the backbone makes of each place of the picture, (rows, width, h, w), and of the whole, (rows, width)."""
+        """Compute features of each position of the image, (rows, width, h, w), and of the whole image, (rows, width)."""
         pixels = batch["pixel_values"].to(next(self.backbone.parameters()).dtype)
         said = self.backbone(pixel_values=pixels, **self.more)
         hidden, pooled = said.last_hidden_state, getattr(said, "pooler_output", None)
         if hidden.ndim == 4:  # a convolutional network; its own pooling has weights of its own in some
             return hidden, (hidden.mean((2, 3)) if pooled is None else pooled.flatten(1)).float()
-        side = int(hidden.shape[1] ** 0.5)  # what stands before the patches sums the picture up
+        side = int(hidden.shape[1] ** 0.5)  # the tokens before the patches summarize the image
         patches = hidden[:, hidden.shape[1] - side * side :]
         pooled = hidden[:, 0] if self.pooling == "cls" else hidden.mean(1)
         return patches.transpose(1, 2).unflatten(2, (side, side)), pooled.float()
@@ -139,7 +133,7 @@ class VisionSpecialist(PooledSpecialist):
         return self
 
     def _width(self, base: Base) -> int:
-        """How many numbers the backbone makes of a picture: configurations say it in too many ways."""
+        """Measure the width of the backbone's features, which configurations name in too many ways."""
         device = next(self.backbone.parameters()).device
         try:
             with torch.inference_mode():
@@ -151,12 +145,12 @@ class VisionSpecialist(PooledSpecialist):
 
 
 def lora_targets(model: Any) -> list[str]:
-    """The layers that LoRA goes on where a recipe names none: linear ones, and convolutions that join channels.
+    """Choose the layers for LoRA if a recipe names none: linear layers, and convolutions that join channels.
 
-    Left out are depthwise and grouped convolutions, whose weights are few and which LoRA cannot be merged into; the convolution
-    that reads the picture itself; those with a padding of their own, which LoRA would pass by; and what stands behind the features.
+    Left out are: depthwise and grouped convolutions, whose weights are few and into which LoRA cannot be merged; the convolution
+    that reads the image itself; convolutions with a padding of their own, which LoRA would miss; and layers after the features.
 
-    Raises BaseModelError where there are none.
+    Raises BaseModelError if there is no such layer.
     """
     names = [
         name
@@ -170,7 +164,7 @@ def lora_targets(model: Any) -> list[str]:
 
 
 def activation_map(specialist: VisionSpecialist, picture: Numbers, label: int) -> Numbers:
-    """Where in a picture the evidence for a label is: a class activation map (Zhou et al., 2016).
+    """Compute a class activation map: the positions of the evidence for a label (Zhou et al., 2016).
 
     picture  (h, w) or (h, w, 3) bytes
     label    its position among the labels; 0 for regression
@@ -207,7 +201,7 @@ def _resized(pictures: Tensor, height: int, width: int) -> Tensor:
 
 
 def _any_size(model: Any, size: int) -> dict[str, bool]:
-    """What a transformer must be told to read pictures of another size than it was trained on."""
+    """Collect the arguments with which a transformer reads images of another size than in its training."""
     own = getattr(model.config, "image_size", None)
     known = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
     return {"interpolate_pos_encoding": True} if known and own not in {None, size} else {}

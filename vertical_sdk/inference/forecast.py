@@ -1,9 +1,9 @@
-"""From a table of measured values to what comes next, and a watch over values as they come in."""
+"""Forecasts from a table of measured values, and a monitor for values as they arrive."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -13,22 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.calibration.alarms import compute_scores
-from vertical_sdk.card import Card
-from vertical_sdk.errors import DataError, did_you_mean
+from vertical_sdk.calibration.intervals import widen_quantiles
+from vertical_sdk.engines import Engine
+from vertical_sdk.errors import AdapterError, DataError, did_you_mean
+from vertical_sdk.inference.answer import answer
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Alarm", "Forecast", "Monitor", "as_forecast", "as_history"]
+__all__ = ["Alarm", "Forecast", "Monitor", "as_forecast", "as_history", "create_monitor", "forecast"]
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What comes next, a row a step and a column a channel.
+    """A forecast as tables with a row for each step and a column for each channel.
 
-    mean       the central forecast: the median, which is what the model was trained for
-    quantiles  level → the forecast that the truth stays below with that probability
+    mean       the central forecast: the median, which the model was trained to predict
+    quantiles  level → the value that the truth stays below with that probability
     index      the times of the steps
     """
 
@@ -37,19 +40,43 @@ class Forecast:
 
     @property
     def index(self) -> pd.Index[Any]:
-        """The times of the steps, or their numbers where the history had no times."""
+        """The times of the steps, or their numbers if the history had no times."""
         return self.mean.index
 
 
+def forecast(engine: Engine, name: str, history: Any, horizon: int | None = None) -> Forecast:
+    """Forecast by a loaded specialist; see `VerticalModel.forecast`."""
+    adapter = engine.adapter(name)
+    card = adapter.card
+    if get_task(card.task).verb != "forecast" or card.layout is None:
+        raise AdapterError(
+            f"{name} is a {card.task} specialist, which cannot forecast. Call {get_task(card.task).verb}() instead."
+        )
+    row, last = as_history(history, card.layout, name)
+    raw = answer(engine, [row], name)[name].raw
+    quantiles = widen_quantiles(raw[0:1], card.calibration.widths)[0]
+    return as_forecast(quantiles, (0.5, *sorted(adapter.recipe.series.quantiles)), card.layout, last, horizon)
+
+
+def create_monitor(engine: Engine, name: str) -> Monitor:
+    """Create a monitor that a loaded specialist serves; see `VerticalModel.monitor`."""
+    card = engine.adapter(name).card
+    if get_task(card.task).verb != "monitor" or card.layout is None:
+        raise AdapterError(
+            f"{name} is a {card.task} specialist, which cannot monitor. Call {get_task(card.task).verb}() instead."
+        )
+    return Monitor(engine, name)
+
+
 def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, Any]:
-    """The last steps of a history as a row to ask about, and the time of the last of them.
+    """Turn the last steps of a history into a row, and return it with the time of the last step.
 
-    history  a DataFrame with a column a channel (a Series, or (steps,), where there is one channel) and times as its index, or an array
-             (steps, channels) without times. Steps that are missing from the index count as not measured, as NaN does; columns may
-             stand in any order
+    history  a DataFrame with a column for each channel (a Series, or (steps,), for one channel) and times as its index, or an array
+             (steps, channels) without times. Steps that are missing from the index count as not measured, as NaN does; the columns
+             may be in any order
 
-    Raises DataError for channels that are not those of the specialist, times that do not lie on its grid or stand twice, or nothing
-    measured in the steps that it reads.
+    Raises DataError for channels that the specialist does not have, times that are not on its grid or appear twice, or no measured
+    value in the steps that it reads.
     """
     import pandas as pd
 
@@ -64,12 +91,12 @@ def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, 
         if values.ndim != 2 or values.shape[1] != len(layout.channels):
             raise DataError(f"{name}: the history has shape {values.shape}; it should be (steps, {len(layout.channels)}).")
     if not len(values):
-        raise DataError(f"{name}: the history is empty; give the last {layout.history} steps.")
+        raise DataError(f"{name}: the history is empty. Give the last {layout.history} steps.")
     values = values[-layout.history :]
     if len(values) < layout.history:
         values = np.concatenate([np.full((layout.history - len(values), values.shape[1]), np.nan), values])
     if not np.isfinite(values).any():
-        raise DataError(f"{name}: nothing was measured in the last {layout.history} steps of the history.")
+        raise DataError(f"{name}: the last {layout.history} steps of the history contain no measured value.")
     time = last.isoformat() if last is not None else None
     return Example(id="history", values=values.astype(np.float32), time=time), last
 
@@ -77,12 +104,12 @@ def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, 
 def as_forecast(
     quantiles: NDArray[Any], levels: Sequence[float], layout: SeriesLayout, last: Any, horizon: int | None
 ) -> Forecast:
-    """Quantiles (steps, channels, q), the median first, as tables."""
+    """Turn quantiles (steps, channels, q), the median first, into tables."""
     import pandas as pd
 
     steps = layout.horizon if horizon is None else horizon
     if not 1 <= steps <= layout.horizon:
-        raise DataError(f"horizon = {horizon} is wrong: this specialist sees 1 to {layout.horizon} steps ahead.")
+        raise DataError(f"horizon = {horizon} is wrong: this specialist forecasts 1 to {layout.horizon} steps ahead.")
     index: Any = pd.RangeIndex(1, steps + 1, name="step")
     if last is not None:
         step = pd.Timedelta(seconds=layout.seconds)
@@ -95,11 +122,11 @@ def as_forecast(
 
 @dataclass(frozen=True)
 class Alarm:
-    """What a monitor says of a value.
+    """The result of a monitor for one value.
 
-    score    how far it lies from what was expected, in units of what is usual; NaN while too little is known
+    score    distance from the expected value, in units of the usual distance; NaN until enough values are known
     alarm    whether the score is above the threshold, which was set for the number of false alarms that the recipe allows
-    expected one value a channel
+    expected one value for each channel
     """
 
     score: float
@@ -108,32 +135,35 @@ class Alarm:
 
 
 class Monitor:
-    """Watches values as they come in; made by `VerticalModel.monitor`."""
+    """Watches values as they arrive; `VerticalModel.monitor` creates it. One monitor is for one thread: it remembers the values."""
 
-    def __init__(self, card: Card, ask: Callable[[Example], NDArray[Any]]) -> None:
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine, self._name = engine, name
+        self._card = card = engine.adapter(name).card
         assert card.layout is not None
         self._layout = card.layout
-        self._card, self._ask = card, ask
         self._seen: deque[NDArray[np.float32]] = deque(maxlen=self._layout.history)
         self._last: datetime | None = None
 
     def update(self, value: Any, time: datetime | str | None = None) -> Alarm:
-        """Take the next value, or one value a channel, and say whether it is out of the ordinary.
+        """Take the next value, or one value for each channel, and return whether it is unusual.
 
-        value  a number, or (channels,); NaN where nothing was measured
-        time   when it was measured, for specialists that know the time of day; steps left out count as not measured
+        value  a number, or (channels,); NaN if it was not measured
+        time   when it was measured, for specialists that use the time of day; missing steps count as not measured
 
-        Raises DataError for a value of another shape, or a time that does not come behind the last one.
+        Raises DataError for a value of another shape, or a time that is not after the last one.
         """
         now = np.asarray(value, dtype=np.float32).reshape(-1)
         if now.shape != (len(self._layout.channels),):
-            raise DataError(f"{now.size} values were given; this specialist watches {len(self._layout.channels)} channels.")
+            raise DataError(
+                f"{now.size} values were given, and this specialist monitors {len(self._layout.channels)} channels."
+            )
         moment = datetime.fromisoformat(time) if isinstance(time, str) else time
         if moment is not None and self._last is not None:
             steps = (moment - self._last).total_seconds() / self._layout.seconds
             if steps < 0.5 or abs(steps - round(steps)) > 0.01:
                 raise DataError(
-                    f"{moment}: does not come a whole number of steps of {self._layout.seconds:g} s after {self._last}."
+                    f"the time {moment} is not a whole number of steps of {self._layout.seconds:g} s after {self._last}."
                 )
             for _ in range(min(round(steps) - 1, self._layout.history)):
                 self._seen.append(np.full_like(now, np.nan))
@@ -144,10 +174,10 @@ class Monitor:
         if len(known) < self._layout.history or not np.isfinite(known).any():
             return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
         row = Example(id="now", values=known, target=now[None], time=before.isoformat() if before else None)
-        expected = self._ask(row)
+        expected = answer(self._engine, [row], self._name)[self._name].raw[0]
         score = float(compute_scores(expected[None], [row], self._card.calibration.widths)[0])
         threshold = self._card.calibration.threshold
-        return Alarm(score, threshold is not None and score >= threshold, tuple(float(one) for one in expected[0, :, 0]))
+        return Alarm(score, threshold is not None and score >= threshold, tuple(float(value) for value in expected[0, :, 0]))
 
 
 def _columns(history: pd.DataFrame, layout: SeriesLayout, name: str) -> pd.DataFrame:
@@ -155,7 +185,7 @@ def _columns(history: pd.DataFrame, layout: SeriesLayout, name: str) -> pd.DataF
     missing = [channel for channel in layout.channels if channel not in names]
     extra = [column for column in names if column not in layout.channels]
     if missing or extra or len(set(names)) < len(names):
-        wrong = f"lacks {', '.join(missing[:5])}" if missing else f"has {', '.join(extra[:5])}, which it does not know"
+        wrong = f"lacks {', '.join(missing[:5])}" if missing else f"has the unknown columns {', '.join(extra[:5])}"
         if not missing and not extra:
             wrong = "has a column twice"
         hint = did_you_mean(extra[0], layout.channels) if extra else ""
@@ -164,7 +194,7 @@ def _columns(history: pd.DataFrame, layout: SeriesLayout, name: str) -> pd.DataF
 
 
 def _on_grid(history: pd.DataFrame, layout: SeriesLayout, name: str) -> tuple[NDArray[np.float64], Any]:
-    """The last steps with a row each, and the time of the last; no time where the index has none."""
+    """The last steps with a row for each, and the time of the last one; None if the index has no times."""
     import pandas as pd
 
     values = history.to_numpy(dtype=np.float64)
@@ -176,14 +206,14 @@ def _on_grid(history: pd.DataFrame, layout: SeriesLayout, name: str) -> tuple[ND
     if not len(index):
         return values, None
     if index.has_duplicates or not index.is_monotonic_increasing:
-        what = "stands twice" if index.has_duplicates else "is not in order"
+        problem = "appears twice" if index.has_duplicates else "is not in order"
         first = index[index.duplicated()][0] if index.has_duplicates else next(b for a, b in pairwise(index) if b < a)
-        raise DataError(f"{name}: the time {first} {what}; each step stands once, oldest first.")
+        raise DataError(f"{name}: the time {first} {problem}. Each step must appear once, oldest first.")
     back = (index[-1] - index).total_seconds().to_numpy() / layout.seconds
     off = np.abs(back - np.round(back)) > 0.01
     if off.any():
         raise DataError(
-            f"{name}: the time {index[int(np.flatnonzero(off)[0])]} does not lie on the grid of {layout.seconds:g} s that ends at "
+            f"{name}: the time {index[int(np.flatnonzero(off)[0])]} is not on the grid of {layout.seconds:g} s that ends at "
             f"{index[-1]}. Resample the history: history.resample('{layout.seconds:g}s').mean()."
         )
     places = np.round(back).astype(int)

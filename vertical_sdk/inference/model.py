@@ -1,34 +1,24 @@
-"""VerticalModel: one base, one or more specialists on it."""
+"""VerticalModel: one base with one or more specialists on it."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.adapters.folder import find_adapter
-from vertical_sdk.adapters.load import open_specialist
-from vertical_sdk.baselines.frozen_base import FrozenBase
-from vertical_sdk.baselines.stacking import ENSEMBLE, Ensemble, load_ensemble
+from vertical_sdk.adapters.folder import Adapter, copy_adapter, find_adapter, read_adapter
 from vertical_sdk.bases.base import Base, pull_base
-from vertical_sdk.calibration.intervals import widen_quantiles
-from vertical_sdk.card import Card, read_card
-from vertical_sdk.data.clean import normalize_texts
-from vertical_sdk.data.texts import format_prompt
-from vertical_sdk.errors import AdapterError, DataError
-from vertical_sdk.families.batching import Encoded
-from vertical_sdk.families.chat import encode_turns
-from vertical_sdk.families.specialist import Specialist, load_backbone, run_rows
-from vertical_sdk.inference.forecast import Forecast, Monitor, as_forecast, as_history
-from vertical_sdk.inference.inputs import Asked, as_rows
-from vertical_sdk.paths import report_full_disk
-from vertical_sdk.recipe import Recipe
-from vertical_sdk.tasks import get_task
+from vertical_sdk.card import Card
+from vertical_sdk.engines import Engine, Stream
+from vertical_sdk.families.specialist import Specialist
+from vertical_sdk.inference.answer import Answer, answer
+from vertical_sdk.inference.forecast import Forecast, Monitor, create_monitor, forecast
+from vertical_sdk.inference.inputs import Input, as_conversations
+from vertical_sdk.inference.predictions import label_names, predict, predict_proba
+from vertical_sdk.tables import ENGINES
 from vertical_sdk.types import Example, Message, Prediction, Progress, silent
 
 if TYPE_CHECKING:
@@ -37,182 +27,150 @@ if TYPE_CHECKING:
 __all__ = ["VerticalModel"]
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    specialist: Specialist
-    card: Card
-    folder: Path
-    ensemble: Ensemble | None
-
-
 class VerticalModel:
-    """A general base with specialists on it. Make one with `from_registry` or `from_pretrained`.
+    """A general base with specialists on it. Create one with `from_registry` or `from_pretrained`.
 
-    Loading checks the base's fingerprint, every tensor's name and shape and every file's digest, and replays the adapter's
-    probes; what does not hold is an error. A VerticalModel never answers as the bare base.
+    Loading checks fingerprint, tensors and digests and replays the self-tests; a VerticalModel never answers as the bare base.
+    Every method may be called from many threads at once; only `use` changes what other calls do.
     """
 
-    def __init__(self, base: Base, backbone: Any) -> None:
-        self._base = base
-        self._backbone = backbone
-        self._loaded: dict[str, _Loaded] = {}
-        self._active = ""
-        self._slots: dict[str, str] = {}
+    def __init__(self, engine: Engine, active: str = "") -> None:
+        self.engine = engine
+        self._active = active
 
     @classmethod
     def from_registry(
-        cls,
-        reference: str,
-        registry: Registry | None = None,
-        *,
-        base: str | None = None,
-        allow_revoked: Collection[str] = (),
-        progress: Progress = silent,
+        cls, reference: str, registry: Registry | None = None, *, allow_revoked: Collection[str] = (), **options: Any
     ) -> VerticalModel:
-        """The specialist that a reference names: "medical/icd-chapter@production", "...@3", "...@sha256:…".
+        """Load the specialist that a reference names: "medical/icd-chapter@production", "...@3", "...@sha256:…".
 
-        registry       where to look; the local one where there is none
-        base           another place of the same base model, such as a local folder
+        registry       where to look; None: the local registry
         allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
-
-        Raises RegistryError, and what `from_pretrained` raises.
+        options        base, device and progress of `from_pretrained`, which raises; and RegistryError
         """
         from vertical_sdk.registry import Registry
 
         version = (registry or Registry()).resolve(reference, allow_revoked=allow_revoked)
-        return cls.from_pretrained(version.path, name=reference, base=base, progress=progress)
+        return cls.from_pretrained(version.path, name=reference, **options)
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, *, name: str | None = None, base: str | None = None, progress: Progress = silent
+        cls,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        base: str | None = None,
+        device: str | None = None,
+        progress: Progress = silent,
     ) -> VerticalModel:
-        """The specialist in a run's folder or an adapter's folder.
+        """Load the specialist in a run folder or an adapter folder.
 
-        name  what it is called here; its card's name where there is none
-        base  another place of the same base model, such as a local folder
+        name    what to call it here; None: the name on its card
+        base    another place of the same base model, such as a local folder
+        device  such as "cpu" or "cuda:1"; None: a GPU if there is one
 
         Raises CorruptAdapter, BaseMismatch, IdleAdapter, BaseModelError, OfflineError.
         """
-        folder = find_adapter(Path(path))
-        card = read_card(folder)
-        pulled = pull_base(base or card.base.name, revision=card.base.revision, progress=progress)
-        model = cls(pulled, None)
-        model._put(folder, name or card.name)
-        model._active = name or card.name
-        return model
+        adapter = read_adapter(find_adapter(Path(path)))
+        trained_on = adapter.card.base
+        pulled = pull_base(base or trained_on.name, revision=trained_on.revision, progress=progress)
+        engine: Engine = ENGINES.load("torch")(pulled, device=device)
+        return cls(engine, engine.load(adapter, name or adapter.card.name))
 
     def add(self, adapter: str | Path, registry: Registry | None = None, *, name: str | None = None) -> str:
-        """Put one more specialist on the same base.
+        """Load one more specialist from a reference, a run folder or an adapter folder, and return its name for `use`.
 
-        adapter  a registry reference, a run's folder or an adapter's folder
-        returns  the name by which `predict` and `use` know it
-
-        Raises BaseMismatch where it was made for another base, and what `from_pretrained` raises; the model is then as before.
+        Raises BaseMismatch, and what `from_pretrained` raises; the model is then as before.
         """
-        called = name or str(adapter)
-        if called in self._loaded:
-            raise AdapterError(f"an adapter is already called {called!r} here; give another name=.")
-        self._put(find_adapter(adapter, registry), called)
-        return called
+        return self.engine.load(read_adapter(find_adapter(adapter, registry)), name or str(adapter))
 
     def use(self, name: str) -> VerticalModel:
-        """Make one of the specialists the one that answers where none is named.
-
-        Raises AdapterError that lists those that are loaded.
-        """
-        self._active = self._known(name)
+        """Choose the specialist that answers if a call names none. Raises AdapterError, which lists the loaded ones."""
+        self.engine.adapter(name)
+        self._active = name
         return self
 
     @property
+    def adapter(self) -> Adapter:
+        """The adapter in use: its card, recipe and folder."""
+        return self.engine.adapter(self._active)
+
+    @property
     def adapters(self) -> tuple[str, ...]:
-        """The names of the specialists that are loaded."""
-        return tuple(self._loaded)
+        """The names of the loaded specialists."""
+        return self.engine.adapters
 
     @property
     def card(self) -> Card:
         """The card of the specialist in use."""
-        return self._loaded[self._active].card
+        return self.adapter.card
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the specialist in use, as `predict_proba` orders its columns; () if it has none."""
+        return label_names(self.card)
 
     @property
     def base(self) -> Base:
-        """The base model that all specialists stand on."""
-        return self._base
+        """The base model of all specialists."""
+        return self.engine.base
 
     def specialist(self, name: str | None = None) -> Specialist:
-        """One specialist, switched on, as a torch module."""
-        loaded = self._loaded[self._known(name or self._active)]
-        self._backbone.set_adapter(self._slot(name or self._active))
-        return loaded.specialist
+        """Return a specialist as a torch module; None: the one in use."""
+        return self.engine.general(name or self._active).specialist
 
-    def predict(self, texts: Sequence[Asked], *, adapters: Sequence[str] | None = None) -> list[Prediction]:
-        """What the specialist in use says about each text, record, series or picture; a batch may mix specialists.
+    def predict(
+        self,
+        texts: Sequence[Input],
+        *,
+        adapters: Sequence[str] | None = None,
+        top_k: int | None = None,
+        batch_size: int | None = None,
+        progress: Progress = silent,
+    ) -> list[Prediction]:
+        """Predict each text, record, series or picture in a list; a batch may mix specialists.
 
-        texts     one an answer: a text; {field: value} for a specialist that reads records (`card.fields`); an array (steps,) or
-                  (steps, channels) for one that reads series; the path of a PNG or JPEG, or bytes (height, width) or
-                  (height, width, 3), for one that reads pictures; or a row as a reader gives it. What is not in a list is refused,
-                  as a text would be read letter by letter
-        adapters  for each text the specialist to ask; the one in use where there is none
+        texts       each a text; {field: value} for a specialist of records (`card.fields`); an array (steps,) or (steps, channels) for
+                    one of series; the path of a PNG or JPEG, or bytes (height, width) or (height, width, 3), for one of pictures; or
+                    a row of a reader
+        adapters    the specialist for each text; None: the one in use
+        top_k       how many of the likeliest labels to keep in each `Prediction.probabilities`; None: all
+        batch_size  rows in one pass through the base; None: as many as fit a budget of tokens
 
-        Raises DataError for what the specialist does not read, AdapterError for one that is not loaded or does something else.
+        Raises DataError for an input that it cannot read, AdapterError for a specialist that is not loaded or has another task.
         """
-        if isinstance(texts, str | Path | Mapping | np.ndarray):
-            raise DataError("predict takes a list of texts, records, series or pictures; for one text write predict([text]).")
-        names = [self._active] * len(texts) if adapters is None else [self._known(name) for name in adapters]
-        if len(names) != len(texts):
-            raise DataError(f"{len(texts)} texts but {len(names)} adapters: give one adapter for each text.")
-        answers: dict[int, Prediction] = {}
-        for name in dict.fromkeys(names):
-            positions = [number for number, owner in enumerate(names) if owner == name]
-            card = self._loaded[name].card
-            _refuse_other_tasks(card, name)
-            rows = as_rows([texts[number] for number in positions], positions, card, name)
-            answers |= zip(positions, self._predict(rows, name), strict=True)
-        return [answers[number] for number in range(len(texts))]
+        names = self._active if adapters is None else adapters
+        return predict(self.engine, texts, names, top_k=top_k, batch_size=batch_size, progress=progress)
+
+    def predict_proba(
+        self, texts: Sequence[Input], *, batch_size: int | None = None, progress: Progress = silent
+    ) -> NDArray[np.float64]:
+        """Predict the calibrated probability of every label, (texts, labels), in the order of `labels`; raises as `predict` does."""
+        return predict_proba(self.engine, texts, self._active, batch_size=batch_size, progress=progress)
+
+    def answer(self, rows: Sequence[Example], *, name: str | None = None, **options: Any) -> Answer:
+        """Answer rows of a reader by one specialist; for `options` see `vertical_sdk.inference.answer`."""
+        return answer(self.engine, rows, name or self._active, **options)[name or self._active]
 
     def outputs(
         self, examples: Sequence[Example], *, fused: bool = True, name: str | None = None, progress: Progress = silent
     ) -> NDArray[np.float32]:
-        """Raw outputs of a specialist, before calibration: (rows, labels) logits, or (rows, 1) for regression.
-
-        fused  with its members, where it has any; else the adapter alone
-        name   which specialist; the one in use where there is none
-        """
-        return self._ask(examples, name or self._active, fused=fused, progress=progress)[0]
+        """Raw outputs of a specialist before calibration, (rows, k); `fused` with its members, else of the adapter alone."""
+        result = self.answer(examples, name=name, progress=progress)
+        return result.raw if fused else result.own_raw
 
     def forecast(self, history: Any, horizon: int | None = None, *, adapter: str | None = None) -> Forecast:
-        """What comes after a history of measured values.
+        """Forecast what comes after a history of measured values.
 
-        history  a DataFrame with a column a channel and times as its index, oldest first, or an array (steps, channels); NaN and left
-                 out steps count as not measured. The last `card.layout.history` steps are read
-        horizon  steps ahead, at most `card.layout.horizon`, which is meant where it is None
-
-        Raises AdapterError for a specialist that forecasts nothing; DataError for channels or times that it does not know.
+        history  a DataFrame with a column for each channel and times as its index, oldest first, or an array (steps, channels), of
+                 which the last `card.layout.history` steps are read; NaN and missing steps count as not measured
+        horizon  steps ahead, at most `card.layout.horizon`; None: all. Raises AdapterError for other tasks, DataError
         """
-        name = self._known(adapter or self._active)
-        card = self._loaded[name].card
-        if get_task(card.task).verb != "forecast" or card.layout is None:
-            raise AdapterError(f"{name}: is made for {card.task}, and forecasts nothing; use predict.")
-        layout = card.layout
-        row, last = as_history(history, layout, name)
-        outputs, _ = self._ask([row], name)
-        found = widen_quantiles(outputs[0:1], card.calibration.widths)[0]
-        return as_forecast(found, (0.5, *sorted(Recipe.model_validate(card.recipe).series.quantiles)), layout, last, horizon)
+        return forecast(self.engine, adapter or self._active, history, horizon)
 
     def monitor(self, *, adapter: str | None = None) -> Monitor:
-        """A watch over values as they come in: `update(value, time)` says how unusual each is, and whether that is an alarm.
-
-        Raises AdapterError for a specialist that was not trained for anomalies.
-        """
-        name = self._known(adapter or self._active)
-        card = self._loaded[name].card
-        if get_task(card.task).verb != "monitor" or card.layout is None:
-            raise AdapterError(f"{name}: is made for {card.task}, and watches nothing; use predict.")
-        return Monitor(card, lambda row: self._ask([row], name)[0][0])
-
-    @property
-    def ensemble(self) -> Ensemble | None:
-        """What stands beside the adapter in use; None where it answers alone."""
-        return self._loaded[self._active].ensemble
+        """Watch values as they arrive: `update(value, time)` returns how unusual each is. Raises AdapterError for other tasks."""
+        return create_monitor(self.engine, adapter or self._active)
 
     def generate(
         self,
@@ -221,87 +179,21 @@ class VerticalModel:
         max_new_tokens: int = 128,
         batch_size: int = 8,
         adapter: str | None = None,
+        stream: Stream | None = None,
         progress: Progress = silent,
     ) -> list[str]:
-        """What the specialist writes, choosing the likeliest token each time.
+        """Write an answer to each prompt, choosing the likeliest token each time.
 
-        prompts  texts, put into the recipe's prompt; or conversations that end with the user's turn. They are cleaned as training rows
-                 were
+        prompts  texts for the recipe's prompt, or conversations that end with the user's turn; cleaned as the training rows were
+        stream   called with a prompt's number and the next piece of its answer
 
-        Raises AdapterError where the base is an encoder, which cannot write.
+        Raises AdapterError if the base cannot write, DataError for a prompt that is too long.
         """
-        from vertical_sdk.families.causal import CausalSpecialist
-
-        specialist = self.specialist(adapter)
-        if not isinstance(specialist, CausalSpecialist):
-            raise AdapterError(f"{adapter or self._active}: {self._base.name} is an encoder and cannot write; use predict.")
-        turns = [format_prompt(specialist.prompt, p) if isinstance(p, str) else tuple(p) for p in prompts]
-        recipe = Recipe.model_validate(self._loaded[adapter or self._active].card.recipe)
-        cleaned, _ = normalize_texts([Example(id=str(n), messages=messages) for n, messages in enumerate(turns)], recipe)
-        rows = [encode_turns(specialist.tokenizer, row.messages, specialist.max_length) for row in cleaned]
-        return specialist.write(rows, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress)
+        name = adapter or self._active
+        turns = as_conversations(prompts, self.engine.adapter(name).recipe)
+        limits: dict[str, int] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        return self.engine.generate(turns, [name] * len(turns), stream=stream, progress=progress, **limits)
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Copy the adapter in use, complete, into a folder that is new or empty.
-
-        Raises AdapterError where the folder holds something, RunError where it cannot be written.
-        """
-        target = Path(path)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise AdapterError(f"{target}: is not empty; choose a new folder.")
-        with report_full_disk(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staged = target.with_name(f".{target.name}.part")
-            shutil.rmtree(staged, ignore_errors=True)
-            try:
-                shutil.copytree(self._loaded[self._active].folder, staged)
-                if target.exists():
-                    target.rmdir()
-                staged.rename(target)
-            finally:
-                shutil.rmtree(staged, ignore_errors=True)
-
-    def _predict(self, examples: Sequence[Example], name: str) -> list[Prediction]:
-        card = self._loaded[name].card
-        outputs, rows = self._ask(examples, name)
-        task = get_task(card.task)
-        decoded = task.decode(outputs, card.calibration)
-        return task.to_predictions(decoded, card.labels, [row.cut for row in rows], name)
-
-    def _ask(
-        self, examples: Sequence[Example], name: str, *, fused: bool = True, progress: Progress = silent
-    ) -> tuple[NDArray[np.float32], list[Encoded]]:
-        """Raw outputs, and the rows as the specialist read them."""
-        specialist = self.specialist(name)
-        rows = [specialist.encode(example, learn=False) for example in examples]
-        outputs: NDArray[np.float32] = run_rows(
-            specialist,
-            rows,
-            lambda batch: specialist(batch)[0],
-            progress=lambda share: progress("asking the specialist", share),
-        ).numpy()
-        ensemble = self._loaded[name].ensemble
-        if ensemble is not None and fused and len(examples):
-            outputs = ensemble.combine(outputs, examples, FrozenBase(specialist, progress=progress))
-        return outputs, rows
-
-    def _put(self, folder: Path, name: str) -> None:
-        backbone = self._backbone if self._backbone is not None else load_backbone(self._base)
-        specialist, card, self._backbone = open_specialist(folder, self._slot(name), self._base, backbone)
-        self._loaded[name] = _Loaded(specialist, card, folder, load_ensemble(folder) if ENSEMBLE in card.files else None)
-
-    def _slot(self, name: str) -> str:
-        """What PEFT calls the adapter: module names take no dots, so names are numbered."""
-        return self._slots.setdefault(name, f"a{len(self._slots)}")
-
-    def _known(self, name: str) -> str:
-        if name not in self._loaded:
-            raise AdapterError(f"no adapter is called {name!r} here. Loaded: {', '.join(self._loaded)}.")
-        return name
-
-
-def _refuse_other_tasks(card: Card, name: str) -> None:
-    """Raise AdapterError for a specialist that `predict` is not for."""
-    verb = get_task(card.task).verb
-    if verb != "predict":
-        raise AdapterError(f"{name}: is a {card.task} specialist. Call {verb}() instead of predict().")
+        """Copy the complete adapter in use into a folder that is new or empty. Raises AdapterError, RunError."""
+        copy_adapter(self.adapter.folder, Path(path))

@@ -1,4 +1,4 @@
-"""Champion against challenger: an alias moves to a version that beats the one it stands at, on the same rows."""
+"""Champion and challenger: an alias moves to a version that beats its current version on the same rows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertical_sdk.card import Card, Fingerprint, Verdict
+from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
 from vertical_sdk.evaluation.gate import decide
+from vertical_sdk.evaluation.measure import measure_interval, paired_test
 from vertical_sdk.evaluation.result import finite
-from vertical_sdk.evaluation.statistics import bootstrap_interval, paired_bootstrap
-from vertical_sdk.evaluation.test_set import Bench, bench_of, own_rows
+from vertical_sdk.evaluation.test_set import Benchmark, create_benchmark, prepare_own_rows
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.promotion.shared_rows import in_order, overlap, require_comparable, reread, same_rows
-from vertical_sdk.recipe import Gate, Recipe
+from vertical_sdk.promotion.shared_rows import (
+    Party,
+    find_overlap,
+    have_same_rows,
+    reorder_labels,
+    require_comparable,
+    rewrite_rows,
+)
+from vertical_sdk.recipe import Gate
 from vertical_sdk.registry.references import check_alias
-from vertical_sdk.tasks import get_task, main_metric
+from vertical_sdk.tasks import main_metric
 from vertical_sdk.types import Example, Interval, Progress, silent
 
 if TYPE_CHECKING:
@@ -32,16 +39,16 @@ __all__ = ["Promotion", "promote"]
 
 @dataclass(frozen=True)
 class Promotion:
-    """What was compared, what was decided, and whether the alias moved.
+    """What was compared, the verdict, and whether the alias moved.
 
-    champion          the version that the alias stood at; None where there was no such alias
-    metric            the first of the challenger's recipe (its gate's); None, as all numbers, where nothing was compared: the
-                      verdict is then that of the challenger's own gate
+    champion          the version that the alias pointed at; None if the alias did not exist
+    metric            the first of the challenger's recipe (its gate's). None, like all numbers, if nothing was compared: the verdict
+                      is then that of the challenger's own gate
     difference        challenger minus champion, in the metric's own unit
-    margin            what the challenger's advantage had to exceed
-    rows, dropped     how many were compared, and how many more were left out, as one of the two had learned from them
+    margin            the value that the challenger's advantage had to exceed
+    rows, dropped     how many rows were compared, and how many more were left out because one of the two was trained on them
     notes             what to know about the comparison, a sentence each
-    forced            it moved against the verdict
+    forced            the alias moved although the verdict was negative
     """
 
     name: str
@@ -71,9 +78,8 @@ class Promotion:
 
 def promote(
     registry: Registry,
-    name: str,
-    source: str | int,
-    target: str,
+    challenger: str,
+    alias: str,
     *,
     data: Path | None = None,
     margin: float = 0.0,
@@ -81,197 +87,212 @@ def promote(
     why: str = "",
     progress: Progress = silent,
 ) -> Promotion:
-    """Point the alias `target` of a name at the version `source` means, if that beats the version that the alias stands at.
+    """Move an alias to the challenger, if the challenger beats the version that the alias points at.
 
-    source  an alias or a version's number: the challenger
-    data    a CSV or JSONL file to compare on; the test rows of the challenger's own recipe where there is none
-    margin  what the challenger's advantage must surely exceed, in the metric's unit, as in a recipe's gate
-    force   move it against the verdict; the log says so for ever
+    challenger  a registry reference: "medical/topics@candidate", "medical/topics@3"
+    alias       an alias of the same name, such as "production"
+    data        a CSV or JSONL file to compare on; None: the test rows of the challenger's own recipe
+    margin      the challenger's advantage must exceed this with confidence; in the metric's unit, as in a recipe's gate
+    force       move the alias although the verdict is negative; the log records this permanently
 
-    Both answer the same rows. The first metric of the challenger's recipe is compared by the paired bootstrap, over groups where
-    the recipe says so. The verdict is the gate's: the lower end of the interval of the challenger's advantage lies above `margin`.
-    The default of 0 asks for a version that is surely better: whatever is in production changes only for a reason, and a tie is
-    none. Where newer data or a smaller model is the reason, a challenger need only be no worse: -0.01 allows it to lose up to 0.01
-    (a test of non-inferiority). How much loss matters depends on the use and on the metric's unit, so that there is no default for
-    it; it is chosen before one looks (Piaggio et al., CONSORT extension for non-inferiority trials, 2012).
+    Both versions answer the same rows. The first metric of the challenger's recipe is compared by the paired bootstrap, over groups if
+    the recipe says so. The challenger passes if the lower end of the interval of its advantage is above `margin`, as for the gate.
+    The default of 0 requires a version that is better with confidence: what is in production changes only for a reason, and a tie is
+    not a reason. If newer data or a smaller model is the reason, the challenger need only not be worse: -0.01 allows it to lose up to
+    0.01 (a test of non-inferiority). How much loss matters depends on the use and on the metric's unit, so there is no default for it;
+    choose it before you look at the numbers (Piaggio et al., CONSORT extension for non-inferiority trials, 2012).
 
-    Rows that the champion learned from (training or validation), and with `data` those of the challenger too, are left out; see
-    `shared_rows.overlap`. Where one's training rows cannot be prepared here, a note says so: such rows would flatter it. Of the champion
-    that leaves a verdict for the challenger sound; of the challenger, with `data` of one's own, it does not.
+    Rows that the champion was trained on (training or validation) are left out, and with `data` those of the challenger too; see
+    `shared_rows.find_overlap`. If the training rows of a version cannot be prepared here, a note says so: such rows would favor that
+    version. A verdict for the challenger stays valid if this is the champion, but not, with `data`, if it is the challenger.
 
-    Without a champion (the alias is new, or its version was revoked or cannot be loaded), the verdict is what the challenger's
-    own gate said when it was published. The alias moves only if it still stands where it stood at the beginning.
+    Without a champion (the alias is new, or its version was revoked or cannot be loaded), the verdict is that of the challenger's own
+    gate at publication. The alias moves only if it still points at the same version as at the start.
 
-    Raises RegistryError for what does not exist, two versions that do not do the same, or an alias that somebody moved meanwhile;
-    DataError for rows that cannot be scored or have changed since training; what loading the challenger raises. A challenger that
-    fails is no error: `moved` is False.
+    Raises RegistryError for references that do not exist, two versions that do not do the same, or an alias that was moved in the
+    meantime; DataError for rows that cannot be scored or have changed since training; what loading the challenger raises. A
+    challenger that fails is not an error: `moved` is False.
     """
-    check_alias(target, name)
-    challenger = registry.resolve(f"{name}@{source}")
-    stands = registry.list_adapters(name, limit=1)[0].aliases.get(target)
-    if stands == challenger.number:
-        raise RegistryError(f"{name}@{target} stands at version {stands} already; there is nothing to promote.")
-    found = _decided(registry, challenger, target, stands, data, margin, progress)
-    if not found.verdict.passed and not force:
-        return found
-    found = replace(found, moved=True, forced=not found.verdict.passed)
+    version = registry.resolve(challenger)
+    check_alias(alias, version.name)
+    current = registry.list_adapters(version.name, limit=1)[0].aliases.get(alias)
+    if current == version.number:
+        raise RegistryError(
+            f"the alias already points at version {current}. Choose another challenger.", where=f"{version.name}@{alias}"
+        )
+    result = _Comparison(registry, version, alias, current, data, margin, progress).decide()
+    if not result.verdict.passed and not force:
+        return result
+    result = replace(result, moved=True, forced=not result.verdict.passed)
     registry.set_alias(
-        name,
-        target,
-        challenger.number,
-        expected=stands or 0,
+        version.name,
+        alias,
+        version.number,
+        expected=current or 0,
         why=why,
-        evidence=json.dumps(found.to_dict(), allow_nan=False),
-        action="promote by force" if found.forced else "promote",
+        evidence=json.dumps(result.to_dict(), allow_nan=False),
+        action="promote by force" if result.forced else "promote",
     )
-    return found
+    return result
 
 
-def _decided(
-    registry: Registry,
-    challenger: Version,
-    target: str,
-    stands: int | None,
-    data: Path | None,
-    margin: float,
-    progress: Progress,
-) -> Promotion:
-    """The comparison, or where there is no champion that answers, what the challenger's own gate said."""
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """One comparison: the challenger, the alias and the number of the version it points at, the rows and the margin."""
 
-    def by_own_gate(reason: str) -> Promotion:
+    registry: Registry
+    challenger: Version
+    alias: str
+    current: int | None
+    data: Path | None
+    margin: float
+    progress: Progress
+
+    def decide(self) -> Promotion:
+        """Compare the two versions; if there is no champion that answers, take the verdict of the challenger's own gate."""
+        name = self.challenger.name
+        if self.current is None:
+            return self._decide_by_own_gate(f"{name}@{self.alias} did not exist, so there was no champion to compare with.")
+        champion = self.registry.resolve(f"{name}@{self.current}", check=False)
+        if champion.revoked is not None:
+            return self._decide_by_own_gate(
+                f"The champion {champion} was revoked ({champion.revoked}), so nothing was compared."
+            )
+        try:
+            champion = self.registry.resolve(str(champion))
+            champion_card = champion.card
+        except (AdapterError, RegistryError) as error:
+            return self._decide_by_own_gate(f"The champion {champion} cannot be used, so nothing was compared: {error}")
+        own = Party(str(self.challenger), self.challenger.card)
+        other = Party(str(champion), champion_card)
+        require_comparable(own, other)
+        return self._compare(champion, own, other)
+
+    def _compare(self, champion: Version, own: Party, other: Party) -> Promotion:
+        """Compare the two versions on the rows that neither was trained on."""
+        rows, dropped, notes = self._select_rows(own, other)
+        benchmark = create_benchmark(own.card, own.recipe, rows)
+        try:
+            outputs, champion_outputs = self._answer(champion, own, other, rows)
+        except _ChampionUnusable as error:
+            return self._decide_by_own_gate(
+                f"The champion {champion} cannot be loaded, so nothing was compared: {error.__cause__}"
+            )
+        self.progress("comparing", None)
+        champion_metric = main_metric(other.recipe).use
+        if champion_metric != benchmark.main_metric:
+            notes.append(
+                f"The main metric of the champion's own recipe is {champion_metric}; {benchmark.main_metric} is compared."
+            )
+        if self.challenger.gate in {"failed", "not evaluated"}:
+            notes.append(f"The challenger was published by force: its own gate {_describe_gate(self.challenger)}.")
         return Promotion(
-            challenger.name, target, challenger.number, stands, _own_verdict(challenger), margin=margin, notes=(reason,)
+            self.challenger.name,
+            self.alias,
+            self.challenger.number,
+            champion.number,
+            margin=self.margin,
+            rows=len(rows),
+            dropped=dropped,
+            rows_from=str(self.data) if self.data else "the test rows of the challenger's recipe",
+            notes=tuple(notes),
+            **_measure(benchmark, outputs, champion_outputs, str(champion), self.margin),
         )
 
-    if stands is None:
-        return by_own_gate(f"{challenger.name}@{target} did not exist, so there was no champion to compare with.")
-    champion = registry.resolve(f"{challenger.name}@{stands}", check=False)
-    if champion.revoked is not None:
-        return by_own_gate(f"The champion {champion} was revoked ({champion.revoked}), so nothing was compared.")
-    try:
-        champion = registry.resolve(str(champion))
-        theirs = champion.card
-    except (AdapterError, RegistryError) as error:
-        return by_own_gate(f"The champion {champion} cannot be used, so nothing was compared: {error}")
-    own = challenger.card
-    require_comparable(own, theirs, str(champion))
-    recipe = Recipe.model_validate(own.recipe)
-    rows, dropped, notes = _rows(own, theirs, challenger, champion, data, progress)
-    bench = bench_of(own, recipe, rows)
-    model = VerticalModel.from_pretrained(challenger.path, name=str(challenger), progress=progress)
-    said = _ask(model, bench.rows, progress)
-    try:
-        if _same_base(own.base, theirs.base):
-            model.use(model.add(champion.path, name=str(champion)))
+    def _answer(self, champion: Version, own: Party, other: Party, rows: Sequence[Example]) -> tuple[Outputs, Outputs]:
+        """The answers of both versions. Two versions on one base share it; otherwise one base is in memory at a time.
+
+        Raises _ChampionUnusable if the champion cannot be loaded; what loading the challenger raises.
+        """
+        progress = self.progress
+        model = VerticalModel.from_pretrained(self.challenger.path, name=own.name, progress=progress)
+        outputs = model.answer(rows, progress=progress).outputs
+        try:
+            if _have_same_base(own.card.base, other.card.base):
+                model.use(model.add(champion.path, name=other.name))
+            else:
+                del model
+                model = VerticalModel.from_pretrained(champion.path, name=other.name, progress=progress)
+        except AdapterError as error:
+            raise _ChampionUnusable from error
+        champion_outputs = model.answer(rewrite_rows(rows, own, other), progress=progress).outputs
+        return outputs, reorder_labels(champion_outputs, other.card, own.card)
+
+    def _select_rows(self, own: Party, other: Party) -> tuple[list[Example], int, list[str]]:
+        """The rows that neither version was trained on, how many were left out, and notes about them."""
+        prepared, unprepared = prepare_own_rows(own.card, own.recipe, needed=self.data is None, progress=self.progress)
+        trained_on: list[tuple[Party, Prepared | None, str]] = []
+        if self.data is None:
+            assert prepared is not None
+            rows: Sequence[Example] = prepared.test
         else:
-            del model  # one backbone in memory at a time
-            model = VerticalModel.from_pretrained(champion.path, name=str(champion), progress=progress)
-    except AdapterError as error:
-        return by_own_gate(f"The champion {champion} cannot be loaded, so nothing was compared: {error}")
-    baseline = in_order(_ask(model, reread(bench.rows, own, theirs), progress), theirs, own)
-    progress("comparing", None)
-    looks_at = main_metric(Recipe.model_validate(theirs.recipe)).use
-    if looks_at != bench.main_metric:
-        notes.append(f"The champion's own recipe looks at {looks_at} first; {bench.main_metric} is compared.")
-    if challenger.gate in {"failed", "not evaluated"}:
-        notes.append(f"The challenger was published by force: its own gate {_gate_said(challenger)}.")
-    compared = _compared(bench, said, baseline, str(champion), margin)
-    return Promotion(
-        challenger.name,
-        target,
-        challenger.number,
-        champion.number,
-        margin=margin,
-        rows=len(rows),
-        dropped=dropped,
-        rows_from=str(data) if data else "the test rows of the challenger's recipe",
-        notes=tuple(notes),
-        **compared,
-    )
+            rows = read_rows(self.data, own.recipe, own.card.labels, require_label=True, layout=own.card.layout)[0]
+            trained_on.append((own, prepared, unprepared))
+        if not have_same_rows(own, other):
+            self.progress("preparing the champion's rows", None)
+            trained_on.append((other, *prepare_own_rows(other.card, other.recipe, needed=False, progress=self.progress)))
+        notes: list[str] = []
+        left_out: set[int] = set()
+        for party, learned, reason in trained_on:
+            if learned is None:
+                notes.append(
+                    f"It is unknown whether {party.name} was trained on some of these rows, which would favor it: {reason}"
+                )
+                continue
+            positions = find_overlap(rows, own, (*learned.train, *learned.validation), party)
+            left_out |= positions
+            if positions:
+                notes.append(f"{party.name} was trained on {len(positions)} of the {len(rows)} rows, which were left out.")
+        if rows and len(left_out) == len(rows):
+            raise DataError(
+                f"{own.name} or {other.name} was trained on each of the {len(rows)} rows. Name a file of new rows with --data."
+            )
+        return [row for position, row in enumerate(rows) if position not in left_out], len(left_out), notes
 
-
-def _rows(
-    own: Card, theirs: Card, challenger: Version, champion: Version, data: Path | None, progress: Progress
-) -> tuple[list[Example], int, list[str]]:
-    """The rows that neither learned from, how many were left out, and what is to be said about them."""
-    recipe = Recipe.model_validate(own.recipe)
-    prepared, unprepared = own_rows(own, recipe, needed=data is None, progress=progress)
-    if data is None:
-        assert prepared is not None
-        rows: Sequence[Example] = prepared.test
-        sides: list[tuple[Version, Card, Prepared | None, str]] = []
-    else:
-        rows = read_rows(data, recipe, own.labels, require_label=True, layout=own.layout)[0]
-        sides = [(challenger, own, prepared, unprepared)]
-    if not same_rows(own, theirs):
-        progress("preparing the champion's rows", None)
-        sides.append(
-            (champion, theirs, *own_rows(theirs, Recipe.model_validate(theirs.recipe), needed=False, progress=progress))
+    def _decide_by_own_gate(self, reason: str) -> Promotion:
+        """The verdict of the challenger's own gate at publication; a recipe without a gate requires nothing."""
+        version, gate = self.challenger, self.challenger.card.gate
+        verdict = Verdict(
+            passed=version.gate in {"passed", "no gate"},
+            reasons=(f"The challenger's own gate {_describe_gate(version)}.", *(gate.reasons if gate else ())),
         )
-    notes, out = [], set()
-    for who, card, learned, why in sides:
-        if learned is None:
-            notes.append(f"Whether {who} learned from some of these rows could not be found out, which would flatter it: {why}")
-            continue
-        found = overlap(rows, own, (*learned.train, *learned.validation), card)
-        out |= found
-        if found:
-            notes.append(f"{who} learned from {len(found)} of the {len(rows)} rows, which were left out.")
-    if rows and len(out) == len(rows):
-        raise DataError(
-            f"{challenger} and {champion}: one of them learned from each of the {len(rows)} rows. Give new ones by --data."
-        )
-    return [row for place, row in enumerate(rows) if place not in out], len(out), notes
+        return Promotion(version.name, self.alias, version.number, self.current, verdict, margin=self.margin, notes=(reason,))
 
 
-def _ask(model: VerticalModel, rows: Sequence[Example], progress: Progress) -> Outputs:
-    """What the specialist in use says, as a whole."""
-    card = model.card
-    if get_task(card.task).written:
-        return Outputs(texts=model.generate([row.messages[:-1] for row in rows], progress=progress))
-    return get_task(card.task).decode(model.outputs(rows, progress=progress), card.calibration, rows)
+class _ChampionUnusable(Exception):
+    """The champion cannot be loaded; the cause is the error."""
 
 
-def _compared(bench: Bench, said: Outputs, baseline: Outputs, champion: str, margin: float) -> dict[str, Any]:
-    """Both in the first metric, their difference, and the verdict."""
-    metric = bench.main_metric
+def _measure(benchmark: Benchmark, own: Outputs, champion: Outputs, champion_name: str, margin: float) -> dict[str, Any]:
+    """Measure both in the main metric, their difference, and the verdict."""
+    metric = benchmark.main_metric
     if "quantiles" in metric_inputs(metric):
-        shapes = [None if one.quantiles is None else one.quantiles.shape for one in (said, baseline)]
+        shapes = [None if outputs.quantiles is None else outputs.quantiles.shape for outputs in (own, champion)]
         if None in shapes or shapes[0] != shapes[1]:
-            raise RegistryError(f"{champion} gives other quantiles than the challenger, or none; {metric} cannot compare them.")
-    drawn: dict[str, Any] = {
-        "resamples": bench.recipe.evaluate.resamples,
-        "confidence": bench.confidence,
-        "groups": bench.groups,
-    }
-    first, second = bench.measure(metric, said), bench.measure(metric, baseline)
-    test = paired_bootstrap(first, second, len(bench.rows), **drawn)
-    gate = Gate(metric=metric, beats=(champion,), margin=margin, confidence=bench.confidence)
+            raise RegistryError(
+                f"{metric} cannot compare the two: the champion predicts other quantiles than the challenger, or none. "
+                "Compare in another metric.",
+                where=champion_name,
+            )
+    test = paired_test(benchmark, metric, own, champion)
+    gate = Gate(metric=metric, beats=(champion_name,), margin=margin, confidence=benchmark.confidence)
     return {
         "metric": metric,
-        "challenger_value": bootstrap_interval(first, len(bench.rows), **drawn),
-        "champion_value": bootstrap_interval(second, len(bench.rows), **drawn),
+        "challenger_value": measure_interval(benchmark, metric, own),
+        "champion_value": measure_interval(benchmark, metric, champion),
         "difference": test.difference,
         "p_value": float(test.p_value),
-        "confidence": bench.confidence,
-        "verdict": decide(gate, {champion: test}),
+        "confidence": benchmark.confidence,
+        "verdict": decide(gate, {champion_name: test}),
     }
 
 
-def _own_verdict(version: Version) -> Verdict:
-    """What the version's own gate said when it was published; a recipe that states none asks for nothing."""
-    gate = version.card.gate
-    return Verdict(
-        passed=version.gate in {"passed", "no gate"},
-        reasons=(f"The challenger's own gate {_gate_said(version)}.", *(gate.reasons if gate else ())),
-    )
+def _describe_gate(version: Version) -> str:
+    descriptions = {"passed": "passed", "failed": "failed", "not evaluated": "was not evaluated"}
+    return descriptions.get(version.gate, "does not exist")
 
 
-def _gate_said(version: Version) -> str:
-    return {"passed": "passed", "failed": "failed", "not evaluated": "was never asked"}.get(version.gate, "does not exist")
-
-
-def _same_base(first: Fingerprint, second: Fingerprint) -> bool:
-    """Whether one backbone serves both."""
-    told = {"name": "", "revision": None, "license": None}
-    return first.model_copy(update=told) == second.model_copy(update=told)
+def _have_same_base(first: Fingerprint, second: Fingerprint) -> bool:
+    """Whether one backbone serves both; where it came from does not matter."""
+    origin = {"name": "", "revision": None, "license": None}
+    return first.model_copy(update=origin) == second.model_copy(update=origin)

@@ -1,4 +1,4 @@
-"""The rows of one specialist, put to another of the same task: written as the other reads them, without those it learned from."""
+"""Compare two specialists of the same task on the same rows: the rows as each reads them, without those it was trained on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from vertical_sdk.card import Card
@@ -20,62 +21,86 @@ from vertical_sdk.recipe import Prompt, Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Message, SeriesLayout
 
-__all__ = ["in_order", "overlap", "require_comparable", "reread", "same_rows"]
+__all__ = ["Party", "find_overlap", "have_same_rows", "reorder_labels", "require_comparable", "rewrite_rows"]
 
-NO_MATTER = ("source", "sha256", "license", "limits", "max_length", "augment", "copies", "remember_ids")
-"""Keys of `data` that change neither which rows there are nor where they are split; what a source holds, its digest says."""
+IGNORED_KEYS = ("source", "sha256", "license", "limits", "max_length", "augment", "copies", "remember_ids")
+"""Keys of `data` that change neither the rows nor their split. The digest of a source identifies its content."""
 
 
-def require_comparable(own: Card, other: Card, who: str) -> None:
-    """See that another specialist, called `who`, answers the same question about the same rows.
+@dataclass(frozen=True, eq=False)
+class Party:
+    """One of the two specialists: its name in messages, its card, and the recipe in the card."""
 
-    Raises RegistryError that says what differs.
+    name: str
+    card: Card
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The card's recipe, parsed once."""
+        return Recipe.model_validate(self.card.recipe)
+
+
+def require_comparable(challenger: Party, champion: Party) -> None:
+    """Check that the champion answers the same question about the same rows as the challenger.
+
+    Raises RegistryError; the message names the difference.
     """
-    differs = ""
-    if own.task != other.task:
-        differs = f"is made for {other.task}, and the challenger for {own.task}"
-    elif own.labels is not None and other.labels is not None and set(own.labels.labels) != set(other.labels.labels):
-        lacks = sorted(set(own.labels.labels) - set(other.labels.labels))
-        extra = sorted(set(other.labels.labels) - set(own.labels.labels))
-        told = [f"{what} {', '.join(map(repr, some[:5]))}" for what, some in (("lacks", lacks), ("also has", extra)) if some]
-        differs = f"has other labels than the challenger: it {' and '.join(told)}"
-    elif get_task(own.task).ordered and own.labels != other.labels and own.labels and other.labels:
-        if own.labels.labels != other.labels.labels:
-            differs = f"has its labels in another order: {', '.join(other.labels.labels)}"
-    elif own.layout != other.layout:
-        differs = f"reads other series than the challenger: {_told(other.layout)}, and not {_told(own.layout)}"
-    elif _modality(own) != _modality(other) or bool(own.fields) != bool(other.fields):
-        differs = "reads rows of another kind than the challenger"
-    elif lacks := sorted({field.name for field in other.fields} - {field.name for field in own.fields}):
-        differs = f"reads fields that the challenger's rows do not have: {', '.join(lacks)}"
-    if differs:
+    if difference := _find_difference(challenger, champion):
         raise RegistryError(
-            f"{who} {differs}, so the two cannot be compared on the same rows. To move the alias without a comparison, use "
-            "`vertical registry alias` and say why."
+            f"the champion {difference}, so the two cannot be compared on the same rows. To move the alias without a comparison, "
+            "use `vertical registry alias` and give a reason.",
+            where=champion.name,
         )
 
 
-def same_rows(first: Card, second: Card) -> bool:
-    """Whether both were trained on the same bytes, prepared in the same way: then neither learned from the other's test rows."""
-    return _prepared_as(first) == _prepared_as(second)
+def _find_difference(challenger: Party, champion: Party) -> str:
+    """What the champion does differently; "" if the two can be compared."""
+    own, other = challenger.card, champion.card
+    difference = ""
+    if own.task != other.task:
+        difference = f"was trained for {other.task}, and the challenger for {own.task}"
+    elif own.labels is not None and other.labels is not None and set(own.labels.labels) != set(other.labels.labels):
+        lacks = sorted(set(own.labels.labels) - set(other.labels.labels))
+        extra = sorted(set(other.labels.labels) - set(own.labels.labels))
+        changes = [f"{verb} {', '.join(map(repr, some[:5]))}" for verb, some in (("lacks", lacks), ("also has", extra)) if some]
+        difference = f"has other labels than the challenger: it {' and '.join(changes)}"
+    elif get_task(own.task).ordered and own.labels != other.labels and own.labels and other.labels:
+        if own.labels.labels != other.labels.labels:
+            difference = f"has its labels in another order: {', '.join(other.labels.labels)}"
+    elif own.layout != other.layout:
+        difference = f"reads other series than the challenger: {_describe(other.layout)} instead of {_describe(own.layout)}"
+    elif challenger.recipe.data.modality != champion.recipe.data.modality or bool(own.fields) != bool(other.fields):
+        difference = "reads rows of another kind than the challenger"
+    elif lacks := sorted({field.name for field in other.fields} - {field.name for field in own.fields}):
+        difference = f"reads fields that the challenger's rows do not have: {', '.join(lacks)}"
+    return difference
 
 
-def reread(rows: Sequence[Example], own: Card, other: Card) -> list[Example]:
-    """The rows as the other specialist would be asked about them: its fields, its prompt, its cleaners that mend."""
-    recipe, prompt = Recipe.model_validate(other.recipe), Recipe.model_validate(own.recipe).prompt
-    told = list(rows)
-    if own.fields != other.fields:
-        names = {field.name for field in other.fields}
-        kept = [{name: cell for name, cell in row.record if name in names} for row in rows]
-        asked = [build_record_example(cells, other.fields, f"row {row.id}") for cells, row in zip(kept, rows, strict=True)]
-        told = [replace(row, text=one.text, record=one.record) for one, row in zip(asked, rows, strict=True)]
-    if recipe.prompt != prompt:
-        told = [apply_prompt(_bare(row, prompt), recipe.prompt) for row in told]
-    return normalize_texts(told, recipe)[0]
+def have_same_rows(first: Party, second: Party) -> bool:
+    """Whether both were trained on the same bytes, prepared in the same way: then neither was trained on the other's test rows."""
+    return _describe_preparation(first) == _describe_preparation(second)
 
 
-def in_order(outputs: Outputs, other: Card, own: Card) -> Outputs:
-    """What the other specialist said, with its labels in the order of the own ones."""
+def rewrite_rows(rows: Sequence[Example], own: Party, other: Party) -> list[Example]:
+    """Write rows of one specialist as another reads them: with its fields, its prompt, and its cleaners that normalize texts.
+
+    own    the specialist that the rows were prepared for
+    other  the specialist that reads them
+    """
+    rewritten = list(rows)
+    fields = other.card.fields
+    if own.card.fields != fields:
+        names = {field.name for field in fields}
+        cells = [{name: cell for name, cell in row.record if name in names} for row in rows]
+        records = [build_record_example(record, fields, f"row {row.id}") for record, row in zip(cells, rows, strict=True)]
+        rewritten = [replace(row, text=new.text, record=new.record) for new, row in zip(records, rows, strict=True)]
+    if other.recipe.prompt != own.recipe.prompt:
+        rewritten = [apply_prompt(_remove_prompt(row, own.recipe.prompt), other.recipe.prompt) for row in rewritten]
+    return normalize_texts(rewritten, other.recipe)[0]
+
+
+def reorder_labels(outputs: Outputs, other: Card, own: Card) -> Outputs:
+    """Return the other specialist's outputs with its labels in the order of `own`."""
     if own.labels is None or other.labels is None or own.labels.labels == other.labels.labels or outputs.probabilities is None:
         return outputs
     places = [other.labels.index(label) for label in own.labels.labels]
@@ -83,61 +108,63 @@ def in_order(outputs: Outputs, other: Card, own: Card) -> Outputs:
     return replace(outputs, probabilities=outputs.probabilities[:, places], offsets=offsets)
 
 
-def overlap(rows: Sequence[Example], own: Card, learned: Iterable[Example], other: Card) -> set[int]:
-    """The positions of rows that say the same as one that the other specialist learned from, whatever their case, white space, prompt
-    and label; of series those whose answer overlaps in time with an answer that was learned.
+def find_overlap(rows: Sequence[Example], own: Party, learned: Iterable[Example], other: Party) -> set[int]:
+    """Find the positions of rows whose content the other specialist was trained on, ignoring case, white space, prompt and label.
 
-    Rows that are merely alike, such as other rows of the same patient, are not found.
+    For series: the rows whose target overlaps in time with a learned target. Rows that are only similar, such as other rows of the
+    same patient, are not found.
+
+    own      the specialist that `rows` were prepared for
+    learned  the training and validation rows of `other`
     """
-    asked, taught = (Recipe.model_validate(card.recipe).prompt for card in (own, other))
     learned = list(learned)
-    marks = {_mark(row, taught) for row in learned}
-    found = {place for place, row in enumerate(rows) if _mark(row, asked) in marks}
-    if other.layout is not None:
-        found |= _overlapping(rows, learned, other.layout)
-    return found
+    digests = {_digest(row, other.recipe.prompt) for row in learned}
+    positions = {position for position, row in enumerate(rows) if _digest(row, own.recipe.prompt) in digests}
+    if other.card.layout is not None:
+        positions |= _find_overlap_in_time(rows, learned, other.card.layout)
+    return positions
 
 
-def _overlapping(rows: Sequence[Example], learned: Iterable[Example], layout: SeriesLayout) -> set[int]:
-    """The rows whose steps ahead hold a step that was ahead of a learned row of the same series."""
+def _find_overlap_in_time(rows: Sequence[Example], learned: Iterable[Example], layout: SeriesLayout) -> set[int]:
+    """Find the rows whose target shares a step with the target of a learned row of the same series."""
     reach = timedelta(seconds=layout.seconds * layout.horizon)
     moments: dict[object, list[datetime]] = defaultdict(list)
     for row in learned:
         if row.time:
             moments[_series(row)].append(datetime.fromisoformat(row.time))
-    for several in moments.values():
-        several.sort()
-    found = set()
-    for place, row in enumerate(rows):
+    for times in moments.values():
+        times.sort()
+    positions = set()
+    for position, row in enumerate(rows):
         known = moments.get(_series(row))
         if not row.time or not known:
             continue
         moment = datetime.fromisoformat(row.time)
         next_ = bisect_right(known, moment - reach)
         if next_ < len(known) and known[next_] < moment + reach:
-            found.add(place)
-    return found
+            positions.add(position)
+    return positions
 
 
 def _series(row: Example) -> object:
-    """Which of several series a row is of."""
+    """The series that a row belongs to, if there are several."""
     return dict(row.record).get("series")
 
 
-def _mark(row: Example, prompt: Prompt) -> bytes:
-    """A digest of what is asked: the row's words without the recipe's prompt, or its numbers where it has no words."""
-    turns = [turn for turn in _bare(row, prompt).messages if turn.role != "system"]
+def _digest(row: Example, prompt: Prompt) -> bytes:
+    """A digest of the row's input: its words without the recipe's prompt, or its numbers if it has no words."""
+    turns = [turn for turn in _remove_prompt(row, prompt).messages if turn.role != "system"]
     if turns and turns[-1].role == "assistant":
         turns.pop()
     words = fold_text("\n".join(turn.content for turn in turns) if row.messages else row.text)
-    found = hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16)
+    digest = hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=16)
     if not words and row.values is not None:
-        found.update(repr(row.values.shape).encode() + row.values.tobytes())
-    return found.digest()
+        digest.update(repr(row.values.shape).encode() + row.values.tobytes())
+    return digest.digest()
 
 
-def _bare(row: Example, prompt: Prompt) -> Example:
-    """A row of one question without what `data.texts.prompted` put around it."""
+def _remove_prompt(row: Example, prompt: Prompt) -> Example:
+    """Undo `data.texts.apply_prompt` for a row of one question."""
     turns = row.messages
     if turns and prompt.system and turns[0] == Message("system", prompt.system):
         turns = turns[1:]
@@ -150,20 +177,17 @@ def _bare(row: Example, prompt: Prompt) -> Example:
     return replace(row, messages=(Message("user", content), *turns[1:]))
 
 
-def _prepared_as(card: Card) -> tuple[Any, ...]:
-    recipe = Recipe.model_validate(card.recipe)
+def _describe_preparation(party: Party) -> tuple[Any, ...]:
+    """Everything that decides which rows a specialist was trained on."""
+    recipe, card = party.recipe, party.card
     plain = recipe.to_dict()
-    data = {key: value for key, value in plain["data"].items() if key not in NO_MATTER}
+    data = {key: value for key, value in plain["data"].items() if key not in IGNORED_KEYS}
     splits = None if isinstance(recipe.data.source, str) else tuple(recipe.data.source)
     digests = [source.sha256 for source in card.sources]
     return data, plain["task"], plain["labels"], plain["prompt"], recipe.train.get("seed", 0), splits, digests
 
 
-def _modality(card: Card) -> str:
-    return Recipe.model_validate(card.recipe).data.modality
-
-
-def _told(layout: SeriesLayout | None) -> str:
+def _describe(layout: SeriesLayout | None) -> str:
     if layout is None:
         return "none"
     return f"{layout.history} + {layout.horizon} steps of {layout.seconds:g} s in {len(layout.channels)} channels"

@@ -209,7 +209,7 @@ def diff(registry: Registry, first: str, second: str) -> Difference:
         base=_diff_values(card_1.base.model_dump(mode="json"), card_2.base.model_dump(mode="json")),
         versions=_diff_values(card_1.versions, card_2.versions),
         recipe=_diff_values(dict(_flatten(card_1.recipe)), dict(_flatten(card_2.recipe)), missing=MISSING),
-        sources=_diff_values(*sources),
+        sources=_diff_values(sources[0], sources[1]),
         metrics=_diff_metrics(card_1, card_2),
         same_rows=test_rows[0] == test_rows[1],
         files=_diff_files(*manifests, (str(version_1), str(version_2))),

@@ -15,7 +15,7 @@ from typing import Any
 
 from vertical_sdk.card import CARD, Card, read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.evaluation_record import EvaluationRecord, add_evaluation, find_run, read_evaluation
+from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_evaluation, find_run, read_evaluation
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
 from vertical_sdk.registry.checks import README, REPORT, build_record, check_files, check_gate, find_adapter_folder
@@ -309,7 +309,7 @@ class Registry:
             near = same_task or difflib.get_close_matches(name, names, n=3)
             hint = f" Did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""
             known = (", ".join(names[:10]) + (", …" if len(names) > 10 else "")) or "nothing yet"
-            return RegistryError(f"{wanted}: no adapter is called {name!r} in {self.location}.{hint} Published: {known}.")
+            return RegistryError(f"{wanted}: no adapter is called {name!r}.{hint} Published: {known}.", where=self.location)
         ((entry, aliases),) = newest
         available = f"{name} has version{'s 1 to' if entry.number > 1 else ''} {entry.number}"
         if wanted.alias is None:
@@ -341,7 +341,11 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
     if rewrite:
         contents[CARD] = card.model_dump_json(indent=1) + "\n"
     if evaluation is not None:
-        contents[README] = render_readme(card, evaluation.hub_id)
+        try:
+            contents[README] = render_readme(card, evaluation.hub_id)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            message = f"{card.name}: {EVALUATION} is malformed ({error}). Run `vertical evaluate` on the run again."
+            raise CorruptAdapter(message) from None
     for path, content in contents.items():
         (staging / path).write_text(content, encoding="utf-8")
     return {path: staging / path for path in contents}

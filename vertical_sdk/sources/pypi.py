@@ -152,9 +152,9 @@ def _download(source: str, name: str, version: str, wanted: str | None, temporar
         )
 
     process = run_pip()
-    if "No matching distribution" in process.stdout + process.stderr or (
-        wanted and _is_wheel_for_another_python(folder, wanted)
-    ):
+    output = process.stdout + process.stderr
+    searched = "Looking in links" in output or not _is_without_index()  # else pip has no place to find a wheel
+    if ("No matching distribution" in output and searched) or (wanted and _is_wheel_for_another_python(folder, wanted)):
         # nothing of a wheel is imported, so a wheel for another Python is good too; the digest decides between several
         for python in PYTHONS:
             shutil.rmtree(folder)
@@ -209,7 +209,7 @@ def _explain_failure(source: str, name: str, version: str, temporary: Path, outp
         return OfflineError(f"{sys.executable} has no pip (python -m ensurepip installs it). {ways}", where=source)
     if unreached := [line.strip() for line in output.splitlines() if UNREACHED.search(line)]:
         return OfflineError(f"the package index cannot be reached ({unreached[-1][-200:]}). {ways}", where=source)
-    if "No matching distribution" in output and _switched_on("PIP_NO_INDEX") and not os.environ.get("PIP_FIND_LINKS"):
+    if "No matching distribution" in output and _is_without_index():
         return OfflineError(f"is not in the cache, and PIP_NO_INDEX forbids the index. {ways}", where=source)
     if "No matching distribution" in output:
         known = re.search(r"\(from versions: ([^)]*)\)", output)
@@ -220,6 +220,11 @@ def _explain_failure(source: str, name: str, version: str, temporary: Path, outp
             where=source,
         )
     return SourceError(f"pip could not download it: {last}", where=source)
+
+
+def _is_without_index() -> bool:
+    """Whether the environment forbids the index and names no folder of wheels."""
+    return _switched_on("PIP_NO_INDEX") and not os.environ.get("PIP_FIND_LINKS")
 
 
 def _switched_on(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What every task offers. Everything that depends on the task is asked of this object."""
+"""The interface of all tasks. Code that depends on the task calls this object."""
 
 from __future__ import annotations
 

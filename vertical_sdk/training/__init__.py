@@ -1,4 +1,4 @@
-"""Making a specialist from a recipe."""
+"""Train a specialist from a recipe: a frozen job, and stages that work on it."""
 
 from vertical_sdk.training.pipeline import train
 from vertical_sdk.training.run import Run

@@ -1,4 +1,4 @@
-"""Examples to tokens, with every cut counted."""
+"""Encode rows as tokens, and refuse them if too many are cut."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ def encode_rows(
     what: str = "rows",
     avoid: TokenFinder | None = None,
 ) -> list[Encoded]:
-    """Encode rows, and stop where more of them are cut than the recipe allows.
+    """Encode rows as tokens.
 
+    learn      with targets, for training
     truncated  the largest share of rows that may be cut
+    what       the rows' name in messages
     avoid      finds the tokens that the loss avoids (see losses.get_token_finder); None if it avoids none
 
-    Raises DataError that says how many rows are cut, or which has no token to learn from.
+    Raises DataError if more rows are cut than allowed, or if a row has no token to learn from.
     """
     encoded = [specialist.encode(example, learn=learn) for example in examples]
     if learn:
@@ -37,23 +39,23 @@ def encode_rows(
         if empty:
             raise DataError(
                 f"{len(empty)} of {len(examples)} {what} have no token to learn from (row {', row '.join(empty[:3])}): the answer is "
-                f"missing, or stands behind the first {specialist.max_length} tokens. Raise data.max_length or mend the rows."
+                f"missing, or it comes after the first {specialist.max_length} tokens. Raise data.max_length or correct the rows."
             )
     cut = [row.cut for row in encoded if row.cut]
     if len(cut) > truncated * len(encoded):
         raise DataError(
             f"{len(cut)} of {len(encoded)} {what} are longer than data.max_length = {specialist.max_length} tokens (the longest by "
-            f"{max(cut)}) and would be cut; data.limits.truncated allows {truncated:.0%}. Raise either of them."
+            f"{max(cut)}) and would be cut; data.limits.truncated allows {truncated:.0%}. Raise one of the two limits."
         )
     if learn and avoid:
-        find = avoid(specialist.tokenizer)
+        find_tokens = avoid(specialist.tokenizer)
         encoded = [
-            replace(row, avoid=tuple(find(prompt_text(example), _answer(row))))
+            replace(row, avoid=tuple(find_tokens(prompt_text(example), _answer_tokens(row))))
             for example, row in zip(examples, encoded, strict=True)
         ]
     return encoded
 
 
-def _answer(row: Encoded) -> list[int]:
-    """The tokens to be learned that have one before them, as many as the row has units."""
+def _answer_tokens(row: Encoded) -> list[int]:
+    """The learned tokens that have a token before them, as many as the row has units."""
     return [token for token, learned in zip(row.ids[1:], row.learn[1:], strict=True) if learned]

@@ -1,4 +1,4 @@
-"""A run's folder: what is in it, who may write to it, and how far it is."""
+"""A run's folder: what it contains, which process may write to it, and whether the run has finished."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vertical_sdk.errors import RunError
 from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe
 
-__all__ = ["Run", "claim", "new_folder", "unfinished"]
+__all__ = ["Run", "claim_folder", "default_folder", "find_unfinished"]
 
 RECIPE = "recipe.json"
 
@@ -23,8 +23,8 @@ RECIPE = "recipe.json"
 class Run:
     """A finished training.
 
-    path          the run's folder: adapter/, checkpoints/, recipe.json; evaluation.json and report.html once it is evaluated
-    resumed_from  the step it went on from, or None
+    path          the run's folder: adapter/, checkpoints/, recipe.json; evaluation.json and report.html after an evaluation
+    resumed_from  the step that it was resumed from, or None
     """
 
     path: Path
@@ -37,30 +37,30 @@ class Run:
 
     @property
     def card(self) -> Card:
-        """The adapter's card as it now is."""
+        """The adapter's card, read from its folder."""
         return read_card(self.adapter)
 
 
-def new_folder(recipe: Recipe, root: Path) -> Path:
-    """Where a run of the recipe goes if the user names no folder."""
+def default_folder(recipe: Recipe, root: Path) -> Path:
+    """The folder of a new run if the user names none."""
     return root / f"{recipe.name.replace('/', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def unfinished(recipe: Recipe, root: Path) -> Path | None:
-    """The newest run of exactly this recipe that has not ended."""
+def find_unfinished(recipe: Recipe, root: Path) -> Path | None:
+    """Find the newest unfinished run of exactly this recipe; None if there is none."""
     for path in sorted(root.glob(f"{recipe.name.replace('/', '-')}-*"), reverse=True):
-        if not (path / "adapter" / CARD).is_file() and _digest(path) == recipe.digest:
+        if not (path / "adapter" / CARD).is_file() and _read_digest(path) == recipe.digest:
             return path
     return None
 
 
 @contextlib.contextmanager
-def claim(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
-    """Hold the folder for one training.
+def claim_folder(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
+    """Lock the folder for one training.
 
-    A folder in which nothing was made but the recipe's copy is given back as it was, so that a recipe or a file of rows can be
-    mended and tried again. Raises RunError where another training holds it, where it has another run's files, or where it cannot be
-    written.
+    If the training fails before it wrote anything but the recipe's copy, the folder is removed, so that a corrected recipe or file
+    of rows can be tried again. Raises RunError if another training has locked the folder, if it contains another run's files, or if
+    it cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -68,16 +68,16 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise RunError(f"{folder}: a file stands where the folder should be. Choose another folder with --out.") from None
+            raise RunError("The path is a file, not a folder. Choose another folder with --out.", where=folder) from None
         lock = FileLock(folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             raise RunError(
-                f"{folder}: another training is writing here. Wait for it, or choose another folder with --out."
+                "Another training is writing to this folder. Wait for it, or choose another folder with --out.", where=folder
             ) from None
         try:
-            _require_ours(folder, recipe, resume=resume)
+            _require_own_folder(folder, recipe, resume=resume)
             write_whole(folder / RECIPE, json.dumps(recipe.to_dict(), indent=1, ensure_ascii=False) + "\n")
             yield
         except BaseException:
@@ -92,21 +92,25 @@ def claim(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None]:
             lock.release()
 
 
-def _require_ours(folder: Path, recipe: Recipe, *, resume: bool) -> None:
-    there = sorted(p.name for p in folder.iterdir() if p.name != ".lock" and not p.name.startswith(f".{RECIPE}."))
-    digest = _digest(folder)
-    if resume and there and digest != recipe.digest:
-        what = "another recipe, or other settings" if digest else "something that is no run"
+def _require_own_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Raise RunError if the folder has files that this training must not touch."""
+    files = sorted(p.name for p in folder.iterdir() if p.name != ".lock" and not p.name.startswith(f".{RECIPE}."))
+    digest = _read_digest(folder)
+    if resume and files and digest != recipe.digest:
+        content = "The folder contains a run of another recipe or with other settings" if digest else "The folder is not a run"
         raise RunError(
-            f"{folder}: holds {what}; a run is resumed with exactly the recipe it began with. Choose another folder."
+            f"{content}. Resume a run with exactly its own recipe and settings, or choose another folder.", where=folder
         )
-    if there and not resume:
+    if files and not resume:
         raise RunError(
-            f"{folder}: is not empty ({', '.join(there[:4])}). Go on with it by --resume, or choose another folder with --out."
+            f"The folder is not empty ({', '.join(files[:4])}). Continue its run with --resume, or choose another folder "
+            "with --out.",
+            where=folder,
         )
 
 
-def _digest(folder: Path) -> str | None:
+def _read_digest(folder: Path) -> str | None:
+    """The digest of the recipe that a run's folder contains; None if it contains none."""
     try:
         return Recipe.model_validate_json((folder / RECIPE).read_bytes()).digest
     except (OSError, ValueError):

@@ -1,10 +1,10 @@
 """The trainer: transformers.Trainer with three changes, each exact.
 
 1. A batch goes through the model in length-sorted parts under a token budget. Every loss is a mean over rows, so the sum of the
-   parts' gradients, each weighted by its share of what is to be learned, is the batch's gradient.
-2. Only what is trained is saved, and a checkpoint counts only once its list of digests is written: a save that was killed or
-   ran out of disk is passed over on resume.
-3. What is to be learned is counted over all processes and accumulation steps, so that two processes learn what one would.
+   parts' gradients, each weighted by its share of the learned units, is the batch's gradient.
+2. Only trained weights are saved, and a checkpoint counts only after its list of digests is written: resume skips a save that was
+   killed or ran out of disk.
+3. The learned units are counted over all processes and accumulation steps, so that two processes learn the same as one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class VerticalTrainer(transformers.Trainer):
         self.specialist = specialist
         self.loss = loss
         self.budget = arguments.token_budget
-        callbacks: list[transformers.TrainerCallback] = [_Show(progress)]
+        callbacks: list[transformers.TrainerCallback] = [_ReportProgress(progress)]
         if arguments.process_index == 0:
             tensorboard: Any = TensorBoardCallback
             callbacks.append(tensorboard(SummaryWriter(str(Path(str(arguments.output_dir)).parent / "events"))))
@@ -67,7 +67,7 @@ class VerticalTrainer(transformers.Trainer):
             args=arguments,
             train_dataset=list(train),
             eval_dataset=list(validation) or None,
-            data_collator=_as_they_are,
+            data_collator=_keep_rows,
             callbacks=callbacks,
         )
         self.remove_callback(transformers.PrinterCallback)
@@ -75,25 +75,25 @@ class VerticalTrainer(transformers.Trainer):
 
     @property
     def trained_parameters(self) -> int:
-        """How many numbers are trained."""
+        """The number of trained parameters."""
         model: Any = self.model
         return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
     def _get_num_items_in_batch(self, batch_samples: list[list[Encoded]], device: torch.device) -> Tensor:
-        """What is to be learned in one optimizer step, over all processes."""
-        here = torch.tensor(sum(row.units for rows in batch_samples for row in rows), device=device)
-        everywhere: Tensor = self.accelerator.reduce(here, reduction="sum") if self.args.world_size > 1 else here
-        return everywhere
+        """Count the learned units of one optimizer step, over all processes."""
+        own = torch.tensor(sum(row.units for rows in batch_samples for row in rows), device=device)
+        total: Tensor = self.accelerator.reduce(own, reduction="sum") if self.args.world_size > 1 else own
+        return total
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """Forward and backward over one batch in parts; returns the batch's share of the step's mean loss."""
+        """Run forward and backward over one batch in parts. Returns the batch's share of the step's mean loss."""
         model.train()
         rows: list[Encoded] = inputs
         groups = list(micro_batches([row.length for row in rows], self.budget))
         total = torch.zeros((), device=self.args.device)
         for number, group in enumerate(groups):
             part = [rows[position] for position in group]
-            # gradients are averaged over processes once, behind the last part, and the average is made a sum
+            # processes average their gradients once, after the last part; the factor world_size makes the average a sum
             wait = self.accelerator.no_sync(model) if number < len(groups) - 1 else contextlib.nullcontext()
             with wait:
                 value = self._part_loss(model, part) / num_items_in_batch * self.args.world_size
@@ -102,14 +102,14 @@ class VerticalTrainer(transformers.Trainer):
         return total
 
     def _part_loss(self, model: Any, part: Sequence[Encoded]) -> Tensor:
-        """The sum of the losses of some rows."""
+        """Sum the losses of some rows."""
         batch = {key: value.to(self.args.device) for key, value in self.specialist.collate(part).items()}
         more = {"avoid": batch["avoid"]} if "avoid" in batch else {}
         outputs, targets = model(batch)
         return self.loss(outputs.float(), targets, **more) * sum(row.units for row in part)
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
-        """The loss on the validation rows, the same in every process."""
+        """Measure the loss on the validation rows; every process gets the same value."""
         rows: Any = self.eval_dataset
         model: Any = self.model
         model.eval()
@@ -138,15 +138,15 @@ class VerticalTrainer(transformers.Trainer):
     def _load_trained(self, folder: Path) -> None:
         model: Any = self.model
         trained = load_file(folder / WEIGHTS)
-        wanted = {n for n, p in model.named_parameters() if p.requires_grad}
-        if set(trained) != wanted:
-            raise RunError(f"{folder}: was saved by another recipe or base. Train into another folder.")
+        expected = {n for n, p in model.named_parameters() if p.requires_grad}
+        if set(trained) != expected:
+            raise RunError("Another recipe or base saved this checkpoint. Train into another folder.", where=folder)
         model.load_state_dict(trained, strict=False)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and folder.exists():
-            shutil.rmtree(folder)  # left by a save that did not end
+            shutil.rmtree(folder)  # left by an interrupted save
         with report_full_disk(folder):
             super()._save_checkpoint(model, trial)
         if self.args.should_save:
@@ -154,13 +154,13 @@ class VerticalTrainer(transformers.Trainer):
             write_whole(folder / COMPLETE, json.dumps(digests, indent=1))
 
 
-def _as_they_are(rows: list[Any]) -> Any:
-    """A batch is its rows: `training_step` pads them, part by part."""
+def _keep_rows(rows: list[Any]) -> Any:
+    """Return a batch as its rows: `training_step` pads them, part by part."""
     return rows
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; those that are not are passed over."""
+    """Find the newest complete checkpoint; None if there is none."""
     numbered = [(int(p.name.rpartition("-")[2]), p) for p in folder.glob("checkpoint-*") if p.name.rpartition("-")[2].isdigit()]
     for _, path in sorted(numbered, reverse=True):
         with contextlib.suppress(OSError, ValueError):
@@ -170,8 +170,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-class _Show(transformers.TrainerCallback):
-    """Tells the user how far it is, and stops a run whose loss is no number any more."""
+class _ReportProgress(transformers.TrainerCallback):
+    """Report the progress, and stop a run whose loss is not finite."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -183,6 +183,6 @@ class _Show(transformers.TrainerCallback):
         loss = (logs or {}).get("loss", (logs or {}).get("eval_loss"))
         if loss is not None and not math.isfinite(loss):
             raise DataError(
-                f"the loss became {loss} at step {state.global_step}: nothing more can be learned. Lower train.learning_rate, or look "
-                "for broken targets with `vertical data check`."
+                f"the loss became {loss} at step {state.global_step}, so training cannot continue. Lower train.learning_rate, or look "
+                "for wrong targets with `vertical data check`."
             )

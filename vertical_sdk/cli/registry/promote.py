@@ -44,7 +44,7 @@ def promote(
         from vertical_sdk.registry import Registry
 
         result = compare_and_move(
-            Registry(registry), name, source, target, data=data, margin=margin, force=force, why=why, progress=progress
+            Registry(registry), f"{name}@{source}", target, data=data, margin=margin, force=force, why=why, progress=progress
         ).to_dict()
     if as_json:
         emit(result)

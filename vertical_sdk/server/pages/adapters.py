@@ -43,7 +43,9 @@ def list_page(registry: Registry, request: Request) -> Response:
     text, after = request.query_params.get("q", "").strip(), request.query_params.get("after", "")
     words = _split_conditions(text)
     searched = any(re.search("[<>=]", word) for word in words)
-    problem, rows, more = None, [], None
+    problem: str | None = None
+    rows: list[_Row] = []
+    more: str | None = None
     try:
         if searched:
             rows, more = _search(registry, words, after)

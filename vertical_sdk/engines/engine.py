@@ -1,0 +1,104 @@
+"""What every engine offers: one base, and the adapters on it, for mixed batches and for many threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from numpy.typing import NDArray
+
+from vertical_sdk.adapters.folder import Adapter
+from vertical_sdk.baselines.frozen_base import FrozenBase
+from vertical_sdk.bases.base import Base
+from vertical_sdk.types import Example, Message, Progress, silent
+
+__all__ = ["Engine", "Raw", "Stream"]
+
+Stream: TypeAlias = Callable[[int, str], None]
+"""Called while an engine generates, with the number of the prompt and the next piece of its text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """The raw output of an adapter for one row.
+
+    values  (k,) logits or one number; (steps, channels, quantiles) for series, the median first
+    cut     tokens of the row that did not fit
+    """
+
+    values: NDArray[Any]
+    cut: int = 0
+
+
+class Engine(Protocol):
+    """Runs adapters on one base.
+
+    Every method may be called from many threads at once, while other threads load and unload adapters. A row's output does not
+    depend on the adapters of the other rows in its batch.
+    """
+
+    @property
+    def base(self) -> Base:
+        """The base model that all adapters share."""
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the loaded adapters, in the order in which they were loaded."""
+
+    def adapter(self, name: str) -> Adapter:
+        """Return a loaded adapter: its card, recipe and folder.
+
+        Raises AdapterError that lists the loaded ones.
+        """
+
+    def load(self, adapter: Adapter, name: str = "") -> str:
+        """Load an adapter and check it.
+
+        name     what to call it; the name on its card if empty
+        returns  the name
+
+        Raises AdapterError for a name that is taken; CorruptAdapter, BaseMismatch or IdleAdapter for an adapter that fails the
+        checks. The engine is then as before.
+        """
+
+    def unload(self, name: str) -> None:
+        """Forget an adapter. Calls that use it already run to their end.
+
+        Raises AdapterError for a name that is not loaded.
+        """
+
+    def outputs(
+        self,
+        rows: Sequence[Example],
+        adapters: Sequence[str],
+        *,
+        batch_size: int | None = None,
+        progress: Progress = silent,
+    ) -> list[Raw]:
+        """Compute the raw output of each row by its adapter, before members and calibration.
+
+        adapters    one name for each row
+        batch_size  rows in one pass through the base; None: as many as fit the engine's own limit
+        """
+
+    def general(self, name: str, progress: Progress = silent) -> FrozenBase:
+        """Return the base without the adapter, reading rows as the adapter does; ensemble members and baselines need it."""
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        adapters: Sequence[str],
+        *,
+        max_new_tokens: int = 128,
+        batch_size: int = 8,
+        stream: Stream | None = None,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """Write an answer to each conversation, choosing the likeliest token each time.
+
+        adapters  one name for each prompt
+        stream    gets each answer piece by piece; the pieces joined are the answer
+
+        Raises AdapterError for an adapter whose base cannot write, DataError for a prompt that is too long.
+        """

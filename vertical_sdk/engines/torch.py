@@ -1,0 +1,183 @@
+"""The engine that runs everything in this process, on torch.
+
+The base's weights are in memory once. Each adapter has layers of its own around them, so calls for different adapters share
+nothing that changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vertical_sdk.adapters.folder import Adapter
+from vertical_sdk.adapters.load import load_specialist
+from vertical_sdk.baselines.frozen_base import FrozenBase
+from vertical_sdk.bases.base import Base
+from vertical_sdk.engines.engine import Raw, Stream
+from vertical_sdk.errors import AdapterError
+from vertical_sdk.families.chat import encode_turns
+from vertical_sdk.families.shared_base import share_weights
+from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
+from vertical_sdk.types import Example, Message, Progress, silent
+
+__all__ = ["TorchEngine"]
+
+_LOADING = threading.RLock()
+"""transformers and PEFT change settings of the whole process while they build a model, so one load runs at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    adapter: Adapter
+    specialist: Specialist
+
+
+class TorchEngine:
+    """Runs adapters in this process.
+
+    base    the base model
+    device  such as "cpu" or "cuda:1"; None: a GPU if there is one
+    """
+
+    def __init__(self, base: Base, *, device: str | None = None) -> None:
+        self._base = base
+        self._device = torch.device(device) if device else None
+        self._backbone: Any = None
+        self._loaded: dict[str, _Loaded] = {}
+
+    @property
+    def base(self) -> Base:
+        """The base model that all adapters share."""
+        return self._base
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the loaded adapters."""
+        return tuple(self._loaded)
+
+    def adapter(self, name: str) -> Adapter:
+        """Return a loaded adapter.
+
+        Raises AdapterError that lists the loaded ones.
+        """
+        return self._get(name).adapter
+
+    def specialist(self, name: str) -> Specialist:
+        """Return an adapter on its base as a torch module.
+
+        Raises AdapterError that lists the loaded ones.
+        """
+        return self._get(name).specialist
+
+    def load(self, adapter: Adapter, name: str = "") -> str:
+        """Load an adapter and check it; the first one loads the base's weights too.
+
+        Raises AdapterError for a name that is taken, and what `load_specialist` raises; the engine is then as before.
+        """
+        name = name or adapter.card.name
+        with _LOADING:
+            if name in self._loaded:
+                raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
+            backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
+            specialist = load_specialist(adapter, self._base, share_weights(backbone))
+            _ = adapter.ensemble  # a damaged file is an error now, not at the first prediction
+            self._backbone = backbone
+            self._loaded[name] = _Loaded(adapter, specialist)
+        return name
+
+    def unload(self, name: str) -> None:
+        """Forget an adapter. Calls that use it already run to their end.
+
+        Raises AdapterError for a name that is not loaded.
+        """
+        with _LOADING:
+            self._get(name)
+            del self._loaded[name]
+
+    def outputs(
+        self,
+        rows: Sequence[Example],
+        adapters: Sequence[str],
+        *,
+        batch_size: int | None = None,
+        progress: Progress = silent,
+    ) -> list[Raw]:
+        """Compute the raw output of each row by its adapter; the rows of one adapter run together."""
+        results: dict[int, Raw] = {}
+        for specialist, positions in self._groups(adapters):
+            encoded = [specialist.encode(rows[position], learn=False) for position in positions]
+            values = run_rows(
+                specialist,
+                encoded,
+                functools.partial(_forward, specialist),
+                batch_size=batch_size,
+                progress=lambda share: progress("running the specialist", share),
+            ).numpy()
+            results |= {position: Raw(value, row.cut) for position, value, row in zip(positions, values, encoded, strict=True)}
+        return [results[position] for position in range(len(rows))]
+
+    def general(self, name: str, progress: Progress = silent) -> FrozenBase:
+        """Return the base without the adapter, reading rows as the adapter does."""
+        loaded = self._get(name)
+        return FrozenBase(loaded.specialist, loaded.adapter.folder, progress)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        adapters: Sequence[str],
+        *,
+        max_new_tokens: int = 128,
+        batch_size: int = 8,
+        stream: Stream | None = None,
+        progress: Progress = silent,
+    ) -> list[str]:
+        """Write an answer to each conversation; the prompts of one adapter run together.
+
+        Raises AdapterError if the base is an encoder, DataError for a prompt that is too long.
+        """
+        from vertical_sdk.families.causal import CausalSpecialist
+
+        texts: dict[int, str] = {}
+        for specialist, positions in self._groups(adapters):
+            if not isinstance(specialist, CausalSpecialist):
+                raise AdapterError(f"{adapters[positions[0]]}: {self._base.name} cannot write text. Call predict() instead.")
+            encoded = [encode_turns(specialist.tokenizer, prompts[n], specialist.max_length) for n in positions]
+            written = specialist.write(
+                encoded,
+                max_new_tokens=max_new_tokens,
+                batch_size=batch_size,
+                progress=progress,
+                stream=_renumber(stream, positions),
+            )
+            texts |= zip(positions, written, strict=True)
+        return [texts[position] for position in range(len(prompts))]
+
+    def _groups(self, adapters: Sequence[str]) -> Iterator[tuple[Specialist, list[int]]]:
+        """Each adapter that is named, with the positions of its rows; all of them are looked up before the first one runs."""
+        loaded = {name: self._get(name) for name in dict.fromkeys(adapters)}
+        for name, found in loaded.items():
+            yield found.specialist, [position for position, owner in enumerate(adapters) if owner == name]
+
+    def _get(self, name: str) -> _Loaded:
+        loaded = self._loaded.get(name)
+        if loaded is None:
+            raise AdapterError(f"no adapter is called {name!r} here. Loaded: {', '.join(self._loaded)}.")
+        return loaded
+
+
+def _forward(specialist: Specialist, batch: Batch) -> Tensor:
+    return specialist(batch)[0]
+
+
+def _renumber(stream: Stream | None, positions: Sequence[int]) -> Stream | None:
+    """A stream for some of the prompts, which it counts from 0."""
+    if stream is None:
+        return None
+    whole = stream
+    return lambda row, piece: whole(positions[row], piece)

@@ -1,0 +1,190 @@
+"""Measure the outputs of all systems on the same rows: metrics with intervals, paired tests, tables, audits and curves.
+
+`outputs` are always those of all systems that answered, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vertical_sdk.calibration.temperature import reliability, to_probabilities
+from vertical_sdk.evaluation.audit import Audited, find_general_model, group_audit, label_audit
+from vertical_sdk.evaluation.forecasts import forecast_curves
+from vertical_sdk.evaluation.pictures import draw_evidence
+from vertical_sdk.evaluation.result import Bin, Comparison, ExampleRow
+from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
+from vertical_sdk.evaluation.systems import SPECIALIST, system_title
+from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
+from vertical_sdk.evaluation.test_set import Benchmark
+from vertical_sdk.metrics.abstention import abstention_curve
+from vertical_sdk.metrics.measure import draw_curve
+from vertical_sdk.metrics.measure import inputs as metric_inputs
+from vertical_sdk.outputs import Outputs, prompt_of
+from vertical_sdk.types import Interval, SeriesLayout
+
+__all__ = [
+    "audit_labels_and_groups",
+    "compare_systems",
+    "draw_curves",
+    "label_tables",
+    "main_tests",
+    "measure_abstention",
+    "measure_interval",
+    "measure_metrics",
+    "paired_test",
+    "select_examples",
+]
+
+SHOWN = 20
+"""The number of example rows in a report."""
+
+
+def measure_metrics(benchmark: Benchmark, outputs: Outputs) -> dict[str, Interval]:
+    """Measure every metric that can be measured on these outputs."""
+    return {
+        name: measure_interval(benchmark, name, outputs)
+        for name in benchmark.metrics
+        if (outputs.probabilities is not None or "probabilities" not in metric_inputs(name))
+        and (outputs.quantiles is not None or "quantiles" not in metric_inputs(name))
+    }
+
+
+def measure_interval(benchmark: Benchmark, metric: str, outputs: Outputs) -> Interval:
+    """Measure one metric with its interval."""
+    return bootstrap_interval(benchmark.measure(metric, outputs), len(benchmark.rows), benchmark.resampling)
+
+
+def paired_test(benchmark: Benchmark, metric: str, first: Outputs, second: Outputs) -> PairedTest:
+    """Compare two systems in one metric on the same resamples: first minus second."""
+    return paired_bootstrap(
+        benchmark.measure(metric, first), benchmark.measure(metric, second), len(benchmark.rows), benchmark.resampling
+    )
+
+
+def compare_systems(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> list[Comparison]:
+    """Compare the specialist with each other system: first in the main metric, then in accuracy."""
+    headline = benchmark.main_metric
+    metrics = [headline] + [name for name in ("accuracy",) if name in benchmark.metrics and name != headline]
+    own = outputs[SPECIALIST]
+    comparisons = []
+    for metric in metrics:
+        for baseline, baseline_outputs in outputs.items():
+            if baseline != SPECIALIST:
+                test = paired_test(benchmark, metric, own, baseline_outputs)
+                p_value = _mcnemar(benchmark, own, baseline_outputs)
+                comparisons.append(Comparison(baseline, metric, test.difference, test.p_value, p_value))
+    return comparisons
+
+
+def main_tests(benchmark: Benchmark, comparisons: list[Comparison]) -> dict[str, PairedTest]:
+    """Select the comparisons in the main metric: baseline → test, as the gate takes them."""
+    return {
+        comparison.baseline: PairedTest(comparison.difference, comparison.p_value, benchmark.confidence)
+        for comparison in comparisons
+        if comparison.metric == benchmark.main_metric
+    }
+
+
+def _mcnemar(benchmark: Benchmark, own: Outputs, baseline: Outputs) -> float | None:
+    task, references = benchmark.task, benchmark.references
+    if not task.single_label:
+        return None
+    return mcnemar(task.predictions(own) == references, task.predictions(baseline) == references)
+
+
+def label_tables(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> dict[str, Any]:
+    """Make the tables about labels, by their names in `Evaluation`; {} for a task without labels."""
+    card, task, references = benchmark.card, benchmark.task, benchmark.references
+    if card.labels is None:
+        return {}
+    own = task.predictions(outputs[SPECIALIST])
+    base = task.predictions(outputs["base"]) if "base" in outputs else None
+    tables: dict[str, Any] = {"per_label": per_label_table(own, base, references, card.labels.labels)}
+    if not task.single_label:
+        return tables
+    tables["confusion"] = confusion_matrix(own, references, len(card.labels))
+    after = outputs[SPECIALIST].probabilities
+    assert after is not None
+    before = to_probabilities(np.log(after.clip(1e-300)) * card.calibration.temperature)
+    tables["reliability"] = {
+        name: [Bin(*values) for values in reliability(probabilities, references)]
+        for name, probabilities in (("before", before), ("after", after))
+    }
+    return tables
+
+
+def audit_labels_and_groups(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> dict[str, Any]:
+    """Audit which labels and groups gained or lost against the general model, by the audits' names in `Evaluation`."""
+    card, groups = benchmark.card, benchmark.recipe.evaluate.groups
+    general = find_general_model(outputs)
+    audited = Audited(
+        outputs[SPECIALIST],
+        outputs[general] if general else None,
+        benchmark.references,
+        card.labels,
+        card.task,
+        general or "",
+        benchmark.resampling,
+    )
+    audits: dict[str, Any] = {}
+    if card.labels is not None and general is not None:
+        audits["label_audit"] = label_audit(audited)
+    if groups:
+        audits["group_audit"] = group_audit(audited, benchmark.rows, groups, benchmark.main_metric, benchmark.measure)
+    return audits
+
+
+def measure_abstention(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> dict[str, list[tuple[float, float, float]]]:
+    """Measure how many answers are right if only the surest rows are answered; {} for other than one label a row."""
+    if not benchmark.task.single_label:
+        return {}
+    return {
+        name: abstention_curve(system.probabilities, benchmark.references)
+        for name, system in outputs.items()
+        if system.probabilities is not None
+    }
+
+
+def draw_curves(benchmark: Benchmark, outputs: Mapping[str, Outputs], layout: SeriesLayout | None) -> dict[str, dict[str, Any]]:
+    """Draw the curves of the metrics that have one, with a line for each system, and those of forecasts.
+
+    layout  of the specialist's series; None for other specialists
+    """
+    curves: dict[str, dict[str, Any]] = {}
+    for part in benchmark.recipe.evaluate.metrics:
+        for name, system in outputs.items():
+            predictions = benchmark.task.predictions(system)
+            curve = draw_curve(
+                part.use, predictions, benchmark.references, benchmark.rows, part.arguments, system.probabilities
+            )
+            if curve is not None:
+                shared = curves.setdefault(part.use, {**curve, "lines": {}})
+                shared["lines"] |= {line or system_title(name): points for line, points in curve["lines"].items()}
+    return curves | forecast_curves(benchmark.rows, benchmark.references, outputs, benchmark.card.task, layout)
+
+
+def select_examples(benchmark: Benchmark, outputs: Mapping[str, Outputs], specialist: Any) -> list[ExampleRow]:
+    """Select some rows for a reader, half of them wrong if there are that many; the same ones each time. None for series."""
+    modality = benchmark.recipe.data.modality
+    if modality == "series":
+        return []
+    task, labels, rows = benchmark.task, benchmark.card.labels, benchmark.rows
+    texts = {name: task.format(task.predictions(outputs[name]), labels) for name in (SPECIALIST, "base") if name in outputs}
+    references = task.format(benchmark.references, labels)
+    order = np.random.default_rng(0).permutation(len(rows)).tolist()
+    wrong = [i for i in order if texts[SPECIALIST][i] != references[i]][: SHOWN // 2]
+    right = [i for i in order if texts[SPECIALIST][i] == references[i]][: SHOWN - len(wrong)]
+    probabilities = outputs[SPECIALIST].probabilities if task.single_label else None
+    examples = []
+    for i in (*right, *wrong):
+        pictures: tuple[str, ...] = ()
+        if modality == "image":
+            predicted = 0 if probabilities is None else int(probabilities[i].argmax())
+            pictures = draw_evidence(rows[i].values, specialist, predicted)
+        base = texts["base"][i] if "base" in texts else None
+        probability = float(probabilities[i].max()) if probabilities is not None else None
+        examples.append(ExampleRow(prompt_of(rows[i]), references[i], texts[SPECIALIST][i], base, probability, *pictures))
+    return examples

@@ -1,0 +1,48 @@
+"""Write an evaluation beside the adapter: `evaluation.json` and `report.html` in the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vertical_sdk.card import Card
+from vertical_sdk.evaluation.report import write_report
+from vertical_sdk.evaluation.result import Evaluation
+from vertical_sdk.evaluation_record import find_run, write_evaluation
+
+__all__ = ["describe_provenance", "record_evaluation"]
+
+
+def record_evaluation(folder: Path, evaluation: Evaluation, hub_id: str | None) -> None:
+    """Write the evaluation and its report into the adapter's run. Outside a run, as for a published adapter, write nothing.
+
+    folder  of the adapter, which is not changed
+    hub_id  the base's name on the Hugging Face hub; None if it has none
+
+    Raises RunError if the run cannot be written.
+    """
+    run = find_run(folder)
+    if run is None:
+        return
+    results = evaluation.to_dict()
+    write_evaluation(run, results, hub_id)
+    write_report(run / "report.html", results)
+
+
+def describe_provenance(card: Card, data: Path | None) -> dict[str, Any]:
+    """Describe what the specialist was made from, and which rows it was evaluated on.
+
+    data  the file of rows; None: the recipe's own test rows
+    """
+    return {
+        "base": card.base.model_dump(mode="json"),
+        "recipe": card.recipe["name"],
+        "recipe_digest": card.recipe_digest,
+        "sources": [source.model_dump(mode="json") for source in card.sources],
+        "rows_from": str(data) if data else "the recipe's own test rows",
+        "versions": card.versions,
+        "training": card.training,
+        "seed": card.training.get("seed"),
+        "seconds": card.training.get("seconds"),
+        "created": card.created,
+    }

@@ -1,0 +1,98 @@
+"""The linear probe of the frozen base: it is fitted before training, and the head may start from it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
+from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
+from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
+from vertical_sdk.paths import report_full_disk
+from vertical_sdk.training.job import Job, is_main_process
+
+__all__ = ["start_head"]
+
+PROBE_TOKENS = 1_000_000
+"""The linear probe is fitted on training rows of at most this many tokens in all; reading them costs a pass through the base."""
+
+
+def start_head(job: Job, specialist: Specialist, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+    """Fit the linear probe of the frozen base, store it in the run, and start the head from it if the recipe says so.
+
+    A resumed run reads the stored probe.
+    """
+    head = specialist.head
+    assert head is not None
+    if (job.folder / PROBE_HEAD).is_file():
+        probe = load_head(job.folder, PROBE_HEAD)
+    else:
+        probe = _fit_head_probe(job, specialist, head, rows, validation)
+        if is_main_process():
+            with report_full_disk(job.folder):
+                save_head(job.folder, probe, PROBE_HEAD)
+    head.mean.copy_(probe.mean)
+    head.std.copy_(probe.std)
+    if job.recipe.head.init == "probe":
+        head.load_state_dict(probe.state_dict())
+    head.to(next(specialist.backbone.parameters()).device)
+
+
+def _fit_head_probe(
+    job: Job, specialist: Specialist, head: Head, rows: Sequence[Encoded], validation: Sequence[Encoded]
+) -> Head:
+    """Fit probes with several penalties on features of the frozen base; return the best on the validation rows."""
+    rows = _limit_tokens(rows, PROBE_TOKENS, job.seed)
+    validation = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
+    bf16 = job.arguments.bf16
+    with switched_off(specialist), frozen_weights_in_bfloat16(specialist.backbone, enabled=bf16):
+        features = run_rows(
+            specialist,
+            [*rows, *validation],
+            specialist.features,
+            bf16=bf16,
+            progress=lambda share: job.progress("reading with the base", share),
+        )
+    targets = [row.target for row in rows]
+    probes = [
+        fit_probe(features[: len(rows)], targets, job.recipe.task, head.linear.out_features, seed=job.seed, strength=strength)
+        for strength in STRENGTHS
+    ]
+    return _choose_probe(job, probes, features[len(rows) :], validation)
+
+
+def _choose_probe(job: Job, probes: Sequence[Head], features: Tensor, validation: Sequence[Encoded]) -> Head:
+    """The probe with the lowest loss on the validation rows; the first if there are no such rows or no labels.
+
+    features  (validation rows, width)
+    """
+    if not validation or not job.task.labelled:
+        return probes[0]
+    truth = torch.tensor([row.target for row in validation])
+
+    def measure_loss(probe: Head) -> float:
+        with torch.inference_mode():
+            logits = probe(features)
+            if not job.task.single_label:
+                return float(F.binary_cross_entropy_with_logits(logits, truth))
+            return float(F.cross_entropy(logits, truth))
+
+    return min(probes, key=measure_loss)
+
+
+def _limit_tokens(rows: Sequence[Encoded], tokens: int, seed: int) -> list[Encoded]:
+    """All rows, or as many randomly chosen ones as have at most this many tokens together."""
+    if sum(row.length for row in rows) <= tokens:
+        return list(rows)
+    chosen: list[Encoded] = []
+    for row in random.Random(seed).sample(list(rows), len(rows)):  # noqa: S311
+        tokens -= row.length
+        if tokens < 0:
+            break
+        chosen.append(row)
+    return chosen

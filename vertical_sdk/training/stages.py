@@ -1,0 +1,148 @@
+"""The stages of a training, one function each: encode, build, train, fit members, calibrate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from vertical_sdk.baselines.frozen_base import FrozenBase
+from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
+from vertical_sdk.card import Calibration
+from vertical_sdk.errors import DataError
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.specialist import Specialist, create_specialist, run_rows
+from vertical_sdk.kernels.fused_lora import fast_training
+from vertical_sdk.losses import bind_loss, get_token_finder
+from vertical_sdk.training.encode import encode_rows
+from vertical_sdk.training.job import Job, is_main_process
+from vertical_sdk.training.probe_head import start_head
+from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
+from vertical_sdk.training.warm_start import check_start, load_start_weights, save_start
+
+__all__ = ["JobRows", "build_specialist", "calibrate", "encode_job_rows", "fit_members", "start_specialist", "train_weights"]
+
+
+@dataclass(frozen=True)
+class JobRows:
+    """The encoded rows of a job.
+
+    train       with augmented copies
+    originals   the training rows that are not augmented copies
+    validation  the validation rows; empty if the recipe splits off none
+    """
+
+    train: Sequence[Encoded]
+    originals: Sequence[Encoded]
+    validation: Sequence[Encoded]
+
+
+def build_specialist(job: Job) -> Specialist:
+    """Create the specialist with an untrained adapter, and check that the job's start fits it.
+
+    Raises BaseModelError for a base that cannot do the task; what `check_start` raises.
+    """
+    specialist = create_specialist(job.base, job.recipe, job.prepared.labels, job.prepared.layout)
+    if job.start is not None:
+        check_start(job.start, specialist, job.base, job.recipe, job.prepared)
+    return specialist
+
+
+def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
+    """Encode the training and validation rows.
+
+    Raises DataError for rows that are cut or have nothing to learn from; see `encode_rows`.
+    """
+    prepared, avoid = job.prepared, get_token_finder(job.recipe)
+    limit = job.recipe.data.limits.truncated
+    train = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
+    validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
+    originals = [row for row, example in zip(train, prepared.train, strict=True) if example.copy_of is None]
+    return JobRows(train, originals, validation)
+
+
+def start_specialist(job: Job, specialist: Specialist, rows: JobRows) -> None:
+    """Set the weights that training starts from: those of the base and its linear probe, or of the job's start."""
+    specialist.fit_to_rows(rows.originals)
+    if specialist.head is not None:
+        start_head(job, specialist, rows.originals, rows.validation)
+    if job.start is not None:
+        load_start_weights(job.start, specialist)
+        if is_main_process():
+            save_start(job.folder, job.start)
+
+
+def train_weights(job: Job, specialist: Specialist, rows: JobRows) -> tuple[VerticalTrainer, dict[str, Any]]:
+    """Train the specialist in place.
+
+    returns  the trainer, and the facts about the training that the card records
+    """
+    arguments, prepared = job.arguments, job.prepared
+    loss = bind_loss(job.recipe, prepared.labels, specialist.scale, prepared.layout, default=job.task.default_loss)
+    trainer = VerticalTrainer(specialist, arguments, rows.train, rows.validation, loss, job.progress)
+    checkpoint = last_checkpoint(job.folder / "checkpoints") if job.resume else None
+    started = time.monotonic()
+    with fast_training(specialist.backbone, bf16=arguments.bf16):
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - started
+    # accelerate made forward run in bfloat16; the stored weights must be what a plain load gives
+    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
+    return trainer, _list_facts(trainer, rows, float(result.training_loss), seconds, checkpoint)
+
+
+def _list_facts(
+    trainer: VerticalTrainer, rows: JobRows, loss: float, seconds: float, checkpoint: Path | None
+) -> dict[str, Any]:
+    """The facts about a training that the card records."""
+    logs = reversed(trainer.state.log_history)
+    arguments: Any = trainer.args
+    return {
+        "steps": trainer.state.global_step,
+        "seconds": round(seconds, 1),
+        "loss": round(loss, 5),
+        "eval_loss": next((log["eval_loss"] for log in logs if "eval_loss" in log), None),
+        "rows": len(rows.train),
+        "cut_rows": len([row for row in rows.train if row.cut]),
+        "trained_parameters": trainer.trained_parameters,
+        "seed": arguments.seed,
+        "bf16": arguments.bf16,
+        "processes": arguments.world_size,
+        "cpu_threads": torch.get_num_threads(),
+        "resumed_from": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
+    }
+
+
+def fit_members(job: Job, specialist: Specialist, rows: JobRows) -> tuple[Ensemble | None, NDArray[Any] | None]:
+    """Fit the ensemble's members and their stacker, if the recipe names members.
+
+    returns  the ensemble, None without members; the raw outputs for the validation rows that calibration is fitted on (of an
+             ensemble those out of fold), None without validation rows or for generation
+
+    Raises DataError if there are members but no validation rows.
+    """
+    own: NDArray[Any] | None = None
+    if rows.validation and not job.task.written:
+        own = run_rows(specialist, rows.validation, lambda batch: specialist(batch)[0]).numpy()
+    recipe, prepared = job.recipe, job.prepared
+    if not recipe.ensemble:
+        return None, own
+    if own is None:
+        raise DataError(
+            "the stacker is fitted on validation rows, and there are none. Split off validation rows in data.split.",
+            where=f"{recipe.name}: ensemble",
+        )
+    base = FrozenBase(specialist, progress=job.progress)
+    return fit_ensemble(recipe, prepared.originals, prepared.validation, own, prepared.labels, job.seed, base, job.progress)
+
+
+def calibrate(job: Job, outputs: NDArray[Any] | None) -> Calibration:
+    """Fit the calibration on raw outputs for the validation rows. Without outputs, nothing is calibrated."""
+    if outputs is None:
+        return Calibration()
+    prepared = job.prepared
+    return job.task.calibrate(outputs, prepared.validation, prepared.labels, job.recipe, prepared.layout)

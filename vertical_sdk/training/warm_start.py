@@ -1,0 +1,229 @@
+"""Warm start: training continues from an adapter's weights, and the new card names that adapter as its parent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vertical_sdk.bases.base import Base
+from vertical_sdk.card import Card, Parent, read_card
+from vertical_sdk.data.prepare import Prepared
+from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RunError
+from vertical_sdk.families.head import HEAD, load_head
+from vertical_sdk.families.lora import ADAPTER_WEIGHTS, read_weights
+from vertical_sdk.families.series import SERIES
+from vertical_sdk.families.specialist import Specialist, family_for
+from vertical_sdk.paths import file_digest, write_whole
+from vertical_sdk.recipe import Recipe
+
+__all__ = ["Start", "check_start", "find_start", "load_start_weights", "require_same_start", "save_start"]
+
+START = "start.json"
+CONFIG = "adapter_config.json"
+LORA_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+"""Keys of peft.LoraConfig that change the effect of the same weights, or their shapes. The names of the weights show target_modules."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """An adapter to continue from: its folder, its card, and how the new card names it."""
+
+    folder: Path
+    card: Card
+    parent: Parent
+
+    @property
+    def where(self) -> str:
+        """The place that error messages name."""
+        return f"continue from {self.parent.reference}"
+
+
+def find_start(adapter: str | Path) -> Start:
+    """Find the adapter to continue from, and compare its files with its card.
+
+    adapter  a run's folder, an adapter's folder, or a registry reference ("medical/icd-chapter@production")
+
+    Raises AdapterError for a folder that is not an adapter, RegistryError for a reference that does not exist, CorruptAdapter for a
+    changed file.
+    """
+    from vertical_sdk.adapters.folder import find_adapter
+
+    version = None
+    if isinstance(adapter, Path) or Path(adapter).exists() or adapter.startswith((".", "/", "~")):
+        folder = find_adapter(adapter)
+    else:
+        from vertical_sdk.registry import Registry
+
+        version = Registry().resolve(adapter)
+        folder = version.path
+    card = read_card(folder)
+    for file in (CONFIG, ADAPTER_WEIGHTS, HEAD, SERIES):
+        if file in card.files and (not (folder / file).is_file() or file_digest(folder / file) != card.files[file]):
+            raise CorruptAdapter(
+                "The file is missing or was changed after training. Download or train the adapter again.", where=folder / file
+            )
+    weights = card.files.get(ADAPTER_WEIGHTS)
+    if weights is None:
+        raise CorruptAdapter(f"The card lists no {ADAPTER_WEIGHTS}. Download or train the adapter again.", where=folder)
+    parent = Parent(
+        reference=str(version) if version is not None else card.name,
+        weights=weights,
+        version=version.digest if version is not None else None,
+    )
+    return Start(folder, card, parent)
+
+
+def save_start(folder: Path, start: Start) -> None:
+    """Record in a run's folder which adapter it continues from."""
+    write_whole(folder / START, start.parent.model_dump_json(indent=1) + "\n")
+
+
+def require_same_start(folder: Path, start: Start | None) -> None:
+    """Check that a resumed run is given the adapter that it started from.
+
+    Raises RunError.
+    """
+    try:
+        recorded: Parent | None = Parent.model_validate_json((folder / START).read_bytes())
+    except (OSError, ValueError):
+        recorded = None
+    trained = (folder / "checkpoints").is_dir() or (folder / "adapter").is_dir()
+    if recorded is None and (start is None or not trained):
+        return
+    if start is None or recorded is None or start.parent.weights != recorded.weights:
+        origin = f"{recorded.reference} (weights {recorded.weights[:12]})" if recorded else "no other adapter"
+        raise RunError(f"This run started from {origin}. Resume it in the same way, or choose another folder.", where=folder)
+
+
+def check_start(start: Start, specialist: Specialist, base: Base, recipe: Recipe, prepared: Prepared) -> None:
+    """Check that an untrained specialist can continue from an adapter.
+
+    Raises BaseMismatch, AdapterError, CorruptAdapter or IdleAdapter; the message names the difference.
+    """
+    import peft
+
+    from vertical_sdk.adapters.load import require_same_base
+
+    require_same_base(start.card.base, base.fingerprint, start.where)
+    _require_same_task(start, base, recipe, prepared)
+    _require_same_lora(start, specialist.backbone, recipe)
+    weights = read_weights(start.folder)
+    expected = peft.get_peft_model_state_dict(specialist.backbone, save_embedding_layers=False)
+    wrong = sorted(set(weights) ^ set(expected)) or [k for k, v in expected.items() if v.shape != weights[k].shape]
+    if wrong:
+        raise BaseMismatch(
+            f"The adapter changes other layers than this recipe's adapter: {len(wrong)} tensors differ, for example {wrong[0]}. "
+            "Set adapter.target_modules as in the adapter's recipe.",
+            where=start.where,
+        )
+    if not any(bool(tensor.any()) for key, tensor in weights.items() if "lora_B" in key):
+        raise IdleAdapter("All weights of the adapter are zero. Train without it.", where=start.where)
+
+
+def load_start_weights(start: Start, specialist: Specialist) -> None:
+    """Replace a specialist's initial weights with those of the adapter.
+
+    The mean and the spread of the channels of series come from the new rows; everything learned comes from the adapter.
+
+    Raises AdapterError or CorruptAdapter.
+    """
+    import peft
+
+    peft.set_peft_model_state_dict(specialist.backbone, read_weights(start.folder))
+    if specialist.head is not None and HEAD in start.card.files:
+        head = load_head(start.folder)
+        if head.linear.weight.shape != specialist.head.linear.weight.shape:
+            raise AdapterError(
+                f"The adapter's head has the shape {tuple(head.linear.weight.shape)}, this recipe's "
+                f"{tuple(specialist.head.linear.weight.shape)}. Use the adapter's task and labels.",
+                where=start.where,
+            )
+        specialist.head.load_state_dict(head.state_dict())
+    if SERIES in start.card.files:
+        _load_series(start, specialist)
+
+
+def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepared) -> None:
+    card, family, where = start.card, family_for(base, recipe), start.where
+    if card.training.get("unread"):  # an imported adapter without a readable head: only its backbone is used
+        if card.family != family:
+            raise AdapterError(
+                f"The adapter's family is {card.family}, this recipe's is {family}. Use a base of its family.", where=where
+            )
+        return
+    if (card.task, card.family) != (recipe.task, family):
+        raise AdapterError(
+            f"The adapter was trained for {card.task} ({card.family}), this recipe is for {recipe.task} ({family}). "
+            "Use its task and a base of its family.",
+            where=where,
+        )
+    _require_same_labels(start, prepared)
+    if card.layout != prepared.layout:
+        raise AdapterError(
+            "The adapter reads other series: its channels, its interval, its history or its horizon differ. "
+            "Set data.reader as in the adapter's recipe.",
+            where=where,
+        )
+    parent_recipe = Recipe.model_validate(card.recipe)
+    settings = (
+        ("head.pooling", parent_recipe.head.pooling, recipe.head.pooling),
+        ("series", parent_recipe.series.model_dump(exclude={"alarms"}), recipe.series.model_dump(exclude={"alarms"})),
+    )
+    differences = [key for key, parent_value, value in settings if parent_value != value]
+    if differences and family != "causal":
+        raise AdapterError(f"The adapter's recipe has another {differences[0]}. Use the same value.", where=where)
+
+
+def _require_same_labels(start: Start, prepared: Prepared) -> None:
+    parent_labels = start.card.labels.labels if start.card.labels else ()
+    labels = prepared.labels.labels if prepared.labels else ()
+    if parent_labels == labels:
+        return
+    missing = [label for label in parent_labels if label not in labels]
+    new = [label for label in labels if label not in parent_labels]
+    changes = [f"{word} {', '.join(map(repr, some[:5]))}" for word, some in (("without", missing), ("with", new)) if some]
+    raise AdapterError(
+        f"The adapter has other labels: {len(parent_labels)}. The rows now give {len(labels)}, "
+        f"{' and '.join(changes) or 'in another order'}. List the adapter's labels in the recipe, in its order.",
+        where=start.where,
+    )
+
+
+def _require_same_lora(start: Start, backbone: Any, recipe: Recipe) -> None:
+    """Compare the adapter's adapter_config.json with this recipe's adapter."""
+    try:
+        parent_config = json.loads((start.folder / CONFIG).read_bytes())
+    except (OSError, ValueError) as error:
+        raise CorruptAdapter(
+            f"The file cannot be read: {error}. Download or train the adapter again.", where=start.folder / CONFIG
+        ) from None
+    config = backbone.peft_config["default"]
+    for key in LORA_KEYS:
+        parent_value, value = parent_config.get(key), getattr(config, key, None)
+        if (parent_value or None) != (value or None):
+            raise AdapterError(
+                f"The adapter has adapter.{key} = {parent_value}, and {recipe.name} has {value}. Use the adapter's value.",
+                where=start.where,
+            )
+
+
+def _load_series(start: Start, specialist: Specialist) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    own: Any = getattr(specialist, "own", None)
+    path = start.folder / SERIES
+    try:
+        state = load_file(path)
+        learned = {name: state[name] for name, _ in own.named_parameters()}
+        with torch.no_grad():
+            own.load_state_dict(learned, strict=False)
+    except (SafetensorError, OSError, KeyError, RuntimeError, AttributeError) as error:
+        raise CorruptAdapter(
+            f"{path} cannot be read into this recipe's specialist: {error}. Download or train the adapter again.",
+            where=start.where,
+        ) from None
