@@ -34,7 +34,7 @@ def make_rows(series: np.ndarray, history: int, horizon: int, start: datetime = 
 
 
 def base_with(layout: SeriesLayout) -> Any:
-    """Stand in for the base model, as far as a forecasting baseline reads it."""
+    """Replace the base model, as far as a forecasting baseline reads it."""
     return SimpleNamespace(specialist=SimpleNamespace(layout=layout))
 
 

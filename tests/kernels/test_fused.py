@@ -55,7 +55,7 @@ def test_one_operation_gives_what_six_give() -> None:
         assert (fused_gradients[name] - gradient).norm() < 0.02 * gradient.norm(), name
 
 
-def test_the_layers_are_as_before_behind_it() -> None:
+def test_the_layers_are_restored_afterwards() -> None:
     model = _adapted()
     before = [layer.forward.__qualname__ for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)]
 
@@ -67,7 +67,7 @@ def test_the_layers_are_as_before_behind_it() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}], ids=str)
-def test_what_is_not_plain_stays_with_peft(settings: dict[str, Any]) -> None:
+def test_lora_variants_keep_the_forward_of_peft(settings: dict[str, Any]) -> None:
     model = _adapted(**settings)
 
     with frozen_weights_in_bfloat16(model, enabled=True), fused_lora(model):
