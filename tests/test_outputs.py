@@ -42,7 +42,7 @@ def test_the_truth_has_the_shape_of_the_predictions() -> None:
     assert get_task("generation").references([Example("1", messages=CHAT)], None) == ["Answer."]
 
 
-def test_a_target_that_is_no_label_names_the_row_and_the_nearest_label() -> None:
+def test_an_unknown_target_names_the_row_and_the_nearest_label() -> None:
     with pytest.raises(DataError, match=r"row 7: 'hihg' is not a label of this task\. Did you mean 'high'"):
         get_task("classification").references([Example("7", target="hihg")], LABELS)
 

@@ -1,4 +1,4 @@
-"""What a system said about rows, in one shape for adapters, base models and baselines, beside what is true of them."""
+"""The predictions of a system in one form, for adapters, base models and baselines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Outputs", "alarm_outputs", "answer_of", "prompt_of"]
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a system said, row by row.
+    """The predictions of a system, row by row.
 
     probabilities (rows, labels); a row of zeros means that the system's answer could not be read
     values    (rows,) numbers, for regression; (rows, steps, channels) for forecasting
@@ -42,7 +42,7 @@ def alarm_outputs(values: NDArray[np.float64], threshold: float | None) -> Outpu
 
 
 def prompt_of(row: Example) -> str:
-    """What is asked: all turns but the answer, or the text of a row that has no conversation."""
+    """Return the prompt of a row: all turns but the answer, or the text of a row without a conversation."""
     if not row.messages:
         return row.text
     turns = row.messages[:-1] if row.messages[-1].role == "assistant" else row.messages
@@ -50,9 +50,9 @@ def prompt_of(row: Example) -> str:
 
 
 def answer_of(row: Example) -> str:
-    """The answer that a row of a conversation holds.
+    """Return the answer at the end of a row's conversation.
 
-    Raises DataError where it has none.
+    Raises DataError if there is no answer.
     """
     if row.messages and row.messages[-1].role == "assistant":
         return row.messages[-1].content

@@ -14,7 +14,7 @@ import yaml
 from conftest import write_csv
 
 from vertical_sdk import VerticalModel, catalog, evaluate, train
-from vertical_sdk.baselines.fitted import Arrays, pack
+from vertical_sdk.baselines.fitted import Arrays, save_arrays
 from vertical_sdk.baselines.stacking import load_ensemble
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.errors import RecipeError
@@ -30,16 +30,16 @@ class DebtRule:
     limit: float
     steepness: float
 
-    def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
+    def predict(self, rows: Sequence[Example], base: Any) -> Outputs:
         debts = np.array([float(dict(row.record)["debt"] or 0) for row in rows])
         bad = 1 / (1 + np.exp(-self.steepness * (debts - self.limit)))
         return Outputs(probabilities=np.stack([1 - bad, bad], axis=1))
 
-    def arrays(self) -> Arrays:
+    def to_arrays(self) -> Arrays:
         return {"rule": np.array([self.limit, self.steepness])}
 
     @classmethod
-    def of(cls, arrays: Arrays) -> DebtRule:
+    def from_arrays(cls, arrays: Arrays) -> DebtRule:
         return cls(*map(float, arrays["rule"]))
 
 
@@ -53,7 +53,7 @@ def fit_debt_rule(
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
-    """The rule, with all that the library needs to know about it in one place."""
+    """Register the rule, with all that the library needs to know about it in one place."""
     catalog.baselines.register("debt_rule", tasks=("classification",), title="rule of debt", saves_as=DebtRule, classical=0)(
         fit_debt_rule
     )
@@ -109,7 +109,7 @@ def test_an_outside_member_predicts_the_same_after_loading(run: Path) -> None:
     assert isinstance(member, DebtRule)
     assert member.steepness == 3.0
     expected = 1 / (1 + np.exp(-3.0 * (np.arange(10) - member.limit)))
-    assert member.ask(rows, None).probabilities[:, 1] == pytest.approx(expected)
+    assert member.predict(rows, None).probabilities[:, 1] == pytest.approx(expected)
     assert [answer.label for answer in answers] == ["bad", "good"]
 
 
@@ -120,4 +120,4 @@ def test_options_of_an_outside_baseline_are_checked(run: Path) -> None:
 
 def test_a_baseline_without_saves_as_cannot_be_a_member() -> None:
     with pytest.raises(RecipeError, match=r"^ensemble\.0: zscore cannot be stored, so it cannot be a member of an ensemble\."):
-        pack("zscore", DebtRule(0.0, 1.0), "ensemble.0")
+        save_arrays("zscore", DebtRule(0.0, 1.0), "ensemble.0")

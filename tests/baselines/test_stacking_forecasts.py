@@ -1,4 +1,4 @@
-"""Forecasts of several systems as one."""
+"""Stacking the forecasts of several systems."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from vertical_sdk.calibration.stacking import fit_shares
 from vertical_sdk.tasks import get_task
 
 
-def test_weights_of_a_mean_find_what_the_truth_was_mixed_of() -> None:
+def test_fit_shares_finds_the_mixture_that_made_the_truth() -> None:
     rng = np.random.default_rng(0)
-    one, other, noise = (rng.normal(size=(50, 4, 3)) for _ in range(3))
-    truth = 0.7 * one + 0.3 * other
+    first, second, noise = (rng.normal(size=(50, 4, 3)) for _ in range(3))
+    truth = 0.7 * first + 0.3 * second
     truth[0] = np.nan
 
-    weights = fit_shares([one, other, noise], truth)
+    weights = fit_shares([first, second, noise], truth)
 
     assert abs(weights.sum() - 1) < 1e-9
     np.testing.assert_allclose(weights, [0.7, 0.3, 0.0], atol=0.01)

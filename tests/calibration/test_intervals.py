@@ -46,7 +46,7 @@ def test_quantiles_that_are_too_narrow_are_widened_until_they_hold() -> None:
     assert abs(inside.mean() - 0.9) < 0.02
 
 
-def test_a_lower_bound_never_lies_above_the_forecast() -> None:
+def test_a_lower_bound_is_never_above_the_forecast() -> None:
     crossed = np.array([[[[0.0, 2.0, -1.0]]]])  # the median, and bounds the wrong way round
     assert widen_quantiles(crossed, (0.5,)).tolist() == [[[[0.0, -1.5, 2.5]]]]
     assert widen_quantiles(crossed, (-3.0,)).tolist() == [[[[0.0, 0.0, 0.0]]]]

@@ -47,7 +47,7 @@ def test_accuracy_leaves_the_likeliest_label_nearly_alone() -> None:
 
 @pytest.mark.parametrize(("times", "moves"), [(1, False), (40, True)])
 def test_a_gain_of_one_row_among_fifty_moves_nothing(times: int, moves: bool) -> None:
-    """Moved boundaries mend two rows of fifty and spoil another: luck, as likely as not; forty times as many rows say the same surely."""
+    """Moved boundaries correct two rows of fifty and spoil another: luck, as likely as not; forty times as many rows say the same surely."""
     labels = _rare(1)[0]
     shares = np.array(([0.9] * 4 + [0.45] * 2 + [0.46] + [0.02] * 43) * times)
     rows = [Example(str(i), target="rare" if i % 50 < 6 else "usual") for i in range(50 * times)]

@@ -271,7 +271,7 @@ def test_the_recipe_for_the_blood_brain_barrier_gives_its_member_fingerprints(tm
     trees = catalog.baselines.get("boosted_trees")(
         prepared.originals, prepared.labels, "classification", 0, None, n_estimators=5
     )
-    assert trees.ask(prepared.test, None).probabilities.shape == (len(prepared.test), 2)
+    assert trees.predict(prepared.test, None).probabilities.shape == (len(prepared.test), 2)
 
 
 def test_inputs_are_written_and_described_as_training_rows() -> None:
@@ -295,8 +295,8 @@ def test_an_invalid_molecule_is_refused_by_the_member() -> None:
     trees = catalog.baselines.get("boosted_trees")(rows, LabelSpace(("x", "y")), "classification", 0, None, n_estimators=2)
     asked, _ = normalize_texts([Example("q", "aspirin")], recipe)
 
-    with pytest.raises(DataError, match=r"row q \('aspirin'\) has no \(n,\) values, and 1041 are read"):
-        trees.ask(asked, None)
+    with pytest.raises(DataError, match=r"Row q \('aspirin'\) has no \(n,\) values, but boosted_trees needs 1041"):
+        trees.predict(asked, None)
 
 
 def test_the_recipe_for_solubility_prepares_numbers(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ def test_every_row_is_in_one_group_and_no_group_is_over_the_budget() -> None:
     assert all(len(group) * max(lengths[p] for p in group) <= 100 for group in groups)
 
 
-def test_a_row_longer_than_the_budget_stands_alone() -> None:
+def test_a_row_longer_than_the_budget_is_a_group_of_its_own() -> None:
     assert list(micro_batches([5, 500], 100)) == [[0], [1]]
 
 
-def test_padding_stands_on_the_right_and_is_masked() -> None:
+def test_padding_is_on_the_right_and_masked() -> None:
     ids, mask = pad([[7], [8, 9]], 0)
 
     assert ids.tolist() == [[7, 0], [8, 9]]

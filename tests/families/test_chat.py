@@ -42,7 +42,7 @@ def test_a_conversation_is_what_the_template_makes_of_it(tokenizer: Any) -> None
     assert tokenizer.decode(row.ids) == tokenizer.apply_chat_template(turns, tokenize=False)
 
 
-def test_what_does_not_fit_is_counted(tokenizer: Any) -> None:
+def test_tokens_that_do_not_fit_are_counted(tokenizer: Any) -> None:
     whole = len(encode_conversation(tokenizer, TALK, 200).ids)
 
     row = encode_conversation(tokenizer, TALK, whole - 5)

@@ -22,7 +22,7 @@ def test_labels_that_differ_in_their_first_token_need_only_the_prompt() -> None:
     assert choices.edges == (((0, 1),), ((0, 3),))
 
 
-def test_a_label_that_begins_another_is_told_apart_by_the_end_of_the_answer() -> None:
+def test_the_end_token_separates_a_label_from_a_longer_one() -> None:
     choices = plan_choices(["ear", "early"], [[1], [1, 5]], END)
 
     assert choices.tokens == (1,)

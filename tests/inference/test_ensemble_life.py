@@ -96,7 +96,7 @@ def test_the_members_decide_where_the_adapter_knows_nothing(run: Path) -> None:
 
     kept = load_ensemble(run / "adapter")
     assert kept is not None
-    trees = kept.members[0].ask(rows, None).probabilities
+    trees = kept.members[0].predict(rows, None).probabilities
     assert trees is not None
     assert kept.weights[1] > kept.weights[0]
     assert to_probabilities(fused)[0, 1] > to_probabilities(alone)[0, 1]

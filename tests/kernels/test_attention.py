@@ -109,7 +109,7 @@ def test_answers_and_long_rows_are_left_to_pytorch(calls: list[torch.dtype], mon
     assert calls == []
 
 
-def test_what_attends_otherwise_is_left_as_it_is(calls: list[torch.dtype]) -> None:
+def test_other_attention_implementations_are_unchanged(calls: list[torch.dtype]) -> None:
     model = _adapted("bert")
     model.get_base_model().set_attn_implementation("eager")
 
@@ -119,7 +119,7 @@ def test_what_attends_otherwise_is_left_as_it_is(calls: list[torch.dtype]) -> No
     assert calls == []
 
 
-def test_the_model_is_as_before_behind_it(calls: list[torch.dtype]) -> None:
+def test_the_model_is_restored_afterwards(calls: list[torch.dtype]) -> None:
     model = _adapted("bert")
 
     with pytest.raises(RuntimeError, match="stop"), short_attention(model):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vertical_sdk.kernels.fused_lora import fused_lora
-from vertical_sdk.kernels.precision import half_frozen
+from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 
 
 class Two(nn.Module):
@@ -33,7 +33,7 @@ def _run(model: Any, *, fused: bool) -> tuple[torch.Tensor, dict[str, torch.Tens
     torch.manual_seed(1)
     x = torch.randn(3, 5, 24)
     model.zero_grad()
-    with half_frozen(model, enabled=True), torch.autocast("cpu", torch.bfloat16):
+    with frozen_weights_in_bfloat16(model, enabled=True), torch.autocast("cpu", torch.bfloat16):
         if fused:
             with fused_lora(model):
                 out = model(x)
@@ -55,11 +55,11 @@ def test_one_operation_gives_what_six_give() -> None:
         assert (fused_gradients[name] - gradient).norm() < 0.02 * gradient.norm(), name
 
 
-def test_the_layers_are_as_before_behind_it() -> None:
+def test_the_layers_are_restored_afterwards() -> None:
     model = _adapted()
     before = [layer.forward.__qualname__ for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)]
 
-    with half_frozen(model, enabled=True), fused_lora(model):
+    with frozen_weights_in_bfloat16(model, enabled=True), fused_lora(model):
         within = [layer.forward.__qualname__ for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)]
 
     assert [layer.forward.__qualname__ for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)] == before
@@ -67,8 +67,8 @@ def test_the_layers_are_as_before_behind_it() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}], ids=str)
-def test_what_is_not_plain_stays_with_peft(settings: dict[str, Any]) -> None:
+def test_lora_variants_keep_the_forward_of_peft(settings: dict[str, Any]) -> None:
     model = _adapted(**settings)
 
-    with half_frozen(model, enabled=True), fused_lora(model):
+    with frozen_weights_in_bfloat16(model, enabled=True), fused_lora(model):
         assert not any("forward" in vars(layer) for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear))

@@ -1,11 +1,38 @@
-"""Systems beside the specialist: baselines that it has to beat to be worth its price, and members in its ensemble.
+"""Systems that are measured beside the specialist: baselines that it must beat, and members of its ensemble.
 
-A baseline is a function in `catalog.baselines`: `baseline(train, labels, task, seed, base, *, ...) -> Fitted`. `base` is the
-general base model, for those that need it. Its keyword-only parameters are what a recipe may set, in `evaluate.baselines` where it
-is a baseline, in `ensemble` where it is a member.
+A baseline is a function in `catalog.baselines`: `fit(train, labels, task, seed, base, *, ...) -> Fitted`. `base` is the frozen
+base model (`FrozenBase`), for systems that need it. The keyword-only parameters are the options of a recipe: under
+`evaluate.baselines` for a system that is only compared with, under `ensemble` for a member.
 """
 
-from vertical_sdk.baselines import classical, detectors, forecast_trees, forecasts, general, pixels, trees
-from vertical_sdk.baselines.fitted import Fitted, pack, unpack
+from vertical_sdk.baselines import (
+    boosted_forecast,
+    boosted_trees,
+    detectors,
+    linear,
+    linear_probe,
+    majority,
+    persistence,
+    pixels,
+    seasonal,
+    tfidf,
+    zero_shot,
+)
+from vertical_sdk.baselines.fitted import Fitted, load_fitted, save_arrays
 
-__all__ = ["Fitted", "classical", "detectors", "forecast_trees", "forecasts", "general", "pack", "pixels", "trees", "unpack"]
+__all__ = [
+    "Fitted",
+    "boosted_forecast",
+    "boosted_trees",
+    "detectors",
+    "linear",
+    "linear_probe",
+    "load_fitted",
+    "majority",
+    "persistence",
+    "pixels",
+    "save_arrays",
+    "seasonal",
+    "tfidf",
+    "zero_shot",
+]

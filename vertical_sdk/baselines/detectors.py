@@ -1,5 +1,4 @@
-# ruff: noqa: ARG001, ARG002  (all baselines are given the same things)
-"""Cheap detectors of anomalies: how far a value lies from the window before it, or from what is usual at that time."""
+"""Cheap anomaly detectors: the z-score of a value in the window before it, or among values of the same time of day."""
 
 from __future__ import annotations
 
@@ -18,63 +17,78 @@ from vertical_sdk.types import Example, LabelSpace, Task
 __all__ = ["seasonal_zscore", "zscore"]
 
 Floats = NDArray[np.float64]
+FEWEST = 3
+"""Training rows that a time of day needs for statistics of its own."""
 
 
 @dataclass(frozen=True)
-class _Window:
-    def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
-        """|value − mean| / standard deviation of the window before, the largest of the channels."""
+class _WindowScore:
+    def predict(self, rows: Sequence[Example], base: Any) -> Outputs:
+        """Score |value - mean| / standard deviation of the window before, the largest of the channels."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # channels of which nothing was measured
-            found = [_worst(_now(row), np.nanmean(_wide(row), axis=0), np.nanstd(_wide(row), axis=0)) for row in rows]
-        return Outputs(values=np.array(found))
+            warnings.simplefilter("ignore", RuntimeWarning)  # channels without any measurement
+            scores = [
+                _largest_score(_current(row), np.nanmean(_window(row), axis=0), np.nanstd(_window(row), axis=0)) for row in rows
+            ]
+        return Outputs(values=np.array(scores))
 
 
 @baselines.register("zscore", tasks=("anomaly",), title="deviation from the window")
-def zscore(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> _Window:
-    """Standard deviations from the mean of the window before; learns nothing."""
-    return _Window()
+def zscore(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> _WindowScore:
+    """Count standard deviations from the mean of the window before; learns nothing."""
+    return _WindowScore()
 
 
 @dataclass(frozen=True, eq=False)
-class _Usual:
-    slot: int
+class _SeasonalScore:
+    """Statistics of each slot of the day.
+
+    minutes    length of a slot
+    mean, std  (slots, channels)
+    """
+
+    minutes: int
     mean: Floats
     std: Floats
 
-    def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
-        """|value − mean| / standard deviation of the training rows at that time of the day."""
-        return Outputs(
-            values=np.array([_worst(_now(r), self.mean[_slot(r, self.slot)], self.std[_slot(r, self.slot)]) for r in rows])
-        )
+    def predict(self, rows: Sequence[Example], base: Any) -> Outputs:
+        """Score |value - mean| / standard deviation of the training rows of the same slot, the largest of the channels."""
+        slots = [_slot(row, self.minutes) for row in rows]
+        scores = [_largest_score(_current(row), self.mean[k], self.std[k]) for row, k in zip(rows, slots, strict=True)]
+        return Outputs(values=np.array(scores))
 
 
 @baselines.register("seasonal_zscore", tasks=("anomaly",), title="deviation from the seasonal mean", classical=3)
 def seasonal_zscore(
     train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any, *, minutes: int = 60
-) -> _Usual:
-    """Standard deviations from what is usual at that time of the day, in slots of so many minutes."""
+) -> _SeasonalScore:
+    """Count standard deviations from the training rows' mean at the same time of day.
+
+    minutes  length of a slot of the day; a slot with fewer than 3 rows has the statistics of all rows
+    """
     slots = 24 * 60 // minutes
-    values = np.stack([_now(row) for row in train])
-    at = np.array([_slot(row, minutes) for row in train])
+    values = np.stack([_current(row) for row in train])
+    slot_of_row = np.array([_slot(row, minutes) for row in train])
     mean = np.tile(np.nanmean(values, axis=0), (slots, 1))
     std = np.tile(np.nanstd(values, axis=0), (slots, 1))
-    for slot in np.unique(at):
-        here = values[at == slot]
-        if len(here) > 2:
-            mean[slot], std[slot] = np.nanmean(here, axis=0), np.nanstd(here, axis=0)
-    return _Usual(minutes, mean, std)
+    for slot in np.unique(slot_of_row):
+        in_slot = values[slot_of_row == slot]
+        if len(in_slot) >= FEWEST:
+            mean[slot], std[slot] = np.nanmean(in_slot, axis=0), np.nanstd(in_slot, axis=0)
+    return _SeasonalScore(minutes, mean, std)
 
 
-def _now(row: Example) -> Floats:
-    now: Floats = np.asarray(row.target, dtype=np.float64)[0]
-    return now
+def _current(row: Example) -> Floats:
+    """Return the value to judge: (channels,)."""
+    current: Floats = np.asarray(row.target, dtype=np.float64)[0]
+    return current
 
 
-def _wide(row: Example) -> Floats:
+def _window(row: Example) -> Floats:
+    """Return the window before the value: (steps, channels)."""
     values = np.asarray(row.values, dtype=np.float64)
-    wide: Floats = values[:, None] if values.ndim == 1 else values
-    return wide
+    window: Floats = values[:, None] if values.ndim == 1 else values
+    return window
 
 
 def _slot(row: Example, minutes: int) -> int:
@@ -82,7 +96,7 @@ def _slot(row: Example, minutes: int) -> int:
     return (hour * 60 + minute) // minutes
 
 
-def _worst(value: Floats, mean: Floats, std: Floats) -> float:
-    off = np.abs(value - mean) / np.maximum(std, 1e-6)
-    known = off[np.isfinite(off)]
+def _largest_score(value: Floats, mean: Floats, std: Floats) -> float:
+    scores = np.abs(value - mean) / np.maximum(std, 1e-6)
+    known = scores[np.isfinite(scores)]
     return float(known.max()) if known.size else 0.0

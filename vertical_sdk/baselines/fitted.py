@@ -1,4 +1,4 @@
-"""What a fitted baseline offers, and how it is kept as arrays: no pickle, nothing that runs when it is read."""
+"""The interface of a fitted baseline, and its storage as arrays: no pickle, nothing that runs when it is read."""
 
 from __future__ import annotations
 
@@ -10,41 +10,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import baselines
-from vertical_sdk.errors import RecipeError
+from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.types import Example
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, LabelSpace, Task
 
-__all__ = ["Arrays", "Fitted", "as_bytes", "from_bytes", "pack", "unpack"]
+__all__ = ["Arrays", "Fitted", "decode_json", "encode_json", "load_fitted", "read_targets", "save_arrays"]
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class Fitted(Protocol):
-    """A baseline that has learned what it will."""
+    """A fitted baseline. The function that is registered in `catalog.baselines` is its `fit`.
 
-    def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
-        """What it says about rows; `base` is the general model (`General`), for those that need it."""
+    Only members of an ensemble are stored, so a baseline that was registered without `saves_as` needs `predict` alone.
+    """
 
-    def arrays(self) -> Arrays:
-        """All that it is, as arrays."""
+    def predict(self, rows: Sequence[Example], base: Any) -> Outputs:
+        """Predict the rows. `base` is the frozen base model (`FrozenBase`), for baselines that need it."""
+
+    def to_arrays(self) -> Arrays:
+        """Return everything that was fitted as arrays."""
 
     @classmethod
-    def of(cls, arrays: Arrays) -> Fitted:
-        """The same again."""
+    def from_arrays(cls, arrays: Arrays) -> Fitted:
+        """Restore the fitted baseline from `to_arrays`."""
 
 
-def as_bytes(value: Any) -> NDArray[np.uint8]:
-    """Plain data as an array of bytes: JSON in UTF-8."""
+def encode_json(value: Any) -> NDArray[np.uint8]:
+    """Encode plain data as an array of bytes: JSON in UTF-8."""
     return np.frombuffer(json.dumps(value, ensure_ascii=False).encode(), dtype=np.uint8).copy()
 
 
-def from_bytes(array: NDArray[Any]) -> Any:
-    """What `as_bytes` was given."""
+def decode_json(array: NDArray[Any]) -> Any:
+    """Decode the plain data that `encode_json` encoded."""
     return json.loads(array.astype(np.uint8).tobytes())
 
 
-def pack(name: str, fitted: Fitted, where: str) -> Arrays:
-    """The arrays of a fitted baseline.
+def save_arrays(name: str, fitted: Fitted, where: str) -> Arrays:
+    """Return the arrays of a fitted baseline.
 
     Raises RecipeError for a baseline without `saves_as`: it can be compared with, but cannot be a member of an ensemble.
     """
@@ -53,14 +57,24 @@ def pack(name: str, fitted: Fitted, where: str) -> Arrays:
         raise RecipeError(
             f"{name} cannot be stored, so it cannot be a member of an ensemble. Use one of: {', '.join(storable)}.", where=where
         )
-    return fitted.arrays()
+    return fitted.to_arrays()
 
 
-def unpack(name: str, arrays: Mapping[str, NDArray[Any]]) -> Fitted:
-    """The fitted baseline from its arrays.
+def load_fitted(name: str, arrays: Mapping[str, NDArray[Any]]) -> Fitted:
+    """Restore a fitted baseline from its arrays.
 
     Raises UnknownName for a baseline that is not installed; KeyError, ValueError or TypeError if the arrays are not those of such a
     baseline.
     """
-    fitted: Fitted = baselines.part(name).load_class().of(dict(arrays))
+    fitted: Fitted = baselines.part(name).load_class().from_arrays(dict(arrays))
     return fitted
+
+
+def read_targets(train: Sequence[Example], labels: LabelSpace | None, task: Task) -> Any:
+    """Return the targets of the training rows in the form that the task's metrics read.
+
+    Raises DataError if there are no training rows.
+    """
+    if not train:
+        raise DataError("The baseline cannot be fitted: there are no training rows. Check the split in the recipe.")
+    return get_task(task).references(train, labels)

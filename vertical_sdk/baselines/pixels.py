@@ -1,5 +1,4 @@
-# ruff: noqa: ARG001, ARG002  (all baselines are given the same things)
-"""A linear model on the pixels themselves: what a picture tells without anything that knows pictures."""
+"""The pixel baseline: a linear model on small grey images, without a pretrained image model."""
 
 from __future__ import annotations
 
@@ -13,10 +12,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from vertical_sdk.baselines.fitted import Arrays, as_bytes, from_bytes
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read_targets
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError
-from vertical_sdk.families.head import Head, fit_probe
+from vertical_sdk.families.head import Head, fit_probe, head_from_arrays, head_to_arrays
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Task
@@ -26,30 +25,26 @@ __all__ = ["Pixels", "pixels"]
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """A linear layer on the greys of small pictures, side × side."""
+    """A linear layer on the grey values of small images, side × side."""
 
     task: Task
     side: int
     head: Head
 
-    def ask(self, rows: Sequence[Example], base: Any) -> Outputs:
-        """Probabilities of the labels, or numbers."""
+    def predict(self, rows: Sequence[Example], base: Any) -> Outputs:
+        """Predict probabilities of the labels, or numbers."""
         with torch.inference_mode():
-            return get_task(self.task).decode(self.head(_greys(rows, self.side)).numpy())
+            return get_task(self.task).decode(self.head(_grey_values(rows, self.side)).numpy())
 
-    def arrays(self) -> Arrays:
-        """The layer's weights."""
-        state = {key: value.numpy() for key, value in self.head.state_dict().items()}
-        return {"kept": as_bytes({"task": self.task, "side": self.side})} | state
+    def to_arrays(self) -> Arrays:
+        """Return the layer's weights."""
+        return {"settings": encode_json({"task": self.task, "side": self.side})} | head_to_arrays(self.head)
 
     @classmethod
-    def of(cls, arrays: Arrays) -> Pixels:
-        """The same again."""
-        kept = from_bytes(arrays["kept"])
-        outputs, width = arrays["linear.weight"].shape
-        head = Head(width, outputs)
-        head.load_state_dict({key: torch.from_numpy(value) for key, value in arrays.items() if key != "kept"})
-        return cls(kept["task"], kept["side"], head)
+    def from_arrays(cls, arrays: Arrays) -> Pixels:
+        """Restore the baseline from `to_arrays`."""
+        settings = decode_json(arrays["settings"])
+        return cls(settings["task"], settings["side"], head_from_arrays(arrays))
 
 
 @baselines.register(
@@ -69,25 +64,26 @@ def pixels(
     side: Annotated[int, Field(ge=2, le=128)] = 28,
     C: Annotated[float, Field(gt=0)] = 0.01,  # noqa: N803  (scikit-learn's name)
 ) -> Pixels:
-    """Logistic regression, or ridge regression for numbers, on the greys of pictures that are brought to side × side.
+    """Fit logistic regression, or ridge regression for numbers, on the grey values of images scaled to side × side.
 
     C  inverse strength of the L2 penalty
 
-    Raises DataError where there are no training rows, or a row is no picture.
+    Raises DataError if there are no training rows, or a row does not contain an image.
     """
-    if not train:
-        raise DataError("pixels: there are no training rows.")
-    truth = get_task(task).references(train, labels)
-    return Pixels(task, side, fit_probe(_greys(train, side), truth, task, len(labels) if labels else 1, seed=seed, strength=C))
+    truth = read_targets(train, labels, task)
+    size = len(labels) if labels else 1
+    return Pixels(task, side, fit_probe(_grey_values(train, side), truth, task, size, seed=seed, strength=C))
 
 
-def _greys(rows: Sequence[Example], side: int) -> Tensor:
-    """(rows, side²) float32 of -1 to 1, each pixel the mean of what falls together in it."""
-    made = []
+def _grey_values(rows: Sequence[Example], side: int) -> Tensor:
+    """Scale images to (rows, side²) float32 from -1 to 1; each pixel is the mean of the pixels that fall into it."""
+    scaled = []
     for row in rows:
         if row.values is None or row.values.ndim not in {2, 3}:
-            raise DataError(f"pixels: row {row.id} is no picture (height, width) or (height, width, 3).")
-        whole = torch.from_numpy(row.values.astype(np.float32))
-        grey = whole.mean(dim=2) if whole.ndim == 3 else whole
-        made.append(F.adaptive_avg_pool2d(grey[None], side).flatten())
-    return torch.stack(made) / 127.5 - 1
+            raise DataError(
+                f"Row {row.id} does not contain an image (height, width) or (height, width, 3), which the pixels baseline needs."
+            )
+        image = torch.from_numpy(row.values.astype(np.float32))
+        grey = image.mean(dim=2) if image.ndim == 3 else image
+        scaled.append(F.adaptive_avg_pool2d(grey[None], side).flatten())
+    return torch.stack(scaled) / 127.5 - 1

@@ -1,14 +1,14 @@
-"""The adapter and its members as one model: a stacker combines what they say.
+"""The adapter and the members of its ensemble as one model: a stacker combines their predictions.
 
 Wolpert, Stacked Generalization, 1992. Each system's probabilities p are pooled by their logarithms (Genest and Zidek, 1986):
 
     log P(label) = w_0 log p_adapter(label) + w_1 log p_1(label) + ... + constant        w ≥ 0
 
-One weight a system, whatever the number of labels, so that a few hundred rows suffice. They are the most likely ones on the
-validation rows, which the adapter was not trained on and of which each member speaks as one fitted without them (out of fold), so
-the pooled probabilities are calibrated. A yes-or-no decision (two labels, or each label of a multilabel task) has a bias too. A
-weak normal prior holds weights near an equal share, and biases near 0. Numbers are pooled as a weighted sum; forecasts as a weighted
-mean, whose weights have the least absolute error, and the adapter's quantiles move with its median.
+Each system has one weight, whatever the number of labels, so a few hundred rows are enough. The weights are the most likely ones
+on the validation rows. The adapter was not trained on these rows, and each member predicts them out of fold, so the pooled
+probabilities are calibrated. A yes-or-no decision (two labels, or each label of a multilabel task) also has a bias. A weak normal
+prior keeps weights near an equal share, and biases near 0. Numbers are pooled as a weighted sum. Forecasts are pooled as the weighted
+mean with the least absolute error, and the adapter's quantiles move with its median.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk import catalog
-from vertical_sdk.baselines.fitted import Arrays, Fitted, as_bytes, from_bytes, pack, unpack
+from vertical_sdk.baselines.fitted import Arrays, Fitted, decode_json, encode_json, load_fitted, save_arrays
 from vertical_sdk.calibration.stacking import pool
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import CorruptAdapter
@@ -41,13 +41,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """What stands beside an adapter.
+    """The members that answer with an adapter, and their weights.
 
-    names     the members, as the recipe has them
-    members  fitted on training and validation rows
-    weights   (1 + members,) the adapter's first
-    bias      (k,)
-    offsets   how each member would choose labels by itself, for when it is asked as a baseline
+    parts    the members, as the recipe names them
+    members  the same, fitted on training and validation rows
+    weights  (1 + members,) the adapter's first
+    bias     (k,)
+    offsets  how each member chooses labels by itself, when it is measured as a baseline
     """
 
     task: Task
@@ -57,25 +57,27 @@ class Ensemble:
     bias: Floats
     offsets: tuple[tuple[float, ...], ...]
 
-    def fuse(self, own: NDArray[Any], rows: Sequence[Example], base: Any) -> NDArray[np.float32]:
-        """The raw outputs of the whole from those of the adapter, in the same shape: logits, numbers, or quantiles.
+    def combine(self, own: NDArray[Any], rows: Sequence[Example], base: Any) -> NDArray[np.float32]:
+        """Combine the adapter's raw outputs with the members' predictions.
 
-        base  the general model (`General`), for members that need it
+        own      the adapter's raw outputs: logits, numbers, or quantiles
+        base     the frozen base model (`FrozenBase`), for members that need it
+        returns  the raw outputs of the whole, in the shape of `own`
         """
         task = get_task(self.task)
-        systems = [task.raw_evidence(own), *(task.evidence(member.ask(rows, base)) for member in self.members)]
+        systems = [task.raw_evidence(own), *(task.evidence(member.predict(rows, base)) for member in self.members)]
         return task.pooled_raw(own, pool(systems, self.weights, self.bias))
 
-    def ask_member(self, part: Part, rows: Sequence[Example], base: Any) -> Outputs | None:
-        """What the member of that name and those arguments says by itself; None where there is none."""
-        for one, fitted, offsets in zip(self.parts, self.members, self.offsets, strict=True):
-            if one == part:
-                return replace(fitted.ask(rows, base), offsets=np.array(offsets) if offsets else None)
+    def predict_member(self, part: Part, rows: Sequence[Example], base: Any) -> Outputs | None:
+        """Predict with one member alone; None if the ensemble has no member of that name with those options."""
+        for member_part, member, offsets in zip(self.parts, self.members, self.offsets, strict=True):
+            if member_part == part:
+                return replace(member.predict(rows, base), offsets=np.array(offsets) if offsets else None)
         return None
 
     @property
     def shares(self) -> dict[str, float]:
-        """System → weight, for people."""
+        """The weight of each system by name, for people to read."""
         return dict(zip(["adapter", *(part.use for part in self.parts)], map(float, self.weights), strict=True))
 
 
@@ -91,14 +93,13 @@ def fit_ensemble(
 ) -> tuple[Ensemble, NDArray[np.float32]]:
     """Fit the recipe's members, and the stacker on the validation rows.
 
+    For each of 3 folds of the validation rows (whole groups), a member is fitted on the training rows and the other folds, and
+    predicts the fold. In the end it is fitted on all of them.
+
     train, validation  rows without augmented copies
     own                the adapter's raw outputs for the validation rows, (rows, k)
-
-    For each of 3 folds of the validation rows (whole groups), a member is fitted on the training rows and the other folds, and
-    speaks about the fold; in the end it is fitted on all of them.
-
-    returns  the ensemble, and what it says of the validation rows out of fold, (rows, k) raw: what may be calibrated on, as the
-             members that are kept have learned these rows
+    returns            the ensemble, and its raw predictions of the validation rows out of fold, (rows, k). Calibrate on these: the
+                       stored members have learned the validation rows
 
     Raises what the baselines raise.
     """
@@ -109,49 +110,44 @@ def fit_ensemble(
     for number, part in enumerate(parts):
         arguments = catalog.baselines.check(part.use, part.arguments, f"ensemble.{number}")
         fit = catalog.baselines.get(part.use)
-        said: list[tuple[list[int], Outputs]] = []
+        fold_outputs: list[tuple[list[int], Outputs]] = []
         for fold in range(FOLDS):
             progress(f"ensemble: {part.use}", fold / (FOLDS + 1))
-            held = np.flatnonzero(folds == fold).tolist()
-            if not held:
+            in_fold = np.flatnonzero(folds == fold).tolist()
+            if not in_fold:
                 continue
-            learned = [*train, *(row for row, at in zip(validation, folds, strict=True) if at != fold)]
-            fitted = fit(learned, labels, task.name, seed, base, **arguments)
-            said.append((held, fitted.ask([validation[i] for i in held], base)))
-        whole = _in_order(said)
-        systems.append(task.evidence(whole))
-        offsets.append(task.fit_offsets(whole, validation, labels, recipe))
+            fold_train = [*train, *(row for row, other in zip(validation, folds, strict=True) if other != fold)]
+            fitted = fit(fold_train, labels, task.name, seed, base, **arguments)
+            fold_outputs.append((in_fold, fitted.predict([validation[i] for i in in_fold], base)))
+        out_of_fold = _join_folds(fold_outputs)
+        systems.append(task.evidence(out_of_fold))
+        offsets.append(task.fit_offsets(out_of_fold, validation, labels, recipe))
         member = fit([*train, *validation], labels, task.name, seed, base, **arguments)
-        members.append(unpack(part.use, pack(part.use, member, f"ensemble.{number}")))
+        members.append(load_fitted(part.use, save_arrays(part.use, member, f"ensemble.{number}")))
     weights, bias = task.stack(systems, task.references(validation, labels))
     ensemble = Ensemble(task.name, parts, tuple(members), weights, bias, tuple(offsets))
     return ensemble, task.pooled_raw(own, pool(systems, weights, bias))
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
-    """Write everything into one file beside the adapter."""
+    """Write the ensemble as one file into the adapter's folder."""
     from safetensors.numpy import save_file
 
-    tensors: Arrays = {
-        "kept": as_bytes(
-            {
-                "task": ensemble.task,
-                "parts": [part.model_dump() for part in ensemble.parts],
-                "offsets": ensemble.offsets,
-            }
-        ),
-        "weights": ensemble.weights,
-        "bias": ensemble.bias,
+    settings = {
+        "task": ensemble.task,
+        "parts": [part.model_dump() for part in ensemble.parts],
+        "offsets": ensemble.offsets,
     }
+    tensors: Arrays = {"settings": encode_json(settings), "weights": ensemble.weights, "bias": ensemble.bias}
     for number, (part, member) in enumerate(zip(ensemble.parts, ensemble.members, strict=True)):
-        tensors |= {f"{number}.{key}": value for key, value in pack(part.use, member, "ensemble").items()}
+        tensors |= {f"{number}.{key}": value for key, value in save_arrays(part.use, member, "ensemble").items()}
     save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / ENSEMBLE)
 
 
 def load_ensemble(folder: Path) -> Ensemble | None:
-    """The ensemble of an adapter's folder; None where it has none.
+    """Load the ensemble from an adapter's folder; None if the adapter has no ensemble.
 
-    Raises CorruptAdapter where the file is cut or none of ours.
+    Raises CorruptAdapter if the file is incomplete or not an ensemble.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -161,23 +157,28 @@ def load_ensemble(folder: Path) -> Ensemble | None:
         return None
     try:
         tensors = load_file(path)
-        kept = from_bytes(tensors["kept"])
-        parts = tuple(Part.model_validate(part) for part in kept["parts"])
-        members = tuple(
-            unpack(part.use, {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{number}.")})
-            for number, part in enumerate(parts)
-        )
+        settings = decode_json(tensors["settings"])
+        parts = tuple(Part.model_validate(part) for part in settings["parts"])
+        members = tuple(load_fitted(part.use, _arrays_of(tensors, number)) for number, part in enumerate(parts))
         if len(tensors["weights"]) != len(parts) + 1:
             raise ValueError(f"{len(tensors['weights'])} weights for {len(parts)} members")
-        offsets = tuple(tuple(one) for one in kept["offsets"])
-        return Ensemble(kept["task"], parts, members, tensors["weights"], tensors["bias"], offsets)
+        offsets = tuple(map(tuple, settings["offsets"]))
+        return Ensemble(settings["task"], parts, members, tensors["weights"], tensors["bias"], offsets)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, json.JSONDecodeError) as error:
-        raise CorruptAdapter(f"{path}: cannot be read as the adapter's members: {error}. Take the adapter anew.") from None
+        raise CorruptAdapter(
+            f"The members of the ensemble cannot be read: {error}. Download the adapter again.", where=path
+        ) from None
 
 
-def _in_order(said: Sequence[tuple[list[int], Outputs]]) -> Outputs:
-    """What was said of parts of the rows, as one."""
-    order = np.argsort([i for held, _ in said for i in held])
-    if said[0][1].values is not None:
-        return Outputs(values=np.concatenate([one.values for _, one in said])[order])
-    return Outputs(probabilities=np.concatenate([one.probabilities for _, one in said])[order])
+def _arrays_of(tensors: Arrays, number: int) -> Arrays:
+    """Select the arrays of one member from the ensemble's file."""
+    prefix = f"{number}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _join_folds(fold_outputs: Sequence[tuple[list[int], Outputs]]) -> Outputs:
+    """Join predictions of folds, given with the positions of their rows, in the order of the rows."""
+    order = np.argsort([i for positions, _ in fold_outputs for i in positions])
+    if fold_outputs[0][1].values is not None:
+        return Outputs(values=np.concatenate([outputs.values for _, outputs in fold_outputs])[order])
+    return Outputs(probabilities=np.concatenate([outputs.probabilities for _, outputs in fold_outputs])[order])

@@ -1,4 +1,4 @@
-"""What the forecasting baselines share: rows put back on one line of time, gaps filled, and what is usual at which time."""
+"""Shared parts of the forecasting baselines: the layout of the rows, and all rows joined on one timeline."""
 
 from __future__ import annotations
 
@@ -12,83 +12,105 @@ from numpy.typing import NDArray
 
 from vertical_sdk.errors import DataError
 from vertical_sdk.families import clock
-from vertical_sdk.families.clock import DAY, SMOOTH, STEADY, WEEK, neighbours, since_monday
+from vertical_sdk.families.clock import seconds_since_monday
 from vertical_sdk.types import Example, SeriesLayout
 
-__all__ = ["DAY", "WEEK", "Timeline", "Usual", "carried", "histories", "layout_of", "moments", "neighbours", "timeline"]
+__all__ = [
+    "Timeline",
+    "build_timeline",
+    "fill_gaps",
+    "layout_from_settings",
+    "layout_settings",
+    "read_histories",
+    "read_layout",
+    "read_moments",
+]
 
 Floats = NDArray[np.float64]
 LONGEST = 1 << 28
-"""Values that a line of time may have."""
+"""Largest number of values in a timeline."""
 
 
-def layout_of(base: Any, rows: Sequence[Example]) -> SeriesLayout:
-    """What the channels are: as the specialist beside which the baseline stands has it, else as far as the rows tell, without a graph.
+def read_layout(base: Any, rows: Sequence[Example]) -> SeriesLayout:
+    """Return the layout of the specialist in `base`, or the layout that the rows show, without a graph.
 
-    Raises DataError for rows that are no series, or whose pace nothing tells.
+    Raises DataError for rows that do not contain series, or do not show the time between two steps.
     """
     known = getattr(getattr(base, "specialist", None), "layout", None)
     if isinstance(known, SeriesLayout):
         return known
     if not rows:
-        raise DataError("baseline: there are no training rows.")
+        raise DataError("The baseline cannot be fitted: there are no training rows. Check the split in the recipe.")
     values, target = rows[0].values, rows[0].target
     if values is None or not isinstance(target, np.ndarray):
-        raise DataError(f"baseline: row {rows[0].id} has no series and no steps that follow it; this is for forecasting.")
-    paces = np.diff(np.unique(moments(rows)))
-    if not len(paces):
-        raise DataError("baseline: all rows are of the same time, so the pace of the steps is not known.")
+        raise DataError(f"Row {rows[0].id} has no series, or no steps after it to forecast. This baseline is for forecasting.")
+    steps = np.diff(np.unique(read_moments(rows)))
+    if not len(steps):
+        raise DataError("All rows have the same time, so the time between two steps is not known. Check data.columns.")
     channels = tuple(str(i) for i in range(target.shape[1]))
-    return SeriesLayout(channels, float(paces.min()), len(values), len(target))
+    return SeriesLayout(channels, float(steps.min()), len(values), len(target))
 
 
-def moments(rows: Sequence[Example]) -> Floats:
-    """(rows,) seconds since a Monday 0:00, in the clock that the rows were written in.
+def layout_settings(layout: SeriesLayout) -> dict[str, Any]:
+    """Return what a stored baseline needs of the layout to read rows. The graph is stored by the baselines that use it."""
+    return {"channels": layout.channels, "seconds": layout.seconds, "history": layout.history, "horizon": layout.horizon}
+
+
+def layout_from_settings(settings: dict[str, Any]) -> SeriesLayout:
+    """Restore a layout from `layout_settings`."""
+    return SeriesLayout(tuple(settings["channels"]), settings["seconds"], settings["history"], settings["horizon"])
+
+
+def read_moments(rows: Sequence[Example]) -> Floats:
+    """Read the time of each row, in seconds since a Monday 0:00 in the clock of the rows: (rows,).
 
     Raises DataError for a row without a time.
     """
-    return np.array([_moment(row) for row in rows])
+    return np.array([_read_moment(row) for row in rows])
 
 
-def _moment(row: Example) -> float:
+def _read_moment(row: Example) -> float:
     try:
-        return since_monday(row.time or "")
+        return seconds_since_monday(row.time or "")
     except ValueError:
-        raise DataError(f"baseline: row {row.id}: the time {row.time!r} is no ISO 8601 (2024-01-31T08:05:00).") from None
+        raise DataError(
+            f"Row {row.id} has the time {row.time!r}, which is not in ISO 8601. Write it as 2024-01-31T08:05:00."
+        ) from None
 
 
-def histories(rows: Sequence[Example], layout: SeriesLayout) -> Floats:
-    """(rows, history, channels), NaN where nothing was measured.
+def read_histories(rows: Sequence[Example], layout: SeriesLayout) -> Floats:
+    """Read the series of each row: (rows, history, channels), NaN if unknown.
 
-    Raises DataError for a row of another shape.
+    Raises DataError for a series of another shape.
     """
     shape = (layout.history, len(layout.channels))
-    found = np.empty((len(rows), *shape))
+    histories = np.empty((len(rows), *shape))
     for i, row in enumerate(rows):
         values = None if row.values is None else np.asarray(row.values)
         values = values[:, None] if values is not None and values.ndim == 1 else values
         if values is None or values.shape != shape:
-            has = "no series" if values is None else f"a series of {' x '.join(map(str, values.shape))}"
-            raise DataError(f"baseline: row {row.id} has {has}; {shape[0]} steps of {shape[1]} channels are needed.")
-        found[i] = values
-    return found
+            actual = "no series" if values is None else f"a series of {' x '.join(map(str, values.shape))}"
+            raise DataError(f"Row {row.id} has {actual}; {shape[0]} steps of {shape[1]} channels are needed.")
+        histories[i] = values
+    return histories
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """All that rows tell, on one line.
+    """The values of all rows, joined by their times.
 
-    values  (steps, channels), NaN where no row knows it
-    first   moment of the first step
-    at      (rows,) the step that each row's history ends with
+    values  (steps, channels), NaN for values that no row contains
+    first   moment of the first step, see `read_moments`
     """
 
     values: Floats
     first: float
-    at: NDArray[np.int64]
 
-    def level(self) -> tuple[Floats, Floats]:
-        """(channels,) means and standard deviations, these never quite 0; 0 and little for a channel that is never measured."""
+    def mean_and_spread(self) -> tuple[Floats, Floats]:
+        """Compute means and standard deviations of the channels: (channels,) each.
+
+        A spread is never quite 0. A channel without any measurement has mean 0 and a small spread.
+        """
         known = ~np.isnan(self.values)
         count = known.sum(axis=0).clip(1)
         mean = np.nan_to_num(self.values).sum(axis=0) / count
@@ -96,108 +118,31 @@ class Timeline:
         return mean, np.maximum(spread, 1e-6 + 1e-3 * spread.mean())
 
 
-def timeline(rows: Sequence[Example], layout: SeriesLayout) -> Timeline:
-    """The line of time on which the rows stand.
+def build_timeline(rows: Sequence[Example], layout: SeriesLayout) -> Timeline:
+    """Join rows on one timeline.
 
-    Raises DataError for rows without a target, or too far apart.
+    Raises DataError for rows without a target, or rows too far apart.
     """
-    ends = moments(rows)
+    ends = read_moments(rows)
     first = ends.min() - (layout.history - 1) * layout.seconds
-    at = np.rint((ends - first) / layout.seconds).astype(np.int64)
-    steps = int(at.max()) + layout.horizon + 1
+    last_steps = np.rint((ends - first) / layout.seconds).astype(np.int64)
+    steps = int(last_steps.max()) + layout.horizon + 1
     if steps * len(layout.channels) > LONGEST:
-        raise DataError(f"baseline: the rows span {steps} steps of {layout.seconds:g} seconds, too many. Check their times.")
+        raise DataError(f"The rows span {steps} steps of {layout.seconds:g} seconds, which is too many. Check their times.")
     values = np.full((steps, len(layout.channels)), np.nan)
-    past = histories(rows, layout)
-    for row, end, known in zip(rows, at, past, strict=True):
+    histories = read_histories(rows, layout)
+    for row, last_step, history in zip(rows, last_steps, histories, strict=True):
         if not isinstance(row.target, np.ndarray) or row.target.shape != (layout.horizon, len(layout.channels)):
             raise DataError(
-                f"baseline: row {row.id} has no {layout.horizon} steps of {len(layout.channels)} channels to learn."
+                f"Row {row.id} does not have {layout.horizon} steps of {len(layout.channels)} channels as its target."
             )
-        both = np.concatenate([known, row.target])
-        part = values[end - layout.history + 1 : end + layout.horizon + 1]
-        np.copyto(part, both, where=~np.isnan(both))
-    return Timeline(values, float(first), at)
+        row_values = np.concatenate([history, row.target])
+        part = values[last_step - layout.history + 1 : last_step + layout.horizon + 1]
+        np.copyto(part, row_values, where=~np.isnan(row_values))
+    return Timeline(values, float(first))
 
 
-def carried(values: Floats, usual: Floats) -> Floats:
-    """Each gap in (rows, steps, channels) filled with what stood before it; in front, with what comes first, or is usual."""
-    filled: Floats = clock.carried(torch.tensor(values), torch.tensor(usual)).numpy()
+def fill_gaps(values: Floats, default: Floats) -> Floats:
+    """Fill each gap in (rows, steps, channels) with the value before it; at the start with the first value, or the default."""
+    filled: Floats = clock.fill_gaps(torch.tensor(values), torch.tensor(default)).numpy()
     return filled
-
-
-@dataclass(frozen=True, eq=False)
-class Usual:
-    """The usual value at each time of the day, or of the week.
-
-    mean     (slots, channels)
-    period   seconds of all slots; seconds of one
-    total, count  (periods, slots, channels) what each day or week adds to it; empty where that is forgotten
-    begins   the number of the first period
-    """
-
-    mean: Floats
-    period: float
-    seconds: float
-    total: Floats
-    count: Floats
-    begins: int = 0
-
-    @classmethod
-    def of(cls, line: Timeline, layout: SeriesLayout, period: float | None = None) -> Usual:
-        """From all that the rows tell; `period` is a week where they span four, else a day, where it is None."""
-        steps, channels = line.values.shape
-        period = period or (WEEK if steps * layout.seconds >= STEADY * WEEK else DAY)
-        slots = max(1, round(period / layout.seconds))
-        moment = line.first + np.arange(steps, dtype=np.float64) * layout.seconds
-        number, slot = _place(moment, period, layout.seconds, slots)
-        begins = int(number.min())
-        total = np.zeros((int(number.max()) - begins + 1, slots, channels))
-        count = np.zeros_like(total)
-        known = ~np.isnan(line.values)
-        np.add.at(total, (number - begins, slot), np.nan_to_num(line.values))
-        np.add.at(count, (number - begins, slot), known)
-        around = min(round(SMOOTH / layout.seconds), (slots - 1) // 2) if layout.seconds < SMOOTH else 0
-        total, count = (_smoothed(table, around) for table in (total, count))
-        return cls(_mean(total.sum(0), count.sum(0)), period, layout.seconds, total, count, begins)
-
-    @classmethod
-    def kept(cls, mean: Floats, period: float, seconds: float) -> Usual:
-        """One that has forgotten what each day or week added."""
-        nothing = np.zeros((0, *mean.shape))
-        return cls(mean, period, seconds, nothing, nothing)
-
-    def at(self, moments: Floats, steps: Sequence[int], *, without_own: bool = False) -> Floats:
-        """(rows, steps, channels) what is usual so many steps after each moment.
-
-        without_own  as the other days (or weeks) have it: a row that is learned from must not find itself in what is usual
-        """
-        moment = moments[:, None] + np.asarray(steps) * self.seconds
-        number, slot = _place(moment, self.period, self.seconds, len(self.mean))
-        if not without_own:
-            usual: Floats = self.mean[slot]
-            return usual
-        own = (np.clip(number - self.begins, 0, len(self.total) - 1), slot)
-        total, count = self.total.sum(0), self.count.sum(0)
-        middle = total.sum(0) / count.sum(0).clip(1)
-        rest = count[slot] - self.count[own]
-        found: Floats = np.where(rest > 0, (total[slot] - self.total[own]) / rest.clip(1), middle)
-        return found
-
-
-def _place(moment: Floats, period: float, seconds: float, slots: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    number = np.floor(moment / period).astype(np.int64)
-    return number, np.rint((moment - number * period) / seconds).astype(np.int64) % slots
-
-
-def _smoothed(table: Floats, around: int) -> Floats:
-    """The sums over so many slots to both sides, round the clock."""
-    whole: Floats = np.stack([np.roll(table, k, axis=1) for k in range(-around, around + 1)]).sum(axis=0)
-    return whole
-
-
-def _mean(total: Floats, count: Floats) -> Floats:
-    """By slot; the channel's own mean where a slot has nothing."""
-    middle = total.sum(0) / count.sum(0).clip(1)
-    mean: Floats = np.where(count > 0, total / count.clip(1), middle)
-    return mean

@@ -1,4 +1,4 @@
-"""Anomalies: how far a value lies from its forecast, and from where on that is an alarm."""
+"""Anomaly scores: how far a value is from its forecast, and the threshold of an alarm."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Floats = NDArray[np.float64]
 
 
 def compute_scores(raw: NDArray[Any], rows: Sequence[Example], widths: Sequence[float]) -> Floats:
-    """The largest error of a row over its channels, in units of the channel's usual error: (rows,). 0 where nothing was measured.
+    """The largest error of a row over its channels, in units of the channel's usual error: (rows,). 0 if nothing was measured.
 
     raw     (rows, 1, channels, quantiles) forecasts, the median first
     widths  (channels,) usual errors
     """
     truth = np.stack([np.asarray(row.target, dtype=np.float64) for row in rows])[:, 0]
     errors = np.abs(truth - raw[:, 0, :, 0]) / np.asarray(widths)
-    found: Floats = np.where(np.isnan(errors), 0.0, errors).max(axis=1)
-    return found
+    scores: Floats = np.where(np.isnan(errors), 0.0, errors).max(axis=1)
+    return scores
 
 
 def fit_alarms(raw: NDArray[Any], rows: Sequence[Example], seconds: float, channels: int, allowed: float) -> Calibration:

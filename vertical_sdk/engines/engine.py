@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import Adapter
-from vertical_sdk.baselines.general import General
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
 from vertical_sdk.types import Example, Message, Progress, silent
 
@@ -82,7 +82,7 @@ class Engine(Protocol):
         batch_size  rows in one pass through the base; None: as many as fit the engine's own limit
         """
 
-    def general(self, name: str, progress: Progress = silent) -> General:
+    def general(self, name: str, progress: Progress = silent) -> FrozenBase:
         """Return the base without the adapter, reading rows as the adapter does; ensemble members and baselines need it."""
 
     def generate(

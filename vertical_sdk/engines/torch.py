@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.load import load_specialist
-from vertical_sdk.baselines.general import General
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
 from vertical_sdk.engines.engine import Raw, Stream
 from vertical_sdk.errors import AdapterError
@@ -122,10 +122,10 @@ class TorchEngine:
             results |= {position: Raw(value, row.cut) for position, value, row in zip(positions, values, encoded, strict=True)}
         return [results[position] for position in range(len(rows))]
 
-    def general(self, name: str, progress: Progress = silent) -> General:
+    def general(self, name: str, progress: Progress = silent) -> FrozenBase:
         """Return the base without the adapter, reading rows as the adapter does."""
         loaded = self._get(name)
-        return General(loaded.specialist, loaded.adapter.folder, progress)
+        return FrozenBase(loaded.specialist, loaded.adapter.folder, progress)
 
     def generate(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.baselines.fitted import Fitted
-from vertical_sdk.baselines.general import General
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.card import Card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared
@@ -57,9 +57,9 @@ class Setup:
     progress: Progress = silent
 
     @functools.cached_property
-    def general(self) -> General:
+    def general(self) -> FrozenBase:
         """The base without the adapter; it reads each row once for all systems."""
-        return General(self.model.specialist(), self.folder, self.progress)
+        return FrozenBase(self.model.specialist(), self.folder, self.progress)
 
     @property
     def members(self) -> Collection[str]:
@@ -133,7 +133,7 @@ def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Output
     benchmark, prepared, general = setup.benchmark, setup.prepared, setup.general
     card: Card = benchmark.card
     ensemble = setup.model.adapter.ensemble
-    member = ensemble.ask_member(part, benchmark.rows, general) if ensemble is not None else None
+    member = ensemble.predict_member(part, benchmark.rows, general) if ensemble is not None else None
     if member is not None:
         return member
     trained = part.use == "base" or (part.use == "probe" and (setup.folder / PROBE_HEAD).is_file())
@@ -142,8 +142,8 @@ def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Output
     train = prepared.originals if prepared else ()
     seed = int(benchmark.recipe.train.get("seed", 0))
     fitted: Fitted = baselines.get(part.use)(train, card.labels, card.task, seed, general, **arguments)
-    outputs = fitted.ask(benchmark.rows, general)
+    outputs = fitted.predict(benchmark.rows, general)
     if part.use == "base" or prepared is None or not prepared.validation:
         return outputs
     tuning = Tuning(benchmark.recipe, card.layout)
-    return benchmark.task.tune(outputs, lambda rows: fitted.ask(rows, general), prepared.validation, card.labels, tuning)
+    return benchmark.task.tune(outputs, lambda rows: fitted.predict(rows, general), prepared.validation, card.labels, tuning)

@@ -24,7 +24,7 @@ class Encoded:
     cut     how many tokens did not fit
     avoid   generation only: for each token to be learned, in order, ids of tokens to avoid in its place; see losses.get_token_finder
     values  series, as (steps, channels) float32, or an image, as bytes; None for text
-    at      series: when it ends, in seconds since Monday 0:00; 0 where that is not known
+    at      series: when it ends, in seconds since Monday 0:00; 0 if that is not known
     size    tokens that the numbers become; 0 for text, whose ids are counted
     """
 
@@ -68,7 +68,7 @@ def micro_batches(lengths: Sequence[int], budget: int, most: int | None = None) 
 def pad(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:
     """Rows of ids as two tensors, padded on the right.
 
-    returns  ids (rows, longest) int64, mask (rows, longest) int64 with 1 where a token is
+    returns  ids (rows, longest) int64, mask (rows, longest) int64 with 1 for tokens and 0 for padding
     """
     longest = max(len(row) for row in rows)
     ids = torch.full((len(rows), longest), value, dtype=torch.long)

@@ -15,10 +15,10 @@ __all__ = ["encode_conversation", "encode_prompt", "encode_turns", "require_temp
 
 
 def require_template(tokenizer: Any, base: str) -> None:
-    """Raise BaseModelError where the base has no chat template: an invented one would be a silent mismatch."""
+    """Raise BaseModelError if the base has no chat template: an invented one would be a silent mismatch."""
     if not getattr(tokenizer, "chat_template", None):
         raise BaseModelError(
-            f"{base}: has no chat template, so it is not known how it is to be asked. Use its instruction-tuned sibling, or put a "
+            f"{base}: this base has no chat template, so its prompt format is not known. Use its instruction-tuned version, or put a "
             "chat_template.jinja into the base's folder."
         )
 
@@ -34,7 +34,7 @@ def _render(tokenizer: Any, messages: Sequence[Message], *, question: bool) -> s
 
 
 def encode_prompt(tokenizer: Any, prompt: Prompt, text: str, max_length: int) -> tuple[tuple[int, ...], int]:
-    """The tokens that ask about a text, ready for the answer.
+    """Encode the prompt of a text, up to the answer.
 
     What does not fit is cut from the text's end, never from the template around it.
     returns  the ids, and how many tokens were cut
@@ -57,10 +57,10 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, text: str, max_length: int) ->
 
 
 def encode_conversation(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Encoded:
-    """A whole conversation, with the assistant's turns marked as what is to be learned.
+    """Encode a conversation, with the tokens of the assistant's turns marked as tokens to learn.
 
-    Raises DataError where the template does not render a conversation as the beginning of a longer one: then it cannot be told
-    which tokens are an answer's.
+    Raises DataError if the template does not render a conversation as the beginning of a longer one: then the tokens of an
+    answer cannot be found.
     """
     text = _render(tokenizer, messages, question=False)
     spans = []
@@ -70,7 +70,7 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message], max_length:
             until = _render(tokenizer, messages[: number + 1], question=False)
             if not until.startswith(before) or not text.startswith(until.rstrip()):
                 raise DataError(
-                    "the base's chat template changes earlier turns when a later one comes; answers cannot be told apart."
+                    "the base's chat template changes earlier turns when a later turn follows, so the answers cannot be found."
                 )
             spans.append((len(before), len(until)))
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -82,9 +82,9 @@ def encode_conversation(tokenizer: Any, messages: Sequence[Message], max_length:
 
 
 def encode_turns(tokenizer: Any, messages: Sequence[Message], max_length: int) -> tuple[int, ...]:
-    """The tokens of a conversation up to where the assistant is to answer.
+    """Encode a conversation up to the assistant's next answer.
 
-    Raises DataError where they do not fit: which turn to cut is not ours to guess.
+    Raises DataError if they do not fit: the SDK does not choose a turn to cut.
     """
     ids = _ids(tokenizer, _render(tokenizer, messages, question=True))
     if len(ids) > max_length:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,29 @@ from torch import Tensor, nn
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.tasks import get_task
 
-__all__ = ["HEAD", "PROBE_HEAD", "STRENGTHS", "Head", "fit_probe", "load_head", "save_head"]
+__all__ = [
+    "HEAD",
+    "PROBE_HEAD",
+    "STRENGTHS",
+    "Head",
+    "fit_probe",
+    "head_from_arrays",
+    "head_to_arrays",
+    "load_head",
+    "save_head",
+]
 
 HEAD = "head.safetensors"
 STRENGTHS = (1.0, 10.0)
-"""Inverse L2 penalties of a probe that are worth a try: features have length 1, and the more labels and rows, the larger its weights."""
+"""Inverse L2 penalties to try for a probe: features have length 1, and with more labels and rows its weights become larger."""
 PROBE_HEAD = "probe.safetensors"
-"""The linear probe of the frozen base, kept beside the adapter: what the head began as, and a baseline in its evaluation."""
+"""The linear probe of the frozen base, stored beside the adapter: the head's start, and a baseline in its evaluation."""
 
 
 class Head(nn.Module):
-    """A linear layer; for regression its output is brought back to the targets' own mean and spread.
+    """A linear layer; for regression its output is scaled to the mean and spread of the targets.
 
-    features  (batch, width)  → outputs (batch, k): one logit a label, or one number in the target's unit
+    features  (batch, width)  → outputs (batch, k): one logit per label, or one number in the target's unit
     """
 
     def __init__(self, width: int, outputs: int, mean: float = 0.0, std: float = 1.0) -> None:
@@ -38,7 +49,7 @@ class Head(nn.Module):
         self.register_buffer("std", torch.tensor(std))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Outputs in the target's unit."""
+        """Compute the outputs, numbers in the target's unit."""
         outputs: Tensor = self.linear(features.float())
         return outputs * self.std + self.mean
 
@@ -53,7 +64,7 @@ def save_head(folder: Path, head: Head, name: str = HEAD) -> None:
 def load_head(folder: Path, name: str = HEAD) -> Head:
     """Read a head.
 
-    Raises CorruptAdapter where the file is cut or no head.
+    Raises CorruptAdapter if the file is incomplete or does not contain a head.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -65,21 +76,37 @@ def load_head(folder: Path, name: str = HEAD) -> Head:
         head.load_state_dict(state)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise CorruptAdapter(
-            f"{folder / name}: cannot be read as the adapter's head: {error}. Take the adapter anew."
+            f"The adapter's head cannot be read: {error}. Download the adapter again.", where=folder / name
         ) from None
+    return head
+
+
+def head_to_arrays(head: Head) -> dict[str, NDArray[Any]]:
+    """Return the head's weights as arrays by name."""
+    return {name: value.numpy() for name, value in head.state_dict().items()}
+
+
+def head_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Head:
+    """Restore a head from the arrays of `head_to_arrays`; other arrays are ignored.
+
+    Raises KeyError if an array is missing, ValueError for a wrong shape.
+    """
+    outputs, width = arrays["linear.weight"].shape
+    head = Head(width, outputs)
+    head.load_state_dict({name: torch.from_numpy(arrays[name]) for name in head.state_dict()})
     return head
 
 
 def fit_probe(
     features: Tensor, targets: Any, task_name: str, outputs: int, *, seed: int = 0, strength: float = STRENGTHS[0]
 ) -> Head:
-    """The best linear layer on frozen features: logistic regression, or ridge regression.
+    """Fit a linear layer on frozen features: logistic regression, or ridge regression for numbers.
 
-    features  (rows, width) float    what the frozen base makes of the rows
-    targets   as Encoded.target      one a row
+    features  (rows, width) float  the frozen base's features of the rows
+    targets   as Encoded.target    one per row
     outputs   number of labels; 1 for regression
-    strength  inverse L2 penalty of the logistic regressions
-    returns   a Head whose labels without any row stay unlikely
+    strength  inverse L2 penalty of logistic regression
+    returns   a Head in which labels without any row are unlikely
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
@@ -100,8 +127,8 @@ def fit_probe(
         elif not task.single_label:
             for label in range(outputs):
                 if 0 < y[:, label].sum() < len(y):
-                    one = LogisticRegression(C=strength, max_iter=300, random_state=seed).fit(x, y[:, label])
-                    weight[label], bias[label] = one.coef_[0], one.intercept_[0]
+                    model = LogisticRegression(C=strength, max_iter=300, random_state=seed).fit(x, y[:, label])
+                    weight[label], bias[label] = model.coef_[0], model.intercept_[0]
         else:
             model = LogisticRegression(C=strength, max_iter=300, random_state=seed).fit(x, y)
             if len(model.classes_) == 2:

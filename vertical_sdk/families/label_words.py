@@ -1,8 +1,8 @@
 """How a causal model chooses among label words: the likelihood of each, read off a tree of their tokens.
 
-Only as much of a label's words is compared as tells it from the others; when all differ in their first token, which is
-usual, one pass over the prompt is enough. Otherwise each inner node of the tree is one more token behind the prompt, which
-sees the prompt and its own ancestors alone.
+Only the first words of a label that distinguish it from the others are compared. Usually all labels differ in their first token,
+and one pass over the prompt is enough. Otherwise each inner node of the tree is one more token after the prompt, which sees only
+the prompt and its own ancestors.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Choices:
 
 
 def plan_choices(words: Sequence[str], sequences: Sequence[Sequence[int]], end: int) -> Choices:
-    """The tree for label words.
+    """Build the tree for label words.
 
     words      what is answered for each label, for messages
     sequences  their token ids
     end        the token that ends an answer; it tells a word from a longer one that begins with it
 
-    Raises RecipeError where two labels have the same words.
+    Raises RecipeError if two labels have the same words.
     """
     whole = [(*sequence, end) for sequence in sequences]
     for number, sequence in enumerate(whole):
@@ -75,11 +75,11 @@ def plan_choices(words: Sequence[str], sequences: Sequence[Sequence[int]], end: 
 
 
 def tree_inputs(choices: Choices, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Put the tree behind each prompt.
+    """Append the tree to each prompt.
 
     ids, mask  (batch, length)  prompts padded on the right
     returns    ids (batch, length + nodes); attention (batch, 1, n, n), 0 where a token sees another and -inf elsewhere;
-               positions (batch, n); reads (batch, 1 + nodes), where each node's next-token logits stand
+               positions (batch, n); reads (batch, 1 + nodes), the positions of each node's next-token logits
     """
     batch, length = ids.shape
     extra = len(choices.tokens)

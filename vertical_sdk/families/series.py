@@ -29,13 +29,13 @@ from vertical_sdk.card import Card
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
-from vertical_sdk.families.clock import DAY, SMOOTH, STEADY, WEEK, carried, neighbours, since_monday
+from vertical_sdk.families.clock import SMOOTHING_SECONDS, WEEKLY_FROM, fill_gaps, neighbour_weights, seconds_since_monday
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, Task
+from vertical_sdk.types import DAY, WEEK, Example, Family, LabelSpace, Modality, SeriesLayout, Task
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
 
@@ -57,7 +57,7 @@ def seconds_of_week(time: str | None) -> float:
     if time is None:
         return 0.0
     try:
-        return since_monday(time) % WEEK
+        return seconds_since_monday(time) % WEEK
     except ValueError:
         raise DataError(f"{time!r} is not a time. Write it as 2024-01-31T08:05:00.") from None
 
@@ -86,7 +86,7 @@ class Course(nn.Module):
         self.register_buffer("spread", torch.ones(channels))
         self.register_buffer("usual", torch.zeros(slots, channels))
         self.register_buffer("period", torch.tensor(WEEK))
-        near = neighbours(layout)
+        near = neighbour_weights(layout)
         self.register_buffer("near", torch.zeros(channels, channels) if near is None else torch.from_numpy(near).float())
         self.others: Tensor | None
         self.register_buffer("others", None, persistent=False)
@@ -115,7 +115,7 @@ class Course(nn.Module):
         layout = self.layout
         expected = self._usual(at, -layout.history + 1, layout.history)
         known = ~values.isnan()
-        filled = carried(values, expected)
+        filled = fill_gaps(values, expected)
         last = filled[:, -1]
         history = (filled - last[:, None]) / self.spread
         parts = [history, known.float()]
@@ -160,7 +160,7 @@ class Course(nn.Module):
         seconds = self.layout.seconds
         apart = torch.unique(at).diff()
         pace = float(apart.min()) if len(apart) else seconds  # of the rows, which may skip steps
-        weekly = len(at) * pace / WEEK >= STEADY
+        weekly = len(at) * pace / WEEK >= WEEKLY_FROM
         period = WEEK if weekly else DAY
         used = max(1, round(period / seconds))
         steps = torch.arange(1, targets.shape[1] + 1) * seconds
@@ -171,7 +171,7 @@ class Course(nn.Module):
         count = torch.zeros_like(total)
         total.index_put_((day, slot), targets.nan_to_num().double(), accumulate=True)
         count.index_put_((day, slot), known.double(), accumulate=True)
-        if around := round(SMOOTH / seconds):  # single slots have few rows
+        if around := round(SMOOTHING_SECONDS / seconds):  # single slots have few rows
             total, count = (torch.stack([one.roll(k, 1) for k in range(-around, around + 1)]).sum(0) for one in (total, count))
         if not weekly and int((count.sum((1, 2)) > 0).sum()) > 1:
             self.others = _means(total.sum(0) - total, count.sum(0) - count)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import Adapter
-from vertical_sdk.baselines.general import General
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.engines import Engine
 from vertical_sdk.errors import AdapterError
 from vertical_sdk.inference.inputs import clean_turns
@@ -44,7 +44,7 @@ class Answer:
     own: NDArray[np.float32] | None
     texts: list[str] | None
     cut: Sequence[int]
-    general: Callable[[], General]
+    general: Callable[[], FrozenBase]
 
     @property
     def own_raw(self) -> NDArray[np.float32]:
@@ -60,7 +60,7 @@ class Answer:
     def raw(self) -> NDArray[np.float32]:
         """The raw outputs of adapter and members together, in the shape of `own`."""
         ensemble = self.adapter.ensemble
-        return self.own_raw if ensemble is None or not self.rows else ensemble.fuse(self.own_raw, self.rows, self.general())
+        return self.own_raw if ensemble is None or not self.rows else ensemble.combine(self.own_raw, self.rows, self.general())
 
     @functools.cached_property
     def outputs(self) -> Outputs:
@@ -81,7 +81,7 @@ def answer(
     rows: Sequence[Example],
     adapters: str | Sequence[str],
     *,
-    general: General | None = None,
+    general: FrozenBase | None = None,
     batch_size: int | None = None,
     progress: Progress = silent,
 ) -> dict[str, Answer]:
@@ -125,5 +125,5 @@ def answer(
     return answers
 
 
-def _general(engine: Engine, name: str, general: General | None, progress: Progress) -> General:
+def _general(engine: Engine, name: str, general: FrozenBase | None, progress: Progress) -> FrozenBase:
     return general or engine.general(name, progress)

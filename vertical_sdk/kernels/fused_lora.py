@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.kernels.attention import short_attention
-from vertical_sdk.kernels.precision import half_frozen
+from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 
 __all__ = ["fast_training", "fused_lora"]
 
@@ -52,7 +52,7 @@ class _LoraLinear(torch.autograd.Function):
 @contextlib.contextmanager
 def fast_training(backbone: Any, *, bf16: bool) -> Iterator[None]:
     """What training runs under: the frozen weights in the precision that it computes in, LoRA and attention as one step each."""
-    with half_frozen(backbone, enabled=bf16), fused_lora(backbone), short_attention(backbone):
+    with frozen_weights_in_bfloat16(backbone, enabled=bf16), fused_lora(backbone), short_attention(backbone):
         yield
 
 

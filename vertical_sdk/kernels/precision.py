@@ -1,4 +1,4 @@
-"""Which precision the frozen weights have while training lasts."""
+"""The precision of the frozen weights during training."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-__all__ = ["half_frozen"]
+__all__ = ["frozen_weights_in_bfloat16"]
 
 
 @contextlib.contextmanager
-def half_frozen(backbone: Any, *, enabled: bool) -> Iterator[None]:
-    """Keep the frozen linear weights in bfloat16 while training under autocast lasts, and restore them afterwards.
+def frozen_weights_in_bfloat16(backbone: Any, *, enabled: bool) -> Iterator[None]:
+    """Keep the frozen linear weights in bfloat16 during training under autocast, and restore them afterwards.
 
-    Autocast would round them in each forward pass, and PEFT would bring each input to float32 for autocast to round it again: the
-    numbers are the same without.
+    Autocast would round them in each forward pass, and PEFT would convert each input to float32, which autocast then rounds again.
+    The results are the same without these steps.
     """
     from peft.helpers import disable_input_dtype_casting
 
@@ -24,12 +24,12 @@ def half_frozen(backbone: Any, *, enabled: bool) -> Iterator[None]:
         yield
         return
     frozen = [m.weight for m in backbone.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad]
-    whole = [(weight, weight.data) for weight in frozen if weight.dtype == torch.float32]
+    originals = [(weight, weight.data) for weight in frozen if weight.dtype == torch.float32]
     try:
-        for weight, data in whole:
+        for weight, data in originals:
             weight.data = data.to(torch.bfloat16)
         with disable_input_dtype_casting(backbone):
             yield
     finally:
-        for weight, data in whole:
+        for weight, data in originals:
             weight.data = data

@@ -12,7 +12,7 @@ from torch import Tensor
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
 from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
-from vertical_sdk.kernels.precision import half_frozen
+from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.training.job import Job, is_main_process
 
@@ -50,7 +50,7 @@ def _fit_head_probe(
     rows = _limit_tokens(rows, PROBE_TOKENS, job.seed)
     validation = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
     bf16 = job.arguments.bf16
-    with switched_off(specialist), half_frozen(specialist.backbone, enabled=bf16):
+    with switched_off(specialist), frozen_weights_in_bfloat16(specialist.backbone, enabled=bf16):
         features = run_rows(
             specialist,
             [*rows, *validation],

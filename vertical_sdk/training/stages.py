@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from vertical_sdk.baselines.general import General
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
 from vertical_sdk.card import Calibration
 from vertical_sdk.errors import DataError
@@ -136,7 +136,7 @@ def fit_members(job: Job, specialist: Specialist, rows: JobRows) -> tuple[Ensemb
             "the stacker is fitted on validation rows, and there are none. Split off validation rows in data.split.",
             where=f"{recipe.name}: ensemble",
         )
-    base = General(specialist, progress=job.progress)
+    base = FrozenBase(specialist, progress=job.progress)
     return fit_ensemble(recipe, prepared.originals, prepared.validation, own, prepared.labels, job.seed, base, job.progress)
 
 

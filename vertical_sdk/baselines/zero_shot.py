@@ -1,0 +1,89 @@
+"""The base model as a baseline, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json
+from vertical_sdk.baselines.frozen_base import FrozenBase
+from vertical_sdk.catalog import baselines
+from vertical_sdk.errors import DataError
+from vertical_sdk.families.causal import CausalSpecialist
+from vertical_sdk.families.chat import encode_turns
+from vertical_sdk.families.specialist import run_rows, switched_off
+from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example, LabelSpace, Task
+
+__all__ = ["ZeroShot", "base"]
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """The untrained base model.
+
+    sharpness       factor from cosine similarity to logits, for encoders
+    max_new_tokens  limit of an answer, for generation
+    """
+
+    task: Task
+    labels: LabelSpace | None
+    sharpness: float
+    max_new_tokens: int
+
+    def predict(self, rows: Sequence[Example], base: FrozenBase) -> Outputs:
+        """Predict the label with the nearest description, the likeliest label word, or write an answer."""
+        specialist = base.specialist
+        if get_task(self.task).written:
+            assert isinstance(specialist, CausalSpecialist)
+            prompts = [encode_turns(specialist.tokenizer, row.messages[:-1], specialist.max_length) for row in rows]
+            with switched_off(specialist):
+                return Outputs(texts=specialist.write(prompts, max_new_tokens=self.max_new_tokens, progress=base.progress))
+        assert self.labels is not None
+        if isinstance(specialist, CausalSpecialist):
+            encoded = [specialist.encode(row, learn=False) for row in rows]
+            with switched_off(specialist):
+                raw = run_rows(specialist, encoded, lambda batch: specialist(batch)[0])
+            return get_task(self.task).decode(raw.numpy())
+        described = [Example(id=label, text=self.labels.describe(label)) for label in self.labels.labels]
+        similarity = F.normalize(base.features(rows), dim=-1) @ F.normalize(base.features(described), dim=-1).T
+        return get_task(self.task).decode((similarity * self.sharpness).numpy())
+
+    def to_arrays(self) -> Arrays:
+        """Return the settings; nothing was trained."""
+        labels = self.labels and {"labels": self.labels.labels, "descriptions": dict(self.labels.descriptions)}
+        return {"settings": encode_json({"task": self.task, "labels": labels, "sharpness": self.sharpness})}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> ZeroShot:
+        """Restore the baseline from `to_arrays`. Members of an ensemble do not write, so `max_new_tokens` is not stored."""
+        settings = decode_json(arrays["settings"])
+        labels = settings["labels"] and LabelSpace(tuple(settings["labels"]["labels"]), settings["labels"]["descriptions"])
+        return cls(settings["task"], labels, settings["sharpness"], 0)
+
+
+@baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot)
+def base(
+    train: Sequence[Example],
+    labels: LabelSpace | None,
+    task: Task,
+    seed: int,
+    base: FrozenBase,
+    *,
+    sharpness: float = 20.0,
+    max_new_tokens: int = 128,
+) -> ZeroShot:
+    """Use the base model without training (zero-shot).
+
+    An encoder predicts the label whose description is nearest to the text (cosine similarity × `sharpness` as logits). A causal
+    model predicts the label whose words are likeliest after the prompt; for generation it writes the answer.
+
+    Raises DataError for tasks that need training; use `probe` there.
+    """
+    kind = get_task(task)
+    if not kind.written and not kind.single_label:
+        raise DataError(f"the untrained base cannot do {task}. Use the linear probe: evaluate.baselines: [probe].")
+    return ZeroShot(task, labels, sharpness, max_new_tokens)
