@@ -102,7 +102,7 @@ def chosen(prepared: Prepared, most: int, seed: int) -> list[Example]:
     return rows if len(rows) <= most else random.Random(seed).sample(rows, most)
 
 
-def score(
+def score(  # noqa: PLR0914  (one measurement, from top to bottom)
     recipe: Recipe, variant: Variant, train: list[Example], prepared: Prepared, seed: int, epochs: float, real: int
 ) -> float:
     """Train an adapter on these rows and compute the recipe's metric on the validation rows.

@@ -88,7 +88,7 @@ class Imported:
     unread: str | None = None
 
 
-def import_adapter(
+def import_adapter(  # noqa: PLR0913  (each option is one fact that the folder does not state)
     registry: Registry,
     folder: str | Path,
     name: str,

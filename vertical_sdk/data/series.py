@@ -33,7 +33,7 @@ SHOWN = 8
 
 
 @readers.register("series")
-def series(
+def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
     path: Path,
     columns: Mapping[str, str],
     task: Task,
@@ -86,7 +86,7 @@ def series(
     return build_series(read_file(file), columns, task, missing, resampling)
 
 
-def build_series(
+def build_series(  # noqa: PLR0914  (the columns of a series, built step by step)
     rows: Rows,
     columns: Mapping[str, str],
     task: Task,

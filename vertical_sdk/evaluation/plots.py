@@ -127,7 +127,7 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
     return _svg(right + 170, bottom + 6, parts, "gain or loss of each label")
 
 
-def line_plot(
+def line_plot(  # noqa: PLR0914  (coordinates of one drawing)
     lines: Mapping[str, Sequence[Sequence[Any]]], x_title: str = "", y_title: str = "", *, percent: bool = False
 ) -> Markup:
     """Plot lines over one axis, each with its name beside the plot; empty if no line has two points.
