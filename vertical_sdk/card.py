@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
 
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import file_digest, write_whole
-from vertical_sdk.types import Family, LabelSpace, SeriesLayout, Task
+from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
 
 __all__ = [
     "CARD",
@@ -136,7 +136,7 @@ class Card(_Frozen):
 
     schema_version: int = 1
     name: str
-    task: Task
+    task: TaskName
     family: Family
     base: Fingerprint
     recipe: dict[str, Any]

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_t
 from pydantic import Field, TypeAdapter, ValidationError
 
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
-from vertical_sdk.types import Task
+from vertical_sdk.types import TaskName
 
 __all__ = [
     "Catalog",
@@ -81,7 +81,7 @@ class Part(Generic[P]):
 
     name: str
     function: P
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[TaskName, ...] = ()
     title: str = ""
     higher_is_better: bool = True
     curve: Callable[..., Mapping[str, Any] | None] | None = None
@@ -91,7 +91,7 @@ class Part(Generic[P]):
     prepare: Callable[..., Any] | None = None
     extra: str | None = None
 
-    def supports(self, *tasks: Task) -> bool:
+    def supports(self, *tasks: TaskName) -> bool:
         """Whether a recipe of one of these tasks may use the part."""
         return not self.tasks or not set(tasks).isdisjoint(self.tasks)
 
@@ -123,7 +123,7 @@ class Catalog(Generic[P]):
         self,
         name: str,
         *,
-        tasks: Sequence[Task] = (),
+        tasks: Sequence[TaskName] = (),
         title: str = "",
         higher_is_better: bool = True,
         curve: Callable[..., Mapping[str, Any] | None] | None = None,
@@ -186,7 +186,7 @@ class Catalog(Generic[P]):
         """
         return self.part(name, where).function
 
-    def require(self, name: str, task: Task, where: str = "", *, like: Sequence[Task] = ()) -> None:
+    def require(self, name: str, task: TaskName, where: str = "", *, like: Sequence[TaskName] = ()) -> None:
         """Check that a part supports a task, or one of those that the task is `like`.
 
         Raises RecipeError, which lists the parts that do.

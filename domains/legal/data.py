@@ -15,7 +15,7 @@ from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
 from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, did_you_mean
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 from .augment import CITATION, PLACE
 from .scancode import scancode
@@ -41,7 +41,7 @@ ANSWER = re.compile(r"\s*-\s*answer\s*$", re.IGNORECASE)
 
 
 @readers.register("legal.cuad", tasks=("classification",))
-def cuad(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+def cuad(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop") -> Table:
     """CUAD's clauses: what was marked in a contract, to the kind of clause.
 
     path   master_clauses.csv, one line a contract and two columns a kind of clause (`X`, a list of passages; `X-Answer`); or a
@@ -103,7 +103,7 @@ def _list_passages(cell: object, where: str, column: str) -> list[str]:
 def terms(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing = "drop",
     *,
     language: str = "en",

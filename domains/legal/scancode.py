@@ -15,7 +15,7 @@ from vertical_sdk.data.account import Tally
 from vertical_sdk.data.read import Table
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 __all__ = ["CATEGORIES", "PARENTS", "scancode"]
 
@@ -77,7 +77,7 @@ class Licence:
 def scancode(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     *,
     min_words: COUNT = 4,
     longest: COUNT | None = None,

@@ -21,7 +21,7 @@ from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 __all__ = ["BEATS", "ecg_beats", "scale_amplitude", "time_warp"]
 
@@ -48,7 +48,7 @@ Line = tuple[str, str, str | None, Sequence[str]]
 
 @readers.register("medical.ecg_beats", tasks=("classification",))
 def ecg_beats(
-    path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, member: str | None = None
+    path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop", *, member: str | None = None
 ) -> Table:
     """Beats of an electrocardiogram, all of one length, with one of 5 kinds: UCR's ECG5000 (Dau et al., 2019).
 

@@ -15,7 +15,7 @@ from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.data.read import Missing, Table, read_table, table
 from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 from .beats import ecg_beats
 from .images import medmnist
@@ -77,7 +77,7 @@ ANSWERS = ("no", "maybe", "yes")
 def icd10cm(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     *,
     level: Literal["chapter", "block", "category"] = "chapter",
     synonyms: Literal["evaluate", "both"] = "evaluate",
@@ -136,7 +136,7 @@ def _find_block(section: ET.Element, category: ET.Element, file: Path) -> str:
 
 
 @readers.register("medical.abstracts", tasks=("classification",))
-def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+def abstracts(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop") -> Table:
     """The Medical Abstracts corpus: an abstract to one of 5 conditions, whose numbers 1 to 5 become their names.
 
     path     a file, or a folder with one for each split, with the columns medical_abstract and condition_label; or text and label
@@ -159,7 +159,7 @@ def abstracts(path: Path, columns: Mapping[str, str], task: Task, missing: Missi
 
 
 @readers.register("medical.pubmedqa", tasks=("ordinal", "classification"))
-def pubmedqa(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+def pubmedqa(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop") -> Table:
     """PubMedQA: a study's question, an empty line, its abstract without the conclusion → no, maybe, yes (Jin et al., 2019).
 
     path     rows with question, context (a text, or the hub's {contexts: [...]}) and answer or final_decision; id or pubid, and year,

@@ -22,7 +22,7 @@ from vertical_sdk.catalog import Share, augmentations, readers
 from vertical_sdk.data.account import StepAccount
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Example, Split, Task
+from vertical_sdk.types import Example, Split, TaskName
 
 __all__ = ["intensity_window", "medmnist", "rotate", "shift", "zoom"]
 
@@ -35,7 +35,7 @@ Angle = Annotated[float, Field(ge=0, le=45)]
 
 @readers.register("medical.medmnist", tasks=("classification", "ordinal"))
 def medmnist(
-    path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, names: tuple[str, ...] = ()
+    path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop", *, names: tuple[str, ...] = ()
 ) -> Table:
     """Pictures of a MedMNIST file (Yang et al., 2023): an .npz with train_images, train_labels, and the same of val and test.
 

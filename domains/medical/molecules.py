@@ -27,7 +27,7 @@ from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, Split, Target, Task
+from vertical_sdk.types import Example, Split, Target, TaskName
 
 __all__ = ["ACYCLIC", "DESCRIPTORS", "canonical_smiles", "fingerprints", "random_smiles", "scaffold", "smiles"]
 
@@ -66,7 +66,7 @@ DESCRIPTORS = (
 def smiles(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing = "drop",
     *,
     names: dict[str, str] | None = None,
@@ -132,7 +132,7 @@ def _name_target(target: Target, names: Mapping[str, str] | None, path: Path, ro
     return name
 
 
-def _drop_repeats(rows: Sequence[Example], task: Task, tally: Tally) -> Iterator[Example]:
+def _drop_repeats(rows: Sequence[Example], task: TaskName, tally: Tally) -> Iterator[Example]:
     """Each molecule with one label; or with each of its numbers once."""
     answers: dict[str, set[Target]] = defaultdict(set)
     for row in rows:

@@ -15,7 +15,7 @@ from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import set_record
 from vertical_sdk.data.windows import parse_time
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Cell, Example, Task
+from vertical_sdk.types import Cell, Example, TaskName
 
 __all__ = ["LABELS", "casualties"]
 
@@ -62,7 +62,7 @@ TOLD = (
 
 @readers.register("traffic.casualties", tasks=("classification", "ordinal"))
 def casualties(
-    path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, test_from: int | None = None
+    path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop", *, test_from: int | None = None
 ) -> Table:
     """Casualties of road collisions as records: a slight injury, or a serious or fatal one?
 

@@ -26,7 +26,7 @@ from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Cell, Example, SeriesLayout, Split, Task
+from vertical_sdk.types import Cell, Example, SeriesLayout, Split, TaskName
 
 from .corridors import CHANNELS, Corridor, Incident, draw_incidents, simulate
 from .sumo import find_simulator, run_in_parallel
@@ -62,7 +62,9 @@ class _Readings:
 
 
 @readers.register("traffic.incidents", tasks=("anomaly",), extra="traffic-sim")
-def incidents(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop", *, history: Count = 15) -> Table:
+def incidents(
+    path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop", *, history: Count = 15
+) -> Table:
     """A simulated motorway: loops' speed, flow and occupancy each minute, on quiet days and on days with incidents.
 
     path     a scenario in YAML (see `domains/traffic/scenarios`)
@@ -150,7 +152,7 @@ def _find_clearance(corridor: Corridor, incident: Incident, readings: Floats) ->
 def marked_series(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing = "drop",
     *,
     history: Count = 24,
@@ -321,7 +323,7 @@ def _read_windows(home: Path, *, needed: bool) -> dict[str, list[tuple[datetime,
     return marks
 
 
-def _require_task(reader: str, columns: Mapping[str, str], task: Task) -> None:
+def _require_task(reader: str, columns: Mapping[str, str], task: TaskName) -> None:
     if columns:
         raise RecipeError(f"{reader} reads a fixed layout. Leave data.columns out.")
     readers.require(reader, task, "data.reader")

@@ -21,7 +21,7 @@ from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import format_record
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Cell, Example, Task
+from vertical_sdk.types import Cell, Example, TaskName
 
 from .cities import Cities, City, Morning, simulate
 from .sumo import find_simulator, run_in_parallel
@@ -49,7 +49,7 @@ DEMAND = (
 
 
 @readers.register("traffic.streets", tasks=("regression",), extra="traffic-sim")
-def streets(path: Path, columns: Mapping[str, str], task: Task, missing: Missing = "drop") -> Table:
+def streets(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop") -> Table:
     """Every street of simulated cities in every interval of the day, and the logarithm of how much longer than free it takes.
 
     path  a scenario in YAML: `cities`, and what holds for all of them (see `domains/traffic/scenarios`)

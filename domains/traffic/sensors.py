@@ -10,7 +10,7 @@ from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.series import Count, Resampling, Seconds, build_series
 from vertical_sdk.errors import DataError, did_you_mean
-from vertical_sdk.types import Task
+from vertical_sdk.types import TaskName
 
 __all__ = ["sensors"]
 
@@ -19,7 +19,7 @@ __all__ = ["sensors"]
 def sensors(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing = "drop",
     *,
     speeds: str = "los_speed.csv",

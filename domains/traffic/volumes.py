@@ -15,7 +15,7 @@ from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.series import Count, Resampling, build_series
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Task
+from vertical_sdk.types import TaskName
 
 __all__ = ["interstate"]
 
@@ -30,7 +30,7 @@ LARGEST = 64 << 20
 def interstate(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing = "drop",
     *,
     history: Count = 168,

@@ -20,7 +20,7 @@ from vertical_sdk.checking import check_recipe
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, load_recipe
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class DebtRule:
 
 
 def fit_debt_rule(
-    train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any, *, steepness: float = 2.0
+    train: Sequence[Example], labels: LabelSpace | None, task: TaskName, seed: int, base: Any, *, steepness: float = 2.0
 ) -> DebtRule:
     """Put the limit half-way between the mean debts of the two labels."""
     means = [np.mean([float(dict(r.record)["debt"] or 0) for r in train if r.target == label]) for label in ("good", "bad")]

@@ -9,13 +9,13 @@ from vertical_sdk import catalog
 from vertical_sdk.baselines.fitted import load_fitted, save_arrays
 from vertical_sdk.errors import DataError
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 TWO = LabelSpace(("low", "high"))
 SMALL = {"n_estimators": 20}
 
 
-def _rows(count: int, seed: int, *, record: bool = False, task: Task = "classification") -> list[Example]:
+def _rows(count: int, seed: int, *, record: bool = False, task: TaskName = "classification") -> list[Example]:
     """The second of three numbers decides; a field, if there is one, decides as much."""
     rng = np.random.default_rng(seed)
     rows = []

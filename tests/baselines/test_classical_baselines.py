@@ -7,7 +7,7 @@ from vertical_sdk import catalog
 from vertical_sdk.errors import DataError
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Message, Target, Task
+from vertical_sdk.types import Example, LabelSpace, Message, Target, TaskName
 
 LUNG, HEART, SKIN = "lung", "heart", "skin"
 LABELS = LabelSpace((LUNG, HEART, SKIN, "never seen"))
@@ -18,7 +18,7 @@ TEXTS = {
 }
 
 
-def _predict(name: str, train: list[tuple[str, Target]], texts: list[str], task: Task, **options: object) -> Outputs:
+def _predict(name: str, train: list[tuple[str, Target]], texts: list[str], task: TaskName, **options: object) -> Outputs:
     rows = [Example(str(i), text, target) for i, (text, target) in enumerate(train)]
     fitted = catalog.baselines.get(name)(rows, LABELS, task, 0, None, **options)
     outputs = fitted.predict([Example("?", text) for text in texts], None)
@@ -31,7 +31,7 @@ PAIRS: list[tuple[str, Target]] = [(text, label) for label, texts in TEXTS.items
 
 @pytest.mark.parametrize("task", ["classification", "ordinal"])
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
-def test_tfidf_learns_words_and_pieces_of_words(task: Task, class_weight: str | None) -> None:
+def test_tfidf_learns_words_and_pieces_of_words(task: TaskName, class_weight: str | None) -> None:
     outputs = _predict(
         "tfidf", PAIRS, ["bronchitic disease", "cardiac rupture", "dermatitides"], task, class_weight=class_weight
     )

@@ -11,7 +11,7 @@ from vertical_sdk.baselines.stacking import ENSEMBLE, fit_ensemble, load_ensembl
 from vertical_sdk.calibration.temperature import to_probabilities
 from vertical_sdk.errors import CorruptAdapter, DataError
 from vertical_sdk.recipe import Data, Evaluate, Part, Recipe
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 TWO = LabelSpace(("good", "bad"))
 
@@ -29,7 +29,7 @@ def _records(count: int, seed: int) -> list[Example]:
     return rows
 
 
-def _recipe(*members: str, task: Task = "classification") -> Recipe:
+def _recipe(*members: str, task: TaskName = "classification") -> Recipe:
     evaluate = Evaluate(metrics=(Part(use="rmse" if task == "regression" else "macro_f1"),))
     parts = tuple(Part(use=name) for name in members)
     return Recipe(name="own", task=task, data=Data(source="rows.csv"), ensemble=parts, evaluate=evaluate)
@@ -78,7 +78,7 @@ def test_ensemble_adds_weighted_log_probabilities() -> None:
 
 
 @pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
-def test_a_loaded_ensemble_predicts_the_same(task: Task, tmp_path: Path) -> None:
+def test_a_loaded_ensemble_predicts_the_same(task: TaskName, tmp_path: Path) -> None:
     train, validation = _records(200, 0), _records(120, 1)
     targets = {
         "classification": lambda t: t,

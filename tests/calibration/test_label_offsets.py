@@ -7,10 +7,10 @@ from sklearn.metrics import f1_score
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Data, Evaluate, Gate, Part, Recipe
 from vertical_sdk.tasks import get_task, main_metric
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 
-def _recipe(metric: str, task: Task = "classification") -> Recipe:
+def _recipe(metric: str, task: TaskName = "classification") -> Recipe:
     return Recipe(name="own", task=task, data=Data(source="rows.csv"), evaluate=Evaluate(metrics=(Part(use=metric),)))
 
 

@@ -9,10 +9,10 @@ import pytest
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.read import Table, table
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Message, Task
+from vertical_sdk.types import Message, TaskName
 
 
-def read(tmp_path: Path, rows: list[dict[str, Any]], task: Task = "classification", **columns: str) -> Table:
+def read(tmp_path: Path, rows: list[dict[str, Any]], task: TaskName = "classification", **columns: str) -> Table:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return table(path, columns, task)

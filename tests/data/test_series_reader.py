@@ -15,7 +15,7 @@ from vertical_sdk.data.read import Table
 from vertical_sdk.data.windows import find_pace, parse_time
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import SeriesLayout, Task
+from vertical_sdk.types import SeriesLayout, TaskName
 
 
 def hours(count: int, channels: str = "a,b") -> list[str]:
@@ -35,7 +35,7 @@ def write(folder: Path, lines: list[str], name: str = "own.csv") -> Path:
     return path
 
 
-def read(path: Path, task: Task = "forecasting", missing: str = "drop", **options: Any) -> Table:
+def read(path: Path, task: TaskName = "forecasting", missing: str = "drop", **options: Any) -> Table:
     columns = options.pop("columns", {})
     table = readers.get("series")(path, columns, task, missing, **{"history": 3, "horizon": 2, **options})
     assert isinstance(table, Table)
@@ -214,7 +214,7 @@ def test_a_broken_table_is_refused_with_its_place(tmp_path: Path, lines: list[st
     ],
 )
 def test_options_that_the_task_does_not_have_are_refused(
-    tmp_path: Path, task: Task, options: dict[str, Any], said: str
+    tmp_path: Path, task: TaskName, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(RecipeError, match=said):
         read(write(tmp_path, hours(9)), task, **options)

@@ -19,7 +19,7 @@ from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.metrics.measure import bind, higher_is_better
 from vertical_sdk.recipe import load_recipe
-from vertical_sdk.types import Task
+from vertical_sdk.types import TaskName
 
 HEADER = (
     "AREFNO,date,year,month,day,hour,mode,output_time,collision_severity,casualty_severity,number_vehicles,number_casualties,"
@@ -37,7 +37,7 @@ def sensors(folder: Path, steps: int = 30, adjacency: str = "1,0.5,0\n0.5,1,0\n0
     return folder
 
 
-def read(name: str, path: Path, task: Task = "forecasting", missing: str = "drop", **options: Any) -> Table:
+def read(name: str, path: Path, task: TaskName = "forecasting", missing: str = "drop", **options: Any) -> Table:
     columns = options.pop("columns", {})
     table = catalog.readers.get(name)(path, columns, task, missing, **options)
     assert isinstance(table, Table)

@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 from vertical_sdk.errors import DataError
 from vertical_sdk.evaluation.audit import Audited, find_general_model, group_audit, group_names, label_audit
 from vertical_sdk.evaluation.result import Evaluation, Gap, GroupAudit
-from vertical_sdk.evaluation.statistics import Resampling
+from vertical_sdk.evaluation.statistics import Bootstrap
 from vertical_sdk.metrics import bind
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
@@ -59,7 +59,7 @@ def test_each_label_gains_or_loses_by_its_own_f1() -> None:
     baseline[0:40:2] = 2  # half of a is predicted as c
 
     result = label_audit(
-        Audited(outputs_of(own, 3), outputs_of(baseline, 3), truth, ABC, "classification", "probe", Resampling(200))
+        Audited(outputs_of(own, 3), outputs_of(baseline, 3), truth, ABC, "classification", "probe", Bootstrap(200))
     )
 
     assert result.baseline == "probe"
@@ -78,7 +78,7 @@ def test_label_with_few_rows_gets_no_verdict() -> None:
     truth = np.array([0] * 50 + [1] * 5)
 
     result = label_audit(
-        Audited(outputs_of(truth, 3), outputs_of([0] * 55, 3), truth, ABC, "classification", resampling=Resampling(200))
+        Audited(outputs_of(truth, 3), outputs_of([0] * 55, 3), truth, ABC, "classification", resampling=Bootstrap(200))
     )
 
     assert [(change.label, change.verdict) for change in result.labels] == [("a", "gained"), ("b", "not sure")]
@@ -89,7 +89,7 @@ def test_labels_of_multilabel_rows_are_audited_separately() -> None:
     baseline = Outputs(probabilities=np.array([[1.0, 0, 0], [0, 1, 0]] * 20))
 
     result = label_audit(
-        Audited(Outputs(probabilities=truth.astype(float)), baseline, truth, ABC, "multilabel", resampling=Resampling(200))
+        Audited(Outputs(probabilities=truth.astype(float)), baseline, truth, ABC, "multilabel", resampling=Bootstrap(200))
     )
 
     assert [(change.label, change.n, change.own, round(change.baseline, 3), change.verdict) for change in result.labels] == [
@@ -129,7 +129,7 @@ NO_DEFAULTS = np.zeros(80, dtype=np.int64)
 
 
 def audit(own: Outputs, baseline: Outputs | None, rows: list[Example], **fields: tuple[float, ...]) -> GroupAudit:
-    audited = Audited(own, baseline, DEFAULTS, CREDIT, "classification", resampling=Resampling(200))
+    audited = Audited(own, baseline, DEFAULTS, CREDIT, "classification", resampling=Bootstrap(200))
     return group_audit(audited, rows, fields, "accuracy", measure(DEFAULTS))
 
 
@@ -192,7 +192,7 @@ def test_lower_error_counts_as_gained() -> None:
     own, baseline = Outputs(values=np.full(40, 0.5)), Outputs(values=np.full(40, 2.0))
 
     result = group_audit(
-        Audited(own, baseline, truth, None, "regression", resampling=Resampling(200)),
+        Audited(own, baseline, truth, None, "regression", resampling=Bootstrap(200)),
         people_rows(site=["x", "y"] * 20),
         {"site": ()},
         "mae",
@@ -217,7 +217,7 @@ def test_rows_of_one_person_are_resampled_together() -> None:
             DEFAULTS,
             CREDIT,
             "classification",
-            resampling=Resampling(200, groups=by_person),
+            resampling=Bootstrap(200, groups=by_person),
         ),
         people_rows(sex=["f"] * 80),
         {"sex": ()},
@@ -245,7 +245,7 @@ def test_unknown_field_is_refused_with_a_suggestion() -> None:
 
 def test_audits_survive_json() -> None:
     labels = label_audit(
-        Audited(outputs_of(OWN, 2), outputs_of(NO_DEFAULTS, 2), DEFAULTS, CREDIT, "classification", resampling=Resampling(100))
+        Audited(outputs_of(OWN, 2), outputs_of(NO_DEFAULTS, 2), DEFAULTS, CREDIT, "classification", resampling=Bootstrap(100))
     )
     full = Evaluation(
         name="finance/credit",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ from vertical_sdk.errors import RecipeError, UnknownName
 from vertical_sdk.metrics import bind, higher_is_better, inputs
 from vertical_sdk.metrics.interface import as_evaluate
 from vertical_sdk.metrics.measure import prepare_rows
+from vertical_sdk.tables import TASKS
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 LESS_IS_BETTER = {"aurc", "ece", "log_loss", "mae", "rmse", "rank_mae"} | {
     *("forecast_mae", "forecast_rmse", "forecast_mape", "coverage_gap", "interval_width", "pinball_loss")
@@ -30,8 +31,8 @@ def test_every_metric_takes_only_inputs_of_the_sdk() -> None:
         assert inputs(name) <= {"predictions", "references", "probabilities", "quantiles", "labels", "rows"}
 
 
-@pytest.mark.parametrize("task", get_args(Task))
-def test_the_default_metrics_of_a_task_exist(task: Task) -> None:
+@pytest.mark.parametrize("task", list(TASKS))
+def test_the_default_metrics_of_a_task_exist(task: TaskName) -> None:
     assert set(get_task(task).default_metrics) <= set(catalog.metrics.names())
 
 

@@ -26,7 +26,7 @@ from vertical_sdk.registry.references import check_name
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.version import Version
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Progress, Task, silent
+from vertical_sdk.types import Progress, TaskName, silent
 
 if TYPE_CHECKING:
     from vertical_sdk.bases.base import Base
@@ -94,7 +94,7 @@ def import_adapter(  # noqa: PLR0913  (each option is one fact that the folder d
     name: str,
     *,
     base: str | None = None,
-    task: Task | None = None,
+    task: TaskName | None = None,
     license: str | None = None,  # noqa: A002  (what a card calls it)
     system: str | None = None,
     prompt: str = PROMPTED,
@@ -226,9 +226,9 @@ def _stage(folder: Path, staged: Path) -> tuple[str, ...]:
     return tuple(sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name not in TAKEN))
 
 
-def _task(kind: str, asked: Task | None, base: Base, folder: Path) -> Task:
+def _task(kind: str, asked: TaskName | None, base: Base, folder: Path) -> TaskName:
     """What the adapter is for, by PEFT's task type, the base and what the user says."""
-    known: dict[str, tuple[Task, ...]] = {
+    known: dict[str, tuple[TaskName, ...]] = {
         "CAUSAL_LM": ("generation",),
         "SEQ_CLS": ("classification", "multilabel", "ordinal", "regression"),
         "FEATURE_EXTRACTION": ("classification", "multilabel", "ordinal", "regression"),
@@ -261,7 +261,7 @@ def _same_template(staged: Path, base: Base, folder: Path) -> None:
         )
 
 
-def _recipe(name: str, task: Task, base: Base, license_name: str | None, system: str | None, prompt: str) -> Recipe:
+def _recipe(name: str, task: TaskName, base: Base, license_name: str | None, system: str | None, prompt: str) -> Recipe:
     """A recipe with what is known: the prompt, and that texts are not cleaned."""
     return Recipe.model_validate(
         {
@@ -283,7 +283,7 @@ def _recipe(name: str, task: Task, base: Base, license_name: str | None, system:
     )
 
 
-def _unread(kind: str, task: Task, base: Base) -> str | None:
+def _unread(kind: str, task: TaskName, base: Base) -> str | None:
     """Why VerticalModel does not load it."""
     if get_task(task).written:
         return None
@@ -298,7 +298,7 @@ def _unread(kind: str, task: Task, base: Base) -> str | None:
     return f"it was imported, and has no head that vertical_sdk reads: {what}. Load it with PEFT: {way}{more}."
 
 
-def _record_self_tests(staged: Path, base: Base, recipe: Recipe, card: Card, task: Task) -> tuple[SelfTest, ...]:
+def _record_self_tests(staged: Path, base: Base, recipe: Recipe, card: Card, task: TaskName) -> tuple[SelfTest, ...]:
     """Record the self-tests of a generation adapter, of which some tell adapter and base apart."""
     from vertical_sdk.adapters.self_test import record_self_tests
     from vertical_sdk.bases.base import load_tokenizer

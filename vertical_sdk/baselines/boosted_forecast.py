@@ -25,7 +25,7 @@ from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, MissingExtra
 from vertical_sdk.families.clock import neighbour_weights
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.types import DAY, WEEK, Example, LabelSpace, SeriesLayout, Task
+from vertical_sdk.types import DAY, WEEK, Example, LabelSpace, SeriesLayout, TaskName
 
 __all__ = ["BoostedForecast", "boosted_forecast"]
 
@@ -168,7 +168,7 @@ class BoostedForecast:
 def boosted_forecast(
     train: Sequence[Example],
     labels: LabelSpace | None,
-    task: Task,
+    task: TaskName,
     seed: int,
     base: Any,
     *,

@@ -15,7 +15,7 @@ from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, MissingExtra
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["BoostedTrees", "boosted_trees"]
 
@@ -33,7 +33,7 @@ class BoostedTrees:
     values  number of a row's `values`, which come after its fields in the table
     """
 
-    task: Task
+    task: TaskName
     fields: Fields
     models: tuple[str, ...]
     share: NDArray[np.float64]
@@ -81,7 +81,7 @@ class BoostedTrees:
 def boosted_trees(
     train: Sequence[Example],
     labels: LabelSpace | None,
-    task: Task,
+    task: TaskName,
     seed: int,
     base: Any,
     *,

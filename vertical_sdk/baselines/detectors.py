@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.catalog import baselines
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["seasonal_zscore", "zscore"]
 
@@ -34,7 +34,7 @@ class _WindowScore:
 
 
 @baselines.register("zscore", tasks=("anomaly",), title="deviation from the window")
-def zscore(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> _WindowScore:
+def zscore(train: Sequence[Example], labels: LabelSpace | None, task: TaskName, seed: int, base: Any) -> _WindowScore:
     """Count standard deviations from the mean of the window before; learns nothing."""
     return _WindowScore()
 
@@ -60,7 +60,7 @@ class _SeasonalScore:
 
 @baselines.register("seasonal_zscore", tasks=("anomaly",), title="deviation from the seasonal mean", classical=3)
 def seasonal_zscore(
-    train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any, *, minutes: int = 60
+    train: Sequence[Example], labels: LabelSpace | None, task: TaskName, seed: int, base: Any, *, minutes: int = 60
 ) -> _SeasonalScore:
     """Count standard deviations from the training rows' mean at the same time of day.
 

@@ -13,7 +13,7 @@ from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["Arrays", "Fitted", "decode_json", "encode_json", "load_fitted", "read_targets", "save_arrays"]
 
@@ -70,7 +70,7 @@ def load_fitted(name: str, arrays: Mapping[str, NDArray[Any]]) -> Fitted:
     return fitted
 
 
-def read_targets(train: Sequence[Example], labels: LabelSpace | None, task: Task) -> Any:
+def read_targets(train: Sequence[Example], labels: LabelSpace | None, task: TaskName) -> Any:
     """Return the targets of the training rows in the form that the task's metrics read.
 
     Raises DataError if there are no training rows.

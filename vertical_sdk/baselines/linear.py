@@ -25,7 +25,7 @@ from vertical_sdk.catalog import NotNegative, baselines
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.clock import neighbour_weights
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.types import Example, LabelSpace, SeriesLayout, Task
+from vertical_sdk.types import Example, LabelSpace, SeriesLayout, TaskName
 
 __all__ = ["Linear", "linear"]
 
@@ -100,7 +100,7 @@ class Linear:
 def linear(
     train: Sequence[Example],
     labels: LabelSpace | None,
-    task: Task,
+    task: TaskName,
     seed: int,
     base: Any,
     *,

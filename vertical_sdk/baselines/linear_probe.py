@@ -14,7 +14,7 @@ from vertical_sdk.catalog import baselines
 from vertical_sdk.families.head import PROBE_HEAD, Head, fit_probe, head_from_arrays, head_to_arrays, load_head
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["LinearProbe", "probe"]
 
@@ -23,7 +23,7 @@ __all__ = ["LinearProbe", "probe"]
 class LinearProbe:
     """A linear layer on the frozen base."""
 
-    task: Task
+    task: TaskName
     head: Head
 
     def predict(self, rows: Sequence[Example], base: FrozenBase) -> Outputs:
@@ -50,7 +50,7 @@ class LinearProbe:
 def probe(
     train: Sequence[Example],
     labels: LabelSpace | None,
-    task: Task,
+    task: TaskName,
     seed: int,
     base: FrozenBase,
     *,

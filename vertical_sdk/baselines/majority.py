@@ -14,7 +14,7 @@ from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read
 from vertical_sdk.catalog import baselines
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["Majority", "majority"]
 
@@ -27,7 +27,7 @@ class Majority:
     answer  the most common answer, for tasks that write text
     """
 
-    task: Task
+    task: TaskName
     share: NDArray[np.float64] | None
     answer: str = ""
 
@@ -52,7 +52,7 @@ class Majority:
 
 
 @baselines.register("majority", saves_as=Majority, classical=4)
-def majority(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> Majority:
+def majority(train: Sequence[Example], labels: LabelSpace | None, task: TaskName, seed: int, base: Any) -> Majority:
     """Predict the labels' shares of the training rows, their mean, or their most common answer, for every row.
 
     Raises DataError if there are no training rows.

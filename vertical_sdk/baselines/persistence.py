@@ -20,7 +20,7 @@ from vertical_sdk.baselines.timeline import (
 )
 from vertical_sdk.catalog import baselines
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.types import Example, LabelSpace, SeriesLayout, Task
+from vertical_sdk.types import Example, LabelSpace, SeriesLayout, TaskName
 
 __all__ = ["Persistence", "persistence"]
 
@@ -48,7 +48,7 @@ class Persistence:
 
 
 @baselines.register("persistence", tasks=("forecasting",), title="last value repeated", saves_as=Persistence)
-def persistence(train: Sequence[Example], labels: LabelSpace | None, task: Task, seed: int, base: Any) -> Persistence:
+def persistence(train: Sequence[Example], labels: LabelSpace | None, task: TaskName, seed: int, base: Any) -> Persistence:
     """Forecast that nothing changes: the last measured value, for all steps.
 
     Raises DataError if there are no training rows.

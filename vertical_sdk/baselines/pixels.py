@@ -18,7 +18,7 @@ from vertical_sdk.errors import DataError
 from vertical_sdk.families.head import Head, fit_probe, head_from_arrays, head_to_arrays
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["Pixels", "pixels"]
 
@@ -27,7 +27,7 @@ __all__ = ["Pixels", "pixels"]
 class Pixels:
     """A linear layer on the grey values of small images, side × side."""
 
-    task: Task
+    task: TaskName
     side: int
     head: Head
 
@@ -57,7 +57,7 @@ class Pixels:
 def pixels(
     train: Sequence[Example],
     labels: LabelSpace | None,
-    task: Task,
+    task: TaskName,
     seed: int,
     base: Any,
     *,

@@ -21,7 +21,7 @@ from vertical_sdk.baselines.timeline import (
 )
 from vertical_sdk.catalog import baselines
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.types import Example, LabelSpace, SeriesLayout, Task
+from vertical_sdk.types import Example, LabelSpace, SeriesLayout, TaskName
 
 __all__ = ["Seasonal", "seasonal"]
 
@@ -65,7 +65,7 @@ class Seasonal:
 def seasonal(
     train: Sequence[Example],
     labels: LabelSpace | None,
-    task: Task,
+    task: TaskName,
     seed: int,
     base: Any,
     *,

@@ -30,7 +30,7 @@ from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Progress, Task, silent
+from vertical_sdk.types import Example, LabelSpace, Progress, TaskName, silent
 
 __all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "load_ensemble", "save_ensemble"]
 
@@ -50,7 +50,7 @@ class Ensemble:
     offsets  how each member chooses labels by itself, when it is measured as a baseline
     """
 
-    task: Task
+    task: TaskName
     parts: tuple[Part, ...]
     members: tuple[Fitted, ...]
     weights: Floats

@@ -15,7 +15,7 @@ from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError
 from vertical_sdk.outputs import Outputs, prompt_of
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["Tfidf", "tfidf"]
 
@@ -35,7 +35,7 @@ class Tfidf:
     weight, bias   (features, k) and (k,)
     """
 
-    task: Task
+    task: TaskName
     words: tuple[str, ...]
     pieces: tuple[str, ...]
     idf: Floats
@@ -104,7 +104,7 @@ class _NearestPrompt:
 def tfidf(
     train: Sequence[Example],
     labels: LabelSpace | None,
-    task: Task,
+    task: TaskName,
     seed: int,
     base: Any,
     *,
@@ -156,7 +156,7 @@ def _vectorizer(kind: str, **options: Any) -> Any:
     return TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, **options)
 
 
-def _learn_features(texts: list[str], task: Task, min_df: int) -> tuple[Tfidf, Any]:
+def _learn_features(texts: list[str], task: TaskName, min_df: int) -> tuple[Tfidf, Any]:
     """Return a Tfidf with features but no weights, and the features of the training rows."""
     from scipy.sparse import hstack
 

@@ -16,7 +16,7 @@ from vertical_sdk.families.chat import encode_turns
 from vertical_sdk.families.specialist import run_rows, switched_off
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, LabelSpace, Task
+from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["ZeroShot", "base"]
 
@@ -29,7 +29,7 @@ class ZeroShot:
     max_new_tokens  limit of an answer, for generation
     """
 
-    task: Task
+    task: TaskName
     labels: LabelSpace | None
     sharpness: float
     max_new_tokens: int
@@ -69,7 +69,7 @@ class ZeroShot:
 def base(
     train: Sequence[Example],
     labels: LabelSpace | None,
-    task: Task,
+    task: TaskName,
     seed: int,
     base: FrozenBase,
     *,

@@ -16,7 +16,7 @@ from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, Task
+from vertical_sdk.types import Example, TaskName
 
 __all__ = ["check_file"]
 
@@ -27,7 +27,7 @@ SHOWN = 5
 
 
 def check_file(
-    path: Path, *, columns: Mapping[str, str] | None = None, task: Task = "classification", recipe: Recipe | None = None
+    path: Path, *, columns: Mapping[str, str] | None = None, task: TaskName = "classification", recipe: Recipe | None = None
 ) -> dict[str, Any]:
     """Describe a file as plain data for JSON. `problems` lists the problems, worst first.
 

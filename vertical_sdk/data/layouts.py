@@ -13,7 +13,7 @@ from typing import Any
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Message, Task
+from vertical_sdk.types import Message, TaskName
 
 __all__ = ["KEYS", "Layout", "cell", "find_layout", "parse_conversation"]
 
@@ -46,7 +46,7 @@ class Layout:
     messages: Callable[[Mapping[str, Any]], tuple[Message, ...]] | None = None
 
 
-def find_layout(rows: Rows, columns: Mapping[str, str], task: Task, *, need_label: bool = True) -> Layout:
+def find_layout(rows: Rows, columns: Mapping[str, str], task: TaskName, *, need_label: bool = True) -> Layout:
     """Find the layout of a file.
 
     Raises RecipeError for an unknown key of `columns`, DataError if a column is missing or two are candidates.

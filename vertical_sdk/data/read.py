@@ -26,7 +26,7 @@ from vertical_sdk.data.numbers import parse_number, parse_numbers
 from vertical_sdk.data.records import parse_cell, set_record
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, SeriesLayout, Split, Target, Task
+from vertical_sdk.types import Example, SeriesLayout, Split, Target, TaskName
 
 __all__ = ["Missing", "Table", "join_tables", "parse_number", "read_table", "table"]
 
@@ -73,7 +73,7 @@ class Table:
 def table(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     *,
     separator: str | None = None,
     delimiter: OneCharacter = None,
@@ -116,7 +116,7 @@ def table(
 def read_table(
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     *,
     separator: str | None = None,
     delimiter: str | None = None,
@@ -231,7 +231,7 @@ def _find_split(file: Path) -> Split | None:
 
 
 def _build_example(
-    rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], task: Task, separator: str | None
+    rows: Rows, layout: Layout, index: int, row: Mapping[str, Any], task: TaskName, separator: str | None
 ) -> Example:
     columns = layout.columns
     where = rows.at(index)
@@ -259,7 +259,7 @@ def _build_example(
 
 
 def _choose_columns(
-    rows: Rows, columns: Mapping[str, str], task: Task, key: str, chosen: Literal["all"] | Iterable[str] | None
+    rows: Rows, columns: Mapping[str, str], task: TaskName, key: str, chosen: Literal["all"] | Iterable[str] | None
 ) -> list[str]:
     """Choose the columns that `record` or `values` reads; [] if neither is set.
 
@@ -283,7 +283,7 @@ def _choose_columns(
     return list(chosen)
 
 
-def _find_missing_part(example: Example, task: Task) -> str | None:
+def _find_missing_part(example: Example, task: TaskName) -> str | None:
     if get_task(task).written:
         if not example.messages or not any(turn.content.strip() for turn in example.messages if turn.role == "user"):
             return "no text"
@@ -310,7 +310,7 @@ def _as_plain_text(value: Any, where: str, column: str | None) -> str | None:
 
 
 def _parse_target(
-    value: Any, where: str, column: str, task: Task, separator: str | None, names: tuple[str, ...] | None
+    value: Any, where: str, column: str, task: TaskName, separator: str | None, names: tuple[str, ...] | None
 ) -> Target:
     if names and isinstance(value, int) and 0 <= value < len(names):
         return names[value]

@@ -21,7 +21,7 @@ from vertical_sdk.data.windows import Numbers, Resampling, Series, cut_windows, 
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tables import TASKS
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import DAY, SeriesLayout, Task
+from vertical_sdk.types import DAY, SeriesLayout, TaskName
 
 __all__ = ["TIMES", "Count", "Resampling", "Seconds", "build_series", "find_time_column", "require_series_task", "series"]
 
@@ -36,7 +36,7 @@ SHOWN = 8
 def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
     path: Path,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing = "drop",
     *,
     history: Count = 24,
@@ -89,7 +89,7 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
 def build_series(  # noqa: PLR0914  (the columns of a series, built step by step)
     rows: Rows,
     columns: Mapping[str, str],
-    task: Task,
+    task: TaskName,
     missing: Missing,
     resampling: Resampling,
     *,
@@ -157,7 +157,7 @@ class _Columns:
     labels: str | None
 
 
-def require_series_task(reader: str, task: Task) -> None:
+def require_series_task(reader: str, task: TaskName) -> None:
     """Raise RecipeError for a task that does not look ahead."""
     if not get_task(task).ahead:
         raise RecipeError(
@@ -166,7 +166,7 @@ def require_series_task(reader: str, task: Task) -> None:
         )
 
 
-def _check(reader: str, columns: Mapping[str, str], task: Task, resampling: Resampling) -> None:
+def _check(reader: str, columns: Mapping[str, str], task: TaskName, resampling: Resampling) -> None:
     """Raise RecipeError for settings that the reader cannot follow."""
     require_series_task(reader, task)
     where = f"data.reader: {reader}"

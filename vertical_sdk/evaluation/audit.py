@@ -21,9 +21,9 @@ from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.evaluation.result import Change, FieldAudit, Gap, GroupAudit, GroupRow, LabelAudit, LabelChange
 from vertical_sdk.evaluation.statistics import (
     DEFAULT,
+    Bootstrap,
     Ints,
     OfRows,
-    Resampling,
     paired_bootstrap,
     percentile_interval,
     resampled_rows,
@@ -33,7 +33,7 @@ from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.metrics.probability import auc
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Cell, Example, Interval, LabelSpace, Task
+from vertical_sdk.types import Cell, Example, Interval, LabelSpace, TaskName
 
 __all__ = [
     "FEW",
@@ -71,9 +71,9 @@ class Audited:
     baseline: Outputs | None
     references: Any
     labels: LabelSpace | None
-    task: Task
+    task: TaskName
     baseline_name: str = "base"
-    resampling: Resampling = DEFAULT
+    resampling: Bootstrap = DEFAULT
 
     @cached_property
     def own_predictions(self) -> Any:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, SeriesLayout, Task
+from vertical_sdk.types import Example, SeriesLayout, TaskName
 
 __all__ = ["forecast_curves", "place_channels"]
 
@@ -24,7 +24,7 @@ STRETCH = 96
 
 
 def forecast_curves(
-    rows: Sequence[Example], truth: NDArray[Any], outputs: Mapping[str, Outputs], task: Task, layout: SeriesLayout | None
+    rows: Sequence[Example], truth: NDArray[Any], outputs: Mapping[str, Outputs], task: TaskName, layout: SeriesLayout | None
 ) -> dict[str, Curve]:
     """Compute curves by name, each {"title", "x", "y", "lines": {name: [(x, y), …]}}; {} for other tasks than forecasting.
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from vertical_sdk.card import Calibration, Verdict
-from vertical_sdk.types import Interval, Task
+from vertical_sdk.types import Interval, TaskName
 
 __all__ = [
     "Bin",
@@ -202,7 +202,7 @@ class Evaluation:
     """
 
     name: str
-    task: Task
+    task: TaskName
     rows: int
     labels: list[str] = field(default_factory=list)
     systems: dict[str, System] = field(default_factory=dict)

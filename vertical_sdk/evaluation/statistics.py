@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from vertical_sdk.types import Interval
 
 __all__ = [
+    "Bootstrap",
     "Ints",
     "OfRows",
     "PairedTest",
-    "Resampling",
     "bootstrap_interval",
     "mcnemar",
     "paired_bootstrap",
@@ -43,7 +43,7 @@ class PairedTest:
 
 
 @dataclass(frozen=True)
-class Resampling:
+class Bootstrap:
     """How rows are drawn for intervals.
 
     resamples   how often rows are drawn
@@ -57,16 +57,16 @@ class Resampling:
     seed: int = 0
     groups: Sequence[Hashable | None] | None = None
 
-    def select(self, rows: Ints) -> Resampling:
+    def select(self, rows: Ints) -> Bootstrap:
         """The same for the rows at these positions only."""
         groups = self.groups
         return self if groups is None else replace(self, groups=[groups[row] for row in rows.tolist()])
 
 
-DEFAULT = Resampling()
+DEFAULT = Bootstrap()
 
 
-def bootstrap_interval(metric: OfRows, n: int, resampling: Resampling = DEFAULT) -> Interval:
+def bootstrap_interval(metric: OfRows, n: int, resampling: Bootstrap = DEFAULT) -> Interval:
     """Measure a metric over n rows with its percentile interval (Efron and Tibshirani, 1993, chapter 13).
 
     If needed, the interval is widened to contain the value itself: a metric that grows with noise (ECE) is larger in resamples than
@@ -76,7 +76,7 @@ def bootstrap_interval(metric: OfRows, n: int, resampling: Resampling = DEFAULT)
     return percentile_interval(metric(np.arange(n)), values, resampling.confidence)
 
 
-def paired_bootstrap(first: OfRows, second: OfRows, n: int, resampling: Resampling = DEFAULT) -> PairedTest:
+def paired_bootstrap(first: OfRows, second: OfRows, n: int, resampling: Bootstrap = DEFAULT) -> PairedTest:
     """Measure how much better the first system is than the second on the same resampled rows (Koehn, 2004).
 
     The p-value is twice the smaller share of resamples on one side of zero, each share counted with one more resample on
@@ -110,7 +110,7 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
     return math.erfc(math.sqrt(chi_squared / 2))
 
 
-def resampled_rows(n: int, resampling: Resampling = DEFAULT) -> Iterator[Ints]:
+def resampled_rows(n: int, resampling: Bootstrap = DEFAULT) -> Iterator[Ints]:
     """Draw positions of rows with replacement; the same ones for the same n and resampling, whatever is measured on them."""
     if n < 1:
         raise ValueError("there are no rows to draw from")

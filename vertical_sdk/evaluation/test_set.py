@@ -13,7 +13,7 @@ from vertical_sdk.card import Card
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.errors import DataError, VerticalError
 from vertical_sdk.evaluation.audit import check_groups
-from vertical_sdk.evaluation.statistics import Resampling
+from vertical_sdk.evaluation.statistics import Bootstrap
 from vertical_sdk.metrics.measure import Measure, PreparedRows, bind, prepare_rows
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
@@ -52,7 +52,7 @@ class Benchmark:
         return prepare_rows(self.metrics, self.rows)
 
     @cached_property
-    def resampling(self) -> Resampling:
+    def resampling(self) -> Bootstrap:
         """How rows are drawn for intervals.
 
         Raises DataError if the recipe resamples groups and a row has none.
@@ -65,7 +65,7 @@ class Benchmark:
                 raise DataError(
                     "evaluate.resample is groups, but some rows have no group. Name their column in data.columns, or resample rows."
                 )
-        return Resampling(settings.resamples, self.confidence, groups=groups)
+        return Bootstrap(settings.resamples, self.confidence, groups=groups)
 
     @property
     def main_metric(self) -> str:

@@ -20,7 +20,7 @@ from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.families.streaming import Pieces
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, Task, silent
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, TaskName, silent
 
 __all__ = ["CausalSpecialist"]
 
@@ -40,7 +40,7 @@ class CausalSpecialist(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.tokenizer = tokenizer = load_tokenizer(base)
-        self.task: Task = recipe.task
+        self.task: TaskName = recipe.task
         self.labels = labels
         self.prompt = recipe.prompt
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)

@@ -15,7 +15,7 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import Head, load_head, save_head
 from vertical_sdk.families.specialist import Batch
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.types import LabelSpace, Task
+from vertical_sdk.types import LabelSpace, TaskName
 
 __all__ = ["PooledSpecialist"]
 
@@ -32,7 +32,7 @@ class PooledSpecialist(nn.Module, ABC):
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.task: Task = recipe.task
+        self.task: TaskName = recipe.task
         self.labels = labels
         self.pooling = recipe.head.pooling
         self.dropout = nn.Dropout(recipe.head.dropout)

@@ -35,7 +35,7 @@ from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import DAY, WEEK, Example, Family, LabelSpace, Modality, SeriesLayout, Task
+from vertical_sdk.types import DAY, WEEK, Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
 
@@ -213,7 +213,7 @@ class SeriesSpecialist(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.tokenizer = None
-        self.task: Task = recipe.task
+        self.task: TaskName = recipe.task
         self.labels = labels
         self.layout = layout
         self.settings = recipe.series

@@ -25,7 +25,7 @@ from vertical_sdk.families.head import Head
 from vertical_sdk.families.shared_base import use_base
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tables import FAMILIES
-from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, Task
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
 __all__ = [
     "Batch",
@@ -50,7 +50,7 @@ class Specialist(Protocol):
     """A peft.PeftModel."""
     tokenizer: Any
     """None for a family that reads no text."""
-    task: Task
+    task: TaskName
     labels: LabelSpace | None
     head: Head | None
     max_length: int

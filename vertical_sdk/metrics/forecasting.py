@@ -13,14 +13,14 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.types import Task
+from vertical_sdk.types import TaskName
 
 __all__ = ["coverage", "coverage_gap", "forecast_mae", "forecast_mape", "forecast_rmse", "interval_width", "pinball_loss"]
 
 Floats = NDArray[np.float64]
 Step = Annotated[int, Field(ge=1)]
 Level = Annotated[float, Field(gt=0, lt=1)]
-NUMBERS: tuple[Task, ...] = ("forecasting", "regression")
+NUMBERS: tuple[TaskName, ...] = ("forecasting", "regression")
 
 
 @metrics.register("forecast_mae", tasks=("forecasting",), higher_is_better=False)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk import catalog
-from vertical_sdk.types import NO_ANSWER, Example, LabelSpace, Task
+from vertical_sdk.types import NO_ANSWER, Example, LabelSpace, TaskName
 
 __all__ = [
     "LABELLED",
@@ -25,7 +25,7 @@ __all__ = [
     "prepare_rows",
 ]
 
-LABELLED: tuple[Task, ...] = ("classification", "multilabel", "ordinal")
+LABELLED: tuple[TaskName, ...] = ("classification", "multilabel", "ordinal")
 """The tasks that predict labels."""
 
 INPUTS = ("predictions", "references", "probabilities", "quantiles", "labels", "rows", "facts")
