@@ -138,6 +138,10 @@ class Card(_Frozen):
     name: str
     task: TaskName
     family: Family
+    verb: str = "predict"
+    """The method of VerticalModel that answers."""
+    pipeline_tag: str = "text-classification"
+    """The task in the terms of the Hugging Face hub."""
     base: Fingerprint
     recipe: dict[str, Any]
     recipe_digest: str

@@ -66,6 +66,7 @@ class Part(Generic[P]):
     function          the function itself
     tasks             the tasks that it supports; empty means every task
     title             what reports call it; the name if none was given
+    meaning           metrics: a sentence about it for reports
     higher_is_better  metrics: False for an error or a loss
     curve             metrics: a function that draws a curve for the report, see `vertical_sdk.metrics.measure.curve_of`
     saves_as          baselines: the class that stores the fitted baseline as arrays, or "module:Class", which is imported when it is
@@ -83,6 +84,7 @@ class Part(Generic[P]):
     function: P
     tasks: tuple[TaskName, ...] = ()
     title: str = ""
+    meaning: str = ""
     higher_is_better: bool = True
     curve: Callable[..., Mapping[str, Any] | None] | None = None
     saves_as: type[Any] | str | None = None
@@ -125,6 +127,7 @@ class Catalog(Generic[P]):
         *,
         tasks: Sequence[TaskName] = (),
         title: str = "",
+        meaning: str = "",
         higher_is_better: bool = True,
         curve: Callable[..., Mapping[str, Any] | None] | None = None,
         saves_as: type[Any] | str | None = None,
@@ -149,6 +152,7 @@ class Catalog(Generic[P]):
                 function=function,
                 tasks=tuple(tasks),
                 title=title or name,
+                meaning=meaning,
                 higher_is_better=higher_is_better,
                 curve=curve,
                 saves_as=saves_as,

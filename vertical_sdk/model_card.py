@@ -10,8 +10,6 @@ from vertical_sdk.card import Card
 
 __all__ = ["render_readme"]
 
-PIPELINES = {"generation": "text-generation", "regression": "text-classification"}
-
 
 def render_readme(card: Card, hub_id: str | None) -> str:
     """Render the card as text: what the adapter is, how it compares, what it was trained on.
@@ -37,18 +35,17 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         lines += [f"Promotion gate: {'passed' if card.gate.passed else 'not passed'}. " + " ".join(card.gate.reasons), ""]
     lines += ["```python", "from vertical_sdk import VerticalModel", "", f'model = VerticalModel.from_registry("{card.name}")']
     example = "{" + ", ".join(f'"{field.name}": ...' for field in card.fields[:3]) + "}" if card.fields else '"..."'
-    lines += ['model.generate(["..."])' if card.task == "generation" else f"model.predict([{example}])", "```", ""]
+    lines += ['model.generate(["..."])' if card.verb == "generate" else f"model.predict([{example}])", "```", ""]
     lines += ["Data: " + "; ".join(f"{s.source} ({s.license or 'licence not stated'})" for s in card.sources) + ".", ""]
     return "\n".join(lines)
 
 
 def _metadata(card: Card, base: str) -> dict[str, Any]:
     """Build the front matter that the hub reads."""
-    pipeline = "image-classification" if card.family == "vision" else PIPELINES.get(card.task, "text-classification")
     metadata: dict[str, Any] = {
         "library_name": "peft",
         "base_model": base,
-        "pipeline_tag": pipeline,
+        "pipeline_tag": card.pipeline_tag,
         "tags": ["lora", f"base_model:adapter:{base}", "vertical_sdk"],
     }
     datasets = [
@@ -61,7 +58,7 @@ def _metadata(card: Card, base: str) -> dict[str, Any]:
     if own := _systems(card).get("adapter", {}).get("metrics", {}):
         results = [{"type": name, "value": round(value["value"], 4)} for name, value in own.items()]
         data = {"name": card.recipe["name"], "type": card.sources[0].source if card.sources else "unknown"}
-        result = {"task": {"type": pipeline}, "dataset": data, "metrics": results}
+        result = {"task": {"type": card.pipeline_tag}, "dataset": data, "metrics": results}
         metadata["model-index"] = [{"name": card.name, "results": [result]}]
     return metadata
 

@@ -144,6 +144,8 @@ def import_adapter(  # noqa: PLR0913  (each option is one fact that the folder d
             name=name,
             task=task,
             family=pulled.family,
+            verb=get_task(task).verb,
+            pipeline_tag=get_task(task).pipeline_tag(recipe.data.modality),
             base=pulled.fingerprint,
             recipe=recipe.to_dict(),
             recipe_digest=recipe.digest,

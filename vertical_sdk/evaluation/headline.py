@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from vertical_sdk import catalog
+from vertical_sdk.errors import UnknownName
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.result import Comparison, Evaluation, System
 
-__all__ = ["METRICS", "headline", "metric_title", "p_text", "significance"]
-
-METRICS = {
-    "accuracy": ("Accuracy", "Share of rows that are right."),
-    "macro_f1": ("Macro F1", "F1 averaged over labels; every label counts the same."),
-    "weighted_f1": ("Weighted F1", "F1 averaged over labels; frequent labels count more."),
-    "micro_f1": ("Micro F1", "F1 over all decisions; every decision counts the same."),
-    "balanced_accuracy": ("Balanced accuracy", "Share of each label's rows that are right, averaged over labels."),
-    "mcc": ("MCC", "Agreement with the truth beyond chance; 1 is perfect, 0 is chance."),
-    "ece": ("ECE", "Distance between confidence and the share that is right."),
-    "log_loss": ("Log loss", "Penalty for a low probability of the true label."),
-    "auc": ("AUC", "How often a row with the label ranks above a row without it."),
-    "average_precision": ("Average precision", "Precision averaged over the ranking."),
-    "aurc": ("AURC", "Share that is wrong among the surest rows, averaged over the share of rows answered."),
-    "accuracy_at_coverage": ("Accuracy at coverage", "Share that is right if only the surest rows are answered."),
-    "quadratic_kappa": ("Quadratic kappa", "Agreement in rank beyond chance; large errors cost more."),
-    "rank_mae": ("Ranks off", "Average error in ranks."),
-    "mae": ("MAE", "Average size of the error."),
-    "rmse": ("RMSE", "Size of the error; large errors count more."),
-    "r2": ("R²", "Share of the variance that is explained."),
-    "exact_match": ("Exact match", "Share of answers with exactly the right words."),
-    "token_f1": ("Token F1", "Overlap of words between answer and reference."),
-    "rouge_l": ("ROUGE-L", "Overlap of words between answer and reference, in order."),
-}
-"""Metric → its title and its meaning in a sentence."""
+__all__ = ["headline", "metric_meaning", "metric_title", "p_text", "significance"]
 
 _HOW = {
     "better": ("significantly better than", "every baseline that was measured"),
@@ -41,8 +20,22 @@ _HOW = {
 
 
 def metric_title(name: str) -> str:
-    """Return a metric's title in reports."""
-    return METRICS.get(name, (name,))[0]
+    """Return a metric's title in reports; the name itself for a metric that is not installed."""
+    part = _find_metric(name)
+    return part.title if part else name
+
+
+def metric_meaning(name: str) -> str:
+    """Return a sentence about a metric; "" if its registration has none."""
+    part = _find_metric(name)
+    return part.meaning if part else ""
+
+
+def _find_metric(name: str) -> catalog.Part[Any] | None:
+    try:
+        return catalog.metrics.part(name)
+    except UnknownName:
+        return None
 
 
 def headline(evaluation: Evaluation) -> str:

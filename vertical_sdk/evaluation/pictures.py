@@ -39,7 +39,7 @@ def _address(pixels: NDArray[Any]) -> str:
 
     image = Image.fromarray(pixels)
     if max(image.size) < SIDE:
-        image = image.resize((SIDE, SIDE), Image.Bootstrap.NEAREST)
+        image = image.resize((SIDE, SIDE), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.evaluation.audit import FEW
-from vertical_sdk.evaluation.headline import METRICS, headline, metric_title, p_text
+from vertical_sdk.evaluation.headline import headline, metric_meaning, metric_title, p_text
 from vertical_sdk.evaluation.plots import (
     MOST_LABELS,
     change_plot,
@@ -98,8 +98,8 @@ def _metrics(evaluation: Evaluation, order: list[str]) -> list[dict[str, Any]]:
         plot = interval_plot(
             [(evaluation.systems[key].title, interval, key == "adapter") for key, interval in measured.items()]
         )
-        meaning = METRICS.get(name, ("", ""))[1]
-        rows.append({"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower, "meaning": meaning})
+        row = {"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower, "meaning": metric_meaning(name)}
+        rows.append(row)
     return rows
 
 

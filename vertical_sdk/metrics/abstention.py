@@ -25,7 +25,13 @@ MOST_POINTS = 40
 """The most points of an abstention curve."""
 
 
-@metrics.register("aurc", tasks=("classification", "ordinal"), higher_is_better=False)
+@metrics.register(
+    "aurc",
+    tasks=("classification", "ordinal"),
+    higher_is_better=False,
+    title="AURC",
+    meaning="Share that is wrong among the surest rows, averaged over the share of rows answered.",
+)
 def aurc(probabilities: Floats, references: Ints) -> float:
     """Area under the risk-coverage curve: the share of errors among the k most confident rows, averaged over all k."""
     ends, errors, _ = _steps(probabilities, references)
@@ -33,7 +39,12 @@ def aurc(probabilities: Floats, references: Ints) -> float:
     return float((np.interp(answered, ends, errors) / answered).mean())
 
 
-@metrics.register("accuracy_at_coverage", tasks=("classification", "ordinal"))
+@metrics.register(
+    "accuracy_at_coverage",
+    tasks=("classification", "ordinal"),
+    title="Accuracy at coverage",
+    meaning="Share that is right if only the surest rows are answered.",
+)
 def accuracy_at_coverage(
     probabilities: Floats, references: Ints, *, coverage: Annotated[float, Field(gt=0, le=1)] = 0.8
 ) -> float:

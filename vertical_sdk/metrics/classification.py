@@ -53,14 +53,14 @@ def label_counts(predictions: Ints, references: Ints, size: int | None = None) -
     return right.astype(np.float64), predicted.astype(np.float64), np.bincount(references, minlength=size).astype(np.float64)
 
 
-@metrics.register("accuracy", tasks=LABELLED)
+@metrics.register("accuracy", tasks=LABELLED, title="Accuracy", meaning="Share of rows that are right.")
 def accuracy(predictions: Ints, references: Ints) -> float:
     """Share of correct rows; for multilabel, of rows with every label correct."""
     right = predictions == references
     return float((right if right.ndim == 1 else right.all(axis=1)).mean())
 
 
-@metrics.register("macro_f1", tasks=LABELLED)
+@metrics.register("macro_f1", tasks=LABELLED, title="Macro F1", meaning="F1 averaged over labels; every label counts the same.")
 def macro_f1(predictions: Ints, references: Ints) -> float:
     """F1 of each label, averaged over the labels that occur in the references.
 
@@ -72,7 +72,9 @@ def macro_f1(predictions: Ints, references: Ints) -> float:
     return float((2 * right[here] / (predicted[here] + true[here])).mean()) if here.any() else 0.0
 
 
-@metrics.register("weighted_f1", tasks=LABELLED)
+@metrics.register(
+    "weighted_f1", tasks=LABELLED, title="Weighted F1", meaning="F1 averaged over labels; frequent labels count more."
+)
 def weighted_f1(predictions: Ints, references: Ints) -> float:
     """F1 of each label, weighted by how many references have it."""
     right, predicted, true = label_counts(predictions, references)
@@ -80,7 +82,9 @@ def weighted_f1(predictions: Ints, references: Ints) -> float:
     return float((true[here] * 2 * right[here] / (predicted[here] + true[here])).sum() / true.sum()) if here.any() else 0.0
 
 
-@metrics.register("micro_f1", tasks=LABELLED)
+@metrics.register(
+    "micro_f1", tasks=LABELLED, title="Micro F1", meaning="F1 over all decisions; every decision counts the same."
+)
 def micro_f1(predictions: Ints, references: Ints) -> float:
     """F1 over all decisions together; with one label a row and no answer missing, this is the accuracy."""
     right, predicted, true = label_counts(predictions, references)
@@ -88,7 +92,12 @@ def micro_f1(predictions: Ints, references: Ints) -> float:
     return float(2 * right.sum() / total) if total else 0.0
 
 
-@metrics.register("balanced_accuracy", tasks=LABELLED)
+@metrics.register(
+    "balanced_accuracy",
+    tasks=LABELLED,
+    title="Balanced accuracy",
+    meaning="Share of each label's rows that are right, averaged over labels.",
+)
 def balanced_accuracy(predictions: Ints, references: Ints) -> float:
     """Recall of each label, averaged over the labels that occur in the references."""
     right, _, true = label_counts(predictions, references)
@@ -115,7 +124,12 @@ def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace | No
     return float(2 * both / total) if total else 0.0
 
 
-@metrics.register("mcc", tasks=("classification", "ordinal"))
+@metrics.register(
+    "mcc",
+    tasks=("classification", "ordinal"),
+    title="MCC",
+    meaning="Agreement with the truth beyond chance; 1 is perfect, 0 is chance.",
+)
 def mcc(predictions: Ints, references: Ints) -> float:
     """Matthews correlation coefficient, for any number of labels (Gorodkin, 2004); 0 if one side never varies.
 
@@ -131,7 +145,12 @@ def mcc(predictions: Ints, references: Ints) -> float:
     return float((right * rows - predicted @ true) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
-@metrics.register("quadratic_kappa", tasks=("ordinal",))
+@metrics.register(
+    "quadratic_kappa",
+    tasks=("ordinal",),
+    title="Quadratic kappa",
+    meaning="Agreement in rank beyond chance; large errors cost more.",
+)
 def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
     """Cohen's kappa with quadratic weights (Cohen, 1968): agreement of two rankings beyond chance.
 
@@ -143,7 +162,7 @@ def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | No
     return float(1 - np.square(p - r).mean() / by_chance) if by_chance > 0 else 0.0
 
 
-@metrics.register("rank_mae", tasks=("ordinal",), higher_is_better=False)
+@metrics.register("rank_mae", tasks=("ordinal",), higher_is_better=False, title="Ranks off", meaning="Average error in ranks.")
 def rank_mae(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
     """How many ranks a prediction is off, on average. A missing answer counts as the rank farthest from the truth."""
     p, r = _ranks(predictions, references, labels)

@@ -53,14 +53,26 @@ def calibration_bins(probabilities: Floats, references: Ints, bins: int) -> tupl
     )
 
 
-@metrics.register("ece", tasks=LABELLED, higher_is_better=False)
+@metrics.register(
+    "ece",
+    tasks=LABELLED,
+    higher_is_better=False,
+    title="ECE",
+    meaning="Distance between confidence and the share that is right.",
+)
 def ece(probabilities: Floats, references: Ints, *, bins: Annotated[int, Field(ge=1)] = 15) -> float:
     """Expected calibration error: the mean distance of confidence from accuracy over equal bins (Guo et al., 2017, equation 3)."""
     counts, confidence, right = calibration_bins(probabilities, references, bins)
     return float(np.abs(confidence - right).sum() / counts.sum())
 
 
-@metrics.register("log_loss", tasks=LABELLED, higher_is_better=False)
+@metrics.register(
+    "log_loss",
+    tasks=LABELLED,
+    higher_is_better=False,
+    title="Log loss",
+    meaning="Penalty for a low probability of the true label.",
+)
 def log_loss(probabilities: Floats, references: Ints) -> float:
     """Mean negative log-likelihood in nats, a row (one label) or a decision (multilabel); a probability of 0 costs 36."""
     if references.ndim == 2:
@@ -85,7 +97,13 @@ def draw_roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] |
     }
 
 
-@metrics.register("auc", tasks=(*LABELLED, "anomaly"), curve=draw_roc)
+@metrics.register(
+    "auc",
+    tasks=(*LABELLED, "anomaly"),
+    curve=draw_roc,
+    title="AUC",
+    meaning="How often a row with the label ranks above a row without it.",
+)
 def auc(probabilities: Floats, references: Ints) -> float:
     """Area under the ROC curve: how often a row with the label gets more probability than one without (ties count half).
 
@@ -95,7 +113,9 @@ def auc(probabilities: Floats, references: Ints) -> float:
     return _each_label(_auc, probabilities, references, 0.5)
 
 
-@metrics.register("average_precision", tasks=(*LABELLED, "anomaly"))
+@metrics.register(
+    "average_precision", tasks=(*LABELLED, "anomaly"), title="Average precision", meaning="Precision averaged over the ranking."
+)
 def average_precision(probabilities: Floats, references: Ints) -> float:
     """Area under the precision-recall curve as a sum of steps, averaged over labels as `auc` is; 0 without such a label."""
     return _each_label(_average_precision, probabilities, references, 0.0)

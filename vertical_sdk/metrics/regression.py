@@ -12,19 +12,21 @@ __all__ = ["mae", "r2", "rmse"]
 Floats = NDArray[np.float64]
 
 
-@metrics.register("mae", tasks=("regression",), higher_is_better=False)
+@metrics.register("mae", tasks=("regression",), higher_is_better=False, title="MAE", meaning="Average size of the error.")
 def mae(predictions: Floats, references: Floats) -> float:
     """Mean absolute error."""
     return float(np.abs(predictions - references).mean())
 
 
-@metrics.register("rmse", tasks=("regression",), higher_is_better=False)
+@metrics.register(
+    "rmse", tasks=("regression",), higher_is_better=False, title="RMSE", meaning="Size of the error; large errors count more."
+)
 def rmse(predictions: Floats, references: Floats) -> float:
     """Root of the mean squared error."""
     return float(np.sqrt(np.square(predictions - references).mean()))
 
 
-@metrics.register("r2", tasks=("regression",))
+@metrics.register("r2", tasks=("regression",), title="R²", meaning="Share of the variance that is explained.")
 def r2(predictions: Floats, references: Floats) -> float:
     """Share of the references' variance that is explained; 0 if they do not vary."""
     spread = float(np.square(references - references.mean()).sum())

@@ -61,6 +61,12 @@ class Task:
     modalities: tuple[Modality, ...] = ("text", "series", "image")
     verb: Verb = "predict"
 
+    def pipeline_tag(self, modality: Modality) -> str:
+        """Return the task in the terms of the Hugging Face hub."""
+        if self.written:
+            return "text-generation"
+        return "image-classification" if modality == "image" else "text-classification"
+
     @property
     def ahead(self) -> bool:
         """Whether the target is the steps that follow a series, instead of labels, a number or a text."""
