@@ -28,6 +28,27 @@ TOPICS = {
 }
 
 
+SLOW = (
+    "training/test_train.py",
+    "bad_inputs/test_bad_days.py",
+    "test_store_mlflow.py",
+    "[mlflow]",
+    "test_store_objects.py",
+    "contracts/",
+    "server/",
+    "cli/",
+    "test_write_a_vertical.py",
+    "test_forecasting_page.py",
+    "training/",
+    "registry/",
+    "inference/",
+    "promotion/",
+    "bad_inputs/",
+    "baselines/",
+)
+"""Files and folders of slow tests, the slowest first."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Run each file in one process, and all tests with MLflow's server in the same process, so it starts once."""
@@ -37,7 +58,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return "mlflow" if "test_store_mlflow.py" in nodeid or "[mlflow]" in nodeid else super()._split_scope(nodeid)
 
-    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # the order of SLOW, not of the number of tests in a file
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files, so that no process waits for another at the end."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(SLOW) if name in item.nodeid), len(SLOW)))
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from vertical_sdk.cli import main
 
 GUIDE = Path(__file__).parent.parent / "docs" / "write-a-vertical.md"
 FILE = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -17,42 +20,47 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> tuple[dict[str, str], str, dict[str, str]]:
-    """The output of each command of the guide, the output of its last block, and the environment.
-
-    Two things differ from a reader's machine: the base is a tiny one on the disk, and pip installs the package into a folder of
-    the test without asking a package index.
-    """
+def package(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
+    """A folder with the files of the guide. Its base is a tiny one on the disk instead of a download."""
     folder = tmp_path_factory.mktemp("telecom")
-    text = GUIDE.read_text(encoding="utf-8")
-    for name, content in FILE.findall(text):
+    for name, content in FILE.findall(GUIDE.read_text(encoding="utf-8")):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content.replace("base: minilm-l6", f"base: {encoder}"), encoding="utf-8")
-    site = folder / "site"
-    environment = {
-        **os.environ,
-        "VERTICAL_HOME": str(folder / "home"),
-        "PYTHONPATH": str(site),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "COLUMNS": "200",
-        "OMP_NUM_THREADS": "1",
-    }
-    outputs = {}
-    for command in "".join(content for kind, content in BLOCK.findall(text) if kind == "console").splitlines():
+    return folder
+
+
+@pytest.fixture
+def run_command(package: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """Run one command of the guide in its folder, and return what it prints.
+
+    pip installs the package into a folder of the test, without asking a package index; `vertical` runs in this process, with that
+    folder on its path.
+    """
+    site = package / "site"
+    monkeypatch.chdir(package)
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(command: str) -> str:
         words = shlex.split(command)
-        if "pip" in words:
-            words += ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        outputs[command] = done.stdout + done.stderr
-    code = [content for kind, content in BLOCK.findall(text) if kind == "python"][-1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
-    return outputs, f"{done.returncode} {done.stderr}", environment
+        if words[0] == "vertical":
+            importlib.invalidate_caches()
+            assert main(words[1:]) == 0, command
+        else:
+            more = ["--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)] if "pip" in words else []
+            subprocess.run([sys.executable, *words[1:], *more], check=True, timeout=120)
+        captured = capfd.readouterr()
+        return captured.out + captured.err
+
+    return run
 
 
-def test_the_commands_of_the_guide_run_from_install_to_prediction(walked: tuple[dict[str, str], str, dict[str, str]]) -> None:
-    outputs = walked[0]
+def test_the_guide_runs_from_install_to_prediction(run_command: Callable[[str], str], package: Path) -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    commands = "".join(content for kind, content in BLOCK.findall(text) if kind == "console").splitlines()
+
+    outputs = {command: run_command(command) for command in commands}
 
     assert [command.split()[:3] for command in outputs] == [
         ["python", "-m", "pip"],
@@ -67,5 +75,8 @@ def test_the_commands_of_the_guide_run_from_install_to_prediction(walked: tuple[
     assert any(team in list(outputs.values())[-1] for team in ("outage", "billing", "contract"))
 
 
-def test_the_part_tests_of_the_guide_pass(walked: tuple[dict[str, str], str, dict[str, str]]) -> None:
-    assert walked[1] == "0 "
+def test_the_part_tests_of_the_guide_pass(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = [content for kind, content in BLOCK.findall(GUIDE.read_text(encoding="utf-8")) if kind == "python"][-1]
+    monkeypatch.syspath_prepend(package)
+
+    exec(compile(code, "write-a-vertical.md", "exec"), {})
