@@ -58,7 +58,7 @@ class _SeasonalScore:
         return Outputs(values=np.array(scores))
 
 
-@baselines.register("seasonal_zscore", tasks=("anomaly",), title="deviation from the seasonal mean", classical=3)
+@baselines.register("seasonal_zscore", tasks=("anomaly",), title="deviation from the usual value", classical=3)
 def seasonal_zscore(
     train: Sequence[Example], labels: LabelSpace | None, task: TaskName, seed: int, base: Any, *, minutes: int = 60
 ) -> _SeasonalScore:

@@ -47,7 +47,7 @@ class Persistence:
         return cls(layout_from_settings(decode_json(arrays["settings"])), arrays["mean"])
 
 
-@baselines.register("persistence", tasks=("forecasting",), title="last value repeated", saves_as=Persistence)
+@baselines.register("persistence", tasks=("forecasting",), title="the last value", saves_as=Persistence)
 def persistence(train: Sequence[Example], labels: LabelSpace | None, task: TaskName, seed: int, base: Any) -> Persistence:
     """Forecast that nothing changes: the last measured value, for all steps.
 

@@ -61,7 +61,7 @@ class Seasonal:
         return cls(layout_from_settings(settings), mean)
 
 
-@baselines.register("seasonal", tasks=("forecasting",), title="seasonal naive", saves_as=Seasonal)
+@baselines.register("seasonal", tasks=("forecasting",), title="the usual value at that time", saves_as=Seasonal)
 def seasonal(
     train: Sequence[Example],
     labels: LabelSpace | None,
