@@ -43,6 +43,12 @@ def test_a_specialist_answers_with_calibrated_probabilities_in_the_order_asked(t
     assert all(p.label == max(p.probabilities, key=p.probabilities.__getitem__) for p in forward)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_an_unavailable_device_is_refused_with_the_available_ones(trained_run: Path, device: str) -> None:
+    with pytest.raises(AdapterError, match=rf"^device = '{device}' is not available on this machine\. Available: cpu"):
+        VerticalModel.from_pretrained(trained_run, device=device)
+
+
 def test_a_longer_batch_changes_no_answer(trained_run: Path) -> None:
     model = VerticalModel.from_pretrained(trained_run)
     texts = [text for text, _ in topic_rows(50)]
