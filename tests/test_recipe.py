@@ -66,7 +66,10 @@ def test_a_part_may_be_only_its_name(write: Write) -> None:
         ("evaluate: {metrics: accuracy}", r"evaluate\.metrics = 'accuracy' is wrong: it should be a list"),
         ("evaluate: 3", r"evaluate = 3 is wrong"),
         ("prompt: {user: {text}}", r"prompt\.user = \{'text': None\} is wrong: it should be text"),
-        ("task: classify", r"task = 'classify' is wrong: it should be one of 'classification', 'multilabel'"),
+        (
+            "task: classify",
+            r"task = 'classify' is wrong: it should be one of 'classification', 'multilabel', .*'\. Did you mean 'classification'\?$",
+        ),
         ("extends: 3", r"extends must name one recipe, not 3"),
     ],
 )

@@ -191,8 +191,8 @@ def read_card(folder: Path) -> Card:
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
-        at = ".".join(str(step) for step in first["loc"]) or "the file"
-        message = f"{CARD}: {at}: {first['msg']}. The card was cut or changed. Download or train the adapter again."
+        at = ": ".join((CARD, ".".join(str(step) for step in first["loc"]))).removesuffix(": ")
+        message = f"{at}: {first['msg']}. The card was cut or changed. Download or train the adapter again."
         raise CorruptAdapter(message, where=folder) from None
 
 

@@ -64,7 +64,8 @@ def _describe_error(name: str, wrong: list[tuple[Any, Any, Any, FieldInfo | None
     if detail["type"] == "string_type" and not isinstance(value, list | dict):
         right += f"; to mean the text, put it in quotes: '{json.dumps(value)}'"
     about = f" ({field.description.rstrip('.')})" if field is not None and field.description else ""
-    return f"{name} = {value!r} is wrong: it should {right}{about}."
+    right, mark, hint = right.partition(" Did you mean ")
+    return f"{name} = {value!r} is wrong: it should {right}{about}.{mark}{hint}"
 
 
 def _locate_error(

@@ -193,7 +193,7 @@ def test_a_card_that_was_cut_is_refused(project: Path, refused: Refused) -> None
 
     said = refused(ASK, 6)
 
-    assert "run/adapter: vertical.json: " in said
+    assert "run/adapter: vertical.json: Invalid JSON" in said
     assert "The card was cut or changed. Download or train the adapter again." in said
 
 

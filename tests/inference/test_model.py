@@ -4,6 +4,8 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from vertical_sdk import VerticalModel, evaluate, train
 from vertical_sdk.card import read_card, write_card
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, DataError, IdleAdapter
+from vertical_sdk.inference.predictions import predict_proba
 from vertical_sdk.registry import Registry
 from vertical_sdk.training_arguments import has_bf16
 
@@ -41,6 +44,20 @@ def test_a_specialist_answers_with_calibrated_probabilities_in_the_order_asked(t
     assert [p.label for p in forward] == [p.label for p in backward][::-1]
     assert all(sum(p.probabilities.values()) == pytest.approx(1) for p in forward)
     assert all(p.label == max(p.probabilities, key=p.probabilities.__getitem__) for p in forward)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_an_unavailable_device_is_refused_with_the_available_ones(trained_run: Path, device: str) -> None:
+    with pytest.raises(AdapterError, match=rf"^device = '{device}' is not available on this machine\. Available: cpu"):
+        VerticalModel.from_pretrained(trained_run, device=device)
+
+
+@pytest.mark.parametrize(("task", "method"), [("generation", "generate"), ("regression", "predict")])
+def test_predict_proba_without_labels_names_the_method_to_call(task: str, method: str) -> None:
+    engine: Any = SimpleNamespace(adapter=lambda name: SimpleNamespace(card=SimpleNamespace(task=task, labels=())))
+
+    with pytest.raises(AdapterError, match=rf"^notes has no labels\. Call {method}\(\) instead of predict_proba\(\)\.$"):
+        predict_proba(engine, ["x"], "notes")
 
 
 def test_a_longer_batch_changes_no_answer(trained_run: Path) -> None:

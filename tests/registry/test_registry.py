@@ -138,6 +138,15 @@ def test_a_failed_gate_stops_a_publish_with_its_reasons(registry: Registry, make
     assert not Path(registry.location).exists()
 
 
+def test_a_failed_gate_is_reported_without_a_double_full_stop(registry: Registry, make_adapter: MakeAdapter) -> None:
+    verdict = Verdict(passed=False, reasons=("Fails: worse than base. The interval contains the margin of 0.", "Fails: slow."))
+
+    with pytest.raises(
+        GateFailed, match=r"did not pass its gate: Fails: .* the margin of 0; Fails: slow\. Train a better adapter, or"
+    ):
+        registry.publish(make_adapter(verdict=verdict))
+
+
 def test_a_gate_that_was_not_evaluated_stops_a_publish(registry: Registry, make_adapter: MakeAdapter) -> None:
     with pytest.raises(GateFailed, match="vertical evaluate"):
         registry.publish(make_adapter(verdict=None))

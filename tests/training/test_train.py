@@ -161,7 +161,7 @@ def test_folder_that_is_not_empty_is_refused(encoder: Path, tmp_path: Path) -> N
 
     with pytest.raises(RunError, match=r"not empty \(thesis.txt\)"):
         train(recipe, out=tmp_path / "run")
-    with pytest.raises(RunError, match="The folder is not a run"):
+    with pytest.raises(RunError, match="the folder is not a run"):
         train(recipe, out=tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "thesis.txt").read_text() == "text"
 

@@ -168,7 +168,7 @@ def _problems(report: dict[str, Any]) -> list[str]:
 
 def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     cpu, memory = report["cpu"], report["memory"]
-    cores = f"{cpu['usable']} of {cpu['cores']} cores, {cpu['threads']} threads"
+    cores = f"{cpu['usable']} of {cpu['cores']} cores, {cpu['threads']} thread{'' if cpu['threads'] == 1 else 's'}"
     extras = ", ".join(
         name if installed else f"{name} (missing: pip install 'vertical_sdk[{name}]')"
         for name, installed in report["extras"].items()

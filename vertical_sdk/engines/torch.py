@@ -47,7 +47,7 @@ class TorchEngine:
 
     def __init__(self, base: Base, *, device: str | None = None) -> None:
         self._base = base
-        self._device = torch.device(device) if device else None
+        self._device = _check_device(device) if device else None
         self._backbone: Any = None
         self._loaded: dict[str, _Loaded] = {}
 
@@ -169,6 +169,17 @@ class TorchEngine:
         if loaded is None:
             raise AdapterError(f"no adapter is called {name!r} here. Loaded: {', '.join(self._loaded)}.")
         return loaded
+
+
+def _check_device(name: str) -> torch.device:
+    """Check that this machine has the device. Raises AdapterError."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError):
+        known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise AdapterError(f"device = {name!r} is not available on this machine. Available: {', '.join(known)}.") from None
+    return device
 
 
 def _forward(specialist: Specialist, batch: Batch) -> Tensor:

@@ -69,7 +69,7 @@ class VerticalModel:
         base    another place of the same base model, such as a local folder
         device  such as "cpu" or "cuda:1"; None: a GPU if there is one
 
-        Raises CorruptAdapter, BaseMismatch, IdleAdapter, BaseModelError, OfflineError.
+        Raises CorruptAdapter, BaseMismatch, IdleAdapter, BaseModelError, OfflineError; and AdapterError if the device is not available.
         """
         adapter = read_adapter(find_adapter(Path(path)))
         trained_on = adapter.card.base

@@ -60,9 +60,10 @@ def predict_proba(
     progress: Progress = silent,
 ) -> NDArray[np.float64]:
     """Predict the probability of every label of one specialist, (rows, labels); see `VerticalModel.predict_proba`."""
-    labels = label_names(engine.adapter(adapter).card)
+    card = engine.adapter(adapter).card
+    labels = label_names(card)
     if not labels:
-        raise AdapterError(f"{adapter} has no labels. Call predict() instead of predict_proba().")
+        raise AdapterError(f"{adapter} has no labels. Call {get_task(card.task).verb}() instead of predict_proba().")
     predictions = predict(engine, inputs, adapter, batch_size=batch_size, progress=progress)
     table = [[prediction.probabilities[label] for label in labels] for prediction in predictions]
     return np.array(table, dtype=np.float64).reshape(len(predictions), len(labels))

@@ -113,7 +113,7 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
         return "passed", False
     if force:
         return "failed", True
-    reasons = "; ".join(card.gate.reasons) or "its card gives no reasons"
+    reasons = "; ".join(reason.rstrip(".") for reason in card.gate.reasons) or "its card gives no reasons"
     raise GateFailed(
         f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, which is recorded."
     )

@@ -42,7 +42,7 @@ class ServerSettings:
 
     host            address to listen on
     port            0 means any free port
-    certificate     PEM file of a certificate with its chain; with it the server speaks HTTPS
+    certificate     PEM file of a certificate with its chain; with it the server uses HTTPS
     key             PEM file of the certificate's key
     proxy           address of a reverse proxy whose X-Forwarded-For header is trusted
     anonymous_read  allow reading without a token

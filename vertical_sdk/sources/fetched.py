@@ -71,13 +71,16 @@ def pick_file(folder: Path, file: str | None, source: str) -> Path:
     raise SourceError(f"has no file {file!r}. {list_nearest(file, names)}", where=source)
 
 
-def list_nearest(name: str, known: Iterable[str]) -> str:
-    """Write a sentence that lists the known names most similar to a missing one, by path or by last part."""
+def list_nearest(name: str, known: Iterable[str], *, place: str = "") -> str:
+    """Write a sentence that lists the known names most similar to a missing one, by path or by last part.
+
+    place  the folder of the names, if the message does not name it elsewhere
+    """
     known = sorted(known)
     last = {k: k.rpartition("/")[2] for k in known}
     like = difflib.get_close_matches(name.rpartition("/")[2], set(last.values()), n=5, cutoff=0.5)
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     near += [k for k in known if last[k] in like and k not in near]
     if near:
-        return f"Similar names: {', '.join(near[:8])}."
-    return f"It has: {', '.join(known[:8]) or 'nothing'}{', …' if len(known) > 8 else ''}."
+        return f"Similar names{f' in {place}' if place else ''}: {', '.join(near[:8])}."
+    return f"{place or 'It'} has: {', '.join(known[:8]) or 'nothing'}{', …' if len(known) > 8 else ''}."

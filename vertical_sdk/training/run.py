@@ -97,13 +97,13 @@ def _require_own_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     files = sorted(p.name for p in folder.iterdir() if p.name != ".lock" and not p.name.startswith(f".{RECIPE}."))
     digest = _read_digest(folder)
     if resume and files and digest != recipe.digest:
-        content = "The folder contains a run of another recipe or with other settings" if digest else "The folder is not a run"
+        content = "the folder contains a run of another recipe or with other settings" if digest else "the folder is not a run"
         raise RunError(
             f"{content}. Resume a run with exactly its own recipe and settings, or choose another folder.", where=folder
         )
     if files and not resume:
         raise RunError(
-            f"The folder is not empty ({', '.join(files[:4])}). Continue its run with --resume, or choose another folder "
+            f"the folder is not empty ({', '.join(files[:4])}). Continue its run with --resume, or choose another folder "
             "with --out.",
             where=folder,
         )

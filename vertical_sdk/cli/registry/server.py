@@ -27,7 +27,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 means all interfaces.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 means any free port.")] = 8080,
     certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A certificate (PEM); the server then speaks HTTPS.")
+        Path | None, typer.Option(metavar="FILE", help="A certificate (PEM); the server then uses HTTPS.")
     ] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="The key of the certificate (PEM).")] = None,
     anonymous_read: Annotated[bool, typer.Option("--anonymous-read", help="Allow reading without a token.")] = False,
@@ -57,7 +57,7 @@ def serve(
         show(address)
         say(f"Serves {served.location}. Ctrl-C stops it.")
         if certificate is None and host not in {"127.0.0.1", "localhost", "::1"}:
-            say("Without --certificate, tokens are sent unencrypted. Use a reverse proxy that speaks HTTPS.")
+            say("Without --certificate, tokens are sent unencrypted. Use a reverse proxy with HTTPS.")
 
     settings = ServerSettings(
         host=host,
