@@ -17,7 +17,7 @@ from vertical_sdk.engines.torch import TorchEngine
 from vertical_sdk.errors import AdapterError, CorruptAdapter, DataError
 from vertical_sdk.inference.answer import answer
 from vertical_sdk.tables import ENGINES
-from vertical_sdk.types import Example
+from vertical_sdk.types import Example, Message
 
 ENGINE_NAMES = ("torch",)
 ROWS = [Example(id=text, text=text) for text in ("red itch", "cough and lung wheeze", "pulse " * 60, "skin")]
@@ -105,6 +105,16 @@ def test_batches_of_one_row_give_the_same_numbers(reading: Engine) -> None:
     single = reading.outputs(ROWS, ["topics"] * 4, batch_size=1)
 
     np.testing.assert_allclose([raw.values for raw in single], [raw.values for raw in whole], atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_without_rows_is_refused(reading: Engine, batch_size: int) -> None:
+    name = reading.adapters[0]
+
+    with pytest.raises(DataError, match=f"batch_size = {batch_size} is wrong"):
+        reading.outputs([Example("1", "rash")], [name], batch_size=batch_size)
+    with pytest.raises(DataError, match=f"batch_size = {batch_size} is wrong"):
+        reading.generate([(Message("user", "rash"),)], [name], batch_size=batch_size)
 
 
 def test_an_unloaded_adapter_is_gone_and_the_others_answer_as_before(reading: Engine, adapters: dict[str, Adapter]) -> None:

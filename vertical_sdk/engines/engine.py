@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
+from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, Message, Progress, silent
 
-__all__ = ["Engine", "Raw", "Stream"]
+__all__ = ["Engine", "Raw", "Stream", "check_batch_size"]
 
 Stream: TypeAlias = Callable[[int, str], None]
 """Called while an engine generates, with the number of the prompt and the next piece of its text."""
@@ -102,3 +103,9 @@ class Engine(Protocol):
 
         Raises AdapterError for an adapter whose base cannot write, DataError for a prompt that is too long.
         """
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Raise DataError for a batch without rows."""
+    if batch_size is not None and batch_size < 1:
+        raise DataError(f"batch_size = {batch_size} is wrong: it should be 1 or more.")

@@ -19,7 +19,7 @@ from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.load import load_specialist
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
-from vertical_sdk.engines.engine import Raw, Stream
+from vertical_sdk.engines.engine import Raw, Stream, check_batch_size
 from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.chat import encode_turns
 from vertical_sdk.families.shared_base import share_weights
@@ -109,6 +109,7 @@ class TorchEngine:
         progress: Progress = silent,
     ) -> list[Raw]:
         """Compute the raw output of each row by its adapter; the rows of one adapter run together."""
+        check_batch_size(batch_size)
         results: dict[int, Raw] = {}
         for specialist, positions in self._groups(adapters):
             encoded = [specialist.encode(rows[position], learn=False) for position in positions]
@@ -141,6 +142,7 @@ class TorchEngine:
 
         Raises AdapterError if the base is an encoder, DataError for a prompt that is too long.
         """
+        check_batch_size(batch_size)
         from vertical_sdk.families.causal import CausalSpecialist
 
         texts: dict[int, str] = {}
