@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -33,7 +34,7 @@ class Tuning:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class Task(ABC):
     """One task: its traits, and the methods that differ between tasks. Each task is one object of a subclass.
 
     name              as recipes write it
@@ -79,12 +80,12 @@ class Task:
         """
         raise DataError(f"a {self.name} task learns no target but the answers of conversations.")
 
+    @abstractmethod
     def references(self, rows: Sequence[Example], labels: LabelSpace | None) -> Any:
         """Collect the truth about rows in the shape of `predictions`.
 
         Raises DataError for a row without a target, or with an unknown label.
         """
-        raise NotImplementedError
 
     def decode(self, raw: NDArray[Any], calibration: Calibration = UNCALIBRATED, rows: Sequence[Example] = ()) -> Outputs:
         """Turn raw outputs into calibrated Outputs.
@@ -94,12 +95,12 @@ class Task:
         """
         raise ValueError(f"a {self.name} task has no raw outputs to decode.")
 
+    @abstractmethod
     def predictions(self, outputs: Outputs) -> Any:
         """Choose the predictions, in the shape that the task's metrics read (see `vertical_sdk.metrics`).
 
         Raises ValueError for the outputs of another task.
         """
-        raise NotImplementedError
 
     def calibrate(
         self,

@@ -17,7 +17,6 @@ from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.record_index import write_record_index
-from vertical_sdk.tasks import get_task
 from vertical_sdk.training.job import Job
 from vertical_sdk.types import Example, Split
 
@@ -77,8 +76,8 @@ def _create_card(job: Job, specialist: Specialist, calibration: Calibration, fac
         name=recipe.name,
         task=recipe.task,
         family=family_for(job.base, recipe),
-        verb=get_task(recipe.task).verb,
-        pipeline_tag=get_task(recipe.task).pipeline_tag(recipe.data.modality),
+        verb=job.task.verb,
+        pipeline_tag=job.task.pipeline_tag(recipe.data.modality),
         base=job.base.fingerprint,
         recipe=recipe.to_dict(),
         recipe_digest=recipe.digest,
