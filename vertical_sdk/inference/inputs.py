@@ -33,6 +33,8 @@ DEEP = ("I", "F")
 """Prefixes of the modes with more than 8 bits a pixel."""
 NUMERIC = "fiub"
 """Kinds of numpy arrays that hold real numbers."""
+LONGEST_INT = 1023
+"""Bits of the longest whole number that is a finite float."""
 ROLES = ("system", "user", "assistant")
 
 
@@ -115,9 +117,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except (OSError, ValueError):  # too long for a name, or with a zero byte
         exists = False
     if not exists:
-        raise DataError(
-            "no such file. Give the path of a PNG or JPEG.", where=f"{str(path)!r:.200}" if len(str(path)) > 200 else path
-        )
+        shown = str(path) if str(path).isprintable() and len(str(path)) < 200 else f"{str(path)[:200]!a}"
+        raise DataError("no such file. Give the path of a PNG or JPEG.", where=shown)
     try:
         with Image.open(path, formats=FORMATS) as file:
             return _picture_bytes(file, path)
@@ -165,7 +166,11 @@ def _as_picture_row(item: Input, number: int, name: str) -> Example:
 
 
 def _as_record_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> Example:
-    """A record's row. Columns that the recipe names for another use, such as label and group, are left out."""
+    """A record's row.
+
+    A field may have the name of its column in the recipe's file. Columns that the recipe names for another use, such as label and
+    group, are left out.
+    """
     fields = {field.name for field in card.fields}
     if not isinstance(item, Mapping):
         reads = ", ".join(field.name for field in card.fields)
@@ -173,31 +178,36 @@ def _as_record_row(item: Input, number: int, card: Card, recipe: Recipe, name: s
             f"input {number} is {describe(item)}; {name} reads records: give {{field: value}} with fields among {reads}."
         )
     others = set(recipe.data.columns.values()) - fields
+    columns = recipe.data.reader.arguments.get("record") if recipe.data.reader else None
+    names = {column: name for column, name in columns.items() if column not in fields} if isinstance(columns, Mapping) else {}
+    given = {}
     for field, value in item.items():
         if not isinstance(field, str):
             raise DataError(
                 f"the field {field!r:.60} is a {type(field).__name__}. Names of fields are texts.", where=f"record {number}"
             )
-        _check_cell(value, field, f"record {number}")
-    return build_record_example({k: v for k, v in item.items() if k not in others}, card.fields, f"record {number}")
+        if field not in others:
+            given[names.get(field, field)] = _plain_cell(value, field, f"record {number}")
+    return build_record_example(given, card.fields, f"record {number}")
 
 
-def _check_cell(value: object, field: str, where: str) -> None:
-    """Raise DataError for the value of a field that is neither a text nor a number, a date or missing."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        try:
-            float(value)
-        except OverflowError:
-            raise DataError(f"{field} is a number of {value.bit_length()} bits, which is too large.", where=where) from None
+def _plain_cell(value: object, field: str, where: str) -> object:
+    """Return the value of a field as Python's own: None if it is missing.
+
+    Raises DataError for anything but a text, a number, a date or a missing value.
+    """
     pandas = sys.modules.get("pandas")
-    missing = value is None or (pandas is not None and (value is pandas.NA or value is pandas.NaT))
-    real = isinstance(value, str | int | float | Decimal | date | time) or (
-        isinstance(value, np.generic) and value.dtype.kind in "fiubUM"
-    )
-    if not missing and not real:
+    if value is None or (pandas is not None and (value is pandas.NA or value is pandas.NaT)):
+        return None
+    if isinstance(value, np.generic) and value.dtype.kind in "fiubU":
+        value = value.item()
+    if isinstance(value, int) and value.bit_length() > LONGEST_INT:
+        raise DataError(f"{field} is a number of {value.bit_length()} bits, which is too large.", where=where)
+    if not isinstance(value, str | int | float | Decimal | date | time):
         raise DataError(f"{field} = {describe(value)} is wrong: give a text, a number, or None if it is unknown.", where=where)
     if isinstance(value, str):
         _check_unicode(value, f"{where}: {field}")
+    return value
 
 
 def _checked_text(item: object, what: str, every: str) -> str:
