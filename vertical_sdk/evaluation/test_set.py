@@ -19,7 +19,7 @@ from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_task, main_metric
 from vertical_sdk.tasks.task import Task
-from vertical_sdk.types import Example, Progress
+from vertical_sdk.types import NO_ZONE, Example, Progress
 
 __all__ = ["Benchmark", "create_benchmark", "prepare_own_rows"]
 
@@ -114,6 +114,12 @@ def prepare_own_rows(card: Card, recipe: Recipe, *, needed: bool, progress: Prog
             raise DataError(
                 f"{changed}: the adapter may have been trained on its test rows. Train again, or name a file of rows with --data."
             )
+        return None, changed
+    layout = prepared.layout
+    if layout is not None and card.layout is not None and card.layout.zone is None and layout.zone != NO_ZONE:
+        changed = f"{recipe.name} was trained by an older version, which read the times of its data in UTC and not in the zone {layout.zone}"
+        if needed:
+            raise DataError(f"{changed}. Train it again.")
         return None, changed
     return prepared, ""
 
