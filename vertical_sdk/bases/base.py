@@ -20,6 +20,7 @@ from typing import Any
 from vertical_sdk.bases.config import family_of, longest_input
 from vertical_sdk.bases.fingerprint import fingerprint
 from vertical_sdk.bases.gguf_file import convert_gguf
+from vertical_sdk.bases.text_tokenizer import TextTokenizer
 from vertical_sdk.bases.weights import count_parameters, read_json, read_tensors
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import BaseModelError, OfflineError, VerticalError, did_you_mean
@@ -37,6 +38,7 @@ __all__ = [
     "estimate_memory",
     "fingerprint",
     "load_config",
+    "load_text_tokenizer",
     "load_tokenizer",
     "pull_base",
 ]
@@ -249,6 +251,15 @@ def load_tokenizer(base: Base) -> Any:
         return tokenizer
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BaseModelError(f"its tokenizer cannot be loaded: {_first_line(error)}", where=base.path) from error
+
+
+@functools.lru_cache(maxsize=8)
+def load_text_tokenizer(base: Base) -> TextTokenizer:
+    """Load the tokenizer of a base for users' texts, in which control tokens are characters.
+
+    Raises BaseModelError.
+    """
+    return TextTokenizer(load_tokenizer(base))
 
 
 def load_config(base: Base) -> Any:

@@ -149,7 +149,7 @@ class TorchEngine:
         for specialist, positions in self._groups(adapters):
             if not isinstance(specialist, CausalSpecialist):
                 raise AdapterError(f"{adapters[positions[0]]}: {self._base.name} cannot write text. Call predict() instead.")
-            encoded = [encode_turns(specialist.tokenizer, prompts[n], specialist.max_length) for n in positions]
+            encoded = [encode_turns(specialist.text_tokenizer, prompts[n], specialist.max_length) for n in positions]
             written = specialist.write(
                 encoded,
                 max_new_tokens=max_new_tokens,
