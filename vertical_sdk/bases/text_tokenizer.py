@@ -94,7 +94,7 @@ class TextTokenizer:
         return sum(1 for _ in self._pattern.finditer(text))
 
     def count_unknown(self, ids: Sequence[int]) -> int:
-        """Count the tokens that stand for something the vocabulary does not have."""
+        """Count the tokens [UNK]: what is written is not in the vocabulary."""
         return 0 if self.unknown_id is None else ids.count(self.unknown_id)
 
     @functools.cached_property

@@ -120,7 +120,10 @@ class TorchEngine:
                 batch_size=batch_size,
                 progress=lambda share: progress("running the specialist", share),
             ).numpy()
-            results |= {position: Raw(value, row.cut) for position, value, row in zip(positions, values, encoded, strict=True)}
+            results |= {
+                position: Raw(value, row.cut, row.unknown, row.control)
+                for position, value, row in zip(positions, values, encoded, strict=True)
+            }
         return [results[position] for position in range(len(rows))]
 
     def general(self, name: str, progress: Progress = silent) -> FrozenBase:

@@ -22,7 +22,7 @@ class Encoded:
     target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), or an
             array (steps, channels) of what came next (forecasting, anomaly)
     cut     how many tokens did not fit
-    unknown how many tokens of the text, cut or not, stand for something that the base's vocabulary does not have
+    unknown how many tokens of the text, cut or not, are [UNK]: the base's vocabulary does not have what is written
     tokens  how many tokens the text has; counted only if some are unknown
     control how many control tokens are written in the text; they are read as characters
     avoid   generation only: for each token to be learned, in order, ids of tokens to avoid in its place; see losses.get_token_finder
