@@ -69,7 +69,7 @@ def test_the_message_about_long_rows_has_the_limit_that_fits(base: Base, special
     assert [row.cut for row in encode_rows(specialist, texts, learn=True, limits=limits, base=base)] == [0] * 19 + [10]
 
 
-def test_rows_longer_than_the_base_reads_are_told_what_to_do(base: Base, specialist: Specialist) -> None:
+def test_the_message_about_rows_longer_than_the_base_reads_says_what_to_do(base: Base, specialist: Specialist) -> None:
     texts = rows("rash", "rash", "rash " * 50, "rash " * 100)
 
     with pytest.raises(DataError) as caught:
@@ -85,7 +85,7 @@ def test_rows_longer_than_the_base_reads_are_told_what_to_do(base: Base, special
     assert encode_rows(specialist, texts, learn=True, limits=Limits(truncated=0.25), base=base)[-1].cut == 38
 
 
-def test_a_base_without_a_limit_is_told_the_length_alone(base: Base, specialist: Specialist) -> None:
+def test_the_message_without_a_limit_of_the_base_has_the_length_alone(base: Base, specialist: Specialist) -> None:
     with pytest.raises(DataError, match=r"Set data\.max_length: 104\.$"):
         encode_rows(specialist, rows("rash " * 100), learn=True, limits=Limits(), base=replace(base, max_length=None))
 
