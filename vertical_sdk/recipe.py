@@ -61,6 +61,12 @@ class Limits(Closed):
     truncated: float = Field(
         default=0.05, ge=0, le=1, description="Share of the rows of a split that may be cut to max_length."
     )
+    unknown: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of a text's tokens that the base's vocabulary may lack, as the mean over the rows of a split.",
+    )
 
 
 class Data(Closed):

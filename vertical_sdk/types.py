@@ -177,6 +177,8 @@ class Prediction:
     probabilities  label → calibrated probability; empty for regression and generation
     text           the generated answer; None for the other tasks
     truncated      tokens of the input that did not fit and were cut
+    unknown        tokens of the input that the base's vocabulary does not have: it cannot read what is written there
+    control        control tokens, such as [SEP], that are written in the input; they were read as characters
     adapter        the name of the specialist that answered
     interval       (low, high) around a number, which contains the truth with the probability in the card's calibration; else None
     """
@@ -187,6 +189,8 @@ class Prediction:
     truncated: int = 0
     adapter: str = ""
     interval: tuple[float, float] | None = None
+    unknown: int = 0
+    control: int = 0
 
 
 @dataclass(frozen=True, slots=True)

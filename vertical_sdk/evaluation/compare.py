@@ -97,7 +97,7 @@ def _evaluate(setup: Setup, data: Path | None) -> Evaluation:
         abstention=measure.measure_abstention(benchmark, outputs),
         curves=measure.draw_curves(benchmark, outputs, getattr(specialist, "layout", None)),
         account=card.account,
-        provenance=describe_provenance(card, data),
+        provenance=describe_provenance(card, data, specialist, benchmark.rows),
         **measure.label_tables(benchmark, outputs),
         **measure.audit_labels_and_groups(benchmark, outputs),
     )
