@@ -110,6 +110,6 @@ class Engine(Protocol):
 
 
 def check_batch_size(batch_size: int | None) -> None:
-    """Raise DataError for a batch without rows."""
-    if batch_size is not None and batch_size < 1:
-        raise DataError(f"batch_size = {batch_size} is wrong: it should be 1 or more.")
+    """Raise DataError for a batch without rows, or a size that is not a whole number."""
+    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
+        raise DataError(f"batch_size = {batch_size!r:.60} is wrong: it should be 1 or more.")
