@@ -19,7 +19,7 @@ from vertical_sdk.data.augment import augment
 from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, refuse_unknown, set_aside_unlearned
-from vertical_sdk.data.read import Missing, Table, join_tables, read_table
+from vertical_sdk.data.read import Missing, Table, join_tables
 from vertical_sdk.data.texts import apply_prompt, shuffle_key
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Part, Recipe
@@ -145,7 +145,8 @@ def read_rows(
         columns: dict[str, str] = (
             {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
         )
-        table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
+        read = catalog.readers.get("table")
+        table = read(path, columns, recipe.task, missing=missing, **({} if own else options))
     if layout is not None:
         _check_layout(path, table.layout, layout)
     rows, account = normalize_texts([apply_prompt(example, recipe.prompt) for example in table.examples], recipe)

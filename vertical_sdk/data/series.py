@@ -14,9 +14,9 @@ from pydantic import Field
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
-from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
+from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
 from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read_adjacency
-from vertical_sdk.data.read import Missing, Table
+from vertical_sdk.data.read import Header, Missing, OneCharacter, Table
 from vertical_sdk.data.windows import Numbers, Resampling, Series, cut_windows, find_pace, parse_time, place_on_grid
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tables import TASKS
@@ -49,6 +49,11 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
     block: Seconds | None = DAY,
     adjacency: str | None = None,
     labels: str | None = None,
+    delimiter: OneCharacter = None,
+    encoding: str | None = None,
+    header: Header = None,
+    sheet: str | None = None,
+    rows: str | None = None,
 ) -> Table:
     """Read a table of measurements: a line for each step, a column for each channel. A row is a moment with its past and future.
 
@@ -66,6 +71,7 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
                      predict are read without it
     labels           anomaly: the column that marks steps with 1, others with 0 or nothing. Rows that contain a mark are not used
                      for training
+    delimiter        and encoding, header, sheet, rows: how to read the file, as in the reader "table"
 
     Missing steps stay unknown, and repeated steps are replaced by their mean; both are counted. Times with a zone are converted
     to UTC. Raises DataError, with file and line, for a cell that is not a number or a time, and for times at uneven distances.
@@ -83,7 +89,8 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
         adjacency=adjacency,
         labels=labels,
     )
-    return build_series(read_file(file), columns, task, missing, resampling)
+    options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows)
+    return build_series(read_columns(file, options), columns, task, missing, resampling)
 
 
 def build_series(  # noqa: PLR0914  (the columns of a series, built step by step)
