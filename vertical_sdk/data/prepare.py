@@ -21,7 +21,7 @@ from vertical_sdk.data.augment import augment
 from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, refuse_unknown, set_aside_unlearned
-from vertical_sdk.data.read import Missing, Table, join_tables, read_table
+from vertical_sdk.data.read import Missing, Table, join_tables
 from vertical_sdk.data.texts import apply_prompt, shuffle_key
 from vertical_sdk.data.windows import set_aside_far
 from vertical_sdk.data.zones import convert_rows
@@ -159,7 +159,8 @@ def read_rows(
         columns: dict[str, str] = (
             {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
         )
-        table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
+        read = catalog.readers.get("table")
+        table = read(path, columns, recipe.task, missing=missing, **({} if own else options))
     examples, notes = table.examples, dict(table.account.notes) if table.account and layout else {}
     if layout is not None:
         in_file = _check_layout(path, table.layout, layout)
