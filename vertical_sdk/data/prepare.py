@@ -21,7 +21,7 @@ from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, refuse_unknown, set_aside_unlearned
 from vertical_sdk.data.read import Missing, Table, join_tables, read_table
 from vertical_sdk.data.texts import apply_prompt, shuffle_key
-from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.errors import DataError, RecipeError, SourceError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
 
@@ -186,7 +186,11 @@ def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord
     tables: dict[Split | None, Table] = {}
     records = []
     for split, source in named:
-        fetched = fetch(source, file=data.file, sha256=data.sha256 if len(named) == 1 else None, progress=progress)
+        try:
+            fetched = fetch(source, file=data.file, sha256=data.sha256 if len(named) == 1 else None, progress=progress)
+        except SourceError as error:
+            key = f"data.source.{split}" if split else "data.source"
+            raise type(error)(f"{error.message} It is {key} of the recipe {recipe.name}.", where=error.where) from error
         progress("reading rows", 0.1)
         tables[split] = reader(fetched.path, data.columns, recipe.task, **options)
         license_ = data.license or tables[split].license or fetched.license

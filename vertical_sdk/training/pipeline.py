@@ -64,6 +64,7 @@ def train(
     """
     overrides = dict(settings or {}) | ({"base": base} if base else {})
     recipe = recipe.replace(overrides) if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    recipe = recipe.anchored(Path.cwd())  # the card's paths are then the same from every folder
     check_recipe(recipe)
     folder = _choose_folder(recipe, out, resume=resume)
     start_adapter = find_start(start) if start is not None else None
