@@ -197,6 +197,11 @@ class Evaluation:
     abstention       system → (share of rows answered, share of those that is right, lowest confidence among them)
     curves           name → {"title", "x", "y": what the axes are, "lines": {name: [[x, y], …]}}; x a number or a date
     forgetting       the adapter's cost in general ability (`Forgot.to_dict`); None if it was not measured
+    left_out         rows of the given file that were not evaluated because the specialist was trained on them
+    repeated         evaluated rows that it was trained on as well: test rows of a recipe whose splits are not apart
+    unknown          why it is unknown whether it was trained on some of the rows; "" if it was trained on none of them
+    report           the path of the report; "" if none was written
+    unwritten        why evaluation.json and the report could not be written; "" if they were
     account          what happened to every row of data (`Account.to_dict()`), and what was cut
     provenance       base, recipe_digest, sources, versions, seed, seconds and more
     """
@@ -221,6 +226,11 @@ class Evaluation:
     abstention: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgetting: dict[str, Any] | None = None
+    left_out: int = 0
+    repeated: int = 0
+    unknown: str = ""
+    report: str = ""
+    unwritten: str = ""
     account: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 

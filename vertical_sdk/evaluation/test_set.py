@@ -97,8 +97,15 @@ def prepare_own_rows(card: Card, recipe: Recipe, *, needed: bool, progress: Prog
 
     returns  the rows, or None and the reason
 
-    Raises DataError if they are needed and the data has changed since training, and what `prepare` raises.
+    Raises DataError if they are needed and the card names no data or the data has changed since training, and what `prepare`
+    raises.
     """
+    if not any(source.sha256 for source in card.sources):
+        if needed:
+            raise DataError(
+                f"the card of {card.name} does not say which rows it was trained on. Name a file of rows with --data."
+            )
+        return None, "its card does not say which rows it was trained on"
     try:
         prepared = prepare(recipe, progress=progress)
     except VerticalError as error:
