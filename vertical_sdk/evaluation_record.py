@@ -17,7 +17,7 @@ from vertical_sdk.paths import file_digest, write_whole
 __all__ = ["EVALUATION", "EvaluationRecord", "add_evaluation", "find_run", "read_evaluation", "write_evaluation"]
 
 EVALUATION = "evaluation.json"
-IN_CARD = ("rows", "systems", "tests", "confidence", "baseline")
+IN_CARD = ("rows", "systems", "tests", "confidence", "baseline", "warnings")
 """The part of an evaluation that the card keeps as its `metrics`."""
 
 
@@ -80,7 +80,7 @@ def add_evaluation(card: Card, record: EvaluationRecord) -> Card:
     try:
         gate = record.results["gate"]
         verdict = None if gate is None else Verdict.model_validate(gate)
-        metrics = {key: record.results[key] for key in IN_CARD}
+        metrics = {key: record.results[key] for key in IN_CARD if key in record.results or key != "warnings"}
     except (KeyError, ValidationError):
         raise CorruptAdapter(f"{card.name}: {EVALUATION} is malformed. Run `vertical evaluate` on the run again.") from None
     return card.model_copy(update={"metrics": metrics, "gate": verdict})

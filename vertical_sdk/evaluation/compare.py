@@ -12,12 +12,14 @@ from vertical_sdk.evaluation import measure
 from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_general, with_forgetting
 from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.record import describe_provenance, record_evaluation
+from vertical_sdk.evaluation.red_lines import describe_gaps, find_faults
 from vertical_sdk.evaluation.result import Evaluation, System
-from vertical_sdk.evaluation.systems import Setup, classical_baseline, run_systems, system_title
+from vertical_sdk.evaluation.systems import SPECIALIST, Setup, classical_baseline, run_systems, system_title
 from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_gate
 from vertical_sdk.types import Example, Progress, silent
 
 if TYPE_CHECKING:
@@ -75,8 +77,9 @@ def _evaluate(setup: Setup, data: Path | None) -> Evaluation:
     card = benchmark.card
     outputs, systems = _run_and_measure(setup)
     tests = measure.compare_systems(benchmark, outputs)
-    gate = benchmark.recipe.evaluate.gate
-    verdict = decide(gate, measure.main_tests(benchmark, tests)) if gate else None
+    gate = get_gate(benchmark.recipe)
+    faults = find_faults(benchmark, outputs[SPECIALIST])
+    verdict = decide(gate, measure.main_tests(benchmark, tests), faults) if gate else None
     forgot = _measure_forgetting(setup)
     budget = benchmark.recipe.evaluate.forgetting.budget if benchmark.recipe.evaluate.forgetting else 0.0
     setup.progress("auditing labels and groups", None)
@@ -89,6 +92,7 @@ def _evaluate(setup: Setup, data: Path | None) -> Evaluation:
         confidence=benchmark.confidence,
         tests=tests,
         baseline=classical_baseline(systems),
+        warnings=[*describe_gaps(benchmark), *(fault for fault in faults if fault not in describe_gaps(benchmark))],
         lower_is_better=[name for name in benchmark.metrics if not higher_is_better(name)],
         calibration=card.calibration,
         examples=measure.select_examples(benchmark, outputs, specialist),

@@ -1,7 +1,7 @@
 """Metrics of labels: classification, several labels a row, and labels in order.
 
 Multilabel arrays are (rows, labels) of 0 and 1; all others (rows,) of label positions. An average over labels is undefined
-(NaN) if all references have the same one label: a system that always answers it would be perfect, and has told nothing apart.
+(NaN) if all references have the same one label: a system that always answers it would be perfect, and tells nothing apart.
 """
 
 from __future__ import annotations
