@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAY",
+    "LARGEST",
     "NO_ANSWER",
+    "NO_ZONE",
     "WEEK",
     "Cell",
     "Example",
@@ -49,6 +51,12 @@ DAY, WEEK = 86_400.0, 604_800.0
 """Seconds."""
 NO_ANSWER = -1
 """The prediction for an answer that cannot be read as a label. It never counts as right."""
+NO_ZONE = "none"
+"""The zone of series whose times have no zone."""
+LARGEST = 1e16
+"""The largest reading of a series: sums of squares of larger numbers do not fit into float32."""
+REACH = 2.0**20
+"""A reading that many times larger than all of the training rows is not used: beside it, float32 has no digits for the others."""
 Cell: TypeAlias = str | float | None
 """A field of a record: a word, a number, or None if it is unknown."""
 
@@ -142,6 +150,9 @@ class SeriesLayout:
     seconds   between two steps
     history   steps in `Example.values`; horizon: steps in the target
     graph     (channels, channels) how close they are, 0 if they are not connected; None if unknown
+    zone      the zone in whose clock the times of the rows are (UTC, +08:00, Europe/Berlin); NO_ZONE if the times had none; None in
+              cards of older versions, which did not keep it
+    largest   the largest absolute value of each channel in the training rows; empty if unknown
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -151,6 +162,13 @@ class SeriesLayout:
     history: int
     horizon: int
     graph: Any = field(default=None, compare=False, repr=False)
+    zone: str | None = field(default=None, compare=False)
+    largest: tuple[float, ...] = field(default=(), compare=False)
+
+    def limits(self) -> tuple[float, ...]:
+        """The largest absolute value of each channel that may be part of a history; a larger one counts as not measured."""
+        known = self.largest or (0.0,) * len(self.channels)
+        return tuple(min(LARGEST, REACH * value) if value else LARGEST for value in known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +179,8 @@ class Prediction:
     probabilities  label → calibrated probability; empty for regression and generation
     text           the generated answer; None for the other tasks
     truncated      tokens of the input that did not fit and were cut
+    unknown        tokens of the input that the base's vocabulary does not have: it cannot read what is written there
+    control        control tokens, such as [SEP], that are written in the input; they were read as characters
     adapter        the name of the specialist that answered
     interval       (low, high) around a number, which contains the truth with the probability in the card's calibration; else None
     """
@@ -171,6 +191,8 @@ class Prediction:
     truncated: int = 0
     adapter: str = ""
     interval: tuple[float, float] | None = None
+    unknown: int = 0
+    control: int = 0
 
     @property
     def confidence(self) -> float | None:

@@ -26,10 +26,14 @@ class Raw:
 
     values  (k,) logits or one number; (steps, channels, quantiles) for series, the median first
     cut     tokens of the row that did not fit
+    unknown tokens of the row that the base's vocabulary does not have
+    control control tokens that are written in the row, and were read as characters
     """
 
     values: NDArray[Any]
     cut: int = 0
+    unknown: int = 0
+    control: int = 0
 
 
 class Engine(Protocol):

@@ -141,7 +141,10 @@ class TorchEngine:
                 batch_size=batch_size,
                 progress=lambda share: progress("running the specialist", share),
             ).numpy()
-            results |= {position: Raw(value, row.cut) for position, value, row in zip(positions, values, encoded, strict=True)}
+            results |= {
+                position: Raw(value, row.cut, row.unknown, row.control)
+                for position, value, row in zip(positions, values, encoded, strict=True)
+            }
         return [results[position] for position in range(len(rows))]
 
     def general(self, name: str, progress: Progress = silent) -> FrozenBase:
@@ -170,7 +173,7 @@ class TorchEngine:
         for specialist, positions in self._groups(adapters):
             if not isinstance(specialist, CausalSpecialist):
                 raise AdapterError(f"{adapters[positions[0]]}: {self._base.name} cannot write text. Call predict() instead.")
-            encoded = [encode_turns(specialist.tokenizer, prompts[n], specialist.max_length) for n in positions]
+            encoded = [encode_turns(specialist.text_tokenizer, prompts[n], specialist.max_length) for n in positions]
             written = specialist.write(
                 encoded,
                 max_new_tokens=max_new_tokens,

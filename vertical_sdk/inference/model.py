@@ -175,7 +175,10 @@ class VerticalModel:
 
         history  a DataFrame with a column for each channel and times as its index, oldest first, or an array (steps, channels), of
                  which the last `card.layout.history` steps are read; NaN and missing steps count as not measured
-        horizon  steps ahead, at most `card.layout.horizon`; None: all. Raises AdapterError for other tasks, DataError
+        horizon  steps ahead, at most `card.layout.horizon`; None: all
+
+        Raises AdapterError for a specialist of another task, DataError for a history or a horizon that it cannot use: among others
+        times with a zone if it was trained on times without one, and the reverse.
         """
         return forecast(self.engine, adapter or self._active, history, horizon)
 

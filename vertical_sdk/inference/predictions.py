@@ -91,7 +91,9 @@ def _require_predict(card: Card, name: str) -> None:
 
 def _to_predictions(result: Answer, name: str) -> list[Prediction]:
     card = result.adapter.card
-    return get_task(card.task).to_predictions(result.outputs, card.labels, result.cut, name)
+    predictions = get_task(card.task).to_predictions(result.outputs, card.labels, result.cut, name)
+    counts = zip(predictions, result.unknown, result.control, strict=True)
+    return [replace(prediction, unknown=unknown, control=control) for prediction, unknown, control in counts]
 
 
 def _keep_likeliest(prediction: Prediction, most: int | None) -> Prediction:
