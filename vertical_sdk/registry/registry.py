@@ -193,13 +193,13 @@ class Registry:
         self._check_exists(name, version)
         self.store.move_alias(name, alias, version, expected, self.new_event(name, action, alias, why, evidence))
 
-    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "") -> None:
+    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "", evidence: str = "") -> None:
         """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
         wanted = Reference(check_name(name), alias=alias)
         if not self.store.find(wanted):
             raise self._resolution_error(wanted, ())
-        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why))
+        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why, evidence))
 
     def tag(self, name: str, version: int, tags: Mapping[str, str | None], *, why: str = "") -> None:
         """Set tags of a version; the value None removes a tag. Raises RegistryError."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.query import Condition
@@ -21,6 +21,7 @@ __all__ = [
     "Entry",
     "Event",
     "Manifest",
+    "MoveAction",
     "Store",
     "Stored",
     "canonical_json",
@@ -74,6 +75,10 @@ class Event:
     after: int | None = None
     why: str = ""
     evidence: str = ""
+
+
+MoveAction: TypeAlias = Literal["alias", "promote", "rollback"]
+"""The actions in the log that point an alias at a version."""
 
 
 class Store(Protocol):
