@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -177,6 +179,8 @@ class Prediction:
     probabilities  label → calibrated probability; empty for regression and generation
     text           the generated answer; None for the other tasks
     truncated      tokens of the input that did not fit and were cut
+    unknown        tokens of the input that the base's vocabulary does not have: it cannot read what is written there
+    control        control tokens, such as [SEP], that are written in the input; they were read as characters
     adapter        the name of the specialist that answered
     interval       (low, high) around a number, which contains the truth with the probability in the card's calibration; else None
     """
@@ -187,6 +191,23 @@ class Prediction:
     truncated: int = 0
     adapter: str = ""
     interval: tuple[float, float] | None = None
+    unknown: int = 0
+    control: int = 0
+
+    @property
+    def confidence(self) -> float | None:
+        """The calibrated probability of the chosen label; None for a task that does not choose exactly one label."""
+        return self.probabilities.get(self.label) if isinstance(self.label, str) else None
+
+    def top_k(self, n: int = 5) -> list[tuple[str, float]]:
+        """List the n likeliest labels with their probabilities, the likeliest first; [] for a task without labels."""
+        return heapq.nlargest(n, self.probabilities.items(), key=operator.itemgetter(1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: every field, and the confidence."""
+        plain: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+        return plain | {"probabilities": dict(self.probabilities), "confidence": self.confidence}
 
 
 @dataclass(frozen=True, slots=True)

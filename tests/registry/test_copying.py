@@ -112,12 +112,14 @@ def moves(registry: Registry, alias: str | None = None) -> list[tuple[object, ..
 
 
 def test_a_copy_has_the_log_of_the_aliases_and_can_roll_back(source: Registry, tmp_path: Path) -> None:
-    source.set_alias("medical/triage", "production", 3, why="better on rare labels", action="promote", evidence='{"p": 0.01}')
+    source.set_alias(
+        "medical/triage", "production", 3, force=True, why="better on rare labels", action="promote", evidence='{"p": 0.01}'
+    )
     source.delete_alias("medical/triage", "candidate", why="done")
     expected = [
         ("alias", "production", None, 2),
         ("alias", "candidate", None, 3),
-        ("promote", "production", 2, 3),
+        ("promote by force", "production", 2, 3),
         ("delete alias", "candidate", 3, None),
     ]
     assert moves(source) == expected
@@ -128,7 +130,7 @@ def test_a_copy_has_the_log_of_the_aliases_and_can_roll_back(source: Registry, t
 
     for copied in (target, second):
         assert moves(copied) == expected
-        promoted = next(e for e in copied.history("medical/triage") if e.action == "promote")
+        promoted = next(e for e in copied.history("medical/triage") if e.action == "promote by force")
         assert promoted.why.endswith(": better on rare labels")
         assert json.loads(promoted.evidence)["p"] == 0.01
         assert copied.resolve("medical/triage@production").aliases == ("production",)
@@ -139,9 +141,9 @@ def test_a_copy_has_the_log_of_the_aliases_and_can_roll_back(source: Registry, t
 def test_a_second_backup_adds_the_moves_since_the_first(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
     copy_versions(source, target)
-    source.set_alias("medical/triage", "production", 3)
+    source.set_alias("medical/triage", "production", 3, force=True, why="try")
     source.set_alias("medical/triage", "production", 2, action="rollback")
-    source.set_alias("medical/triage", "production", 3)
+    source.set_alias("medical/triage", "production", 3, force=True, why="try")
 
     refused = copy_versions(source, target)
     assert [(a.alias, a.outcome) for a in refused.conflicts] == [("production", "conflict")]
@@ -159,8 +161,8 @@ def test_a_second_backup_adds_the_moves_since_the_first(source: Registry, tmp_pa
 def test_an_alias_that_was_moved_in_the_target_gets_one_move_of_its_own(source: Registry, tmp_path: Path) -> None:
     target = Registry(tmp_path / "target")
     copy_versions(source, target)
-    target.set_alias("medical/triage", "production", 3, why="here")
-    source.set_alias("medical/triage", "production", 3)
+    target.set_alias("medical/triage", "production", 3, force=True, why="here")
+    source.set_alias("medical/triage", "production", 3, force=True, why="try")
     source.set_alias("medical/triage", "production", 2)
 
     copy_versions(source, target, overwrite_aliases=True)
@@ -292,18 +294,18 @@ def test_a_copy_through_a_server_is_published_by_the_user_of_the_token(
     app = create_app(served, tokens, ServerSettings(uploads=tmp_path / "uploads"), log=lambda _: None)
     with serving(app) as address:
         remote, back = Registry(address), Registry(tmp_path / "back")
-        source.set_alias("medical/triage", "production", 3, action="promote")
+        source.set_alias("medical/triage", "production", 3, action="promote", force=True, why="try")
         source.set_alias("medical/triage", "production", 2, action="rollback")
         source.delete_alias("medical/triage", "candidate")
         copy_versions(source, remote)
         assert moves(remote) == moves(source)
-        source.set_alias("medical/triage", "production", 3)
+        source.set_alias("medical/triage", "production", 3, force=True, why="try")
         copy_versions(source, remote, overwrite_aliases=True)
         report = copy_versions(remote, back)
         assert moves(back) == moves(source)
         assert rollback(remote, "medical/triage", "production").after == 2
         assert moves(remote)[-1] == ("rollback", "production", 3, 2)
-        remote.set_alias("medical/triage", "production", 3)
+        remote.set_alias("medical/triage", "production", 3, force=True, why="back")
         remote.close()
 
     assert all(version.new and version.before == version.after for version in report.versions)

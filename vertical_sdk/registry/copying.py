@@ -15,7 +15,7 @@ from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.registry.policy import check_licenses
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.registry import REVOKED, SIGNATURE, Registry
-from vertical_sdk.registry.store import Entry, Event, Manifest
+from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.types import Progress, silent
 
@@ -231,7 +231,9 @@ def _copy_alias(work: _Work, entry: Entry, alias: str, previous: int | None) -> 
     if current != number:
         if current is not None and not work.overwrite:
             return CopiedAlias(entry.name, alias, number, "conflict", current)
-        work.target.set_alias(entry.name, alias, number, expected=current or 0, why=_describe_origin(work, entry))
+        forced = work.target.policy.needs_force(alias, entry.record.get("gate", ""))  # in the source too, whose log says why
+        why = _describe_origin(work, entry)
+        work.target.set_alias(entry.name, alias, number, expected=current or 0, force=forced, why=why)
     outcome: Literal["set", "moved", "unchanged"] = (
         "unchanged" if previous == number else "set" if previous is None else "moved"
     )
@@ -252,7 +254,11 @@ def _describe_move(work: _Work, event: Event) -> Event:
         "copied": {"from": work.title, "at": now.at, "by": now.who, "moved_at": at, "moved_by": who},
     }
     why = f"copied from {work.title} by {now.who}, {now.at[:19]}" + (f": {event.why}" if event.why else "")
-    return replace(event, before=None, after=None, why=why, evidence=json.dumps(evidence, sort_keys=True))
+    gates = {entry.number: entry.record.get("gate", "") for entry in work.origin.versions(event.name)}
+    action = event.action
+    if event.after is not None and work.target.policy.needs_force(event.alias or "", gates[event.after]):
+        action = action.removesuffix(BY_FORCE) + BY_FORCE
+    return replace(event, action=action, before=None, after=None, why=why, evidence=json.dumps(evidence, sort_keys=True))
 
 
 def _identify(event: Event) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
 __all__ = [
+    "BY_FORCE",
     "Entry",
     "Event",
     "Manifest",
@@ -79,6 +80,8 @@ class Event:
 
 MoveAction: TypeAlias = Literal["alias", "promote", "rollback"]
 """The actions in the log that point an alias at a version."""
+BY_FORCE = " by force"
+"""The end of an action in the log that overrode a gate or a verdict."""
 
 
 class Store(Protocol):
