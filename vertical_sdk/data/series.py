@@ -14,9 +14,9 @@ from pydantic import Field
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
-from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
+from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
 from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read_adjacency
-from vertical_sdk.data.read import Missing, Table
+from vertical_sdk.data.read import Header, Missing, OneCharacter, Table
 from vertical_sdk.data.windows import TOO_LARGE, Numbers, Resampling, Series, cut_windows, find_pace, place_on_grid
 from vertical_sdk.data.zones import choose_zone, find_zone, parse_time, to_clock
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
@@ -51,6 +51,11 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
     adjacency: str | None = None,
     labels: str | None = None,
     zone: str | None = None,
+    delimiter: OneCharacter = None,
+    encoding: str | None = None,
+    header: Header = None,
+    sheet: str | None = None,
+    rows: str | None = None,
 ) -> Table:
     """Read a table of measurements: a line for each step, a column for each channel. A row is a moment with its past and future.
 
@@ -70,6 +75,7 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
                      for training
     zone             for times with a zone: the zone in whose clock the time of day is read, such as Europe/Berlin. None means the
                      offset of the times if they all have the same one, else UTC
+    delimiter        and encoding, header, sheet, rows: how to read the file, as in the reader "table"
 
     Missing steps stay unknown, repeated steps are replaced by their mean, and values beyond 1e16 count as not measured; all are
     counted. Raises DataError, with file and line, for a cell that is not a number or a time, and for times at uneven distances, and if
@@ -89,7 +95,8 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
         labels=labels,
         zone=zone,
     )
-    return build_series(read_file(file), columns, task, missing, resampling)
+    options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows)
+    return build_series(read_columns(file, options), columns, task, missing, resampling)
 
 
 def build_series(  # noqa: PLR0914  (the columns of a series, built step by step)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vertical_sdk.bases.reading import read_texts
 from vertical_sdk.card import Card
 from vertical_sdk.data.texts import full_text
+from vertical_sdk.errors import RunError
 from vertical_sdk.evaluation.report import write_report
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.evaluation_record import find_run, write_evaluation
@@ -16,21 +19,30 @@ from vertical_sdk.types import Example
 
 __all__ = ["describe_provenance", "record_evaluation"]
 
+NOT_A_WORD = re.compile(r"[^\w.-]+")
 
-def record_evaluation(folder: Path, evaluation: Evaluation, hub_id: str | None) -> None:
-    """Write the evaluation and its report into the adapter's run. Outside a run, as for a published adapter, write nothing.
+
+def record_evaluation(folder: Path, evaluation: Evaluation, hub_id: str | None, data: Path | None) -> Evaluation:
+    """Write an evaluation into the adapter's run. Outside a run, as for a published adapter, write nothing.
 
     folder  of the adapter, which is not changed
     hub_id  the base's name on the Hugging Face hub; None if it has none
+    data    the file of rows, for which only a report is written; None: the recipe's own test rows
 
-    Raises RunError if the run cannot be written.
+    returns  the evaluation with the path of its report, or with the reason why it could not be written
     """
     run = find_run(folder)
     if run is None:
-        return
-    results = evaluation.to_dict()
-    write_evaluation(run, results, hub_id)
-    write_report(run / "report.html", results)
+        return evaluation
+    report = run / ("report.html" if data is None else f"report-{NOT_A_WORD.sub('-', data.stem)}.html")
+    results = {key: value for key, value in evaluation.to_dict().items() if key not in {"report", "unwritten"}}
+    try:
+        if data is None:
+            write_evaluation(run, results, hub_id)
+        write_report(report, results)
+    except RunError as error:
+        return replace(evaluation, unwritten=str(error))
+    return replace(evaluation, report=str(report))
 
 
 def describe_provenance(card: Card, data: Path | None, specialist: Any = None, rows: Sequence[Example] = ()) -> dict[str, Any]:

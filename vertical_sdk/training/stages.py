@@ -24,8 +24,9 @@ from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.training.encode import check_unknown, encode_rows
 from vertical_sdk.training.job import Job, is_main_process
 from vertical_sdk.training.probe_head import start_head
+from vertical_sdk.training.start_record import read_start, record_start, save_start
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
-from vertical_sdk.training.warm_start import check_start, load_start_weights, save_start
+from vertical_sdk.training.warm_start import check_start, load_start_weights
 
 __all__ = ["JobRows", "build_specialist", "calibrate", "encode_job_rows", "fit_members", "start_specialist", "train_weights"]
 
@@ -89,14 +90,17 @@ def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
 
 
 def start_specialist(job: Job, specialist: Specialist, rows: JobRows) -> None:
-    """Set the weights that training starts from: those of the base and its linear probe, or of the job's start."""
+    """Set the weights that training starts from: those of the base and its linear probe, or of the job's start.
+
+    A run first records what it begins with, so that nothing is stored that could be resumed without this record.
+    """
+    if is_main_process() and read_start(job.folder) is None:
+        save_start(job.folder, record_start(job))
     specialist.fit_to_rows(rows.originals)
     if specialist.head is not None:
         start_head(job, specialist, rows.originals, rows.validation)
     if job.start is not None:
         load_start_weights(job.start, specialist)
-        if is_main_process():
-            save_start(job.folder, job.start)
 
 
 def train_weights(job: Job, specialist: Specialist, rows: JobRows) -> tuple[VerticalTrainer, dict[str, Any]]:
