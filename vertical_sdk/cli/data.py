@@ -31,9 +31,13 @@ def check(
     task: Annotated[
         str, typer.Option(help="The task, such as classification, multilabel, ordinal, regression or generation.")
     ] = "classification",
+    base: Annotated[
+        str | None, typer.Option(help="A base model: what it can read of the texts; default: the recipe's, if it is here.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a file: its format, columns, labels, duplicates, lengths and problems."""
+    from vertical_sdk.cli.token_check import create_token_check
     from vertical_sdk.data.check import check_file
     from vertical_sdk.recipe import load_recipe
 
@@ -41,7 +45,9 @@ def check(
     if task not in TASKS:
         raise UnknownName("task", task, TASKS)
     loaded = load_recipe(recipe) if recipe else None
-    result = check_file(file, columns=columns or None, task=task, recipe=loaded)
+    with showing() as progress:
+        tokens = create_token_check(base, loaded, progress)
+    result = check_file(file, columns=columns or None, task=task, recipe=loaded, check_tokens=tokens)
     if as_json:
         emit(result)
         return

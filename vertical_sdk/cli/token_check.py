@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vertical_sdk.types import Example, Progress
 
 if TYPE_CHECKING:
     from vertical_sdk.bases.base import Base
+    from vertical_sdk.data.check import TokenCheck
     from vertical_sdk.recipe import Recipe
 
-__all__ = ["TokenCheck", "create_token_check"]
+__all__ = ["create_token_check"]
 
-TokenCheck = Callable[[Sequence[Example]], tuple[Any, list[tuple[str, str]]]]
-"""Rows with texts → the section of the report, and problems as (severity, sentence)."""
 SOME = 0.02
 """Share of unknown tokens from which a warning is due."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
@@ -19,7 +19,10 @@ from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, TaskName
 
-__all__ = ["check_file"]
+__all__ = ["TokenCheck", "check_file"]
+
+TokenCheck: TypeAlias = Callable[[Sequence[Example]], tuple[Any, list[tuple[str, str]]]]
+"""Rows with texts → what a base reads of them, for the report, and problems as (severity, sentence)."""
 
 NEAR = 0.9
 FEW = 10
@@ -28,11 +31,17 @@ SHOWN = 5
 
 
 def check_file(
-    path: Path, *, columns: Mapping[str, str] | None = None, task: TaskName = "classification", recipe: Recipe | None = None
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    task: TaskName = "classification",
+    recipe: Recipe | None = None,
+    check_tokens: TokenCheck | None = None,
 ) -> dict[str, Any]:
     """Describe a file as plain data for JSON. `problems` lists the problems, worst first.
 
     columns, task   as in a recipe; those of `recipe` if it is given. A column called "split" is the split
+    check_tokens    describes what a base reads of the rows with texts, and its problems; None: no base is looked at
 
     Rows of numbers are not compared with each other. A row that cannot be read raises DataError with file and line, as in
     training; tasks that read series raise RecipeError.
@@ -79,7 +88,8 @@ def check_file(
         "personal_data_search": describe_search(names=False),
         "leakage": _find_leakage(with_text),
     }
-    report["problems"] = _list_problems(report, recipe)
+    report["tokens"], token_problems = check_tokens(with_text) if check_tokens and with_text else ({}, [])
+    report["problems"] = _list_problems(report, recipe, token_problems)
     return report
 
 
@@ -126,7 +136,7 @@ def _find_leakage(rows: Sequence[Example]) -> dict[str, Any] | str:
     return leakage
 
 
-def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dict[str, str]]:
+def _list_problems(report: Mapping[str, Any], recipe: Recipe | None, others: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """List problems with a severity: "error" stops training, "warning" makes it worse, "note" is information."""
     problems = [
         *_label_problems(report),
@@ -135,6 +145,7 @@ def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dic
         *_repeat_problems(report),
         *_unusable_rows(report),
         *_personal_data_problems(report["personal_data"], report["script"]),
+        *others,
     ]
     order = {"error": 0, "warning": 1, "note": 2}
     return [{"severity": severity, "problem": text} for severity, text in sorted(problems, key=lambda p: order[p[0]])]
