@@ -21,7 +21,7 @@ from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_gate
-from vertical_sdk.types import Example, Progress, silent
+from vertical_sdk.types import Progress, silent
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
