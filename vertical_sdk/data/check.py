@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from vertical_sdk.catalog import readers
 from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
 from vertical_sdk.data.deidentify import describe_search, find_pii
-from vertical_sdk.data.formats import read_file
+from vertical_sdk.data.formats import FileOptions, Rows, find_reader, read_columns
+from vertical_sdk.data.guess import describe_columns, suggest_columns
 from vertical_sdk.data.labels import count_labels
-from vertical_sdk.data.read import read_table
+from vertical_sdk.data.read import Table
 from vertical_sdk.data.scripts import main_script
 from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
-from vertical_sdk.recipe import Recipe
+from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, TaskName
 
-__all__ = ["TokenCheck", "check_file"]
+__all__ = ["TokenCheck", "check_file", "read_for_check"]
 
 TokenCheck: TypeAlias = Callable[[Sequence[Example]], tuple[Any, list[tuple[str, str]]]]
 """Rows with texts → what a base reads of them, for the report, and problems as (severity, sentence)."""
@@ -36,11 +39,14 @@ def check_file(
     columns: Mapping[str, str] | None = None,
     task: TaskName = "classification",
     recipe: Recipe | None = None,
+    reader: Part | None = None,
     check_tokens: TokenCheck | None = None,
 ) -> dict[str, Any]:
     """Describe a file as plain data for JSON. `problems` lists the problems, worst first.
 
-    columns, task   as in a recipe; those of `recipe` if it is given. A column called "split" is the split
+    columns, task   as in a recipe; those of `recipe` if it is given. A column called "split" is the split. Without a recipe,
+                    columns that are not given are suggested by their names and contents
+    reader          as in a recipe; None means that of `recipe`, one that recognizes the file, or the general one
     check_tokens    describes what a base reads of the rows with texts, and its problems; None: no base is looked at
 
     Rows of numbers are not compared with each other. A row that cannot be read raises DataError with file and line, as in
@@ -53,11 +59,9 @@ def check_file(
         raise RecipeError(
             f"the task {task} reads series, whose rows cannot be checked. Run vertical data show RECIPE.", where=path
         )
-    raw = read_file(path)
-    if "split" not in columns and "split" in raw.columns:
-        columns["split"] = "split"
-    options = recipe.data.reader.arguments if recipe and recipe.data.reader and recipe.data.reader.use == "table" else {}
-    table = read_table(path, columns, task, **options)
+    part = reader or (recipe.data.reader if recipe else None) or Part(use=find_reader(path) or "table")
+    read = read_for_check(path, columns, task, part, guess=recipe is None)
+    raw, table = read.raw, read.table
     rows = list(table.examples)
     with_text = [e for e in rows if e.values is None or full_text(e)]
     texts = [full_text(e) for e in with_text]
@@ -66,11 +70,13 @@ def check_file(
     clashes = find_contradictions(rows)
     report: dict[str, Any] = {
         "file": str(path),
-        "format": raw.format,
-        "columns": list(raw.columns),
+        "format": raw.format if raw else table.detected,
+        **(raw.details if raw else {"reader": part.use}),
+        "columns": list(raw.columns) if raw else [],
+        "types": describe_columns(raw) if raw else {},
         "detected": table.detected,
         "task": task,
-        "rows": len(raw.rows),
+        "rows": len(raw.rows) if raw else table.account.rows_in if table.account else len(rows),
         "usable": len(rows),
         "not_usable": dict(table.account.dropped) if table.account else {},
         "script": main_script(texts),
@@ -91,6 +97,38 @@ def check_file(
     report["tokens"], token_problems = check_tokens(with_text) if check_tokens and with_text else ({}, [])
     report["problems"] = _list_problems(report, recipe, token_problems)
     return report
+
+
+@dataclass(frozen=True)
+class FirstRead:
+    """A file as it was read without a recipe.
+
+    raw      the rows as they are in the file; None for a reader of a vertical
+    columns  our key → the column, as given or found
+    """
+
+    raw: Rows | None
+    columns: Mapping[str, str]
+    table: Table
+
+
+def read_for_check(path: Path, columns: Mapping[str, str], task: TaskName, part: Part, *, guess: bool) -> FirstRead:
+    """Read a file for people who do not know it yet.
+
+    guess  suggest the columns that are not named, by their names and contents
+    """
+    options = readers.check(part.use, part.arguments, "data.reader")
+    read = readers.get(part.use)
+    if part.use != "table":
+        return FirstRead(None, columns, read(path, columns, task, **options))
+    names = {f.name for f in fields(FileOptions)}
+    raw = read_columns(path, FileOptions(**{key: value for key, value in options.items() if key in names}))
+    chosen = dict(columns)
+    if guess:
+        texts = not (options.get("record") or options.get("values"))
+        chosen = suggest_columns(raw, chosen, task, texts=texts, header_is_sure=options.get("header") is not None)
+    split = {"split": "split"} if "split" not in chosen and "split" in raw.columns else {}
+    return FirstRead(raw, chosen, read(path, {**chosen, **split}, task, **options))
 
 
 def _find_exact_repeats(texts: Sequence[str]) -> list[int]:
