@@ -46,6 +46,7 @@ ORDER = (
     "promotion",
     "server",
     "cli",
+    "__main__",
 )
 """From the lowest to the highest. A module imports only modules below it."""
 RANK = {name: rank for rank, name in enumerate(ORDER)}
