@@ -68,6 +68,7 @@ class Part(Generic[P]):
     title             what reports call it; the name if none was given
     meaning           metrics: a sentence about it for reports
     higher_is_better  metrics: False for an error or a loss
+    each_label        metrics: True if it averages over labels, so that it is known only if every label has rows
     curve             metrics: a function that draws a curve for the report, see `vertical_sdk.metrics.measure.curve_of`
     saves_as          baselines: the class that stores the fitted baseline as arrays, or "module:Class", which is imported when it is
                       needed. None means the baseline cannot be stored, so it cannot be a member of an ensemble
@@ -87,6 +88,7 @@ class Part(Generic[P]):
     title: str = ""
     meaning: str = ""
     higher_is_better: bool = True
+    each_label: bool = False
     curve: Callable[..., Mapping[str, Any] | None] | None = None
     saves_as: type[Any] | str | None = None
     classical: int | None = None
@@ -131,6 +133,7 @@ class Catalog(Generic[P]):
         title: str = "",
         meaning: str = "",
         higher_is_better: bool = True,
+        each_label: bool = False,
         curve: Callable[..., Mapping[str, Any] | None] | None = None,
         saves_as: type[Any] | str | None = None,
         classical: int | None = None,
@@ -157,6 +160,7 @@ class Catalog(Generic[P]):
                 title=title or name,
                 meaning=meaning,
                 higher_is_better=higher_is_better,
+                each_label=each_label,
                 curve=curve,
                 saves_as=saves_as,
                 classical=classical,
