@@ -192,7 +192,7 @@ def test_a_bulk_export_and_a_folder_read_as_the_bundle_does(tmp_path: Path) -> N
         (json.dumps(note("d1", "x", date="yesterday")), "the time 'yesterday'"),
     ],
 )
-def test_what_is_not_fhir_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_a_file_other_than_fhir_is_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(content, encoding="utf-8")
 
@@ -231,7 +231,7 @@ def test_several_problems_are_labels_and_sections_can_be_rows(tmp_path: Path) ->
         ("<ClinicalDocument/>", "is not a C-CDA document"),
     ],
 )
-def test_what_is_not_ccda_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_a_document_other_than_ccda_is_refused(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "a.xml"
     path.write_text(content, encoding="utf-8")
 
