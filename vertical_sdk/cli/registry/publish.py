@@ -36,14 +36,29 @@ def publish(
         check_alias(alias)  # check it before anything is published
     store = Registry(registry)
     version = store.publish(adapter, name, force=force, reason=reason, tags=parse_tags(tag))
+    told = _describe_report(adapter)
     if alias:
         store.set_alias(version.name, alias, version.number, why=reason)
         version = store.resolve(str(version))
     if as_json:
-        emit(version.to_dict())
+        emit({**version.to_dict(), "report": told})
         return
     show(f"{version} (sha256:{version.digest[:16]}…){f', {alias}' if alias else ''}")
     say(f"Published in {store.location}. Use it: VerticalModel.from_registry('{version.name}@{alias or version.number}')")
+    if told:
+        say(told)
+
+
+def _describe_report(adapter: Path) -> str:
+    """Whether the report that was published shows rows of data."""
+    from vertical_sdk.card import read_card
+    from vertical_sdk.evaluation_record import find_run, read_evaluation
+    from vertical_sdk.registry.checks import find_adapter_folder
+    from vertical_sdk.registry.public_report import describe_report
+
+    folder, report = find_adapter_folder(adapter)
+    run = find_run(folder)
+    return describe_report(report, read_card(folder), read_evaluation(run) if run is not None else None)
 
 
 def alias(
