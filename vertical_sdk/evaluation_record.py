@@ -19,7 +19,7 @@ __all__ = ["EVALUATION", "EvaluationRecord", "add_evaluation", "find_run", "read
 EVALUATION = "evaluation.json"
 IN_CARD = ("rows", "systems", "tests", "confidence", "baseline")
 """The part of an evaluation that the card keeps as its `metrics`."""
-IF_SET = ("repeated", "unknown")
+IF_SET = ("repeated", "unknown", "warnings")
 """Further parts, which the card keeps if they say something."""
 
 

@@ -62,6 +62,12 @@ class Limits(Closed):
     truncated: float = Field(
         default=0.05, ge=0, le=1, description="Share of the rows of a split that may be cut to max_length."
     )
+    unknown: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of a text's tokens that the base's vocabulary may lack, as the mean over the rows of a split.",
+    )
 
 
 class Data(Closed):
@@ -150,7 +156,10 @@ class Prompt(Closed):
 
 
 class Gate(Closed):
-    """When a specialist may be published: `metric` beats each baseline by more than `margin`, at `confidence`."""
+    """When a specialist may be published: `metric` beats each baseline by more than `margin`, at `confidence`.
+
+    `tasks.get_gate` returns the gate of a recipe, which is its task's default if it names none.
+    """
 
     metric: str
     beats: tuple[str, ...] = ("base", "tfidf")
@@ -177,7 +186,11 @@ class Evaluate(Closed):
 
     metrics: tuple[Part, ...] = ()
     baselines: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
-    gate: Gate | None = None
+    gate: Gate | Literal[False] | None = Field(
+        default=None,
+        description="When it may be published; null: if it beats the base and the task's cheap baseline in the first metric; "
+        "false: always, but the registry marks it as ungated.",
+    )
     forgetting: Forgetting | None = Field(default=None, description="The gate fails if more is forgotten than its budget.")
     groups: dict[str, tuple[float, ...]] = Field(
         default_factory=dict,

@@ -67,7 +67,7 @@ def test_publishing_a_run_adds_its_evaluation_to_card_and_readme(run: Path, tmp_
         card.metrics["systems"]["adapter"]["metrics"]["accuracy"]["value"]
         == evaluation.systems["adapter"].metrics["accuracy"].value
     )
-    assert set(card.metrics) == {"rows", "systems", "tests", "confidence", "baseline"}
+    assert set(card.metrics) == {"rows", "systems", "tests", "confidence", "baseline", "warnings"}
     assert card.metrics["rows"] == evaluation.rows
     assert card.gate == evaluation.gate
     assert "| specialist (adapter) |" in (version.path / "README.md").read_text()
@@ -95,16 +95,16 @@ def test_publishing_refuses_an_evaluation_of_another_adapter(run: Path, tmp_path
     with pytest.raises(
         CorruptAdapter, match=r"evaluation\.json is the evaluation of another adapter\. Run `vertical evaluate`"
     ):
-        registry.publish(changed, force=True)
+        registry.publish(changed, force=True, reason="a test")
     (changed / "evaluation.json").write_text("{")
     with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed\. Run `vertical evaluate`"):
-        registry.publish(changed, force=True)
+        registry.publish(changed, force=True, reason="a test")
     evaluation = json.loads((run / "evaluation.json").read_text())
     evaluation["systems"]["base"] = {}
     evaluation["adapter"] = hashlib.sha256((changed / "adapter" / "vertical.json").read_bytes()).hexdigest()
     (changed / "evaluation.json").write_text(json.dumps(evaluation))
     with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed \('metrics'\)\. Run `vertical evaluate`"):
-        registry.publish(changed, force=True)
+        registry.publish(changed, force=True, reason="a test")
 
     assert registry.list_adapters() == []
 
@@ -115,7 +115,9 @@ def test_publishing_a_run_without_evaluation_is_refused(run: Path, tmp_path: Pat
     shutil.copytree(run, plain)
     (plain / "evaluation.json").unlink()
 
-    with pytest.raises(GateFailed, match=r"topics has not been evaluated, but its recipe has a gate\. Run `vertical evaluate`"):
+    with pytest.raises(
+        GateFailed, match=r"topics has not been evaluated, so it did not pass its gate\. Run `vertical evaluate`"
+    ):
         Registry(tmp_path / "registry").publish(plain)
 
 

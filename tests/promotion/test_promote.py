@@ -83,7 +83,7 @@ def current_version(registry: Registry, alias: str = "production") -> int:
 
 
 def test_better_challenger_gets_the_alias_and_the_log_its_evidence(registry: Registry, weak: Path, strong: Path) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
 
     result = promote(registry, "topics@candidate", "production", why="trained longer")
 
@@ -138,7 +138,7 @@ def test_force_moves_the_alias_and_is_logged(registry: Registry) -> None:
 
 
 def test_margin_sets_the_allowed_loss(registry: Registry) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     lead = promote(registry, "topics@2", "production", margin=0.999)
     assert lead.difference is not None
     assert not lead.moved
@@ -151,7 +151,7 @@ def test_margin_sets_the_allowed_loss(registry: Registry) -> None:
 def test_two_versions_on_one_base_load_it_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
     monkeypatch.setattr(torch_engine, "load_backbone", lambda base, device: loaded.append(base.name) or load_backbone(base))
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
 
     promote(registry, "topics@2", "production")
 
@@ -172,7 +172,7 @@ def test_own_gate_of_the_challenger_decides_without_champion(registry: Registry)
 
 
 def test_revoked_champion_is_replaced_if_the_own_gate_passed(registry: Registry) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     registry.revoke("topics@1", "learned from test rows")
 
     result = promote(registry, "topics@2", "production")
@@ -183,7 +183,7 @@ def test_revoked_champion_is_replaced_if_the_own_gate_passed(registry: Registry)
 
 
 def test_broken_champion_is_replaced_if_the_own_gate_passed(registry: Registry) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     file = registry.resolve("topics@1").path / "adapter_model.safetensors"
     file.chmod(0o644)
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -202,7 +202,7 @@ def test_promotion_to_the_current_version_is_refused(registry: Registry) -> None
 
 
 def test_alias_that_was_moved_meanwhile_is_not_moved_again(registry: Registry) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     moved = []
 
     def other(what: str, _share: float | None = None) -> None:
@@ -215,7 +215,7 @@ def test_alias_that_was_moved_meanwhile_is_not_moved_again(registry: Registry) -
 
 
 def test_training_rows_of_the_champion_are_left_out(registry: Registry, elsewhere: Path, strong: Path) -> None:
-    registry.publish(elsewhere, force=True)
+    registry.publish(elsewhere, force=True, reason="a test")
     registry.set_alias("topics", "production", 2)
     tested = prepare(Recipe.model_validate(read_card(elsewhere / "adapter").recipe)).test
     learned = prepare(Recipe.model_validate(read_card(strong / "adapter").recipe))
@@ -231,7 +231,7 @@ def test_training_rows_of_the_champion_are_left_out(registry: Registry, elsewher
 def test_versions_on_different_bases_answer_with_their_members(
     registry: Registry, elsewhere: Path, strong: Path, tmp_path: Path
 ) -> None:
-    registry.publish(elsewhere, force=True)
+    registry.publish(elsewhere, force=True, reason="a test")
     registry.set_alias("topics", "production", 2)
     rows = topic_rows(30, seed=5)
 
@@ -251,7 +251,7 @@ def test_versions_on_different_bases_answer_with_their_members(
 
 
 def test_rows_of_a_file_that_either_was_trained_on_are_left_out(registry: Registry, strong: Path, tmp_path: Path) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     known = prepare(Recipe.model_validate(read_card(strong / "adapter").recipe)).train[:5]
     rows = [*topic_rows(12, seed=5), *((f"  {row.text.upper()} ", str(row.target)) for row in known)]
 
@@ -259,13 +259,13 @@ def test_rows_of_a_file_that_either_was_trained_on_are_left_out(registry: Regist
 
     assert (result.rows, result.dropped) == (12, 5)
     only_known = write_csv(tmp_path / "known.csv", [(row.text, str(row.target)) for row in known])
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     with pytest.raises(DataError, match="was trained on each of the 5 rows"):
         promote(registry, "topics@2", "production", data=only_known)
 
 
 def test_missing_training_data_requires_a_file_of_rows(registry: Registry, strong: Path, tmp_path: Path) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     data = Path(read_card(strong / "adapter").sources[0].source)
     content = data.read_bytes()
     data.unlink()

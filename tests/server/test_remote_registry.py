@@ -236,7 +236,7 @@ def test_a_malformed_card_is_refused(client: Registry, make_adapter: MakeAdapter
     ]
 
     for recipe in recipes:
-        write_card(folder, card.model_copy(update={"recipe": recipe, "gate": None}))
+        write_card(folder, card.model_copy(update={"recipe": recipe}))
         with contextlib.suppress(CorruptAdapter, RegistryError):
             put(client.store, folder)
     for metrics in ({"systems": []}, {"systems": {"adapter": {"metrics": []}}}, {"systems": {"adapter": 1}}):

@@ -8,7 +8,7 @@ from typing import Any
 from vertical_sdk.cli.output import say, show, table
 from vertical_sdk.evaluation.headline import describe_rows
 
-__all__ = ["interval_text", "p_text", "show_evaluation", "show_report"]
+__all__ = ["describe_gate", "interval_text", "p_text", "show_evaluation", "show_report"]
 
 
 def show_evaluation(evaluation: Mapping[str, Any]) -> None:
@@ -31,6 +31,8 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     for system in systems.values():
         if system.get("error"):
             show(f"{system['title']} was not measured: {system['error']}")
+    for warning in evaluation.get("warnings", ()):
+        show(f"Warning: {warning}")
     tests = [
         [
             systems[test["baseline"]]["title"],
@@ -46,11 +48,18 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
         show(table(["than", "in", "difference", "p", "McNemar's p"], tests, title=title))
     gate = evaluation.get("gate")
     if gate is None:
-        show("Gate: the recipe has none.")
+        show(
+            "Gate: none. The recipe says gate: false, so nothing shows that the specialist is better; it is published as ungated."
+        )
         return
     show(f"Gate: {'passed' if gate['passed'] else 'FAILED'}")
     for reason in gate["reasons"]:
         show(f"  {reason}")
+
+
+def describe_gate(gate: str, forced: bool) -> str:
+    """The gate result of a version in a list: "passed", "ungated", or "failed, forced"."""
+    return f"{gate}, forced" if forced else gate
 
 
 def show_report(evaluation: Mapping[str, Any]) -> None:

@@ -110,7 +110,8 @@ def _show_file(path: Path, count: int, *, as_json: bool) -> None:
 def _describe_step(step: Mapping[str, Any]) -> str:
     """What a step did, one reason a line: `dropped 768: duplicate`."""
     kinds = (("changed", "changed"), ("dropped", "dropped"), ("set_aside", "set aside"), ("added", "added"))
-    return "\n".join(f"{word} {count}: {reason}" for key, word in kinds for reason, count in step[key].items())
+    lines = [f"{word} {count}: {reason}" for key, word in kinds for reason, count in step[key].items()]
+    return "\n".join([*lines, *filter(None, [step.get("about")])])
 
 
 def _row(example: Example) -> dict[str, Any]:

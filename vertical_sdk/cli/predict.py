@@ -56,9 +56,11 @@ def predict(
         rows = _read_rows(data, model) if data is not None else _parse_texts(texts or (), model)
         answers = _predict(model, rows)
         first = list(islice(answers, BATCH))
-    truncated = 0
+    truncated = unknown = control = 0
     for chunk in _chunks(first, answers):
         truncated += sum(prediction.truncated > 0 for _, prediction in chunk)
+        unknown += sum(prediction.unknown > 0 for _, prediction in chunk)
+        control += sum(prediction.control > 0 for _, prediction in chunk)
         if as_json:
             for row, prediction in chunk:
                 emit(_document(row, prediction, with_id=data is not None), indent=None)
@@ -66,6 +68,12 @@ def predict(
             show(table(["text", "answer", "probability"], [_line(row, prediction) for row, prediction in chunk]))
     if truncated:
         say(f"{truncated} of {len(rows)} texts were longer than the specialist can read, and were cut.")
+    if unknown:
+        say(
+            f"{unknown} of {len(rows)} texts have words that {model.base.name} does not know; the specialist could not read them."
+        )
+    if control:
+        say(f"{control} of {len(rows)} texts contain control tokens of {model.base.name}, which were read as characters.")
 
 
 def _parse_texts(texts: Sequence[str], model: Any) -> list[Example]:
@@ -148,7 +156,8 @@ def _document(row: Example, prediction: Prediction, *, with_id: bool) -> dict[st
         document["interval"] = prediction.interval
     if prediction.text is not None:
         document["answer"] = prediction.text
-    return document | {"truncated": prediction.truncated, "adapter": prediction.adapter}
+    counts = {"truncated": prediction.truncated, "unknown": prediction.unknown, "control": prediction.control}
+    return document | counts | {"adapter": prediction.adapter}
 
 
 def _line(row: Example, prediction: Prediction) -> list[Any]:

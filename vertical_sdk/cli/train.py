@@ -75,5 +75,7 @@ def train(
     show_report(evaluation)
     if gate and not gate["passed"]:
         say("The gate failed: the specialist is not shown to be better, and 'vertical registry publish' will reject it.")
+    elif not gate:
+        say(f"It will be marked as ungated if you publish it: vertical registry publish {shlex.quote(str(run.path))}")
     else:
         say(f"Publish it: vertical registry publish {shlex.quote(str(run.path))}")

@@ -8,10 +8,11 @@ from typing import Any
 
 from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
-from vertical_sdk.data.deidentify import find_pii
+from vertical_sdk.data.deidentify import describe_search, find_pii
 from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.read import read_table
+from vertical_sdk.data.scripts import main_script
 from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
 from vertical_sdk.recipe import Recipe
@@ -63,6 +64,7 @@ def check_file(
         "rows": len(raw.rows),
         "usable": len(rows),
         "not_usable": dict(table.account.dropped) if table.account else {},
+        "script": main_script(texts),
         "labels": count_labels(rows),
         "targets": _summarize([e.target for e in rows if isinstance(e.target, float)]),
         "characters": _summarize([float(len(text)) for text in texts]),
@@ -74,6 +76,7 @@ def check_file(
         },
         "contradictions": {"count": len(clashes), "rows": [e.id for e in clashes[:SHOWN]]},
         "personal_data": _count_personal_data(texts),
+        "personal_data_search": describe_search(names=False),
         "leakage": _find_leakage(with_text),
     }
     report["problems"] = _list_problems(report, recipe)
@@ -131,7 +134,7 @@ def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dic
         *_leakage_problems(report["leakage"]),
         *_repeat_problems(report),
         *_unusable_rows(report),
-        *_personal_data_problems(report["personal_data"]),
+        *_personal_data_problems(report["personal_data"], report["script"]),
     ]
     order = {"error": 0, "warning": 1, "note": 2}
     return [{"severity": severity, "problem": text} for severity, text in sorted(problems, key=lambda p: order[p[0]])]
@@ -179,9 +182,12 @@ def _unusable_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "warning" if count > 0.05 * report["rows"] else "note", f"{count} rows cannot be used: {reason}"
 
 
-def _personal_data_problems(counts: dict[str, int] | str) -> Iterator[tuple[str, str]]:
+def _personal_data_problems(counts: dict[str, int] | str, script: str | None) -> Iterator[tuple[str, str]]:
+    searched = describe_search(names=False)
     if isinstance(counts, str):
         yield "note", f"personal data {counts}"
     elif counts:
         listed = ", ".join(f"{entity} {count}" for entity, count in counts.items())
-        yield "warning", f"personal data: {listed}. Set data.deidentify."
+        yield "warning", f"personal data: {listed}. Set data.deidentify. {searched}"
+    elif script not in {"Latin", None}:
+        yield "note", f"no personal data found, but the texts are mostly in {script}. {searched}"

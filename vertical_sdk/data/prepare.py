@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from vertical_sdk import catalog
 from vertical_sdk.card import SourceRecord
 from vertical_sdk.data.account import Account, StepAccount, Tally
@@ -19,8 +21,10 @@ from vertical_sdk.data.augment import augment
 from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, refuse_unknown, set_aside_unlearned
-from vertical_sdk.data.read import Missing, Table, join_tables, read_table
+from vertical_sdk.data.read import Missing, Table, join_tables
 from vertical_sdk.data.texts import apply_prompt, list_texts, shuffle_key
+from vertical_sdk.data.windows import set_aside_far
+from vertical_sdk.data.zones import convert_rows
 from vertical_sdk.errors import DataError, RecipeError, SourceError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
@@ -107,13 +111,18 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         record("augmented", 0.95, step)
     _check_parts(recipe, train, test)
     progress("data ready", 1.0)
-    if labels is not None:
-        counts = count_labels(train)
-        labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
+    labels = _count_training_rows(labels, train)
     before = _list_changed([*train, *validation], readable)
-    return Prepared(
-        tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected, table.layout, before
-    )
+    layout = _keep_largest(table.layout, train)
+    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected, layout, before)
+
+
+def _count_training_rows(labels: LabelSpace | None, train: Sequence[Example]) -> LabelSpace | None:
+    """Add the training rows of each label."""
+    if labels is None:
+        return None
+    counts = count_labels(train)
+    return replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
 
 
 def read_rows(
@@ -126,7 +135,8 @@ def read_rows(
 
     The reader of the recipe reads the file if it can read rows without a label (it then has a parameter `missing`). Else the
     file is a table, with the columns of the recipe if the recipe reads a table too, and with text and label if not. Raises
-    DataError for a label, channels or a pace that were not in training, and, with `require_label`, for a row without a label.
+    DataError for a label, channels, a pace or a kind of times (with or without a zone) that were not in training, and, with
+    `require_label`, for a row without a label.
     """
     missing: Missing = "refuse" if require_label else "keep"
     part = recipe.data.reader or Part(use="table")
@@ -141,17 +151,29 @@ def read_rows(
         columns: dict[str, str] = (
             {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
         )
-        table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
+        read = catalog.readers.get("table")
+        table = read(path, columns, recipe.task, missing=missing, **({} if own else options))
+    examples, notes = table.examples, dict(table.account.notes) if table.account and layout else {}
     if layout is not None:
-        _check_layout(path, table.layout, layout)
-    rows, account = normalize_texts([apply_prompt(example, recipe.prompt) for example in table.examples], recipe)
+        in_file = _check_layout(path, table.layout, layout)
+        cleaned, far = set_aside_far(convert_rows(examples, layout, in_file.zone, str(path)), layout)
+        examples, notes = tuple(cleaned), {**notes, "histories with a value too large to use": far}
+    rows, account = normalize_texts([apply_prompt(example, recipe.prompt) for example in examples], recipe)
     if labels is not None:
         refuse_unknown(rows, labels.labels, "those that were trained", str(path))
-    return rows, account
+    return rows, replace(account, notes={**account.notes, **{note: count for note, count in notes.items() if count}})
 
 
-def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout) -> None:
-    """Raise DataError for a file with other series than those of the training."""
+def _keep_largest(layout: SeriesLayout | None, rows: Sequence[Example]) -> SeriesLayout | None:
+    """Add the largest absolute value of each channel in the training rows, 0 for a channel that was never measured."""
+    if layout is None:
+        return None
+    steps = [np.asarray(part)[-1] for row in rows for part in (row.values, row.target) if isinstance(part, np.ndarray)]
+    return replace(layout, largest=tuple(float(value) for value in np.nan_to_num(np.abs(np.stack(steps))).max(axis=0)))
+
+
+def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout) -> SeriesLayout:
+    """Return the layout of a file. Raises DataError for a file with other series than those of the training."""
     if in_file is None:
         raise DataError(f"no series of channels. This specialist reads {', '.join(layout.channels[:5])}.", where=path)
     if in_file.channels != layout.channels:
@@ -169,6 +191,7 @@ def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout
             f"has a step every {in_file.seconds:g} s. This specialist reads one every {layout.seconds:g} s: resample the file.",
             where=path,
         )
+    return in_file
 
 
 def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord, ...]]:

@@ -13,12 +13,14 @@ from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_
 from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.learned_rows import KnownRows, Party, count_repeated, leave_out_learned
 from vertical_sdk.evaluation.record import describe_provenance, record_evaluation
+from vertical_sdk.evaluation.red_lines import describe_gaps, find_faults
 from vertical_sdk.evaluation.result import Evaluation, System
-from vertical_sdk.evaluation.systems import Setup, classical_baseline, run_systems, system_title
+from vertical_sdk.evaluation.systems import SPECIALIST, Setup, classical_baseline, run_systems, system_title
 from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.tasks import get_gate
 from vertical_sdk.types import Progress, silent
 
 if TYPE_CHECKING:
@@ -77,8 +79,9 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
     card = benchmark.card
     outputs, systems = _run_and_measure(setup)
     tests = measure.compare_systems(benchmark, outputs)
-    gate = benchmark.recipe.evaluate.gate
-    verdict = decide(gate, measure.main_tests(benchmark, tests)) if gate else None
+    gate = get_gate(benchmark.recipe)
+    faults = find_faults(benchmark, outputs[SPECIALIST])
+    verdict = decide(gate, measure.main_tests(benchmark, tests), faults) if gate else None
     forgot = _measure_forgetting(setup)
     budget = benchmark.recipe.evaluate.forgetting.budget if benchmark.recipe.evaluate.forgetting else 0.0
     setup.progress("auditing labels and groups", None)
@@ -91,6 +94,7 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         confidence=benchmark.confidence,
         tests=tests,
         baseline=classical_baseline(systems),
+        warnings=[*describe_gaps(benchmark), *(fault for fault in faults if fault not in describe_gaps(benchmark))],
         lower_is_better=[name for name in benchmark.metrics if not higher_is_better(name)],
         calibration=card.calibration,
         examples=measure.select_examples(benchmark, outputs, specialist),
@@ -104,7 +108,7 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         repeated=known.repeated,
         unknown=known.unknown,
         account=card.account,
-        provenance=describe_provenance(card, data),
+        provenance=describe_provenance(card, data, specialist, benchmark.rows),
         **measure.label_tables(benchmark, outputs),
         **measure.audit_labels_and_groups(benchmark, outputs),
     )

@@ -16,6 +16,7 @@ _HOW = {
     "better": ("significantly better than", "every baseline that was measured"),
     "worse": ("significantly worse than", "every baseline that was measured"),
     "open": ("not significantly different from", "any baseline that was measured"),
+    "undefined": ("not comparable, because the metric is undefined on these rows, with", "any baseline that was measured"),
 }
 
 
@@ -48,7 +49,7 @@ def headline(evaluation: Evaluation) -> str:
     metric = counted[0] if counted else evaluation.tests[0].metric if evaluation.tests else next(iter(adapter.metrics))
     own = adapter.metrics[metric].value
     others = [(system.title, system.metrics[metric].value) for system in baselines if metric in system.metrics]
-    if counted:
+    if counted and all(map(math.isfinite, (own, *(value for _, value in others)))):
         base = _choose_denominator(own, [value for _, value in others])
         comparisons = [f"{title}: {value * base:,.0f}" for title, value in others]
         sentence = f"The specialist is right on {own * base:,.0f} of {base:,} test rows"
@@ -79,7 +80,7 @@ def significance(evaluation: Evaluation) -> str:
         return ""
     main = evaluation.tests[0].metric
     sign = -1 if main in evaluation.lower_is_better else 1
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
+    groups: dict[str, list[str]] = {outcome: [] for outcome in _HOW}
     for test in evaluation.tests:
         if test.metric == main:
             groups[_outcome(test, sign)].append(f"“{_title(evaluation, test.baseline)}”")
@@ -107,6 +108,8 @@ def _baselines(evaluation: Evaluation) -> list[tuple[str, System]]:
 
 def _outcome(test: Comparison, sign: int) -> str:
     low, high = sorted((sign * test.difference.low, sign * test.difference.high))
+    if math.isnan(low):
+        return "undefined"
     return "better" if low > 0 else "worse" if high < 0 else "open"
 
 

@@ -212,15 +212,17 @@ def _account(account: Mapping[str, Any], words: Words) -> dict[str, Any]:
             "step": words.phrase(str(step.get("step", ""))),
             "rows_in": step.get("rows_in"),
             "rows_out": step.get("rows_out"),
-            **{
-                kind: [f"{words.phrase(reason)}: {_text(count)}" for reason, count in (step.get(kind) or {}).items()]
-                for kind in kinds
-            },
+            **{kind: _counts(step, kind, words) for kind in kinds},
+            **({"notes": [*_counts(step, "notes", words), step["about"]]} if step.get("about") else {}),
         }
         for step in steps
     ]
     rest = {key: _text(value) for key, value in account.items() if key not in {"steps", "read", "lost"}}
     return {"steps": rows, "read": account.get("read"), "lost": account.get("lost"), "rest": rest}
+
+
+def _counts(step: Mapping[str, Any], kind: str, words: Words) -> list[str]:
+    return [f"{words.phrase(reason)}: {_text(count)}" for reason, count in (step.get(kind) or {}).items()]
 
 
 def _provenance(provenance: Mapping[str, Any], words: Words) -> dict[str, str]:

@@ -13,7 +13,7 @@ from vertical_sdk.errors import RegistryError
 from vertical_sdk.evaluation.learned_rows import Party, describe_preparation, remove_prompt
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, SeriesLayout
+from vertical_sdk.types import NO_ZONE, Example, SeriesLayout
 
 __all__ = ["have_same_rows", "reorder_labels", "require_comparable", "rewrite_rows"]
 
@@ -47,11 +47,18 @@ def _find_difference(challenger: Party, champion: Party) -> str:
             difference = f"has its labels in another order: {', '.join(other.labels.labels)}"
     elif own.layout != other.layout:
         difference = f"reads other series than the challenger: {_describe(other.layout)} instead of {_describe(own.layout)}"
+    elif own.layout is not None and other.layout is not None and not _agree_in_zone(own.layout, other.layout):
+        difference = f"was trained on times in the zone {other.layout.zone}, and the challenger in the zone {own.layout.zone}"
     elif challenger.recipe.data.modality != champion.recipe.data.modality or bool(own.fields) != bool(other.fields):
         difference = "reads rows of another kind than the challenger"
     elif lacks := sorted({field.name for field in other.fields} - {field.name for field in own.fields}):
         difference = f"reads fields that the challenger's rows do not have: {', '.join(lacks)}"
     return difference
+
+
+def _agree_in_zone(own: SeriesLayout, other: SeriesLayout) -> bool:
+    """Whether rows of one are right for the other: the same zone, or one that an older version did not keep."""
+    return own.zone == other.zone or (None in {own.zone, other.zone} and NO_ZONE in {own.zone, other.zone})
 
 
 def have_same_rows(first: Party, second: Party) -> bool:

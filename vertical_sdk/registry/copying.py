@@ -195,7 +195,8 @@ def _copy_alias(work: _Work, entry: Entry, alias: str, *, overwrite: bool) -> Co
         return CopiedAlias(entry.name, alias, number, "unchanged", previous)
     if previous is not None and not overwrite:
         return CopiedAlias(entry.name, alias, number, "conflict", previous)
-    work.target.set_alias(entry.name, alias, number, expected=previous or 0, why=_describe_origin(work, entry))
+    forced = work.target.policy.needs_force(alias, entry.record.get("gate", ""))  # in the source too, whose log says why
+    work.target.set_alias(entry.name, alias, number, expected=previous or 0, force=forced, why=_describe_origin(work, entry))
     return CopiedAlias(entry.name, alias, number, "set" if previous is None else "moved", previous)
 
 

@@ -14,6 +14,7 @@ import transformers
 
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.checking import check_recipe
+from vertical_sdk.data.labels import describe_untested
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.families.lora import hide_peft_notice
 from vertical_sdk.recipe import Recipe, load_recipe
@@ -86,6 +87,8 @@ def _create_job(recipe: Recipe, folder: Path, start: Start | None, *, resume: bo
     """Prepare the rows and fetch the base."""
     arguments = training_arguments(recipe.train, folder, recipe.name)
     prepared = prepare(recipe, progress=progress)
+    for gap in describe_untested(prepared.test, prepared.labels):
+        progress(f"warning: {gap}", None)
     progress(f"loading {recipe.base}", None)
     base = pull_base(recipe.base, progress=progress)
     return Job(recipe, folder, arguments, prepared, base, start, resume, progress)

@@ -155,6 +155,12 @@ def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepa
             "Set data.reader as in the adapter's recipe.",
             where=where,
         )
+    if card.layout is not None and prepared.layout is not None and card.layout.zone not in {None, prepared.layout.zone}:
+        raise AdapterError(
+            f"The adapter was trained on times in the zone {card.layout.zone}, and the rows have times in the zone "
+            f"{prepared.layout.zone} (none: without a zone). Write the times in the same way, or set data.reader.zone.",
+            where=where,
+        )
     parent_recipe = Recipe.model_validate(card.recipe)
     settings = (
         ("head.pooling", parent_recipe.head.pooling, recipe.head.pooling),

@@ -204,6 +204,8 @@ class HttpStore:
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Compare and swap."""
         move = {"name": name, "alias": alias, "version": number, "expected": expected}
+        if event.action.endswith("by force"):
+            move["force"] = True
         self._request("POST", "/aliases", json={**move, "why": event.why, "evidence": event.evidence}, once=True)
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
