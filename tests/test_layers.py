@@ -22,6 +22,7 @@ ORDER = (
     "card",
     "model_card",
     "evaluation_record",
+    "report_rows",
     "record_index",
     "outputs",
     "recipe",

@@ -136,6 +136,63 @@ def test_evaluation_of_a_file_scores_all_rows_and_writes_nothing(run: Path, tmp_
     assert (run / "adapter" / "vertical.json").read_bytes() == before
 
 
+def test_published_report_shows_no_rows(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = [row.text for row in evaluate(run).examples]
+    local = (run / "report.html").read_text()
+
+    code = main(["registry", "publish", str(run), "--registry", str(tmp_path / "registry")])
+
+    printed = capsys.readouterr()
+    files = read_files(Registry(tmp_path / "registry").resolve("topics@1").path)
+    assert code == 0
+    assert "The published report shows no rows of data." in printed.err
+    assert len(shown) == 18
+    assert all(text in local for text in shown)
+    assert "What this means" in files["report.html"].decode()
+    assert not [name for name, content in files.items() if any(text.encode() in content for text in shown)]
+    assert (run / "report.html").read_text() == local
+
+
+def test_report_is_published_with_rows_if_the_recipe_says_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    card = read_card(run / "adapter")
+    write_card(tmp_path / "run" / "adapter", card.model_copy(update={"recipe": {**card.recipe, "report": {"rows": True}}}))
+    shown = evaluate(tmp_path / "run").examples[0].text
+
+    code = main(["registry", "publish", str(tmp_path / "run"), "--registry", str(tmp_path / "registry"), "--json"])
+
+    assert code == 0
+    assert "shows test rows to everyone who may read this registry" in json.loads(capsys.readouterr().out)["report"]
+    assert shown in (Registry(tmp_path / "registry").resolve("topics@1").path / "report.html").read_text()
+
+
+def test_report_of_an_earlier_version_stays_in_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(run)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "report.html").write_text("<html><h2>Some rows</h2><td>red itch rash</td></html>")
+
+    code = main(["registry", "publish", str(tmp_path / "run"), "--registry", str(tmp_path / "registry")])
+
+    assert code == 0
+    assert "The report was not published" in capsys.readouterr().err
+    assert not (Registry(tmp_path / "registry").resolve("topics@1").path / "report.html").exists()
+
+
+def test_report_is_written_in_the_language_of_the_recipe(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    card = read_card(run / "adapter")
+    write_card(tmp_path / "run" / "adapter", card.model_copy(update={"recipe": {**card.recipe, "report": {"language": "zh"}}}))
+
+    evaluation = evaluate(tmp_path / "run")
+
+    page = Path(evaluation.report).read_text(encoding="utf-8")
+    right = round(1000 * evaluation.right["adapter"] / 18)
+    assert f"每 1,000 例中，专科模型答对 {right:,} 例" in page
+    assert evaluation.right["adapter"] == sum(evaluation.confusion[i][i] for i in range(3))
+
+
 def test_training_rows_in_a_file_are_left_out_and_counted(run: Path, tmp_path: Path) -> None:
     own = Path(read_card(run / "adapter").sources[0].source)
     kept = evaluate(run).systems["adapter"].metrics

@@ -96,7 +96,7 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
     header     the line of the header, from 1, in a CSV or a sheet; none if the first line is a row: the columns are then called
                column_1, column_2, ...
     sheet      of an Excel file; None means its only one with cells
-    rows       where the list of rows is in a JSON file: names, joined by dots. The objects above give each row their values
+    rows       the list of rows inside a JSON file: names, joined by dots. The objects above give each row their values
     record     the row is a record, and its text is written from these columns: column → its name in the text, or "all" columns
                that `columns` does not name, with their own names
     values     the row is numbers, such as a signal of a fixed number of steps: these columns in order, or "all" columns that
