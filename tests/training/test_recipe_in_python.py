@@ -71,7 +71,7 @@ def test_a_dict_has_the_errors_of_its_file(keys: dict[str, Any], tmp_path: Path)
 
 
 @pytest.mark.parametrize("recipe", [3, None, ["medical/icd-chapter"]], ids=repr)
-def test_what_is_not_a_recipe_is_refused(recipe: Any) -> None:
+def test_train_refuses_other_types_than_recipes(recipe: Any) -> None:
     with pytest.raises(RecipeError, match="a recipe is a name, the path of a YAML file, or a dict of its keys, not a"):
         train(recipe)
 
@@ -133,7 +133,7 @@ def test_a_setting_may_be_a_table(tmp_path: Path, encoder: Path) -> None:
         train(path, settings={"data.source": {"train": frame(), "test": frame()[:0]}})
 
 
-def test_an_array_is_no_table() -> None:
+def test_an_array_as_source_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"topics\.data\.source is a ndarray"):
         train(as_dict(np.zeros(3)))
 

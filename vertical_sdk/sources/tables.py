@@ -53,12 +53,12 @@ def _keep_table(table: Any) -> str:
 
 
 def _to_arrow(table: Any) -> Any:
-    """The table in Arrow's form; the index of a DataFrame is no column. Raises DataError for a column that is there twice."""
+    """The table in Arrow's form; the index of a DataFrame is left out. Raises DataError for a column that is there twice."""
     import pyarrow
 
     pandas = sys.modules.get("pandas")
     frame = pandas is not None and isinstance(table, pandas.DataFrame)
-    arrow = None if frame else pyarrow.table(table)
+    arrow: Any = None if frame else pyarrow.table(table)
     names = [str(name) for name in (table.columns if frame else arrow.column_names)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
