@@ -32,7 +32,7 @@ def publish_two_versions(registry: Registry, folder: Path) -> None:
         manifest = {"sub/x.json": Stored(hashlib.sha256(text.encode()).hexdigest(), len(text))}
         tags = {"team": "a", SIGNATURE + "ab" * 32: "x" * 20_000} if number == 2 else {REVOKED: "wrong labels"}
         event = Event(f"2026-01-0{number}T00:00:00+00:00", "ada", "a/b", "publish", why="a try")
-        record = {"task": "classification", "base": "tiny", "metric": None, "value": None, "gate": "no gate", "forced": False}
+        record = {"task": "classification", "base": "tiny", "metric": None, "value": None, "gate": "passed", "forced": False}
         record |= {"reason": "a try", "facts": {"task": ["classification"]}, "metrics": {"macro_f1": 0.5}}
         registry.store.put("a/b", {"sub/x.json": file}, manifest, record=record, tags=tags, event=event)
     registry.set_alias("a/b", "live", 1)

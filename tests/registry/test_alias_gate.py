@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from vertical_sdk.registry.aliases import rollback
 from vertical_sdk.registry.bundle import bundle, unbundle
 from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.policy import Policy
-from vertical_sdk.registry.references import Reference
 
 NAME = "medical/triage"
 FAILED = Verdict(passed=False, reasons=("worse",))
@@ -168,9 +166,3 @@ def test_the_command_refuses_and_forces_like_the_registry(registry: Registry, ca
     assert "needs a reason" in capsys.readouterr().err
     assert main([*words, "--force", "--reason", "a pilot"]) == 0
     assert registry.resolve(f"{NAME}@production").number == 2
-
-
-def test_a_version_that_was_recorded_without_gate_before_is_ungated(registry: Registry) -> None:
-    entry = registry.store.find(Reference(NAME, version=3))[0]
-
-    assert registry._version(replace(entry, record={**entry.record, "gate": "no gate"})).gate == "ungated"

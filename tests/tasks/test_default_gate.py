@@ -66,7 +66,7 @@ def test_every_task_has_a_baseline_for_its_default_gate(task: str) -> None:
     assert names
 
 
-def test_a_baseline_of_the_default_gate_is_measured_even_if_the_recipe_does_not_name_it() -> None:
+def test_a_baseline_of_the_default_gate_is_measured_without_being_named() -> None:
     assert [part.use for part in measured_baselines(recipe(baselines=["base", "probe"]))] == ["base", "probe", "majority"]
     assert [part.use for part in measured_baselines(recipe(baselines=["tfidf"]))] == ["tfidf"]
     assert [part.use for part in measured_baselines(recipe(baselines=["base"], gate=False))] == ["base"]
