@@ -98,7 +98,7 @@ def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
     settings: dict[str, Any] = {"data.columns.time": time} if time else {}
     if "stride" in options:
         settings["data.reader.stride"] = 1
-    rows, _ = read_rows(path, recipe.replace(settings), None, layout=model.card.layout)
+    rows, _ = read_rows(path, recipe.replace(settings), model.card.contract)
     return rows
 
 

@@ -103,12 +103,18 @@ def _parse_json(text: str, kind: type, number: int, problem: str) -> Any:
 
 def _read_rows(path: Path, model: Any) -> Sequence[Example]:
     from vertical_sdk.data.prepare import read_rows
+    from vertical_sdk.data.read import find_missing_part
 
-    rows, _ = read_rows(path, model.adapter.recipe, model.card.labels)
-    blank = [row.id for row in rows if not row.text.strip() and not row.messages and row.values is None]
-    if blank:
-        shown = ", ".join(blank[:5]) + (", …" if len(blank) > 5 else "")
-        raise DataError(f"{len(blank)} rows have no text: {shown}. Add a text, or remove them.", where=path)
+    rows, account = read_rows(path, model.adapter.recipe, model.card.contract)
+    lacking: dict[str, list[str]] = {}
+    for row in rows:
+        if problem := find_missing_part(row, model.card.task, need_label=False):
+            lacking.setdefault(problem, []).append(row.id)
+    for problem, ids in lacking.items():
+        shown = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
+        raise DataError(f"{len(ids)} rows have {problem}: {shown}. Complete them, or remove them.", where=path)
+    for note, count in account.notes.items():
+        say(f"{path}: {note}: {count}")
     return rows
 
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vertical_sdk.card import Contract
+from vertical_sdk.cells import clean_text
 from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
 from vertical_sdk.data.deidentify import find_pii
 from vertical_sdk.data.formats import read_file
-from vertical_sdk.data.labels import count_labels
+from vertical_sdk.data.labels import count_labels, describe_look_alikes
+from vertical_sdk.data.prepare import note_reading
 from vertical_sdk.data.read import read_table
 from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
@@ -47,7 +50,8 @@ def check_file(
     if "split" not in columns and "split" in raw.columns:
         columns["split"] = "split"
     options = recipe.data.reader.arguments if recipe and recipe.data.reader and recipe.data.reader.use == "table" else {}
-    table = read_table(path, columns, task, **options)
+    contract = Contract(labels=tuple(map(clean_text, (recipe.labels if recipe else None) or ())))
+    table = read_table(path, columns, task, contract, **options)
     rows = list(table.examples)
     with_text = [e for e in rows if e.values is None or full_text(e)]
     texts = [full_text(e) for e in with_text]
@@ -59,10 +63,12 @@ def check_file(
         "format": raw.format,
         "columns": list(raw.columns),
         "detected": table.detected,
+        "read_as": dict(table.types),
         "task": task,
         "rows": len(raw.rows),
         "usable": len(rows),
         "not_usable": dict(table.account.dropped) if table.account else {},
+        "notes": dict(note_reading(table.account, rows).notes) if table.account else {},
         "labels": count_labels(rows),
         "targets": _summarize([e.target for e in rows if isinstance(e.target, float)]),
         "characters": _summarize([float(len(text)) for text in texts]),
@@ -129,6 +135,7 @@ def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dic
         *_label_problems(report),
         *_unlisted_labels(report["labels"], recipe),
         *_leakage_problems(report["leakage"]),
+        *_reading_problems(report),
         *_repeat_problems(report),
         *_unusable_rows(report),
         *_personal_data_problems(report["personal_data"]),
@@ -143,6 +150,8 @@ def _label_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     if len(labels) < 2:
         yield "error", f"only {len(labels)} label: there is nothing to tell apart"
+    for names in describe_look_alikes(labels):
+        yield "warning", f"labels that may be one, as they differ only in case or in how a number is written: {names}"
     few = [f"{label!r} ({count})" for label, count in labels.items() if count < FEW]
     if few:
         yield "warning", f"{len(few)} labels have fewer than {FEW} rows: {', '.join(few[:SHOWN])}"
@@ -163,6 +172,16 @@ def _leakage_problems(leakage: dict[str, Any] | str) -> Iterator[tuple[str, str]
     if not isinstance(leakage, str):
         for pair, overlap in leakage.items():
             yield "error", f"{pair}: {overlap['rows']} rows and {overlap['groups']} groups are in both splits"
+
+
+def _reading_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tell what was read as something else than it says."""
+    for note, value in report["notes"].items():
+        names = [f"{name} {count}" for name, count in value.items()] if isinstance(value, Mapping) else value
+        listed = ", ".join(map(str, names[:SHOWN])) if isinstance(names, list) else names
+        is_label = any(f"of {name!r} that mean missing" in note for name, kind in report["read_as"].items() if kind == "label")
+        hint = ". List the word in the recipe's labels if it is a label" if is_label else ""
+        yield "note" if "three digits" in note else "warning", f"{note}: {listed}{hint}"
 
 
 def _repeat_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

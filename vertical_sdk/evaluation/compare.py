@@ -62,7 +62,7 @@ def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Pr
     card, recipe = model.card, model.adapter.recipe
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
-        rows: Sequence[Example] = read_rows(data, recipe, card.labels, require_label=True, layout=card.layout)[0]
+        rows: Sequence[Example] = read_rows(data, recipe, card.contract, require_label=True)[0]
     else:
         assert prepared is not None
         rows = prepared.test

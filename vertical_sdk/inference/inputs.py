@@ -72,14 +72,20 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
             )
         return Example(id=str(number), values=item)
     if recipe.data.modality == "series":
-        return Example(id=str(number), values=_numbers(item, number, name))
+        values = _numbers(item, number, name)
+        if card.values and values.shape != (len(card.values),):
+            raise DataError(
+                f"input {number} is {_shown(item)}; {name} reads rows of {len(card.values)} numbers: {', '.join(card.values)}. "
+                "Give them in this order, and NaN for one that was not measured."
+            )
+        return Example(id=str(number), values=values)
     if card.fields:
         if not isinstance(item, Mapping):
             reads = ", ".join(field.name for field in card.fields)
             raise DataError(
                 f"input {number} is {_shown(item)}; {name} reads records: give {{field: value}} with fields among {reads}."
             )
-        return build_record_example(item, card.fields, f"record {number}")
+        return build_record_example(item, card.contract, f"record {number}")
     if not isinstance(item, str) or not item.strip():
         raise DataError(f"text {number} is {_shown(item)}; every text must be a string that is not empty.")
     return Example(id=str(number), text=item)
