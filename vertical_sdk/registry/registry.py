@@ -19,10 +19,8 @@ from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_eva
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
 from vertical_sdk.registry.checks import (
-    OLD_UNGATED,
     README,
     REPORT,
-    UNGATED,
     build_record,
     check_files,
     check_gate,
@@ -308,7 +306,7 @@ class Registry:
             facts={key: tuple(values) for key, values in record["facts"].items()},
             metrics=record["metrics"],
             metric=record["metric"],
-            gate=_read_gate(record),
+            gate=record["gate"],
             forced=record["forced"],
             reason=record["reason"],
             revoked=entry.tags.get(REVOKED),
@@ -369,16 +367,10 @@ def _summary(newest: Entry, aliases: Mapping[str, int]) -> Summary:
         metric=record["metric"],
         value=record["value"],
         created=newest.created,
-        gate=_read_gate(record),
+        gate=record["gate"],
         forced=record["forced"],
         revoked=newest.tags.get(REVOKED),
     )
-
-
-def _read_gate(record: Mapping[str, Any]) -> str:
-    """The gate result in the record of a version."""
-    gate = str(record["gate"])
-    return UNGATED if gate == OLD_UNGATED else gate
 
 
 def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None, *, rewrite: bool) -> dict[str, Path]:
