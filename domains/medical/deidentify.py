@@ -83,10 +83,7 @@ OWN = (
     Entity(
         "BED_OR_WARD",
         (
-            (
-                (r"(?<![A-Za-z0-9.])\+?\d{1,2}(?=\s?号?床(?!位))", 0.6),
-                (match_after_word("病床|床|病房|病室", r"[A-Za-z]?\d{1,4}"), 0.6),
-            ),
+            (r"(?<![A-Za-z0-9.])\+?\d{1,2}(?=\s?号?床(?!位))", 0.6),
             (match_after_word("病床|床|病房|病室", r"[A-Za-z]?\d{1,4}"), 0.6),
         ),
         hint="床|病[房室]",
@@ -100,8 +97,8 @@ ABOUT = """Medical record numbers, insurance and NHS numbers, beds and wards, an
 entities  which kinds, the general ones among them; all where None
 names     find people and places too, with a spaCy model that is fetched once
 
-Numbers are known by the English or Chinese label before them ("MRN", "member ID", "住院号"), NHS numbers by their check digit, Medicare's by their form.
-Raises what `presidio` raises.
+Numbers are known by the English or Chinese label before them ("MRN", "member ID", "住院号"), NHS numbers by their check digit,
+Medicare's by their form. Raises what `presidio` raises.
 """
 
 identifiers = deidentifiers.register("medical.identifiers", extra="deidentify")(
