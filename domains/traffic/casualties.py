@@ -13,7 +13,7 @@ from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import set_record
-from vertical_sdk.data.windows import parse_time
+from vertical_sdk.data.zones import parse_time
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, TaskName
 
@@ -87,7 +87,7 @@ def casualties(
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
         moment = parse_time(row["date"], where, "date")
-        target = _parse_target(row.get("casualty_severity"), where)
+        target = None if missing == "keep" else _parse_target(row.get("casualty_severity"), where)
         name = str(rows.places[index])
         if target is None and missing == "refuse":
             raise DataError(f"{where}: no casualty_severity. Here every row needs one.")

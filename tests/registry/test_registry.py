@@ -169,10 +169,10 @@ def test_a_forced_publish_is_recorded_in_version_card_and_log(
     assert (event.action, event.who, event.why) == ("publish by force", "ada", "a demonstration")
 
 
-def test_a_version_of_a_recipe_without_gate_records_no_gate(registry: Registry, make_adapter: MakeAdapter) -> None:
-    version = registry.publish(make_adapter(gate=None, verdict=None), force=True)
+def test_a_version_of_a_recipe_without_gate_is_ungated(registry: Registry, make_adapter: MakeAdapter) -> None:
+    version = registry.publish(make_adapter(gate=False, verdict=None), force=True, reason="a test")
 
-    assert (version.gate, version.forced) == ("no gate", False)
+    assert (version.gate, version.forced) == ("ungated", False)
 
 
 def test_a_file_that_differs_from_the_card_is_named(registry: Registry, make_adapter: MakeAdapter) -> None:
