@@ -25,7 +25,7 @@ from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Modality, TaskName
 from vertical_sdk.yaml_file import read_yaml, yaml_value
 
-__all__ = ["Gate", "Part", "Recipe", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
+__all__ = ["Gate", "Part", "Recipe", "Report", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
 
 NAME = re.compile(r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_.-]*$")
 
@@ -204,6 +204,16 @@ class Evaluate(Closed):
     )
 
 
+class Report(Closed):
+    """The report of an evaluation."""
+
+    language: Literal["en", "zh"] = Field(default="en", description="The language of report.html: English or Chinese.")
+    rows: bool = Field(
+        default=False,
+        description="Publish the report with its test rows. By default a published report has none; the one in the run has some.",
+    )
+
+
 class Recipe(Closed):
     """Everything a specialist is made from. Keys are those of TrainingArguments and LoraConfig if these have one."""
 
@@ -229,6 +239,7 @@ class Recipe(Closed):
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
+    report: Report = Report()
 
     @field_validator("task")
     @classmethod

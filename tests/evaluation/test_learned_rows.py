@@ -106,7 +106,7 @@ def test_rows_of_an_adapter_without_known_data_are_all_kept(tmp_path: Path) -> N
 
     assert len(kept) == 1
     assert known.unknown == "its card does not say which rows it was trained on"
-    with pytest.raises(DataError, match=r"does not say which rows it was trained on. Name a file of rows with --data"):
+    with pytest.raises(DataError, match=r"does not say which rows it was trained on\. Name a file of rows with --data"):
         prepare_own_rows(imported.card, imported.recipe, needed=True, progress=silent)
 
 

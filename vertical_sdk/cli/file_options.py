@@ -43,7 +43,7 @@ Header = Annotated[str | None, typer.Option(metavar="LINE|none", help="The line 
 Sheet = Annotated[str | None, typer.Option(metavar="NAME", help="The sheet of an Excel file.")]
 RowsAt = Annotated[
     str | None,
-    typer.Option("--rows", metavar="PATH", help="Where a JSON file has its list of rows, such as contracts.clauses."),
+    typer.Option("--rows", metavar="PATH", help="The list of rows inside a JSON file, such as contracts.clauses."),
 ]
 Reader = Annotated[str | None, typer.Option(metavar="NAME", help="A reader of a vertical; default: recognized, or table.")]
 CHARACTERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "pipe": "|", "space": " "}

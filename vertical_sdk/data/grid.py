@@ -1,4 +1,4 @@
-"""Turn the cells of a CSV file or of a sheet into rows: find the header, name the columns, and refuse what is no table.
+"""Turn the cells of a CSV file or of a sheet into rows: find the header, name the columns, and refuse other layouts.
 
 A header is not guessed: the first line is the header, unless `data.reader.header` says otherwise. A first line that cannot be one
 (a title, or numbers that continue below it) is an error, which says what to set.

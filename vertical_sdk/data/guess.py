@@ -1,4 +1,4 @@
-"""Suggest the columns of texts and labels of a file that nobody described yet, and describe its columns.
+"""Suggest the columns of texts and labels of a file without a recipe, and describe its columns.
 
 Names come first, in many languages (`layouts`). Else the contents decide: the column with by far the longest texts, and the only
 column with few different values. Two candidates are an error. Training never guesses by contents: a recipe names its columns.

@@ -125,7 +125,7 @@ def _flatten(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def _is_list_of_objects(value: Any) -> bool:
-    """Whether a value is a list of objects that are no turns of a conversation."""
+    """Whether a value is a list of objects other than the turns of a conversation."""
     if not isinstance(value, list) or not value or not all(isinstance(item, Mapping) for item in value):
         return False
     return not all("role" in item or "from" in item for item in value)

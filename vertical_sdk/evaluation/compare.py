@@ -56,7 +56,7 @@ def evaluate(
     progress("loading the specialist", None)
     model = VerticalModel.from_pretrained(folder, base=base, progress=progress)
     setup, known = _prepare(folder, model, data, progress)
-    return record_evaluation(folder, _evaluate(setup, data, known), model.base.hub_id, data)
+    return record_evaluation(folder, _evaluate(setup, data, known), model.base.hub_id, data, model.adapter.recipe.report)
 
 
 def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Progress) -> tuple[Setup, KnownRows]:
@@ -65,7 +65,7 @@ def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Pr
     own = Party(card.name, card)
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
-        given = read_rows(data, recipe, card.labels, require_label=True, layout=card.layout)[0]
+        given = read_rows(data, recipe, card.contract, require_label=True)[0]
         rows, known = leave_out_learned(given, own, folder, prepared, unprepared, data)
     else:
         assert prepared is not None
@@ -102,6 +102,8 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         forgetting=forgot.to_dict(budget) if forgot else None,
         abstention=measure.measure_abstention(benchmark, outputs),
         curves=measure.draw_curves(benchmark, outputs, getattr(specialist, "layout", None)),
+        right=measure.count_right(benchmark, outputs),
+        errors=measure.mean_errors(benchmark, outputs),
         left_out=known.left_out,
         repeated=known.repeated,
         unknown=known.unknown,
