@@ -21,7 +21,7 @@ from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_gate
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -36,7 +36,7 @@ def evaluate(
     registry: Registry | None = None,
     base: str | None = None,
     allow_revoked: Collection[str] = (),
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
 
