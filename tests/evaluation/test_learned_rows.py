@@ -122,7 +122,7 @@ def test_rows_that_the_parent_may_have_learned_are_not_called_new(tmp_path: Path
     assert same.unknown == ""
 
 
-def test_warm_start_on_the_same_rows_is_told_from_one_on_others(tmp_path: Path) -> None:
+def test_warm_start_on_the_same_rows_differs_from_one_on_others(tmp_path: Path) -> None:
     recipe = topics(tmp_path)
     prepared = prepare(recipe)
     same = party(recipe.to_dict(), sources=prepared.sources).card
