@@ -105,6 +105,7 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         right=measure.count_right(benchmark, outputs),
         errors=measure.mean_errors(benchmark, outputs),
         left_out=known.left_out,
+        tuned=known.tuned,
         repeated=known.repeated,
         unknown=known.unknown,
         account=card.account,
