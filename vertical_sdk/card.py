@@ -174,7 +174,7 @@ class Card(_Frozen):
         """The graph of the channels is a tensor of the adapter, not part of the card."""
         if layout is None:
             return None
-        return {name: getattr(layout, name) for name in ("channels", "seconds", "history", "horizon")}
+        return {name: getattr(layout, name) for name in ("channels", "seconds", "history", "horizon", "zone", "largest")}
 
 
 def read_card(folder: Path) -> Card:

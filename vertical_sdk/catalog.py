@@ -78,6 +78,7 @@ class Part(Generic[P]):
     prepare           metrics: reads facts from the rows once, before a bootstrap measures them a thousand times; its keyword-only
                       parameters are options too; see `vertical_sdk.metrics`. Losses: finds, for each token of an answer, tokens to
                       avoid; see `vertical_sdk.losses`
+    recognizes        readers: whether the first bytes of a file are of the kind that this reader reads, so that errors can name it
     extra             the extra of this package that the part needs, as in `pip install 'vertical_sdk[extra]'`
     """
 
@@ -93,6 +94,7 @@ class Part(Generic[P]):
     classical: int | None = None
     text_normalizer: bool = False
     prepare: Callable[..., Any] | None = None
+    recognizes: Callable[[bytes], bool] | None = None
     extra: str | None = None
 
     def supports(self, *tasks: TaskName) -> bool:
@@ -137,6 +139,7 @@ class Catalog(Generic[P]):
         classical: int | None = None,
         text_normalizer: bool = False,
         prepare: Callable[..., Any] | None = None,
+        recognizes: Callable[[bytes], bool] | None = None,
         extra: str | None = None,
     ) -> Callable[[P], P]:
         """Register the decorated function under a name. The other arguments are described in `Part`.
@@ -163,6 +166,7 @@ class Catalog(Generic[P]):
                 classical=classical,
                 text_normalizer=text_normalizer,
                 prepare=prepare,
+                recognizes=recognizes,
                 extra=extra,
             )
             return function
@@ -237,6 +241,15 @@ class Catalog(Generic[P]):
         if missing:
             raise RecipeError(f"{name} needs {', '.join(missing)}. It takes {takes}.", where=where)
         return checked
+
+    def recognize(self, head: bytes) -> str | None:
+        """The name of the vertical's part that recognizes the first bytes of a file; None if no part does."""
+        for vertical in domain_names():
+            for name in self.names(vertical):
+                recognizes = self._parts[name].recognizes
+                if recognizes is not None and recognizes(head):
+                    return name
+        return None
 
     def _load(self, vertical: str | None, where: str = "") -> None:
         importlib.import_module(self._home)

@@ -73,7 +73,8 @@ def _results_table(card: Card) -> list[str]:
     if not systems:
         return []
     names = list(systems.get("adapter", {}).get("metrics", {}))
-    lines = [f"Measured on {card.metrics.get('rows')} rows that it was not trained on:", ""]
+    apart = not card.metrics.get("repeated") and not card.metrics.get("unknown")
+    lines = [f"Measured on {card.metrics.get('rows')} rows{' that it was not trained on' if apart else ''}:", ""]
     lines += ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for key, system in systems.items():
         values = [system["metrics"].get(name) for name in names]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Modality, TaskName
 from vertical_sdk.yaml_file import read_yaml, yaml_value
 
-__all__ = ["Gate", "Part", "Recipe", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
+__all__ = ["Gate", "Part", "Recipe", "Report", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
 
 NAME = re.compile(r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_.-]*$")
 
@@ -60,6 +61,12 @@ class Limits(Closed):
     )
     truncated: float = Field(
         default=0.05, ge=0, le=1, description="Share of the rows of a split that may be cut to max_length."
+    )
+    unknown: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of a text's tokens that the base's vocabulary may lack, as the mean over the rows of a split.",
     )
 
 
@@ -197,6 +204,16 @@ class Evaluate(Closed):
     )
 
 
+class Report(Closed):
+    """The report of an evaluation."""
+
+    language: Literal["en", "zh"] = Field(default="en", description="The language of report.html: English or Chinese.")
+    rows: bool = Field(
+        default=False,
+        description="Publish the report with its test rows. By default a published report has none; the one in the run has some.",
+    )
+
+
 class Recipe(Closed):
     """Everything a specialist is made from. Keys are those of TrainingArguments and LoraConfig if these have one."""
 
@@ -222,6 +239,7 @@ class Recipe(Closed):
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
+    report: Report = Report()
 
     @field_validator("task")
     @classmethod
@@ -242,6 +260,10 @@ class Recipe(Closed):
         """Return the recipe with all defaults as plain data."""
         plain: dict[str, Any] = self.model_dump(mode="json")
         return plain
+
+    def anchored(self, folder: Path) -> Recipe:
+        """Return a copy whose relative paths (of data, of general text and of the base) start in a folder, and are absolute."""
+        return Recipe.model_validate(_anchor(self.to_dict(), folder))
 
     def replace(self, settings: Mapping[str, Any]) -> Recipe:
         """Return a copy with some keys changed: `{"train.learning_rate": 1e-4}`.
@@ -265,9 +287,10 @@ def load_recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> 
     name      "medical/icd-chapter", or the path of a YAML file
     settings  dotted key → value, as `--set` has them
 
-    Raises RecipeError; UnknownName if no recipe has this name.
+    Relative paths in a YAML file start in the folder of that file; those in settings, in the working folder. Raises RecipeError;
+    UnknownName if no recipe has this name.
     """
-    merged = _merged(_find(str(name), ""), ())
+    merged = _merged(str(name), "", ())
     if settings:
         merged = apply_settings(fill_defaults(merged, _defaults(Recipe)), settings)
     return _build(merged, str(name))
@@ -296,7 +319,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def _find(name: str, where: str) -> Path:
-    if name.endswith((".yaml", ".yml")):
+    if _is_file_name(name):
         path = Path(name)
         if not path.is_file():
             raise RecipeError(f"{where}{name}: no such file.")
@@ -309,19 +332,57 @@ def _find(name: str, where: str) -> Path:
     raise UnknownName("recipe", name, recipe_names(), where.rstrip(": "))
 
 
-def _merged(path: Path, seen: Sequence[Path]) -> dict[str, Any]:
-    """Merge the keys of a file over those of the recipe that it extends."""
-    path = path.resolve()
+def _merged(name: str, where: str, seen: Sequence[Path]) -> dict[str, Any]:
+    """Merge the keys of a recipe over those of the recipe that it extends.
+
+    where  prefix of a message about a missing file
+    """
+    path = _find(name, where).resolve()
     if path in seen:
         raise RecipeError("extends goes in a circle: " + " → ".join(str(p) for p in (*seen, path)))
     own = read_yaml(path)
+    if _is_file_name(name):
+        own = _anchor(own, path.parent)
     parent = own.pop("extends", None)
     if parent is None:
         return own
     if not isinstance(parent, str):
         raise RecipeError(f"{path}: extends must name one recipe, not {parent!r}.")
-    target = path.parent / parent if parent.endswith((".yaml", ".yml")) else parent
-    return merge_settings(_merged(_find(str(target), f"{path}: extends: "), (*seen, path)), own)
+    target = str(path.parent / parent) if _is_file_name(parent) else parent
+    return merge_settings(_merged(target, f"{path}: extends: ", (*seen, path)), own)
+
+
+def _is_file_name(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _anchor(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the relative paths in a recipe's keys absolute: data.source, evaluate.forgetting.source, and a base that is a folder.
+
+    Anything that the schema will refuse stays unchanged.
+    """
+    anchored = dict(plain)
+    data, evaluate = plain.get("data"), plain.get("evaluate")
+    if isinstance(data, dict) and isinstance(source := data.get("source"), str | dict):
+        named = source if isinstance(source, dict) else {"": source}
+        places = {split: _absolute(place, folder) for split, place in named.items()}
+        anchored["data"] = data | {"source": places if isinstance(source, dict) else places[""]}
+    if isinstance(evaluate, dict) and isinstance(forgetting := evaluate.get("forgetting"), dict) and forgetting.get("source"):
+        source = _absolute(forgetting["source"], folder)
+        anchored["evaluate"] = evaluate | {"forgetting": forgetting | {"source": source}}
+    if isinstance(base := plain.get("base"), str) and base.startswith(("./", "../")):
+        anchored["base"] = _absolute(base, folder)
+    return anchored
+
+
+def _absolute(source: Any, folder: Path) -> Any:
+    """A relative path as an absolute one; an address, a package or anything else with a colon unchanged, if it is not a file."""
+    if not isinstance(source, str) or not source.strip() or "\0" in source:
+        return source
+    if ":" in source and not (folder / source).exists():
+        return source
+    path = Path(source).expanduser() if source == "~" or source.startswith("~/") else Path(source)
+    return os.path.normpath(folder.absolute() / path)
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:

@@ -46,6 +46,10 @@ def test_a_copy_into_a_store_and_back_equals_the_original(kind: str, tmp_path: P
         Registry(place, Policy()) for place in (tmp_path / "first", ADDRESSES[kind](tmp_path, request), tmp_path / "last")
     )
     publish_two_versions(first, tmp_path)
+    first.set_alias("a/b", "live", 2, why="better", action="promote")
+    first.set_alias("a/b", "live", 1, why="worse", action="rollback")
+    first.set_alias("a/b", "old", 1)
+    first.delete_alias("a/b", "old")
 
     there = copy_versions(first, middle)
     back = copy_versions(middle, last)
@@ -61,5 +65,8 @@ def test_a_copy_into_a_store_and_back_equals_the_original(kind: str, tmp_path: P
             first.store.folder(original.digest) / "sub" / "x.json"
         ).read_bytes()
         assert (original.created, original.who, original.record) == (copied.created, copied.who, copied.record)
+    log = [(e.action, e.alias, e.before, e.after) for e in first.history("a/b") if e.alias]
+    assert log[1] == ("promote", "live", 1, 2)
+    assert [(e.action, e.alias, e.before, e.after) for e in last.history("a/b") if e.alias] == log
     assert last.store.problems() == []
     middle.close()

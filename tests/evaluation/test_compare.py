@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from sklearn.metrics import f1_score
 
 from vertical_sdk import VerticalModel, evaluate, train
 from vertical_sdk.card import read_card, write_card
+from vertical_sdk.cli import main
+from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import CorruptAdapter, DataError, GateFailed
 from vertical_sdk.evaluation.report import render
 from vertical_sdk.evaluation.result import Evaluation
+from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry import Registry
 from vertical_sdk.tasks.classification import Classification
 
@@ -50,7 +54,8 @@ def test_evaluation_is_written_beside_the_unchanged_adapter(run: Path) -> None:
     plain = json.loads((run / "evaluation.json").read_text())
     assert plain.pop("adapter") == hashlib.sha256(before["vertical.json"]).hexdigest()
     assert plain.pop("hub_id") is None
-    assert plain == json.loads(json.dumps(evaluation.to_dict()))
+    assert plain == {key: value for key, value in evaluation.to_dict().items() if key not in {"report", "unwritten"}}
+    assert (evaluation.report, evaluation.unwritten) == (str(run / "report.html"), "")
     assert "<html" in (run / "report.html").read_text()
     assert read_files(run / "adapter") == before
 
@@ -135,6 +140,136 @@ def test_evaluation_of_a_file_scores_all_rows_and_writes_nothing(run: Path, tmp_
     assert (run / "adapter" / "vertical.json").read_bytes() == before
 
 
+def test_published_report_shows_no_rows(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = [row.text for row in evaluate(run).examples]
+    local = (run / "report.html").read_text()
+
+    code = main(["registry", "publish", str(run), "--registry", str(tmp_path / "registry")])
+
+    printed = capsys.readouterr()
+    files = read_files(Registry(tmp_path / "registry").resolve("topics@1").path)
+    assert code == 0
+    assert "The published report shows no rows of data." in printed.err
+    assert len(shown) == 18
+    assert all(text in local for text in shown)
+    assert "What this means" in files["report.html"].decode()
+    assert not [name for name, content in files.items() if any(text.encode() in content for text in shown)]
+    assert (run / "report.html").read_text() == local
+
+
+def test_report_is_published_with_rows_if_the_recipe_says_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    card = read_card(run / "adapter")
+    write_card(tmp_path / "run" / "adapter", card.model_copy(update={"recipe": {**card.recipe, "report": {"rows": True}}}))
+    shown = evaluate(tmp_path / "run").examples[0].text
+
+    code = main(["registry", "publish", str(tmp_path / "run"), "--registry", str(tmp_path / "registry"), "--json"])
+
+    assert code == 0
+    assert "shows test rows to everyone who may read this registry" in json.loads(capsys.readouterr().out)["report"]
+    assert shown in (Registry(tmp_path / "registry").resolve("topics@1").path / "report.html").read_text()
+
+
+def test_report_of_an_earlier_version_stays_in_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(run)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "report.html").write_text("<html><h2>Some rows</h2><td>red itch rash</td></html>")
+
+    code = main(["registry", "publish", str(tmp_path / "run"), "--registry", str(tmp_path / "registry")])
+
+    assert code == 0
+    assert "The report was not published" in capsys.readouterr().err
+    assert not (Registry(tmp_path / "registry").resolve("topics@1").path / "report.html").exists()
+
+
+def test_report_is_written_in_the_language_of_the_recipe(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    card = read_card(run / "adapter")
+    write_card(tmp_path / "run" / "adapter", card.model_copy(update={"recipe": {**card.recipe, "report": {"language": "zh"}}}))
+
+    evaluation = evaluate(tmp_path / "run")
+
+    page = Path(evaluation.report).read_text(encoding="utf-8")
+    right = round(1000 * evaluation.right["adapter"] / 18)
+    assert f"每 1,000 例中，专科模型答对 {right:,} 例" in page
+    assert evaluation.right["adapter"] == sum(evaluation.confusion[i][i] for i in range(3))
+
+
+def test_training_rows_in_a_file_are_left_out_and_counted(run: Path, tmp_path: Path) -> None:
+    own = Path(read_card(run / "adapter").sources[0].source)
+    kept = evaluate(run).systems["adapter"].metrics
+
+    evaluation = evaluate(run, data=own)
+
+    # of its 120 rows, 90 are for training, 12 for validation and 18 for the test
+    assert (evaluation.rows, evaluation.left_out, evaluation.repeated, evaluation.unknown) == (18, 102, 0, "")
+    assert evaluation.systems["adapter"].metrics["macro_f1"].value == kept["macro_f1"].value
+    assert evaluation.report == str(run / "report-topics.html")
+    assert "102 more were left out: the specialist was trained on them" in (run / "report-topics.html").read_text()
+
+
+def test_training_rows_are_recognized_in_another_case_and_order_and_with_another_label(run: Path, tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(read_card(run / "adapter").recipe)
+    learned = [*prepare(recipe).train[:7], *prepare(recipe).validation[:4]]
+    changed = [(f"\t{row.text.upper().replace(' ', '  ')} ", "skin") for row in learned]
+
+    evaluation = evaluate(run, data=write_csv(tmp_path / "new.csv", [*topic_rows(12, seed=5), *changed[::-1]]))
+
+    assert (evaluation.rows, evaluation.left_out) == (12, 11)
+
+
+def test_file_of_training_rows_alone_is_refused(run: Path, tmp_path: Path) -> None:
+    recipe = Recipe.model_validate(read_card(run / "adapter").recipe)
+    data = write_csv(tmp_path / "known.csv", [(row.text, str(row.target)) for row in prepare(recipe).train[:5]])
+
+    with pytest.raises(
+        DataError, match=r"known\.csv: the specialist was trained on each of the 5 rows\. Name a file of new rows"
+    ):
+        evaluate(run, data=data)
+
+
+def test_command_says_which_rows_were_left_out_and_names_their_report(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe.model_validate(read_card(run / "adapter").recipe)
+    rows = [*topic_rows(6, seed=5), *((row.text, str(row.target)) for row in prepare(recipe).train[:9])]
+
+    code = main(["evaluate", str(run), "--data", str(write_csv(tmp_path / "may rows.csv", rows))])
+
+    printed = capsys.readouterr()
+    assert code == 0
+    assert "On 6 rows; 9 more were left out: the specialist was trained on them (95% intervals)" in printed.out
+    assert "that the specialist was not trained on" not in printed.out
+    assert f"Report: {run / 'report-may-rows.html'}" in printed.err
+    assert f"Report: {run / 'report.html'}" not in printed.err
+
+
+def test_numbers_are_shown_if_the_run_cannot_be_written(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mount: Callable[..., None]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    mount("--bind", str(tmp_path / "run"), str(tmp_path / "run"))
+    mount("-o", "remount,ro,bind", str(tmp_path / "run"))
+
+    code = main(["evaluate", str(tmp_path / "run")])
+
+    printed = capsys.readouterr()
+    assert "On 18 rows that the specialist was not trained on" in printed.out
+    assert "Gate: passed" in printed.out
+    assert "The evaluation was not stored: " in printed.err
+    assert "cannot be written (Read-only file system)" in printed.err
+    assert code == 9
+    evaluation = evaluate(tmp_path / "run")
+    assert evaluation.systems["adapter"].metrics
+    assert evaluation.report == ""
+    assert "Read-only file system" in evaluation.unwritten
+    code = main(["evaluate", str(tmp_path / "run"), "--json"])
+    assert code == 9
+    assert json.loads(capsys.readouterr().out)["systems"]["adapter"]["metrics"]
+
+
 def test_rows_with_an_unknown_label_are_refused(run: Path, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "new.csv", [*topic_rows(3), ("a long tooth", "teeth")])
 
@@ -166,6 +301,8 @@ def test_adapter_and_base_are_compared_without_training_rows(run: Path, tmp_path
         data.write_bytes(content)
 
     assert "the training rows cannot be prepared" in str(evaluation.systems["tfidf"].error)
+    assert "the training rows cannot be prepared" in evaluation.unknown
+    assert evaluation.left_out == 0
     assert evaluation.systems["base"].metrics
     assert evaluation.systems["probe"].metrics
 

@@ -13,12 +13,11 @@ from vertical_sdk.card import Card, Fingerprint, read_card
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.engines import torch as torch_engine
 from vertical_sdk.errors import DataError, RegistryError
+from vertical_sdk.evaluation.learned_rows import Party, find_overlap
 from vertical_sdk.families.specialist import load_backbone
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion import promote
 from vertical_sdk.promotion.shared_rows import (
-    Party,
-    find_overlap,
     have_same_rows,
     reorder_labels,
     require_comparable,
@@ -360,10 +359,10 @@ def test_rows_are_rewritten_and_compared_without_the_prompt() -> None:
     (result,) = rewrite_rows([row], own, other)
 
     assert result.messages == (Message("user", "is it red"), answer)
-    assert find_overlap(
-        [row], own, [Example("9", messages=(Message("user", "Is it  red"), Message("assistant", "no")))], other
-    ) == {0}
-    assert find_overlap([row], own, [Example("9", messages=(Message("user", "is it blue"), answer))], other) == set()
+    learned = Example("9", messages=(Message("user", "Is it  red"), Message("assistant", "no")))
+    assert find_overlap([result], [learned], other) == {0}
+    assert find_overlap([row], [learned], own) == {0}
+    assert find_overlap([result], [Example("9", messages=(Message("user", "is it blue"), answer))], other) == set()
 
 
 def test_records_are_rewritten_with_the_fields_of_the_champion() -> None:
@@ -382,9 +381,9 @@ def test_rows_of_series_overlap_if_their_targets_do() -> None:
     learned = [Example("9", time="2024-01-01T00:10:00", values=values - 1)]
 
     # the steps ahead of minute 10 are 11 and 12; those of minute 8 are 9 and 10, of 12 are 13 and 14
-    assert find_overlap(at, reads, learned, reads) == {1, 2}
+    assert find_overlap(at, learned, reads) == {1, 2}
     other = [Example("9", time="2024-01-01T00:10:00", values=values - 1, record=(("series", "b"),))]
-    assert find_overlap(at, reads, other, reads) == set()
+    assert find_overlap(at, other, reads) == set()
 
 
 def test_same_rows_need_the_same_bytes_and_the_same_split() -> None:

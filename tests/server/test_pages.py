@@ -387,7 +387,7 @@ def test_a_version_shows_results_lineage_and_files(client: TestClient, publish: 
 
     shown = words(client.get("/a/medical/triage@1").text)
 
-    assert "On 1,234 rows that nothing was trained on, with 95% intervals" in shown
+    assert "On 1,234 rows that the specialist was not trained on (95% intervals)" in shown
     assert "specialist 0.910 [0.880, 0.940] 0.040 [0.020, 0.060]" in shown
     assert "general base 0.355 [0.333, 0.377] 0.100 [0.050, 0.200]" in shown
     assert "TF-IDF + linear not measured: it ran out of words" in shown

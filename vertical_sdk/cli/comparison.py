@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from vertical_sdk.cli.output import say, show, table
+from vertical_sdk.evaluation.headline import describe_rows
 
 __all__ = ["describe_gate", "interval_text", "p_text", "show_evaluation", "show_report"]
 
@@ -17,14 +17,17 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     measured = {key: system for key, system in systems.items() if system["metrics"]}
     names = list(dict.fromkeys(name for system in measured.values() for name in system["metrics"]))
     share = 100 * evaluation["confidence"]
+    known = {key: evaluation[key] for key in ("left_out", "repeated", "unknown") if evaluation.get(key)}
     rows = [[system["title"], *(interval_text(system["metrics"].get(name)) for name in names)] for system in measured.values()]
     show(
         table(
             ["system", *names],
             rows,
-            title=f"On {evaluation['rows']} rows that nothing was trained on, with {share:g}% intervals",
+            title=f"On {describe_rows(evaluation['rows'], **known)} ({share:g}% intervals)",
         )
     )
+    if known.get("unknown"):
+        show(f"It is unknown whether the specialist was trained on some of these rows: {known['unknown']}")
     for system in systems.values():
         if system.get("error"):
             show(f"{system['title']} was not measured: {system['error']}")
@@ -59,10 +62,12 @@ def describe_gate(gate: str, forced: bool) -> str:
     return f"{gate}, forced" if forced else gate
 
 
-def show_report(folder: Path) -> None:
-    """Print the path of a run's report, if it has one."""
-    if (folder / "report.html").is_file():
-        say(f"Report: {folder / 'report.html'}")
+def show_report(evaluation: Mapping[str, Any]) -> None:
+    """Print the path of the report of these rows; the reason, if it could not be written."""
+    if evaluation["report"]:
+        say(f"Report: {evaluation['report']}")
+    if evaluation["unwritten"]:
+        say(f"The evaluation was not stored: {evaluation['unwritten']}")
 
 
 def interval_text(value: Mapping[str, float | None] | None, sign: str = "") -> str | None:

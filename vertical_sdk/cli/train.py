@@ -58,7 +58,7 @@ def train(
     card = run.card
     gate = evaluation["gate"]
     if as_json:
-        paths = {"run": run.path, "adapter": run.adapter, "report": run.path / "report.html"}
+        paths = {"run": run.path, "adapter": run.adapter, "report": evaluation["report"]}
         emit(
             {
                 **paths,
@@ -72,7 +72,7 @@ def train(
         return
     show_evaluation(evaluation)
     say(f"Run: {run.path} ({time.monotonic() - started:.0f} s)")
-    show_report(run.path)
+    show_report(evaluation)
     if gate and not gate["passed"]:
         say("The gate failed: the specialist is not shown to be better, and 'vertical registry publish' will reject it.")
     elif not gate:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError
+from vertical_sdk.types import LARGEST
 
 __all__ = ["is_missing", "is_number", "parse_number", "parse_numbers", "read_adjacency"]
 
 NOTHING = frozenset({"", "na", "nan", "none", "null"})
 """Cells, in small letters, that mean a missing value."""
+FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def parse_number(text: str, where: str, column: str) -> float:
@@ -33,24 +35,35 @@ def parse_number(text: str, where: str, column: str) -> float:
     return number
 
 
-def parse_numbers(rows: Rows, names: Sequence[str]) -> NDArray[np.float32]:
+def parse_numbers(rows: Rows, names: Sequence[str], *, largest: float | None = LARGEST) -> NDArray[np.float32]:
     """Read cells as an array (rows, names), with NaN for a missing value.
 
-    Raises DataError for a cell that is not a finite number.
+    largest  the largest absolute value that is allowed; None allows all finite numbers, of which the largest are cut to float32's
+
+    Raises DataError for a cell that is not a finite number, or is too large.
     """
     numbers = np.empty((len(rows.rows), len(names)), dtype=np.float32)
     for index, row in enumerate(rows.rows):
         cells = [row.get(name) for name in names]
         try:
-            numbers[index] = [float(cell) if cell not in (None, "") else math.nan for cell in cells]
-        except (TypeError, ValueError):
-            numbers[index] = [
-                math.nan if is_missing(cell) else parse_number(str(cell).strip(), rows.at(index), name)
-                for cell, name in zip(cells, names, strict=True)
-            ]
-        if np.isinf(numbers[index]).any():
-            name = names[int(np.isinf(numbers[index]).argmax())]
-            raise DataError(f"column {name!r} contains {row[name]!r}, which is not a finite number.", where=rows.at(index))
+            line = np.array([float(cell) if cell not in (None, "") else math.nan for cell in cells])
+        except (TypeError, ValueError, OverflowError):
+            line = np.array(
+                [
+                    math.nan if is_missing(cell) else parse_number(str(cell).strip(), rows.at(index), name)
+                    for cell, name in zip(cells, names, strict=True)
+                ]
+            )
+        large = np.abs(line) > largest if largest is not None else np.isinf(line)
+        if large.any():
+            column = int(large.argmax())
+            problem = "not a finite number" if math.isinf(line[column]) else "too large to be a measurement"
+            raise DataError(
+                f"column {names[column]!r} contains {row[names[column]]!r}, which is {problem}. Leave the cell empty if nothing was "
+                "measured.",
+                where=rows.at(index),
+            )
+        numbers[index] = np.clip(line, -FLOAT32, FLOAT32)
     return numbers
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from vertical_sdk import catalog
 from vertical_sdk.card import SourceRecord
@@ -19,9 +21,11 @@ from vertical_sdk.data.augment import augment
 from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, refuse_unknown, set_aside_unlearned
-from vertical_sdk.data.read import Missing, Table, join_tables, read_table
-from vertical_sdk.data.texts import apply_prompt, shuffle_key
-from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.data.read import Missing, Table, join_tables
+from vertical_sdk.data.texts import apply_prompt, list_texts, shuffle_key
+from vertical_sdk.data.windows import set_aside_far
+from vertical_sdk.data.zones import convert_rows
+from vertical_sdk.errors import DataError, RecipeError, SourceError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
 
@@ -34,6 +38,7 @@ class Prepared:
 
     labels    with counts from the training rows; None for tasks without labels
     detected  the format and the columns that were read, for people
+    before    the training and validation rows that de-identification changed, with their words before it
     """
 
     train: tuple[Example, ...]
@@ -44,6 +49,7 @@ class Prepared:
     sources: tuple[SourceRecord, ...]
     detected: str
     layout: SeriesLayout | None = None
+    before: tuple[Example, ...] = ()
 
     @property
     def originals(self) -> tuple[Example, ...]:
@@ -78,11 +84,9 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         clean = catalog.cleaners.get(part.use)
         rows, step = clean(rows, **catalog.cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}"))
         record(f"cleaned: {part.use}", 0.3, step)
+    readable = {row.id: row for row in rows} if data.deidentify else {}
     if data.deidentify:
-        arguments = catalog.deidentifiers.check(
-            data.deidentify.use, data.deidentify.arguments, f"{recipe.name}: data.deidentify"
-        )
-        rows, step = catalog.deidentifiers.get(data.deidentify.use)(rows, seed, **arguments)
+        rows, step = _deidentify(rows, data.deidentify, seed, recipe.name)
         record("de-identified", 0.5, step)
     labels = build_label_space(recipe, table, rows)
     arguments = catalog.splitters.check(data.split.use, data.split.arguments, f"{recipe.name}: data.split")
@@ -103,21 +107,22 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     record("labels checked", 0.87, tally.close(len(train) + len(validation) + len(test), len(rows)))
     validation, test = [e for e in rows if e.split == "validation"], [e for e in rows if e.split == "test"]
     if data.augment and data.copies:
-        named = [
-            functools.partial(
-                catalog.augmentations.get(part.use),
-                **catalog.augmentations.check(part.use, part.arguments, f"{recipe.name}: data.augment.{number}"),
-            )
-            for number, part in enumerate(data.augment)
-        ]
-        train, step = augment(train, named, data.copies, seed)
+        train, step = _augment(train, recipe, seed)
         record("augmented", 0.95, step)
     _check_parts(recipe, train, test)
     progress("data ready", 1.0)
-    if labels is not None:
-        counts = count_labels(train)
-        labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
-    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected, table.layout)
+    labels = _count_training_rows(labels, train)
+    before = _list_changed([*train, *validation], readable)
+    layout = _keep_largest(table.layout, train)
+    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected, layout, before)
+
+
+def _count_training_rows(labels: LabelSpace | None, train: Sequence[Example]) -> LabelSpace | None:
+    """Add the training rows of each label."""
+    if labels is None:
+        return None
+    counts = count_labels(train)
+    return replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
 
 
 def read_rows(
@@ -130,7 +135,8 @@ def read_rows(
 
     The reader of the recipe reads the file if it can read rows without a label (it then has a parameter `missing`). Else the
     file is a table, with the columns of the recipe if the recipe reads a table too, and with text and label if not. Raises
-    DataError for a label, channels or a pace that were not in training, and, with `require_label`, for a row without a label.
+    DataError for a label, channels, a pace or a kind of times (with or without a zone) that were not in training, and, with
+    `require_label`, for a row without a label.
     """
     missing: Missing = "refuse" if require_label else "keep"
     part = recipe.data.reader or Part(use="table")
@@ -145,17 +151,29 @@ def read_rows(
         columns: dict[str, str] = (
             {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
         )
-        table = read_table(path, columns, recipe.task, missing=missing, **({} if own else options))
+        read = catalog.readers.get("table")
+        table = read(path, columns, recipe.task, missing=missing, **({} if own else options))
+    examples, notes = table.examples, dict(table.account.notes) if table.account and layout else {}
     if layout is not None:
-        _check_layout(path, table.layout, layout)
-    rows, account = normalize_texts([apply_prompt(example, recipe.prompt) for example in table.examples], recipe)
+        in_file = _check_layout(path, table.layout, layout)
+        cleaned, far = set_aside_far(convert_rows(examples, layout, in_file.zone, str(path)), layout)
+        examples, notes = tuple(cleaned), {**notes, "histories with a value too large to use": far}
+    rows, account = normalize_texts([apply_prompt(example, recipe.prompt) for example in examples], recipe)
     if labels is not None:
         refuse_unknown(rows, labels.labels, "those that were trained", str(path))
-    return rows, account
+    return rows, replace(account, notes={**account.notes, **{note: count for note, count in notes.items() if count}})
 
 
-def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout) -> None:
-    """Raise DataError for a file with other series than those of the training."""
+def _keep_largest(layout: SeriesLayout | None, rows: Sequence[Example]) -> SeriesLayout | None:
+    """Add the largest absolute value of each channel in the training rows, 0 for a channel that was never measured."""
+    if layout is None:
+        return None
+    steps = [np.asarray(part)[-1] for row in rows for part in (row.values, row.target) if isinstance(part, np.ndarray)]
+    return replace(layout, largest=tuple(float(value) for value in np.nan_to_num(np.abs(np.stack(steps))).max(axis=0)))
+
+
+def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout) -> SeriesLayout:
+    """Return the layout of a file. Raises DataError for a file with other series than those of the training."""
     if in_file is None:
         raise DataError(f"no series of channels. This specialist reads {', '.join(layout.channels[:5])}.", where=path)
     if in_file.channels != layout.channels:
@@ -173,6 +191,7 @@ def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout
             f"has a step every {in_file.seconds:g} s. This specialist reads one every {layout.seconds:g} s: resample the file.",
             where=path,
         )
+    return in_file
 
 
 def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord, ...]]:
@@ -186,13 +205,38 @@ def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord
     tables: dict[Split | None, Table] = {}
     records = []
     for split, source in named:
-        fetched = fetch(source, file=data.file, sha256=data.sha256 if len(named) == 1 else None, progress=progress)
+        try:
+            fetched = fetch(source, file=data.file, sha256=data.sha256 if len(named) == 1 else None, progress=progress)
+        except SourceError as error:
+            key = f"data.source.{split}" if split else "data.source"
+            raise type(error)(f"{error.message} It is {key} of the recipe {recipe.name}.", where=error.where) from error
         progress("reading rows", 0.1)
         tables[split] = reader(fetched.path, data.columns, recipe.task, **options)
         license_ = data.license or tables[split].license or fetched.license
         records.append(SourceRecord(source=fetched.source, sha256=fetched.sha256, license=license_))
     whole = tables.get(None) or join_tables({split: table for split, table in tables.items() if split})
     return whole, tuple(records)
+
+
+def _deidentify(rows: Sequence[Example], part: Part, seed: int, recipe: str) -> tuple[Sequence[Example], StepAccount]:
+    arguments = catalog.deidentifiers.check(part.use, part.arguments, f"{recipe}: data.deidentify")
+    return catalog.deidentifiers.get(part.use)(rows, seed, **arguments)
+
+
+def _augment(train: Sequence[Example], recipe: Recipe, seed: int) -> tuple[list[Example], StepAccount]:
+    named = [
+        functools.partial(
+            catalog.augmentations.get(part.use),
+            **catalog.augmentations.check(part.use, part.arguments, f"{recipe.name}: data.augment.{number}"),
+        )
+        for number, part in enumerate(recipe.data.augment)
+    ]
+    return augment(train, named, recipe.data.copies, seed)
+
+
+def _list_changed(rows: Sequence[Example], before: Mapping[str, Example]) -> tuple[Example, ...]:
+    """List earlier forms of rows, by id, whose texts were different."""
+    return tuple(before[row.id] for row in rows if row.id in before and list_texts(before[row.id]) != list_texts(row))
 
 
 def _check_ids(rows: Sequence[Example]) -> None:

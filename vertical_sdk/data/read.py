@@ -1,7 +1,7 @@
 """Readers: turn a downloaded file or folder into examples.
 
-Every reader is `reader(path, columns, task, *, ...) -> Table`. The general reader "table" reads CSV, TSV, JSONL, JSON, Parquet
-and ARFF. The readers of a vertical are in its `data.py`.
+Every reader is `reader(path, columns, task, *, ...) -> Table`. The general reader "table" reads CSV, TSV, JSONL, JSON, Excel,
+Parquet and ARFF. The readers of a vertical are in its `data.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
+from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
 from vertical_sdk.data.layouts import KEYS, LABELS, Layout, cell, find_layout
 from vertical_sdk.data.numbers import parse_number, parse_numbers
 from vertical_sdk.data.records import parse_cell, set_record
@@ -28,9 +28,10 @@ from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout, Split, Target, TaskName
 
-__all__ = ["Missing", "Table", "join_tables", "parse_number", "read_table", "table"]
+__all__ = ["Header", "Missing", "OneCharacter", "Table", "join_tables", "parse_number", "read_table", "table"]
 
 OneCharacter: TypeAlias = Annotated[str | None, Field(min_length=1, max_length=1)]
+Header: TypeAlias = Annotated[int, Field(ge=1)] | Literal["none"] | None
 Missing: TypeAlias = Literal["drop", "refuse", "keep"]
 SPLITS: dict[str, Split] = {
     "train": "train",
@@ -70,21 +71,32 @@ class Table:
 
 
 @readers.register("table")
-def table(
+def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
     path: Path,
     columns: Mapping[str, str],
     task: TaskName,
+    missing: Missing = "drop",
     *,
     separator: str | None = None,
     delimiter: OneCharacter = None,
+    encoding: str | None = None,
+    header: Header = None,
+    sheet: str | None = None,
+    rows: str | None = None,
     record: Literal["all"] | dict[str, str] | None = None,
     values: Literal["all"] | list[str] | None = None,
 ) -> Table:
     """Read a file of rows, or a folder with one file or with one for each split.
 
     columns    our key (text, label, id, group, time, split, messages) → the column of the file; "a + b" joins the texts of two
+    missing    what to do with a row without text or label: "drop" it, "refuse" the file, or "keep" the row
     separator  between the labels of a multilabel cell; None means ';' and '|'. A JSON list is read too.
     delimiter  between the fields of a CSV; None means that the header shows it
+    encoding   of a text file, such as gb18030; None means that it is recognized, and refused if it is not certain
+    header     the line of the header, from 1, in a CSV or a sheet; none if the first line is a row: the columns are then called
+               column_1, column_2, ...
+    sheet      of an Excel file; None means its only one with cells
+    rows       the list of rows inside a JSON file: names, joined by dots. The objects above give each row their values
     record     the row is a record, and its text is written from these columns: column → its name in the text, or "all" columns
                that `columns` does not name, with their own names
     values     the row is numbers, such as a signal of a fixed number of steps: these columns in order, or "all" columns that
@@ -92,11 +104,19 @@ def table(
 
     Rows without a label are dropped and counted. Raises DataError with file and line.
     """
+    file_options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows)
+    options: dict[str, Any] = {
+        "separator": separator,
+        "file_options": file_options,
+        "record": record,
+        "values": values,
+        "missing": missing,
+    }
     if not path.is_dir():
-        return read_table(path, columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
+        return read_table(path, columns, task, **options)
     files = _list_data_files(path)
     if len(files) == 1:
-        return read_table(files[0], columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
+        return read_table(files[0], columns, task, **options)
     by_split: dict[Split, list[Table]] = {}
     for file in files:
         split = _find_split(file)
@@ -106,7 +126,7 @@ def table(
                 f"the folder has several files, and {file.name!r} is not the name of a split. Set data.file to one of: {names}.",
                 where=path,
             )
-        part = read_table(file, columns, task, separator=separator, delimiter=delimiter, record=record, values=values)
+        part = read_table(file, columns, task, **options)
         if len([f for f in files if _find_split(f) == split]) > 1:
             part = replace(part, examples=tuple(replace(e, id=f"{file.stem}:{e.id}") for e in part.examples))
         by_split.setdefault(split, []).append(part)
@@ -119,7 +139,7 @@ def read_table(
     task: TaskName,
     *,
     separator: str | None = None,
-    delimiter: str | None = None,
+    file_options: FileOptions | None = None,
     record: Literal["all"] | Mapping[str, str] | None = None,
     values: Literal["all"] | Sequence[str] | None = None,
     missing: Missing = "drop",
@@ -128,7 +148,7 @@ def read_table(
 
     missing  what to do with a row without text or label: "drop" it, "refuse" the file, or "keep" the row
     """
-    rows = read_file(path, delimiter=delimiter)
+    rows = read_columns(path, file_options)
     if record and values:
         raise RecipeError("record and values cannot both be set: a row is a record or a row of numbers.", where="data.reader")
     taken = (

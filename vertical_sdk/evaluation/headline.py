@@ -10,7 +10,7 @@ from vertical_sdk.errors import UnknownName
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.result import Comparison, Evaluation, System
 
-__all__ = ["headline", "metric_meaning", "metric_title", "p_text", "significance"]
+__all__ = ["describe_rows", "headline", "metric_meaning", "metric_title", "p_text", "significance"]
 
 _HOW = {
     "better": ("significantly better than", "every baseline that was measured"),
@@ -59,6 +59,19 @@ def headline(evaluation: Evaluation) -> str:
         sentence = f"The specialist reaches {number(own)} in {metric_title(metric)}{note}"
     others_text = f" ({'; '.join(comparisons)})" if comparisons else ""
     return f"{sentence}{others_text}. {significance(evaluation)}".strip()
+
+
+def describe_rows(rows: int, *, left_out: int = 0, repeated: int = 0, unknown: str = "") -> str:
+    """Say how many rows were evaluated, and whether the specialist was trained on them; the numbers are those of `Evaluation`."""
+    counted = f"{rows:,} row{'s' if rows != 1 else ''}"
+    if left_out:
+        learned = f"{counted}; {left_out:,} more were left out: the specialist was trained on them"
+        return f"{learned}, and it is unknown whether it was trained on others" if unknown else learned
+    if unknown:
+        return f"{counted}; it is unknown whether the specialist was trained on some of them"
+    if repeated:
+        return f"{counted}; the specialist was also trained on {repeated:,} of them"
+    return f"{counted} that the specialist was not trained on"
 
 
 def significance(evaluation: Evaluation) -> str:

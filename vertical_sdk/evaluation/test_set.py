@@ -19,7 +19,7 @@ from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_gate, get_task, main_metric
 from vertical_sdk.tasks.task import Task
-from vertical_sdk.types import Example, Progress
+from vertical_sdk.types import NO_ZONE, Example, Progress
 
 __all__ = ["Benchmark", "create_benchmark", "prepare_own_rows"]
 
@@ -97,8 +97,15 @@ def prepare_own_rows(card: Card, recipe: Recipe, *, needed: bool, progress: Prog
 
     returns  the rows, or None and the reason
 
-    Raises DataError if they are needed and the data has changed since training, and what `prepare` raises.
+    Raises DataError if they are needed and the card names no data or the data has changed since training, and what `prepare`
+    raises.
     """
+    if not any(source.sha256 for source in card.sources):
+        if needed:
+            raise DataError(
+                f"the card of {card.name} does not say which rows it was trained on. Name a file of rows with --data."
+            )
+        return None, "its card does not say which rows it was trained on"
     try:
         prepared = prepare(recipe, progress=progress)
     except VerticalError as error:
@@ -114,6 +121,12 @@ def prepare_own_rows(card: Card, recipe: Recipe, *, needed: bool, progress: Prog
             raise DataError(
                 f"{changed}: the adapter may have been trained on its test rows. Train again, or name a file of rows with --data."
             )
+        return None, changed
+    layout = prepared.layout
+    if layout is not None and card.layout is not None and card.layout.zone is None and layout.zone != NO_ZONE:
+        changed = f"{recipe.name} was trained by an older version, which read the times of its data in UTC and not in the zone {layout.zone}"
+        if needed:
+            raise DataError(f"{changed}. Train it again.")
         return None, changed
     return prepared, ""
 

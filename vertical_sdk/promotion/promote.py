@@ -12,6 +12,7 @@ from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
 from vertical_sdk.evaluation.gate import decide
+from vertical_sdk.evaluation.learned_rows import Party, find_overlap, list_learned
 from vertical_sdk.evaluation.measure import measure_interval, paired_test
 from vertical_sdk.evaluation.red_lines import find_faults
 from vertical_sdk.evaluation.result import finite
@@ -20,8 +21,6 @@ from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion.shared_rows import (
-    Party,
-    find_overlap,
     have_same_rows,
     reorder_labels,
     require_comparable,
@@ -105,8 +104,9 @@ def promote(
     choose it before you look at the numbers (Piaggio et al., CONSORT extension for non-inferiority trials, 2012).
 
     Rows that the champion was trained on (training or validation) are left out, and with `data` those of the challenger too; see
-    `shared_rows.find_overlap`. If the training rows of a version cannot be prepared here, a note says so: such rows would favor that
-    version. A verdict for the challenger stays valid if this is the champion, but not, with `data`, if it is the challenger.
+    `evaluation.learned_rows.find_overlap`. If the training rows of a version cannot be prepared here, a note says so: such rows would
+    favor that version. A verdict for the challenger stays valid if this is the champion, but not, with `data`, if it is the
+    challenger.
 
     The verdict is negative, too, if the challenger did not pass its own gate or has none, gives the same answer to every row, or if
     the metric is undefined on these rows.
@@ -253,7 +253,7 @@ class _Comparison:
                     f"It is unknown whether {party.name} was trained on some of these rows, which would favor it: {reason}"
                 )
                 continue
-            positions = find_overlap(rows, own, (*learned.train, *learned.validation), party)
+            positions = find_overlap(rewrite_rows(rows, own, party), list_learned(learned), party)
             left_out |= positions
             if positions:
                 notes.append(f"{party.name} was trained on {len(positions)} of the {len(rows)} rows, which were left out.")

@@ -35,7 +35,7 @@ from vertical_sdk.registry.checks import (
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG
-from vertical_sdk.registry.store import Entry, Stored
+from vertical_sdk.registry.store import Entry, Event, Stored
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress
 
@@ -123,6 +123,10 @@ class Bundle:
     def versions(self, name: str) -> Sequence[Entry]:
         """The versions of a name, oldest first."""
         return sorted((entry for entry in self._entries if entry.name == name), key=lambda entry: entry.number)
+
+    def history(self, _name: str) -> Sequence[Event]:
+        """A bundle contains no log."""
+        return ()
 
     def manifest(self, digest: str) -> dict[str, Stored]:
         """The manifest with this digest. Raises CorruptAdapter, or RegistryError for a manifest that is not allowed in a bundle."""

@@ -28,6 +28,7 @@ from vertical_sdk.training.stages import (
     start_specialist,
     train_weights,
 )
+from vertical_sdk.training.start_record import check_resumed_job, read_start
 from vertical_sdk.training.warm_start import Start, find_start, require_same_start
 from vertical_sdk.training.write import write_adapter
 from vertical_sdk.training_arguments import training_arguments
@@ -53,7 +54,8 @@ def train(
     settings  dotted key → value, as `--set` takes them: {"train.learning_rate": 1e-4}
     out       the run's folder; None: `runs/<name>-<time>`
     resume    continue a stopped run from its last complete checkpoint. The final weights are those of a run that was never
-              stopped (on a CPU, bit for bit). Without `out`: the newest unfinished run of this recipe
+              stopped (on a CPU, bit for bit). The recipe, the data's bytes, the prepared rows and the base must be those that the
+              run began with. Without `out`: the newest unfinished run of this recipe
     start     an adapter to continue from (warm start): a run's folder, an adapter's folder, or a registry reference. It must have
               the same base, task, labels and adapter settings. The new card records it as its parent. To resume such a run, pass
               the same adapter again
@@ -63,17 +65,21 @@ def train(
     """
     overrides = dict(settings or {}) | ({"base": base} if base else {})
     recipe = recipe.replace(overrides) if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    recipe = recipe.anchored(Path.cwd())  # the card's paths are then the same from every folder
     check_recipe(recipe)
     folder = _choose_folder(recipe, out, resume=resume)
     start_adapter = find_start(start) if start is not None else None
-    if resume:
-        require_same_start(folder, start_adapter)
+    recorded = read_start(folder) if resume else None
+    if recorded is not None:
+        require_same_start(folder, recorded.parent, start_adapter)
     if resume and (folder / "adapter").is_dir():
         with claim_folder(folder, recipe, resume=True):
             return Run(folder)
     claim = claim_folder(folder, recipe, resume=resume) if is_main_process() else contextlib.nullcontext()
     with claim, _isolate_caller():
         job = _create_job(recipe, folder, start_adapter, resume=resume, progress=progress)
+        if recorded is not None:
+            check_resumed_job(job, recorded)
         return _run_stages(job)
 
 
