@@ -154,7 +154,8 @@ def read_rows(
     reader = catalog.readers.get(part.use)
     layout = contract.layout
     if part.use == "table":
-        table = read_table(path, recipe.data.columns, recipe.task, contract, missing=missing, **options)
+        columns: dict[str, str] = {**recipe.data.columns}
+        table = read_table(path, columns, recipe.task, contract, missing=missing, **options)
     elif "missing" in inspect.signature(reader).parameters:
         if layout is not None and "channels" in inspect.signature(reader).parameters:
             options |= {"channels": list(layout.channels), "seconds": layout.seconds}
