@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from vertical_sdk.errors import RunError
 from vertical_sdk.evaluation.report import write_report
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.evaluation_record import find_run, write_evaluation
+from vertical_sdk.recipe import Report
 from vertical_sdk.types import Example
 
 __all__ = ["describe_provenance", "record_evaluation"]
@@ -22,12 +24,15 @@ __all__ = ["describe_provenance", "record_evaluation"]
 NOT_A_WORD = re.compile(r"[^\w.-]+")
 
 
-def record_evaluation(folder: Path, evaluation: Evaluation, hub_id: str | None, data: Path | None) -> Evaluation:
+def record_evaluation(
+    folder: Path, evaluation: Evaluation, hub_id: str | None, data: Path | None, settings: Report
+) -> Evaluation:
     """Write an evaluation into the adapter's run. Outside a run, as for a published adapter, write nothing.
 
-    folder  of the adapter, which is not changed
-    hub_id  the base's name on the Hugging Face hub; None if it has none
-    data    the file of rows, for which only a report is written; None: the recipe's own test rows
+    folder    of the adapter, which is not changed
+    hub_id    the base's name on the Hugging Face hub; None if it has none
+    data      the file of rows, for which only a report is written; None: the recipe's own test rows
+    settings  of the report
 
     returns  the evaluation with the path of its report, or with the reason why it could not be written
     """
@@ -39,7 +44,7 @@ def record_evaluation(folder: Path, evaluation: Evaluation, hub_id: str | None, 
     try:
         if data is None:
             write_evaluation(run, results, hub_id)
-        write_report(report, results)
+        write_report(report, results, settings)
     except RunError as error:
         return replace(evaluation, unwritten=str(error))
     return replace(evaluation, report=str(report))
@@ -69,4 +74,5 @@ def describe_provenance(card: Card, data: Path | None, specialist: Any = None, r
         "seed": card.training.get("seed"),
         "seconds": card.training.get("seconds"),
         "created": card.created,
+        "evaluated": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
