@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, model_validator
 
+from vertical_sdk.cells import MISSING_WORDS
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import file_digest, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
@@ -16,7 +18,9 @@ __all__ = [
     "CARD",
     "Calibration",
     "Card",
+    "Contract",
     "Field",
+    "FieldKind",
     "Fingerprint",
     "Parent",
     "SelfTest",
@@ -98,16 +102,53 @@ class SelfTest(_Frozen):
     adapter: tuple[float, ...]
 
 
+FieldKind: TypeAlias = Literal["words", "truth", "whole", "numbers", "mixed"]
+
+
 class Field(_Frozen):
     """One field of the records that a specialist reads.
 
     in_text  whether the row's text contains it; a member may read fields that the text leaves out
-    words    whether its values are words; otherwise they are numbers
+    kind     how its values are read and written: "words" as they are, "truth" as true or false, "whole" numbers with all digits,
+             "numbers" to three digits, "mixed" as a number to three digits if it is one, else as words
     """
 
     name: str
     in_text: bool
-    words: bool
+    kind: FieldKind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old(cls, value: Any) -> Any:
+        """Cards of version 0.1 say only whether the values are words."""
+        if isinstance(value, dict) and "words" in value and "kind" not in value:
+            return {key: item for key, item in value.items() if key != "words"} | {
+                "kind": "mixed" if value["words"] else "numbers"
+            }
+        return value
+
+    @property
+    def words(self) -> bool:
+        """Whether a value may be a word."""
+        return self.kind in {"words", "truth", "mixed"}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What rows must be like for a specialist, on every way in: a file, a record, an array.
+
+    labels         the known labels; () means that there are none, or that all are taken
+    fields         the fields of a record, in order; () for a specialist that does not read records
+    values         the columns of a row of numbers, in order; () for rows of any length
+    layout         the series of forecasting and anomaly
+    missing_words  words, in small letters, that mean a missing cell
+    """
+
+    labels: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    values: tuple[str, ...] = ()
+    layout: SeriesLayout | None = None
+    missing_words: frozenset[str] = MISSING_WORDS
 
 
 class Parent(_Frozen):
@@ -148,6 +189,8 @@ class Card(_Frozen):
     labels: LabelSpace | None = None
     fields: tuple[Field, ...] = ()
     """The fields of a record, for a specialist that reads records instead of texts."""
+    values: tuple[str, ...] = ()
+    """The columns of a row of numbers, in order, for a specialist whose reader takes `values`."""
     layout: SeriesLayout | None = None
     """The layout of the series, for forecasting and anomaly."""
     sources: tuple[SourceRecord, ...] = ()
@@ -168,6 +211,19 @@ class Card(_Frozen):
     created: str = ""
     files: dict[str, str] = {}
     """Path in the folder → SHA-256, for every file except the card itself and the README."""
+
+    @property
+    def contract(self) -> Contract:
+        """What rows must be like for this specialist."""
+        reader = self.recipe.get("data", {}).get("reader") or {}
+        words = reader.get("missing_words") if isinstance(reader, dict) else None
+        return Contract(
+            labels=self.labels.labels if self.labels else (),
+            fields=self.fields,
+            values=self.values,
+            layout=self.layout,
+            missing_words=MISSING_WORDS if words is None else frozenset(word.lower() for word in words),
+        )
 
     @field_serializer("layout")
     def _without_graph(self, layout: SeriesLayout | None) -> dict[str, Any] | None:

@@ -85,7 +85,7 @@ class Example:
     copy_of    the id of the row that this augmented copy was made from
     values     numbers, never changed in place: a series (steps,) or (steps, channels), oldest first, NaN for missing values; an
                image (height, width) or (height, width, 3) of bytes; or facts (n,) that a member reads besides the text
-    record_id  the id that the source gives the row, unchanged; None if it gives none
+    record_id  the id that the source gives the row, as a key (`cells.normalize_key`); None if it gives none
     """
 
     id: str

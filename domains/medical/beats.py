@@ -68,7 +68,7 @@ def ecg_beats(
     count = 0
     for where, name, cell, cells in _read_lines(path, member):
         count += 1
-        label = _parse_label(cell, where)
+        label = None if missing == "keep" else _parse_label(cell, where)
         values = np.array([_parse_number(cell, where, step) for step, cell in enumerate(cells)], dtype=np.float32)
         if len(values) < LEAST or (examples and examples[0].values is not None and len(values) != len(examples[0].values)):
             wanted = len(examples[0].values) if examples and examples[0].values is not None else f"at least {LEAST}"

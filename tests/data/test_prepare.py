@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from vertical_sdk.card import Contract
 from vertical_sdk.data import Prepared, prepare, read_rows
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Recipe
@@ -148,7 +149,7 @@ def test_a_label_that_the_recipe_does_not_list_is_named(tmp_path: Path) -> None:
 def test_ordinal_labels_need_an_order(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", animals())
 
-    with pytest.raises(DataError, match=r"needs its labels in order. Set labels: \[a, b\]"):
+    with pytest.raises(DataError, match=r"needs its labels in order. Set labels: \[\"a\", \"b\"\]"):
         prepare(recipe(path, "ordinal"))
     prepared = prepare(recipe(path, "ordinal", labels=["b", "a"]))
     assert prepared.labels is not None
@@ -194,7 +195,7 @@ def test_a_wrong_argument_names_its_key(tmp_path: Path) -> None:
 def test_rows_to_predict_come_back_all_and_in_order(tmp_path: Path) -> None:
     path = write(tmp_path / "new.csv", [{"text": "b  b", "x": 1}, {"text": "", "x": 1}, {"text": "b b", "x": 1}])
 
-    rows, account = read_rows(path, recipe(path), LabelSpace(("a", "b")))
+    rows, account = read_rows(path, recipe(path), Contract(labels=("a", "b")))
 
     assert [(e.text, e.target) for e in rows] == [("b b", None), ("", None), ("b b", None)]
     assert account.changed == {"white space": 1}
@@ -209,16 +210,16 @@ def test_rows_to_evaluate_need_a_label_that_was_trained(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"new.csv: 1 labels are not among those that were trained: 'bb' in 2 rows \(first: 3\)"
     ):
-        read_rows(path, recipe(path), LabelSpace(("a", "b")), require_label=True)
+        read_rows(path, recipe(path), Contract(labels=("a", "b")), require_label=True)
     with pytest.raises(DataError, match=r"lacking\.csv:3: no label"):
-        read_rows(lacking, recipe(path), LabelSpace(("a", "b")), require_label=True)
-    assert len(read_rows(lacking, recipe(path), LabelSpace(("a", "b")))[0]) == 2
+        read_rows(lacking, recipe(path), Contract(labels=("a", "b")), require_label=True)
+    assert len(read_rows(lacking, recipe(path), Contract(labels=("a", "b")))[0]) == 2
 
 
 def test_questions_to_answer_need_no_answers(tmp_path: Path) -> None:
     path = write(tmp_path / "new.csv", [{"prompt": "why?"}, {"prompt": "how?"}])
 
-    rows, _ = read_rows(path, recipe(path, "generation", columns={}), None)
+    rows, _ = read_rows(path, recipe(path, "generation", columns={}), Contract())
 
     assert [[(turn.role, turn.content) for turn in e.messages] for e in rows] == [[("user", "why?")], [("user", "how?")]]
 

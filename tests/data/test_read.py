@@ -29,6 +29,7 @@ def test_the_general_reader_is_in_the_catalog() -> None:
         "rows",
         "record",
         "values",
+        "missing_words",
     }
 
 

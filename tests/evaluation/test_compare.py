@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,11 @@ from vertical_sdk.card import read_card, write_card
 from vertical_sdk.cli import main
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import CorruptAdapter, DataError, GateFailed
+from vertical_sdk.evaluation.report import render
+from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry import Registry
+from vertical_sdk.tasks.classification import Classification
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -322,3 +326,34 @@ def test_accuracy_of_untrained_base_is_near_chance(run: Path) -> None:
     base = evaluation.systems["base"].metrics["accuracy"]
     assert base.low <= 1 / 3 + 0.15
     assert len(evaluation.labels) == len(TOPICS)
+
+
+def test_rows_of_one_label_are_named_and_do_not_pass_the_gate(run: Path, tmp_path: Path) -> None:
+    rows = [row for row in topic_rows(60, seed=5) if row[1] == "skin"]
+
+    evaluation = evaluate(run, data=write_csv(tmp_path / "skin.csv", rows))
+
+    plain = evaluation.to_dict()
+    assert plain["warnings"][0].startswith("'heart', 'lung' have no row in the test part")
+    assert plain["warnings"][1].startswith("All 20 test rows have the same answer, 'skin'")
+    assert all(system["metrics"]["macro_f1"]["value"] is None for system in plain["systems"].values())
+    assert all(test["p_value"] is None for test in plain["tests"] if test["metric"] == "macro_f1")
+    assert plain["gate"]["passed"] is False
+    page = render(Evaluation.from_dict(plain))
+    assert "&#39;heart&#39;, &#39;lung&#39; have no row in the test part" in page
+    compared = page.partition("Is the difference significant?")[2].partition("</section>")[0].split("<tr>")
+    assert {"undefined" in row for row in compared if "<td>Macro F1</td>" in row} == {True}
+    assert "nan" not in re.sub(r"<[^>]*>|&\w+;", " ", page).lower().split()
+
+
+def test_a_specialist_that_repeats_one_label_is_a_warning_and_fails_the_gate(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classification, "answers", lambda self, outputs: np.zeros(18, dtype=np.int64))
+
+    evaluation = evaluate(run)
+
+    assert evaluation.warnings == ["The specialist gives one label to every row: 'heart'."]
+    assert evaluation.gate is not None
+    assert evaluation.gate.reasons[0] == "Fails: the specialist gives one label to every row: 'heart'."
+    assert not evaluation.gate.passed

@@ -77,23 +77,13 @@ def choose_base(texts: Sequence[str], name: str | None, progress: Progress) -> B
 
 
 def _measure(texts: Sequence[str], name: str, progress: Progress) -> tuple[Base, Reading]:
-    """Read the texts by the tokenizer of a base; for a causal base the lengths are those of whole prompts."""
-    from dataclasses import replace
-
-    from vertical_sdk.bases.base import load_text_tokenizer, pull_base
-    from vertical_sdk.bases.reading import read_texts
-    from vertical_sdk.families.chat import encode_prompt, require_template
+    from vertical_sdk.bases.base import pull_base
+    from vertical_sdk.families.chat import read_inputs
     from vertical_sdk.recipe import Prompt
 
-    progress(f"reading texts with the tokenizer of {name}", None)
+    progress(f"reading the texts as {name} does", None)
     base = pull_base(name, progress=progress)
-    tokenizer = load_text_tokenizer(base)
-    reading = read_texts(tokenizer, texts)
-    if base.family != "causal":
-        return base, reading
-    require_template(tokenizer.tokenizer, base.name)
-    around = encode_prompt(tokenizer, Prompt(), "x", 10**9).length - len(tokenizer.encode("x").ids)
-    return base, replace(reading, lengths=tuple(length - tokenizer.extra + around for length in reading.lengths))
+    return base, read_inputs(base, texts, Prompt())
 
 
 def _choose_length(name: str, base: Base, reading: Reading, notes: list[str]) -> BaseChoice:

@@ -37,11 +37,9 @@ def read_excel(path: Path, options: FileOptions) -> Rows:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about styles and validations, which no row needs
         try:
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-            try:
+            with path.open("rb") as file:  # not the path: openpyxl would go by the ending of the name
+                book = openpyxl.load_workbook(file, read_only=True, data_only=True)
                 name, records = _choose_sheet(book, options.sheet, path)
-            finally:
-                book.close()
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001  (openpyxl lets the errors of XML, zip and its own classes through)

@@ -1,4 +1,4 @@
-"""Turn the cells of a CSV file or of a sheet into rows: find the header, name the columns, and refuse what is no table.
+"""Turn the cells of a CSV file or of a sheet into rows: find the header, name the columns, and refuse other layouts.
 
 A header is not guessed: the first line is the header, unless `data.reader.header` says otherwise. A first line that cannot be one
 (a title, or numbers that continue below it) is an error, which says what to set.
@@ -86,11 +86,12 @@ def _refuse_title(records: Sequence[Record], where: str) -> None:
     if not widths:
         return
     width = max(widths, key=lambda w: (widths[w], w))
-    first = next(line for line, cells in near if len(cells) == width and sum(map(_is_empty, cells)) < width)
-    narrower = len(records[0][1]) < width and 2 * widths[width] > len(near) and len(records[0][1]) <= width // 2
-    sparse = width > 2 and len(records[0][1]) == width and filled == 1
-    if sparse:
-        first = next((line for line, cells in near if sum(not _is_empty(c) for c in cells) > 1), first)
+    first = next(line for line, cells in near if len(cells) == width and not all(map(_is_empty, cells)))
+    own = records[0][1]
+    narrower = len(own) <= width // 2 and 2 * widths[width] > len(near)
+    fuller = next((line for line, cells in near if sum(not _is_empty(cell) for cell in cells) > 1), None)
+    sparse = len(own) == width and filled == 1 and not _is_empty(own[0]) and fuller is not None
+    first = fuller if sparse and fuller else first
     if narrower or sparse:
         raise DataError(
             f"this line has {filled} field{'' if filled == 1 else 's'}, but the lines from {first} on have {width}. If it is a "

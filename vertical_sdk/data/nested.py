@@ -34,7 +34,7 @@ def read_json(path: Path, kind: str, encoding: str, options: FileOptions) -> Row
     Raises DataError for a file that is not JSON, has a key twice in an object, or has several lists that could be the rows.
     """
     title = encoding_title(encoding)
-    details = {"encoding": title} | ({"rows": options.rows} if options.rows else {})
+    details = {"encoding": title} | ({"list": options.rows} if options.rows else {})
     named = kind if title == "UTF-8" else f"{kind}, {title}"
     if kind == "JSONL":
         rows, places = [], []
@@ -54,7 +54,9 @@ def read_json(path: Path, kind: str, encoding: str, options: FileOptions) -> Row
         rows = list(_expand([whole] if isinstance(whole, dict) else whole, options.rows, path))
         _refuse_wrong_path(rows, options.rows, path, [name for name, _ in _find_lists(whole, 6)])
     else:
-        rows = [_require_object(row, f"{path}: row {number}") for number, row in enumerate(_find_rows(whole, path), 1)]
+        name, items = _find_rows(whole, path)
+        rows = [_require_object(row, f"{path}: row {number}") for number, row in enumerate(items, 1)]
+        details |= {"list": name} if name else {}
     return Rows(path, named, _list_columns(rows), rows, list(range(1, len(rows) + 1)), unit="row", details=details)
 
 
@@ -123,16 +125,16 @@ def _flatten(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]
 
 
 def _is_list_of_objects(value: Any) -> bool:
-    """Whether a value is a list of objects that are no turns of a conversation."""
+    """Whether a value is a list of objects other than the turns of a conversation."""
     if not isinstance(value, list) or not value or not all(isinstance(item, Mapping) for item in value):
         return False
     return not all("role" in item or "from" in item for item in value)
 
 
-def _find_rows(whole: Any, path: Path) -> list[Any]:
-    """Find the rows of a document: the document itself, or the only list in it."""
+def _find_rows(whole: Any, path: Path) -> tuple[str, list[Any]]:
+    """Find the rows of a document: the document itself, or the only list in it, with its name."""
     if isinstance(whole, list):
-        return whole
+        return "", whole
     if not isinstance(whole, dict):
         raise DataError(f"contains a {type(whole).__name__}. Write a list of objects.", where=path)
     top = [(name, value) for name, value in whole.items() if _is_list_of_objects(value)]
@@ -140,7 +142,7 @@ def _find_rows(whole: Any, path: Path) -> list[Any]:
         top = [(name, value) for name, value in whole.items() if isinstance(value, list) and not _is_conversation(value)]
         top = top if len(top) == 1 else []
     if len(top) == 1:
-        return list(top[0][1])
+        return top[0]
     if len(top) > 1:
         names = ", ".join(map(repr, [name for name, _ in top][:SHOWN]))
         raise DataError(f"the lists {names} could all be the rows. Set data.reader.rows to one of them.", where=path)
@@ -151,7 +153,7 @@ def _find_rows(whole: Any, path: Path) -> list[Any]:
         raise DataError(
             f"the rows seem to be in {names}. Set data.reader.rows to the list whose items are the rows.", where=path
         )
-    return [whole]
+    return "", [whole]
 
 
 def _is_conversation(value: list[Any]) -> bool:

@@ -23,7 +23,7 @@ class FileOptions:
     encoding   of a text file, by its name in Python
     header     the line of the header, from 1, in a CSV or a sheet; "none": the columns are called column_1, column_2, …
     sheet      of an Excel file
-    rows       where a JSON file has its list of rows: names, joined by dots
+    rows       the list of rows inside a JSON file: names, joined by dots
     """
 
     delimiter: str | None = None

@@ -65,7 +65,7 @@ def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Pr
     own = Party(card.name, card)
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
-        given = read_rows(data, recipe, card.labels, require_label=True, layout=card.layout)[0]
+        given = read_rows(data, recipe, card.contract, require_label=True)[0]
         rows, known = leave_out_learned(given, own, folder, prepared, unprepared, data)
     else:
         assert prepared is not None

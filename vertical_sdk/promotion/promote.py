@@ -240,7 +240,7 @@ class _Comparison:
             assert prepared is not None
             rows: Sequence[Example] = prepared.test
         else:
-            rows = read_rows(self.data, own.recipe, own.card.labels, require_label=True, layout=own.card.layout)[0]
+            rows = read_rows(self.data, own.recipe, own.card.contract, require_label=True)[0]
             trained_on.append((own, prepared, unprepared))
         if not have_same_rows(own, other):
             self.progress("preparing the champion's rows", None)

@@ -21,14 +21,11 @@ __all__ = [
     "check_files",
     "check_gate",
     "find_adapter_folder",
-    "names_gate",
     "require_reason",
 ]
 
 UNGATED = "ungated"
 """The gate result of a version whose recipe says `gate: false`."""
-OLD_UNGATED = "no gate"
-"""The same as versions before 0.4 recorded it."""
 
 README = "README.md"
 REPORT = "report.html"
@@ -134,11 +131,6 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
         f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, with a reason, "
         "which is recorded."
     )
-
-
-def names_gate(card: Card) -> bool:
-    """Whether the recipe states its gate, or that it has none, instead of leaving it to the task's default."""
-    return _gate_setting(card) is not None
 
 
 def require_reason(reason: str, what: str) -> None:

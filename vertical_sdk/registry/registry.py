@@ -19,10 +19,8 @@ from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_eva
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
 from vertical_sdk.registry.checks import (
-    OLD_UNGATED,
     README,
     REPORT,
-    UNGATED,
     build_record,
     check_files,
     check_gate,
@@ -33,7 +31,7 @@ from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
-from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Stored
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
 from vertical_sdk.registry.version import Summary, Version
@@ -46,8 +44,6 @@ MANY = 10_000
 """The most names that are compared with an unknown name to suggest a similar one."""
 OURS = "vertical."
 """The prefix of internal tags: the signatures of a version, and the reason of its revocation."""
-BY_FORCE = " by force"
-"""The end of an action in the log that overrode a gate or a verdict."""
 REVOKED = f"{OURS}revoked"
 SIGNATURE = f"{OURS}signature."
 
@@ -232,13 +228,13 @@ class Registry:
             self.policy.check_alias_gate(f"{name}@{version}", alias, gate)
         self.store.move_alias(name, alias, version, expected, self.new_event(name, action, alias, why, evidence))
 
-    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "") -> None:
+    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "", evidence: str = "") -> None:
         """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
         wanted = Reference(check_name(name), alias=alias)
         if not self.store.find(wanted):
             raise self._resolution_error(wanted, ())
-        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why))
+        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why, evidence))
 
     def tag(self, name: str, version: int, tags: Mapping[str, str | None], *, why: str = "") -> None:
         """Set tags of a version; the value None removes a tag. Raises RegistryError."""
@@ -310,7 +306,7 @@ class Registry:
             facts={key: tuple(values) for key, values in record["facts"].items()},
             metrics=record["metrics"],
             metric=record["metric"],
-            gate=_read_gate(record),
+            gate=record["gate"],
             forced=record["forced"],
             reason=record["reason"],
             revoked=entry.tags.get(REVOKED),
@@ -371,16 +367,10 @@ def _summary(newest: Entry, aliases: Mapping[str, int]) -> Summary:
         metric=record["metric"],
         value=record["value"],
         created=newest.created,
-        gate=_read_gate(record),
+        gate=record["gate"],
         forced=record["forced"],
         revoked=newest.tags.get(REVOKED),
     )
-
-
-def _read_gate(record: Mapping[str, Any]) -> str:
-    """The gate result in the record of a version."""
-    gate = str(record["gate"])
-    return UNGATED if gate == OLD_UNGATED else gate
 
 
 def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None, *, rewrite: bool) -> dict[str, Path]:

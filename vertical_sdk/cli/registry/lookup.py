@@ -15,6 +15,9 @@ from vertical_sdk.errors import CorruptAdapter
 
 __all__ = ["gc", "history", "list_adapters", "show_version", "verify"]
 
+SHOWN = {"rows", "systems", "tests", "confidence"}
+"""What a card must state about its evaluation to be shown as tables; other software may write less."""
+
 
 def list_adapters(
     prefix: Annotated[str | None, typer.Argument(metavar="[PREFIX]", help="Only names with this prefix.")] = None,
@@ -72,7 +75,7 @@ def show_version(reference: Reference, registry: RegistryAt = None, as_json: Jso
         ("folder", version.path),
     ]
     show(table(["", ""], facts))
-    if card.metrics:
+    if card.metrics.keys() >= SHOWN:
         show_evaluation({"gate": card.gate.model_dump() if card.gate else None, **card.metrics})
 
 
