@@ -335,6 +335,7 @@ def test_rows_of_one_label_are_named_and_do_not_pass_the_gate(run: Path, tmp_pat
     plain = evaluation.to_dict()
     assert plain["warnings"][0].startswith("'heart', 'lung' have no row in the test part")
     assert plain["warnings"][1].startswith("All 20 test rows have the same answer, 'skin'")
+    assert plain["warnings"][2] == "Undefined on these rows, and shown as a dash: macro_f1, weighted_f1, mcc."
     assert all(system["metrics"]["macro_f1"]["value"] is None for system in plain["systems"].values())
     assert all(test["p_value"] is None for test in plain["tests"] if test["metric"] == "macro_f1")
     assert plain["gate"]["passed"] is False
