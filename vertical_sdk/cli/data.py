@@ -23,6 +23,7 @@ from vertical_sdk.cli.file_options import (
     build_reader,
     naming_options,
 )
+from vertical_sdk.cli.notes import list_notes
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import UnknownName
@@ -102,6 +103,7 @@ def show_(
         with naming_options():
             _show_file(Path(what), rows, part.arguments if part else {}, as_json=as_json)
         return
+    from vertical_sdk.data.columns import KINDS
     from vertical_sdk.data.prepare import prepare
     from vertical_sdk.recipe import load_recipe
 
@@ -127,6 +129,10 @@ def show_(
     steps: Sequence[Mapping[str, Any]] = [step.to_dict() for step in prepared.account.steps]
     lines = [[step["step"], step["rows_in"], step["rows_out"], _describe_step(step)] for step in steps]
     show(table(["step", "rows in", "rows out", "changes"], lines))
+    for note in list_notes(prepared.account.to_dict()):
+        show(f"note: {note}")
+    if prepared.fields:
+        show(f"fields: {', '.join(f'{field.name} ({KINDS[field.kind]})' for field in prepared.fields)}")
     if prepared.labels is not None:
         show(f"{len(prepared.labels)} labels, with training rows: {_join(prepared.labels.counts)}")
     for name, part in parts.items():

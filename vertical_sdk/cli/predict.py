@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vertical_sdk.cli.options import AllowRevoked, RegistryAt, check_verb
-from vertical_sdk.cli.output import emit, show, showing
+from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.errors import DataError
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ def _parse_json(text: str, kind: type, number: int, problem: str) -> Any:
 def _read_rows(path: Path, model: Any) -> Sequence[Example]:
     from vertical_sdk.data.prepare import read_rows
 
-    rows, _ = read_rows(path, model.adapter.recipe, model.card.labels)
+    rows, account = read_rows(path, model.adapter.recipe, model.card.contract)
+    for note, count in account.notes.items():
+        say(f"{path}: {note}: {count}")
     return rows
 
 
@@ -155,12 +157,13 @@ def _answer(
     """
     from vertical_sdk.cli.answers import Answered
 
-    problems = {place: problem for place, row in enumerate(rows) if (problem := _find_problem(row))}
+    problems = {place: problem for place, row in enumerate(rows) if (problem := _find_problem(row, model.card.task))}
     if problems and (not skip or len(problems) == len(rows)):
-        named = [rows[place].id for place in problems]
+        first = next(iter(problems.values()))
+        named = [rows[place].id for place, problem in problems.items() if problem == first]
         shown = ", ".join(named[:5]) + (", …" if len(named) > 5 else "")
         raise DataError(
-            f"{len(named)} rows have no text: {shown}. Add a text, or remove them; --on-error skip answers the others.",
+            f"{len(named)} rows have {first}: {shown}. Complete them, or remove them; --on-error skip answers the others.",
             where=where,
         )
     for start in range(0, len(rows), BATCH):
@@ -170,12 +173,14 @@ def _answer(
         yield [Answered(rows[place], None, problems[place]) if place in problems else next(answers) for place in places]
 
 
-def _find_problem(row: Example) -> str:
+def _find_problem(row: Example, task: str) -> str:
     """Why a row cannot be answered; "" if it can."""
+    from vertical_sdk.data.read import find_missing_part
     from vertical_sdk.data.texts import prompt_text
     from vertical_sdk.inference.inputs import has_text
 
-    return "" if row.values is not None or has_text(prompt_text(row)) else "no text"
+    unread = row.values is None and not has_text(prompt_text(row))
+    return find_missing_part(row, task, need_label=False) or ("no text" if unread else "")
 
 
 def _predict_or_explain(model: Any, rows: Sequence[Example], top_k: int | None, *, skip: bool) -> list[Answered]:

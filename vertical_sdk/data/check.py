@@ -7,14 +7,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from vertical_sdk.card import Contract
 from vertical_sdk.catalog import readers
+from vertical_sdk.cells import clean_text
 from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
 from vertical_sdk.data.deidentify import describe_search, find_pii
 from vertical_sdk.data.formats import FileOptions, Rows, find_reader, read_columns
 from vertical_sdk.data.guess import describe_columns, suggest_columns
-from vertical_sdk.data.labels import count_labels
-from vertical_sdk.data.read import Table
+from vertical_sdk.data.labels import count_labels, describe_look_alikes
+from vertical_sdk.data.prepare import note_reading
+from vertical_sdk.data.read import ANY, Table
 from vertical_sdk.data.scripts import main_script
 from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
@@ -60,7 +63,8 @@ def check_file(
             f"the task {task} reads series, whose rows cannot be checked. Run vertical data show RECIPE.", where=path
         )
     part = reader or (recipe.data.reader if recipe else None) or Part(use=find_reader(path) or "table")
-    read = read_for_check(path, columns, task, part, guess=recipe is None)
+    contract = Contract(labels=tuple(map(clean_text, (recipe.labels if recipe else None) or ())))
+    read = read_for_check(path, columns, task, part, contract, guess=recipe is None)
     raw, table = read.raw, read.table
     rows = list(table.examples)
     with_text = [e for e in rows if e.values is None or full_text(e)]
@@ -75,11 +79,13 @@ def check_file(
         "columns": list(raw.columns) if raw else [],
         "types": describe_columns(raw) if raw else {},
         "detected": table.detected,
+        "read_as": dict(table.types),
         "task": task,
         "rows": len(raw.rows) if raw else table.account.rows_in if table.account else len(rows),
         "usable": len(rows),
         "not_usable": dict(table.account.dropped) if table.account else {},
         "script": main_script(texts),
+        "notes": dict(note_reading(table.account, rows).notes) if table.account else {},
         "labels": count_labels(rows),
         "targets": _summarize([e.target for e in rows if isinstance(e.target, float)]),
         "characters": _summarize([float(len(text)) for text in texts]),
@@ -112,10 +118,13 @@ class FirstRead:
     table: Table
 
 
-def read_for_check(path: Path, columns: Mapping[str, str], task: TaskName, part: Part, *, guess: bool) -> FirstRead:
+def read_for_check(
+    path: Path, columns: Mapping[str, str], task: TaskName, part: Part, contract: Contract = ANY, *, guess: bool
+) -> FirstRead:
     """Read a file for people who do not know it yet.
 
-    guess  suggest the columns that are not named, by their names and contents
+    contract  the labels that are declared
+    guess     suggest the columns that are not named, by their names and contents
     """
     options = readers.check(part.use, part.arguments, "data.reader")
     read = readers.get(part.use)
@@ -128,7 +137,7 @@ def read_for_check(path: Path, columns: Mapping[str, str], task: TaskName, part:
         texts = not (options.get("record") or options.get("values"))
         chosen = suggest_columns(raw, chosen, task, texts=texts, header_is_sure=options.get("header") is not None)
     split = {"split": "split"} if "split" not in chosen and "split" in raw.columns else {}
-    return FirstRead(raw, chosen, read(path, {**chosen, **split}, task, **options))
+    return FirstRead(raw, chosen, read(path, {**chosen, **split}, task, contract=contract, **options))
 
 
 def _find_exact_repeats(texts: Sequence[str]) -> list[int]:
@@ -180,6 +189,7 @@ def _list_problems(report: Mapping[str, Any], recipe: Recipe | None, others: Seq
         *_label_problems(report),
         *_unlisted_labels(report["labels"], recipe),
         *_leakage_problems(report["leakage"]),
+        *_reading_problems(report),
         *_repeat_problems(report),
         *_unusable_rows(report),
         *_personal_data_problems(report["personal_data"], report["script"]),
@@ -195,6 +205,8 @@ def _label_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     if len(labels) < 2:
         yield "error", f"only {len(labels)} label: there is nothing to tell apart"
+    for names in describe_look_alikes(labels):
+        yield "warning", f"labels that may be one, as they differ only in case or in how a number is written: {names}"
     few = [f"{label!r} ({count})" for label, count in labels.items() if count < FEW]
     if few:
         yield "warning", f"{len(few)} labels have fewer than {FEW} rows: {', '.join(few[:SHOWN])}"
@@ -215,6 +227,16 @@ def _leakage_problems(leakage: dict[str, Any] | str) -> Iterator[tuple[str, str]
     if not isinstance(leakage, str):
         for pair, overlap in leakage.items():
             yield "error", f"{pair}: {overlap['rows']} rows and {overlap['groups']} groups are in both splits"
+
+
+def _reading_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tell what was read as something else than it says."""
+    for note, value in report["notes"].items():
+        names = [f"{name} {count}" for name, count in value.items()] if isinstance(value, Mapping) else value
+        listed = ", ".join(map(str, names[:SHOWN])) if isinstance(names, list) else names
+        is_label = any(f"of {name!r} that mean missing" in note for name, kind in report["read_as"].items() if kind == "label")
+        hint = ". List the word in the recipe's labels if it is a label" if is_label else ""
+        yield "note" if "three digits" in note else "warning", f"{note}: {listed}{hint}"
 
 
 def _repeat_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

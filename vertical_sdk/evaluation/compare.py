@@ -21,7 +21,7 @@ from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_gate
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -36,7 +36,7 @@ def evaluate(
     registry: Registry | None = None,
     base: str | None = None,
     allow_revoked: Collection[str] = (),
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
 
@@ -65,7 +65,7 @@ def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Pr
     own = Party(card.name, card)
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
-        given = read_rows(data, recipe, card.labels, require_label=True, layout=card.layout)[0]
+        given = read_rows(data, recipe, card.contract, require_label=True)[0]
         rows, known = leave_out_learned(given, own, folder, prepared, unprepared, data)
     else:
         assert prepared is not None
@@ -105,6 +105,7 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         right=measure.count_right(benchmark, outputs),
         errors=measure.mean_errors(benchmark, outputs),
         left_out=known.left_out,
+        tuned=known.tuned,
         repeated=known.repeated,
         unknown=known.unknown,
         account=card.account,
