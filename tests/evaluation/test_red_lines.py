@@ -103,7 +103,7 @@ def test_a_fault_fails_the_gate_whatever_the_comparison_shows() -> None:
     assert decide(gate, lead).passed
     verdict = decide(gate, lead, ["The specialist gives one label to every row: 'ok'."])
     assert not verdict.passed
-    assert verdict.reasons[0] == "Fails: the specialist gives one label to every row: 'ok'."
+    assert verdict.reasons[-1] == "Fails: the specialist gives one label to every row: 'ok'."
 
 
 @pytest.mark.parametrize("difference", [Interval(0.5, float("nan"), float("nan")), Interval(float("nan"), 0.1, 0.9)])
