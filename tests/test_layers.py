@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors",
     "types",
+    "cells",
     "paths",
     "tables",
     "catalog",
@@ -22,6 +23,7 @@ ORDER = (
     "card",
     "model_card",
     "evaluation_record",
+    "report_rows",
     "record_index",
     "outputs",
     "recipe",
@@ -46,10 +48,11 @@ ORDER = (
     "promotion",
     "server",
     "cli",
+    "__main__",
 )
 """From the lowest to the highest. A module imports only modules below it."""
 RANK = {name: rank for rank, name in enumerate(ORDER)}
-FOR_DOMAINS = {"catalog", "data", "domain", "errors", "losses", "metrics", "outputs", "tasks", "types"}
+FOR_DOMAINS = {"catalog", "cells", "data", "domain", "errors", "losses", "metrics", "outputs", "tasks", "types"}
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import platform
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, model_validator
 
+from vertical_sdk.cells import MISSING_WORDS
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.paths import file_digest, write_whole
+from vertical_sdk.paths import file_digest, public_source, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
 
 __all__ = [
     "CARD",
     "Calibration",
     "Card",
+    "Contract",
     "Field",
+    "FieldKind",
     "Fingerprint",
     "Parent",
     "SelfTest",
     "SourceRecord",
     "Verdict",
     "folder_digests",
+    "hide_paths",
     "library_versions",
     "read_card",
     "write_card",
 ]
 
 CARD = "vertical.json"
+ABSOLUTE = re.compile(r"(?:file://|~/|/[^/\n{}]+/)[^\n{}]*$")
+"""The path of a file or folder of this machine."""
 
 
 class _Frozen(BaseModel):
@@ -98,16 +106,53 @@ class SelfTest(_Frozen):
     adapter: tuple[float, ...]
 
 
+FieldKind: TypeAlias = Literal["words", "truth", "whole", "numbers", "mixed"]
+
+
 class Field(_Frozen):
     """One field of the records that a specialist reads.
 
     in_text  whether the row's text contains it; a member may read fields that the text leaves out
-    words    whether its values are words; otherwise they are numbers
+    kind     how its values are read and written: "words" as they are, "truth" as true or false, "whole" numbers with all digits,
+             "numbers" to three digits, "mixed" as a number to three digits if it is one, else as words
     """
 
     name: str
     in_text: bool
-    words: bool
+    kind: FieldKind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old(cls, value: Any) -> Any:
+        """Cards of version 0.1 say only whether the values are words."""
+        if isinstance(value, dict) and "words" in value and "kind" not in value:
+            return {key: item for key, item in value.items() if key != "words"} | {
+                "kind": "mixed" if value["words"] else "numbers"
+            }
+        return value
+
+    @property
+    def words(self) -> bool:
+        """Whether a value may be a word."""
+        return self.kind in {"words", "truth", "mixed"}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What rows must be like for a specialist, on every way in: a file, a record, an array.
+
+    labels         the known labels; () means that there are none, or that all are taken
+    fields         the fields of a record, in order; () for a specialist that does not read records
+    values         the columns of a row of numbers, in order; () for rows of any length
+    layout         the series of forecasting and anomaly
+    missing_words  words, in small letters, that mean a missing cell
+    """
+
+    labels: tuple[str, ...] = ()
+    fields: tuple[Field, ...] = ()
+    values: tuple[str, ...] = ()
+    layout: SeriesLayout | None = None
+    missing_words: frozenset[str] = MISSING_WORDS
 
 
 class Parent(_Frozen):
@@ -148,6 +193,8 @@ class Card(_Frozen):
     labels: LabelSpace | None = None
     fields: tuple[Field, ...] = ()
     """The fields of a record, for a specialist that reads records instead of texts."""
+    values: tuple[str, ...] = ()
+    """The columns of a row of numbers, in order, for a specialist whose reader takes `values`."""
     layout: SeriesLayout | None = None
     """The layout of the series, for forecasting and anomaly."""
     sources: tuple[SourceRecord, ...] = ()
@@ -169,12 +216,53 @@ class Card(_Frozen):
     files: dict[str, str] = {}
     """Path in the folder → SHA-256, for every file except the card itself and the README."""
 
+    @property
+    def contract(self) -> Contract:
+        """What rows must be like for this specialist."""
+        reader = self.recipe.get("data", {}).get("reader") or {}
+        words = reader.get("missing_words") if isinstance(reader, dict) else None
+        return Contract(
+            labels=self.labels.labels if self.labels else (),
+            fields=self.fields,
+            values=self.values,
+            layout=self.layout,
+            missing_words=MISSING_WORDS if words is None else frozenset(word.lower() for word in words),
+        )
+
     @field_serializer("layout")
     def _without_graph(self, layout: SeriesLayout | None) -> dict[str, Any] | None:
         """The graph of the channels is a tensor of the adapter, not part of the card."""
         if layout is None:
             return None
         return {name: getattr(layout, name) for name in ("channels", "seconds", "history", "horizon", "zone", "largest")}
+
+
+def hide_paths(card: Card) -> Card:
+    """Return the card as others may read it: of a file or folder of this machine, only its name.
+
+    The card in a version keeps the paths, from which a promotion prepares the rows again; pages, lists and reports show this one.
+    """
+    recipe = _hide(card.recipe)
+    if isinstance(recipe.get("data"), dict) and "source" in recipe["data"]:
+        source = recipe["data"]["source"]
+        named = {split: public_source(str(place)) for split, place in source.items()} if isinstance(source, dict) else None
+        recipe["data"] = {**recipe["data"], "source": named or public_source(str(source))}
+    changes: dict[str, Any] = {
+        "base": card.base.model_copy(update={"name": _hide(card.base.name)}),
+        "sources": tuple(source.model_copy(update={"source": public_source(source.source)}) for source in card.sources),
+        "parent": card.parent and card.parent.model_copy(update={"reference": _hide(card.parent.reference)}),
+        "recipe": recipe,
+    }
+    return card.model_copy(update={**changes, "metrics": _hide(card.metrics), "training": _hide(card.training)})
+
+
+def _hide(value: Any) -> Any:
+    """Replace absolute paths in a plain value by their last part."""
+    if isinstance(value, dict):
+        return {key: _hide(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hide(item) for item in value]
+    return public_source(value) if isinstance(value, str) and ABSOLUTE.match(value) else value
 
 
 def read_card(folder: Path) -> Card:

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vertical_sdk.cells import normalize_key
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import write_whole
 from vertical_sdk.types import Example, Split
@@ -46,8 +47,8 @@ def write_record_index(folder: Path, parts: Mapping[Split, Sequence[Example]], *
     tensors: dict[str, NDArray[np.generic]] = {}
     for split, rows in parts.items():
         named: dict[Kind, set[str]] = {
-            "id": {row.record_id.strip() for row in rows if row.record_id is not None},
-            "group": {row.group.strip() for row in rows if groups and row.group is not None},
+            "id": {key for row in rows if (key := normalize_key(row.record_id, ())) is not None},
+            "group": {key for row in rows if groups and (key := normalize_key(row.group, ())) is not None},
         }
         for kind, names in named.items():
             if names:
@@ -67,13 +68,10 @@ def find_record(folder: Path, name: str, kind: Kind) -> tuple[Split, ...]:
         return ()
     with _open_index(folder) as tensors:
         known = set(tensors.keys())
-        wanted = _hashes(tensors.get_tensor("salt").tobytes(), kind, [name.strip()])[0]
-        for split in SPLITS:
-            if f"{split}.{kind}" in known:
-                hashes = tensors.get_tensor(f"{split}.{kind}")
-                place = int(np.searchsorted(hashes, wanted))
-                if place < len(hashes) and hashes[place] == wanted:
-                    splits.append(split)
+        names = {name.strip(), normalize_key(name, ()) or ""}  # version 0.1 stored names as the source wrote them
+        wanted = _hashes(tensors.get_tensor("salt").tobytes(), kind, names)
+        searched = [split for split in SPLITS if f"{split}.{kind}" in known]
+        splits += [split for split in searched if np.isin(wanted, tensors.get_tensor(f"{split}.{kind}")).any()]
     return tuple(splits)
 
 

@@ -66,7 +66,7 @@ def credit(path: Path, columns: Mapping[str, str], task: TaskName, missing: Miss
             where = rows.at(index)
             cells = {plain: row.get(column) for plain, column in named.items()}
             own = cell_text(cells.get("id")) or None
-            target = _parse_target(cells.get(label), bad, where, named.get(label, label))
+            target = None if missing == "keep" else _parse_target(cells.get(label), bad, where, named.get(label, label))
             bare = Example(own or str(rows.places[index]), target=target, record_id=own)
             yield where, set_record(bare, read_record(cells, where))
 

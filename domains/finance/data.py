@@ -57,7 +57,7 @@ def news(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missin
     def read_examples() -> Iterator[tuple[str, Example]]:
         for index, row in enumerate(rows.rows):
             where = rows.at(index)
-            name = cell_text(row.get("label")).lower()
+            name = "" if missing == "keep" else cell_text(row.get("label")).lower()
             label = NUMBERED.get(name, name) or None
             if label is not None and label not in SENTIMENTS:
                 raise DataError(f"{where}: the label {name!r} is not one of {', '.join(SENTIMENTS)}, 0, 1 or 2.")

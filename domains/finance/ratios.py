@@ -132,7 +132,7 @@ def polish(
                 raise DataError(f"{where}: {len(cells)} fields; 64 ratios are needed, then 0 (sound) or 1 (bankrupt).")
             values = [parse_cell_number(cell, where, FIELDS[i]) for i, cell in enumerate(cells[:64])]
             record = tuple(zip(FIELDS, values, strict=True))
-            target = _parse_target(cells[64], where) if len(cells) == 65 else None
+            target = _parse_target(cells[64], where) if len(cells) == 65 and missing != "keep" else None
             yield where, replace(Example(name, target=target, record=record), text=format_record([record[i] for i in in_text]))
 
     examples, account = collect_complete_rows(read_examples(), path, missing)

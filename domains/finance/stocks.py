@@ -84,7 +84,7 @@ def _read_table(path: Path, missing: Missing) -> Iterator[Row]:
             if (ticker, day) in seen:
                 raise DataError(f"{where}: {ticker} appears twice on {day}. A share has one row a day.")
             seen.add((ticker, day))
-        change = parse_cell_number(row.get("return"), where, "return")
+        change = None if missing == "keep" else parse_cell_number(row.get("return"), where, "return")
         yield where, str(rows.places[index]), ticker, day, cell_text(row.get("text")), change
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
+from vertical_sdk.cells import is_missing, normalize_key
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
@@ -70,7 +71,7 @@ def cuad(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missin
                 name = f"{rows.places[index]}:{kind}:{number}"
                 read += 1
                 if text.strip():
-                    examples.append(Example(name, text, kind, group=str(row[contract])))
+                    examples.append(Example(name, text, kind, group=normalize_key(row[contract])))
                 else:
                     tally.drop(name, "no text")
     if not examples:
@@ -87,7 +88,7 @@ def _list_kinds(names: Sequence[str]) -> dict[str, str]:
 
 
 def _list_passages(cell: object, where: str, column: str) -> list[str]:
-    text = str(cell or "").strip()
+    text = "" if is_missing(cell) else str(cell).strip()
     if not text:
         return []
     try:
@@ -127,7 +128,7 @@ def terms(
     examples: list[Example] = []
     read = 0
     files: set[str] = set()
-    for where, example, tongue in _read_sentences(path, columns, language):
+    for where, example, tongue in _read_sentences(path, columns, language, labelled=missing != "keep"):
         read += 1
         files.add(where.rpartition(":")[0])
         kind = _is_junk(example.text, min_words) if example.target == () or missing == "keep" else None
@@ -152,10 +153,12 @@ def terms(
     return Table(tuple(examples), summary, descriptions=UNFAIR, labels=tuple(UNFAIR), account=account)
 
 
-def _read_sentences(path: Path, columns: Mapping[str, str], language: str) -> Iterator[tuple[str, Example, str | None]]:
-    """Each row: its place, the example, and its language if the source names it."""
+def _read_sentences(
+    path: Path, columns: Mapping[str, str], language: str, *, labelled: bool
+) -> Iterator[tuple[str, Example, str | None]]:
+    """Each row: its place, the example, and its language if the source names it. Labels are read if `labelled`."""
     if path.is_file():
-        yield from _read_table_form(read_file(path), columns, "")
+        yield from _read_table_form(read_file(path), columns, "", labelled=labelled)
         return
     for folder in sorted(path.rglob(f"sentences/{language}/original")):
         yield from _read_clone(folder, folder.parents[2] / "tags" / language / "original")
@@ -166,18 +169,20 @@ def _read_sentences(path: Path, columns: Mapping[str, str], language: str) -> It
             f"{path}: has neither a table nor sentences/{language}/original. Set data.file, or name the file itself."
         )
     for file in files:
-        yield from _read_table_form(read_file(file), columns, f"{file.stem}:" if len(files) > 1 else "")
+        yield from _read_table_form(read_file(file), columns, f"{file.stem}:" if len(files) > 1 else "", labelled=labelled)
 
 
-def _read_table_form(rows: Rows, columns: Mapping[str, str], before: str) -> Iterator[tuple[str, Example, str | None]]:
+def _read_table_form(
+    rows: Rows, columns: Mapping[str, str], before: str, *, labelled: bool
+) -> Iterator[tuple[str, Example, str | None]]:
     def column(key: str, *usual: str) -> str | None:
         if key in columns and columns[key] not in rows.columns and key != "label":
             raise DataError(f"{rows.path}: no column {columns[key]!r}.{did_you_mean(columns[key], rows.columns)}")
         return next((name for name in (columns.get(key), *usual) if name in rows.columns), None)
 
-    text, label = column("text", "text", "sentence"), column("label", "unfair", "label", "labels")
+    text, label = column("text", "text", "sentence"), column("label", "unfair", "label", "labels") if labelled else None
     group, level = column("group", "document", "company"), column("", "unfairness_level")
-    flags = [] if label else [name for name in UNFAIR if name in rows.columns]
+    flags = [] if label or not labelled else [name for name in UNFAIR if name in rows.columns]
     if text is None:
         raise DataError(f"{rows.path}: no text column; the columns are {', '.join(map(repr, rows.columns))}.")
     for index, row in enumerate(rows.rows):
@@ -187,8 +192,9 @@ def _read_table_form(rows: Rows, columns: Mapping[str, str], before: str) -> Ite
             target = tuple(name for name in flags if str(row.get(name)).strip().casefold() in {"1", "1.0", "true", "yes"})
             if level and str(row.get(level)).casefold().replace(" ", "_") == "clearly_fair":
                 target = ()
-        company = str(row[group]) if group and row.get(group) not in (None, "") else None
-        example = Example(f"{before}{rows.places[index]}", str(row.get(text) or ""), target, group=company)
+        company = normalize_key(row.get(group)) if group else None
+        words = "" if is_missing(row.get(text)) else str(row[text])
+        example = Example(f"{before}{rows.places[index]}", words, target, group=company)
         yield where, example, str(row["language"]) if row.get("language") else None
 
 

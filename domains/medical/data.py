@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
+from vertical_sdk.cells import is_missing, normalize_key
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.data.read import Missing, Table, read_table, table
@@ -186,17 +187,16 @@ def pubmedqa(path: Path, columns: Mapping[str, str], task: TaskName, missing: Mi
         if not isinstance(question, str) or not question.strip():
             raise DataError(f"{where}: has no question, but {question!r}. The columns needed are question, context and answer.")
         cell = row.get("answer") if row.get("answer") is not None else row.get("final_decision")
-        answer = str(cell).strip().lower() if cell not in (None, "") else None
+        answer = None if missing == "keep" or is_missing(cell) else str(cell).strip().lower()
         if answer is not None and answer not in ANSWERS:
             raise DataError(f"{where}: the answer is {cell!r}; it must be one of {', '.join(ANSWERS)}.")
-        name = row.get("id", row.get("pubid"))
-        year = str(row["year"]) if row.get("year") else None
+        name = normalize_key(row.get("id", row.get("pubid")))
         example = Example(
-            str(name if name not in (None, "") else rows.places[index]),
+            name or str(rows.places[index]),
             f"{question.strip()}\n\n{context}".strip(),
             answer,
-            time=year,
-            record_id=str(name) if name not in (None, "") else None,
+            time=normalize_key(row.get("year")),
+            record_id=name,
         )
         if answer is None and missing == "refuse":
             raise DataError(f"{where}: has no answer. Here every row needs one of {', '.join(ANSWERS)}.")

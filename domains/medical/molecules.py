@@ -88,15 +88,17 @@ def smiles(
     if names and get_task(task).numeric:
         raise RecipeError("medical.smiles: names are for labels; leave them out for regression.")
     chem = _import_rdkit()
-    rows = read_table(path, {**_find_columns(path), **columns}, task, missing="keep")
+    rows = read_table(path, {**_find_columns(path), **columns}, task, missing=missing)
     tally = Tally("read")
+    tally.notes = dict(rows.account.notes) if rows.account else {}
+    for reason, ids in rows.account.rows.items() if rows.account else ():
+        for row in ids:
+            tally.drop(row, "no SMILES" if reason == "no text" else reason)
     examples: list[Example] = []
     for example in rows.examples:
         target = _name_target(example.target, names, path, example.id)
         molecule = _parse_molecule(example.text)
         lacks = "no SMILES" if not example.text.strip() else UNREADABLE if molecule is None else None
-        if target is None and missing != "keep":
-            lacks = lacks or "no label"
         if lacks is None:
             text = chem.MolToSmiles(molecule)
             examples.append(replace(example, text=text, target=target, group=_find_scaffold(molecule)))
@@ -107,7 +109,7 @@ def smiles(
             raise DataError(f"{path}: row {example.id}: {lacks}{quoted}. Here every row needs one.")
     if missing == "drop":
         examples = list(_drop_repeats(examples, task, tally))
-    account = tally.close(len(rows.examples), len(examples))
+    account = tally.close(rows.account.rows_in if rows.account else len(rows.examples), len(examples))
     if not examples:
         raise DataError(f"{path}: none of its {len(rows.examples)} rows can be used: {dict(account.dropped)}.")
     labels = tuple(names.values()) if names else None

@@ -87,7 +87,7 @@ def casualties(
     for index, row in enumerate(rows.rows):
         where = rows.at(index)
         moment = parse_time(row["date"], where, "date")
-        target = _parse_target(row.get("casualty_severity"), where)
+        target = None if missing == "keep" else _parse_target(row.get("casualty_severity"), where)
         name = str(rows.places[index])
         if target is None and missing == "refuse":
             raise DataError(f"{where}: no casualty_severity. Here every row needs one.")

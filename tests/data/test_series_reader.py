@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vertical_sdk.card import Contract
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.prepare import prepare, read_rows
 from vertical_sdk.data.read import Table
@@ -395,11 +396,11 @@ def test_a_file_to_forecast_gives_the_channels_that_were_trained(tmp_path: Path)
     layout = SeriesLayout(("b", "a"), 3600.0, 3, 2)
     own = recipe(write(tmp_path, hours(9)))
 
-    rows, _ = read_rows(write(tmp_path, hours(9, "a,b,c"), "new.csv"), own, None, layout=layout)
+    rows, _ = read_rows(write(tmp_path, hours(9, "a,b,c"), "new.csv"), own, Contract(layout=layout))
 
     np.testing.assert_array_equal(rows[-1].values, [[206, 106], [207, 107], [208, 108]])
     with pytest.raises(DataError, match="no column 'b'"):
-        read_rows(write(tmp_path, hours(9, "a"), "less.csv"), own, None, layout=layout)
+        read_rows(write(tmp_path, hours(9, "a"), "less.csv"), own, Contract(layout=layout))
 
 
 def test_a_file_of_another_pace_or_of_other_channels_is_refused(tmp_path: Path) -> None:
@@ -407,11 +408,11 @@ def test_a_file_of_another_pace_or_of_other_channels_is_refused(tmp_path: Path) 
     own = recipe(tmp_path, use="traffic.sensors", adjacency=None).replace({"domain": "traffic"})
 
     with pytest.raises(DataError, match=r"has a step every 300 s\. This specialist reads one every 60 s"):
-        read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("a", "b"), 60.0, 3, 2))
+        read_rows(tmp_path / "los_speed.csv", own, Contract(layout=SeriesLayout(("a", "b"), 60.0, 3, 2)))
     with pytest.raises(DataError, match="has another order"):
-        read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("b", "a"), 300.0, 3, 2))
+        read_rows(tmp_path / "los_speed.csv", own, Contract(layout=SeriesLayout(("b", "a"), 300.0, 3, 2)))
     with pytest.raises(DataError, match="lacks c"):
-        read_rows(tmp_path / "los_speed.csv", own, None, layout=SeriesLayout(("a", "c"), 300.0, 3, 2))
+        read_rows(tmp_path / "los_speed.csv", own, Contract(layout=SeriesLayout(("a", "c"), 300.0, 3, 2)))
 
 
 # Rows of numbers with a label, by the reader of tables

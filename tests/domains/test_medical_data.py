@@ -123,7 +123,7 @@ def test_a_question_without_an_answer_is_dropped_refused_or_kept(tmp_path: Path)
 
     dropped = read(file, {}, "ordinal")
     assert (len(dropped.examples), dropped.account.dropped) == (1, {"no answer": 1})
-    assert [e.target for e in read(file, {}, "ordinal", missing="keep").examples] == ["yes", None]
+    assert [e.target for e in read(file, {}, "ordinal", missing="keep").examples] == [None, None]
     with pytest.raises(DataError, match=r"rows\.jsonl:2: has no answer"):
         read(file, {}, "ordinal", missing="refuse")
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vertical_sdk import catalog
+from vertical_sdk.card import Contract
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.data.read import Table
@@ -405,8 +406,8 @@ def test_no_step_of_a_later_part_was_learned(name: str, tmp_path: Path) -> None:
 def test_a_forecasters_file_is_read_as_in_training(tmp_path: Path) -> None:
     recipe = load_recipe("traffic/flow-forecast", {"data.source": str(sensors(tmp_path, steps=40))})
 
-    asked, _ = read_rows(tmp_path / "los_speed.csv", recipe, None)
-    judged, _ = read_rows(tmp_path / "los_speed.csv", recipe, None, require_label=True)
+    asked, _ = read_rows(tmp_path / "los_speed.csv", recipe, Contract())
+    judged, _ = read_rows(tmp_path / "los_speed.csv", recipe, Contract(), require_label=True)
 
     assert (len(asked), len(judged)) == (40 - 12 + 1, 40 - 24 + 1)
     assert asked[-1].target is None

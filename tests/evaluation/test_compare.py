@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,11 @@ from vertical_sdk.card import read_card, write_card
 from vertical_sdk.cli import main
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import CorruptAdapter, DataError, GateFailed
+from vertical_sdk.evaluation.report import render
+from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry import Registry
+from vertical_sdk.tasks.classification import Classification
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -136,6 +140,63 @@ def test_evaluation_of_a_file_scores_all_rows_and_writes_nothing(run: Path, tmp_
     assert (run / "adapter" / "vertical.json").read_bytes() == before
 
 
+def test_published_report_shows_no_rows(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = [row.text for row in evaluate(run).examples]
+    local = (run / "report.html").read_text()
+
+    code = main(["registry", "publish", str(run), "--registry", str(tmp_path / "registry")])
+
+    printed = capsys.readouterr()
+    files = read_files(Registry(tmp_path / "registry").resolve("topics@1").path)
+    assert code == 0
+    assert "The published report shows no rows of data." in printed.err
+    assert len(shown) == 18
+    assert all(text in local for text in shown)
+    assert "What this means" in files["report.html"].decode()
+    assert not [name for name, content in files.items() if any(text.encode() in content for text in shown)]
+    assert (run / "report.html").read_text() == local
+
+
+def test_report_is_published_with_rows_if_the_recipe_says_so(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    card = read_card(run / "adapter")
+    write_card(tmp_path / "run" / "adapter", card.model_copy(update={"recipe": {**card.recipe, "report": {"rows": True}}}))
+    shown = evaluate(tmp_path / "run").examples[0].text
+
+    code = main(["registry", "publish", str(tmp_path / "run"), "--registry", str(tmp_path / "registry"), "--json"])
+
+    assert code == 0
+    assert "shows test rows to everyone who may read this registry" in json.loads(capsys.readouterr().out)["report"]
+    assert shown in (Registry(tmp_path / "registry").resolve("topics@1").path / "report.html").read_text()
+
+
+def test_report_of_an_earlier_version_stays_in_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(run)
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "report.html").write_text("<html><h2>Some rows</h2><td>red itch rash</td></html>")
+
+    code = main(["registry", "publish", str(tmp_path / "run"), "--registry", str(tmp_path / "registry")])
+
+    assert code == 0
+    assert "The report was not published" in capsys.readouterr().err
+    assert not (Registry(tmp_path / "registry").resolve("topics@1").path / "report.html").exists()
+
+
+def test_report_is_written_in_the_language_of_the_recipe(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    card = read_card(run / "adapter")
+    write_card(tmp_path / "run" / "adapter", card.model_copy(update={"recipe": {**card.recipe, "report": {"language": "zh"}}}))
+
+    evaluation = evaluate(tmp_path / "run")
+
+    page = Path(evaluation.report).read_text(encoding="utf-8")
+    right = round(1000 * evaluation.right["adapter"] / 18)
+    assert f"每 1,000 例中，专科模型答对 {right:,} 例" in page
+    assert evaluation.right["adapter"] == sum(evaluation.confusion[i][i] for i in range(3))
+
+
 def test_training_rows_in_a_file_are_left_out_and_counted(run: Path, tmp_path: Path) -> None:
     own = Path(read_card(run / "adapter").sources[0].source)
     kept = evaluate(run).systems["adapter"].metrics
@@ -143,13 +204,14 @@ def test_training_rows_in_a_file_are_left_out_and_counted(run: Path, tmp_path: P
     evaluation = evaluate(run, data=own)
 
     # of its 120 rows, 90 are for training, 12 for validation and 18 for the test
-    assert (evaluation.rows, evaluation.left_out, evaluation.repeated, evaluation.unknown) == (18, 102, 0, "")
+    assert (evaluation.rows, evaluation.left_out, evaluation.tuned) == (18, 102, 12)
+    assert (evaluation.repeated, evaluation.unknown) == (0, "")
     assert evaluation.systems["adapter"].metrics["macro_f1"].value == kept["macro_f1"].value
     assert evaluation.report == str(run / "report-topics.html")
     assert "102 more were left out: the specialist was trained on them" in (run / "report-topics.html").read_text()
 
 
-def test_training_rows_are_recognized_in_another_case_and_order_and_with_another_label(run: Path, tmp_path: Path) -> None:
+def test_training_rows_are_recognized_in_other_case_order_and_label(run: Path, tmp_path: Path) -> None:
     recipe = Recipe.model_validate(read_card(run / "adapter").recipe)
     learned = [*prepare(recipe).train[:7], *prepare(recipe).validation[:4]]
     changed = [(f"\t{row.text.upper().replace(' ', '  ')} ", "skin") for row in learned]
@@ -264,3 +326,34 @@ def test_accuracy_of_untrained_base_is_near_chance(run: Path) -> None:
     base = evaluation.systems["base"].metrics["accuracy"]
     assert base.low <= 1 / 3 + 0.15
     assert len(evaluation.labels) == len(TOPICS)
+
+
+def test_rows_of_one_label_are_named_and_do_not_pass_the_gate(run: Path, tmp_path: Path) -> None:
+    rows = [row for row in topic_rows(60, seed=5) if row[1] == "skin"]
+
+    evaluation = evaluate(run, data=write_csv(tmp_path / "skin.csv", rows))
+
+    plain = evaluation.to_dict()
+    assert plain["warnings"][0].startswith("'heart', 'lung' have no row in the test part")
+    assert plain["warnings"][1].startswith("All 20 test rows have the same answer, 'skin'")
+    assert all(system["metrics"]["macro_f1"]["value"] is None for system in plain["systems"].values())
+    assert all(test["p_value"] is None for test in plain["tests"] if test["metric"] == "macro_f1")
+    assert plain["gate"]["passed"] is False
+    page = render(Evaluation.from_dict(plain))
+    assert "&#39;heart&#39;, &#39;lung&#39; have no row in the test part" in page
+    compared = page.partition("Is the difference significant?")[2].partition("</section>")[0].split("<tr>")
+    assert {"undefined" in row for row in compared if "<td>Macro F1</td>" in row} == {True}
+    assert "nan" not in re.sub(r"<[^>]*>|&\w+;", " ", page).lower().split()
+
+
+def test_a_specialist_that_repeats_one_label_is_a_warning_and_fails_the_gate(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classification, "answers", lambda self, outputs: np.zeros(18, dtype=np.int64))
+
+    evaluation = evaluate(run)
+
+    assert evaluation.warnings == ["The specialist gives one label to every row: 'heart'."]
+    assert evaluation.gate is not None
+    assert evaluation.gate.reasons[0] == "Fails: the specialist gives one label to every row: 'heart'."
+    assert not evaluation.gate.passed

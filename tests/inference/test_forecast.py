@@ -292,7 +292,7 @@ def test_a_monitor_reads_times_of_every_kind(watch: VerticalModel) -> None:
     "time",
     ["yesterday", 1_700_000_000, 1.5, True, pd.NaT, np.datetime64("NaT"), "", [1], np.datetime64("300000-01-01")],
 )
-def test_what_is_not_a_time_is_refused(watch: VerticalModel, time: object) -> None:
+def test_a_monitor_refuses_what_is_not_a_time(watch: VerticalModel, time: object) -> None:
     monitor = watch.monitor()
     monitor.update([50.0, 50.0], "2024-01-01")
 

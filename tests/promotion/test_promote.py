@@ -118,7 +118,8 @@ def test_worse_challenger_does_not_move_the_alias(registry: Registry) -> None:
 
     assert not result.verdict.passed
     assert not result.moved
-    assert "worse than topics@2" in result.verdict.reasons[0]
+    assert "worse than topics@2" in " ".join(result.verdict.reasons)
+    assert result.verdict.reasons[-1] == "Fails: the challenger's own gate failed."
     assert "its own gate failed" in result.notes[0]
     assert current_version(registry) == 2
     assert len(registry.history("topics")) == lines
@@ -145,7 +146,27 @@ def test_margin_sets_the_allowed_loss(registry: Registry) -> None:
 
     assert promote(registry, "topics@2", "production", margin=lead.difference.low - 1e-9).moved
     assert not promote(registry, "topics@1", "production", margin=-lead.difference.high).moved
-    assert promote(registry, "topics@1", "production", margin=-1.0).moved
+    refused = promote(registry, "topics@1", "production", margin=-1.0)
+    assert not refused.moved
+    assert any(reason.startswith("Passes: ") for reason in refused.verdict.reasons)
+    assert refused.verdict.reasons[-1] == "Fails: the challenger's own gate failed."
+
+
+def test_rows_of_one_label_promote_nothing(registry: Registry, tmp_path: Path) -> None:
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
+    rows = [row for row in topic_rows(60, seed=5) if row[1] == "skin"]
+
+    result = promote(registry, "topics@2", "production", data=write_csv(tmp_path / "skin.csv", rows), margin=-1)
+
+    assert not result.moved
+    assert result.verdict.reasons[0].startswith("Fails: all 20 test rows have the same answer, 'skin'")
+    assert "macro_f1 of the specialist or of topics@1 is undefined on these rows" in result.verdict.reasons[1]
+    assert result.to_dict()["p_value"] is None
+
+
+def test_force_without_a_reason_is_refused_before_anything_is_compared(registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="moving an alias by force needs a reason"):
+        promote(registry, "topics@2", "production", force=True)
 
 
 def test_two_versions_on_one_base_load_it_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "describe_bases",
     "estimate_memory",
     "fingerprint",
+    "is_on_this_machine",
     "list_reading_anything",
     "load_config",
     "load_text_tokenizer",
@@ -212,6 +213,17 @@ def describe_bases() -> list[BaseInfo]:
         )
         for name, entry in sorted(EMBEDDED.items())
     ]
+
+
+def is_on_this_machine(name: str) -> bool:
+    """Whether `pull_base` needs no download for a base."""
+    if name in EMBEDDED:
+        return _embedded_folder(name) is not None
+    if _is_folder(name):
+        return True
+    from huggingface_hub import try_to_load_from_cache
+
+    return bool(HUB_ID.fullmatch(name)) and isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
 def list_reading_anything() -> list[str]:

@@ -23,6 +23,7 @@ from vertical_sdk.cli.file_options import (
     build_reader,
     naming_options,
 )
+from vertical_sdk.cli.notes import list_notes
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
 from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import UnknownName
@@ -54,9 +55,13 @@ def check(
     sheet: Sheet = None,
     rows: RowsAt = None,
     reader: Reader = None,
+    base: Annotated[
+        str | None, typer.Option(help="A base model: what it can read of the texts; default: the recipe's, if it is here.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a file: its format, columns, labels, duplicates, lengths and problems."""
+    from vertical_sdk.cli.token_check import create_token_check
     from vertical_sdk.data.check import check_file
     from vertical_sdk.recipe import load_recipe
 
@@ -64,11 +69,13 @@ def check(
     if task not in TASKS:
         raise UnknownName("task", task, TASKS)
     loaded = load_recipe(recipe) if recipe else None
+    with showing() as progress:
+        tokens = create_token_check(base, loaded, progress)
     part = build_reader(
         reader, delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows, record=record, values=values
     )
     with naming_options() if loaded is None else nullcontext():
-        result = check_file(file, columns=columns or None, task=task, recipe=loaded, reader=part)
+        result = check_file(file, columns=columns or None, task=task, recipe=loaded, reader=part, check_tokens=tokens)
     if as_json:
         emit(result)
         return
@@ -96,6 +103,7 @@ def show_(
         with naming_options():
             _show_file(Path(what), rows, part.arguments if part else {}, as_json=as_json)
         return
+    from vertical_sdk.data.columns import KINDS
     from vertical_sdk.data.prepare import prepare
     from vertical_sdk.recipe import load_recipe
 
@@ -121,6 +129,10 @@ def show_(
     steps: Sequence[Mapping[str, Any]] = [step.to_dict() for step in prepared.account.steps]
     lines = [[step["step"], step["rows_in"], step["rows_out"], _describe_step(step)] for step in steps]
     show(table(["step", "rows in", "rows out", "changes"], lines))
+    for note in list_notes(prepared.account.to_dict()):
+        show(f"note: {note}")
+    if prepared.fields:
+        show(f"fields: {', '.join(f'{field.name} ({KINDS[field.kind]})' for field in prepared.fields)}")
     if prepared.labels is not None:
         show(f"{len(prepared.labels)} labels, with training rows: {_join(prepared.labels.counts)}")
     for name, part in parts.items():

@@ -98,7 +98,7 @@ def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
     settings: dict[str, Any] = {"data.columns.time": time} if time else {}
     if "stride" in options:
         settings["data.reader.stride"] = 1
-    rows, account = read_rows(path, recipe.replace(settings), None, layout=model.card.layout)
+    rows, account = read_rows(path, recipe.replace(settings), model.card.contract)
     for note, count in account.notes.items():
         if "too large" in note:
             say(f"{path}: {count} {note}; the specialist reads them as not measured.")

@@ -70,7 +70,7 @@ def monitor(
             _show_alarm(step, as_json=as_json)
     if detector is not None and detector.set_aside:
         say(
-            f"{detector.set_aside} values were too large to be measurements. Each was scored; the steps after it do not use it."
+            f"Values too large to be measurements: {detector.set_aside}. Each was scored, and is not used by the steps after it."
         )
     threshold = model.card.calibration.threshold
     say(

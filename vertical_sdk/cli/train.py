@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from vertical_sdk.cli.comparison import show_evaluation, show_report
+from vertical_sdk.cli.notes import list_notes
 from vertical_sdk.cli.options import Json, Settings, read_settings
 from vertical_sdk.cli.output import emit, say, showing
 
@@ -71,6 +72,8 @@ def train(
         )
         return
     show_evaluation(evaluation)
+    for note in list_notes(card.account):
+        say(f"note: {note}")
     say(f"Run: {run.path} ({time.monotonic() - started:.0f} s)")
     show_report(evaluation)
     if gate and not gate["passed"]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from vertical_sdk.card import Contract
 from vertical_sdk.catalog import readers
+from vertical_sdk.cells import clean_text
 from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
 from vertical_sdk.data.deidentify import describe_search, find_pii
 from vertical_sdk.data.formats import FileOptions, Rows, find_reader, read_columns
 from vertical_sdk.data.guess import describe_columns, suggest_columns
-from vertical_sdk.data.labels import count_labels
-from vertical_sdk.data.read import Table
+from vertical_sdk.data.labels import count_labels, describe_look_alikes
+from vertical_sdk.data.prepare import note_reading
+from vertical_sdk.data.read import ANY, Table
 from vertical_sdk.data.scripts import main_script
 from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
@@ -22,7 +25,10 @@ from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, TaskName
 
-__all__ = ["check_file", "read_for_check"]
+__all__ = ["TokenCheck", "check_file", "read_for_check"]
+
+TokenCheck: TypeAlias = Callable[[Sequence[Example]], tuple[Any, list[tuple[str, str]]]]
+"""Rows with texts → what a base reads of them, for the report, and problems as (severity, sentence)."""
 
 NEAR = 0.9
 FEW = 10
@@ -37,12 +43,14 @@ def check_file(
     task: TaskName = "classification",
     recipe: Recipe | None = None,
     reader: Part | None = None,
+    check_tokens: TokenCheck | None = None,
 ) -> dict[str, Any]:
     """Describe a file as plain data for JSON. `problems` lists the problems, worst first.
 
     columns, task   as in a recipe; those of `recipe` if it is given. A column called "split" is the split. Without a recipe,
                     columns that are not given are suggested by their names and contents
     reader          as in a recipe; None means that of `recipe`, one that recognizes the file, or the general one
+    check_tokens    describes what a base reads of the rows with texts, and its problems; None: no base is looked at
 
     Rows of numbers are not compared with each other. A row that cannot be read raises DataError with file and line, as in
     training; tasks that read series raise RecipeError.
@@ -55,7 +63,8 @@ def check_file(
             f"the task {task} reads series, whose rows cannot be checked. Run vertical data show RECIPE.", where=path
         )
     part = reader or (recipe.data.reader if recipe else None) or Part(use=find_reader(path) or "table")
-    read = read_for_check(path, columns, task, part, guess=recipe is None)
+    contract = Contract(labels=tuple(map(clean_text, (recipe.labels if recipe else None) or ())))
+    read = read_for_check(path, columns, task, part, contract, guess=recipe is None)
     raw, table = read.raw, read.table
     rows = list(table.examples)
     with_text = [e for e in rows if e.values is None or full_text(e)]
@@ -70,11 +79,13 @@ def check_file(
         "columns": list(raw.columns) if raw else [],
         "types": describe_columns(raw) if raw else {},
         "detected": table.detected,
+        "read_as": dict(table.types),
         "task": task,
         "rows": len(raw.rows) if raw else table.account.rows_in if table.account else len(rows),
         "usable": len(rows),
         "not_usable": dict(table.account.dropped) if table.account else {},
         "script": main_script(texts),
+        "notes": dict(note_reading(table.account, rows).notes) if table.account else {},
         "labels": count_labels(rows),
         "targets": _summarize([e.target for e in rows if isinstance(e.target, float)]),
         "characters": _summarize([float(len(text)) for text in texts]),
@@ -89,7 +100,8 @@ def check_file(
         "personal_data_search": describe_search(names=False),
         "leakage": _find_leakage(with_text),
     }
-    report["problems"] = _list_problems(report, recipe)
+    report["tokens"], token_problems = check_tokens(with_text) if check_tokens and with_text else ({}, [])
+    report["problems"] = _list_problems(report, recipe, token_problems)
     return report
 
 
@@ -106,10 +118,13 @@ class FirstRead:
     table: Table
 
 
-def read_for_check(path: Path, columns: Mapping[str, str], task: TaskName, part: Part, *, guess: bool) -> FirstRead:
+def read_for_check(
+    path: Path, columns: Mapping[str, str], task: TaskName, part: Part, contract: Contract = ANY, *, guess: bool
+) -> FirstRead:
     """Read a file for people who do not know it yet.
 
-    guess  suggest the columns that are not named, by their names and contents
+    contract  the labels that are declared
+    guess     suggest the columns that are not named, by their names and contents
     """
     options = readers.check(part.use, part.arguments, "data.reader")
     read = readers.get(part.use)
@@ -122,7 +137,7 @@ def read_for_check(path: Path, columns: Mapping[str, str], task: TaskName, part:
         texts = not (options.get("record") or options.get("values"))
         chosen = suggest_columns(raw, chosen, task, texts=texts, header_is_sure=options.get("header") is not None)
     split = {"split": "split"} if "split" not in chosen and "split" in raw.columns else {}
-    return FirstRead(raw, chosen, read(path, {**chosen, **split}, task, **options))
+    return FirstRead(raw, chosen, read(path, {**chosen, **split}, task, contract=contract, **options))
 
 
 def _find_exact_repeats(texts: Sequence[str]) -> list[int]:
@@ -168,15 +183,17 @@ def _find_leakage(rows: Sequence[Example]) -> dict[str, Any] | str:
     return leakage
 
 
-def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dict[str, str]]:
+def _list_problems(report: Mapping[str, Any], recipe: Recipe | None, others: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """List problems with a severity: "error" stops training, "warning" makes it worse, "note" is information."""
     problems = [
         *_label_problems(report),
         *_unlisted_labels(report["labels"], recipe),
         *_leakage_problems(report["leakage"]),
+        *_reading_problems(report),
         *_repeat_problems(report),
         *_unusable_rows(report),
         *_personal_data_problems(report["personal_data"], report["script"]),
+        *others,
     ]
     order = {"error": 0, "warning": 1, "note": 2}
     return [{"severity": severity, "problem": text} for severity, text in sorted(problems, key=lambda p: order[p[0]])]
@@ -188,6 +205,8 @@ def _label_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     if len(labels) < 2:
         yield "error", f"only {len(labels)} label: there is nothing to tell apart"
+    for names in describe_look_alikes(labels):
+        yield "warning", f"labels that may be one, as they differ only in case or in how a number is written: {names}"
     few = [f"{label!r} ({count})" for label, count in labels.items() if count < FEW]
     if few:
         yield "warning", f"{len(few)} labels have fewer than {FEW} rows: {', '.join(few[:SHOWN])}"
@@ -208,6 +227,16 @@ def _leakage_problems(leakage: dict[str, Any] | str) -> Iterator[tuple[str, str]
     if not isinstance(leakage, str):
         for pair, overlap in leakage.items():
             yield "error", f"{pair}: {overlap['rows']} rows and {overlap['groups']} groups are in both splits"
+
+
+def _reading_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Tell what was read as something else than it says."""
+    for note, value in report["notes"].items():
+        names = [f"{name} {count}" for name, count in value.items()] if isinstance(value, Mapping) else value
+        listed = ", ".join(map(str, names[:SHOWN])) if isinstance(names, list) else names
+        is_label = any(f"of {name!r} that mean missing" in note for name, kind in report["read_as"].items() if kind == "label")
+        hint = ". List the word in the recipe's labels if it is a label" if is_label else ""
+        yield "note" if "three digits" in note else "warning", f"{note}: {listed}{hint}"
 
 
 def _repeat_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from vertical_sdk.cells import clean_text, find_look_alikes, fold_name, to_number
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError, did_you_mean
@@ -15,6 +17,7 @@ from vertical_sdk.types import Example, LabelSpace, Target
 __all__ = [
     "build_label_space",
     "count_labels",
+    "describe_look_alikes",
     "describe_untested",
     "list_labels",
     "name_some",
@@ -49,11 +52,11 @@ def build_label_space(recipe: Recipe, table: Table, examples: Sequence[Example])
     if not task.labelled:
         return None
     in_rows = set(count_labels(examples))
-    in_recipe = tuple(recipe.labels) if recipe.labels else None
+    in_recipe = tuple(_match_label(label, in_rows) for label in recipe.labels) if recipe.labels else None
     if in_recipe is not None:
         refuse_unknown(examples, in_recipe, "those that the recipe lists", recipe.name)
     elif task.ordered and table.labels is None:
-        listed = ", ".join(sorted(in_rows))
+        listed = ", ".join(json.dumps(label, ensure_ascii=False) for label in sorted(in_rows, key=_number_first))
         raise DataError(
             f"the task {recipe.task} needs its labels in order. Set labels: [{listed}], from low to high.", where=recipe.name
         )
@@ -66,10 +69,34 @@ def build_label_space(recipe: Recipe, table: Table, examples: Sequence[Example])
             f"{problem}, so there is nothing to tell apart. Add rows of at least {fewest} labels.", where=recipe.name
         )
     described: Mapping[str, str] = recipe.labels if isinstance(recipe.labels, dict) else {}
+    described = {_match_label(label, in_rows): text for label, text in described.items()}
     descriptions = {label: text for label, text in {**table.descriptions, **described}.items() if label in order}
     words = {label: word for label, word in table.words.items() if label in order}
     parents = {label: parent for label, parent in table.parents.items() if label in order}
     return LabelSpace(order, descriptions, words, parents=parents)
+
+
+def describe_look_alikes(labels: Iterable[str]) -> list[str]:
+    """List the labels that may be one, as "'Spam', 'spam'": they differ only in case or in how a number is written."""
+    return [", ".join(map(repr, names)) for names in find_look_alikes(labels)]
+
+
+def _match_label(label: str, in_rows: Iterable[str]) -> str:
+    """Return a declared label in the form that readers write labels in, if rows have it in that form."""
+    plain = clean_text(label)
+    return plain if plain in in_rows else label
+
+
+def _number_first(label: str) -> tuple[bool, float, str]:
+    """A sort key: labels that are numbers come first, in their order."""
+    number = to_number(label)
+    return number is None, number or 0.0, label
+
+
+def _name_twin(label: str, known: Iterable[str]) -> str:
+    """Name the known label from which this one differs only in case or in how a number is written; "" if there is none."""
+    twin = next((other for other in known if fold_name(other) == fold_name(label)), None)
+    return f"; {twin!r} differs from it only in case or in how a number is written" if twin else ""
 
 
 def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str, where: str) -> None:
@@ -86,7 +113,7 @@ def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str
                 rows.setdefault(label, []).append(example.id)
     if rows:
         unknown = "; ".join(
-            f"{label!r} in {len(ids)} rows (first: {ids[0]}).{did_you_mean(label, labels)}"
+            f"{label!r} in {len(ids)} rows (first: {ids[0]}){_name_twin(label, labels)}.{did_you_mean(label, labels)}"
             for label, ids in sorted(rows.items())[:5]
         )
         listed = ", ".join(labels[:30]) + (", ..." if len(labels) > 30 else "")
@@ -100,7 +127,7 @@ def set_aside_unlearned(examples: Sequence[Example], tally: Tally) -> list[Examp
     for example in examples:
         unseen = [label for label in list_labels(example.target) if label not in learned]
         if unseen and example.split != "train":
-            tally.set_aside(example.id, f"label {unseen[0]!r} is in no training row")
+            tally.set_aside(example.id, f"label {unseen[0]!r} is in no training row{_name_twin(unseen[0], learned)}")
         else:
             rows.append(example)
     return rows

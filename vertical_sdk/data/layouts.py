@@ -7,16 +7,28 @@ output) and prompt/completion. Of other tasks: a text column and a label column.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vertical_sdk.cells import MISSING_WORDS, is_empty, is_missing, plain_value
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Message, TaskName
 
-__all__ = ["KEYS", "LABELS", "TEXTS", "Layout", "cell", "find_layout", "has_name", "parse_conversation"]
+__all__ = [
+    "KEYS",
+    "LABELS",
+    "TEXTS",
+    "Layout",
+    "UnusableRow",
+    "cell",
+    "cell_columns",
+    "find_layout",
+    "has_name",
+    "parse_conversation",
+]
 
 KEYS = ("id", "text", "label", "group", "time", "split", "messages")
 TEXTS = (
@@ -76,12 +88,16 @@ ROLES: dict[str, Any] = {
 }
 
 
+class UnusableRow(Exception):
+    """A row whose conversation cannot be learned as it is; the message is the reason, for the account."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The columns of a file and their meaning.
 
     columns   our key → the column of the file
-    messages  row → its turns, for generation; raises ValueError that says what is wrong with the row
+    messages  row → its turns, for generation; raises ValueError that says what is wrong with the row, and UnusableRow
     detected  what was recognized, for people
     """
 
@@ -90,8 +106,18 @@ class Layout:
     messages: Callable[[Mapping[str, Any]], tuple[Message, ...]] | None = None
 
 
-def find_layout(rows: Rows, columns: Mapping[str, str], task: TaskName, *, need_label: bool = True) -> Layout:
+def find_layout(
+    rows: Rows,
+    columns: Mapping[str, str],
+    task: TaskName,
+    *,
+    need_label: bool = True,
+    words: Collection[str] = MISSING_WORDS,
+) -> Layout:
     """Find the layout of a file.
+
+    need_label  False for rows to predict: their label is then not read, whether it is there or not
+    words       words that mean a missing cell
 
     Raises RecipeError for an unknown key of `columns`, DataError if a column is missing or two are candidates.
     """
@@ -100,13 +126,13 @@ def find_layout(rows: Rows, columns: Mapping[str, str], task: TaskName, *, need_
             raise RecipeError(
                 f"unknown key {key!r}.{did_you_mean(key, KEYS)} Known here: {', '.join(KEYS)}.", where="data.columns"
             )
-        if key == "label" and not need_label and name not in rows.columns:
+        if key == "label" and not need_label:
             continue
         for part in cell_columns(name, rows.columns):
             _require_column(rows, key, part)
     if get_task(task).written:
-        return _find_conversation_layout(rows, columns, need_label)
-    chosen = {key: name for key, name in columns.items() if key != "label" or need_label or name in rows.columns}
+        return _find_conversation_layout(rows, columns, need_label, words)
+    chosen = {key: name for key, name in columns.items() if key != "label" or need_label}
     text = chosen.get("text") or _find_only_column(rows, TEXTS, "text", set(columns.values()))
     if text is None:
         raise DataError(
@@ -114,11 +140,11 @@ def find_layout(rows: Rows, columns: Mapping[str, str], task: TaskName, *, need_
             where=rows.path,
         )
     chosen["text"] = text
-    label = chosen.get("label") or ("label" not in columns and _find_only_column(rows, LABELS, "label", {text})) or None
-    if label:
+    if need_label:
+        label = chosen.get("label") or _find_only_column(rows, LABELS, "label", {text})
+        if label is None:
+            raise DataError(f"no label column. {_list_columns(rows)} Set data.columns.label.", where=rows.path)
         chosen["label"] = label
-    elif need_label:
-        raise DataError(f"no label column. {_list_columns(rows)} Set data.columns.label.", where=rows.path)
     return Layout(chosen, f"{rows.format}, " + ", ".join(f"{key} from {name!r}" for key, name in chosen.items()))
 
 
@@ -132,12 +158,16 @@ def cell_columns(name: str, known: Sequence[str]) -> list[str]:
     return [name] if name in known or " + " not in name else [part.strip() for part in name.split(" + ")]
 
 
-def cell(row: Mapping[str, Any], name: str) -> Any:
+def cell(row: Mapping[str, Any], name: str, words: Collection[str] = MISSING_WORDS) -> Any:
     """Return the value of a row in a column. Several columns give their texts, with an empty line between them."""
     if name in row or " + " not in name:
         return row.get(name)
-    values = [row.get(part.strip()) for part in name.split(" + ")]
-    return "\n\n".join(str(value) for value in values if value not in (None, ""))
+    return _join_texts([row.get(part.strip()) for part in name.split(" + ")], words)
+
+
+def _join_texts(cells: Sequence[Any], words: Collection[str]) -> str:
+    """Join the cells that are not missing, with an empty line between them."""
+    return "\n\n".join(str(plain_value(cell)) for cell in cells if not is_missing(cell, words))
 
 
 def _require_column(rows: Rows, key: str, name: str) -> None:
@@ -161,7 +191,7 @@ def _find_only_column(rows: Rows, names: Sequence[str], key: str, taken: set[str
     return candidates[0] if candidates else None
 
 
-def _find_conversation_layout(rows: Rows, columns: Mapping[str, str], need_label: bool) -> Layout:
+def _find_conversation_layout(rows: Rows, columns: Mapping[str, str], need_label: bool, words: Collection[str]) -> Layout:
     others = {key: name for key, name in columns.items() if key not in {"text", "label", "messages"}}
     if "messages" in columns:
         return _turns_layout(rows, columns["messages"], others)
@@ -170,7 +200,7 @@ def _find_conversation_layout(rows: Rows, columns: Mapping[str, str], need_label
             raise DataError(
                 f"data.columns has text but no label, the column of the answers. {_list_columns(rows)}", where=rows.path
             )
-        return _pair_layout(rows, columns["text"], columns.get("label", ""), None, others, "prompt/completion")
+        return _pair_layout(rows, _Pair(columns["text"], columns.get("label", "") if need_label else ""), others, words)
     layouts: list[Layout] = [
         _turns_layout(rows, name, others) for name in ("messages", "conversations") if name in rows.columns
     ]
@@ -178,7 +208,7 @@ def _find_conversation_layout(rows: Rows, columns: Mapping[str, str], need_label
         if question in rows.columns and answer in rows.columns:
             context = "input" if question == "instruction" and "input" in rows.columns else None
             name = "alpaca" if question == "instruction" else "prompt/completion"
-            layouts.append(_pair_layout(rows, question, answer, context, others, name))
+            layouts.append(_pair_layout(rows, _Pair(question, answer if need_label else "", context, name), others, words))
     if len(layouts) > 1:
         raise DataError(
             f"{' and '.join(layout.detected for layout in layouts)} are both possible. {_list_columns(rows)} "
@@ -187,7 +217,7 @@ def _find_conversation_layout(rows: Rows, columns: Mapping[str, str], need_label
         )
     prompts = [name for name in ("prompt", "instruction", "text") if name in rows.columns]
     if not layouts and not need_label and len(prompts) == 1:
-        return _pair_layout(rows, prompts[0], "", None, others, "prompt")
+        return _pair_layout(rows, _Pair(prompts[0], name="prompt"), others, words)
     if not layouts:
         raise DataError(
             "no conversation is recognized: neither messages, nor sharegpt (conversations), nor alpaca (instruction, input, "
@@ -204,33 +234,41 @@ def _turns_layout(rows: Rows, name: str, others: Mapping[str, str]) -> Layout:
     return Layout(others, f"{rows.format}, {kind} in {name!r}", lambda row: parse_conversation(row.get(name)))
 
 
-def _pair_layout(rows: Rows, question: str, answer: str, context: str | None, others: Mapping[str, str], name: str) -> Layout:
-    columns = {"text": question, **({"label": answer} if answer else {}), **others}
+@dataclass(frozen=True)
+class _Pair:
+    """The columns of a question, its answer ("" if it is not read) and its context; and the name of such a layout."""
+
+    question: str
+    answer: str = ""
+    context: str | None = None
+    name: str = "prompt/completion"
+
+
+def _pair_layout(rows: Rows, pair: _Pair, others: Mapping[str, str], words: Collection[str]) -> Layout:
+    columns = {"text": pair.question, **({"label": pair.answer} if pair.answer else {}), **others}
 
     def messages(row: Mapping[str, Any]) -> tuple[Message, ...]:
-        prompt, reply = cell(row, question), cell(row, answer)
+        prompt, reply = cell(row, pair.question, words), cell(row, pair.answer, words)
         for value in (prompt, reply):
             if isinstance(value, (dict, list)):
-                raise ValueError(f"a text is needed in {question!r} and {answer!r}, not a {type(value).__name__}")
-        more = row.get(context) if context else None
-        user = "\n\n".join(str(part) for part in (prompt, more) if part not in (None, ""))
-        system = row.get("system") if name == "alpaca" else None
-        turns = [Message("system", str(system))] if system else []
-        turns.append(Message("user", user))
-        if reply not in (None, ""):
-            turns.append(Message("assistant", str(reply)))
+                raise ValueError(f"a text is needed in {pair.question!r} and {pair.answer!r}, not a {type(value).__name__}")
+        system = row.get("system") if pair.name == "alpaca" else None
+        turns = [] if is_missing(system, words) else [Message("system", str(system))]
+        turns.append(Message("user", _join_texts([prompt, row.get(pair.context) if pair.context else None], words)))
+        if not is_empty(reply):  # an answer may be a word such as "None"
+            turns.append(Message("assistant", str(plain_value(reply))))
         return tuple(turns)
 
-    used = " + ".join(repr(part) for part in (question, context, answer) if part)
-    return Layout(columns, f"{rows.format}, {name} in {used}", messages)
+    used = " + ".join(repr(part) for part in (pair.question, pair.context, pair.answer) if part)
+    return Layout(columns, f"{rows.format}, {pair.name} in {used}", messages)
 
 
 def parse_conversation(value: Any) -> tuple[Message, ...]:
     """Read turns from [{role, content}] or [{from, value}]. A content in parts gives its texts.
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError that says what is wrong; UnusableRow for a part that is not text, and for a turn without text before the last.
     """
-    if value is None:
+    if is_empty(value):
         return ()
     if not isinstance(value, list):
         raise ValueError(f"a list of turns is needed, not a {type(value).__name__}")
@@ -243,8 +281,20 @@ def parse_conversation(value: Any) -> tuple[Message, ...]:
             raise ValueError(f"turn {number} has the role {role!r}; known are {', '.join(ROLES)}")
         content = turn.get("content", turn.get("value"))
         if isinstance(content, list):
-            content = "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-        if content is not None and not isinstance(content, str):
+            content = "\n".join(map(_read_part, content))
+        if is_empty(content):
+            content = ""
+        if not isinstance(content, str):
             raise ValueError(f"turn {number} has a {type(content).__name__} for content, not a text")
-        turns.append(Message(ROLES[role], content or ""))
+        if content or ROLES[role] != "system":
+            turns.append(Message(ROLES[role], content))
+    if any(not turn.content for turn in turns[:-1]):
+        raise UnusableRow("a turn without text")
     return tuple(turns)
+
+
+def _read_part(part: Any) -> str:
+    text = part.get("text") if isinstance(part, dict) else part
+    if not isinstance(text, str):
+        raise UnusableRow("a turn with a part that is not text, such as an image")
+    return text

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vertical_sdk.cells import MISSING_WORDS, clean_text, is_missing, to_number
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import LARGEST
 
 __all__ = ["is_missing", "is_number", "parse_number", "parse_numbers", "read_adjacency"]
 
-NOTHING = frozenset({"", "na", "nan", "none", "null"})
-"""Cells, in small letters, that mean a missing value."""
 FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -26,17 +24,18 @@ def parse_number(text: str, where: str, column: str) -> float:
 
     Raises DataError, with its place, for a text that is not a finite number.
     """
-    try:
-        number = float(text)
-    except ValueError:
-        raise DataError(f"column {column!r} contains {text[:40]!r}, which is not a number.", where=where) from None
+    number = to_number(text)
+    if number is None:
+        raise DataError(f"column {column!r} contains {text[:40]!r}, which is not a number.", where=where)
     if not math.isfinite(number):
         raise DataError(f"column {column!r} contains {text!r}, which is not a finite number.", where=where)
     return number
 
 
-def parse_numbers(rows: Rows, names: Sequence[str], *, largest: float | None = LARGEST) -> NDArray[np.float32]:
-    """Read cells as an array (rows, names), with NaN for a missing value.
+def parse_numbers(
+    rows: Rows, names: Sequence[str], words: Collection[str] = MISSING_WORDS, *, largest: float | None = LARGEST
+) -> NDArray[np.float32]:
+    """Read cells as an array (rows, names), with NaN for a missing value; `words` mean one too.
 
     largest  the largest absolute value that is allowed; None allows all finite numbers, of which the largest are cut to float32's
 
@@ -45,15 +44,13 @@ def parse_numbers(rows: Rows, names: Sequence[str], *, largest: float | None = L
     numbers = np.empty((len(rows.rows), len(names)), dtype=np.float32)
     for index, row in enumerate(rows.rows):
         cells = [row.get(name) for name in names]
-        try:
-            line = np.array([float(cell) if cell not in (None, "") else math.nan for cell in cells])
-        except (TypeError, ValueError, OverflowError):
-            line = np.array(
-                [
-                    math.nan if is_missing(cell) else parse_number(str(cell).strip(), rows.at(index), name)
-                    for cell, name in zip(cells, names, strict=True)
-                ]
-            )
+        found = [math.nan if cell is None or cell == "" else to_number(cell) for cell in cells]
+        if None in found:
+            found = [
+                math.nan if is_missing(cell, words) else parse_number(clean_text(str(cell)), rows.at(index), name)
+                for cell, name in zip(cells, names, strict=True)
+            ]
+        line = np.array(found, dtype=np.float64)
         large = np.abs(line) > largest if largest is not None else np.isinf(line)
         if large.any():
             column = int(large.argmax())
@@ -69,16 +66,7 @@ def parse_numbers(rows: Rows, names: Sequence[str], *, largest: float | None = L
 
 def is_number(cell: object) -> bool:
     """Whether a cell is a number, or a text that can be read as one."""
-    try:
-        float(str(cell).strip())
-    except ValueError:
-        return False
-    return True
-
-
-def is_missing(cell: Any) -> bool:
-    """Whether a cell means a missing value."""
-    return cell is None or str(cell).strip().lower() in NOTHING
+    return to_number(clean_text(str(cell))) is not None
 
 
 def read_adjacency(path: Path, channels: Sequence[str], beside: Path) -> NDArray[np.float32]:

@@ -11,17 +11,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vertical_sdk import catalog
-from vertical_sdk.card import SourceRecord
+from vertical_sdk.card import Contract, Field, SourceRecord
+from vertical_sdk.cells import clean_text, find_look_alikes, normalize_key
 from vertical_sdk.data.account import Account, StepAccount, Tally
 from vertical_sdk.data.augment import augment
 from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
-from vertical_sdk.data.labels import build_label_space, count_labels, refuse_unknown, set_aside_unlearned
-from vertical_sdk.data.read import Missing, Table, join_tables
+from vertical_sdk.data.labels import build_label_space, count_labels, describe_look_alikes, refuse_unknown, set_aside_unlearned
+from vertical_sdk.data.read import IN_ORDER, Missing, Table, join_tables
+from vertical_sdk.data.records import count_rounded, list_record_fields
 from vertical_sdk.data.texts import apply_prompt, list_texts, shuffle_key
 from vertical_sdk.data.windows import set_aside_far
 from vertical_sdk.data.zones import convert_rows
@@ -29,7 +32,7 @@ from vertical_sdk.errors import DataError, RecipeError, SourceError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
 
-__all__ = ["Prepared", "prepare", "read_rows"]
+__all__ = ["Prepared", "note_reading", "prepare", "read_rows"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Prepared:
     labels    with counts from the training rows; None for tasks without labels
     detected  the format and the columns that were read, for people
     before    the training and validation rows that de-identification changed, with their words before it
+    fields    the fields of a record, for rows that are records; values: the columns of a row of numbers
     """
 
     train: tuple[Example, ...]
@@ -50,6 +54,8 @@ class Prepared:
     detected: str
     layout: SeriesLayout | None = None
     before: tuple[Example, ...] = ()
+    fields: tuple[Field, ...] = ()
+    values: tuple[str, ...] = ()
 
     @property
     def originals(self) -> tuple[Example, ...]:
@@ -69,8 +75,8 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     data = recipe.data
     progress("fetching data", 0.0)
     table, sources = _read(recipe, progress)
-    rows = [apply_prompt(example, recipe.prompt) for example in table.examples]
-    account = Account((table.account or StepAccount("read", len(rows), len(rows)),))
+    rows = [_normalize_keys(apply_prompt(example, recipe.prompt)) for example in table.examples]
+    account = Account((note_reading(table.account or StepAccount("read", len(rows), len(rows)), rows),))
     account.check(data.limits)
     _check_ids(rows)
 
@@ -102,19 +108,27 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     if data.per_group is not None:
         train, step = _cap_groups(train, data.per_group, seed)
         record("groups capped", 0.85, step)
-    tally = Tally("check labels")
-    rows = set_aside_unlearned([*train, *validation, *test], tally)
-    record("labels checked", 0.87, tally.close(len(train) + len(validation) + len(test), len(rows)))
+    rows, step = _check_labels([*train, *validation, *test], labels)
+    record("labels checked", 0.87, step)
     validation, test = [e for e in rows if e.split == "validation"], [e for e in rows if e.split == "test"]
     if data.augment and data.copies:
         train, step = _augment(train, recipe, seed)
         record("augmented", 0.95, step)
     _check_parts(recipe, train, test)
     progress("data ready", 1.0)
-    labels = _count_training_rows(labels, train)
-    before = _list_changed([*train, *validation], readable)
-    layout = _keep_largest(table.layout, train)
-    return Prepared(tuple(train), tuple(validation), tuple(test), labels, account, sources, table.detected, layout, before)
+    return Prepared(
+        tuple(train),
+        tuple(validation),
+        tuple(test),
+        _count_training_rows(labels, train),
+        account,
+        sources,
+        table.detected,
+        _keep_largest(table.layout, train),
+        _list_changed([*train, *validation], readable),
+        table.fields or list_record_fields([e for e in train if e.copy_of is None]),
+        table.values,
+    )
 
 
 def _count_training_rows(labels: LabelSpace | None, train: Sequence[Example]) -> LabelSpace | None:
@@ -126,12 +140,13 @@ def _count_training_rows(labels: LabelSpace | None, train: Sequence[Example]) ->
 
 
 def read_rows(
-    path: Path, recipe: Recipe, labels: LabelSpace | None, *, require_label: bool = False, layout: SeriesLayout | None = None
+    path: Path, recipe: Recipe, contract: Contract, *, require_label: bool = False
 ) -> tuple[list[Example], StepAccount]:
     """Read the rows of a file to predict or to evaluate: all rows, in order, with the texts normalized as in training.
 
-    layout  the layout that the specialist reads, for forecasting and anomaly: a reader with a choice reads these channels at
-            this pace
+    contract       what the rows must be like: `Card.contract`. Fields and numbers are read by their names, in the order and as
+                   the kinds of the training rows; series as the channels and at the pace that the specialist reads
+    require_label  for rows to evaluate. Without it, no label is read
 
     The reader of the recipe reads the file if it can read rows without a label (it then has a parameter `missing`). Else the
     file is a table, with the columns of the recipe if the recipe reads a table too, and with text and label if not. Raises
@@ -142,26 +157,46 @@ def read_rows(
     part = recipe.data.reader or Part(use="table")
     options = catalog.readers.check(part.use, part.arguments, f"{recipe.name}: data.reader")
     reader = catalog.readers.get(part.use)
+    layout = contract.layout
     if part.use != "table" and "missing" in inspect.signature(reader).parameters:
         if layout is not None and "channels" in inspect.signature(reader).parameters:
             options |= {"channels": list(layout.channels), "seconds": layout.seconds}
         table = reader(path, recipe.data.columns, recipe.task, missing=missing, **options)
     else:
-        own = part.use != "table"
-        columns: dict[str, str] = (
-            {} if own else {k: v for k, v in recipe.data.columns.items() if k in {"text", "label", "messages"}}
-        )
+        own = part.use == "table"
         read = catalog.readers.get("table")
-        table = read(path, columns, recipe.task, missing=missing, **({} if own else options))
-    examples, notes = table.examples, dict(table.account.notes) if table.account and layout else {}
+        columns: Mapping[Any, str] = recipe.data.columns if own else {}
+        table = read(path, columns, recipe.task, missing=missing, contract=contract, **(options if own else {}))
+    examples, notes = table.examples, dict(table.account.notes) if table.account else {}
     if layout is not None:
         in_file = _check_layout(path, table.layout, layout)
         cleaned, far = set_aside_far(convert_rows(examples, layout, in_file.zone, str(path)), layout)
         examples, notes = tuple(cleaned), {**notes, "histories with a value too large to use": far}
-    rows, account = normalize_texts([apply_prompt(example, recipe.prompt) for example in examples], recipe)
-    if labels is not None:
-        refuse_unknown(rows, labels.labels, "those that were trained", str(path))
-    return rows, replace(account, notes={**account.notes, **{note: count for note, count in notes.items() if count}})
+    keyed = [_normalize_keys(apply_prompt(example, recipe.prompt)) for example in examples]
+    rows, account = normalize_texts(keyed, recipe)
+    if contract.labels and require_label:
+        refuse_unknown(rows, contract.labels, "those that were trained", str(path))
+    return rows, replace(account, notes={**{note: count for note, count in notes.items() if count}, **account.notes})
+
+
+def _normalize_keys(example: Example) -> Example:
+    """Write the group and the own id of a row in the one form of keys, whatever reader it comes from."""
+    group, record_id = normalize_key(example.group, ()), normalize_key(example.record_id, ())
+    if (group, record_id) == (example.group, example.record_id):
+        return example
+    return replace(example, group=group, record_id=record_id)
+
+
+def note_reading(account: StepAccount, rows: Sequence[Example]) -> StepAccount:
+    """Add to the notes of a reader what its rows lose in their text, and which groups look alike."""
+    rounded = count_rounded(rows)
+    alike = find_look_alikes(e.group for e in rows if e.group is not None)
+    notes = {
+        "values that the text tells to three digits": {name: changed for name, (changed, _) in rounded.items()},
+        "different values that look the same in the text": {name: fewer for name, (_, fewer) in rounded.items() if fewer},
+        "groups that differ only in case or in how a number is written": [" and ".join(map(repr, names)) for names in alike],
+    }
+    return replace(account, notes={**account.notes, **{note: value for note, value in notes.items() if value}})
 
 
 def _keep_largest(layout: SeriesLayout | None, rows: Sequence[Example]) -> SeriesLayout | None:
@@ -203,19 +238,33 @@ def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord
     options = catalog.readers.check(use, data.reader.arguments if data.reader else {}, f"{recipe.name}: data.reader")
     named: list[tuple[Split | None, str]] = [(None, data.source)] if isinstance(data.source, str) else [*data.source.items()]
     tables: dict[Split | None, Table] = {}
-    records = []
-    for split, source in named:
+    records: dict[Split | None, SourceRecord] = {}
+    contract = Contract(labels=tuple(map(clean_text, recipe.labels or ())))
+    follows = "contract" in inspect.signature(reader).parameters
+    for split, source in sorted(named, key=lambda pair: IN_ORDER.index(pair[0] or "train")):  # training rows decide the kinds
         try:
             fetched = fetch(source, file=data.file, sha256=data.sha256 if len(named) == 1 else None, progress=progress)
         except SourceError as error:
             key = f"data.source.{split}" if split else "data.source"
             raise type(error)(f"{error.message} It is {key} of the recipe {recipe.name}.", where=error.where) from error
         progress("reading rows", 0.1)
-        tables[split] = reader(fetched.path, data.columns, recipe.task, **options)
+        given = {"contract": contract} if follows else {}
+        tables[split] = reader(fetched.path, data.columns, recipe.task, **given, **options)
+        contract = replace(contract, fields=tables[split].fields, values=tables[split].values)
         license_ = data.license or tables[split].license or fetched.license
-        records.append(SourceRecord(source=fetched.source, sha256=fetched.sha256, license=license_))
-    whole = tables.get(None) or join_tables({split: table for split, table in tables.items() if split})
-    return whole, tuple(records)
+        records[split] = SourceRecord(source=fetched.source, sha256=fetched.sha256, license=license_)
+    splits = [split for split, _ in named]
+    whole = tables.get(None) or join_tables({split: tables[split] for split in splits if split})
+    return whole, tuple(records[split] for split in splits)
+
+
+def _check_labels(rows: Sequence[Example], labels: LabelSpace | None) -> tuple[list[Example], StepAccount]:
+    """Set aside evaluation rows with a label that is not learned, and note the labels that may be one."""
+    tally = Tally("check labels")
+    if alike := describe_look_alikes(labels.labels) if labels else []:
+        tally.notes["labels that may be one: they differ only in case or in how a number is written"] = alike
+    kept = set_aside_unlearned(rows, tally)
+    return kept, tally.close(len(rows), len(kept))
 
 
 def _deidentify(rows: Sequence[Example], part: Part, seed: int, recipe: str) -> tuple[Sequence[Example], StepAccount]:

@@ -1,27 +1,31 @@
 """Records: rows of named fields, and the text that a language model reads in their place.
 
 A record is written as "name: value; name: value", in the order of its fields (in the manner of Dinh et al., LIFT, 2022, and
-Hegselmann et al., TabLLM, 2023). Numbers keep three significant digits, as a language model has little use for more.
+Hegselmann et al., TabLLM, 2023). Whole numbers of a column of whole numbers (years, ZIP codes) keep all their digits. Measurements
+keep three significant digits, as a language model has little use for more; `count_rounded` says how many values that changes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from vertical_sdk.card import Field
+from vertical_sdk.card import Contract, Field, FieldKind
+from vertical_sdk.data.columns import parse_field
 from vertical_sdk.errors import DataError, did_you_mean
 from vertical_sdk.types import Cell, Example
 
 __all__ = [
     "DIGITS",
     "build_record_example",
+    "count_rounded",
     "find_fields_in_text",
     "format_record",
     "list_record_fields",
     "parse_cell",
     "set_record",
+    "write_record",
 ]
 
 DIGITS = 3
@@ -35,22 +39,35 @@ def set_record(example: Example, record: Mapping[str, Cell] | Iterable[tuple[str
 
 
 def format_record(record: Iterable[tuple[str, Cell]]) -> str:
-    """Write a record as text. The value of an unknown field is "unknown"."""
+    """Write a record as text: an int with all digits, a float to three. The value of an unknown field is "unknown"."""
     return "; ".join(f"{name}: {_format_value(value)}" for name, value in record)
 
 
 def parse_cell(value: object) -> Cell:
-    """Read a field of a file: a number, a word, or None for an empty field and for a number that is not finite."""
-    if value is None:
-        return None
-    if isinstance(value, bool | int | float):
-        return float(value) if math.isfinite(value) else None
-    word = " ".join(str(value).split())
-    try:
-        number = float(word)
-    except ValueError:
-        return word or None
-    return number if math.isfinite(number) else None
+    """Read a field of unknown kind: a number, a word, or None for a missing field.
+
+    Raises ValueError for a number that is not finite.
+    """
+    return parse_field(value, "mixed")
+
+
+def count_rounded(examples: Sequence[Example]) -> dict[str, tuple[int, int]]:
+    """Count the values that the text of a record does not tell exactly: field → (changed values, different values that look alike).
+
+    The second number is how many fewer different values a reader of the text sees.
+    """
+    values: dict[str, list[float]] = {}
+    told = next((find_fields_in_text(example) for example in examples if example.record), set())
+    for example in examples:
+        for name, value in example.record:
+            if name in told and isinstance(value, float):
+                values.setdefault(name, []).append(value)
+    counts: dict[str, tuple[int, int]] = {}
+    for name, column in values.items():
+        changed = sum(float(_format_value(value)) != value for value in column)
+        if changed:
+            counts[name] = changed, len(set(column)) - len({_format_value(value) for value in column})
+    return counts
 
 
 def find_fields_in_text(example: Example) -> set[str]:
@@ -70,35 +87,69 @@ def list_record_fields(examples: Sequence[Example]) -> tuple[Field, ...]:
     in_text = find_fields_in_text(examples[0])
     if not in_text:
         return ()
-    words = {name for row in examples for name, value in row.record if isinstance(value, str)}
-    return tuple(Field(name=name, in_text=name in in_text, words=name in words) for name, _ in examples[0].record)
+    types: dict[str, set[type]] = {}
+    for row in examples:
+        for name, value in row.record:
+            if value is not None:
+                types.setdefault(name, set()).add(type(value))
+    return tuple(
+        Field(name=name, in_text=name in in_text, kind=_name_kind(types.get(name, set()))) for name, _ in examples[0].record
+    )
 
 
-def build_record_example(given: Mapping[str, object], fields: Sequence[Field], where: str) -> Example:
-    """Build an input row from the record that a user gives. Missing fields count as unknown.
+def build_record_example(given: Mapping[str, object], contract: Contract, where: str) -> Example:
+    """Build an input row from a record: of a user, of a line of a file, or of another specialist. Missing fields count as unknown.
 
-    Raises DataError for a field that the specialist does not know, for a word in a field of numbers, and for an empty record.
+    Raises DataError for a field that the specialist does not know, for a value of another kind than in training, and for a record
+    without any value.
     """
-    names = [field.name for field in fields]
+    names = [field.name for field in contract.fields]
     for name in given:
         if name not in names:
-            raise DataError(f"unknown field {name!r}.{did_you_mean(name, names)} It reads {', '.join(names)}.", where=where)
-    record = tuple((field.name, parse_cell(given.get(field.name))) for field in fields)
-    for field, (name, value) in zip(fields, record, strict=True):
-        if isinstance(value, str) and not field.words:
-            raise DataError(f"{name} = {value!r} is wrong: it should be a number.", where=where)
+            known = [name for name in names if isinstance(name, str)]
+            hint = did_you_mean(name, known) if isinstance(name, str) else ""
+            raise DataError(f"unknown field {name!r}.{hint} It reads {', '.join(names)}.", where=where)
+    record = []
+    for field in contract.fields:
+        value = given.get(field.name)
+        try:
+            record.append((field.name, parse_field(value, field.kind, contract.missing_words)))
+        except ValueError as error:
+            raise DataError(f"{field.name} = {_shorten(value)} is wrong: it {error}.", where=where) from None
     if all(value is None for _, value in record):
         raise DataError(f"no field has a value. It reads {', '.join(names)}.", where=where)
-    in_text = {field.name for field in fields if field.in_text}
-    return Example(id=where, text=format_record(pair for pair in record if pair[0] in in_text), record=record)
+    return write_record(Example(id=where), record, contract.fields)
 
 
-def _format_value(value: Cell) -> str:
+def write_record(example: Example, record: Sequence[tuple[str, Cell]], fields: Sequence[Field]) -> Example:
+    """Set the record of an example, and write its text from the fields that the text contains."""
+    kinds = {field.name: field.kind for field in fields if field.in_text}
+    text = "; ".join(f"{name}: {_format_value(value, kinds[name])}" for name, value in record if name in kinds)
+    return replace(example, text=text, record=tuple(record))
+
+
+def _name_kind(types: Collection[type]) -> FieldKind:
+    if str not in types:
+        return "whole" if types == {int} else "numbers"
+    return "words" if types == {str} else "mixed"
+
+
+def _shorten(value: object) -> str:
+    try:
+        shown = repr(value)
+    except ValueError:  # an int of thousands of digits
+        return f"a {type(value).__name__}"
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"
+
+
+def _format_value(value: Cell, kind: FieldKind = "numbers") -> str:
     if value is None:
         return UNKNOWN
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | int):
+        return str(value)
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else UNKNOWN
+    if kind == "whole":
+        return f"{value:.15g}"
     rounded = round(value, DIGITS - 1 - math.floor(math.log10(abs(value))))
     return f"{rounded:.0f}" if abs(rounded) >= 10 ** (DIGITS - 1) else f"{rounded:.10g}"

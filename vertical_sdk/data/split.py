@@ -266,8 +266,11 @@ def _finish(
     counts = Counter(e.split for e in kept)
     for needed in ("train", "test", *(["validation"] if validation else [])):
         if not counts[needed]:  # type: ignore[index]
+            aside_by_reason = tally.close(len(examples), len(kept)).set_aside
+            reasons = "; ".join(f"{count} rows: {reason}" for reason, count in aside_by_reason.items())
             raise DataError(
                 f"no row is in the {needed} part; {len(examples)} rows gave {dict(counts)}. "
+                f"{f'Set aside: {reasons}. ' if reasons else ''}"
                 "Add rows or groups, or set other shares in data.split.",
                 where=f"split: {step}",
             )

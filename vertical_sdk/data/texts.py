@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Hashable
 from dataclasses import replace
 
@@ -21,6 +22,9 @@ __all__ = [
     "shuffle_key",
     "stable_hash",
 ]
+
+
+_CODE = re.compile(r"[A-Za-z][0-9]|[=#()\[\]@]")
 
 
 def list_texts(example: Example) -> list[str]:
@@ -71,8 +75,12 @@ def comparable_values(example: Example) -> Hashable:
 
 
 def fold_text(text: str) -> str:
-    """Return the form in which texts are compared: casefolded, every run of white space one space."""
-    return " ".join(text.casefold().split())
+    """Return the form in which texts are compared: casefolded, every run of white space one space.
+
+    In a text of one word with digits or brackets, which may be a code or a molecule (SMILES), case matters.
+    """
+    words = text.split()
+    return words[0] if len(words) == 1 and _CODE.search(words[0]) else " ".join(words).casefold()
 
 
 def stable_hash(*parts: object) -> int:

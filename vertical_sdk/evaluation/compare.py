@@ -21,7 +21,7 @@ from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_gate
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -36,7 +36,7 @@ def evaluate(
     registry: Registry | None = None,
     base: str | None = None,
     allow_revoked: Collection[str] = (),
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
 
@@ -56,7 +56,7 @@ def evaluate(
     progress("loading the specialist", None)
     model = VerticalModel.from_pretrained(folder, base=base, progress=progress)
     setup, known = _prepare(folder, model, data, progress)
-    return record_evaluation(folder, _evaluate(setup, data, known), model.base.hub_id, data)
+    return record_evaluation(folder, _evaluate(setup, data, known), model.base.hub_id, data, model.adapter.recipe.report)
 
 
 def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Progress) -> tuple[Setup, KnownRows]:
@@ -65,7 +65,7 @@ def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Pr
     own = Party(card.name, card)
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
-        given = read_rows(data, recipe, card.labels, require_label=True, layout=card.layout)[0]
+        given = read_rows(data, recipe, card.contract, require_label=True)[0]
         rows, known = leave_out_learned(given, own, folder, prepared, unprepared, data)
     else:
         assert prepared is not None
@@ -102,7 +102,10 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         forgetting=forgot.to_dict(budget) if forgot else None,
         abstention=measure.measure_abstention(benchmark, outputs),
         curves=measure.draw_curves(benchmark, outputs, getattr(specialist, "layout", None)),
+        right=measure.count_right(benchmark, outputs),
+        errors=measure.mean_errors(benchmark, outputs),
         left_out=known.left_out,
+        tuned=known.tuned,
         repeated=known.repeated,
         unknown=known.unknown,
         account=card.account,

@@ -198,7 +198,10 @@ class Evaluation:
     abstention       system → (share of rows answered, share of those that is right, lowest confidence among them)
     curves           name → {"title", "x", "y": what the axes are, "lines": {name: [[x, y], …]}}; x a number or a date
     forgetting       the adapter's cost in general ability (`Forgot.to_dict`); None if it was not measured
+    right            system → evaluated rows whose answer is right; empty for tasks without labels
+    errors           system → mean absolute error, in the unit of the target; empty for tasks without numbers
     left_out         rows of the given file that were not evaluated because the specialist was trained on them
+    tuned            how many of them were its validation rows
     repeated         evaluated rows that it was trained on as well: test rows of a recipe whose splits are not apart
     unknown          why it is unknown whether it was trained on some of the rows; "" if it was trained on none of them
     report           the path of the report; "" if none was written
@@ -228,7 +231,10 @@ class Evaluation:
     abstention: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgetting: dict[str, Any] | None = None
+    right: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
     left_out: int = 0
+    tuned: int = 0
     repeated: int = 0
     unknown: str = ""
     report: str = ""
@@ -252,6 +258,7 @@ class Evaluation:
         given["tests"] = [_comparison(item) for item in plain.get("tests", ())]
         given["per_label"] = [LabelRow(**item) for item in plain.get("per_label", ())]
         given["reliability"] = {key: [Bin(**item) for item in bins] for key, bins in plain.get("reliability", {}).items()}
+        given["errors"] = {key: math.nan if item is None else item for key, item in plain.get("errors", {}).items()}
         given["examples"] = [ExampleRow(**item) for item in plain.get("examples", ())]
         given["label_audit"] = _label_audit(plain.get("label_audit"))
         given["group_audit"] = _group_audit(plain.get("group_audit"))

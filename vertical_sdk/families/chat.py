@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from vertical_sdk.bases.base import Base, load_text_tokenizer
+from vertical_sdk.bases.reading import Reading, read_texts
 from vertical_sdk.bases.text_tokenizer import TextTokenizer
 from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.errors import BaseModelError, DataError
@@ -13,7 +15,7 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.recipe import Prompt
 from vertical_sdk.types import Message
 
-__all__ = ["encode_conversation", "encode_prompt", "encode_turns", "require_template"]
+__all__ = ["encode_conversation", "encode_prompt", "encode_turns", "read_inputs", "require_template"]
 
 
 def require_template(tokenizer: Any, base: str) -> None:
@@ -64,6 +66,20 @@ def encode_prompt(texts: TextTokenizer, prompt: Prompt, text: str, max_length: i
 
 def _encode_prompt(texts: TextTokenizer, prompt: Prompt, text: str) -> tuple[int, ...]:
     return texts.encode(_render(texts, format_prompt(prompt, text), question=True)).ids
+
+
+def read_inputs(base: Base, texts: Iterable[str], prompt: Prompt) -> Reading:
+    """How a base reads texts: as they are, or in the prompt of a causal base, whose tokens are then counted too.
+
+    Raises BaseModelError for a causal base without a chat template.
+    """
+    tokenizer = load_text_tokenizer(base)
+    reading = read_texts(tokenizer, texts)
+    if base.family != "causal":
+        return reading
+    require_template(tokenizer.tokenizer, base.name)
+    around = len(_encode_prompt(tokenizer, prompt, "x")) - len(tokenizer.encode("x").ids) - tokenizer.extra
+    return replace(reading, lengths=tuple(length + around for length in reading.lengths))
 
 
 def encode_conversation(texts: TextTokenizer, messages: Sequence[Message], max_length: int) -> Encoded:

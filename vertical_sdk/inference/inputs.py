@@ -95,7 +95,13 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
     if recipe.data.modality == "image":
         return _as_picture_row(item, number, name)
     if recipe.data.modality == "series":
-        return Example(id=str(number), values=_numbers(item, number, name))
+        values = _numbers(item, number, name)
+        if card.values and values.shape != (len(card.values),):
+            raise DataError(
+                f"input {number} is {describe(item)}; {name} reads rows of {len(card.values)} numbers: {', '.join(card.values)}. "
+                "Give them in this order, and NaN for one that was not measured."
+            )
+        return Example(id=str(number), values=values)
     if card.fields:
         return _as_record_row(item, number, card, recipe, name)
     return Example(id=str(number), text=_checked_text(item, f"text {number}", "every text"))
@@ -188,7 +194,7 @@ def _as_record_row(item: Input, number: int, card: Card, recipe: Recipe, name: s
             )
         if field not in others:
             given[names.get(field, field)] = _plain_cell(value, field, f"record {number}")
-    return build_record_example(given, card.fields, f"record {number}")
+    return build_record_example(given, card.contract, f"record {number}")
 
 
 def _plain_cell(value: object, field: str, where: str) -> object:

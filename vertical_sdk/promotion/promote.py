@@ -30,7 +30,7 @@ from vertical_sdk.recipe import Gate
 from vertical_sdk.registry.checks import require_reason
 from vertical_sdk.registry.references import check_alias
 from vertical_sdk.tasks import main_metric
-from vertical_sdk.types import Example, Interval, Progress, silent
+from vertical_sdk.types import Example, Interval, Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry, Version
@@ -86,7 +86,7 @@ def promote(
     margin: float = 0.0,
     force: bool = False,
     why: str = "",
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Promotion:
     """Move an alias to the challenger, if the challenger beats the version that the alias points at.
 
@@ -240,7 +240,7 @@ class _Comparison:
             assert prepared is not None
             rows: Sequence[Example] = prepared.test
         else:
-            rows = read_rows(self.data, own.recipe, own.card.labels, require_label=True, layout=own.card.layout)[0]
+            rows = read_rows(self.data, own.recipe, own.card.contract, require_label=True)[0]
             trained_on.append((own, prepared, unprepared))
         if not have_same_rows(own, other):
             self.progress("preparing the champion's rows", None)

@@ -77,7 +77,9 @@ def rewrite_rows(rows: Sequence[Example], own: Party, other: Party) -> list[Exam
     if own.card.fields != fields:
         names = {field.name for field in fields}
         cells = [{name: cell for name, cell in row.record if name in names} for row in rows]
-        records = [build_record_example(record, fields, f"row {row.id}") for record, row in zip(cells, rows, strict=True)]
+        records = [
+            build_record_example(record, other.card.contract, f"row {row.id}") for record, row in zip(cells, rows, strict=True)
+        ]
         rewritten = [replace(row, text=new.text, record=new.record) for new, row in zip(records, rows, strict=True)]
     if other.recipe.prompt != own.recipe.prompt:
         rewritten = [apply_prompt(remove_prompt(row, own.recipe.prompt), other.recipe.prompt) for row in rewritten]

@@ -28,17 +28,14 @@ from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import parse_manifest
 from vertical_sdk.registry.checks import (
     NEEDED,
-    OLD_UNGATED,
-    UNGATED,
     build_record,
     check_files,
     check_gate,
-    names_gate,
 )
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG
-from vertical_sdk.registry.store import Entry, Stored
+from vertical_sdk.registry.store import Entry, Event, Stored
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress
 
@@ -127,6 +124,10 @@ class Bundle:
         """The versions of a name, oldest first."""
         return sorted((entry for entry in self._entries if entry.name == name), key=lambda entry: entry.number)
 
+    def history(self, _name: str) -> Sequence[Event]:
+        """A bundle contains no log."""
+        return ()
+
     def manifest(self, digest: str) -> dict[str, Stored]:
         """The manifest with this digest. Raises CorruptAdapter, or RegistryError for a manifest that is not allowed in a bundle."""
         if digest not in self._manifests:
@@ -194,8 +195,6 @@ class Bundle:
         check_files(folder, card, self.manifest(entry.digest))
         check_licenses(card, policy.licenses)
         gate, forced = check_gate(card, force=True)
-        if gate == "not evaluated" and not names_gate(card) and entry.record.get("gate") in {UNGATED, OLD_UNGATED}:
-            gate, forced = UNGATED, False  # published when a recipe that named no gate had none
         if forced and not entry.record["forced"]:
             raise RegistryError(
                 f"its gate result is {gate!r}, but the bundle does not say that it was published by force. Create the bundle again."

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from vertical_sdk.card import CARD, Card
+from vertical_sdk.card import CARD, Card, hide_paths
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
+from vertical_sdk.evaluation_record import find_run
 from vertical_sdk.registry.store import Manifest
 
 __all__ = [
@@ -21,14 +22,11 @@ __all__ = [
     "check_files",
     "check_gate",
     "find_adapter_folder",
-    "names_gate",
     "require_reason",
 ]
 
 UNGATED = "ungated"
 """The gate result of a version whose recipe says `gate: false`."""
-OLD_UNGATED = "no gate"
-"""The same as versions before 0.4 recorded it."""
 
 README = "README.md"
 REPORT = "report.html"
@@ -38,18 +36,17 @@ NEEDED = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
-    """Find the adapter's folder and the report of its run (None if there is none).
+    """Find the adapter's folder and the report of its run (None if it is not in a run, or has none).
 
     path  the folder of an adapter or of a run
 
     Raises RegistryError if the path is neither.
     """
     inner = path / "adapter"
-    if (inner / CARD).is_file():
-        report = path / REPORT
-        return inner, report if report.is_file() and not report.is_symlink() else None
-    if (path / CARD).is_file():
-        return path, None
+    if (inner / CARD).is_file() or (path / CARD).is_file():
+        folder, run = (inner, path) if (inner / CARD).is_file() else (path, find_run(path.absolute()))
+        report = run / REPORT if run is not None else None
+        return folder, report if report is not None and report.is_file() and not report.is_symlink() else None
     problem = f"this folder has no {CARD} and no adapter/{CARD}" if path.is_dir() else "this is not a folder"
     raise RegistryError(
         f"{problem}. Publish the folder of a finished run (runs/NAME), or the adapter folder in it.", where=path
@@ -136,11 +133,6 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
     )
 
 
-def names_gate(card: Card) -> bool:
-    """Whether the recipe states its gate, or that it has none, instead of leaving it to the task's default."""
-    return _gate_setting(card) is not None
-
-
 def require_reason(reason: str, what: str) -> None:
     """Raise RegistryError if the reason for something that is forced is empty.
 
@@ -155,6 +147,7 @@ def build_record(card: Card, *, gate: str, forced: bool, reason: str) -> dict[st
 
     Raises CorruptAdapter if the recipe or the results in the card do not have the format that a run writes.
     """
+    card = hide_paths(card)
     try:
         metric, facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
     except (AttributeError, KeyError, TypeError) as error:

@@ -19,10 +19,8 @@ from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_eva
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
 from vertical_sdk.registry.checks import (
-    OLD_UNGATED,
     README,
     REPORT,
-    UNGATED,
     build_record,
     check_files,
     check_gate,
@@ -30,9 +28,10 @@ from vertical_sdk.registry.checks import (
     require_reason,
 )
 from vertical_sdk.registry.policy import Policy, check_licenses
+from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
-from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Stored
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
 from vertical_sdk.registry.version import Summary, Version
@@ -45,8 +44,6 @@ MANY = 10_000
 """The most names that are compared with an unknown name to suggest a similar one."""
 OURS = "vertical."
 """The prefix of internal tags: the signatures of a version, and the reason of its revocation."""
-BY_FORCE = " by force"
-"""The end of an action in the log that overrode a gate or a verdict."""
 REVOKED = f"{OURS}revoked"
 SIGNATURE = f"{OURS}signature."
 
@@ -95,7 +92,8 @@ class Registry:
         reason  why, for the log; needed with `force`
         alias   point this alias at the version too
 
-        The evaluation of the run (`evaluation_record`) goes into the published card and README; the run is not changed.
+        The evaluation of the run (`evaluation_record`) goes into the published card and README, and its report beside them, without
+        rows of data unless the recipe says `report: {rows: true}`; the run is not changed.
         If the name already has a version with this content, that version is returned.
         Raises CorruptAdapter if a file differs from the card, or the evaluation is that of another adapter; GateFailed; RegistryError
         for a bad name, alias, tag, file or licence, or force without a reason; RunError if the registry cannot be written.
@@ -106,7 +104,7 @@ class Registry:
         manifest = read_tree(folder)
         card = original = read_card(folder)
         check_files(folder, card, manifest)
-        run = find_run(folder)
+        run = find_run(folder.absolute())
         evaluation = read_evaluation(run) if run is not None else None
         if evaluation is not None:
             card = add_evaluation(card, evaluation)
@@ -128,6 +126,9 @@ class Registry:
             files[REPORT] = report
         with tempfile.TemporaryDirectory(prefix="vertical-publish-") as staging:
             files |= _write_joined(Path(staging), card, evaluation, rewrite=card != original)
+            if REPORT in files:
+                _write_public_report(Path(staging), files, card, evaluation)
+                manifest = {path: file for path, file in manifest.items() if path in files}
             manifest |= {path: _describe_file(file) for path, file in files.items() if file != folder / path}
             version = self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
         if alias is None:
@@ -227,13 +228,13 @@ class Registry:
             self.policy.check_alias_gate(f"{name}@{version}", alias, gate)
         self.store.move_alias(name, alias, version, expected, self.new_event(name, action, alias, why, evidence))
 
-    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "") -> None:
+    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "", evidence: str = "") -> None:
         """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
         wanted = Reference(check_name(name), alias=alias)
         if not self.store.find(wanted):
             raise self._resolution_error(wanted, ())
-        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why))
+        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why, evidence))
 
     def tag(self, name: str, version: int, tags: Mapping[str, str | None], *, why: str = "") -> None:
         """Set tags of a version; the value None removes a tag. Raises RegistryError."""
@@ -305,7 +306,7 @@ class Registry:
             facts={key: tuple(values) for key, values in record["facts"].items()},
             metrics=record["metrics"],
             metric=record["metric"],
-            gate=_read_gate(record),
+            gate=record["gate"],
             forced=record["forced"],
             reason=record["reason"],
             revoked=entry.tags.get(REVOKED),
@@ -366,16 +367,10 @@ def _summary(newest: Entry, aliases: Mapping[str, int]) -> Summary:
         metric=record["metric"],
         value=record["value"],
         created=newest.created,
-        gate=_read_gate(record),
+        gate=record["gate"],
         forced=record["forced"],
         revoked=newest.tags.get(REVOKED),
     )
-
-
-def _read_gate(record: Mapping[str, Any]) -> str:
-    """The gate result in the record of a version."""
-    gate = str(record["gate"])
-    return UNGATED if gate == OLD_UNGATED else gate
 
 
 def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None, *, rewrite: bool) -> dict[str, Path]:
@@ -392,6 +387,18 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
     for path, content in contents.items():
         (staging / path).write_text(content, encoding="utf-8")
     return {path: staging / path for path in contents}
+
+
+def _write_public_report(staging: Path, files: dict[str, Path], card: Card, evaluation: EvaluationRecord | None) -> None:
+    """Replace the report among the files by one without rows of data; leave it out if its rows cannot be told from the rest."""
+    report = files.pop(REPORT)
+    page = public_report(report, card, evaluation)
+    if page is None:
+        return
+    if page != report.read_text(encoding="utf-8", errors="replace"):
+        report = staging / REPORT
+        report.write_text(page, encoding="utf-8")
+    files[REPORT] = report
 
 
 def _describe_file(path: Path) -> Stored:

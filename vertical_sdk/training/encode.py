@@ -15,7 +15,7 @@ from vertical_sdk.losses import TokenFinder
 from vertical_sdk.recipe import Limits
 from vertical_sdk.types import Example
 
-__all__ = ["check_unknown", "encode_rows"]
+__all__ = ["check_unknown", "describe_cut", "describe_unknown", "encode_rows"]
 
 
 def encode_rows(
@@ -49,7 +49,9 @@ def encode_rows(
                 f"missing, or it comes after the first {specialist.max_length} tokens. Raise data.max_length or correct the rows."
             )
     if limits is not None and base is not None:
-        _check_cut([row.length + row.cut for row in encoded], specialist.max_length, limits, base, what)
+        problem = describe_cut([row.length + row.cut for row in encoded], specialist.max_length, limits, base, what)
+        if problem:
+            raise DataError(problem)
     if learn and avoid:
         find_tokens = avoid(specialist.tokenizer)
         encoded = [
@@ -65,16 +67,22 @@ def _answer_tokens(row: Encoded) -> list[int]:
 
 
 def check_unknown(shares: Sequence[float], examples: Sequence[Example], limits: Limits, base: Base, what: str) -> None:
-    """Raise DataError if the base's vocabulary lacks too much of the texts.
+    """Raise DataError if the base's vocabulary lacks too much of the texts; see `describe_unknown`."""
+    if problem := describe_unknown(shares, examples, limits, base, what):
+        raise DataError(problem)
+
+
+def describe_unknown(shares: Sequence[float], examples: Sequence[Example], limits: Limits, base: Base, what: str) -> str:
+    """Say that the base's vocabulary lacks too much of the texts, and what to do; "" if it does not.
 
     shares  for each row the share of its text's tokens that are unknown
     """
     share = mean_share(shares)
     if share <= limits.unknown:
-        return
+        return ""
     row = examples[max(range(len(shares)), key=shares.__getitem__)]
     others = ", ".join(name for name in list_reading_anything() if name != base.name)
-    raise DataError(
+    return (
         f"{base.name} does not know {share:.0%} of the tokens of the {what}, so it cannot read them; data.limits.unknown allows "
         f"{limits.unknown:.0%}. An example is row {row.id}: {full_text(row)[:80]!r}. Set base to one that reads this language"
         f"{f', such as {others}' if others else ''} ('vertical base list' shows what each reads), or a model of the hub; or raise "
@@ -82,11 +90,14 @@ def check_unknown(shares: Sequence[float], examples: Sequence[Example], limits: 
     )
 
 
-def _check_cut(lengths: Sequence[int], max_length: int, limits: Limits, base: Base, what: str) -> None:
-    """Raise DataError if too many rows are longer than `max_length`; the message has the length that would do."""
+def describe_cut(lengths: Sequence[int], max_length: int, limits: Limits, base: Base, what: str) -> str:
+    """Say that too many rows are longer than `max_length`, and the length that would do; "" if not too many are.
+
+    lengths  tokens of each row
+    """
     longer = sum(length > max_length for length in lengths)
     if longer <= limits.truncated * len(lengths):
-        return
+        return ""
     needed = fitting_length(lengths, limits.truncated)
     most = base.max_length
     if most is None or needed <= most:
@@ -103,7 +114,7 @@ def _check_cut(lengths: Sequence[int], max_length: int, limits: Limits, base: Ba
             f"{first} split long texts into several rows (data.columns.group keeps those of one text in one split), choose a base that "
             f"reads longer texts ('vertical base list'), or accept the cuts: data.limits.truncated: {share_above(lengths, most)}."
         )
-    raise DataError(
+    return (
         f"{longer} of {len(lengths)} {what} are longer than {max_length} tokens (the longest has {max(lengths)}) and would be cut at "
         f"their end; data.limits.truncated allows {limits.truncated:.0%}. {advice}"
     )

@@ -11,7 +11,6 @@ from typing import Any
 from vertical_sdk.adapters.self_test import record_self_tests
 from vertical_sdk.baselines.stacking import Ensemble, save_ensemble
 from vertical_sdk.card import Calibration, Card, library_versions, write_card
-from vertical_sdk.data.records import list_record_fields
 from vertical_sdk.evaluation.learned_rows import SAME_ROWS, continues_on_same_rows
 from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.families.specialist import Specialist, family_for
@@ -83,7 +82,8 @@ def _create_card(job: Job, specialist: Specialist, calibration: Calibration, fac
         recipe=recipe.to_dict(),
         recipe_digest=recipe.digest,
         labels=prepared.labels,
-        fields=list_record_fields(prepared.originals),
+        fields=prepared.fields,
+        values=prepared.values,
         layout=prepared.layout,
         sources=prepared.sources,
         account=prepared.account.to_dict(),

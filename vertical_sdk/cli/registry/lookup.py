@@ -15,6 +15,9 @@ from vertical_sdk.errors import CorruptAdapter
 
 __all__ = ["gc", "history", "list_adapters", "show_version", "verify"]
 
+SHOWN = {"rows", "systems", "tests", "confidence"}
+"""What a card must state about its evaluation to be shown as tables; other software may write less."""
+
 
 def list_adapters(
     prefix: Annotated[str | None, typer.Argument(metavar="[PREFIX]", help="Only names with this prefix.")] = None,
@@ -50,10 +53,11 @@ def list_adapters(
 
 def show_version(reference: Reference, registry: RegistryAt = None, as_json: Json = False) -> None:
     """Check the files of a version and show what it is."""
+    from vertical_sdk.card import hide_paths
     from vertical_sdk.registry import Registry
 
     version = Registry(registry).resolve(reference)
-    card = version.card
+    card = hide_paths(version.card)
     if as_json:
         emit({**version.to_dict(), "path": str(version.path), "card": card.model_dump(mode="json")})
         return
@@ -72,7 +76,7 @@ def show_version(reference: Reference, registry: RegistryAt = None, as_json: Jso
         ("folder", version.path),
     ]
     show(table(["", ""], facts))
-    if card.metrics:
+    if card.metrics.keys() >= SHOWN:
         show_evaluation({"gate": card.gate.model_dump() if card.gate else None, **card.metrics})
 
 

@@ -37,8 +37,9 @@ def publish(
 
     store = Registry(registry)
     version = store.publish(adapter, name, force=force, reason=reason, tags=parse_tags(tag), alias=alias)
+    told = _describe_report(adapter)
     if as_json:
-        emit(version.to_dict())
+        emit({**version.to_dict(), "report": told})
         return
     show(f"{version} (sha256:{version.digest[:16]}…){f', {alias}' if alias else ''}")
     if version.gate != "passed":
@@ -46,6 +47,20 @@ def publish(
             f"It is marked as {describe_gate(version.gate, version.forced)}. An alias moves to it only by force, with a reason."
         )
     say(f"Published in {store.location}. Use it: VerticalModel.from_registry('{version.name}@{alias or version.number}')")
+    if told:
+        say(told)
+
+
+def _describe_report(adapter: Path) -> str:
+    """Whether the report that was published shows rows of data."""
+    from vertical_sdk.card import read_card
+    from vertical_sdk.evaluation_record import find_run, read_evaluation
+    from vertical_sdk.registry.checks import find_adapter_folder
+    from vertical_sdk.registry.public_report import describe_report
+
+    folder, report = find_adapter_folder(adapter)
+    run = find_run(folder)
+    return describe_report(report, read_card(folder), read_evaluation(run) if run is not None else None)
 
 
 def alias(
