@@ -61,13 +61,18 @@ def _check_saved_modules(model: Any, names: Sequence[str], *, all_exist: bool = 
     """Raise ValueError for a name of modules_to_save that matches no module, or one with the embeddings of the input."""
     from peft.utils.other import ModulesToSaveWrapper
 
+    if not names:
+        return  # a vision base has no embeddings to ask for
     saved = {name: module for name, module in model.named_modules() if isinstance(module, ModulesToSaveWrapper)}
-    inputs = model.get_base_model().get_input_embeddings()
+    try:
+        inputs = model.get_base_model().get_input_embeddings()
+    except NotImplementedError:
+        inputs = None
     for wanted in names:
         own = [module for name, module in saved.items() if name == wanted or name.endswith(f".{wanted}")]
         if not own and all_exist:
             raise ValueError(f"modules_to_save = {list(names)}: the base has no module {wanted!r}.")
-        if any(
+        if inputs is not None and any(
             part is inputs or part is getattr(inputs, "original_module", None) for module in own for part in module.modules()
         ):
             raise ValueError(
