@@ -80,7 +80,7 @@ def test_rows_are_recognized_that_were_de_identified_for_training(tmp_path: Path
     again = read_rows(source, recipe, prepared.labels, require_label=True)[0]
     kept, known = leave_out_learned(again, party(plain), tmp_path, prepared, "", source)
 
-    assert known.left_out == len(prepared.originals) + len(prepared.validation)
+    assert (known.left_out, known.tuned) == (len(prepared.originals) + len(prepared.validation), len(prepared.validation))
     assert len(kept) == len(prepared.test)
 
 
@@ -122,7 +122,7 @@ def test_rows_that_the_parent_may_have_learned_are_not_called_new(tmp_path: Path
     assert same.unknown == ""
 
 
-def test_warm_start_on_the_same_rows_is_told_from_one_on_others(tmp_path: Path) -> None:
+def test_warm_start_on_the_same_rows_differs_from_one_on_others(tmp_path: Path) -> None:
     recipe = topics(tmp_path)
     prepared = prepare(recipe)
     same = party(recipe.to_dict(), sources=prepared.sources).card
@@ -156,6 +156,10 @@ def test_test_rows_that_repeat_training_rows_are_counted(tmp_path: Path) -> None
     [
         ({}, "1,200 rows that the specialist was not trained on"),
         ({"left_out": 180}, "1,200 rows; 180 more were left out: the specialist was trained on them"),
+        (
+            {"left_out": 204, "tuned": 24},
+            "1,200 rows; 204 more were left out: the specialist was trained on them (180 training rows, 24 validation rows)",
+        ),
         ({"repeated": 3}, "1,200 rows; the specialist was also trained on 3 of them"),
         ({"unknown": "why"}, "1,200 rows; it is unknown whether the specialist was trained on some of them"),
     ],

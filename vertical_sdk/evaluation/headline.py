@@ -61,11 +61,12 @@ def headline(evaluation: Evaluation) -> str:
     return f"{sentence}{others_text}. {significance(evaluation)}".strip()
 
 
-def describe_rows(rows: int, *, left_out: int = 0, repeated: int = 0, unknown: str = "") -> str:
+def describe_rows(rows: int, *, left_out: int = 0, tuned: int = 0, repeated: int = 0, unknown: str = "") -> str:
     """Say how many rows were evaluated, and whether the specialist was trained on them; the numbers are those of `Evaluation`."""
     counted = f"{rows:,} row{'s' if rows != 1 else ''}"
     if left_out:
         learned = f"{counted}; {left_out:,} more were left out: the specialist was trained on them"
+        learned += f" ({left_out - tuned:,} training rows, {tuned:,} validation rows)" if tuned else ""
         return f"{learned}, and it is unknown whether it was trained on others" if unknown else learned
     if unknown:
         return f"{counted}; it is unknown whether the specialist was trained on some of them"

@@ -57,12 +57,14 @@ class Party:
 class KnownRows:
     """What is known about evaluated rows.
 
-    left_out  rows that are not evaluated because the specialist was trained on them
+    left_out  rows that are not evaluated because the specialist was trained on them, validation rows included
+    tuned     how many of them were validation rows
     repeated  evaluated rows that it was trained on as well: the recipe's own test rows, if its splits are not apart
     unknown   why it is unknown whether it was trained on some of the evaluated rows; "" if it was trained on none of them
     """
 
     left_out: int = 0
+    tuned: int = 0
     repeated: int = 0
     unknown: str = ""
 
@@ -79,15 +81,19 @@ def leave_out_learned(
 
     Raises DataError if it was trained on all of them.
     """
+    tuned: set[int] = set()
     if prepared is not None:
         learned = find_overlap(rows, list_learned(prepared), own)
+        tuned = learned - find_overlap(rows, [*prepared.train, *_readable(prepared, prepared.train)], own)
     else:
         known = find_known(folder, [row.record_id for row in rows if row.record_id is not None])
         learned = {place for place, row in enumerate(rows) if row.record_id is not None and row.record_id.strip() in known}
     if rows and len(learned) == len(rows):
         raise DataError(f"the specialist was trained on each of the {len(rows)} rows. Name a file of new rows.", where=where)
     kept = [row for place, row in enumerate(rows) if place not in learned]
-    return kept, KnownRows(left_out=len(learned), unknown=unprepared if prepared is None else _unknown_parent(own.card))
+    return kept, KnownRows(
+        left_out=len(learned), tuned=len(tuned), unknown=unprepared if prepared is None else _unknown_parent(own.card)
+    )
 
 
 def count_repeated(prepared: Prepared, own: Party) -> KnownRows:
@@ -99,6 +105,12 @@ def count_repeated(prepared: Prepared, own: Party) -> KnownRows:
 def list_learned(prepared: Prepared) -> list[Example]:
     """List the training and validation rows; de-identified rows also as they were before."""
     return [*prepared.train, *prepared.validation, *prepared.before]
+
+
+def _readable(prepared: Prepared, rows: Sequence[Example]) -> list[Example]:
+    """The rows among these that de-identification changed, as they were before."""
+    ids = {row.id for row in rows}
+    return [row for row in prepared.before if row.id in ids]
 
 
 def find_overlap(rows: Sequence[Example], learned: Iterable[Example], reader: Party) -> set[int]:

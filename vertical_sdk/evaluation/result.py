@@ -201,6 +201,7 @@ class Evaluation:
     right            system → evaluated rows whose answer is right; empty for tasks without labels
     errors           system → mean absolute error, in the unit of the target; empty for tasks without numbers
     left_out         rows of the given file that were not evaluated because the specialist was trained on them
+    tuned            how many of them were its validation rows
     repeated         evaluated rows that it was trained on as well: test rows of a recipe whose splits are not apart
     unknown          why it is unknown whether it was trained on some of the rows; "" if it was trained on none of them
     report           the path of the report; "" if none was written
@@ -233,6 +234,7 @@ class Evaluation:
     right: dict[str, int] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     left_out: int = 0
+    tuned: int = 0
     repeated: int = 0
     unknown: str = ""
     report: str = ""
