@@ -80,6 +80,15 @@ def test_an_augmented_copy_counts_as_its_original(tmp_path: Path) -> None:
     assert find_record(tmp_path, "7", "id") == ()
 
 
+@pytest.mark.parametrize("name", ["100", " 100 ", "100.0", "100\u00a0"])
+def test_a_record_is_found_by_any_form_of_its_id(tmp_path: Path, name: str) -> None:
+    write_record_index(tmp_path, {"test": [Example("1", record_id="100.0", group=" p7")]})
+
+    assert find_record(tmp_path, name, "id") == ("test",)
+    assert find_record(tmp_path, "0100", "id") == ()
+    assert find_record(tmp_path, "p7", "group") == ("test",)
+
+
 def test_rows_without_ids_write_no_file(tmp_path: Path) -> None:
     assert not write_record_index(tmp_path, {"train": [Example("1"), Example("2", group="2024-01-01")]}, groups=False)
     assert not (tmp_path / RECORD_INDEX).exists()

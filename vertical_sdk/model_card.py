@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vertical_sdk.card import Card
+from vertical_sdk.card import Card, hide_paths
 
 __all__ = ["render_readme"]
 
@@ -16,6 +16,7 @@ def render_readme(card: Card, hub_id: str | None) -> str:
 
     hub_id  the base's name on the hub, which the pages of the hub link to; None if it has none
     """
+    card = hide_paths(card)
     metadata = yaml.safe_dump(_metadata(card, hub_id or card.base.name), sort_keys=False, allow_unicode=True)
     lines = ["---", metadata.rstrip(), "---", "", f"# {card.name}", ""]
     lines += [str(card.recipe.get("summary") or f"A {card.task} specialist."), ""]

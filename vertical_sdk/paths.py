@@ -44,6 +44,12 @@ def registry_home() -> str:
     return registry or str(Path(home or platformdirs.user_data_dir("vertical_sdk")) / "registry")
 
 
+def rows_home() -> Path:
+    """The folder of tables that were given to `train`: `$VERTICAL_HOME/rows`, or a folder in the user's data folder."""
+    home = os.environ.get("VERTICAL_HOME")
+    return Path(home or platformdirs.user_data_dir("vertical_sdk")).absolute() / "rows"
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     digest = hashlib.sha256()

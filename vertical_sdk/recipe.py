@@ -281,19 +281,26 @@ def recipe_names() -> list[str]:
     return sorted(found)
 
 
-def load_recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """Load the recipe of a name or path, with some keys changed.
+def load_recipe(name: str | Path | Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Load the recipe of a name, path or dict, with some keys changed.
 
-    name      "medical/icd-chapter", or the path of a YAML file
+    name      "medical/icd-chapter", the path of a YAML file, or the content of such a file as a dict
     settings  dotted key → value, as `--set` has them
 
-    Relative paths in a YAML file start in the folder of that file; those in settings, in the working folder. Raises RecipeError;
-    UnknownName if no recipe has this name.
+    Relative paths in a YAML file start in the folder of that file; those in settings and in a dict, in the working folder. Raises
+    RecipeError; UnknownName if no recipe has this name.
     """
-    merged = _merged(str(name), "", ())
+    if isinstance(name, Mapping):
+        where = str(name.get("name", "recipe"))
+        merged = _merge_parent(_plain(name, where), where, Path.cwd(), ())
+    elif isinstance(name, str | Path):
+        where = str(name)
+        merged = _merged(where, "", ())
+    else:
+        raise RecipeError(f"a recipe is a name, the path of a YAML file, or a dict of its keys, not a {type(name).__name__}.")
     if settings:
         merged = apply_settings(fill_defaults(merged, _defaults(Recipe)), settings)
-    return _build(merged, str(name))
+    return _build(merged, where)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -343,13 +350,32 @@ def _merged(name: str, where: str, seen: Sequence[Path]) -> dict[str, Any]:
     own = read_yaml(path)
     if _is_file_name(name):
         own = _anchor(own, path.parent)
+    return _merge_parent(own, str(path), path.parent, (*seen, path))
+
+
+def _merge_parent(own: dict[str, Any], where: str, folder: Path, seen: Sequence[Path]) -> dict[str, Any]:
+    """Merge keys over those of the recipe that they extend, if any; a file name of it starts in a folder."""
     parent = own.pop("extends", None)
     if parent is None:
         return own
     if not isinstance(parent, str):
-        raise RecipeError(f"{path}: extends must name one recipe, not {parent!r}.")
-    target = str(path.parent / parent) if _is_file_name(parent) else parent
-    return merge_settings(_merged(target, f"{path}: extends: ", (*seen, path)), own)
+        raise RecipeError(f"{where}: extends must name one recipe, not {parent!r}.")
+    target = str(folder / parent) if _is_file_name(parent) else parent
+    return merge_settings(_merged(target, f"{where}: extends: ", seen), own)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The keys of a recipe as YAML would have them: dicts with texts as keys, lists, and paths as texts.
+
+    Raises RecipeError for a value that no YAML file can hold.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}.{number}") for number, item in enumerate(value)]
+    if value is not None and not isinstance(value, str | int | float | Path):
+        raise RecipeError(f"{where} is a {type(value).__name__}. A recipe holds texts, numbers, lists and dicts.")
+    return str(value) if isinstance(value, Path) else value
 
 
 def _is_file_name(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -31,6 +32,7 @@ __all__ = [
     "Split",
     "Target",
     "TaskName",
+    "log_progress",
     "silent",
 ]
 
@@ -222,9 +224,17 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+LOGGER = logging.getLogger("vertical_sdk")
+"""What the library logs goes here. It has no handler of its own, so it shows only what a program asks for."""
 Progress: TypeAlias = Callable[[str, float | None], None]
 """Called with the current step and the share of it that is done (None if unknown)."""
 
 
 def silent(_what: str, _share: float | None = None) -> None:
     """Show no progress."""
+
+
+def log_progress(what: str, share: float | None = None) -> None:
+    """Log progress with the standard `logging`, as "vertical_sdk": warnings as WARNING, steps as INFO, shares of a step as DEBUG."""
+    level = logging.WARNING if what.startswith("warning: ") else logging.INFO if share is None else logging.DEBUG
+    LOGGER.log(level, "%s", what.removeprefix("warning: ") if share is None else f"{what} ({share:.0%})")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vertical_sdk.catalog import readers
+from vertical_sdk.cells import is_empty, is_missing, plain_value
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing
@@ -52,19 +52,15 @@ def require_task(reader: str, columns: Mapping[str, str], task: TaskName) -> Non
 
 def cell_text(cell: object) -> str:
     """A cell as text without surrounding white space; "" if it is empty or NaN."""
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return str(cell).strip()
+    return "" if is_empty(cell) else str(plain_value(cell)).strip()
 
 
 def parse_cell_number(cell: object, where: str, column: str) -> float | None:
-    """Parse a cell as a number; None if it is empty, "?", NA or NaN.
+    """Parse a cell as a number; None if it is missing or "?".
 
     Raises DataError for anything else.
     """
     text = cell_text(cell)
-    if text.lower() in {"", "?", "na", "nan", "null"}:
+    if text == "?" or is_missing(text):
         return None
     return parse_number(text, where, column)

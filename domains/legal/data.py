@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vertical_sdk.catalog import cleaners, readers
+from vertical_sdk.cells import is_missing, normalize_key
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
 from vertical_sdk.data.read import Table, read_table
@@ -70,7 +71,7 @@ def cuad(path: Path, columns: Mapping[str, str], task: TaskName, missing: Missin
                 name = f"{rows.places[index]}:{kind}:{number}"
                 read += 1
                 if text.strip():
-                    examples.append(Example(name, text, kind, group=str(row[contract])))
+                    examples.append(Example(name, text, kind, group=normalize_key(row[contract])))
                 else:
                     tally.drop(name, "no text")
     if not examples:
@@ -87,7 +88,7 @@ def _list_kinds(names: Sequence[str]) -> dict[str, str]:
 
 
 def _list_passages(cell: object, where: str, column: str) -> list[str]:
-    text = str(cell or "").strip()
+    text = "" if is_missing(cell) else str(cell).strip()
     if not text:
         return []
     try:
@@ -191,8 +192,9 @@ def _read_table_form(
             target = tuple(name for name in flags if str(row.get(name)).strip().casefold() in {"1", "1.0", "true", "yes"})
             if level and str(row.get(level)).casefold().replace(" ", "_") == "clearly_fair":
                 target = ()
-        company = str(row[group]) if group and row.get(group) not in (None, "") else None
-        example = Example(f"{before}{rows.places[index]}", str(row.get(text) or ""), target, group=company)
+        company = normalize_key(row.get(group)) if group else None
+        words = "" if is_missing(row.get(text)) else str(row[text])
+        example = Example(f"{before}{rows.places[index]}", words, target, group=company)
         yield where, example, str(row["language"]) if row.get("language") else None
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertical_sdk.catalog import NotNegative, Share, augmentations, readers
+from vertical_sdk.cells import is_missing
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import BROKEN_ZIP, read_file
 from vertical_sdk.data.numbers import parse_number
@@ -172,11 +173,11 @@ def _cell_text(cell: Any) -> str:
 
 def _parse_number(cell: str, where: str, step: int) -> float:
     """Parse a step; NaN for an empty cell."""
-    return math.nan if cell.lower() in {"", "nan", "?"} else parse_number(cell, where, f"step {step}")
+    return math.nan if cell == "?" or is_missing(cell) else parse_number(cell, where, f"step {step}")
 
 
 def _parse_label(cell: str | None, where: str) -> str | None:
-    if cell is None or cell.lower() in {"", "nan", "?"}:
+    if cell is None or cell == "?" or is_missing(cell):
         return None
     if cell in NAMES:
         return cell

@@ -378,10 +378,12 @@ def test_a_folder_may_have_a_file_for_each_split_in_any_format(tmp_path: Path) -
     assert {example.text for example in table.examples} == {*TEXTS, *(text for text, _ in CHINESE)}
 
 
-def test_a_recipe_says_how_a_file_is_read_and_reads_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_says_how_a_file_is_read_and_reads_it_again(
+    tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = topic_rows(40)
     path = write(tmp_path, "counts.csv", "\n".join(f"{n},{n * n},{n % 7},{label}" for n, (text, label) in enumerate(rows)))
-    words = ["recipe", "new", "mine", "--data", str(path), "--header", "none", "--label", "column_4"]
+    words = ["recipe", "new", "mine", "--data", str(path), "--header", "none", "--label", "column_4", "--base", str(encoder)]
 
     run_json([*words, "--record", "column_2,column_3"], capsys)
 

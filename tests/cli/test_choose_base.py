@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from conftest import write_csv
 
+from vertical_sdk.card import read_card
 from vertical_sdk.cli import choose_base as module
+from vertical_sdk.cli import main
 from vertical_sdk.cli.choose_base import choose_base
 from vertical_sdk.errors import BaseModelError
 from vertical_sdk.types import silent
@@ -71,3 +75,20 @@ def test_a_large_file_is_read_in_part(bases: tuple[str, str], monkeypatch: pytes
     monkeypatch.setattr(module, "LOOKED_AT", 10)
 
     assert choose_base(["rash " * 20] * 10 + ["rash " * 60] * 990, None, silent).max_length == 64
+
+
+@pytest.mark.parametrize(("kind", "number"), [("chinese", 1), ("long", 0)])
+def test_a_new_recipe_trains_on_texts_that_the_first_base_reads_badly(
+    kind: str, number: int, bases: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {"chinese": ("退款发票账单", "包裹快递物流"), "long": ("rash skin " * 40, "cough lung " * 40)}[kind]
+    rows = [(f"{words[n % 2]} {n}", "ab"[n % 2]) for n in range(60)]
+    data = write_csv(tmp_path / "rows.csv", rows)
+
+    assert main(["recipe", "new", "mine", "--data", str(data), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    code = main(["train", "mine.yaml", "--set", "train.max_steps=3", "--set", "evaluate.resamples=100", "--out", "run"])
+
+    assert code == 0
+    assert (told["base"], len(told["notes"])) == (bases[number], 2 - (kind == "long"))
+    assert read_card(Path("run/adapter")).training["unknown_share"]["train"] <= 0.2

@@ -231,3 +231,89 @@ def test_progress_goes_from_nothing_to_all(tmp_path: Path) -> None:
 
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == (0.0, 1.0)
+
+
+def test_ids_of_the_source_name_the_rows_to_predict_and_to_evaluate(tmp_path: Path) -> None:
+    path = write(tmp_path / "ask.csv", [{"id": n, "text": f"row {n}", "label": "a"} for n in (501, "502.0", " 503")])
+    own = recipe(path, columns={"text": "text", "label": "label", "id": "id", "group": "owner", "time": "day"})
+
+    for evaluated in (False, True):
+        rows, _ = read_rows(path, own, Contract(labels=("a", "b")), require_label=evaluated)
+        assert [e.id for e in rows] == ["501", "502", "503"]
+
+
+def test_groups_are_read_for_an_evaluation_that_resamples_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "judge.csv", [{"text": "x", "label": "a", "owner": " p7"}])
+    own = recipe(path, columns={"text": "text", "label": "label", "group": "owner"})
+
+    assert [e.group for e in read_rows(path, own, Contract(labels=("a",)), require_label=True)[0]] == ["p7"]
+
+
+def test_labels_that_may_be_one_are_named_before_training(tmp_path: Path) -> None:
+    rows = [{**row, "label": ("Spam", "spam", "ham")[n % 3]} for n, row in enumerate(animals())]
+
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", rows)))
+
+    notes = next(step.notes for step in prepared.account.steps if step.step == "check labels")
+    assert list(notes.values()) == [["'Spam', 'spam'"]]
+
+
+def test_a_test_file_with_labels_in_another_form_says_why_none_counts(tmp_path: Path) -> None:
+    train, test = animals(60), animals(120)[60:]
+    files = {
+        "train": str(write(tmp_path / "a.csv", [{**row, "label": n % 2} for n, row in enumerate(train)])),
+        "test": str(write(tmp_path / "b.csv", [{**row, "label": f"{n % 2}.0"} for n, row in enumerate(test)])),
+    }
+
+    with pytest.raises(DataError, match=r"label '1\.0' is in no training row; '1' differs from it only in case or in how"):
+        prepare(recipe(files, split={"use": "given", "validation": 0.1}))
+
+
+def test_ordinal_labels_are_listed_in_their_order_and_quoted(tmp_path: Path) -> None:
+    rows = [{**row, "label": (1, 2, 10)[n % 3]} for n, row in enumerate(animals())]
+
+    with pytest.raises(DataError, match=r'Set labels: \["1", "2", "10"\], from low to high'):
+        prepare(recipe(write(tmp_path / "rows.csv", rows), "ordinal"))
+
+
+@pytest.mark.parametrize("forms", [(" p{}", "p{}"), ("{}", "{}.0"), ("p{}\u00a0", "p{}\u200b")])
+def test_a_group_in_two_forms_stays_in_one_part(tmp_path: Path, forms: tuple[str, str]) -> None:
+    rows = [{**row, "owner": forms[n % 2].format(n // 4)} for n, row in enumerate(animals())]
+    columns = {"text": "text", "label": "label", "group": "owner"}
+
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", rows), columns=columns, split="group", decontaminate=None))
+
+    parts = [{e.group for e in part} for part in (prepared.train, prepared.validation, prepared.test)]
+    assert len(set().union(*parts)) == 30
+    assert sum(map(len, parts)) == 30
+
+
+def test_steps_of_a_time_split_sort_as_numbers(tmp_path: Path) -> None:
+    rows = [{**row, "step": n * 100} for n, row in enumerate(animals())]
+    columns = {"text": "text", "label": "label", "time": "step", "id": "step"}
+
+    prepared = prepare(recipe(write(tmp_path / "rows.csv", rows), columns=columns, split="time", decontaminate=None))
+
+    steps = [[int(e.id) for e in part] for part in (prepared.train, prepared.validation, prepared.test)]
+    assert max(steps[0]) < min(steps[1])
+    assert max(steps[1]) < min(steps[2])
+    assert max(steps[2]) == 11900
+
+
+def test_a_field_that_loses_digits_in_the_text_is_counted(tmp_path: Path) -> None:
+    rows = [{"y": "ab"[n % 2], "level": 1000.5 + n / 1000, "year": 2000 + n % 20} for n in range(120)]
+    own = recipe(
+        write(tmp_path / "rows.csv", rows),
+        columns={"label": "y"},
+        reader={"use": "table", "record": "all"},
+        decontaminate=None,
+        clean=[],
+    )
+
+    prepared = prepare(own)
+
+    notes = prepared.account.steps[0].notes
+    assert notes["values that the text tells to three digits"] == {"level": 120}
+    assert notes["different values that look the same in the text"] == {"level": 119}
+    assert [(field.name, field.kind) for field in prepared.fields] == [("level", "numbers"), ("year", "whole")]
+    assert "year: 2019" in {e.text.partition("; ")[2] for e in prepared.train}

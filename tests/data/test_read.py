@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vertical_sdk.card import Contract
 from vertical_sdk.catalog import readers
-from vertical_sdk.data.read import Table, table
+from vertical_sdk.data.read import Table, read_table, table
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Message, TaskName
 
@@ -265,3 +266,239 @@ def test_a_folder_with_several_files_wants_one_named(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"Set data\.file to one of: a\.csv, b\.csv"):
         table(tmp_path, {}, "classification")
+
+
+def write_table(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_ids_and_groups_have_one_form(tmp_path: Path) -> None:
+    path = write_table(
+        tmp_path / "rows.csv",
+        "who,id,text,label\n p7,1,a,x\np7\u00a0,2.0,b,x\n7,,c,x\n7.0,NA,d,x\nnan,5,e,x\ncafe\u0301,6,f,x\n",
+    )
+
+    found = table(path, {"group": "who", "id": "id"}, "classification")
+
+    assert [e.group for e in found.examples] == ["p7", "p7", "7", "7", None, "caf\u00e9"]
+    assert [e.record_id for e in found.examples] == ["1", "2", None, None, "5", "6"]
+    assert [e.id for e in found.examples] == ["1", "2", "line 4", "line 5", "5", "6"]
+    assert found.account is not None
+    assert found.account.notes["rows without an id in 'id'"] == 2
+    assert found.account.notes["cells 'nan' of 'who' that mean missing"] == 1
+
+
+def test_an_empty_id_is_never_the_id_of_another_row(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "rows.csv", "id,text,label\n3,a,x\n,b,x\n2,c,x\n")
+
+    assert [e.id for e in table(path, {"id": "id"}, "classification").examples] == ["3", "line 3", "2"]
+
+
+def test_ids_that_are_one_number_are_used_twice(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "rows.csv", "id,text,label\n100,a,x\n100.0,b,x\n")
+
+    with pytest.raises(DataError, match=r"rows\.csv:3: the id '100' is already used on line 2"):
+        table(path, {"id": "id"}, "classification")
+
+
+def test_labels_in_another_form_are_one_label_and_counted(tmp_path: Path) -> None:
+    path = write_table(
+        tmp_path / "rows.csv", "text,label\na,caf\u00e9\nb,cafe\u0301\nc,caf\u00e9\u200b\nd,caf\u00e9 \ne,Caf\u00e9\n"
+    )
+
+    found = table(path, {}, "classification")
+
+    assert [e.target for e in found.examples] == ["caf\u00e9"] * 4 + ["Caf\u00e9"]
+    assert found.account is not None
+    (changed,) = (count for note, count in found.account.notes.items() if "another Unicode form" in note)
+    assert changed == 3
+
+
+@pytest.mark.parametrize("word", ["NA", "None", "null", "N/A", "nan", ""])
+def test_a_word_for_a_missing_cell_means_the_same_in_every_column(tmp_path: Path, word: str) -> None:
+    rows = [
+        {"text": "a", "label": word, "who": "p", "n": 1.0, "x": "u"},
+        {"text": "b", "label": "x", "who": word, "n": word, "x": word},
+        {"text": word, "label": "x", "who": "p", "n": 3.0, "x": "v"},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    found = table(path, {"text": "text", "label": "label", "group": "who"}, "classification")
+    record = table(path, {"label": "label"}, "classification", record={"n": "n", "x": "x"})
+
+    assert found.account is not None
+    assert found.account.dropped == {"no label": 1, "no text": 1}
+    assert [e.group for e in found.examples] == [None]
+    assert [e.text for e in record.examples if e.id == "3"] == ["n: 3; x: v"]
+    assert [dict(e.record) for e in record.examples if e.id == "3"] == [{"n": 3, "x": "v"}]
+    assert (f"cells {word!r} of 'label' that mean missing" in found.account.notes) == bool(word)
+
+
+def test_a_declared_label_is_never_a_missing_cell(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "rows.csv", "text,label\na,None\nb,mild\nc,none\n")
+
+    declared = table(path, {}, "classification", Contract(labels=("None", "mild")))
+    others = table(path, {}, "classification", missing_words=["?"])
+
+    assert [e.target for e in declared.examples] == ["None", "mild"]
+    assert [e.target for e in others.examples] == ["None", "mild", "none"]
+
+
+NAN = float("nan")
+
+
+def test_nan_is_never_a_word_of_a_text(tmp_path: Path) -> None:
+    joined = read(tmp_path, [{"a": "x", "b": NAN, "label": "l"}], text="a + b", label="label")
+    alpaca = read(tmp_path, [{"system": NAN, "instruction": "hi", "input": NAN, "output": "hello"}], "generation")
+    unanswered = [{"prompt": "hi", "completion": NAN}, {"prompt": "hi", "completion": "hello"}]
+
+    assert [e.text for e in joined.examples] == ["x"]
+    assert [e.messages for e in alpaca.examples] == [TURNS]
+    answered = read(tmp_path, unanswered, "generation")
+    assert [e.messages for e in answered.examples] == [TURNS]
+    assert answered.account is not None
+    assert answered.account.dropped == {"no answer": 1}
+
+
+def test_the_word_none_can_be_an_answer(tmp_path: Path) -> None:
+    found = read(tmp_path, [{"prompt": "Which drugs?", "completion": "None"}], "generation")
+
+    assert found.examples[0].messages[-1] == Message("assistant", "None")
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {}}]}],
+            "a turn with a part that is not text, such as an image",
+        ),
+        (
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": None}, {"role": "user", "content": "b"}],
+            "a turn without text",
+        ),
+    ],
+)
+def test_a_conversation_that_cannot_be_learned_whole_is_dropped_and_counted(
+    tmp_path: Path, turns: list[dict[str, Any]], reason: str
+) -> None:
+    answer = {"role": "assistant", "content": "hello"}
+    whole = [{"role": "user", "content": "hi"}, answer]
+
+    found = read(tmp_path, [{"messages": [*turns, answer]}, {"messages": whole}], "generation")
+
+    assert [e.messages for e in found.examples] == [TURNS]
+    assert found.account is not None
+    assert found.account.dropped == {reason: 1}
+
+
+def test_a_comma_between_labels_is_counted(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "rows.csv", 'text,label\na,"x,y"\nb,x;y\n')
+
+    found = table(path, {}, "multilabel")
+
+    assert [e.target for e in found.examples] == [("x,y",), ("x", "y")]
+    assert found.account is not None
+    assert [count for note, count in found.account.notes.items() if "with a comma" in note] == [1]
+
+
+def test_an_underscore_makes_no_number(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'1_5', which is not a number"):
+        read(tmp_path, [{"text": "a", "label": "1_5"}], "regression")
+
+
+RECORD = "patient,age,year,zip,code,sex,risk\np1,48,2015,90210,007,m,good\np2,,2016,90211,012,f,bad\n"
+
+
+def test_whole_numbers_and_codes_keep_all_their_digits(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "rows.csv", RECORD)
+
+    found = table(path, {"label": "risk", "group": "patient"}, "classification", record="all")
+
+    assert [e.text for e in found.examples] == [
+        "age: 48; year: 2015; zip: 90210; code: 007; sex: m",
+        "age: unknown; year: 2016; zip: 90211; code: 012; sex: f",
+    ]
+    assert [field.kind for field in found.fields] == ["whole", "whole", "whole", "words", "words"]
+    assert found.types["year"] == "whole numbers"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("age,year,zip,code,sex\n30,2020,1,005,f\n", "age: 30; year: 2020; zip: 1; code: 005; sex: f"),
+        ("sex,code,zip,year,age,patient,risk\nf,005,1,2020,30,p9,odd\n", "age: 30; year: 2020; zip: 1; code: 005; sex: f"),
+        ("age,year,zip,code\n30.0,2020.0,1,005\n", "age: 30; year: 2020; zip: 1; code: 005; sex: unknown"),
+    ],
+)
+def test_a_file_is_held_to_the_fields_of_the_training(tmp_path: Path, text: str, told: str) -> None:
+    columns = {"label": "risk", "group": "patient"}
+    trained = table(write_table(tmp_path / "rows.csv", RECORD), columns, "classification", record="all")
+    contract = Contract(labels=("good", "bad"), fields=trained.fields)
+
+    found = read_table(
+        write_table(tmp_path / "new.csv", text), columns, "classification", contract, record="all", missing="keep"
+    )
+
+    assert [(e.text, e.target) for e in found.examples] == [(told, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("age,year,comment\n30,2020,x\n", "unknown columns 'comment'"),
+        ("agee,year\n30,2020\n", "unknown columns 'agee'. Did you mean 'age'"),
+        ("comment\nx\n", "none of the columns that this specialist reads: age, year, zip, code, sex"),
+        ("age,year\nold,2020\n", r"new\.csv:2: age = 'old' is wrong: it should be a number"),
+    ],
+)
+def test_a_file_with_other_fields_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    columns = {"label": "risk", "group": "patient"}
+    trained = table(write_table(tmp_path / "rows.csv", RECORD), columns, "classification", record="all")
+    contract = Contract(fields=trained.fields)
+
+    with pytest.raises(DataError, match=said):
+        read_table(write_table(tmp_path / "new.csv", text), columns, "classification", contract, record="all", missing="keep")
+
+
+def test_numbers_are_read_by_name_in_the_order_of_the_training(tmp_path: Path) -> None:
+    columns = {"label": "kind", "group": "who"}
+    trained = table(write_table(tmp_path / "rows.csv", "who,a,b,kind\n9,1,2,up\n"), columns, "classification", values="all")
+    new = write_table(tmp_path / "new.csv", "b,who,a\n4,9,3\n,9,5\n")
+
+    found = read_table(new, columns, "classification", Contract(values=trained.values), values="all", missing="keep")
+
+    assert trained.values == ("a", "b")
+    assert found.examples[0].values is not None
+    assert found.examples[0].values.tolist() == [3.0, 4.0]
+    assert str(found.examples[1].values) == "[ 5. nan]"
+    with pytest.raises(DataError, match="unknown columns 'c'"):
+        read_table(
+            write_table(tmp_path / "more.csv", "a,b,c\n1,2,3\n"),
+            columns,
+            "classification",
+            Contract(values=trained.values),
+            values="all",
+            missing="keep",
+        )
+
+
+def test_the_training_file_decides_how_the_test_file_is_read(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.csv", "code,year,label\n007,2015,x\n")
+    write_table(tmp_path / "test.csv", "year,code,label\n2016,8,x\n")
+
+    found = table(tmp_path, {}, "classification", record="all")
+
+    assert {e.split: e.text for e in found.examples} == {"train": "code: 007; year: 2015", "test": "code: 8; year: 2016"}
+
+
+def test_rows_to_predict_never_have_a_label(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "rows.csv", "id,text,label\n5,a,TBD\n5,b,\n")
+
+    found = read_table(path, {"text": "text", "label": "label", "id": "id"}, "classification", missing="keep")
+    numbers = read_table(path, {"text": "text", "label": "label"}, "regression", missing="keep")
+
+    assert [(e.id, e.target) for e in found.examples] == [("5", None), ("5", None)]
+    assert [e.target for e in numbers.examples] == [None, None]

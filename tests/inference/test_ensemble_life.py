@@ -134,6 +134,23 @@ def test_the_card_says_which_fields_are_read(run: Path) -> None:
     ]
 
 
+def test_a_file_is_answered_as_its_records_are(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "new.csv", [("odd", "25.0", "9.004"), ("", "NA", "1")], ("risk", "age", "debt"))
+    records = [{"debt": 9.004, "age": 25}, {"debt": 1.0, "age": None, "occupation": float("nan")}]
+
+    assert main(["predict", str(run), "--data", str(data), "--json"]) == 0
+
+    told = capsys.readouterr()
+    answers = [json.loads(line) for line in told.out.splitlines()]
+    expected = VerticalModel.from_pretrained(run).predict(records)
+    assert [answer["probabilities"] for answer in answers] == [prediction.probabilities for prediction in expected]
+    assert [answer["text"] for answer in answers] == [
+        "debt: 9; age: 25; occupation: unknown",
+        "debt: 1; age: unknown; occupation: unknown",
+    ]
+    assert "rows without the columns job, which count as unknown: 2" in told.err
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

@@ -70,6 +70,20 @@ def test_a_run_is_published_with_its_report_and_without_checkpoints(
     assert not (version.path / "checkpoints").exists()
 
 
+def test_a_run_and_the_adapter_in_it_are_one_version(registry: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "x"
+    make_adapter(folder=run / "adapter")
+    (run / "recipe.json").write_text("{}")
+    (run / "report.html").write_text("<p>good</p>")
+
+    first, second = registry.publish(run), registry.publish(run / "adapter")
+
+    assert (first.number, second.number) == (1, 1)
+    assert first.digest == second.digest
+    assert (second.path / "report.html").read_text() == "<p>good</p>"
+    assert [event.action for event in registry.history("medical/triage")] == ["publish"]
+
+
 def test_equal_files_are_stored_once(registry: Registry, make_adapter: MakeAdapter) -> None:
     first = registry.publish(make_adapter(1)).path / "tokenizer.json"
     second = registry.publish(make_adapter(2)).path / "tokenizer.json"

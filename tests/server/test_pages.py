@@ -104,7 +104,7 @@ def publish(tmp_path: Path, registry: Registry) -> Publish:
             gate=Verdict(passed=passed, reasons=(f"0.91 against 0.355{text}",)),
         )
         write_card(folder, card)
-        return registry.publish(run, force=not passed, reason=text, tags=tags)
+        return registry.publish(run, force=not passed, reason=text or ("" if passed else "a pilot"), tags=tags)
 
     return make
 
@@ -333,7 +333,7 @@ def test_texts_of_a_publisher_are_escaped(
 ) -> None:
     monkeypatch.setenv("VERTICAL_USER", EVIL)
     publish(text=EVIL, passed=False, tags={"note": EVIL}, report="<p>r</p>")
-    registry.set_alias("medical/triage", "production", 1, why=EVIL, evidence=json.dumps({EVIL: EVIL}))
+    registry.set_alias("medical/triage", "production", 1, force=True, why=EVIL, evidence=json.dumps({EVIL: EVIL}))
     registry.revoke("medical/triage@1", EVIL)
 
     for path in ("/", "/a/medical/triage", "/a/medical/triage@1", "/log/medical/triage"):
@@ -553,7 +553,8 @@ def test_pages_mark_forced_and_ungated_versions(client: TestClient, registry: Re
     failed = Verdict(passed=False, reasons=("worse",))
     registry.publish(make_adapter(2, name="legal/terms", verdict=failed), force=True, reason="a pilot")
 
-    assert "legal/ notes ungated" in words(client.get("/").text)
-    assert "legal/ terms forced" in words(client.get("/").text)
-    assert "Ungated : its recipe has no gate" in words(client.get("/a/legal/notes@1").text)
+    listed = words(client.get("/").text).replace(" ", "")
+    assert "legal/notesungated" in listed
+    assert "legal/termsforced" in listed
+    assert "Ungated: its recipe has no gate" in words(client.get("/a/legal/notes@1").text)
     assert "Published against its gate (failed): a pilot" in words(client.get("/a/legal/terms@1").text)

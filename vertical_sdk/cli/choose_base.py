@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertical_sdk.errors import VerticalError
@@ -42,14 +43,19 @@ class BaseChoice:
 def choose_base(texts: Sequence[str], name: str | None, progress: Progress) -> BaseChoice:
     """Choose the first base that can read the texts, and the length that they need by its own tokenizer.
 
-    name  the base that the user named; None: FIRST, or one that reads every language if FIRST does not know the texts
+    texts  none for rows of numbers
+    name   the base that the user named; None: FIRST, or one that reads every language if FIRST does not know the texts
 
     A base that is not on this machine is downloaded, as training would do. If that is not possible, the length is estimated.
     Raises BaseModelError and others of `pull_base` for a base that the user named.
     """
-    from vertical_sdk.bases.base import list_reading_anything
+    from vertical_sdk.bases.base import base_names, list_reading_anything
     from vertical_sdk.recipe import Limits
 
+    if name and name not in base_names() and Path(name).expanduser().is_dir():
+        name = str(Path(name).expanduser().absolute())  # the recipe may be in another folder
+    if not texts:
+        return BaseChoice(name or FIRST, 128)
     chosen = [texts[number * len(texts) // LOOKED_AT] for number in range(LOOKED_AT)] if len(texts) > LOOKED_AT else texts
     notes: list[str] = []
     measured: list[tuple[str, Base, Reading]] = []
@@ -90,8 +96,6 @@ def _choose_length(name: str, base: Base, reading: Reading, notes: list[str]) ->
     from vertical_sdk.bases.reading import fitting_length, share_above
     from vertical_sdk.recipe import Limits
 
-    if not reading.lengths:
-        return BaseChoice(name, base.max_length or 128, None, tuple(notes))
     needed = max(16, fitting_length(reading.lengths, CUT))
     most = base.max_length
     if most is None or needed <= most:

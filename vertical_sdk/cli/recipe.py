@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vertical_sdk.cli.choose_base import BaseChoice, choose_base
 from vertical_sdk.cli.file_options import (
     Delimiter,
     Encoding,
@@ -25,7 +26,7 @@ from vertical_sdk.cli.file_options import (
     naming_options,
 )
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
-from vertical_sdk.cli.output import emit, say, show, table
+from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import RecipeError, RunError, VerticalError
 
 if TYPE_CHECKING:
@@ -44,15 +45,15 @@ TEMPLATE = """\
 name: {name}
 {domain}task: {task:<27} # or multilabel, ordinal, regression, generation
 summary: {summary}
-base: minilm-l6                   # small and fast on a CPU; see: vertical base list
+base: {base:<20}        # see: vertical base list
 
 data:
   source: {source}
 {reading}
   # license: CC-BY-4.0            # licence of the data, for the card
-  # deidentify: {{use: presidio, on_hit: surrogate}}
+  # deidentify: {{use: presidio, on_hit: surrogate}}   # English names; other languages, patterns only: language: zh, names: false
   split: {{use: stratified, test: 0.2, validation: 0.1}}
-{length}
+{lengths}
 adapter: {{r: 16, lora_alpha: 32, target_modules: all-linear}}     # keys of peft.LoraConfig
 train: {{num_train_epochs: 3, learning_rate: 1e-3, seed: 0}}       # keys of transformers.TrainingArguments
 
@@ -63,7 +64,6 @@ evaluate:
 """
 METRICS = {"classification": ("accuracy", "macro_f1"), "multilabel": ("micro_f1", "macro_f1"), "regression": ("rmse", "mae")}
 """Task → the metrics of a new recipe; the gate reads the last."""
-MAX_LENGTH = "  max_length: {length:<18}  # tokens; longer texts are cut, and counted\n"
 
 
 @verbs.command("list")
@@ -127,6 +127,9 @@ def new(
     rows: RowsAt = None,
     reader: Reader = None,
     task: Annotated[str, typer.Option(help="The task: classification, multilabel or regression.")] = "classification",
+    base: Annotated[
+        str | None, typer.Option(help="A base model; default: minilm-l6, or one that reads all languages if the texts need it.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The recipe's file; default: NAME.yaml.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -146,6 +149,8 @@ def new(
     )
     with naming_options():
         part, columns, texts = _read_example_rows(data, part, {"text": text, "label": label}, task)
+    with showing() as progress:
+        choice = choose_base(texts if any(texts) else [], base, progress)
     written = TEMPLATE.format(
         path=path,
         name=_quote(name),
@@ -156,7 +161,8 @@ def new(
         summary=_quote(f"The {columns.get('label', 'label')} of a {'text' if 'text' in columns else 'row'}."),
         source=_quote(str(data.resolve())),
         reading=_write_reading(part, columns),
-        length=MAX_LENGTH.format(length=_estimate_length(texts)) if any(texts) else "",
+        base=_quote_word(choice.base),
+        lengths=_write_lengths(choice) if any(texts) else "",
         baselines="base, tfidf" if any(texts) else "majority, probe",
     )
     with report_full_disk(path):
@@ -171,11 +177,14 @@ def new(
         path.unlink()
         raise
     if as_json:
-        emit({"recipe": path, "columns": columns, "reader": part.model_dump() if part else None})
+        reading = part.model_dump() if part else None
+        emit({"recipe": path, "columns": columns, "reader": reading, "base": choice.base, "notes": choice.notes})
     else:
         read = f"texts from {columns['text']!r}" if "text" in columns else "records" if any(texts) else "rows of numbers"
         read = f"rows of the reader {part.use}" if part and part.use != "table" else read
         show(f"{path}: {read}" + (f", labels from {columns['label']!r}" if "label" in columns else ""))
+        for note in choice.notes:
+            say(f"note: {note}.")
         say(f"Next: vertical data show {path}; vertical train {path}")
 
 
@@ -246,11 +255,12 @@ def _quote_word(word: str) -> str:
     return word if plain else _quote(word)
 
 
-def _estimate_length(texts: Sequence[str]) -> int:
-    """Tokens that 95% of the texts fit into, at three characters a token, at most the length limit of a small encoder."""
-    lengths = sorted(map(len, texts))
-    long = lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0
-    return min(512, max(64, -(-long // 3 // 32) * 32))
+def _write_lengths(choice: BaseChoice) -> str:
+    """Write the lines of `data` about long texts."""
+    lines = [f"  max_length: {choice.max_length:<18}  # tokens; longer texts are cut, and counted"]
+    if choice.truncated is not None:
+        lines.append(f"  limits: {{truncated: {choice.truncated}}}         # the share of texts that may be cut")
+    return "\n".join([*lines, ""])
 
 
 def _quote(text: str) -> str:

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from vertical_sdk.data.entities import Entity
 
-__all__ = ["CHINESE", "ID_CARD", "PASSPORT", "PLATE", "is_valid_id_card", "passes_luhn"]
+__all__ = ["CHINESE", "ID_CARD", "PASSPORT", "PLATE", "is_valid_id_card", "match_after_word", "passes_luhn"]
 
 ID_CARD, PASSPORT, PLATE = "CN_ID_CARD", "CN_PASSPORT", "CN_VEHICLE_PLATE"
 PROVINCES = frozenset(
@@ -23,7 +23,7 @@ AFTER = r"(?![A-Za-z0-9_@]|[-.]\d)"
 HAN = "[\u4e00-\u9fff]"
 
 
-def after_words(words: str, value: str) -> str:
+def match_after_word(words: str, value: str) -> str:
     """Build a pattern for a value after a Chinese word and at most a few signs: "手机号：138...", "手机号是 138..."."""
     return rf"(?<=(?:{words})(?:号码|号|證號)?\s*[是为為:：()（）\s「“\"]{{0,4}})(?<![A-Za-z0-9])(?:{value})(?![A-Za-z0-9])"
 
@@ -106,7 +106,7 @@ CHINESE = (
     ),
     Entity(
         ID_CARD,
-        ((after_words("身份证|身份證|公民身份|证件|居民证", r"\d{6} ?\d{8} ?\d{3}[\dXx]|\d{15}"), 1.0),),
+        ((match_after_word("身份证|身份證|公民身份|证件|居民证", r"\d{6} ?\d{8} ?\d{3}[\dXx]|\d{15}"), 1.0),),
         hint="[证證]|身份",
         surrogate=_make_id_card,
     ),
@@ -121,7 +121,7 @@ CHINESE = (
             ),
             (rf"{BEFORE}(?:\+|00)86[ -]?{_AREA[1:]}[ -]?{_LOCAL}{AFTER}", 0.75),
             (
-                after_words(
+                match_after_word(
                     "电话|電話|座机|固话|传真|傳真|联系方式|热线", rf"(?:{_AREA}[ -]?)?{_LOCAL}|[48]00[ -]?\d{{3}}[ -]?\d{{4}}"
                 ),
                 0.7,
@@ -139,7 +139,7 @@ CHINESE = (
         "CREDIT_CARD",
         (
             (
-                after_words(
+                match_after_word(
                     "银行卡|信用卡|储蓄卡|借记卡|卡号|卡號|銀行卡|账号|帐号|账户|帐户|工行|建行|农行|中行|招行|尾号", _CARD
                 ),
                 0.85,
@@ -150,7 +150,7 @@ CHINESE = (
     Entity(
         PASSPORT,
         (
-            (after_words("护照|護照|通行证|通行證", r"[A-Za-z]{1,2}\d{6,9}"), 0.9),
+            (match_after_word("护照|護照|通行证|通行證", r"[A-Za-z]{1,2}\d{6,9}"), 0.9),
             (
                 r"(?<=(?i:passport)(?i: (?:no|number|#))?\.?[\s:#]{0,3})(?<![A-Za-z0-9])(?:[A-Z]{1,2}\d{7,8})(?![A-Za-z0-9])",
                 0.85,

@@ -22,7 +22,7 @@ KINDS: dict[FieldKind, str] = {
     "words": "words",
     "truth": "true or false",
     "whole": "whole numbers",
-    "numbers": "numbers, told to three digits",
+    "numbers": "numbers, written to three digits",
     "mixed": "numbers and words",
 }
 """Kind → what people read."""
@@ -52,9 +52,9 @@ def infer_kind(cells: Iterable[object], words: Collection[str] = MISSING_WORDS) 
     if any(number is None for number in numbers):
         return "words"
     known = [number for number in numbers if number is not None]
-    if any(abs(number) >= EXACT and number.is_integer() for number in known if math.isfinite(number)):
-        return "words" if all(_is_digits(cell) for cell in present) else "numbers"
-    return "whole" if all(number.is_integer() for number in known if math.isfinite(number)) else "numbers"
+    if any(abs(number) >= EXACT for number in known) and all(_is_digits(cell) for cell in present):
+        return "words"
+    return "whole" if all(math.isinf(number) or number.is_integer() for number in known) else "numbers"
 
 
 def parse_field(cell: object, kind: FieldKind, words: Collection[str] = MISSING_WORDS) -> Cell:

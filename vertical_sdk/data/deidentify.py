@@ -20,7 +20,7 @@ from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.chinese import CHINESE, ID_CARD, PASSPORT, PLATE
 from vertical_sdk.data.dates import find_dates
 from vertical_sdk.data.entities import Entity
-from vertical_sdk.data.scripts import GAP, fold_width, isolate_latin, main_script
+from vertical_sdk.data.scripts import CJK, GAP, fold_width, isolate_latin, main_script
 from vertical_sdk.data.surrogates import Surrogates
 from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.data.urls import URL_PATTERNS, is_url
@@ -208,7 +208,7 @@ def _refuse_unknown_scripts(examples: Sequence[Example], search: _Search) -> Cou
 def _choose_entities(
     part: str, own: Sequence[Entity], usual: Sequence[str], entities: tuple[str, ...] | None, names: bool, language: str
 ) -> tuple[str, ...]:
-    known = (*(kind.name for kind in own), *ENTITIES)
+    known = tuple(dict.fromkeys((*(kind.name for kind in own), *ENTITIES)))
     for entity in entities or ():
         if entity not in known:
             raise RecipeError(
@@ -238,7 +238,8 @@ def _find_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[s
                     words.setdefault(word, entity)
     if not words:
         return hits
-    pattern = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, words)))})\b")
+    beside = rf"[^\W{CJK}]"
+    pattern = re.compile(rf"(?<!{beside})(?:{'|'.join(sorted(map(re.escape, words)))})(?!{beside})")
     extended = []
     for text, spans in zip(texts, hits, strict=True):
         new = [(m.start(), m.end(), words[m.group()]) for m in pattern.finditer(text)]

@@ -25,8 +25,19 @@ FULL_STOPS = "\u3001\u3002\uff0c\uff1b\uff01\uff1f\u300a\u300b\u300c\u300d\u300e
 FEWEST = 3
 """Letters that a text needs to have a main script."""
 
-_LATIN = (range(0x250), range(0x300, 0x370), range(0x1D00, 0x1D80), range(0x1E00, 0x1F00), range(0x2C60, 0x2C80))
-_LATIN = (*_LATIN, range(0xA720, 0xA800), range(0xFB00, 0xFB07))
+_LATIN = tuple(
+    range(first, last)
+    for first, last in (
+        (0, 0x250),
+        (0x300, 0x370),
+        (0x1D00, 0x1D80),
+        (0x1E00, 0x1F00),
+        (0x2C60, 0x2C80),
+        (0xA720, 0xA800),
+        (0xFB00, 0xFB07),
+    )
+)
+"""The blocks of Latin letters, and of the accents over them."""
 _NAMES = {"CJK": "Han", "HIRAGANA": "Kana", "KATAKANA": "Kana", "HANGUL": "Hangul", "HALFWIDTH": "Kana"}
 
 
@@ -72,10 +83,16 @@ def isolate_latin(text: str) -> str:
 
 
 def write_like(new: str, old: str) -> str:
-    """Write digits in full width if the old value has them so."""
-    if old.isascii() or not re.search("[\uff10-\uff19]", old):
+    """Write characters in full width as the old value has them: one by one if the lengths are equal, else all digits."""
+    if old.isascii():
         return new
-    return new.translate({ord("0") + d: chr(0xFF10 + d) for d in range(10)})
+    if len(new) == len(old):
+        return "".join(_widen(c) if "\uff01" <= like <= "\uff5e" else c for c, like in zip(new, old, strict=True))
+    return re.sub(r"[0-9]", lambda match: _widen(match.group()), new) if re.search("[\uff10-\uff19]", old) else new
+
+
+def _widen(character: str) -> str:
+    return chr(ord(character) + 0xFEE0) if "!" <= character <= "~" else character
 
 
 def main_script(texts: Iterable[str]) -> str | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertical_sdk.catalog import readers
+from vertical_sdk.cells import normalize_key
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
 from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read_adjacency
@@ -245,7 +246,7 @@ def _group_series(
     """
     indices: dict[str, list[int]] = {}
     for index, row in enumerate(rows.rows):
-        name = "" if names.group is None else str(row[names.group] if row[names.group] is not None else "").strip()
+        name = "" if names.group is None else normalize_key(row.get(names.group)) or ""
         if names.group is not None and not name:
             raise DataError(
                 f"column {names.group!r} is empty. Write the name of the series that the line belongs to.", where=rows.at(index)

@@ -204,7 +204,7 @@ def group_names(rows: Sequence[Example], field: str, bounds: Sequence[float] = (
     cells = [dict(row.record).get(field) for row in rows]
     if bounds:
         return [_between(cell, sorted(bounds)) for cell in cells]
-    names = [UNKNOWN if cell is None else cell if isinstance(cell, str) else f"{cell:g}" for cell in cells]
+    names = [UNKNOWN if cell is None else str(cell) if isinstance(cell, str | int) else f"{cell:g}" for cell in cells]
     common = [name for name, _ in Counter(name for name in names if name != UNKNOWN).most_common()]
     if len(common) <= MOST_GROUPS:
         return names

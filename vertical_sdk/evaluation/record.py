@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.bases.reading import read_texts
-from vertical_sdk.card import Card
+from vertical_sdk.card import Card, hide_paths
 from vertical_sdk.data.texts import full_text
 from vertical_sdk.errors import RunError
 from vertical_sdk.evaluation.report import write_report
@@ -56,6 +56,7 @@ def describe_provenance(card: Card, data: Path | None, specialist: Any = None, r
     data              the file of rows; None: the recipe's own test rows
     specialist, rows  how much of these rows the base cannot read is measured, if it reads texts
     """
+    card = hide_paths(card)
     unknown = dict(card.training.get("unknown_share") or {})
     tokenizer = getattr(specialist, "text_tokenizer", None)
     if tokenizer is not None and data is not None:
@@ -65,7 +66,7 @@ def describe_provenance(card: Card, data: Path | None, specialist: Any = None, r
         "recipe": card.recipe["name"],
         "recipe_digest": card.recipe_digest,
         "sources": [source.model_dump(mode="json") for source in card.sources],
-        "rows_from": str(data) if data else "the recipe's own test rows",
+        "rows_from": data.name if data else "the recipe's own test rows",
         "versions": card.versions,
         "unknown_tokens": {split: f"{share:.1%}" for split, share in unknown.items()} or None,
         "rows_with_control_tokens": card.training.get("control_rows"),

@@ -20,7 +20,7 @@ from vertical_sdk.inference.forecast import Forecast, Monitor, create_monitor, f
 from vertical_sdk.inference.inputs import Input, as_conversations
 from vertical_sdk.inference.predictions import label_names, predict, predict_proba
 from vertical_sdk.tables import ENGINES
-from vertical_sdk.types import Example, Message, Prediction, Progress, silent
+from vertical_sdk.types import Example, Message, Prediction, Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -66,7 +66,7 @@ class VerticalModel:
         name: str | None = None,
         base: str | None = None,
         device: str | None = None,
-        progress: Progress = silent,
+        progress: Progress = log_progress,
     ) -> VerticalModel:
         """Load the specialist in a run folder or an adapter folder.
 
@@ -131,7 +131,7 @@ class VerticalModel:
         adapters: str | Iterable[str] | None = None,
         top_k: int | None = None,
         batch_size: int | None = None,
-        progress: Progress = silent,
+        progress: Progress = log_progress,
     ) -> list[Prediction]:
         """Predict each text, record, series or picture in a list; a batch may mix specialists.
 
@@ -154,7 +154,7 @@ class VerticalModel:
         *,
         adapter: str | None = None,
         batch_size: int | None = None,
-        progress: Progress = silent,
+        progress: Progress = log_progress,
     ) -> NDArray[np.float64]:
         """Predict the calibrated probability of every label, (texts, labels), in the order of `labels`; raises as `predict` does."""
         return predict_proba(self.engine, texts, adapter or self._active, batch_size=batch_size, progress=progress)
@@ -164,7 +164,7 @@ class VerticalModel:
         return answer(self.engine, rows, name or self._active, **options)[name or self._active]
 
     def outputs(
-        self, examples: Sequence[Example], *, fused: bool = True, name: str | None = None, progress: Progress = silent
+        self, examples: Sequence[Example], *, fused: bool = True, name: str | None = None, progress: Progress = log_progress
     ) -> NDArray[np.float32]:
         """Raw outputs of a specialist before calibration, (rows, k); `fused` with its members, else of the adapter alone."""
         result = self.answer(examples, name=name, progress=progress)
@@ -194,7 +194,7 @@ class VerticalModel:
         batch_size: int = 8,
         adapter: str | None = None,
         stream: Stream | None = None,
-        progress: Progress = silent,
+        progress: Progress = log_progress,
     ) -> list[str]:
         """Write an answer to each prompt, choosing the likeliest token each time.
 

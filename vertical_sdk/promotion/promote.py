@@ -30,7 +30,7 @@ from vertical_sdk.recipe import Gate
 from vertical_sdk.registry.checks import require_reason
 from vertical_sdk.registry.references import check_alias
 from vertical_sdk.tasks import main_metric
-from vertical_sdk.types import Example, Interval, Progress, silent
+from vertical_sdk.types import Example, Interval, Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry, Version
@@ -86,7 +86,7 @@ def promote(
     margin: float = 0.0,
     force: bool = False,
     why: str = "",
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Promotion:
     """Move an alias to the challenger, if the challenger beats the version that the alias points at.
 

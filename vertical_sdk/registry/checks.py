@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from vertical_sdk.card import CARD, Card
+from vertical_sdk.card import CARD, Card, hide_paths
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
+from vertical_sdk.evaluation_record import find_run
 from vertical_sdk.registry.store import Manifest
 
 __all__ = [
@@ -35,18 +36,17 @@ NEEDED = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
-    """Find the adapter's folder and the report of its run (None if there is none).
+    """Find the adapter's folder and the report of its run (None if it is not in a run, or has none).
 
     path  the folder of an adapter or of a run
 
     Raises RegistryError if the path is neither.
     """
     inner = path / "adapter"
-    if (inner / CARD).is_file():
-        report = path / REPORT
-        return inner, report if report.is_file() and not report.is_symlink() else None
-    if (path / CARD).is_file():
-        return path, None
+    if (inner / CARD).is_file() or (path / CARD).is_file():
+        folder, run = (inner, path) if (inner / CARD).is_file() else (path, find_run(path.absolute()))
+        report = run / REPORT if run is not None else None
+        return folder, report if report is not None and report.is_file() and not report.is_symlink() else None
     problem = f"this folder has no {CARD} and no adapter/{CARD}" if path.is_dir() else "this is not a folder"
     raise RegistryError(
         f"{problem}. Publish the folder of a finished run (runs/NAME), or the adapter folder in it.", where=path
@@ -119,8 +119,8 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
         if force:
             return "not evaluated", True
         raise GateFailed(
-            f"{card.name} has not been evaluated, so it did not pass its gate. Run `vertical evaluate` on its run first. "
-            "A recipe that shall have no gate says evaluate: {gate: false}."
+            f"{card.name} has not been evaluated, but its recipe has a gate. Run `vertical evaluate` on it first. "
+            "A recipe that names no gate has that of its task; to have none, it says evaluate: {gate: false}."
         )
     if card.gate.passed:
         return UNGATED if _gate_setting(card) is False else "passed", False
@@ -128,8 +128,8 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
         return "failed", True
     reasons = "; ".join(reason.rstrip(".") for reason in card.gate.reasons) or "its card gives no reasons"
     raise GateFailed(
-        f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, with a reason, "
-        "which is recorded."
+        f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, which is recorded: "
+        "--force --reason TEXT."
     )
 
 
@@ -147,6 +147,7 @@ def build_record(card: Card, *, gate: str, forced: bool, reason: str) -> dict[st
 
     Raises CorruptAdapter if the recipe or the results in the card do not have the format that a run writes.
     """
+    card = hide_paths(card)
     try:
         metric, facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
     except (AttributeError, KeyError, TypeError) as error:

@@ -104,7 +104,7 @@ class Registry:
         manifest = read_tree(folder)
         card = original = read_card(folder)
         check_files(folder, card, manifest)
-        run = find_run(folder)
+        run = find_run(folder.absolute())
         evaluation = read_evaluation(run) if run is not None else None
         if evaluation is not None:
             card = add_evaluation(card, evaluation)

@@ -16,8 +16,10 @@ from vertical_sdk.bases.base import pull_base
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.labels import describe_untested
 from vertical_sdk.data.prepare import prepare
+from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.lora import hide_peft_notice
 from vertical_sdk.recipe import Recipe, load_recipe
+from vertical_sdk.sources.tables import is_table, keep_tables
 from vertical_sdk.training.job import Job, is_main_process
 from vertical_sdk.training.run import Run, claim_folder, default_folder, find_unfinished
 from vertical_sdk.training.stages import (
@@ -32,24 +34,26 @@ from vertical_sdk.training.start_record import check_resumed_job, read_start
 from vertical_sdk.training.warm_start import Start, find_start, require_same_start
 from vertical_sdk.training.write import write_adapter
 from vertical_sdk.training_arguments import training_arguments
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import Progress, log_progress
 
 __all__ = ["train"]
 
 
 def train(
-    recipe: Recipe | str | Path,
+    recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
     base: str | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     start: str | Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Run:
     """Train the adapter of a recipe.
 
-    recipe    a Recipe, the name of one ("medical/icd-chapter") or the path of its YAML file
+    recipe    a Recipe, the name of one ("medical/icd-chapter"), the path of its YAML file, or its keys as a dict. The `source` in
+              its `data`, or the setting "data.source", may be a pandas DataFrame or an Arrow table. Its rows are then kept in a file
+              (`vertical_sdk.paths.rows_home`), which the card names and later evaluations read
     base      a base model to use instead of the recipe's
     settings  dotted key → value, as `--set` takes them: {"train.learning_rate": 1e-4}
     out       the run's folder; None: `runs/<name>-<time>`
@@ -64,7 +68,7 @@ def train(
     it raises them before any weights are loaded. A stopped run leaves its checkpoints and no half-written adapter.
     """
     overrides = dict(settings or {}) | ({"base": base} if base else {})
-    recipe = recipe.replace(overrides) if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    recipe = _load(recipe, overrides)
     recipe = recipe.anchored(Path.cwd())  # the card's paths are then the same from every folder
     check_recipe(recipe)
     folder = _choose_folder(recipe, out, resume=resume)
@@ -81,6 +85,23 @@ def train(
         if recorded is not None:
             check_resumed_job(job, recorded)
         return _run_stages(job)
+
+
+def _load(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: dict[str, Any]) -> Recipe:
+    """Load a recipe in any form; tables in place of its source become files."""
+    if is_table(recipe):
+        raise RecipeError(
+            "a table is not a recipe. Name it as the source of one: train({'name': 'my-team', 'task': 'classification', 'data': "
+            "{'source': table, 'columns': {'text': ..., 'label': ...}}})."
+        )
+    if "data.source" in overrides:
+        overrides["data.source"] = keep_tables(overrides["data.source"])
+    if isinstance(recipe, Recipe):
+        return recipe.replace(overrides)
+    data = recipe.get("data") if isinstance(recipe, Mapping) else None
+    if isinstance(recipe, Mapping) and isinstance(data, Mapping) and "source" in data:
+        recipe = {**recipe, "data": {**data, "source": keep_tables(data["source"])}}
+    return load_recipe(recipe, overrides)
 
 
 def _create_job(recipe: Recipe, folder: Path, start: Start | None, *, resume: bool, progress: Progress) -> Job:

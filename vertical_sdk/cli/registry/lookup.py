@@ -53,10 +53,11 @@ def list_adapters(
 
 def show_version(reference: Reference, registry: RegistryAt = None, as_json: Json = False) -> None:
     """Check the files of a version and show what it is."""
+    from vertical_sdk.card import hide_paths
     from vertical_sdk.registry import Registry
 
     version = Registry(registry).resolve(reference)
-    card = version.card
+    card = hide_paths(version.card)
     if as_json:
         emit({**version.to_dict(), "path": str(version.path), "card": card.model_dump(mode="json")})
         return
