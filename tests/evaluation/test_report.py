@@ -386,6 +386,22 @@ def test_titles_that_are_translated_are_those_that_systems_have() -> None:
     assert all(f"metrics.{name}" in CHINESE.texts for name in catalog.metrics.names() if "." not in name)
 
 
+def test_members_of_a_specialist_are_translated_one_by_one() -> None:
+    title = "specialist (adapter + TF-IDF + linear + boosted trees)"
+
+    assert CHINESE.phrase(title) == "专科模型（适配器 + TF-IDF + 线性模型 + 提升树）"
+    assert ENGLISH.phrase(title) == title
+    assert CHINESE.phrase("a title that nobody knows (x)") == "a title that nobody knows (x)"
+
+
+def test_titles_in_plots_are_cut_by_their_width() -> None:
+    long = "专科模型（适配器、线性模型、提升树）"  # 18 characters, each as wide as two letters
+
+    shown = re.findall(r"</title>([^<]*)</text>", interval_plot([(long, Interval(0.5, 0.4, 0.6), True)]))
+
+    assert shown == [long[:12] + "…"]
+
+
 def test_chinese_report_is_chinese() -> None:
     titles = {"adapter": "specialist (adapter)", "base": "general base, zero-shot", "tfidf": "TF-IDF + linear"}
     systems = {key: replace(FULL.systems[key], title=title) for key, title in titles.items()}
