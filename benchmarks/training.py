@@ -47,7 +47,7 @@ def recipe_of(task: str) -> Any:
 
 def write_rows(path: Path, tasks: list[str]) -> None:
     """The rows of the tasks as tokens, which both systems read."""
-    from vertical_sdk.bases.base import load_tokenizer, pull_base
+    from vertical_sdk.bases.base import load_text_tokenizer, load_tokenizer, pull_base
     from vertical_sdk.data.prepare import prepare
     from vertical_sdk.data.texts import format_prompt, shuffle_key
     from vertical_sdk.families.chat import encode_conversation
@@ -64,12 +64,12 @@ def write_rows(path: Path, tasks: list[str]) -> None:
         ]
         found["classification"] = [[i, [], labels.index(row.target)] for i, row in zip(ids, train, strict=True)]
     if "answers" in tasks:
-        tokenizer = load_tokenizer(pull_base(BASES["answers"]))
+        texts = load_text_tokenizer(pull_base(BASES["answers"]))
         recipe = recipe_of("answers")
         found["answers"] = []
         for row in train[:ANSWERS]:
             turns = (*format_prompt(recipe.prompt, row.text), Message("assistant", str(row.target)))
-            encoded = encode_conversation(tokenizer, turns, recipe.data.max_length)
+            encoded = encode_conversation(texts, turns, recipe.data.max_length)
             found["answers"].append([encoded.ids, encoded.learn, None])
     path.write_text(json.dumps(found), encoding="utf-8")
 

@@ -23,6 +23,7 @@ ORDER = (
     "card",
     "model_card",
     "evaluation_record",
+    "report_rows",
     "record_index",
     "outputs",
     "recipe",
@@ -47,6 +48,7 @@ ORDER = (
     "promotion",
     "server",
     "cli",
+    "__main__",
 )
 """From the lowest to the highest. A module imports only modules below it."""
 RANK = {name: rank for rank, name in enumerate(ORDER)}

@@ -1,11 +1,13 @@
 """Turn a general base model into a specialist for a vertical, prove that it is better, and ship it safely.
 
-Names are loaded when first used: `import vertical_sdk` costs nothing and imports no torch.
+Names are loaded when first used: `import vertical_sdk` costs nothing and imports no torch. Steps and warnings are logged with the
+standard `logging`, as "vertical_sdk"; to see them: `logging.basicConfig(level=logging.INFO)`.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ __all__ = [
     "train",
 ]
 __version__ = "0.1.0"
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

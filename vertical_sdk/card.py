@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, m
 
 from vertical_sdk.cells import MISSING_WORDS
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.paths import file_digest, write_whole
+from vertical_sdk.paths import file_digest, public_source, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
 
 __all__ = [
@@ -27,12 +28,15 @@ __all__ = [
     "SourceRecord",
     "Verdict",
     "folder_digests",
+    "hide_paths",
     "library_versions",
     "read_card",
     "write_card",
 ]
 
 CARD = "vertical.json"
+ABSOLUTE = re.compile(r"(?:file://|~/|/[^/\n{}]+/)[^\n{}]*$")
+"""The path of a file or folder of this machine."""
 
 
 class _Frozen(BaseModel):
@@ -230,7 +234,35 @@ class Card(_Frozen):
         """The graph of the channels is a tensor of the adapter, not part of the card."""
         if layout is None:
             return None
-        return {name: getattr(layout, name) for name in ("channels", "seconds", "history", "horizon")}
+        return {name: getattr(layout, name) for name in ("channels", "seconds", "history", "horizon", "zone", "largest")}
+
+
+def hide_paths(card: Card) -> Card:
+    """Return the card as others may read it: of a file or folder of this machine, only its name.
+
+    The card in a version keeps the paths, from which a promotion prepares the rows again; pages, lists and reports show this one.
+    """
+    recipe = _hide(card.recipe)
+    if isinstance(recipe.get("data"), dict) and "source" in recipe["data"]:
+        source = recipe["data"]["source"]
+        named = {split: public_source(str(place)) for split, place in source.items()} if isinstance(source, dict) else None
+        recipe["data"] = {**recipe["data"], "source": named or public_source(str(source))}
+    changes: dict[str, Any] = {
+        "base": card.base.model_copy(update={"name": _hide(card.base.name)}),
+        "sources": tuple(source.model_copy(update={"source": public_source(source.source)}) for source in card.sources),
+        "parent": card.parent and card.parent.model_copy(update={"reference": _hide(card.parent.reference)}),
+        "recipe": recipe,
+    }
+    return card.model_copy(update={**changes, "metrics": _hide(card.metrics), "training": _hide(card.training)})
+
+
+def _hide(value: Any) -> Any:
+    """Replace absolute paths in a plain value by their last part."""
+    if isinstance(value, dict):
+        return {key: _hide(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hide(item) for item in value]
+    return public_source(value) if isinstance(value, str) and ABSOLUTE.match(value) else value
 
 
 def read_card(folder: Path) -> Card:

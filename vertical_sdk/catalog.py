@@ -68,6 +68,7 @@ class Part(Generic[P]):
     title             what reports call it; the name if none was given
     meaning           metrics: a sentence about it for reports
     higher_is_better  metrics: False for an error or a loss
+    each_label        metrics: True if it averages over labels, so that it is known only if every label has rows
     curve             metrics: a function that draws a curve for the report, see `vertical_sdk.metrics.measure.curve_of`
     saves_as          baselines: the class that stores the fitted baseline as arrays, or "module:Class", which is imported when it is
                       needed. None means the baseline cannot be stored, so it cannot be a member of an ensemble
@@ -77,6 +78,7 @@ class Part(Generic[P]):
     prepare           metrics: reads facts from the rows once, before a bootstrap measures them a thousand times; its keyword-only
                       parameters are options too; see `vertical_sdk.metrics`. Losses: finds, for each token of an answer, tokens to
                       avoid; see `vertical_sdk.losses`
+    recognizes        readers: whether the first bytes of a file are of the kind that this reader reads, so that errors can name it
     extra             the extra of this package that the part needs, as in `pip install 'vertical_sdk[extra]'`
     """
 
@@ -86,11 +88,13 @@ class Part(Generic[P]):
     title: str = ""
     meaning: str = ""
     higher_is_better: bool = True
+    each_label: bool = False
     curve: Callable[..., Mapping[str, Any] | None] | None = None
     saves_as: type[Any] | str | None = None
     classical: int | None = None
     text_normalizer: bool = False
     prepare: Callable[..., Any] | None = None
+    recognizes: Callable[[bytes], bool] | None = None
     extra: str | None = None
 
     def supports(self, *tasks: TaskName) -> bool:
@@ -129,11 +133,13 @@ class Catalog(Generic[P]):
         title: str = "",
         meaning: str = "",
         higher_is_better: bool = True,
+        each_label: bool = False,
         curve: Callable[..., Mapping[str, Any] | None] | None = None,
         saves_as: type[Any] | str | None = None,
         classical: int | None = None,
         text_normalizer: bool = False,
         prepare: Callable[..., Any] | None = None,
+        recognizes: Callable[[bytes], bool] | None = None,
         extra: str | None = None,
     ) -> Callable[[P], P]:
         """Register the decorated function under a name. The other arguments are described in `Part`.
@@ -154,11 +160,13 @@ class Catalog(Generic[P]):
                 title=title or name,
                 meaning=meaning,
                 higher_is_better=higher_is_better,
+                each_label=each_label,
                 curve=curve,
                 saves_as=saves_as,
                 classical=classical,
                 text_normalizer=text_normalizer,
                 prepare=prepare,
+                recognizes=recognizes,
                 extra=extra,
             )
             return function
@@ -233,6 +241,15 @@ class Catalog(Generic[P]):
         if missing:
             raise RecipeError(f"{name} needs {', '.join(missing)}. It takes {takes}.", where=where)
         return checked
+
+    def recognize(self, head: bytes) -> str | None:
+        """The name of the vertical's part that recognizes the first bytes of a file; None if no part does."""
+        for vertical in domain_names():
+            for name in self.names(vertical):
+                recognizes = self._parts[name].recognizes
+                if recognizes is not None and recognizes(head):
+                    return name
+        return None
 
     def _load(self, vertical: str | None, where: str = "") -> None:
         importlib.import_module(self._home)

@@ -86,10 +86,16 @@ def _check_modality(recipe: Recipe, task: Task) -> None:
 def _check_gate(recipe: Recipe, task: Task) -> None:
     """Whether the gate's metric exists, and its baselines are measured."""
     gate = recipe.evaluate.gate
-    if gate is None:
+    if not gate:
         return
     where = f"{recipe.name}: evaluate.gate"
     catalog.metrics.require(gate.metric, task.name, f"{where}.metric", like=task.like)
+    if not gate.beats:
+        raise RecipeError(
+            "a gate that compares with no baseline lets everything pass. Name a baseline, such as majority, or write gate: false: "
+            "the registry then marks the specialist as ungated.",
+            where=f"{where}.beats",
+        )
     measured = [part.use for part in recipe.evaluate.baselines]
     for name in gate.beats:
         if name not in measured:

@@ -19,6 +19,8 @@ __all__ = ["EVALUATION", "EvaluationRecord", "add_evaluation", "find_run", "read
 EVALUATION = "evaluation.json"
 IN_CARD = ("rows", "systems", "tests", "confidence", "baseline")
 """The part of an evaluation that the card keeps as its `metrics`."""
+IF_SET = ("repeated", "unknown", "warnings")
+"""Further parts, which the card keeps if they say something."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def add_evaluation(card: Card, record: EvaluationRecord) -> Card:
         gate = record.results["gate"]
         verdict = None if gate is None else Verdict.model_validate(gate)
         metrics = {key: record.results[key] for key in IN_CARD}
+        metrics |= {key: record.results[key] for key in IF_SET if record.results.get(key)}
     except (KeyError, ValidationError):
         raise CorruptAdapter(f"{card.name}: {EVALUATION} is malformed. Run `vertical evaluate` on the run again.") from None
     return card.model_copy(update={"metrics": metrics, "gate": verdict})

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vertical_sdk.card import Card
+from vertical_sdk.card import Card, hide_paths
 
 __all__ = ["render_readme"]
 
@@ -16,6 +16,7 @@ def render_readme(card: Card, hub_id: str | None) -> str:
 
     hub_id  the base's name on the hub, which the pages of the hub link to; None if it has none
     """
+    card = hide_paths(card)
     metadata = yaml.safe_dump(_metadata(card, hub_id or card.base.name), sort_keys=False, allow_unicode=True)
     lines = ["---", metadata.rstrip(), "---", "", f"# {card.name}", ""]
     lines += [str(card.recipe.get("summary") or f"A {card.task} specialist."), ""]
@@ -31,6 +32,8 @@ def render_readme(card: Card, hub_id: str | None) -> str:
             "",
         ]
     lines += _results_table(card)
+    if card.gate is None and card.metrics:
+        lines += ["Promotion gate: none. Nothing shows that it is better than its base.", ""]
     if card.gate:
         lines += [f"Promotion gate: {'passed' if card.gate.passed else 'not passed'}. " + " ".join(card.gate.reasons), ""]
     lines += ["```python", "from vertical_sdk import VerticalModel", "", f'model = VerticalModel.from_registry("{card.name}")']
@@ -56,7 +59,9 @@ def _metadata(card: Card, base: str) -> dict[str, Any]:
     if card.base.license:
         metadata["license"] = card.base.license.lower()
     if own := _systems(card).get("adapter", {}).get("metrics", {}):
-        results = [{"type": name, "value": round(value["value"], 4)} for name, value in own.items()]
+        results = [
+            {"type": name, "value": round(value["value"], 4)} for name, value in own.items() if value["value"] is not None
+        ]
         data = {"name": card.recipe["name"], "type": card.sources[0].source if card.sources else "unknown"}
         result = {"task": {"type": card.pipeline_tag}, "dataset": data, "metrics": results}
         metadata["model-index"] = [{"name": card.name, "results": [result]}]
@@ -69,13 +74,22 @@ def _results_table(card: Card) -> list[str]:
     if not systems:
         return []
     names = list(systems.get("adapter", {}).get("metrics", {}))
-    lines = [f"Measured on {card.metrics.get('rows')} rows that it was not trained on:", ""]
+    apart = not card.metrics.get("repeated") and not card.metrics.get("unknown")
+    lines = [f"Measured on {card.metrics.get('rows')} rows{' that it was not trained on' if apart else ''}:", ""]
     lines += ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for key, system in systems.items():
         values = [system["metrics"].get(name) for name in names]
-        cells = [f"{v['value']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" if v else "-" for v in values]
+        cells = [_interval(value) for value in values]
         lines.append(f"| {system.get('title', key)} | " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _interval(value: dict[str, float | None] | None) -> str:
+    """A value with its interval; a dash for a value that was not measured or is undefined."""
+    if not value or value["value"] is None:
+        return "-"
+    low, high = ("?" if value[end] is None else f"{value[end]:.3f}" for end in ("low", "high"))
+    return f"{value['value']:.3f} [{low}, {high}]"
 
 
 def _systems(card: Card) -> dict[str, Any]:

@@ -9,12 +9,21 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import platformdirs
 
 from vertical_sdk.errors import RunError, VerticalError
 
-__all__ = ["cache_home", "file_digest", "is_disk_full", "registry_home", "report_full_disk", "write_whole"]
+__all__ = [
+    "cache_home",
+    "file_digest",
+    "is_disk_full",
+    "public_source",
+    "registry_home",
+    "report_full_disk",
+    "write_whole",
+]
 
 FULL = ("No space left", "Disk quota exceeded", "os error 28")
 """How libraries report a full disk in errors of their own: safetensors, pip."""
@@ -33,6 +42,12 @@ def registry_home() -> str:
     `$VERTICAL_HOME/registry`, or a folder in the user's data folder."""
     registry, home = os.environ.get("VERTICAL_REGISTRY"), os.environ.get("VERTICAL_HOME")
     return registry or str(Path(home or platformdirs.user_data_dir("vertical_sdk")) / "registry")
+
+
+def rows_home() -> Path:
+    """The folder of tables that were given to `train`: `$VERTICAL_HOME/rows`, or a folder in the user's data folder."""
+    home = os.environ.get("VERTICAL_HOME")
+    return Path(home or platformdirs.user_data_dir("vertical_sdk")).absolute() / "rows"
 
 
 def file_digest(path: Path) -> str:
@@ -78,6 +93,15 @@ def is_disk_full(error: BaseException | str) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def public_source(source: str) -> str:
+    """The form of a source that others may read: the path of a file or folder becomes its last part, anything else stays."""
+    if source.startswith("file://"):
+        source = urlsplit(source).path
+    elif ":" in source and not source.startswith(("/", "~", ".")):
+        return source
+    return source.rstrip("/").rpartition("/")[2] or source
 
 
 @contextlib.contextmanager

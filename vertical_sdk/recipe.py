@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Modality, TaskName
 from vertical_sdk.yaml_file import read_yaml, yaml_value
 
-__all__ = ["Gate", "Part", "Recipe", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
+__all__ = ["Gate", "Part", "Recipe", "Report", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
 
 NAME = re.compile(r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_.-]*$")
 
@@ -60,6 +61,12 @@ class Limits(Closed):
     )
     truncated: float = Field(
         default=0.05, ge=0, le=1, description="Share of the rows of a split that may be cut to max_length."
+    )
+    unknown: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of a text's tokens that the base's vocabulary may lack, as the mean over the rows of a split.",
     )
 
 
@@ -149,7 +156,10 @@ class Prompt(Closed):
 
 
 class Gate(Closed):
-    """When a specialist may be published: `metric` beats each baseline by more than `margin`, at `confidence`."""
+    """When a specialist may be published: `metric` beats each baseline by more than `margin`, at `confidence`.
+
+    `tasks.get_gate` returns the gate of a recipe, which is its task's default if it names none.
+    """
 
     metric: str
     beats: tuple[str, ...] = ("base", "tfidf")
@@ -176,7 +186,11 @@ class Evaluate(Closed):
 
     metrics: tuple[Part, ...] = ()
     baselines: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
-    gate: Gate | None = None
+    gate: Gate | Literal[False] | None = Field(
+        default=None,
+        description="When it may be published; null: if it beats the base and the task's cheap baseline in the first metric; "
+        "false: always, but the registry marks it as ungated.",
+    )
     forgetting: Forgetting | None = Field(default=None, description="The gate fails if more is forgotten than its budget.")
     groups: dict[str, tuple[float, ...]] = Field(
         default_factory=dict,
@@ -187,6 +201,16 @@ class Evaluate(Closed):
         default="rows",
         description="What the bootstrap draws: rows, for a claim about such rows; or whole groups, for a claim about new groups, "
         "which is stricter if rows of a group are alike.",
+    )
+
+
+class Report(Closed):
+    """The report of an evaluation."""
+
+    language: Literal["en", "zh"] = Field(default="en", description="The language of report.html: English or Chinese.")
+    rows: bool = Field(
+        default=False,
+        description="Publish the report with its test rows. By default a published report has none; the one in the run has some.",
     )
 
 
@@ -215,6 +239,7 @@ class Recipe(Closed):
     )
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
+    report: Report = Report()
 
     @field_validator("task")
     @classmethod
@@ -236,6 +261,10 @@ class Recipe(Closed):
         plain: dict[str, Any] = self.model_dump(mode="json")
         return plain
 
+    def anchored(self, folder: Path) -> Recipe:
+        """Return a copy whose relative paths (of data, of general text and of the base) start in a folder, and are absolute."""
+        return Recipe.model_validate(_anchor(self.to_dict(), folder))
+
     def replace(self, settings: Mapping[str, Any]) -> Recipe:
         """Return a copy with some keys changed: `{"train.learning_rate": 1e-4}`.
 
@@ -252,18 +281,26 @@ def recipe_names() -> list[str]:
     return sorted(found)
 
 
-def load_recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> Recipe:
-    """Load the recipe of a name or path, with some keys changed.
+def load_recipe(name: str | Path | Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Recipe:
+    """Load the recipe of a name, path or dict, with some keys changed.
 
-    name      "medical/icd-chapter", or the path of a YAML file
+    name      "medical/icd-chapter", the path of a YAML file, or the content of such a file as a dict
     settings  dotted key → value, as `--set` has them
 
-    Raises RecipeError; UnknownName if no recipe has this name.
+    Relative paths in a YAML file start in the folder of that file; those in settings and in a dict, in the working folder. Raises
+    RecipeError; UnknownName if no recipe has this name.
     """
-    merged = _merged(_find(str(name), ""), ())
+    if isinstance(name, Mapping):
+        where = str(name.get("name", "recipe"))
+        merged = _merge_parent(_plain(name, where), where, Path.cwd(), ())
+    elif isinstance(name, str | Path):
+        where = str(name)
+        merged = _merged(where, "", ())
+    else:
+        raise RecipeError(f"a recipe is a name, the path of a YAML file, or a dict of its keys, not a {type(name).__name__}.")
     if settings:
         merged = apply_settings(fill_defaults(merged, _defaults(Recipe)), settings)
-    return _build(merged, str(name))
+    return _build(merged, where)
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -289,7 +326,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def _find(name: str, where: str) -> Path:
-    if name.endswith((".yaml", ".yml")):
+    if _is_file_name(name):
         path = Path(name)
         if not path.is_file():
             raise RecipeError(f"{where}{name}: no such file.")
@@ -302,19 +339,76 @@ def _find(name: str, where: str) -> Path:
     raise UnknownName("recipe", name, recipe_names(), where.rstrip(": "))
 
 
-def _merged(path: Path, seen: Sequence[Path]) -> dict[str, Any]:
-    """Merge the keys of a file over those of the recipe that it extends."""
-    path = path.resolve()
+def _merged(name: str, where: str, seen: Sequence[Path]) -> dict[str, Any]:
+    """Merge the keys of a recipe over those of the recipe that it extends.
+
+    where  prefix of a message about a missing file
+    """
+    path = _find(name, where).resolve()
     if path in seen:
         raise RecipeError("extends goes in a circle: " + " → ".join(str(p) for p in (*seen, path)))
     own = read_yaml(path)
+    if _is_file_name(name):
+        own = _anchor(own, path.parent)
+    return _merge_parent(own, str(path), path.parent, (*seen, path))
+
+
+def _merge_parent(own: dict[str, Any], where: str, folder: Path, seen: Sequence[Path]) -> dict[str, Any]:
+    """Merge keys over those of the recipe that they extend, if any; a file name of it starts in a folder."""
     parent = own.pop("extends", None)
     if parent is None:
         return own
     if not isinstance(parent, str):
-        raise RecipeError(f"{path}: extends must name one recipe, not {parent!r}.")
-    target = path.parent / parent if parent.endswith((".yaml", ".yml")) else parent
-    return merge_settings(_merged(_find(str(target), f"{path}: extends: "), (*seen, path)), own)
+        raise RecipeError(f"{where}: extends must name one recipe, not {parent!r}.")
+    target = str(folder / parent) if _is_file_name(parent) else parent
+    return merge_settings(_merged(target, f"{where}: extends: ", seen), own)
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The keys of a recipe as YAML would have them: dicts with texts as keys, lists, and paths as texts.
+
+    Raises RecipeError for a value that no YAML file can hold.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}.{number}") for number, item in enumerate(value)]
+    if value is not None and not isinstance(value, str | int | float | Path):
+        raise RecipeError(f"{where} is a {type(value).__name__}. A recipe holds texts, numbers, lists and dicts.")
+    return str(value) if isinstance(value, Path) else value
+
+
+def _is_file_name(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
+
+
+def _anchor(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the relative paths in a recipe's keys absolute: data.source, evaluate.forgetting.source, and a base that is a folder.
+
+    Anything that the schema will refuse stays unchanged.
+    """
+    anchored = dict(plain)
+    data, evaluate = plain.get("data"), plain.get("evaluate")
+    if isinstance(data, dict) and isinstance(source := data.get("source"), str | dict):
+        named = source if isinstance(source, dict) else {"": source}
+        places = {split: _absolute(place, folder) for split, place in named.items()}
+        anchored["data"] = data | {"source": places if isinstance(source, dict) else places[""]}
+    if isinstance(evaluate, dict) and isinstance(forgetting := evaluate.get("forgetting"), dict) and forgetting.get("source"):
+        source = _absolute(forgetting["source"], folder)
+        anchored["evaluate"] = evaluate | {"forgetting": forgetting | {"source": source}}
+    if isinstance(base := plain.get("base"), str) and base.startswith(("./", "../")):
+        anchored["base"] = _absolute(base, folder)
+    return anchored
+
+
+def _absolute(source: Any, folder: Path) -> Any:
+    """A relative path as an absolute one; an address, a package or anything else with a colon unchanged, if it is not a file."""
+    if not isinstance(source, str) or not source.strip() or "\0" in source:
+        return source
+    if ":" in source and not (folder / source).exists():
+        return source
+    path = Path(source).expanduser() if source == "~" or source.startswith("~/") else Path(source)
+    return os.path.normpath(folder.absolute() / path)
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:

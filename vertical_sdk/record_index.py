@@ -26,7 +26,7 @@ from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import write_whole
 from vertical_sdk.types import Example, Split
 
-__all__ = ["KINDS", "RECORD_INDEX", "SPLITS", "Kind", "count_records", "find_record", "write_record_index"]
+__all__ = ["KINDS", "RECORD_INDEX", "SPLITS", "Kind", "count_records", "find_known", "find_record", "write_record_index"]
 
 RECORD_INDEX = "seen.safetensors"
 Kind: TypeAlias = Literal["id", "group"]
@@ -73,6 +73,18 @@ def find_record(folder: Path, name: str, kind: Kind) -> tuple[Split, ...]:
         searched = [split for split in SPLITS if f"{split}.{kind}" in known]
         splits += [split for split in searched if np.isin(wanted, tensors.get_tensor(f"{split}.{kind}")).any()]
     return tuple(splits)
+
+
+def find_known(folder: Path, ids: Iterable[str]) -> set[str]:
+    """Find those of many ids that an adapter saw in training or validation; empty if it has no index. Raises CorruptAdapter."""
+    names = sorted({name.strip() for name in ids})
+    if not names or not (folder / RECORD_INDEX).is_file():
+        return set()
+    with _open_index(folder) as tensors:
+        known = set(tensors.keys())
+        wanted = _hashes(tensors.get_tensor("salt").tobytes(), "id", names)
+        parts = [tensors.get_tensor(f"{split}.id") for split in ("train", "validation") if f"{split}.id" in known]
+    return {name for name, seen in zip(names, np.isin(wanted, np.concatenate(parts)), strict=True) if seen} if parts else set()
 
 
 def count_records(folder: Path) -> dict[str, dict[str, int]]:

@@ -80,7 +80,7 @@ def _locate_error(
     model: Any = schema
     for step in loc:
         fields = getattr(model, "model_fields", None)
-        if fields is not None and isinstance(step, str):
+        if fields is not None and isinstance(step, str) and (step in fields or step != model.__name__):
             section, field = model, fields.get(str(step))
             model = _find_model(field.annotation) if field else None
         elif not (step in value if isinstance(value, dict) else isinstance(value, list) and isinstance(step, int)):

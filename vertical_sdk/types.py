@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import logging
+import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -11,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DAY",
+    "LARGEST",
     "NO_ANSWER",
+    "NO_ZONE",
     "WEEK",
     "Cell",
     "Example",
@@ -27,6 +32,7 @@ __all__ = [
     "Split",
     "Target",
     "TaskName",
+    "log_progress",
     "silent",
 ]
 
@@ -47,6 +53,12 @@ DAY, WEEK = 86_400.0, 604_800.0
 """Seconds."""
 NO_ANSWER = -1
 """The prediction for an answer that cannot be read as a label. It never counts as right."""
+NO_ZONE = "none"
+"""The zone of series whose times have no zone."""
+LARGEST = 1e16
+"""The largest reading of a series: sums of squares of larger numbers do not fit into float32."""
+REACH = 2.0**20
+"""A reading that many times larger than all of the training rows is not used: beside it, float32 has no digits for the others."""
 Cell: TypeAlias = str | float | None
 """A field of a record: a word, a number, or None if it is unknown."""
 
@@ -140,6 +152,9 @@ class SeriesLayout:
     seconds   between two steps
     history   steps in `Example.values`; horizon: steps in the target
     graph     (channels, channels) how close they are, 0 if they are not connected; None if unknown
+    zone      the zone in whose clock the times of the rows are (UTC, +08:00, Europe/Berlin); NO_ZONE if the times had none; None in
+              cards of older versions, which did not keep it
+    largest   the largest absolute value of each channel in the training rows; empty if unknown
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -149,6 +164,13 @@ class SeriesLayout:
     history: int
     horizon: int
     graph: Any = field(default=None, compare=False, repr=False)
+    zone: str | None = field(default=None, compare=False)
+    largest: tuple[float, ...] = field(default=(), compare=False)
+
+    def limits(self) -> tuple[float, ...]:
+        """The largest absolute value of each channel that may be part of a history; a larger one counts as not measured."""
+        known = self.largest or (0.0,) * len(self.channels)
+        return tuple(min(LARGEST, REACH * value) if value else LARGEST for value in known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +181,8 @@ class Prediction:
     probabilities  label → calibrated probability; empty for regression and generation
     text           the generated answer; None for the other tasks
     truncated      tokens of the input that did not fit and were cut
+    unknown        tokens of the input that the base's vocabulary does not have: it cannot read what is written there
+    control        control tokens, such as [SEP], that are written in the input; they were read as characters
     adapter        the name of the specialist that answered
     interval       (low, high) around a number, which contains the truth with the probability in the card's calibration; else None
     """
@@ -169,6 +193,23 @@ class Prediction:
     truncated: int = 0
     adapter: str = ""
     interval: tuple[float, float] | None = None
+    unknown: int = 0
+    control: int = 0
+
+    @property
+    def confidence(self) -> float | None:
+        """The calibrated probability of the chosen label; None for a task that does not choose exactly one label."""
+        return self.probabilities.get(self.label) if isinstance(self.label, str) else None
+
+    def top_k(self, n: int = 5) -> list[tuple[str, float]]:
+        """List the n likeliest labels with their probabilities, the likeliest first; [] for a task without labels."""
+        return heapq.nlargest(n, self.probabilities.items(), key=operator.itemgetter(1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: every field, and the confidence."""
+        plain: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+        return plain | {"probabilities": dict(self.probabilities), "confidence": self.confidence}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +224,17 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+LOGGER = logging.getLogger("vertical_sdk")
+"""What the library logs goes here. It has no handler of its own, so it shows only what a program asks for."""
 Progress: TypeAlias = Callable[[str, float | None], None]
 """Called with the current step and the share of it that is done (None if unknown)."""
 
 
 def silent(_what: str, _share: float | None = None) -> None:
     """Show no progress."""
+
+
+def log_progress(what: str, share: float | None = None) -> None:
+    """Log progress with the standard `logging`, as "vertical_sdk": warnings as WARNING, steps as INFO, shares of a step as DEBUG."""
+    level = logging.WARNING if what.startswith("warning: ") else logging.INFO if share is None else logging.DEBUG
+    LOGGER.log(level, "%s", what.removeprefix("warning: ") if share is None else f"{what} ({share:.0%})")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.errors import DataError
+from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.types import Example
 
 __all__ = ["DAYS_A_YEAR", "Walk", "annual_return", "calendar", "drawdown", "read_days", "sharpe", "walk"]
@@ -98,11 +99,11 @@ def annual_return(walked: Walk) -> float:
 def sharpe(walked: Walk) -> float:
     """Mean over standard deviation of the days' net returns, a year (times sqrt(252)); no risk-free rate is taken off.
 
-    0 if the returns do not vary (Sharpe, 1994).
+    Undefined (NaN) if the returns do not vary (Sharpe, 1994).
     """
     mean = float(np.average(walked.returns, weights=walked.weights))
     spread = float(np.sqrt(np.average(np.square(walked.returns - mean), weights=walked.weights)))
-    return mean / spread * DAYS_A_YEAR**0.5 if spread > 1e-12 else 0.0
+    return mean / spread * DAYS_A_YEAR**0.5 if spread > 1e-12 else UNDEFINED
 
 
 def drawdown(walked: Walk) -> float:

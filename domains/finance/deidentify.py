@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from vertical_sdk.catalog import deidentifiers
+from vertical_sdk.data.chinese import match_after_word
 from vertical_sdk.data.deidentify import ENTITIES, make_deidentifier
 from vertical_sdk.data.entities import Entity, match_after_label
 from vertical_sdk.data.surrogates import scramble
@@ -50,6 +51,11 @@ OWN = (
         ),
         context=("acct", "account"),
         hint=r"\d(?:[ -]?\d){5}",
+    ),
+    Entity(
+        "BANK_ACCOUNT",
+        ((match_after_word("账号|帐号|账户|帐户|賬號|帳號|户号", r"\d(?:[ -]?\d){5,24}"), 0.85),),
+        hint="[账帐户賬帳]",
     ),
     Entity(
         "BIC",

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import NotNegative, metrics
 from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.metrics.probability import auc
 from vertical_sdk.types import Cell, Example, TaskName
 
@@ -66,11 +67,11 @@ def cost(probabilities: Floats, references: Ints, *, costs: Costs = PUBLISHED) -
 def ks(probabilities: Floats, references: Ints) -> float:
     """Kolmogorov-Smirnov: the largest distance between the two groups' distribution functions of the second label's probability.
 
-    0 (no separation) to 1; 0 if one of the groups is empty. More than two labels: the second against the rest.
+    0 (no separation) to 1; undefined if one of the groups is empty. More than two labels: the second against the rest.
     """
     scores, has = probabilities[:, 1], references == 1
     if has.all() or not has.any():
-        return 0.0
+        return UNDEFINED
     own, others = np.sort(scores[has]), np.sort(scores[~has])
     below_own = np.searchsorted(own, scores, side="right") / len(own)
     below_others = np.searchsorted(others, scores, side="right") / len(others)
@@ -88,11 +89,11 @@ def recall_at_alarms(probabilities: Floats, references: Ints, *, share: Annotate
     """Of all rows with the second label, the share among the `share` of rows with its highest probability.
 
     `share` is what a person has time to check. Rows of equal probability at the edge count by the part of them that
-    fits. 0 if no row has the label.
+    fits. Undefined if no row has the label.
     """
     has = references == 1
     if not has.any():
-        return 0.0
+        return UNDEFINED
     scores = probabilities[:, 1]
     alarms = max(1, round(share * len(scores)))
     edge = np.partition(scores, len(scores) - alarms)[len(scores) - alarms]
@@ -141,7 +142,8 @@ def parity_gap(
     costs   decide by the lowest expected cost under this matrix; None means by the likeliest label
     least   groups with fewer rows are left out
 
-    A row with the first label as decision is accepted. Rows of unknown groups are left out. 0 if fewer than two groups are left.
+    A row with the first label as decision is accepted. Rows of unknown groups are left out. Undefined if fewer than two
+    groups are left.
     """
     return _rate_gap(_find_accepted(predictions, probabilities, costs), facts, least)
 
@@ -165,19 +167,22 @@ def opportunity_gap(
 def direction_accuracy(predictions: Floats, references: Floats, *, least: NotNegative = 0.0) -> float:
     """Share of returns with the right predicted direction: a prediction above 0 means up, any other down.
 
-    least  returns of at most this size have no direction and are left out; 0 if none are left
+    least  returns of at most this size have no direction and are left out; undefined if none are left
     """
     moved = np.abs(references) > least
-    return float(((predictions > 0) == (references > 0))[moved].mean()) if moved.any() else 0.0
+    return float(((predictions > 0) == (references > 0))[moved].mean()) if moved.any() else UNDEFINED
 
 
 @metrics.register("finance.direction_mcc", tasks=("regression",))
 def direction_mcc(predictions: Floats, references: Floats, *, least: NotNegative = 0.0) -> float:
-    """Matthews correlation of predicted and true direction (Matthews, 1975), -1 to 1; 0 if one of them never varies."""
+    """Matthews correlation of predicted and true direction (Matthews, 1975), -1 to 1.
+
+    0 if the predicted direction never varies; undefined if the true one never varies.
+    """
     moved = np.abs(references) > least
-    if not moved.any():
-        return 0.0
     predicted, true = (predictions > 0)[moved], (references > 0)[moved]
+    if true.all() or not true.any():
+        return UNDEFINED
     spread = float(predicted.std() * true.std())
     return float((np.mean(predicted & true) - predicted.mean() * true.mean()) / spread) if spread > 1e-12 else 0.0
 
@@ -210,7 +215,7 @@ def backtest_return(predictions: Floats, references: Floats, facts: Ints, *, cos
 
 @metrics.register("finance.backtest_sharpe", tasks=("regression",), prepare=backtest.read_days)
 def backtest_sharpe(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
-    """The Sharpe ratio a year of the same portfolio."""
+    """The Sharpe ratio a year of the same portfolio; undefined if its returns do not vary."""
     return backtest.sharpe(_walk_signs(predictions, references, facts, costs_bp))
 
 
@@ -239,4 +244,4 @@ def _rate_gap(accepted: Bools, groups: Ints, least: int) -> float:
     known = groups >= 0
     counts = np.bincount(groups[known])
     rates = np.bincount(groups[known], weights=accepted[known])[counts >= least] / counts[counts >= least]
-    return float(rates.max() - rates.min()) if len(rates) > 1 else 0.0
+    return float(rates.max() - rates.min()) if len(rates) > 1 else UNDEFINED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vertical_sdk.catalog import deidentifiers
+from vertical_sdk.data.chinese import match_after_word
 from vertical_sdk.data.deidentify import make_deidentifier
 from vertical_sdk.data.entities import Entity, match_after_label
 from vertical_sdk.data.surrogates import replace_digits
@@ -46,6 +47,20 @@ OWN = (
             (match_after_label(CASE, r"(?=[\w:/.-]*\d)[A-Z0-9][\w:/-]*(?:\.\d+)*\w|\d"), 0.85),
         ),
         surrogate=replace_digits,
+    ),
+    Entity(
+        "CASE_NUMBER",
+        (
+            (
+                r"[(〔]\d{4}[)〕]\s?[\u4e00-\u9fff]{1,4}\d{0,4}[\u4e00-\u9fff]{1,6}第?\d{1,6}号(?:之[一二三四五六七八九十\d]+)?",
+                0.85,
+            ),
+        ),
+        hint=r"[(〔]\d{4}[)〕]",
+        surrogate=replace_digits,
+    ),
+    Entity(
+        "BAR_NUMBER", ((match_after_word("执业证|律师证|執業證", r"\d{17}"), 0.85),), hint="[证證]", surrogate=replace_digits
     ),
     Entity("BAR_NUMBER", ((match_after_label(BAR, r"[A-Z]{0,3}-?\d{4,9}"), 0.85),), hint=r"\d{4}", surrogate=replace_digits),
     Entity(

@@ -14,7 +14,8 @@ __all__ = ["unfair_f1"]
 def unfair_f1(predictions: Ints, references: Ints) -> float:
     """Macro F1 of "unfair in any way" against "fair", whichever categories it was (the detection of Lippi et al., 2019).
 
-    predictions and references are (rows, labels) of 0 and 1; a row with any 1 is unfair. A side that no reference has is left out.
+    predictions and references are (rows, labels) of 0 and 1; a row with any 1 is unfair. Undefined if all references are on one
+    side.
     """
     predicted, true = ((table != 0).any(axis=1).astype(np.int64) for table in (predictions, references))
     return float(macro_f1(predicted, true))

@@ -19,13 +19,16 @@ from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, TaskName
 
 from .beats import ecg_beats
+from .clinical import ccda, fhir, parse_xml
 from .images import medmnist
 from .molecules import canonical_smiles, fingerprints, scaffold, smiles
 
 __all__ = [
     "abstracts",
     "canonical_smiles",
+    "ccda",
     "ecg_beats",
+    "fhir",
     "fingerprints",
     "icd10cm",
     "medmnist",
@@ -103,7 +106,7 @@ def icd10cm(
     words: dict[str, str] = {}
     labels: dict[str, str] = {}
     parents: dict[str, str] = {}
-    for number, chapter, section, category in _list_categories(_parse_xml(file), file):
+    for number, chapter, section, category in _list_categories(parse_xml(file), file):
         title = RANGE.sub("", _element_text(chapter, "desc", file))
         code = _element_text(category, "name", file)
         if level == "chapter":
@@ -307,17 +310,6 @@ def _find_tabular(folder: Path) -> Path:
             f"{folder}: has no icd10c*tabular*.xml. Take the wheel simple-icd-10-cm, or the tabular list from cdc.gov."
         )
     return found[-1]
-
-
-def _parse_xml(file: Path) -> ET.Element:
-    """The document; what declares entities, which could be made to fill the memory, is refused before it is parsed."""
-    content = file.read_bytes()
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content or b"\0" in content[:100]:
-        raise DataError(f"{file}: declares a document type, or is not UTF-8; the tabular list does neither.")
-    try:
-        return ET.fromstring(content)  # noqa: S314  (no document type, so no entities)
-    except ET.ParseError as error:
-        raise DataError(f"{file}: broken XML: {error}. Download the file again.") from None
 
 
 def _list_categories(root: ET.Element, file: Path) -> Iterator[tuple[int, ET.Element, ET.Element, ET.Element]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from vertical_sdk.catalog import deidentifiers
+from vertical_sdk.data.chinese import match_after_word
 from vertical_sdk.data.deidentify import make_deidentifier
 from vertical_sdk.data.entities import Entity, match_after_label
 from vertical_sdk.data.surrogates import replace_digits
@@ -12,6 +13,7 @@ from vertical_sdk.data.surrogates import replace_digits
 NUMBER = r"(?:\s*(?i:numbers?|nos?|nr|ids?|identifiers?|#))"
 CODE = r"(?=(?:[A-Z/-]*\d){4})[A-Z0-9](?:[A-Z0-9/-]{2,17})[A-Z0-9]"
 """Letters, digits and dashes with four digits at least."""
+CHINESE_CODE = r"(?=(?:[A-Za-z/-]*\d){4})[A-Za-z0-9][A-Za-z0-9/-]{2,18}[A-Za-z0-9]"
 RECORD = (
     rf"(?i:mrn|m\.r\.n|urn|medical\s+record|health\s+record){NUMBER}?|(?i:hospital|patient|chart|record|unit|accession){NUMBER}"
 )
@@ -45,6 +47,16 @@ OWN = (
     Entity("MEDICAL_RECORD_NUMBER", ((match_after_label(RECORD, CODE), 0.85),)),
     Entity("HEALTH_INSURANCE_NUMBER", ((match_after_label(INSURED, CODE), 0.85), (MBI, 0.5))),
     Entity(
+        "MEDICAL_RECORD_NUMBER",
+        ((match_after_word("病历|病案|住院|门诊|就诊|诊疗卡|患者编|登记|影像|标本|检查", CHINESE_CODE), 0.85),),
+        hint="[号编码]",
+    ),
+    Entity(
+        "HEALTH_INSURANCE_NUMBER",
+        ((match_after_word("医保卡|医保|社保卡|社保|保单", CHINESE_CODE), 0.85),),
+        hint="[医社]保|保单",
+    ),
+    Entity(
         "UK_NHS",
         (
             (match_after_label(rf"(?i:nhs|national\s+health(?:\s+service)?){NUMBER}?", r"\d{3}[ -]?\d{3}[ -]?\d{4}"), 0.9),
@@ -68,6 +80,15 @@ OWN = (
         hint=r"(?i)bed|ward|room|bay|cot|cubicle",
         surrogate=replace_digits,
     ),
+    Entity(
+        "BED_OR_WARD",
+        (
+            (r"(?<![A-Za-z0-9.])\+?\d{1,2}(?=\s?号?床(?!位))", 0.6),
+            (match_after_word("病床|床|病房|病室", r"[A-Za-z]?\d{1,4}"), 0.6),
+        ),
+        hint="床|病[房室]",
+        surrogate=replace_digits,
+    ),
 )
 
 
@@ -76,8 +97,8 @@ ABOUT = """Medical record numbers, insurance and NHS numbers, beds and wards, an
 entities  which kinds, the general ones among them; all where None
 names     find people and places too, with a spaCy model that is fetched once
 
-Numbers are known by the label before them ("MRN", "member ID"), NHS numbers by their check digit, Medicare's by their form.
-Raises what `presidio` raises.
+Numbers are known by the English or Chinese label before them ("MRN", "member ID", "住院号"), NHS numbers by their check digit,
+Medicare's by their form. Raises what `presidio` raises.
 """
 
 identifiers = deidentifiers.register("medical.identifiers", extra="deidentify")(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import DataError
+from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.types import Example
 
 __all__ = ["detection_rate", "false_alarms", "time_to_detect"]
@@ -80,12 +81,14 @@ def read_alarm_facts(rows: Sequence[Example]) -> AlarmFacts:
 
 @metrics.register("traffic.detection_rate", tasks=("anomaly",), prepare=read_alarm_facts)
 def detection_rate(predictions: NDArray[Any], facts: AlarmFacts) -> float:
-    """The share of incidents with at least one alarm, at any of their sensors, from their start to their end; 0 without incidents.
+    """The share of incidents with at least one alarm, at any of their sensors, from their start to their end.
+
+    Undefined without incidents.
 
     predictions  (rows,) 1 for an alarm, 0 for none
     """
     noticed, weights, _ = _incidents(np.asarray(predictions), facts)
-    return float(np.average(noticed, weights=weights)) if len(noticed) else 0.0
+    return float(np.average(noticed, weights=weights)) if len(noticed) else UNDEFINED
 
 
 @metrics.register("traffic.time_to_detect", tasks=("anomaly",), higher_is_better=False, prepare=read_alarm_facts)
@@ -93,13 +96,13 @@ def time_to_detect(predictions: NDArray[Any], facts: AlarmFacts) -> float:
     """Minutes from an incident's start to the end of the first step with an alarm, averaged over the detected incidents.
 
     Read it beside the detection rate: a system that detects only the easy ones is fast. If none is detected, the longest time of any row
-    since its incident's start; 0 without incidents.
+    since its incident's start; undefined without incidents.
 
     predictions  (rows,) 1 for an alarm, 0 for none
     """
     noticed, weights, first = _incidents(np.asarray(predictions), facts)
     if not len(noticed):
-        return 0.0
+        return UNDEFINED
     if not noticed.any():
         return float(facts.minutes[facts.incident >= 0].max())
     return float(np.average(first[noticed], weights=weights[noticed]))
@@ -109,6 +112,8 @@ def time_to_detect(predictions: NDArray[Any], facts: AlarmFacts) -> float:
 def false_alarms(predictions: NDArray[Any], facts: AlarmFacts) -> float:
     """Alarms outside incidents, for each sensor and 24 hours outside incidents; alarms in a row of one sensor are one alarm.
 
+    Undefined if all rows are in incidents.
+
     predictions  (rows,) 1 for an alarm, 0 for none
     """
     alarm = np.asarray(predictions) > 0
@@ -116,7 +121,7 @@ def false_alarms(predictions: NDArray[Any], facts: AlarmFacts) -> float:
     hours = float(facts.hours[outside].sum())
     wrong = np.flatnonzero(alarm & outside)
     if not hours or not len(wrong):
-        return 0.0
+        return 0.0 if hours else UNDEFINED
     keys = np.stack([facts.series[wrong].astype(np.float64), facts.moment[wrong]], axis=1)
     unique, at, times = np.unique(keys, axis=0, return_index=True, return_counts=True)
     step = facts.hours[wrong[at]] * 3600

@@ -13,7 +13,7 @@ from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import set_record
-from vertical_sdk.data.windows import parse_time
+from vertical_sdk.data.zones import parse_time
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Cell, Example, TaskName
 

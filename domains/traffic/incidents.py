@@ -26,7 +26,7 @@ from vertical_sdk.data.numbers import parse_number
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
-from vertical_sdk.types import Cell, Example, SeriesLayout, Split, TaskName
+from vertical_sdk.types import NO_ZONE, Cell, Example, SeriesLayout, Split, TaskName
 
 from .corridors import CHANNELS, Corridor, Incident, draw_incidents, simulate
 from .sumo import find_simulator, run_in_parallel
@@ -112,7 +112,7 @@ def incidents(
                     rows.append(row)
     happened = sum(len(draw_incidents(corridor, day)) for day in days)
     summary = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
-    layout = SeriesLayout(CHANNELS, float(corridor.seconds), history, 1)
+    layout = SeriesLayout(CHANNELS, float(corridor.seconds), history, 1, zone=NO_ZONE)
     return Table(tuple(rows), summary, account=tally.close(count, len(rows)), layout=layout)
 
 
@@ -202,7 +202,7 @@ def marked_series(
     if not rows:
         raise DataError(f"{path}: no series has {history} steps of {seconds:g} seconds and one more; take a shorter history.")
     summary = f"{len(files)} series, {sum(len(marks.get(f.name, [])) for f in files)} windows of anomalies"
-    layout = SeriesLayout(("value",), seconds, history, 1)
+    layout = SeriesLayout(("value",), seconds, history, 1, zone=NO_ZONE)
     return Table(tuple(rows), summary, account=tally.close(count, len(rows)), layout=layout)
 
 
@@ -265,9 +265,11 @@ def _read_series(file: Path, seconds: float) -> tuple[datetime, Floats]:
     for index, row in enumerate(table.rows):
         where, text = table.at(index), str(row.get("timestamp") or "").strip()
         try:
-            moments.append(datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=None))
+            moments.append(datetime.fromisoformat(text))
         except ValueError:
             raise DataError(f"{where}: the timestamp {text[:40]!r} is invalid. Write 2015-09-01 13:45:00.") from None
+        if moments[-1].tzinfo is not None:
+            raise DataError(f"{where}: the timestamp {text[:40]!r} has a zone. Write the local time without one.")
         cell = str(row.get("value") if row.get("value") is not None else "").strip()
         numbers.append(parse_number(cell, where, "value") if cell else math.nan)
     if not moments:

@@ -21,6 +21,7 @@ from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.records import format_record
 from vertical_sdk.data.settings import read_settings
 from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.types import Cell, Example, TaskName
 
 from .cities import Cities, City, Morning, simulate
@@ -225,7 +226,7 @@ def route_gap(predictions: Floats, references: Floats, facts: StreetFacts, *, pa
     pairs  drawn for each city by seed, the same for every system, whose fastest free path takes at least `least` seconds
 
     A bootstrap should draw whole cities (`evaluate.resample: groups`): one drawn twice counts twice. If single rows are drawn,
-    streets are missing from the map. 0 without rows of a peak.
+    streets are missing from the map. Undefined without rows of a peak.
     """
     results = plan_routes(predictions, references, facts, pairs, least)
     return _weighted_mean([(float((own / best - 1).mean()), weight) for (own, best, _), weight in results])
@@ -309,4 +310,4 @@ def _compute_costs(
 
 def _weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
     values, weights = [value for value, _ in pairs], [weight for _, weight in pairs]
-    return float(np.average(values, weights=weights)) if pairs else 0.0
+    return float(np.average(values, weights=weights)) if pairs else UNDEFINED

@@ -61,7 +61,7 @@ def writer(tmp_path: Path, causal: Path) -> Path:
 def test_a_writer_is_imported_loaded_and_writes_what_peft_alone_writes(registry: Registry, writer: Path, causal: Path) -> None:
     found = import_adapter(registry, writer, "medical/notes", base=str(causal))
 
-    assert (str(found.version), found.version.gate, found.unread) == ("medical/notes@1", "no gate", None)
+    assert (str(found.version), found.version.gate, found.unread) == ("medical/notes@1", "ungated", None)
     model = VerticalModel.from_registry("medical/notes", registry)
     (said,) = model.generate(["pain in the chest"], max_new_tokens=8)
     tokenizer = transformers.AutoTokenizer.from_pretrained(causal)

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from vertical_sdk import catalog
+from vertical_sdk.baselines.fitted import decode_json, encode_json
+from vertical_sdk.baselines.tfidf import Tfidf
 from vertical_sdk.errors import DataError
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
@@ -97,6 +102,63 @@ def test_tfidf_reads_scripts_without_spaces() -> None:
     ]
 
     assert get_task("classification").predictions(_predict("tfidf", train, ["支气管炎病"], "classification")).tolist() == [0]
+
+
+CHINESE: list[tuple[str, Target]] = [
+    ("胃疼，恶心", LUNG),
+    ("饭后胃疼COVID-19", LUNG),
+    ("头疼头晕", HEART),
+    ("睡不好，头疼", HEART),
+]
+
+
+def test_tfidf_of_chinese_counts_characters_pairs_and_words() -> None:
+    fitted = _fit(CHINESE)
+
+    assert {"胃", "疼", "头", "胃 疼", "头 疼", "covid", "19", "covid 19", "疼 covid"} <= set(fitted.words)
+    assert not [word for word in fitted.words if any(len(part) > 1 and not part.isascii() for part in word.split())]
+
+
+def test_tfidf_of_chinese_is_stored_and_restored() -> None:
+    fitted = _fit(CHINESE)
+    rows = [Example("?", text) for text in ("我胃疼", "COVID头晕", "plain words")]
+
+    restored = Tfidf.from_arrays({name: array.copy() for name, array in fitted.to_arrays().items()})
+
+    assert restored.features([row.text for row in rows]).toarray().tolist() == pytest.approx(
+        fitted.features([row.text for row in rows]).toarray()
+    )
+    assert restored.predict(rows, None).probabilities == pytest.approx(fitted.predict(rows, None).probabilities, abs=1e-3)
+
+
+def test_tfidf_that_was_stored_before_characters_were_words_reads_as_then() -> None:
+    arrays = _fit(PAIRS).to_arrays()
+    settings = decode_json(arrays["settings"])
+    del settings["by_script"]
+    settings["words"] = ["胃疼", *settings["words"][1:]]
+
+    restored = Tfidf.from_arrays({**arrays, "settings": encode_json(settings)})
+
+    assert restored.features(["胃疼"]).toarray()[0, 0] > 0
+    assert replace(restored, by_script=True).features(["胃疼"]).toarray()[0, 0] == 0
+
+
+def test_tfidf_reads_texts_without_han_kana_and_hangul_as_scikit_learn_does() -> None:
+    texts = ["It's 5mg/day, naïve_café №7", "Болит голова ٣", "ไข้สูง x² A_b c", "a I 1.5"]
+    expected = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+
+    found = expected.fit_transform(texts).toarray()
+
+    fitted = _fit([(text, LUNG) for text in texts])
+    assert list(fitted.words) == expected.get_feature_names_out().tolist()
+    assert np.array_equal(fitted.features(texts).toarray()[:, : len(fitted.words)], found)
+
+
+def _fit(train: list[tuple[str, Target]]) -> Tfidf:
+    rows = [Example(str(i), text, target) for i, (text, target) in enumerate(train)]
+    fitted = catalog.baselines.get("tfidf")(rows, LABELS, "classification", 0, None)
+    assert isinstance(fitted, Tfidf)
+    return fitted
 
 
 @pytest.mark.parametrize("name", ["tfidf", "majority"])

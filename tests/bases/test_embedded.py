@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vertical_sdk.bases.base import describe_bases, load_tokenizer, pull_base
+from vertical_sdk.bases.base import EMBEDDED, describe_bases, load_text_tokenizer, load_tokenizer, pull_base
 from vertical_sdk.bases.fingerprint import _compute_digests
+from vertical_sdk.bases.reading import read_languages
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -63,6 +64,14 @@ def test_smollm2_is_converted_exactly_and_answers() -> None:
     assert [(info.parameters, info.cached) for info in describe_bases() if info.name == "smollm2-135m"] == [
         (base.parameters, True)
     ]
+
+
+@pytest.mark.parametrize("name", [name for name, entry in EMBEDDED.items() if entry.reads])
+def test_the_catalogue_says_what_the_tokenizer_reads(name: str) -> None:
+    base = pull_base(name)
+
+    assert read_languages(load_text_tokenizer(base)) == EMBEDDED[name].reads
+    assert base.max_length == EMBEDDED[name].max_length
 
 
 def test_efficientnet_lite0_is_converted_exactly_and_knows_a_building() -> None:

@@ -10,6 +10,13 @@ from conftest import topic_recipe
 from vertical_sdk.cli import main
 
 
+@pytest.fixture(autouse=True)
+def _no_index(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a package index, unless the test is marked `network`: a new recipe would fetch a base to read the texts with."""
+    if request.node.get_closest_marker("network") is None:
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
     """A run of `vertical train` whose gate passed."""

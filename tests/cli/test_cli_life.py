@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import topic_recipe, topic_rows, write_csv
 
 from vertical_sdk.cli import main
+from vertical_sdk.cli.answers import Answered, list_answers
+from vertical_sdk.types import Example, Prediction
 
 
 def document(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -91,11 +96,107 @@ def test_predicting_shows_a_table_to_people(trained: Path, capsys: pytest.Captur
     assert "-dash" in shown
 
 
-def test_rows_without_text_are_named(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = write_csv(tmp_path / "new.csv", [("rash", "a"), ("  ", "b")], ("text", "note"))
+ROWS = [("rash on skin", "a"), ("  ", "b"), ("cough and lung", "c"), ("\u200b", "d")]
+"""Two texts, and two rows without one, on the lines 3 and 5."""
+
+
+def test_a_row_without_text_has_a_reason_in_the_place_of_its_answer(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "new.csv", ROWS, ("text", "note"))
+
+    assert main(["predict", str(trained), "--data", str(data), "--json"]) == 0
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+
+    assert [(line["id"], line["label"] is None, line.get("error")) for line in lines] == [
+        ("2", False, None),
+        ("3", True, "no text"),
+        ("4", False, None),
+        ("5", True, "no text"),
+    ]
+    assert "2 of 4 rows were not answered: no text (rows 3, 5)." in captured.err
+    assert main(["predict", str(trained), "rash on skin", "cough and lung", "--json"]) == 0
+    alone = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [lines[0]["label"], lines[2]["label"]] == [line["label"] for line in alone]
+
+
+def test_rows_without_text_are_named_if_one_may_not_be_skipped(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "new.csv", ROWS, ("text", "note"))
+
+    assert main(["predict", str(trained), "--data", str(data), "--json", "--on-error", "fail"]) == 3
+    assert "2 rows have no text: 3, 5" in document(capsys)["error"]["message"]
+
+
+def test_a_file_without_any_text_is_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path / "new.csv", [("  ", "a"), ("\u200b", "b")], ("text", "note"))
 
     assert main(["predict", str(trained), "--data", str(data), "--json"]) == 3
-    assert "1 rows have no text: 3" in document(capsys)["error"]["message"]
+    assert "2 rows have no text: 2, 3" in document(capsys)["error"]["message"]
+
+
+def test_answers_are_written_to_a_file_with_one_row_for_each_row(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "new.csv", ROWS, ("text", "note"))
+    ask = ["predict", str(trained), "--data", str(data), "--top-k", "2"]
+
+    assert main([*ask, "--out", str(tmp_path / "answers.csv")]) == 0
+    assert f"{tmp_path / 'answers.csv'}: 4 rows" in capsys.readouterr().out
+    assert main([*ask, "--out", str(tmp_path / "answers.jsonl"), "--json"]) == 0
+    assert document(capsys) == {"out": str(tmp_path / "answers.jsonl"), "rows": 4, "not_answered": 2}
+
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["text"] for row in table] == [line["text"] for line in lines] == [text.strip(" \u200b") for text, _ in ROWS]
+    assert [row["error"] for row in table] == ["", "no text", "", "no text"]
+    for row, line in zip(table[::2], lines[::2], strict=True):
+        assert row["label"] == line["label"]
+        assert float(row["confidence"]) == line["probabilities"][line["label"]]
+        assert [row["likeliest_1"], row["likeliest_2"]] == sorted(
+            line["probabilities"], key=lambda x: -line["probabilities"][x]
+        )[:2]
+        assert len(line["probabilities"]) == 2
+
+
+def test_the_answers_of_a_failed_command_leave_the_old_file(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_csv(tmp_path / "new.csv", ROWS, ("text", "note"))
+    out = tmp_path / "answers.csv"
+    out.write_text("old")
+
+    assert main(["predict", str(trained), "--data", str(data), "--out", str(out), "--on-error", "fail"]) == 3
+    assert out.read_text() == "old"
+    assert main(["predict", str(trained), "rash", "--out", str(tmp_path / "answers.xlsx")]) == 3
+    assert "the ending should be .csv or .jsonl, not '.xlsx'" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.glob("answers*")) == ["answers.csv"]
+
+
+def test_the_table_lists_the_likeliest_labels(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(trained), "red itch on skin", "--top-k", "2"]) == 0
+    shown = capsys.readouterr().out
+
+    assert len(re.findall(r"(skin|lung|heart) [01]\.\d{3}", shown)) == 2
+
+
+@pytest.mark.parametrize(
+    ("prediction", "task", "columns"),
+    [
+        (Prediction(label="a", probabilities={"a": 0.9}), "classification", ["text", "answer", "probability"]),
+        (Prediction(label=2.5, interval=(2.0, 3.0)), "regression", ["text", "answer"]),
+        (Prediction(label=None, text="yes"), "generation", ["text", "answer"]),
+    ],
+)
+def test_a_table_has_probabilities_only_for_labels(prediction: Prediction, task: str, columns: list[str]) -> None:
+    card: Any = SimpleNamespace(task=task)
+
+    shown = list_answers([Answered(Example(id="1", text="x"), prediction)], card, top_k=None)
+
+    assert [column.header for column in shown.columns] == columns
 
 
 @pytest.mark.parametrize("words", [[], ["text", "--data", "x.csv"]])

@@ -37,7 +37,7 @@ def published(tmp_path: Path) -> Registry:
         measured = {"macro_f1": {"value": 0.8 + seed / 100, "low": 0.7, "high": 0.9}}
         card = Card(
             name="medical/triage", task="classification", family="encoder", base=base, recipe_digest="2" * 64, parent=parent,
-            recipe={"name": "medical/triage", "domain": "medical", "train": {"seed": seed}},
+            recipe={"name": "medical/triage", "domain": "medical", "train": {"seed": seed}, "evaluate": {"gate": False}},
             sources=(SourceRecord(source="notes.csv", sha256=RAW if seed == 1 else "cd" * 32, license="CC0-1.0"),),
             metrics={"systems": {"adapter": {"metrics": measured}}, "rows": 9},
         )  # fmt: skip

@@ -34,7 +34,8 @@ def registry(runs: tuple[Path, Path]) -> Registry:
     """Version 1 is weak and in production, version 2 strong and the candidate."""
     registry = Registry()
     for run, alias in zip(runs, ("production", "candidate"), strict=True):
-        registry.set_alias("topics", alias, registry.publish(run, force=True).number)
+        number = registry.publish(run, force=True, reason="a test").number
+        registry.set_alias("topics", alias, number, force=True, why="a test")
     return registry
 
 
@@ -52,11 +53,11 @@ def test_a_better_candidate_is_promoted_and_rolled_back(registry: Registry, caps
     assert (result["champion"], result["challenger"], result["moved"]) == (1, 2, True)
     assert result["difference"]["low"] > 0
     assert registry.resolve("topics@production").number == 2
-    assert main(["registry", "rollback", "topics", "--alias", "production", "--why", "it raves", "--json"]) == 0
+    assert main(["registry", "rollback", "topics", "--alias", "production", "--force", "--reason", "it raves", "--json"]) == 0
     assert document(capsys) == {"name": "topics", "alias": "production", "before": 2, "after": 1, "skipped": []}
     assert main(["registry", "history", "topics", "--json"]) == 0
     shown = [(event["action"], event["after"], event["why"]) for event in document(capsys)[-2:]]
-    assert shown == [("promote", 2, "better"), ("rollback", 1, "it raves")]
+    assert shown == [("promote", 2, "better"), ("rollback by force", 1, "it raves")]
 
 
 def test_promoting_prints_both_values_the_verdict_and_the_move(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +69,7 @@ def test_promoting_prints_both_values_the_verdict_and_the_move(capsys: pytest.Ca
     assert "champion topics@1" in shown
     assert "Verdict: passed" in shown
     assert "topics@production: 1 → 2" in shown
-    assert main(["registry", "rollback", "topics", "--alias", "production"]) == 0
+    assert main(["registry", "rollback", "topics", "--alias", "production", "--force", "--reason", "it raves"]) == 0
     assert "topics@production: 2 → 1" in capsys.readouterr().out
 
 
@@ -84,7 +85,7 @@ def test_a_worse_challenger_exits_with_the_code_of_a_failed_gate(
     assert main(["registry", "promote", "topics", "--from", "1", "--to", "production", "--json"]) == 8
     assert document(capsys)["moved"] is False
     assert registry.resolve("topics@production").number == 2
-    assert main(["registry", "promote", "topics", "--from", "1", "--to", "production", "--force"]) == 0
+    assert main(["registry", "promote", "topics", "--from", "1", "--to", "production", "--force", "--reason", "a trial"]) == 0
     assert "topics@production: 2 → 1 by force" in capsys.readouterr().out
     assert registry.resolve("topics@production").number == 1
 

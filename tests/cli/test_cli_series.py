@@ -236,6 +236,11 @@ def test_lines_from_stdin_raise_the_same_alarms_as_a_file(
         ("2024-01-01 00:00:00,1\n", "stdin:1: 2 fields; 3 are needed"),
         ("2024-01-01 00:00:00,1,2\nsoon,1,2\n", "stdin:2: column 'time' contains 'soon'"),
         ("2024-01-01 00:00:00,1,two\n", "stdin:1: column 'south' contains 'two'"),
+        (
+            "2024-01-01 00:00:00,1,2\n2024-01-01 01:00:00+01:00,1,2\n",
+            "stdin:2: 2024-01-01T01:00:00+01:00 is a time with a zone",
+        ),
+        ("2024-01-01 00:00:00,1,inf\n", "stdin:1: column 'south' contains 'inf', which is not a finite number"),
         ("2024-01-01 00:00:00,1,2\n2024-01-01 00:00:00,1,2\n", "stdin:2: the time 2024-01-01 00:00:00 is not a whole number"),
     ],
 )
@@ -246,6 +251,44 @@ def test_an_invalid_line_is_refused_with_its_number(
 
     assert main(["monitor", str(watcher), "--follow", "--json"]) == 3
     assert said in document(capsys)["error"]["message"]
+
+
+@pytest.mark.parametrize("value", ["1e30", "-3.4e38", "1e300"])
+def test_a_reading_far_too_large_raises_its_alarm_and_hides_no_later_one(
+    watcher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    rows = with_outlier(60, 40)
+    rows[39] = rows[39].rpartition(",")[0] + f",{value}"  # two hours before
+
+    assert main(["monitor", str(watcher), "--data", str(write(tmp_path / "now.csv", rows)), "--json"]) == 0
+    of_file = capsys.readouterr()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(rows) + "\n"))
+    assert main(["monitor", str(watcher), "--follow", "--json"]) == 0
+    of_stream = capsys.readouterr()
+
+    for said in (of_file, of_stream):
+        alarms = {one["time"]: one["score"] for one in map(json.loads, said.out.splitlines())}
+        assert {"2024-01-02T14:00:00", "2024-01-02T16:00:00"} <= set(alarms)
+        assert "too large to be measurements" in said.err
+
+
+@pytest.mark.parametrize("words", [["forecast"], ["monitor"]])
+def test_a_file_of_times_with_a_zone_is_refused_after_a_training_without(
+    forecaster: Path, watcher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    rows = lines(30)
+    zoned = [rows[0], *(row.replace(",", "+08:00,", 1) for row in rows[1:])]
+    mixed = [*rows[:9], *zoned[9:]]
+    run = forecaster if words == ["forecast"] else watcher
+
+    for table, problem in ((zoned, "was trained on times without a zone"), (mixed, "now.csv:10: ")):
+        data = write(tmp_path / "now.csv", table)
+        assert main([*words, str(run), "--data", str(data), "--json"]) == 3
+        assert problem in document(capsys)["error"]["message"]
+    if words == ["forecast"]:
+        data = write(tmp_path / "waves.csv", [f"{zoned[0]}", *zoned[1:]])
+        assert main(["evaluate", str(run), "--data", str(data), "--json"]) == 3
+        assert "was trained on times without a zone" in document(capsys)["error"]["message"]
 
 
 @pytest.mark.parametrize("words", [[], ["--data", "x.csv", "--follow"], ["--follow", "--time", "when"]])

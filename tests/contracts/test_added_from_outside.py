@@ -88,6 +88,10 @@ def test_a_task_from_outside_trains_evaluates_and_predicts(outside: None, encode
 
     assert run.card.task == "count"
     assert evaluation.task == "count"
+    assert evaluation.gate is not None
+    assert {"tfidf", "majority"} == {
+        name for reason in evaluation.gate.reasons for name in ("tfidf", "majority") if name in reason
+    }
     assert set(evaluation.systems["adapter"].metrics) == {"mae"}
     assert isinstance(predictions[0].label, float)
     assert predictions[0].label >= 0

@@ -32,7 +32,7 @@ def publish_two_versions(registry: Registry, folder: Path) -> None:
         manifest = {"sub/x.json": Stored(hashlib.sha256(text.encode()).hexdigest(), len(text))}
         tags = {"team": "a", SIGNATURE + "ab" * 32: "x" * 20_000} if number == 2 else {REVOKED: "wrong labels"}
         event = Event(f"2026-01-0{number}T00:00:00+00:00", "ada", "a/b", "publish", why="a try")
-        record = {"task": "classification", "base": "tiny", "metric": None, "value": None, "gate": "no gate", "forced": False}
+        record = {"task": "classification", "base": "tiny", "metric": None, "value": None, "gate": "passed", "forced": False}
         record |= {"reason": "a try", "facts": {"task": ["classification"]}, "metrics": {"macro_f1": 0.5}}
         registry.store.put("a/b", {"sub/x.json": file}, manifest, record=record, tags=tags, event=event)
     registry.set_alias("a/b", "live", 1)
@@ -46,6 +46,10 @@ def test_a_copy_into_a_store_and_back_equals_the_original(kind: str, tmp_path: P
         Registry(place, Policy()) for place in (tmp_path / "first", ADDRESSES[kind](tmp_path, request), tmp_path / "last")
     )
     publish_two_versions(first, tmp_path)
+    first.set_alias("a/b", "live", 2, why="better", action="promote")
+    first.set_alias("a/b", "live", 1, why="worse", action="rollback")
+    first.set_alias("a/b", "old", 1)
+    first.delete_alias("a/b", "old")
 
     there = copy_versions(first, middle)
     back = copy_versions(middle, last)
@@ -61,5 +65,8 @@ def test_a_copy_into_a_store_and_back_equals_the_original(kind: str, tmp_path: P
             first.store.folder(original.digest) / "sub" / "x.json"
         ).read_bytes()
         assert (original.created, original.who, original.record) == (copied.created, copied.who, copied.record)
+    log = [(e.action, e.alias, e.before, e.after) for e in first.history("a/b") if e.alias]
+    assert log[1] == ("promote", "live", 1, 2)
+    assert [(e.action, e.alias, e.before, e.after) for e in last.history("a/b") if e.alias] == log
     assert last.store.problems() == []
     middle.close()

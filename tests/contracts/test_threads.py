@@ -197,3 +197,24 @@ def test_the_adapters_of_the_test_differ_from_their_base(models: tuple[VerticalM
         with switched_off(model.specialist(name)):
             assert np.abs(model.outputs(rows, fused=False, name=name) - before).max() > 1e-3
         np.testing.assert_array_equal(model.outputs(rows, fused=False, name=name), before)
+
+
+def test_sixty_four_clients_of_a_web_service_are_answered_as_alone(models: tuple[VerticalModel, VerticalModel]) -> None:
+    """An ordinary FastAPI endpoint: a plain function, which FastAPI runs in threads of its own."""
+    import fastapi
+    from fastapi.testclient import TestClient
+
+    reading, _ = models
+    app = fastapi.FastAPI()
+
+    @app.get("/{name}")
+    def predict(name: str, text: str) -> dict[str, Any]:
+        return reading.predict([text], adapters=name)[0].to_dict()
+
+    asks = [(name, text[:200]) for name in ("topics", "parity") for text in TEXTS]
+    alone = {ask: reading.predict([ask[1]], adapters=ask[0])[0].to_dict() for ask in asks}
+    with TestClient(app) as client, ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda ask: client.get(f"/{ask[0]}", params={"text": ask[1]}).json(), asks * 13))
+
+    assert len(answers) == 130
+    assert [ask for ask, answer in zip(asks * 13, answers, strict=True) if answer != alone[ask]] == []

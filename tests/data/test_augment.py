@@ -1,3 +1,4 @@
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -91,3 +92,20 @@ def test_everything_at_once_is_still_pure() -> None:
     augment([example], ALL, copies=3, seed=1)
 
     assert repr(example) == before
+
+
+def test_han_kana_and_hangul_lose_no_negation() -> None:
+    example = Example("1", "患者没有发热 也不咳嗽 열이 없습니다", "x")
+
+    for seed in range(50):
+        rng = random.Random(seed)
+        assert typos(example, rng, p=1.0).text == example.text
+        assert drop_words(example, rng, p=0.9).text == example.text
+
+
+def test_sentences_without_spaces_are_shuffled_and_kept_whole() -> None:
+    sentences = ["患者发热三天。", "是否咳嗽？", "“不咳。”", "建议复查！"]
+    texts = {shuffle_sentences(Example("1", "".join(sentences)), random.Random(seed), p=1.0).text for seed in range(30)}
+
+    assert len(texts) > 5
+    assert {"".join(order) for order in itertools.permutations(sentences)} >= texts

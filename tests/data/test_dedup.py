@@ -20,6 +20,52 @@ def test_shingles_are_of_four_characters_and_know_no_case() -> None:
     assert shingles(" ") == frozenset()
 
 
+def test_runs_of_han_kana_and_hangul_are_cut_into_pairs() -> None:
+    assert shingles("张伟订单，12345 OK。好") == {"张伟", "伟订", "订单", "1234", "2345", "345 ", "45 o", "5 ok", "好"}
+    assert shingles("手机１３８００１３８０００。") == {"手机", "13800138000"}
+    assert shingles("テストです") == {"テス", "スト", "トで", "です"}
+    assert shingles("좋은 영화") == {"좋은", "영화"}
+    assert shingles("。！") == {"。！"}
+    assert shingles("naïve café") == {"naïv", "aïve", "ïve ", "ve c", "e ca", " caf", "café"}
+
+
+TEMPLATE = (
+    "尊敬的{name}先生，您好！您于本月提交的信用卡挂失申请已经受理，受理编号为{number}，工作人员将在三个工作日内与您联系，"
+    "核实身份后为您办理补卡手续，新卡将寄往您预留的通讯地址，请注意查收。如有疑问，请随时致电客服热线，感谢您的支持与理解。"
+)
+SAME_IN_ENGLISH = (
+    "Dear Mr {name}, your request of this month to block your credit card has been accepted under the number {number}. A member of "
+    "our staff will call you within three working days and, once your identity is confirmed, will issue a new card, which we send to "
+    "the postal address that you left with us. If anything is unclear, please call our hotline at any time. Thank you for your patience."
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "names"), [(TEMPLATE, ("张伟", "欧阳明")), (SAME_IN_ENGLISH, ("Lee", "Brown"))], ids=["Chinese", "English"]
+)
+def test_a_template_with_another_name_and_number_is_a_near_repeat(template: str, names: tuple[str, str]) -> None:
+    first, second = (
+        template.format(name=name, number=number) for name, number in zip(names, ("20230715", "48120"), strict=True)
+    )
+
+    assert near_repeats([first, second], 0.9) == {1: 0}
+    kept, account = decontaminate([Example("1", second)], [Example("t", first)], 0.9)
+    assert kept == []
+    assert account.dropped == {"nearly repeats an evaluation row": 1}
+
+
+def test_chinese_texts_on_the_same_subject_are_not_near_repeats() -> None:
+    reviews = [
+        "房间很干净，服务员态度也很好，早餐种类丰富，下次还会来住。",
+        "房间很小，服务员态度很差，早餐种类太少，下次不会再来住了。",
+        "酒店位置很好，离地铁站很近，前台服务热情，早餐一般。",
+        "送餐速度很快，味道不错，就是分量有点少，希望改进。",
+        "送餐太慢了，等了一个半小时，味道也一般，不会再点了。",
+    ]
+
+    assert near_repeats(reviews, 0.7) == {}
+
+
 def test_jaccard_is_intersection_over_union() -> None:
     assert jaccard(frozenset("abc"), frozenset("bcd")) == pytest.approx(2 / 4)
     assert jaccard(frozenset(), frozenset()) == 1.0

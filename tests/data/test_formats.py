@@ -67,7 +67,7 @@ def test_a_row_knows_the_line_that_it_begins_on(tmp_path: Path) -> None:
         ("a.csv", "text,label\nx,a\nhello, world,b\n", r"a\.csv:3: 3 fields, but the header has 2"),
         ("a.csv", 'text,label\nx,a\n"open,b\n', r"a\.csv:3: broken CSV"),
         ("a.csv", b"text,label\nx,a\ncaf\xe9,b\n", r"a\.csv:3: byte 0xe9 at offset 18 is not UTF-8"),
-        ("a.csv", "text,label\n".encode("utf-16"), "is UTF-16"),
+        ("a.csv", "text,label\nx,a\n".encode("utf-16-le"), "UTF-16 without a byte order mark. Set .*encoding: utf-16-le"),
         ("a.csv", b"\x7fELF\0\0", "zero bytes"),
         ("a.jsonl", '{"text": "x"}\n{"text": \n', r"a\.jsonl:2: .*column \d+: not JSON"),
         ("a.jsonl", '{"text": "x"}\n["y"]\n', r"a\.jsonl:2: contains a list"),

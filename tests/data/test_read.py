@@ -21,7 +21,17 @@ def read(tmp_path: Path, rows: list[dict[str, Any]], task: TaskName = "classific
 
 def test_the_general_reader_is_in_the_catalog() -> None:
     assert readers.get("table") is table
-    assert set(readers.options("table")) == {"separator", "delimiter", "record", "values", "missing_words"}
+    assert set(readers.options("table")) == {
+        "separator",
+        "delimiter",
+        "encoding",
+        "header",
+        "sheet",
+        "rows",
+        "record",
+        "values",
+        "missing_words",
+    }
 
 
 def test_text_and_label_are_found_by_their_names_and_it_says_so(tmp_path: Path) -> None:

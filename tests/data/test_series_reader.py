@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from vertical_sdk.card import Contract
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.prepare import prepare, read_rows
 from vertical_sdk.data.read import Table
-from vertical_sdk.data.windows import find_pace, parse_time
+from vertical_sdk.data.windows import find_pace
+from vertical_sdk.data.zones import name_offset, parse_time
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import SeriesLayout, TaskName
@@ -147,11 +148,141 @@ def test_rows_to_predict_end_with_the_last_step_also_where_nothing_was_measured(
     assert np.isnan(rows[-1].values).all()  # type: ignore[arg-type]
 
 
-def test_times_with_a_zone_are_taken_to_utc(tmp_path: Path) -> None:
-    path = write(tmp_path, ["time,a", *(f"2024-07-01T{h:02d}:00:00+02:00,{h}" for h in range(2, 9))])
+def test_times_with_one_offset_keep_its_clock(tmp_path: Path) -> None:
+    path = write(tmp_path, ["time,a", *(f"2024-07-01T{h:02d}:00:00+08:00,{h}" for h in range(2, 9))])
 
-    assert read(path).examples[0].time == "2024-07-01T02:00:00"
-    assert parse_time("2024-07-01T00:00:00Z", "x", "y") == datetime(2024, 7, 1)
+    table = read(path)
+
+    assert table.examples[0].time == "2024-07-01T04:00:00+08:00"  # the third of 02, 03, 04
+    assert table.layout is not None
+    assert table.layout.zone == "+08:00"
+    assert "zone +08:00" in table.detected
+    assert read(write(tmp_path, hours(9))).layout.zone == "none"  # type: ignore[union-attr]
+    assert name_offset(parse_time("2024-07-01T00:00:00Z", "x", "y")) == "UTC"
+
+
+def test_a_named_zone_keeps_the_time_of_day_over_a_change_of_the_clocks(tmp_path: Path) -> None:
+    # Berlin went from 03:00 (+02:00) back to 02:00 (+01:00) on 27 October 2024: 02:00 came twice, an hour apart.
+    first = datetime(2024, 10, 26, 22, tzinfo=timezone.utc)
+    path = write(tmp_path, ["time,a", *(f"{(first + timedelta(hours=h)).isoformat()},{h}" for h in range(7))])
+
+    rows = read(path, zone="Europe/Berlin", history=1, horizon=1).examples
+
+    clock = ["00:00:00+02:00", "01:00:00+02:00", "02:00:00+02:00", "02:00:00+01:00", "03:00:00+01:00", "04:00:00+01:00"]
+    assert [row.time for row in rows] == [f"2024-10-27T{time}" for time in clock]
+    assert [float(row.values[0, 0]) for row in rows] == [0, 1, 2, 3, 4, 5]  # type: ignore[index]
+    assert len({row.id for row in rows}) == len(rows)
+
+
+def test_offsets_of_summer_and_winter_are_read_in_utc_unless_a_zone_is_named(tmp_path: Path) -> None:
+    lines = ["time,a", "2024-10-27T01:00:00+02:00,1", "2024-10-27T02:00:00+02:00,2", "2024-10-27T02:00:00+01:00,3"]
+    lines += ["2024-10-27T03:00:00+01:00,4", "2024-10-27T04:00:00+01:00,5"]
+
+    table = read(write(tmp_path, lines))
+
+    assert table.layout is not None
+    assert table.layout.zone == "UTC"
+    assert table.examples[0].time == "2024-10-27T01:00:00+00:00"
+    assert table.account is not None
+    assert not table.account.notes  # no step is missing, and none appears twice
+
+
+@pytest.mark.parametrize(
+    ("odd", "rest", "problem"),
+    [
+        (
+            "2024-01-01 03:00:00+08:00",
+            {},
+            r"own.csv:5: 2024-01-01T03:00:00\+08:00 is a time with a zone, and the times before it",
+        ),
+        ("2024-01-01 03:00:00Z", {}, "own.csv:5: 2024-01-01T03:00:00"),
+        (
+            "2024-01-01 03:00:00",
+            {"zone": "Asia/Shanghai"},
+            "own.csv:2: 2024-01-01T00:00:00 is a time without a zone, and data.reader.zone",
+        ),
+    ],
+)
+def test_times_of_two_kinds_are_refused(tmp_path: Path, odd: str, rest: dict[str, str], problem: str) -> None:
+    lines = hours(9, "a")
+    lines[4] = f"{odd},103"
+
+    with pytest.raises(DataError, match=problem):
+        read(write(tmp_path, lines), **rest)
+
+
+def test_a_zone_that_does_not_exist_is_refused_before_reading(tmp_path: Path) -> None:
+    for zone in ("Europe/Berlim", "../etc/passwd", "+25:00", ""):
+        with pytest.raises(RecipeError, match="no zone is called"):
+            read(write(tmp_path, hours(9)), zone=zone)
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "problem"),
+    [
+        ("none", "+08:00", r"a time with a zone \(\+08:00\), and this specialist was trained on times without a zone"),
+        (None, "+08:00", "trained by an older version"),
+        ("+08:00", "", r"a time without a zone, and this specialist was trained on times with one \(\+08:00\)"),
+    ],
+)
+def test_a_file_of_the_other_kind_of_times_is_refused(tmp_path: Path, trained: str | None, asked: str, problem: str) -> None:
+    path = write(tmp_path, ["time,a", *(f"2024-07-01T{h:02d}:00:00{asked},{h}" for h in range(9))])
+    layout = SeriesLayout(("a",), 3600.0, 3, 2, zone=trained)
+
+    with pytest.raises(DataError, match=problem) as caught:
+        read_rows(path, recipe(path), None, layout=layout)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_in_another_zone_is_read_in_the_clock_of_the_training(tmp_path: Path) -> None:
+    path = write(tmp_path, ["time,a", *(f"2024-07-01T{h:02d}:00:00Z,{h}" for h in range(9))])
+
+    rows, _ = read_rows(path, recipe(path), None, layout=SeriesLayout(("a",), 3600.0, 3, 2, zone="Asia/Shanghai"))
+
+    assert rows[0].time == "2024-07-01T10:00:00+08:00"  # 02:00 in UTC
+    assert rows[0].values[:, 0].tolist() == [0, 1, 2]  # type: ignore[index]
+    plain = write(tmp_path, hours(9, "a"), "plain.csv")
+    older, _ = read_rows(plain, recipe(plain), None, layout=SeriesLayout(("a",), 3600.0, 3, 2))
+    assert older[0].time == "2024-01-01T02:00:00"
+
+
+@pytest.mark.parametrize("value", ["1e30", "3.4e38", "-1e39", "1e300"])
+def test_a_value_far_too_large_counts_as_not_measured(tmp_path: Path, value: str) -> None:
+    lines = hours(9, "a")
+    lines[4] = lines[4].replace(",103", f",{value}")
+    path = write(tmp_path, lines)
+
+    table = read(path)
+    monitored = read(path, "anomaly", "keep", horizon=1).examples
+
+    assert table.account is not None
+    assert table.account.notes["cells too large to be measurements"] == 1
+    np.testing.assert_array_equal(table.examples[1].values[:, 0], [101, 102, np.nan])  # type: ignore[index]
+    np.testing.assert_array_equal(table.examples[0].target[:, 0], [np.nan, 104])  # type: ignore[index,call-overload]
+    assert abs(monitored[0].target[0, 0]) >= 9e29  # type: ignore[index,call-overload]  # a monitor scores it
+    np.testing.assert_array_equal(monitored[1].values[:, 0], [101, 102, np.nan])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("value", ["inf", "-Infinity", "1e400"])
+def test_an_infinite_value_is_refused_with_its_line(tmp_path: Path, value: str) -> None:
+    lines = hours(9, "a")
+    lines[4] = lines[4].replace(",103", f",{value}")
+
+    with pytest.raises(DataError, match=r"own.csv:5: column 'a' contains '.*', which is not a finite number"):
+        read(write(tmp_path, lines))
+
+
+def test_values_a_million_times_the_training_s_are_set_aside_and_counted(tmp_path: Path) -> None:
+    lines = hours(9, "a")
+    lines[3] = lines[3].replace(",102", ",1e9")
+    path = write(tmp_path, lines)
+
+    known, account = read_rows(path, recipe(path), None, layout=SeriesLayout(("a",), 3600.0, 3, 2, largest=(200.0,)))
+    unknown, _ = read_rows(path, recipe(path), None, layout=SeriesLayout(("a",), 3600.0, 3, 2))
+
+    np.testing.assert_array_equal(known[0].values[:, 0], [100, 101, np.nan])  # type: ignore[index]
+    assert account.notes == {"histories with a value too large to use": 3}
+    assert unknown[0].values[2, 0] == np.float32(1e9)  # type: ignore[index]
 
 
 def test_a_file_without_times_needs_a_start_and_a_pace(tmp_path: Path) -> None:
@@ -249,6 +380,10 @@ def test_a_recipe_prepares_its_rows_and_keeps_the_parts_apart(tmp_path: Path) ->
     found = prepare(recipe(write(tmp_path, hours(200)), block=3600))
 
     assert found.layout == SeriesLayout(("a", "b"), 3600.0, 3, 2)
+    assert found.layout is not None
+    assert found.layout.zone == "none"
+    hour = (datetime.fromisoformat(found.train[-1].time or "") - datetime(2024, 1, 1)).total_seconds() / 3600
+    assert found.layout.largest == (100 + hour + 2, 200 + hour + 2)  # two steps after the last moment of the training
     ends = [max(row.time or "" for row in part) for part in (found.train, found.validation)]
     begins = [min(row.time or "" for row in part) for part in (found.validation, found.test)]
     assert all(

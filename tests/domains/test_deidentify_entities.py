@@ -48,6 +48,28 @@ def test_names_and_numbers_of_a_patient_are_found(text: str, expected: str) -> N
     assert masked("medical.identifiers", text) == expected
 
 
+CHINESE = {
+    "患者病历号：MR20230001，住院号 0045612": "患者病历号：[MEDICAL_RECORD_NUMBER]，住院号 [MEDICAL_RECORD_NUMBER]",
+    "医保卡号１２３４５６７８９，12床、床号：3": "医保卡号[HEALTH_INSURANCE_NUMBER]，[BED_OR_WARD]床、床号：[BED_OR_WARD]",
+    "病人MRN: 00456123请核对": "病人MRN: [MEDICAL_RECORD_NUMBER]请核对",
+    "本院300床位，住院3天，门诊2024年": "本院300床位，住院3天，门诊2024年",
+}
+
+
+@pytest.mark.parametrize("text", CHINESE)
+def test_numbers_of_a_patient_in_chinese_are_found_by_their_label(text: str) -> None:
+    assert masked("medical.identifiers", text) == CHINESE[text]
+
+
+def test_numbers_of_a_case_and_of_an_account_in_chinese_are_found() -> None:
+    legal = masked("legal.identifiers", "（2023）京01民终1234号判决，执业证号11101201510123456")
+    finance = masked("finance.identifiers", "转入账号1234567890123，共1234567890123元")
+
+    assert legal == "[CASE_NUMBER]判决，执业证号[BAR_NUMBER]"
+    assert finance == "转入账号[BANK_ACCOUNT]，共1234567890123元"
+    assert re.fullmatch(r"（\d{4}）京\d\d民终\d{4}号", after("legal.identifiers", "（2023）京01民终1234号"))
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
@@ -82,6 +84,6 @@ def test_faithfulness_is_the_share_of_what_is_written_that_was_said() -> None:
     assert bind("medical.entity_faithfulness")(answers, None, rows=asked) == 0.5
 
 
-def test_an_answer_that_writes_nothing_of_the_kind_is_faithful() -> None:
-    assert bind("medical.number_faithfulness")(["Knee pain."], None, rows=rows("My knee hurts.")) == 1.0
-    assert bind("medical.entity_faithfulness")([""], None, rows=rows("My knee hurts.")) == 1.0
+def test_faithfulness_of_an_answer_that_writes_nothing_of_the_kind_is_undefined() -> None:
+    assert math.isnan(bind("medical.number_faithfulness")(["Knee pain."], None, rows=rows("My knee hurts.")))
+    assert math.isnan(bind("medical.entity_faithfulness")([""], None, rows=rows("My knee hurts.")))

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from vertical_sdk import catalog
 from vertical_sdk.card import Calibration, Verdict
+from vertical_sdk.evaluation import report
 from vertical_sdk.evaluation.headline import headline
 from vertical_sdk.evaluation.plots import confusion_plot, interval_plot, line_plot, number
 from vertical_sdk.evaluation.report import render, write_report
+from vertical_sdk.evaluation.report_text import describe_meaning, list_next_steps, write_verdict
+from vertical_sdk.evaluation.report_words import load_words
 from vertical_sdk.evaluation.result import (
     Bin,
     Comparison,
@@ -27,6 +31,8 @@ from vertical_sdk.evaluation.result import (
     LabelRow,
     System,
 )
+from vertical_sdk.recipe import Report
+from vertical_sdk.report_rows import has_rows, remove_rows
 from vertical_sdk.types import Interval
 
 NASTY = "<script>alert('x')</script> & 急性支气管炎"
@@ -160,8 +166,8 @@ def test_report_contains_all_results() -> None:
         "The gate is not passed",
         "0.660 … 0.780",
         "Not measured: linear probe",
-        "significantly better",
-        "not significant",
+        "< 0.001 better",
+        "0.500 may be chance",
         "−0.100",  # the gain of the second label
         "same text: 10",
         "pypi:simple-icd-10-cm==1.5.0",
@@ -211,7 +217,7 @@ def test_plot_of_many_labels_shows_those_most_often_confused() -> None:
     confusion = [[10 if i == j else 0 for j in range(size)] for i in range(size)]
     confusion[79][78] = 5
 
-    text = _read(str(confusion_plot(confusion, [f"label {i}" for i in range(size)]))).text
+    text = _read(str(confusion_plot(confusion, [f"label {i}" for i in range(size)], load_words("en")))).text
 
     assert "label 79 → label 78: 5 of 15" in text
     assert "label 70" not in text
@@ -284,8 +290,8 @@ def test_report_contains_audits_abstention_and_curves() -> None:
         "62.5%",
         "0.876",
         "gained +0.300",
-        "Equal opportunitythe true-positive rate0.0870.222",
-        "Predictive equalitythe false-positive rate–0.100",
+        "the share found0.0870.222",
+        "the share of false alarms–0.100",
         "0.87550.0%96.0%",
         "2021-01-05",  # the last day of the curve
     ):
@@ -310,7 +316,7 @@ def test_groups_without_labels_and_baseline_have_a_table() -> None:
 
     text = " ".join(_read(render(plain)).text.split())
 
-    assert "site GroupRowsMAE a40 0.250" in text
+    assert "site GroupRowsOff by, on average a40 0.250" in text
     assert "TPR" not in text
 
 
@@ -342,3 +348,203 @@ def test_long_line_has_fewer_points_and_keeps_its_ends() -> None:
     assert len(points) == 300
     assert points[0].startswith("62.0,")
     assert points[-1].startswith("582.0,")
+
+
+ENGLISH, CHINESE = load_words("en"), load_words("zh")
+ORDER = ["adapter", "base", "tfidf", "probe"]
+
+
+def test_languages_have_the_same_texts_with_the_same_places_to_fill() -> None:
+    def places(text: str) -> list[str]:
+        return sorted(set(re.findall(r"{(\w+)}", text)))
+
+    assert list(ENGLISH.texts) == list(CHINESE.texts)
+    for key, text in ENGLISH.texts.items():
+        assert places(text) == places(CHINESE.texts[key]), key
+
+
+def test_every_text_of_the_report_is_translated() -> None:
+    symbols = {"f1", "groups.auc", "language", "months"}
+    same = {key for key, text in ENGLISH.texts.items() if text == CHINESE.texts[key] and re.search("[a-z]", text)}
+
+    assert same - symbols == set()
+    assert all(re.search("[\u4e00-\u9fff]", CHINESE.texts[key]) for key in CHINESE.texts if key.startswith("metrics."))
+
+
+def test_every_key_in_the_template_exists() -> None:
+    template = (Path(report.__file__).parent / "report.html").read_text(encoding="utf-8")
+    keys = set(re.findall(r"""\bt\("([\w. ]+)"[,)]""", template)) | set(re.findall(r"""helped\("([\w. ]+)"\)""", template))
+
+    assert len(keys) > 80
+    assert keys <= set(ENGLISH.texts)
+
+
+def test_titles_that_are_translated_are_those_that_systems_have() -> None:
+    registered = {catalog.baselines.part(name).title for name in catalog.baselines.names()}
+
+    assert registered <= set(CHINESE.phrases)
+    assert all(f"metrics.{name}" in CHINESE.texts for name in catalog.metrics.names() if "." not in name)
+
+
+def test_chinese_report_is_chinese() -> None:
+    titles = {"adapter": "specialist (adapter)", "base": "general base, zero-shot", "tfidf": "TF-IDF + linear"}
+    systems = {key: replace(FULL.systems[key], title=title) for key, title in titles.items()}
+    facts = {"evaluated": "2026-03-04T10:00:00Z", "rows_from": "the recipe's own test rows", "training": {"rows": 900}}
+
+    page = render(replace(AUDITED, systems=systems, provenance=facts), Report(language="zh"))
+    text = " ".join(_read(page).text.split())
+
+    assert '<html lang="zh-CN">' in page
+    assert "评测日期2026 年 3 月 4 日" in text
+    assert "每 1,000 例中，专科模型答对 720 例（通用基础模型（零样本）：380、TF-IDF + 线性模型：700）。" in text
+    assert (
+        "它优于“通用基础模型（零样本）”，差距不是偶然所能解释的。仅凭这些样本，看不出它与“TF-IDF + 线性模型”有无差别。" in text
+    )
+    for english in ("Right answers", "What this means", "Rows without", "general base", "chance", "dropped", "calibration"):
+        assert english not in text, english
+
+
+def test_report_begins_with_date_counts_and_origin() -> None:
+    facts = {
+        "evaluated": "2026-11-28T21:00:00Z",
+        "rows_from": "/home/ann/secret project/may.csv",
+        "training": {"rows": 1900},
+        "recipe": "medical/icd-chapter",
+        "base": {"name": "/home/ann/bases/mini", "architecture": "BertModel"},
+    }
+
+    text = " ".join(_read(render(replace(FULL, provenance=facts))).text.split())
+
+    for words in (
+        "Evaluated28 November 2026",
+        "Test rows200",
+        "Labels2",
+        "Trained on1,900 rows",
+        "Base modelmini",
+        "Rows frommay.csv",
+    ):
+        assert words in text, words
+    assert "/home/ann" not in text
+
+
+def test_meaning_counts_right_answers_in_a_thousand_cases() -> None:
+    counted = replace(FULL, right={"adapter": 145, "base": 76, "tfidf": 140})
+
+    meanings = describe_meaning(counted, ENGLISH, ORDER)
+
+    # 145 of 200 rows are 725 of 1,000; the range is that of the accuracy
+    assert [(m.key, m.right, m.wrong) for m in meanings] == [("adapter", 725, 275), ("base", 380, 620), ("tfidf", 700, 300)]
+    assert (meanings[0].low, meanings[0].high) == (660, 780)
+    assert "Of 1,000 cases, the specialist answers 725 right (general base: 380, TF-IDF: 700)." in render(counted)
+
+
+def test_meaning_without_accuracy_has_no_range() -> None:
+    systems = {"adapter": System("specialist", {"macro_f1": Interval(0.7, 0.6, 0.8)})}
+
+    (meaning,) = describe_meaning(replace(FULL, systems=systems, right={"adapter": 150}), ENGLISH, ["adapter"])
+
+    assert (meaning.right, meaning.low, meaning.high) == (750, None, None)
+
+
+def test_meaning_of_numbers_is_the_error_in_their_unit() -> None:
+    numbers = Evaluation(
+        name="esol",
+        task="regression",
+        rows=50,
+        systems={
+            "adapter": System("specialist", {"rmse": Interval(0.5, 0.4, 0.6)}),
+            "base": System("base", {"rmse": Interval(1, 1, 1)}),
+        },
+        errors={"adapter": 0.4, "base": 12.5},
+    )
+
+    meanings = describe_meaning(numbers, ENGLISH, ["adapter", "base"])
+
+    assert [(m.error, m.right, m.wrong) for m in meanings] == [(0.4, None, None), (12.5, None, None)]
+    assert write_verdict(numbers, ENGLISH, meanings) == "The specialist is off by 0.400 on average (base: 12.5)."
+    assert write_verdict(numbers, CHINESE, meanings) == "专科模型平均误差为 0.400（base：12.5）。"
+
+
+def test_next_steps_begin_with_the_decision() -> None:
+    passed = replace(FULL, gate=Verdict(passed=True), systems={k: FULL.systems[k] for k in ("adapter", "base", "tfidf")})
+
+    assert list_next_steps(passed, ENGLISH)[0] == "Publish it: vertical registry publish RUN"
+    assert list_next_steps(FULL, ENGLISH)[0] == "Do not publish it. Improve the rows or the recipe, and train again."
+    assert "Set evaluate.gate" in list_next_steps(replace(FULL, gate=None), ENGLISH)[0]
+    assert "Read the warnings above first" in list_next_steps(replace(FULL, warnings=["All rows get one label."]), ENGLISH)[0]
+
+
+def test_next_steps_name_what_to_look_at() -> None:
+    few = replace(AUDITED, per_label=[*AUDITED.per_label, LabelRow("stye", 6, 1, 1, 1)], labels=["lung", NASTY, "stye"])
+
+    steps = list_next_steps(few, ENGLISH)
+
+    assert "Test on more rows: on 200 rows the difference from “TF-IDF” may be chance." in steps
+    assert "Collect rows of the labels with fewer than 10 test rows: “stye”." in steps
+    assert f"Find out why these labels are answered worse than by the general model: “{NASTY}”." in steps
+    # 32 of its 80 rows were taken for lung; lung's F1 is 0.75, below 0.8
+    assert f"Look at the rows of “{NASTY}”: F1 is 0.600 on 80 rows, and it is most often taken for “lung”." in steps
+    assert any(step.startswith("Look at the rows of “lung”: F1 is 0.750 on 120 rows") for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, "The specialist was not trained on any of them."),
+        ({"left_out": 180}, "180 more were left out: the specialist was trained on them."),
+        ({"repeated": 3}, "The specialist was also trained on 3 of them, so the results are too good."),
+        (
+            {"unknown": "the file is gone."},
+            "It is unknown whether the specialist was trained on some of them: the file is gone.",
+        ),
+    ],
+)
+def test_report_claims_only_what_is_known_about_its_rows(facts: dict[str, object], words: str) -> None:
+    text = " ".join(_read(render(replace(FULL, **facts))).text.split())  # type: ignore[arg-type]
+
+    assert words in text
+    assert ("not trained on any" in text) == (not facts)
+
+
+def test_warnings_are_shown_before_the_numbers() -> None:
+    text = " ".join(_read(render(replace(FULL, warnings=["All rows get one label."]))).text.split())
+
+    assert text.index("All rows get one label.") < text.index("What this means")
+
+
+def test_rows_can_be_left_out_of_a_report() -> None:
+    forecasts = {
+        "channel 3": {"title": "A12: forecast", "x": "step", "y": "value", "lines": {"truth": [[0, 4.1], [1, 5.25]]}},
+        "by_step": {
+            "title": "Error by steps ahead",
+            "x": "hours ahead",
+            "y": "error",
+            "lines": {"specialist": [[1, 0.5], [2, 0.7]]},
+        },
+    }
+    page = render(replace(FULL, curves=forecasts))
+
+    public = remove_rows(page)
+
+    assert has_rows(page)
+    assert not has_rows(public)
+    _read(public)  # every element is closed
+    assert "stye" in page
+    assert "stye" not in public
+    assert "A12: forecast" in page
+    assert "A12: forecast" not in public
+    assert "Error by steps ahead" in public
+    assert "What this means" in public
+
+
+def test_text_of_a_row_cannot_end_the_part_that_is_left_out() -> None:
+    sly = ExampleRow("<!-- rows of data end --> secret", "lung", "lung")
+
+    assert "secret" not in remove_rows(render(replace(FULL, examples=[sly])))
+
+
+def test_statistics_have_plain_names_with_their_meaning_to_hover() -> None:
+    page = render(FULL)
+
+    assert '<abbr title="ECE, expected calibration error: distance between confidence and the share that is right.">' in page
+    assert re.search(r"<abbr title=\"p-value of the paired bootstrap: [^\"]+\">Chance</abbr>", page)

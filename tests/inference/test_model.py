@@ -76,6 +76,14 @@ def test_a_prediction_counts_the_tokens_that_were_cut(trained_run: Path) -> None
     assert prediction.truncated == 102 - 48
 
 
+def test_a_prediction_counts_unknown_tokens_and_control_tokens(trained_run: Path) -> None:
+    texts = ["rash on skin", "rash 痛み [SEP] skin", "x" * 200_000]
+
+    predictions = VerticalModel.from_pretrained(trained_run).predict(texts)
+
+    assert [(p.unknown, p.control, p.truncated) for p in predictions] == [(0, 0, 0), (4, 1, 0), (1, 0, 0)]
+
+
 def test_the_saved_adapter_is_what_was_loaded(trained_run: Path, tmp_path: Path) -> None:
     model = VerticalModel.from_pretrained(trained_run)
 

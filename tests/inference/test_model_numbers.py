@@ -10,21 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import topic_recipe
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import ResNetConfig, ResNetModel
 
 from vertical_sdk.cli import main
 from vertical_sdk.errors import DataError
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.inference.inputs import read_picture
-from vertical_sdk.recipe import Recipe
-from vertical_sdk.training import train
 from vertical_sdk.types import Example
-
-TRAIN = {"num_train_epochs": 3, "learning_rate": 0.01, "per_device_train_batch_size": 8, "bf16": False}
 
 
 def striped(standing: bool, seed: int = 0) -> NDArray[np.uint8]:
@@ -32,72 +25,6 @@ def striped(standing: bool, seed: int = 0) -> NDArray[np.uint8]:
     stripes = np.tile((np.arange(16) % 4 < 2) * 150, (16, 1))
     noise = np.random.default_rng(seed).integers(0, 100, (16, 16))
     return ((stripes if standing else stripes.T) + noise).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that tells lying stripes from standing ones."""
-    folder = tmp_path_factory.mktemp("pictures")
-    torch.manual_seed(0)
-    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
-    ResNetModel(ResNetConfig(**sizes, architectures=["ResNetModel"])).save_pretrained(folder / "base")
-    images, labels = np.stack([striped(n % 2 == 1, n) for n in range(120)]), np.arange(120) % 2
-    np.savez(
-        folder / "s.npz", train_images=images[:80], train_labels=labels[:80], val_images=images[80:], val_labels=labels[80:]
-    )
-    recipe = {
-        "name": "stripes",
-        "task": "classification",
-        "base": str(folder / "base"),
-        "domain": "medical",
-        "data": {
-            "source": str(folder / "s.npz"),
-            "modality": "image",
-            "reader": {"use": "medical.medmnist", "names": ["lying", "standing"]},
-            "clean": [],
-            "split": {"use": "given", "validation": 0.2},
-            "decontaminate": None,
-        },
-        "image": {"size": 16},
-        "adapter": {"r": 4, "lora_alpha": 8},
-        "train": TRAIN,
-        "evaluate": {"baselines": ["probe"]},
-    }
-    return train(Recipe.model_validate(recipe), out=folder / "run").path
-
-
-@pytest.fixture(scope="module")
-def beats(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
-    """A run that tells rising series from falling ones."""
-    folder = tmp_path_factory.mktemp("beats")
-    rng = np.random.default_rng(0)
-    rows = [",".join([*(f"s{k}" for k in range(8)), "kind"])]
-    for n in range(80):
-        values = np.linspace(-1, 1, 8) * (1 if n % 2 else -1) + rng.normal(0, 0.1, 8)
-        rows.append(",".join([*(f"{v:.3f}" for v in values), "rising" if n % 2 else "falling"]))
-    (folder / "beats.csv").write_text("\n".join(rows) + "\n")
-    recipe = {
-        "name": "beats",
-        "task": "classification",
-        "base": str(encoder),
-        "data": {
-            "source": str(folder / "beats.csv"),
-            "modality": "series",
-            "reader": {"use": "table", "values": "all"},
-            "columns": {"label": "kind"},
-        },
-        "series": {"patch": 4},
-        "train": TRAIN,
-        "evaluate": {"baselines": ["probe"]},
-    }
-    return train(Recipe.model_validate(recipe), out=folder / "run").path
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> VerticalModel:
-    """A specialist that reads texts."""
-    folder = tmp_path_factory.mktemp("words")
-    return VerticalModel.from_pretrained(train(topic_recipe(folder, encoder, train__max_steps=3), out=folder / "run").path)
 
 
 def test_series_are_asked_as_arrays(beats: Path) -> None:
@@ -117,11 +44,11 @@ def test_series_are_asked_as_arrays(beats: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("red rash", "reads series: give an array"),
-        ({"age": 3}, "reads series: give an array"),
-        (np.zeros((2, 2, 2)), r"array of float64 \(2, 2, 2\); a series is numbers"),
-        (np.zeros(0), "a series is numbers"),
-        (np.array(["a"]), "a series is numbers"),
+        ("red rash", "reads series: give numbers"),
+        ({"age": 3}, "reads series: give numbers"),
+        (np.zeros((2, 2, 2)), r"array of float64 \(2, 2, 2\); .* reads series"),
+        (np.zeros(0), "reads series: give numbers"),
+        (np.array(["a"]), "reads series: give numbers"),
         (np.array([1.0, np.inf]), "contains infinite values"),
         (np.array([np.nan, np.nan]), "contains no measured value"),
     ],
@@ -162,8 +89,8 @@ def test_pictures_are_asked_as_bytes_and_as_files(pictures: Path, tmp_path: Path
     [
         ({"age": 3}, "reads pictures: give the path of a PNG or JPEG"),
         ("red rash", "red rash: no such file"),
-        (np.zeros((4, 4)), "a picture must be bytes"),
-        (np.zeros(4, dtype=np.uint8), "a picture must be bytes"),
+        (np.zeros((4, 4)), "input 0 is an array of float64.*or an array of bytes"),
+        (np.zeros(4, dtype=np.uint8), "input 0 is an array of uint8"),
     ],
 )
 def test_an_input_that_is_not_a_picture_is_refused(pictures: Path, given: object, said: str) -> None:

@@ -35,8 +35,17 @@ def test_a_step_that_is_not_forecast_is_refused() -> None:
         bind("forecast_mae", arguments={"step": 3})(SAID, TRUTH)
 
 
-def test_unknown_truths_give_an_error_of_zero() -> None:
-    assert bind("forecast_mae")(SAID, np.full_like(TRUTH, NAN)) == 0.0
+@pytest.mark.parametrize("name", ["forecast_mae", "forecast_rmse", "forecast_mape"])
+def test_errors_are_undefined_if_no_truth_is_known(name: str) -> None:
+    assert np.isnan(bind(name)(SAID, np.full_like(TRUTH, NAN)))
+
+
+def test_shares_are_undefined_if_every_truth_is_nearly_nothing() -> None:
+    small = TRUTH / 1000  # 0.07 at most
+
+    assert np.isnan(bind("forecast_mape")(SAID, small))
+    # of one truth that counts, 0.07, the error is 1
+    assert bind("forecast_mape", arguments={"least": 0.065})(small + 0.07, small) == pytest.approx(1.0)
 
 
 def test_coverage_counts_truths_within_the_outer_quantiles() -> None:

@@ -50,5 +50,5 @@ def test_each_label_of_several_is_judged_by_itself() -> None:
     assert measured(shares, truth, 1.0) == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_without_any_reference_it_is_zero() -> None:
-    assert measured(np.array([[0.5, 0.5]]), np.array([[0, 0]])) == 0.0
+def test_without_any_reference_it_is_undefined() -> None:
+    assert np.isnan(measured(np.array([[0.5, 0.5]]), np.array([[0, 0]])))

@@ -13,12 +13,11 @@ from vertical_sdk.card import Card, Fingerprint, read_card
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.engines import torch as torch_engine
 from vertical_sdk.errors import DataError, RegistryError
+from vertical_sdk.evaluation.learned_rows import Party, find_overlap
 from vertical_sdk.families.specialist import load_backbone
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion import promote
 from vertical_sdk.promotion.shared_rows import (
-    Party,
-    find_overlap,
     have_same_rows,
     reorder_labels,
     require_comparable,
@@ -84,7 +83,7 @@ def current_version(registry: Registry, alias: str = "production") -> int:
 
 
 def test_better_challenger_gets_the_alias_and_the_log_its_evidence(registry: Registry, weak: Path, strong: Path) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
 
     result = promote(registry, "topics@candidate", "production", why="trained longer")
 
@@ -119,7 +118,8 @@ def test_worse_challenger_does_not_move_the_alias(registry: Registry) -> None:
 
     assert not result.verdict.passed
     assert not result.moved
-    assert "worse than topics@2" in result.verdict.reasons[0]
+    assert "worse than topics@2" in " ".join(result.verdict.reasons)
+    assert result.verdict.reasons[-1] == "Fails: the challenger's own gate failed."
     assert "its own gate failed" in result.notes[0]
     assert current_version(registry) == 2
     assert len(registry.history("topics")) == lines
@@ -139,20 +139,40 @@ def test_force_moves_the_alias_and_is_logged(registry: Registry) -> None:
 
 
 def test_margin_sets_the_allowed_loss(registry: Registry) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     lead = promote(registry, "topics@2", "production", margin=0.999)
     assert lead.difference is not None
     assert not lead.moved
 
     assert promote(registry, "topics@2", "production", margin=lead.difference.low - 1e-9).moved
     assert not promote(registry, "topics@1", "production", margin=-lead.difference.high).moved
-    assert promote(registry, "topics@1", "production", margin=-1.0).moved
+    refused = promote(registry, "topics@1", "production", margin=-1.0)
+    assert not refused.moved
+    assert any(reason.startswith("Passes: ") for reason in refused.verdict.reasons)
+    assert refused.verdict.reasons[-1] == "Fails: the challenger's own gate failed."
+
+
+def test_rows_of_one_label_promote_nothing(registry: Registry, tmp_path: Path) -> None:
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
+    rows = [row for row in topic_rows(60, seed=5) if row[1] == "skin"]
+
+    result = promote(registry, "topics@2", "production", data=write_csv(tmp_path / "skin.csv", rows), margin=-1)
+
+    assert not result.moved
+    assert result.verdict.reasons[0].startswith("Fails: all 20 test rows have the same answer, 'skin'")
+    assert "macro_f1 of the specialist or of topics@1 is undefined on these rows" in result.verdict.reasons[1]
+    assert result.to_dict()["p_value"] is None
+
+
+def test_force_without_a_reason_is_refused_before_anything_is_compared(registry: Registry) -> None:
+    with pytest.raises(RegistryError, match="moving an alias by force needs a reason"):
+        promote(registry, "topics@2", "production", force=True)
 
 
 def test_two_versions_on_one_base_load_it_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
     monkeypatch.setattr(torch_engine, "load_backbone", lambda base, device: loaded.append(base.name) or load_backbone(base))
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
 
     promote(registry, "topics@2", "production")
 
@@ -173,7 +193,7 @@ def test_own_gate_of_the_challenger_decides_without_champion(registry: Registry)
 
 
 def test_revoked_champion_is_replaced_if_the_own_gate_passed(registry: Registry) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     registry.revoke("topics@1", "learned from test rows")
 
     result = promote(registry, "topics@2", "production")
@@ -184,7 +204,7 @@ def test_revoked_champion_is_replaced_if_the_own_gate_passed(registry: Registry)
 
 
 def test_broken_champion_is_replaced_if_the_own_gate_passed(registry: Registry) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     file = registry.resolve("topics@1").path / "adapter_model.safetensors"
     file.chmod(0o644)
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -203,7 +223,7 @@ def test_promotion_to_the_current_version_is_refused(registry: Registry) -> None
 
 
 def test_alias_that_was_moved_meanwhile_is_not_moved_again(registry: Registry) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     moved = []
 
     def other(what: str, _share: float | None = None) -> None:
@@ -216,7 +236,7 @@ def test_alias_that_was_moved_meanwhile_is_not_moved_again(registry: Registry) -
 
 
 def test_training_rows_of_the_champion_are_left_out(registry: Registry, elsewhere: Path, strong: Path) -> None:
-    registry.publish(elsewhere, force=True)
+    registry.publish(elsewhere, force=True, reason="a test")
     registry.set_alias("topics", "production", 2)
     tested = prepare(Recipe.model_validate(read_card(elsewhere / "adapter").recipe)).test
     learned = prepare(Recipe.model_validate(read_card(strong / "adapter").recipe))
@@ -232,7 +252,7 @@ def test_training_rows_of_the_champion_are_left_out(registry: Registry, elsewher
 def test_versions_on_different_bases_answer_with_their_members(
     registry: Registry, elsewhere: Path, strong: Path, tmp_path: Path
 ) -> None:
-    registry.publish(elsewhere, force=True)
+    registry.publish(elsewhere, force=True, reason="a test")
     registry.set_alias("topics", "production", 2)
     rows = topic_rows(30, seed=5)
 
@@ -252,7 +272,7 @@ def test_versions_on_different_bases_answer_with_their_members(
 
 
 def test_rows_of_a_file_that_either_was_trained_on_are_left_out(registry: Registry, strong: Path, tmp_path: Path) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     known = prepare(Recipe.model_validate(read_card(strong / "adapter").recipe)).train[:5]
     rows = [*topic_rows(12, seed=5), *((f"  {row.text.upper()} ", str(row.target)) for row in known)]
 
@@ -260,13 +280,13 @@ def test_rows_of_a_file_that_either_was_trained_on_are_left_out(registry: Regist
 
     assert (result.rows, result.dropped) == (12, 5)
     only_known = write_csv(tmp_path / "known.csv", [(row.text, str(row.target)) for row in known])
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     with pytest.raises(DataError, match="was trained on each of the 5 rows"):
         promote(registry, "topics@2", "production", data=only_known)
 
 
 def test_missing_training_data_requires_a_file_of_rows(registry: Registry, strong: Path, tmp_path: Path) -> None:
-    registry.set_alias("topics", "production", 1)
+    registry.set_alias("topics", "production", 1, force=True, why="a test")
     data = Path(read_card(strong / "adapter").sources[0].source)
     content = data.read_bytes()
     data.unlink()
@@ -339,10 +359,10 @@ def test_rows_are_rewritten_and_compared_without_the_prompt() -> None:
     (result,) = rewrite_rows([row], own, other)
 
     assert result.messages == (Message("user", "is it red"), answer)
-    assert find_overlap(
-        [row], own, [Example("9", messages=(Message("user", "Is it  red"), Message("assistant", "no")))], other
-    ) == {0}
-    assert find_overlap([row], own, [Example("9", messages=(Message("user", "is it blue"), answer))], other) == set()
+    learned = Example("9", messages=(Message("user", "Is it  red"), Message("assistant", "no")))
+    assert find_overlap([result], [learned], other) == {0}
+    assert find_overlap([row], [learned], own) == {0}
+    assert find_overlap([result], [Example("9", messages=(Message("user", "is it blue"), answer))], other) == set()
 
 
 def test_records_are_rewritten_with_the_fields_of_the_champion() -> None:
@@ -361,9 +381,9 @@ def test_rows_of_series_overlap_if_their_targets_do() -> None:
     learned = [Example("9", time="2024-01-01T00:10:00", values=values - 1)]
 
     # the steps ahead of minute 10 are 11 and 12; those of minute 8 are 9 and 10, of 12 are 13 and 14
-    assert find_overlap(at, reads, learned, reads) == {1, 2}
+    assert find_overlap(at, learned, reads) == {1, 2}
     other = [Example("9", time="2024-01-01T00:10:00", values=values - 1, record=(("series", "b"),))]
-    assert find_overlap(at, reads, other, reads) == set()
+    assert find_overlap(at, other, reads) == set()
 
 
 def test_same_rows_need_the_same_bytes_and_the_same_split() -> None:

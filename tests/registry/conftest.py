@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def make_adapter(tmp_path: Path) -> MakeAdapter:
         *,
         name: str = "medical/triage",
         verdict: Verdict | None = PASSED,
-        gate: dict[str, object] | None = GATE,
+        gate: dict[str, object] | Literal[False] | None = GATE,
         folder: Path | None = None,
     ) -> Path:
         folder = folder or tmp_path / f"made-{name.replace('/', '-')}-{seed}"

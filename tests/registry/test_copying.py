@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError
 from vertical_sdk.registry import Registry
+from vertical_sdk.registry.aliases import rollback
 from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.stores import STORES
@@ -97,8 +99,75 @@ def test_the_log_of_a_copy_has_the_publish_time_and_the_source(source: Registry,
     assert [e.action for e in lines[:3]] == ["publish", "publish", "publish by force"]
     assert f"copied from {source.location} (medical/triage@3) by bob" in lines[2].why
     assert lines[2].why.endswith(": to show")
-    assert {e.who for e in lines[3:]} == {"bob"}
+    moves = [(e.action, e.alias, e.at, e.who, e.before, e.after) for e in originals if e.alias]
+    assert [(e.action, e.alias, e.at, e.who, e.before, e.after) for e in lines if e.alias] == moves
+    assert {e.who for e in lines if e.action == "tag"} <= {"bob"}
     assert target.store.names() == ["medical/triage"]
+
+
+def moves(registry: Registry, alias: str | None = None) -> list[tuple[object, ...]]:
+    """The log of the aliases: action, alias, from, to."""
+    events = registry.history("medical/triage")
+    return [(e.action, e.alias, e.before, e.after) for e in events if e.alias and alias in {None, e.alias}]
+
+
+def test_a_copy_has_the_log_of_the_aliases_and_can_roll_back(source: Registry, tmp_path: Path) -> None:
+    source.set_alias(
+        "medical/triage", "production", 3, force=True, why="better on rare labels", action="promote", evidence='{"p": 0.01}'
+    )
+    source.delete_alias("medical/triage", "candidate", why="done")
+    expected = [
+        ("alias", "production", None, 2),
+        ("alias", "candidate", None, 3),
+        ("promote by force", "production", 2, 3),
+        ("delete alias", "candidate", 3, None),
+    ]
+    assert moves(source) == expected
+    target, second = Registry(tmp_path / "target"), Registry(tmp_path / "second")
+
+    copy_versions(source, target)
+    copy_versions(target, second)
+
+    for copied in (target, second):
+        assert moves(copied) == expected
+        promoted = next(e for e in copied.history("medical/triage") if e.action == "promote by force")
+        assert promoted.why.endswith(": better on rare labels")
+        assert json.loads(promoted.evidence)["p"] == 0.01
+        assert copied.resolve("medical/triage@production").aliases == ("production",)
+        assert copied.verify() == []
+    assert rollback(target, "medical/triage", "production").after == 2
+
+
+def test_a_second_backup_adds_the_moves_since_the_first(source: Registry, tmp_path: Path) -> None:
+    target = Registry(tmp_path / "target")
+    copy_versions(source, target)
+    source.set_alias("medical/triage", "production", 3, force=True, why="try")
+    source.set_alias("medical/triage", "production", 2, action="rollback")
+    source.set_alias("medical/triage", "production", 3, force=True, why="try")
+
+    refused = copy_versions(source, target)
+    assert [(a.alias, a.outcome) for a in refused.conflicts] == [("production", "conflict")]
+    assert moves(target, "production") == [("alias", "production", None, 2)]
+
+    report = copy_versions(source, target, overwrite_aliases=True)
+    assert ("production", 3, "moved", 2) in {(a.alias, a.version, a.outcome, a.previous) for a in report.aliases}
+    assert moves(target, "production") == moves(source, "production")
+    assert len(moves(target, "production")) == 4
+    before = target.history("medical/triage")
+    copy_versions(source, target, overwrite_aliases=True)
+    assert target.history("medical/triage") == before
+
+
+def test_an_alias_that_was_moved_in_the_target_gets_one_move_of_its_own(source: Registry, tmp_path: Path) -> None:
+    target = Registry(tmp_path / "target")
+    copy_versions(source, target)
+    target.set_alias("medical/triage", "production", 3, force=True, why="here")
+    source.set_alias("medical/triage", "production", 3, force=True, why="try")
+    source.set_alias("medical/triage", "production", 2)
+
+    copy_versions(source, target, overwrite_aliases=True)
+
+    assert [after for _, _, _, after in moves(target, "production")] == [2, 3, 2]
 
 
 def test_copying_again_changes_nothing(source: Registry, tmp_path: Path) -> None:
@@ -225,8 +294,18 @@ def test_a_copy_through_a_server_is_published_by_the_user_of_the_token(
     app = create_app(served, tokens, ServerSettings(uploads=tmp_path / "uploads"), log=lambda _: None)
     with serving(app) as address:
         remote, back = Registry(address), Registry(tmp_path / "back")
+        source.set_alias("medical/triage", "production", 3, action="promote", force=True, why="try")
+        source.set_alias("medical/triage", "production", 2, action="rollback")
+        source.delete_alias("medical/triage", "candidate")
         copy_versions(source, remote)
+        assert moves(remote) == moves(source)
+        source.set_alias("medical/triage", "production", 3, force=True, why="try")
+        copy_versions(source, remote, overwrite_aliases=True)
         report = copy_versions(remote, back)
+        assert moves(back) == moves(source)
+        assert rollback(remote, "medical/triage", "production").after == 2
+        assert moves(remote)[-1] == ("rollback", "production", 3, 2)
+        remote.set_alias("medical/triage", "production", 3, force=True, why="back")
         remote.close()
 
     assert all(version.new and version.before == version.after for version in report.versions)

@@ -70,6 +70,20 @@ def test_a_run_is_published_with_its_report_and_without_checkpoints(
     assert not (version.path / "checkpoints").exists()
 
 
+def test_a_run_and_the_adapter_in_it_are_one_version(registry: Registry, make_adapter: MakeAdapter, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "x"
+    make_adapter(folder=run / "adapter")
+    (run / "recipe.json").write_text("{}")
+    (run / "report.html").write_text("<p>good</p>")
+
+    first, second = registry.publish(run), registry.publish(run / "adapter")
+
+    assert (first.number, second.number) == (1, 1)
+    assert first.digest == second.digest
+    assert (second.path / "report.html").read_text() == "<p>good</p>"
+    assert [event.action for event in registry.history("medical/triage")] == ["publish"]
+
+
 def test_equal_files_are_stored_once(registry: Registry, make_adapter: MakeAdapter) -> None:
     first = registry.publish(make_adapter(1)).path / "tokenizer.json"
     second = registry.publish(make_adapter(2)).path / "tokenizer.json"
@@ -169,10 +183,10 @@ def test_a_forced_publish_is_recorded_in_version_card_and_log(
     assert (event.action, event.who, event.why) == ("publish by force", "ada", "a demonstration")
 
 
-def test_a_version_of_a_recipe_without_gate_records_no_gate(registry: Registry, make_adapter: MakeAdapter) -> None:
-    version = registry.publish(make_adapter(gate=None, verdict=None), force=True)
+def test_a_version_of_a_recipe_without_gate_is_ungated(registry: Registry, make_adapter: MakeAdapter) -> None:
+    version = registry.publish(make_adapter(gate=False, verdict=None), force=True, reason="a test")
 
-    assert (version.gate, version.forced) == ("no gate", False)
+    assert (version.gate, version.forced) == ("ungated", False)
 
 
 def test_a_file_that_differs_from_the_card_is_named(registry: Registry, make_adapter: MakeAdapter) -> None:

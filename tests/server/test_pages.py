@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from registry.conftest import MakeAdapter
 from safetensors.numpy import save_file
 
 from vertical_sdk.card import Card, Fingerprint, Parent, SourceRecord, Verdict, write_card
@@ -386,7 +387,7 @@ def test_a_version_shows_results_lineage_and_files(client: TestClient, publish: 
 
     shown = words(client.get("/a/medical/triage@1").text)
 
-    assert "On 1,234 rows that nothing was trained on, with 95% intervals" in shown
+    assert "On 1,234 rows that the specialist was not trained on (95% intervals)" in shown
     assert "specialist 0.910 [0.880, 0.940] 0.040 [0.020, 0.060]" in shown
     assert "general base 0.355 [0.333, 0.377] 0.100 [0.050, 0.200]" in shown
     assert "TF-IDF + linear not measured: it ran out of words" in shown
@@ -545,3 +546,15 @@ def contrast(first: str, second: str) -> float:
 
     dark, bright = sorted((luminance(first), luminance(second)))
     return (bright + 0.05) / (dark + 0.05)
+
+
+def test_pages_mark_forced_and_ungated_versions(client: TestClient, registry: Registry, make_adapter: MakeAdapter) -> None:
+    registry.publish(make_adapter(1, name="legal/notes", verdict=None, gate=False))
+    failed = Verdict(passed=False, reasons=("worse",))
+    registry.publish(make_adapter(2, name="legal/terms", verdict=failed), force=True, reason="a pilot")
+
+    listed = words(client.get("/").text).replace(" ", "")
+    assert "legal/notesungated" in listed
+    assert "legal/termsforced" in listed
+    assert "Ungated: its recipe has no gate" in words(client.get("/a/legal/notes@1").text)
+    assert "Published against its gate (failed): a pilot" in words(client.get("/a/legal/terms@1").text)

@@ -225,6 +225,19 @@ def test_the_server_records_publishing_by_force(client: Registry, make_adapter: 
     assert client.history("medical/triage")[0].action == "publish by force"
 
 
+def test_the_server_moves_an_alias_past_a_failed_gate_only_by_force(client: Registry, make_adapter: MakeAdapter) -> None:
+    client.publish(make_adapter(1, verdict=FAILED), force=True, reason="a demonstration")
+    careless = Registry(client.location, Policy(free_aliases=("production",)))  # the server's own policy decides
+
+    with pytest.raises(GateFailed, match="medical/triage@1 failed its gate, so the alias 'production' does not move to it"):
+        careless.set_alias("medical/triage", "production", 1, why="it is urgent")
+    client.set_alias("medical/triage", "production", 1, force=True, why="a pilot")
+
+    event = client.history("medical/triage")[-1]
+    assert (event.action, event.after, event.why) == ("alias by force", 1, "a pilot")
+    careless.close()
+
+
 def test_a_malformed_card_is_refused(client: Registry, make_adapter: MakeAdapter) -> None:
     folder = make_adapter(1)
     card = read_card(folder)
@@ -236,7 +249,7 @@ def test_a_malformed_card_is_refused(client: Registry, make_adapter: MakeAdapter
     ]
 
     for recipe in recipes:
-        write_card(folder, card.model_copy(update={"recipe": recipe, "gate": None}))
+        write_card(folder, card.model_copy(update={"recipe": recipe}))
         with contextlib.suppress(CorruptAdapter, RegistryError):
             put(client.store, folder)
     for metrics in ({"systems": []}, {"systems": {"adapter": {"metrics": []}}}, {"systems": {"adapter": 1}}):

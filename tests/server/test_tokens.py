@@ -6,12 +6,18 @@ import stat
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
+from servers.http_server import serving
 
 from vertical_sdk.errors import RegistryError
+from vertical_sdk.registry import Registry
+from vertical_sdk.server.app import create_app
 from vertical_sdk.server.security.rate_limit import Buckets
 from vertical_sdk.server.security.tokens import Tokens
+from vertical_sdk.server.settings import ServerSettings
 
 
 @pytest.fixture
@@ -122,3 +128,41 @@ def test_full_buckets_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         buckets.take(f"address {n}")
 
     assert len(buckets._buckets) <= 10
+
+
+@pytest.mark.parametrize("gone", ["registry", "registry/index.sqlite", "registry/tokens.json"])
+def test_a_server_without_its_registry_is_not_ready_and_says_so(
+    server: Any, tmp_path: Path, make_adapter: Any, gone: str
+) -> None:
+    app, served = server.app(anonymous_read=True)
+    served.registry.publish(make_adapter(1))
+    names, away = "/api/v1/names", tmp_path / "away"
+    with serving(app) as served.address:
+        assert [served.ask("GET", names, who).status_code for who in ("reader", None)] == [200, 200]
+        assert served.ask("GET", "/api/v1/health").json() == {"ok": True}
+
+        (tmp_path / gone).rename(away)
+        health = served.ask("GET", "/api/v1/health")
+        answers = [served.ask("GET", path, "reader") for path in (names, "/")]
+
+        assert health.status_code == 503
+        assert "cannot be found" in health.json()["error"]["message"]
+        assert {answer.status_code for answer in answers} == {503}
+        assert str(tmp_path) not in health.text + "".join(answer.text for answer in answers)
+        if gone != "registry/tokens.json":
+            assert served.ask("GET", names).status_code == 503
+        assert served.ask("GET", "/api/v1/live").json() == {"ok": True}
+
+        away.rename(tmp_path / gone)
+        assert served.ask("GET", "/api/v1/health").json() == {"ok": True}
+        assert served.ask("GET", names, "reader").json() == ["medical/triage"]
+
+
+def test_a_new_registry_without_a_folder_is_healthy(tmp_path: Path) -> None:
+    tokens = Tokens(tmp_path / "tokens.json")
+    app = create_app(
+        Registry(tmp_path / "registry"), tokens, ServerSettings(uploads=tmp_path / "uploads", anonymous_read=True), log=print
+    )
+    with serving(app) as address:
+        assert httpx2.get(f"{address}/api/v1/health", verify=False).json() == {"ok": True}
+        assert httpx2.get(f"{address}/api/v1/names", verify=False).json() == []

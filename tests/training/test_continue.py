@@ -60,7 +60,7 @@ def test_warm_start_ends_with_other_weights_than_fresh_start(first: tuple[Path, 
 def test_parent_from_registry_is_recorded_with_its_version(first: tuple[Path, Path], tmp_path: Path) -> None:
     base, parent = first
     shutil.copytree(parent, tmp_path / "parent")
-    version = Registry().publish(tmp_path / "parent", "medical/topics", force=True)
+    version = Registry().publish(tmp_path / "parent", "medical/topics", force=True, reason="a test")
 
     run = train(topic_recipe(tmp_path, base, **SHORT), out=tmp_path / "run", start="medical/topics")
 

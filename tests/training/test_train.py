@@ -188,7 +188,7 @@ def test_early_stopping_keeps_the_best_weights(encoder: Path, tmp_path: Path) ->
 def test_more_cut_rows_than_allowed_stop_run(encoder: Path, tmp_path: Path) -> None:
     recipe = topic_recipe(tmp_path, encoder, data__max_length=8)
 
-    with pytest.raises(DataError, match=r"90 of 90 training rows are longer than data.max_length = 8"):
+    with pytest.raises(DataError, match=r"90 of 90 training rows are longer than 8 tokens .* Set data.max_length: 16;"):
         train(recipe, out=tmp_path / "run")
     run = train(recipe, out=tmp_path / "allowed", settings={"data.limits.truncated": 1.0})
     assert run.card.training["cut_rows"] == 90

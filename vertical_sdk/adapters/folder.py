@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertical_sdk.card import CARD, Card, read_card
-from vertical_sdk.errors import AdapterError
+from vertical_sdk.errors import AdapterError, VerticalError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.references import parse_reference
 
 if TYPE_CHECKING:
     from vertical_sdk.baselines.stacking import Ensemble
@@ -52,29 +53,57 @@ def read_adapter(folder: Path) -> Adapter:
 def find_adapter(adapter: str | Path, registry: Registry | None = None, *, allow_revoked: Collection[str] = ()) -> Path:
     """Find the folder of an adapter.
 
-    adapter        a run folder, an adapter folder, or a registry reference ("medical/icd-chapter@production")
+    adapter        a run folder, an adapter folder, or a registry reference ("medical/icd-chapter@production"). A Path, and a text
+                   that starts with ".", "/" or "~", is a folder. Any other text is a reference if the registry has that name; a
+                   folder of the same name that is neither a run nor an adapter does not hide it
     allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
 
-    Raises AdapterError for a folder that is not an adapter, RegistryError for a reference that does not exist.
+    Raises AdapterError for a folder that is not an adapter, and for a name that means both an adapter's folder and a version;
+    RegistryError for a reference that does not exist.
     """
-    path = Path(adapter)
-    if path.is_dir():
-        if (path / CARD).is_file() or (path / "adapter_config.json").is_file():
-            return path
-        if (path / "adapter").is_dir():
-            return path / "adapter"
-        if (path / "recipe.json").is_file():
-            raise AdapterError(
-                "this run is not finished, so it has no adapter yet. Continue it: vertical train ... --resume.", where=path
-            )
-        raise AdapterError(f"this folder is neither a run nor an adapter: it has no adapter/ and no {CARD}.", where=path)
-    if isinstance(adapter, Path) or str(adapter).startswith((".", "/", "~")) or path.exists():
-        raise AdapterError(
-            "this folder does not exist. Give a run folder, an adapter folder, or a registry reference.", where=adapter
-        )
+    path = Path(adapter).expanduser()
+    if isinstance(adapter, Path) or adapter.startswith((".", "/", "~")) or path.is_absolute():
+        return _adapter_inside(path)
     from vertical_sdk.registry import Registry
 
-    return (registry or Registry()).resolve(str(adapter), allow_revoked=allow_revoked).path
+    store = registry or Registry()
+    if not path.exists() or (not _looks_like_adapter(path) and _has_version(store, adapter)):
+        return store.resolve(adapter, allow_revoked=allow_revoked).path
+    if _looks_like_adapter(path) and _has_version(store, adapter):
+        raise AdapterError(
+            f"{adapter!r} is a folder here and a name in the registry. Write ./{adapter} for the folder, or "
+            f"{adapter.partition('@')[0]}@VERSION from a folder that does not contain {path.parts[0]}."
+        )
+    return _adapter_inside(path)
+
+
+def _adapter_inside(path: Path) -> Path:
+    """The adapter's folder in a run folder or an adapter folder. Raises AdapterError for any other folder."""
+    if not path.is_dir():
+        raise AdapterError(
+            "this folder does not exist. Give a run folder, an adapter folder, or a registry reference.", where=path
+        )
+    if (path / CARD).is_file() or (path / "adapter_config.json").is_file():
+        return path
+    if (path / "adapter").is_dir():
+        return path / "adapter"
+    if (path / "recipe.json").is_file():
+        raise AdapterError(
+            "this run is not finished, so it has no adapter yet. Continue it: vertical train ... --resume.", where=path
+        )
+    raise AdapterError(f"this folder is neither a run nor an adapter: it has no adapter/ and no {CARD}.", where=path)
+
+
+def _looks_like_adapter(path: Path) -> bool:
+    return any((path / name).exists() for name in (CARD, "adapter_config.json", "adapter", "recipe.json"))
+
+
+def _has_version(registry: Registry, reference: str) -> bool:
+    """Whether a registry that can be reached has the version that a text names."""
+    try:
+        return len(registry.store.find(parse_reference(reference))) == 1
+    except VerticalError:
+        return False
 
 
 def copy_adapter(folder: Path, target: Path) -> None:

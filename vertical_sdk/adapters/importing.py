@@ -280,7 +280,7 @@ def _recipe(name: str, task: TaskName, base: Base, license_name: str | None, sys
                 "modality": "image" if base.family == "vision" else "text",
             },
             "prompt": {"system": system, "user": prompt},
-            "evaluate": {"baselines": ["base"]},
+            "evaluate": {"baselines": ["base"], "gate": False},
         }
     )
 

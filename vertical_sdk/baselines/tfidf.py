@@ -12,6 +12,7 @@ from pydantic import Field
 
 from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read_targets
 from vertical_sdk.catalog import baselines
+from vertical_sdk.data.scripts import CJK
 from vertical_sdk.errors import DataError
 from vertical_sdk.outputs import Outputs, prompt_of
 from vertical_sdk.tasks import get_task
@@ -20,7 +21,9 @@ from vertical_sdk.types import Example, LabelSpace, TaskName
 __all__ = ["Tfidf", "tfidf"]
 
 WORD = r"(?u)\b\w+\b"
-"""Words of one letter count too: a grade, a sign, a Chinese character."""
+"""Words of one letter count too: a grade, a sign."""
+WORD_BY_SCRIPT = rf"(?u)[{CJK}]|[^\W{CJK}]+"
+"""The same, and each Han, Kana or Hangul character by itself, as no space ends a word there. Two together are a pair."""
 CERTAIN = 1000.0
 """Log-odds of a label that every training row has; its negative for a label that no training row has."""
 Floats = NDArray[np.float64]
@@ -31,6 +34,7 @@ class Tfidf:
     """Words (1-2 together) and pieces of words (2-5 characters), weighted by TF-IDF, under one linear model per label.
 
     words, pieces  the features, in order
+    by_script      whether Han, Kana and Hangul characters are words. False for what was stored before they were
     idf            (features,) their weights
     weight, bias   (features, k) and (k,)
     """
@@ -41,6 +45,7 @@ class Tfidf:
     idf: Floats
     weight: NDArray[Any]
     bias: Floats
+    by_script: bool = True
 
     def features(self, texts: Sequence[str]) -> Any:
         """Compute sparse features (texts, features). Each half has length 1, so that words and pieces weigh the same."""
@@ -52,7 +57,8 @@ class Tfidf:
             ("pieces", self.pieces, self.idf[len(self.words) :]),
         ):
             if names:
-                vectorizer = _vectorizer(kind, vocabulary={name: i for i, name in enumerate(names)})
+                vocabulary = {name: i for i, name in enumerate(names)}
+                vectorizer = _vectorizer(kind, by_script=self.by_script, vocabulary=vocabulary)
                 vectorizer.idf_ = idf
                 halves.append(vectorizer.transform(texts))
         return hstack(halves, format="csr")
@@ -69,7 +75,7 @@ class Tfidf:
 
     def to_arrays(self) -> Arrays:
         """Return features and weights; the weights in half precision, as there are many and each is small."""
-        settings = encode_json({"task": self.task, "words": self.words, "pieces": self.pieces})
+        settings = encode_json({"task": self.task, "words": self.words, "pieces": self.pieces, "by_script": self.by_script})
         return {"settings": settings, "idf": self.idf, "weight": self.weight.astype(np.float16), "bias": self.bias}
 
     @classmethod
@@ -77,7 +83,8 @@ class Tfidf:
         """Restore the baseline from `to_arrays`."""
         settings = decode_json(arrays["settings"])
         names = (tuple(settings["words"]), tuple(settings["pieces"]))
-        return cls(settings["task"], *names, arrays["idf"], arrays["weight"], arrays["bias"])
+        numbers = (arrays["idf"], arrays["weight"], arrays["bias"])
+        return cls(settings["task"], *names, *numbers, by_script=settings.get("by_script", False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +122,8 @@ def tfidf(
 ) -> Tfidf | _NearestPrompt:
     """Fit a linear model on counts of words and of pieces of words: what a good classical system reaches in seconds.
 
-    Features are TF-IDF of 1-2 words and of 2-5 characters within words, with logarithmic counts. The model depends on the task:
+    Features are TF-IDF of 1-2 words and of 2-5 characters within words, with logarithmic counts. A Han, Kana or Hangul character
+    is a word. The model depends on the task:
 
         labels      one logistic regression per label (for classification and ordinal, scaled to sum to 1)
         numbers     ridge regression
@@ -148,11 +156,13 @@ def tfidf(
     return _with_weights(unweighted, *_one_against_rest(known, truth[:, None] == np.arange(size), C, None, weights, seed))
 
 
-def _vectorizer(kind: str, **options: Any) -> Any:
+def _vectorizer(kind: str, *, by_script: bool = True, **options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if kind == "words":
-        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD, **options)
+        return TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD_BY_SCRIPT if by_script else WORD, **options
+        )
     return TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, **options)
 
 

@@ -39,7 +39,7 @@ class ZeroShot:
         specialist = base.specialist
         if get_task(self.task).written:
             assert isinstance(specialist, CausalSpecialist)
-            prompts = [encode_turns(specialist.tokenizer, row.messages[:-1], specialist.max_length) for row in rows]
+            prompts = [encode_turns(specialist.text_tokenizer, row.messages[:-1], specialist.max_length) for row in rows]
             with switched_off(specialist):
                 return Outputs(texts=specialist.write(prompts, max_new_tokens=self.max_new_tokens, progress=base.progress))
         assert self.labels is not None

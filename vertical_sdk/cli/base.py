@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vertical_sdk.cli.options import Json, group
 from vertical_sdk.cli.output import emit, show, showing, size, table
+
+if TYPE_CHECKING:
+    from vertical_sdk.bases.reading import LanguageReading
 
 __all__ = ["verbs"]
 
@@ -37,6 +41,8 @@ def list_(as_json: Json = False) -> None:
         for b in bases
     ]
     show(table(["name", "family", "weights", "licence", "memory to train", "memory to predict", "in the cache"], rows))
+    texts = [[b.name, f"{b.max_length} tokens", *_name_languages(b.reads)] for b in bases if b.reads]
+    show(table(["name", "longest text", "reads", "reads in small pieces", "does not know"], texts))
 
 
 @verbs.command()
@@ -46,13 +52,26 @@ def pull(
 ) -> None:
     """Download a base model and check it."""
     with showing() as progress:
-        from vertical_sdk.bases.base import pull_base
+        from vertical_sdk.bases.base import load_text_tokenizer, pull_base
+        from vertical_sdk.bases.reading import read_languages
 
         base = pull_base(name, progress=progress)
+        languages = {} if base.family == "vision" else read_languages(load_text_tokenizer(base))
     if as_json:
-        emit({**asdict(base), "fingerprint": base.fingerprint.model_dump()})
+        reads = {language: asdict(item) for language, item in languages.items()}
+        emit({**asdict(base), "fingerprint": base.fingerprint.model_dump(), "reads": reads})
         return
     show(
         f"{base.name}: {base.family}, {base.parameters / 1e6:.0f}M weights, {base.fingerprint.license or 'licence not stated'}"
     )
+    if languages:
+        named = zip(("reads", "reads in small pieces", "does not know"), _name_languages(languages), strict=True)
+        show("; ".join(f"{words} {group}" for words, group in named if group))
     show(f"{base.path}")
+
+
+def _name_languages(reads: Mapping[str, LanguageReading]) -> list[str]:
+    """The languages that a base reads, those that it reads in small pieces, and those that it does not know."""
+    from vertical_sdk.bases.reading import group_languages
+
+    return [" ".join(group) for group in group_languages(reads)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from vertical_sdk.cli.output import say, show, table
+from vertical_sdk.evaluation.headline import describe_rows
 
-__all__ = ["interval_text", "p_text", "show_evaluation", "show_report"]
+__all__ = ["describe_gate", "interval_text", "p_text", "show_evaluation", "show_report"]
 
 
 def show_evaluation(evaluation: Mapping[str, Any]) -> None:
@@ -17,17 +17,17 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     measured = {key: system for key, system in systems.items() if system["metrics"]}
     names = list(dict.fromkeys(name for system in measured.values() for name in system["metrics"]))
     share = 100 * evaluation["confidence"]
+    known = {key: evaluation[key] for key in ("left_out", "tuned", "repeated", "unknown") if evaluation.get(key)}
     rows = [[system["title"], *(interval_text(system["metrics"].get(name)) for name in names)] for system in measured.values()]
-    show(
-        table(
-            ["system", *names],
-            rows,
-            title=f"On {evaluation['rows']} rows that nothing was trained on, with {share:g}% intervals",
-        )
-    )
+    show(f"On {describe_rows(evaluation['rows'], **known)} ({share:g}% intervals)")
+    show(table(["system", *names], rows))
+    if known.get("unknown"):
+        show(f"It is unknown whether the specialist was trained on some of these rows: {known['unknown']}")
     for system in systems.values():
         if system.get("error"):
             show(f"{system['title']} was not measured: {system['error']}")
+    for warning in evaluation.get("warnings", ()):
+        show(f"Warning: {warning}")
     tests = [
         [
             systems[test["baseline"]]["title"],
@@ -43,17 +43,26 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
         show(table(["than", "in", "difference", "p", "McNemar's p"], tests, title=title))
     gate = evaluation.get("gate")
     if gate is None:
-        show("Gate: the recipe has none.")
+        show(
+            "Gate: none. The recipe says gate: false, so nothing shows that the specialist is better; it is published as ungated."
+        )
         return
     show(f"Gate: {'passed' if gate['passed'] else 'FAILED'}")
     for reason in gate["reasons"]:
         show(f"  {reason}")
 
 
-def show_report(folder: Path) -> None:
-    """Print the path of a run's report, if it has one."""
-    if (folder / "report.html").is_file():
-        say(f"Report: {folder / 'report.html'}")
+def describe_gate(gate: str, forced: bool) -> str:
+    """The gate result of a version in a list: "passed", "ungated", or "failed, forced"."""
+    return f"{gate}, forced" if forced else gate
+
+
+def show_report(evaluation: Mapping[str, Any]) -> None:
+    """Print the path of the report of these rows; the reason, if it could not be written."""
+    if evaluation["report"]:
+        say(f"Report: {evaluation['report']}")
+    if evaluation["unwritten"]:
+        say(f"The evaluation was not stored: {evaluation['unwritten']}")
 
 
 def interval_text(value: Mapping[str, float | None] | None, sign: str = "") -> str | None:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vertical_sdk.cli.file_options import (
+    Delimiter,
+    Encoding,
+    Header,
+    Label,
+    Reader,
+    Record,
+    RowsAt,
+    Sheet,
+    Text,
+    Values,
+    build_reader,
+    naming_options,
+)
 from vertical_sdk.cli.notes import list_notes
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
 from vertical_sdk.cli.output import emit, say, show, showing, table
@@ -25,16 +40,28 @@ FIRST = 5
 
 @verbs.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV, JSONL, JSON or Parquet.")],
-    recipe: Annotated[str | None, typer.Option(help="A recipe; its columns, task and labels are used.")] = None,
-    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the texts.")] = None,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the labels.")] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, TSV, JSONL, JSON, Excel, Parquet or ARFF.")],
+    recipe: Annotated[str | None, typer.Option(help="A recipe; its columns, task, labels and reader are used.")] = None,
+    text: Text = None,
+    label: Label = None,
     task: Annotated[
         str, typer.Option(help="The task, such as classification, multilabel, ordinal, regression or generation.")
     ] = "classification",
+    record: Record = None,
+    values: Values = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    rows: RowsAt = None,
+    reader: Reader = None,
+    base: Annotated[
+        str | None, typer.Option(help="A base model: what it can read of the texts; default: the recipe's, if it is here.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a file: its format, columns, labels, duplicates, lengths and problems."""
+    from vertical_sdk.cli.token_check import create_token_check
     from vertical_sdk.data.check import check_file
     from vertical_sdk.recipe import load_recipe
 
@@ -42,7 +69,13 @@ def check(
     if task not in TASKS:
         raise UnknownName("task", task, TASKS)
     loaded = load_recipe(recipe) if recipe else None
-    result = check_file(file, columns=columns or None, task=task, recipe=loaded)
+    with showing() as progress:
+        tokens = create_token_check(base, loaded, progress)
+    part = build_reader(
+        reader, delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows, record=record, values=values
+    )
+    with naming_options() if loaded is None else nullcontext():
+        result = check_file(file, columns=columns or None, task=task, recipe=loaded, reader=part, check_tokens=tokens)
     if as_json:
         emit(result)
         return
@@ -58,11 +91,17 @@ def show_(
     what: Annotated[str, typer.Argument(metavar="RECIPE|FILE", help="A recipe, or a file of rows.")],
     settings: Settings = None,
     rows: Annotated[int, typer.Option(min=0, help="This many rows of each part.")] = FIRST,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Show the rows that a recipe trains and evaluates on, and what each step did; or the first rows of a file."""
     if Path(what).is_file() and not what.endswith((".yaml", ".yml")):
-        _show_file(Path(what), rows, as_json=as_json)
+        part = build_reader(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet)
+        with naming_options():
+            _show_file(Path(what), rows, part.arguments if part else {}, as_json=as_json)
         return
     from vertical_sdk.data.columns import KINDS
     from vertical_sdk.data.prepare import prepare
@@ -100,23 +139,24 @@ def show_(
         show(table(["id", "text", "target"], [list(_row(e).values()) for e in part[:rows]], title=f"{name}: {len(part)} rows"))
 
 
-def _show_file(path: Path, count: int, *, as_json: bool) -> None:
-    from vertical_sdk.data.formats import read_file
+def _show_file(path: Path, count: int, options: Mapping[str, Any], *, as_json: bool) -> None:
+    from vertical_sdk.data.formats import FileOptions, read_columns
 
-    content = read_file(path)
+    content = read_columns(path, FileOptions(**options))
     first = list(content.rows[:count])
     if as_json:
         emit({"file": path, "count": len(content.rows), "first": first})
         return
     columns = list(dict.fromkeys(key for row in first for key in row))
-    lines = [[_shorten(str(row.get(key, ""))) for key in columns] for row in first]
-    show(table(columns, lines, title=f"{path}: {len(content.rows)} rows"))
+    lines = [["" if row.get(key) is None else _shorten(str(row[key])) for key in columns] for row in first]
+    show(table(columns, lines, title=f"{path}: {content.format}, {len(content.rows)} rows"))
 
 
 def _describe_step(step: Mapping[str, Any]) -> str:
     """What a step did, one reason a line: `dropped 768: duplicate`."""
     kinds = (("changed", "changed"), ("dropped", "dropped"), ("set_aside", "set aside"), ("added", "added"))
-    return "\n".join(f"{word} {count}: {reason}" for key, word in kinds for reason, count in step[key].items())
+    lines = [f"{word} {count}: {reason}" for key, word in kinds for reason, count in step[key].items()]
+    return "\n".join([*lines, *filter(None, [step.get("about")])])
 
 
 def _row(example: Example) -> dict[str, Any]:

@@ -21,6 +21,7 @@ PACKAGES = ("vertical_sdk", "torch", "transformers", "peft", "accelerate", "data
 EXTRAS = {
     "chem": ("rdkit",),
     "deidentify": ("presidio_analyzer", "faker"),
+    "excel": ("openpyxl",),
     "mlflow": ("mlflow",),
     "s3": ("s3fs",),
     "server": ("fastapi", "uvicorn"),

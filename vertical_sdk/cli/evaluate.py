@@ -10,6 +10,7 @@ import typer
 from vertical_sdk.cli.comparison import show_evaluation, show_report
 from vertical_sdk.cli.options import AllowRevoked, Json, RegistryAt
 from vertical_sdk.cli.output import emit, showing
+from vertical_sdk.errors import RunError
 
 __all__ = ["evaluate"]
 
@@ -17,7 +18,10 @@ __all__ = ["evaluate"]
 def evaluate(
     adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Rows with labels; default: the recipe's test rows.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Rows with labels; those it was trained on are left out. Default: the recipe's test rows."
+        ),
     ] = None,
     registry: RegistryAt = None,
     allow_revoked: AllowRevoked = None,
@@ -33,6 +37,9 @@ def evaluate(
         ).to_dict()
     if as_json:
         emit(evaluation)
-        return
-    show_evaluation(evaluation)
-    show_report(Path(adapter))
+    else:
+        show_evaluation(evaluation)
+    if evaluation["unwritten"] or not as_json:
+        show_report(evaluation)
+    if evaluation["unwritten"]:
+        raise typer.Exit(RunError.exit_code)

@@ -98,7 +98,10 @@ def read_series(path: Path, model: Any, time: str | None) -> Sequence[Any]:
     settings: dict[str, Any] = {"data.columns.time": time} if time else {}
     if "stride" in options:
         settings["data.reader.stride"] = 1
-    rows, _ = read_rows(path, recipe.replace(settings), model.card.contract)
+    rows, account = read_rows(path, recipe.replace(settings), model.card.contract)
+    for note, count in account.notes.items():
+        if "too large" in note:
+            say(f"{path}: {count} {note}; the specialist reads them as not measured.")
     return rows
 
 
@@ -106,9 +109,13 @@ def _forecast_row(model: Any, row: Any, horizon: int | None) -> list[_Line]:
     """Forecast what follows the last step of a row."""
     import pandas as pd
 
+    from vertical_sdk.data.zones import find_zone
+
     layout = model.card.layout
     last, step = datetime.fromisoformat(row.time), timedelta(seconds=layout.seconds)
     index = pd.DatetimeIndex([last - k * step for k in reversed(range(len(row.values)))])
+    if index.tz is not None:
+        index = index.tz_convert(find_zone(layout.zone))
     forecast = model.forecast(pd.DataFrame(row.values, index=index, columns=list(layout.channels)), horizon)
     bounds = (
         [forecast.quantiles[level] for level in (min(forecast.quantiles), max(forecast.quantiles))]

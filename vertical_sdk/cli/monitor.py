@@ -62,11 +62,16 @@ def monitor(
         check_verb(model, "monitor", adapter)
         rows = read_series(data, model, time) if data is not None else ()
     steps = alarms = 0
-    for step in _follow(model, sys.stdin) if follow else _score_rows(model, rows):
+    detector = model.monitor() if follow else None
+    for step in _follow(model, detector, sys.stdin) if follow else _score_rows(model, rows):
         steps += not math.isnan(step.score)
         alarms += step.alarm
         if step.alarm:
             _show_alarm(step, as_json=as_json)
+    if detector is not None and detector.set_aside:
+        say(
+            f"Values too large to be measurements: {detector.set_aside}. Each was scored, and is not used by the steps after it."
+        )
     threshold = model.card.calibration.threshold
     say(
         f"{alarms} alarms in {steps} steps"
@@ -94,14 +99,13 @@ def _score_rows(model: Any, rows: Sequence[Any]) -> Iterator[_Step]:
             )
 
 
-def _follow(model: Any, lines: Iterable[str]) -> Iterator[_Step]:
+def _follow(model: Any, detector: Any, lines: Iterable[str]) -> Iterator[_Step]:
     """Score lines of time,value,... as they arrive; a first line of names gives the order of the channels."""
     from vertical_sdk.data.numbers import is_missing, parse_number
-    from vertical_sdk.data.windows import parse_time
+    from vertical_sdk.data.zones import parse_time
 
     channels: tuple[str, ...] = model.card.layout.channels
     order = tuple(range(len(channels)))
-    detector = model.monitor()
     for number, cells in enumerate(csv.reader(lines), 1):
         where = f"stdin:{number}"
         if not any(cell.strip() for cell in cells):

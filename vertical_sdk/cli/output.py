@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vertical_sdk.types import Progress
 
-__all__ = ["documents_only", "emit", "say", "show", "showing", "size", "table"]
+__all__ = ["documents_only", "emit", "say", "show", "showing", "size", "table", "to_json"]
 
 EVERY = 15.0
 """Seconds between two progress lines about the same work, if stderr is not a terminal."""
@@ -41,7 +41,7 @@ def emit(document: Any, *, indent: int | None = 1) -> None:
     """Write a JSON document to stdout; `indent=None` writes it on one line."""
     out = _documents[-1] if _documents else sys.stdout
     ascii_only = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
-    out.write(json.dumps(_to_json(document), indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n")
+    out.write(json.dumps(to_json(document), indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n")
     out.flush()
 
 
@@ -140,12 +140,12 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """Convert a value to what JSON can represent: no NaN, no paths, no tuples as keys."""
     if isinstance(value, Mapping):
-        return {str(key): _to_json(item) for key, item in value.items()}
+        return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_to_json(item) for item in value]
+        return [to_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)

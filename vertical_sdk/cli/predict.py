@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vertical_sdk.cli.options import AllowRevoked, RegistryAt, check_verb
-from vertical_sdk.cli.output import emit, say, show, showing, table
+from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.errors import DataError
 
 if TYPE_CHECKING:
+    from vertical_sdk.cli.answers import Answered
     from vertical_sdk.types import Example, Prediction
 
 __all__ = ["predict"]
 
 BATCH = 256
 """Rows between two writes, so that the first answers appear early and memory use does not grow with the file."""
+
+
+class OnError(str, Enum):
+    """What happens to a row of a file that cannot be answered."""
+
+    skip = "skip"
+    fail = "fail"
 
 
 def predict(
@@ -30,6 +39,15 @@ def predict(
         typer.Argument(metavar="[TEXT]...", help="Texts, or paths of images; put -- before a text like -x."),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="A file with one input in each row.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers to a .csv or .jsonl file.")] = None,
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="A row of a file that cannot be answered, such as an empty text: skip writes the reason in the place of its "
+            "answer and goes on; fail stops before the first answer is written."
+        ),
+    ] = OnError.skip,
+    top_k: Annotated[int | None, typer.Option(metavar="N", min=1, help="Show only the N likeliest labels.")] = None,
     registry: RegistryAt = None,
     allow_revoked: AllowRevoked = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document a line, one for each row.")] = False,
@@ -37,15 +55,13 @@ def predict(
     """Predict for texts, records or series (JSON), images (paths), or the rows of a file: one answer for each, in order."""
     if bool(texts) == (data is not None):
         raise typer.BadParameter("give either texts or --data FILE.")
-    for number, text in enumerate(texts or (), 1):
-        if not text.strip():
-            raise DataError(f"text {number} is empty: {text!r}. Write a text, or leave it out.")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise DataError(
-                f"text {number} is not UTF-8: {text[:60]!a}. Set the terminal to UTF-8, or write the text to a file."
-            )
     if data is not None and not data.is_file():
         raise DataError("no such file.", where=data)
+    from vertical_sdk.cli.answers import Counts, check_out, format_csv, format_jsonl, list_answers, to_document
+
+    if out is not None:
+        check_out(out)
+    _check_texts(texts or ())
     with showing() as progress:
         progress(f"loading {adapter}", None)
         from vertical_sdk.inference import load
@@ -54,24 +70,50 @@ def predict(
         model = load(adapter, Registry(registry), allow_revoked=allow_revoked or ())
         check_verb(model, "predict", adapter)
         rows = _read_rows(data, model) if data is not None else _parse_texts(texts or (), model)
-        answers = _predict(model, rows)
-        first = list(islice(answers, BATCH))
-    truncated = 0
-    for chunk in _chunks(first, answers):
-        truncated += sum(prediction.truncated > 0 for _, prediction in chunk)
+        skip = data is not None and on_error is OnError.skip
+        chunks = _answer(model, rows, top_k, where=data or "", skip=skip)
+        first = list(next(chunks, ())) if skip else list(chain.from_iterable(chunks))
+    counts, with_id = Counts(), data is not None
+    every: list[Answered] = []
+    for chunk in chain([first], chunks):
+        counts.add(chunk)
+        if out is not None:
+            every += chunk
+        elif as_json:
+            for answered in chunk:
+                emit(to_document(answered, with_id=with_id), indent=None)
+        elif chunk:
+            show(list_answers(chunk, model.card, top_k=top_k))
+    failed = sum(counts.errors.values())
+    if failed and failed == counts.rows:
+        raise DataError(f"none of the {failed} rows could be answered: {next(iter(counts.errors))}.", where=data or "")
+    if out is not None:
+        from vertical_sdk.paths import write_whole
+
+        as_csv = out.suffix.lower() == ".csv"
+        write_whole(
+            out, format_csv(every, model.card, with_id=with_id, top_k=top_k) if as_csv else format_jsonl(every, with_id=with_id)
+        )
         if as_json:
-            for row, prediction in chunk:
-                emit(_document(row, prediction, with_id=data is not None), indent=None)
+            emit({"out": out, "rows": counts.rows, "not_answered": failed}, indent=None)
         else:
-            show(table(["text", "answer", "probability"], [_line(row, prediction) for row, prediction in chunk]))
-    if truncated:
-        say(f"{truncated} of {len(rows)} texts were longer than the specialist can read, and were cut.")
+            show(f"{out}: {counts.rows} rows")
+    counts.report(model.base.name)
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    """Check what was typed, before a model is loaded. Raises DataError."""
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            raise DataError(f"text {number} is empty: {text!r}. Write a text, or leave it out.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(
+                f"text {number} is not UTF-8: {text[:60]!a}. Set the terminal to UTF-8, or write the text to a file."
+            )
 
 
 def _parse_texts(texts: Sequence[str], model: Any) -> list[Example]:
     """Turn texts into rows. Each is JSON for a specialist that reads records or series, and a path for one that reads images."""
-    import numpy as np
-
     from vertical_sdk.inference.inputs import as_rows
 
     inputs: list[Any] = list(texts)
@@ -81,20 +123,16 @@ def _parse_texts(texts: Sequence[str], model: Any) -> list[Example]:
             reads = ", ".join(field.name for field in model.card.fields)
             inputs[number] = _parse_json(text, dict, number, f"not a JSON object; this specialist reads records of {reads}")
         elif modality == "series":
-            numbers = _parse_json(text, list, number, "not a JSON list; this specialist reads series, such as [0.5, null, 0.7]")
-            try:
-                inputs[number] = np.array(numbers, dtype=np.float64)
-            except (TypeError, ValueError):
-                raise DataError(
-                    f"text {number}: {text[:60]!r} is not a list of numbers, or its steps differ in length."
-                ) from None
+            inputs[number] = _parse_json(
+                text, list, number, "not a JSON list; this specialist reads series, such as [0.5, null, 0.7]"
+            )
     return as_rows(inputs, range(len(inputs)), model.adapter, model.card.name)
 
 
 def _parse_json(text: str, kind: type, number: int, problem: str) -> Any:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, kind):
         raise DataError(f"text {number}: {text[:60]!r} is {problem}.")
@@ -103,67 +141,79 @@ def _parse_json(text: str, kind: type, number: int, problem: str) -> Any:
 
 def _read_rows(path: Path, model: Any) -> Sequence[Example]:
     from vertical_sdk.data.prepare import read_rows
-    from vertical_sdk.data.read import find_missing_part
 
     rows, account = read_rows(path, model.adapter.recipe, model.card.contract)
-    lacking: dict[str, list[str]] = {}
-    for row in rows:
-        if problem := find_missing_part(row, model.card.task, need_label=False):
-            lacking.setdefault(problem, []).append(row.id)
-    for problem, ids in lacking.items():
-        shown = ", ".join(ids[:5]) + (", …" if len(ids) > 5 else "")
-        raise DataError(f"{len(ids)} rows have {problem}: {shown}. Complete them, or remove them.", where=path)
     for note, count in account.notes.items():
         say(f"{path}: {note}: {count}")
     return rows
 
 
-def _predict(model: Any, rows: Sequence[Example]) -> Iterator[tuple[Example, Prediction]]:
+def _answer(
+    model: Any, rows: Sequence[Example], top_k: int | None, *, where: str | Path, skip: bool
+) -> Iterator[list[Answered]]:
+    """Answer rows chunk by chunk.
+
+    skip  give the reason of a row that cannot be answered in the place of its answer; else raise DataError before the first answer
+    """
+    from vertical_sdk.cli.answers import Answered
+
+    problems = {place: problem for place, row in enumerate(rows) if (problem := _find_problem(row, model.card.task))}
+    if problems and (not skip or len(problems) == len(rows)):
+        first = next(iter(problems.values()))
+        named = [rows[place].id for place, problem in problems.items() if problem == first]
+        shown = ", ".join(named[:5]) + (", …" if len(named) > 5 else "")
+        raise DataError(
+            f"{len(named)} rows have {first}: {shown}. Complete them, or remove them; --on-error skip answers the others.",
+            where=where,
+        )
+    for start in range(0, len(rows), BATCH):
+        places = range(start, min(start + BATCH, len(rows)))
+        good = [rows[place] for place in places if place not in problems]
+        answers = iter(_predict_or_explain(model, good, top_k, skip=skip))
+        yield [Answered(rows[place], None, problems[place]) if place in problems else next(answers) for place in places]
+
+
+def _find_problem(row: Example, task: str) -> str:
+    """Why a row cannot be answered; "" if it can."""
+    from vertical_sdk.data.read import find_missing_part
+    from vertical_sdk.data.texts import prompt_text
+    from vertical_sdk.inference.inputs import has_text
+
+    unread = row.values is None and not has_text(prompt_text(row))
+    return find_missing_part(row, task, need_label=False) or ("no text" if unread else "")
+
+
+def _predict_or_explain(model: Any, rows: Sequence[Example], top_k: int | None, *, skip: bool) -> list[Answered]:
+    """Answer rows together; if one of them is refused and `skip` is set, each by itself."""
+    from vertical_sdk.cli.answers import Answered
+
+    try:
+        return [Answered(row, answer) for row, answer in zip(rows, _predict(model, rows, top_k), strict=True)]
+    except DataError:
+        if not skip:
+            raise
+    return [_explain(model, row, top_k) for row in rows]
+
+
+def _explain(model: Any, row: Example, top_k: int | None) -> Answered:
+    """Answer one row, or say why it is refused."""
+    from vertical_sdk.cli.answers import Answered
+
+    try:
+        return Answered(row, _predict(model, [row], top_k)[0])
+    except DataError as error:
+        return Answered(row, None, error.message.removeprefix(f"row {row.id}: ").removesuffix("."))
+
+
+def _predict(model: Any, rows: Sequence[Example], top_k: int | None) -> list[Prediction]:
     from vertical_sdk.tasks import get_task
     from vertical_sdk.types import Prediction
 
-    generates = get_task(model.card.task).verb == "generate"
-    for start in range(0, len(rows), BATCH):
-        chunk = rows[start : start + BATCH]
-        if generates:
-            for row in chunk:
-                prompt = (
-                    row.messages[:-1] if row.messages and row.messages[-1].role == "assistant" else row.messages or row.text
-                )
-                yield row, Prediction(label=None, text=model.generate([prompt])[0], adapter=model.card.name)
-        else:
-            yield from zip(chunk, model.predict(chunk), strict=True)
-
-
-def _chunks(
-    first: list[tuple[Example, Prediction]], rest: Iterable[tuple[Example, Prediction]]
-) -> Iterator[list[tuple[Example, Prediction]]]:
-    rest = iter(rest)
-    while first:
-        yield first
-        first = list(islice(rest, BATCH))
-
-
-def _document(row: Example, prediction: Prediction, *, with_id: bool) -> dict[str, Any]:
-    text = row.text or (row.messages[-1].content if row.messages else "")
-    wordless = row.values is not None and not text
-    document: dict[str, Any] = {"id": row.id} if with_id or wordless else {}
-    document |= {} if wordless else {"text": text}
-    document |= {"label": prediction.label, "probabilities": prediction.probabilities}
-    if prediction.interval is not None:
-        document["interval"] = prediction.interval
-    if prediction.text is not None:
-        document["answer"] = prediction.text
-    return document | {"truncated": prediction.truncated, "adapter": prediction.adapter}
-
-
-def _line(row: Example, prediction: Prediction) -> list[Any]:
-    label = prediction.label
-    answer = prediction.text if prediction.text is not None else ", ".join(label) if isinstance(label, tuple) else label
-    if prediction.interval is not None:
-        answer = f"{label:.4g}, {prediction.interval[0]:.4g} to {prediction.interval[1]:.4g}"
-    labels = (label,) if isinstance(label, str) else label if isinstance(label, tuple) else ()
-    probabilities = ", ".join(f"{prediction.probabilities[name]:.3f}" for name in labels if name in prediction.probabilities)
-    text = row.text or (row.id if row.values is not None else "")
-    shown = text if len(text) <= 200 else text[:199] + "…"
-    return [shown, answer, probabilities or None]
+    if get_task(model.card.task).verb != "generate":
+        predictions: list[Prediction] = model.predict(rows, top_k=top_k)
+        return predictions
+    prompts = [
+        row.messages[:-1] if row.messages and row.messages[-1].role == "assistant" else row.messages or row.text for row in rows
+    ]
+    texts = [model.generate([prompt])[0] for prompt in prompts]
+    return [Prediction(label=None, text=text, adapter=model.card.name) for text in texts]

@@ -58,7 +58,7 @@ def quickstart(as_json: Json = False) -> None:
         "evaluation": evaluation,
         "gate": evaluation["gate"],
     }
-    passed = evaluation["gate"] is None or evaluation["gate"]["passed"]
+    passed = evaluation["gate"] is not None and evaluation["gate"]["passed"]
     if passed:
         from vertical_sdk.registry import Registry
 

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vertical_sdk.cli.choose_base import BaseChoice, choose_base
+from vertical_sdk.cli.file_options import (
+    Delimiter,
+    Encoding,
+    Header,
+    Label,
+    Reader,
+    Record,
+    RowsAt,
+    Sheet,
+    Text,
+    Values,
+    build_reader,
+    naming_options,
+)
 from vertical_sdk.cli.options import Json, Settings, group, read_settings
-from vertical_sdk.cli.output import emit, say, show, table
+from vertical_sdk.cli.output import emit, say, show, showing, table
 from vertical_sdk.errors import RecipeError, RunError, VerticalError
+
+if TYPE_CHECKING:
+    from vertical_sdk.recipe import Part
 
 __all__ = ["verbs"]
 
@@ -23,26 +43,27 @@ TEMPLATE = """\
 # Show rows:  vertical data show {path}
 # Train it:   vertical train {path}
 name: {name}
-task: classification              # or multilabel, ordinal, regression, generation
+{domain}task: {task:<27} # or multilabel, ordinal, regression, generation
 summary: {summary}
-base: minilm-l6                   # small and fast on a CPU; see: vertical base list
+base: {base:<20}        # see: vertical base list
 
 data:
   source: {source}
-  columns: {{text: {text}, label: {label}}}   # the file's columns; group: keeps rows of one patient or contract in one split
+{reading}
   # license: CC-BY-4.0            # licence of the data, for the card
   # deidentify: {{use: presidio, on_hit: surrogate}}
   split: {{use: stratified, test: 0.2, validation: 0.1}}
-  max_length: {length:<18}  # tokens; longer texts are cut, and counted
-
+{lengths}
 adapter: {{r: 16, lora_alpha: 32, target_modules: all-linear}}     # keys of peft.LoraConfig
 train: {{num_train_epochs: 3, learning_rate: 1e-3, seed: 0}}       # keys of transformers.TrainingArguments
 
 evaluate:
-  metrics: [accuracy, macro_f1]
-  baselines: [base, tfidf]
-  gate: {{metric: macro_f1, beats: [base, tfidf], margin: 0.0, confidence: 0.95}}   # publishing requires this
+  metrics: [{metrics}]
+  baselines: [{baselines}]
+  gate: {{metric: {metric}, beats: [{baselines}], margin: 0.0, confidence: 0.95}}   # publishing requires this
 """
+METRICS = {"classification": ("accuracy", "macro_f1"), "multilabel": ("micro_f1", "macro_f1"), "regression": ("rmse", "mae")}
+"""Task → the metrics of a new recipe; the gate reads the last."""
 
 
 @verbs.command("list")
@@ -94,9 +115,21 @@ def check(
 @verbs.command()
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as my-task.")],
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Your rows: CSV, TSV, JSONL, JSON or Parquet.")],
-    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the texts; default: detected.")] = None,
-    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of the labels; default: detected.")] = None,
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Your rows: CSV, TSV, JSONL, JSON, Excel, Parquet or ARFF.")],
+    text: Text = None,
+    label: Label = None,
+    record: Record = None,
+    values: Values = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    header: Header = None,
+    sheet: Sheet = None,
+    rows: RowsAt = None,
+    reader: Reader = None,
+    task: Annotated[str, typer.Option(help="The task: classification, multilabel or regression.")] = "classification",
+    base: Annotated[
+        str | None, typer.Option(help="A base model; default: minilm-l6, or one that reads all languages if the texts need it.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="The recipe's file; default: NAME.yaml.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -107,15 +140,30 @@ def new(
     path = out or Path(f"{name.replace('/', '-')}.yaml")
     if path.exists():
         raise RunError("the file exists already and is never overwritten. Choose another --out.", where=path)
-    text_column, label_column = _detect_columns(data, text, label)
+    if task not in METRICS:
+        raise typer.BadParameter(f"--task {task}: a new recipe is for {', '.join(METRICS)}. Other tasks: docs/recipes.md.")
+    if text and (record or values):
+        raise typer.BadParameter("a row is a text (--text), a record (--record) or numbers (--values): give one of them.")
+    part = build_reader(
+        reader, delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows, record=record, values=values
+    )
+    with naming_options():
+        part, columns, texts = _read_example_rows(data, part, {"text": text, "label": label}, task)
+    with showing() as progress:
+        choice = choose_base(texts if any(texts) else [], base, progress)
     written = TEMPLATE.format(
         path=path,
         name=_quote(name),
-        summary=_quote(f"The {label_column} of a text."),
+        task=task,
+        metrics=", ".join(METRICS[task]),
+        metric=METRICS[task][-1],
+        domain=f"domain: {part.use.partition('.')[0]}\n" if part and "." in part.use else "",
+        summary=_quote(f"The {columns.get('label', 'label')} of a {'text' if 'text' in columns else 'row'}."),
         source=_quote(str(data.resolve())),
-        text=_quote(text_column),
-        label=_quote(label_column),
-        length=_estimate_length(data, text_column),
+        reading=_write_reading(part, columns),
+        base=_quote_word(choice.base),
+        lengths=_write_lengths(choice) if any(texts) else "",
+        baselines="base, tfidf" if any(texts) else "majority, probe",
     )
     with report_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +177,14 @@ def new(
         path.unlink()
         raise
     if as_json:
-        emit({"recipe": path, "columns": {"text": text_column, "label": label_column}})
+        reading = part.model_dump() if part else None
+        emit({"recipe": path, "columns": columns, "reader": reading, "base": choice.base, "notes": choice.notes})
     else:
-        show(f"{path}: texts from {text_column!r}, labels from {label_column!r}")
+        read = f"texts from {columns['text']!r}" if "text" in columns else "records" if any(texts) else "rows of numbers"
+        read = f"rows of the reader {part.use}" if part and part.use != "table" else read
+        show(f"{path}: {read}" + (f", labels from {columns['label']!r}" if "label" in columns else ""))
+        for note in choice.notes:
+            say(f"note: {note}.")
         say(f"Next: vertical data show {path}; vertical train {path}")
 
 
@@ -157,23 +210,57 @@ def _check(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {"recipe": name, "ok": True, "digest": recipe.digest}
 
 
-def _detect_columns(path: Path, text: str | None, label: str | None) -> tuple[str, str]:
-    """The columns of texts and labels, as given or detected. Raises DataError."""
-    from vertical_sdk.data.formats import read_file
-    from vertical_sdk.data.layouts import find_layout
+def _read_example_rows(
+    path: Path, part: Part | None, named: Mapping[str, str | None], task: Any
+) -> tuple[Part | None, dict[str, str], list[str]]:
+    """Read a file for a new recipe: its reader if it is not the plain one, its columns as given or found, and its texts.
 
-    given = {key: name for key, name in (("text", text), ("label", label)) if name}
-    layout = find_layout(read_file(path), given, "classification", need_label=True)
-    return layout.columns["text"], layout.columns["label"]
+    Raises DataError.
+    """
+    from vertical_sdk.data.check import read_for_check
+    from vertical_sdk.data.formats import find_reader
+    from vertical_sdk.recipe import Part
+
+    given = {key: name for key, name in named.items() if name}
+    recognized = find_reader(path) if part is None else None
+    part = Part(use=recognized) if recognized else part
+    read = read_for_check(path, given, task, part or Part(use="table"), guess=True)
+    return part, dict(read.columns), [example.text for example in read.table.examples]
 
 
-def _estimate_length(path: Path, column: str) -> int:
-    """Tokens that 95% of the texts fit into, at three characters a token, at most the length limit of a small encoder."""
-    from vertical_sdk.data.formats import read_file
+def _write_reading(part: Part | None, columns: Mapping[str, str]) -> str:
+    """Write the lines of `data` that say how the file is read."""
+    lines = []
+    if part is not None:
+        lines.append(f"  reader: {_write_flow({'use': part.use, **part.arguments})}")
+    if part is not None and "values" in part.arguments:
+        lines.append("  modality: series")
+    if columns:
+        lines.append(
+            f"  columns: {_write_flow(columns)}   # the file's columns; group: keeps rows of one patient or contract in one split"
+        )
+    return "\n".join(lines) or "  # columns: {text: ..., label: ...}"
 
-    lengths = sorted(len(str(row.get(column) or "")) for row in read_file(path).rows)
-    long = lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0
-    return min(512, max(64, -(-long // 3 // 32) * 32))
+
+def _write_flow(value: Any) -> str:
+    """Write a mapping on one line; JSON strings are valid YAML."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_quote_word(key)}: {_write_flow(item)}" for key, item in value.items()) + "}"
+    return _quote_word(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _quote_word(word: str) -> str:
+    """Write a plain word as it is, other texts as a YAML string."""
+    plain = re.fullmatch(r"[A-Za-z_][\w.-]*", word, re.ASCII) and word.lower() not in {"null", "true", "false"}
+    return word if plain else _quote(word)
+
+
+def _write_lengths(choice: BaseChoice) -> str:
+    """Write the lines of `data` about long texts."""
+    lines = [f"  max_length: {choice.max_length:<18}  # tokens; longer texts are cut, and counted"]
+    if choice.truncated is not None:
+        lines.append(f"  limits: {{truncated: {choice.truncated}}}         # the share of texts that may be cut")
+    return "\n".join([*lines, ""])
 
 
 def _quote(text: str) -> str:

@@ -59,7 +59,7 @@ def train(
     card = run.card
     gate = evaluation["gate"]
     if as_json:
-        paths = {"run": run.path, "adapter": run.adapter, "report": run.path / "report.html"}
+        paths = {"run": run.path, "adapter": run.adapter, "report": evaluation["report"]}
         emit(
             {
                 **paths,
@@ -75,8 +75,10 @@ def train(
     for note in list_notes(card.account):
         say(f"note: {note}")
     say(f"Run: {run.path} ({time.monotonic() - started:.0f} s)")
-    show_report(run.path)
+    show_report(evaluation)
     if gate and not gate["passed"]:
         say("The gate failed: the specialist is not shown to be better, and 'vertical registry publish' will reject it.")
+    elif not gate:
+        say(f"It will be marked as ungated if you publish it: vertical registry publish {shlex.quote(str(run.path))}")
     else:
         say(f"Publish it: vertical registry publish {shlex.quote(str(run.path))}")

@@ -25,6 +25,7 @@ class StepAccount:
     added      rows that the step created: augmented copies
     notes      other counts of the step: entities masked, rows of each part
     rows       reason → ids of its rows, in the order of the input
+    about      what a reader should know about the step: what it did not look for
     """
 
     step: str
@@ -36,6 +37,7 @@ class StepAccount:
     added: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     rows: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    about: str = ""
 
     @property
     def adds_up(self) -> bool:
@@ -55,6 +57,7 @@ class StepAccount:
             "added": dict(self.added),
             "notes": dict(self.notes),
             "examples": {reason: list(ids[:SHOWN]) for reason, ids in self.rows.items()},
+            **({"about": self.about} if self.about else {}),
         }
 
 
@@ -65,6 +68,7 @@ class Tally:
         self.step = step
         self._ids: dict[str, dict[str, list[str]]] = {"changed": {}, "dropped": {}, "set_aside": {}, "added": {}}
         self.notes: dict[str, Any] = {}
+        self.about = ""
 
     def change(self, row: str, reason: str) -> None:
         """Count a row that is kept, but changed."""
@@ -90,7 +94,7 @@ class Tally:
         """Return the account. A step that loses a row without counting it is a bug of the library."""
         counts = {kind: {reason: len(ids) for reason, ids in by.items()} for kind, by in self._ids.items()}
         rows = {reason: tuple(ids) for by in self._ids.values() for reason, ids in by.items()}
-        account = StepAccount(self.step, rows_in, rows_out, notes=dict(self.notes), rows=rows, **counts)
+        account = StepAccount(self.step, rows_in, rows_out, notes=dict(self.notes), rows=rows, about=self.about, **counts)
         if not account.adds_up:
             raise AssertionError(f"the account of {self.step} does not add up: {account.to_dict()}")
         return account

@@ -14,6 +14,7 @@ from dataclasses import replace
 from vertical_sdk.catalog import Share, augmentations
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.records import find_fields_in_text, format_record
+from vertical_sdk.data.scripts import CJK
 from vertical_sdk.data.texts import comparable_values, replace_texts, stable_hash
 from vertical_sdk.types import Cell, Example
 
@@ -56,6 +57,8 @@ NEGATIONS = frozenset(
     }
 )
 """Words that reverse a meaning. No augmentation changes them."""
+WITHOUT_SPACES = re.compile(f"[{CJK}]")
+"""In such a run of letters the words are not known, so it may contain a negation."""
 
 
 def change_text(example: Example, change: Callable[[str], str]) -> Example:
@@ -106,7 +109,10 @@ def augment(
 
 @augmentations.register("drop_words")
 def drop_words(example: Example, rng: random.Random, *, p: float = 0.1) -> Example:
-    """Remove each word with probability p, but no negation, no number, and never all words. The label never changes."""
+    """Remove each word with probability p, but no negation, no number, and never all words. The label never changes.
+
+    Han, Kana and Hangul stay the same.
+    """
 
     def change(text: str) -> str:
         pieces = re.split(r"(\s+)", text)
@@ -121,7 +127,10 @@ def drop_words(example: Example, rng: random.Random, *, p: float = 0.1) -> Examp
 
 @augmentations.register("typos")
 def typos(example: Example, rng: random.Random, *, p: float = 0.05) -> Example:
-    """Swap two letters of a word, or remove one, with probability p for each word of four or more letters. The label never changes."""
+    """Swap two letters of a word, or remove one, with probability p for each word of four or more letters. The label never changes.
+
+    Han, Kana and Hangul stay the same.
+    """
 
     def slip(match: re.Match[str]) -> str:
         word = match.group()
@@ -151,9 +160,9 @@ def shuffle_sentences(example: Example, rng: random.Random, *, p: float = 0.5) -
         return example
 
     def change(text: str) -> str:
-        sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z\"'(])", text)
+        sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z\"'(])|(?<=[。！？])\s*(?=[^\s。！？”’」』])", text)
         rng.shuffle(sentences)
-        return " ".join(sentences)
+        return "".join(s if s.endswith(("。", "！", "？")) else f"{s} " for s in sentences).removesuffix(" ")
 
     return change_text(example, change)
 
@@ -193,6 +202,8 @@ def _comparable_content(example: Example) -> Hashable:
 
 def _is_protected(word: str) -> bool:
     bare = word.strip('.,;:!?()[]"').casefold()
+    if WITHOUT_SPACES.search(bare):
+        return True
     return bare in NEGATIONS or bare.endswith(("n't", "n’t")) or any(c.isdigit() for c in bare)
 
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from vertical_sdk.card import Contract
+from vertical_sdk.catalog import readers
 from vertical_sdk.cells import clean_text
 from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.dedup import near_repeats, nearest_in
-from vertical_sdk.data.deidentify import find_pii
-from vertical_sdk.data.formats import read_file
+from vertical_sdk.data.deidentify import describe_search, find_pii
+from vertical_sdk.data.formats import FileOptions, Rows, find_reader, read_columns
+from vertical_sdk.data.guess import describe_columns, suggest_columns
 from vertical_sdk.data.labels import count_labels, describe_look_alikes
 from vertical_sdk.data.prepare import note_reading
-from vertical_sdk.data.read import read_table
+from vertical_sdk.data.read import ANY, Table
+from vertical_sdk.data.scripts import main_script
 from vertical_sdk.data.texts import fold_text, full_text, prompt_text
 from vertical_sdk.errors import MissingExtra, RecipeError
-from vertical_sdk.recipe import Recipe
+from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, TaskName
 
-__all__ = ["check_file"]
+__all__ = ["TokenCheck", "check_file", "read_for_check"]
+
+TokenCheck: TypeAlias = Callable[[Sequence[Example]], tuple[Any, list[tuple[str, str]]]]
+"""Rows with texts → what a base reads of them, for the report, and problems as (severity, sentence)."""
 
 NEAR = 0.9
 FEW = 10
@@ -30,11 +37,20 @@ SHOWN = 5
 
 
 def check_file(
-    path: Path, *, columns: Mapping[str, str] | None = None, task: TaskName = "classification", recipe: Recipe | None = None
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    task: TaskName = "classification",
+    recipe: Recipe | None = None,
+    reader: Part | None = None,
+    check_tokens: TokenCheck | None = None,
 ) -> dict[str, Any]:
     """Describe a file as plain data for JSON. `problems` lists the problems, worst first.
 
-    columns, task   as in a recipe; those of `recipe` if it is given. A column called "split" is the split
+    columns, task   as in a recipe; those of `recipe` if it is given. A column called "split" is the split. Without a recipe,
+                    columns that are not given are suggested by their names and contents
+    reader          as in a recipe; None means that of `recipe`, one that recognizes the file, or the general one
+    check_tokens    describes what a base reads of the rows with texts, and its problems; None: no base is looked at
 
     Rows of numbers are not compared with each other. A row that cannot be read raises DataError with file and line, as in
     training; tasks that read series raise RecipeError.
@@ -46,12 +62,10 @@ def check_file(
         raise RecipeError(
             f"the task {task} reads series, whose rows cannot be checked. Run vertical data show RECIPE.", where=path
         )
-    raw = read_file(path)
-    if "split" not in columns and "split" in raw.columns:
-        columns["split"] = "split"
-    options = recipe.data.reader.arguments if recipe and recipe.data.reader and recipe.data.reader.use == "table" else {}
+    part = reader or (recipe.data.reader if recipe else None) or Part(use=find_reader(path) or "table")
     contract = Contract(labels=tuple(map(clean_text, (recipe.labels if recipe else None) or ())))
-    table = read_table(path, columns, task, contract, **options)
+    read = read_for_check(path, columns, task, part, contract, guess=recipe is None)
+    raw, table = read.raw, read.table
     rows = list(table.examples)
     with_text = [e for e in rows if e.values is None or full_text(e)]
     texts = [full_text(e) for e in with_text]
@@ -60,14 +74,17 @@ def check_file(
     clashes = find_contradictions(rows)
     report: dict[str, Any] = {
         "file": str(path),
-        "format": raw.format,
-        "columns": list(raw.columns),
+        "format": raw.format if raw else table.detected,
+        **(raw.details if raw else {"reader": part.use}),
+        "columns": list(raw.columns) if raw else [],
+        "types": describe_columns(raw) if raw else {},
         "detected": table.detected,
         "read_as": dict(table.types),
         "task": task,
-        "rows": len(raw.rows),
+        "rows": len(raw.rows) if raw else table.account.rows_in if table.account else len(rows),
         "usable": len(rows),
         "not_usable": dict(table.account.dropped) if table.account else {},
+        "script": main_script(texts),
         "notes": dict(note_reading(table.account, rows).notes) if table.account else {},
         "labels": count_labels(rows),
         "targets": _summarize([e.target for e in rows if isinstance(e.target, float)]),
@@ -80,10 +97,47 @@ def check_file(
         },
         "contradictions": {"count": len(clashes), "rows": [e.id for e in clashes[:SHOWN]]},
         "personal_data": _count_personal_data(texts),
+        "personal_data_search": describe_search(names=False),
         "leakage": _find_leakage(with_text),
     }
-    report["problems"] = _list_problems(report, recipe)
+    report["tokens"], token_problems = check_tokens(with_text) if check_tokens and with_text else ({}, [])
+    report["problems"] = _list_problems(report, recipe, token_problems)
     return report
+
+
+@dataclass(frozen=True)
+class FirstRead:
+    """A file as it was read without a recipe.
+
+    raw      the rows as they are in the file; None for a reader of a vertical
+    columns  our key → the column, as given or found
+    """
+
+    raw: Rows | None
+    columns: Mapping[str, str]
+    table: Table
+
+
+def read_for_check(
+    path: Path, columns: Mapping[str, str], task: TaskName, part: Part, contract: Contract = ANY, *, guess: bool
+) -> FirstRead:
+    """Read a file for people who do not know it yet.
+
+    contract  the labels that are declared
+    guess     suggest the columns that are not named, by their names and contents
+    """
+    options = readers.check(part.use, part.arguments, "data.reader")
+    read = readers.get(part.use)
+    if part.use != "table":
+        return FirstRead(None, columns, read(path, columns, task, **options))
+    names = {f.name for f in fields(FileOptions)}
+    raw = read_columns(path, FileOptions(**{key: value for key, value in options.items() if key in names}))
+    chosen = dict(columns)
+    if guess:
+        texts = not (options.get("record") or options.get("values"))
+        chosen = suggest_columns(raw, chosen, task, texts=texts, header_is_sure=options.get("header") is not None)
+    split = {"split": "split"} if "split" not in chosen and "split" in raw.columns else {}
+    return FirstRead(raw, chosen, read(path, {**chosen, **split}, task, contract=contract, **options))
 
 
 def _find_exact_repeats(texts: Sequence[str]) -> list[int]:
@@ -129,7 +183,7 @@ def _find_leakage(rows: Sequence[Example]) -> dict[str, Any] | str:
     return leakage
 
 
-def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dict[str, str]]:
+def _list_problems(report: Mapping[str, Any], recipe: Recipe | None, others: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """List problems with a severity: "error" stops training, "warning" makes it worse, "note" is information."""
     problems = [
         *_label_problems(report),
@@ -138,7 +192,8 @@ def _list_problems(report: Mapping[str, Any], recipe: Recipe | None) -> list[dic
         *_reading_problems(report),
         *_repeat_problems(report),
         *_unusable_rows(report),
-        *_personal_data_problems(report["personal_data"]),
+        *_personal_data_problems(report["personal_data"], report["script"]),
+        *others,
     ]
     order = {"error": 0, "warning": 1, "note": 2}
     return [{"severity": severity, "problem": text} for severity, text in sorted(problems, key=lambda p: order[p[0]])]
@@ -198,9 +253,12 @@ def _unusable_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "warning" if count > 0.05 * report["rows"] else "note", f"{count} rows cannot be used: {reason}"
 
 
-def _personal_data_problems(counts: dict[str, int] | str) -> Iterator[tuple[str, str]]:
+def _personal_data_problems(counts: dict[str, int] | str, script: str | None) -> Iterator[tuple[str, str]]:
+    searched = describe_search(names=False)
     if isinstance(counts, str):
         yield "note", f"personal data {counts}"
     elif counts:
         listed = ", ".join(f"{entity} {count}" for entity, count in counts.items())
-        yield "warning", f"personal data: {listed}. Set data.deidentify."
+        yield "warning", f"personal data: {listed}. Set data.deidentify. {searched}"
+    elif script not in {"Latin", None}:
+        yield "note", f"no personal data found, but the texts are mostly in {script}. {searched}"

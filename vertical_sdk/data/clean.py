@@ -34,7 +34,8 @@ MANY_BREAKS = re.compile(r"\n{3,}")
 def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[Example], StepAccount]:
     """Normalize the texts of input rows as the cleaners of the recipe did in training. No row is dropped.
 
-    The counts of all cleaners are added up in one account.
+    A row that a cleaner drops in training because it is empty has an empty text afterwards. The counts of all cleaners are added
+    up in one account.
     """
     tally = Tally("clean")
     rows = list(examples)
@@ -47,6 +48,8 @@ def normalize_texts(examples: Sequence[Example], recipe: Recipe) -> tuple[list[E
         found, account = cleaner.function(numbered, **arguments)
         for row in found:
             rows[int(row.id)] = replace(row, id=rows[int(row.id)].id)
+        for place in account.rows.get("empty", ()):
+            rows[int(place)] = replace(rows[int(place)], text="")
         for reason, places in account.rows.items():
             if reason in account.changed:
                 for place in places:

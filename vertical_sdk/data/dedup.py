@@ -1,34 +1,62 @@
 """Find near-duplicates: MinHash finds the candidates, the exact Jaccard similarity decides.
 
-A text is the set of its 4-character shingles (white space and case do not count). MinHash with banding (Broder, 1997; Leskovec,
+A text is the set of its 4-character shingles (white space and case do not count). Han, Kana and Hangul say as much in 2 characters,
+so runs of them are cut into pieces of 2, and a number or a word between them is one piece. MinHash with banding (Broder, 1997; Leskovec,
 Rajaraman and Ullman, "Mining of Massive Datasets", ch. 3) uses bands that miss a pair at the threshold at most
 once in a hundred times. Everything is seeded, so the same texts always give the same result.
 """
 
 from __future__ import annotations
 
+import re
+import string
+import unicodedata
 import zlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.scripts import CJK
 from vertical_sdk.data.texts import comparable_values, fold_text, prompt_text
 from vertical_sdk.types import Example
 
 __all__ = ["bands", "decontaminate", "jaccard", "near_repeats", "nearest_in", "shingles"]
 
 PERMUTATIONS = 64
-SHINGLE = 4
+SHINGLE, DENSE_SHINGLE = 4, 2
+DENSE = re.compile(f"[{CJK}]")
+DENSE_OR_NOT = re.compile(f"[{CJK}]+|[^{CJK}]+")
+PUNCTUATION = (
+    string.punctuation
+    + string.whitespace
+    + "\u3001\u3002\u300a\u300b\u300c\u300d\u3010\u3011\u2018\u2019\u201c\u201d\u2026\u00b7"
+)
 MISSED = 0.01
 
 
 def shingles(text: str) -> frozenset[str]:
-    """Return the 4-character pieces of a text. A shorter text is one piece, an empty text has none."""
+    """Return the pieces of a text: of 4 characters, and of 2 in runs of Han, Kana and Hangul.
+
+    A shorter run is one piece, and an empty text has none.
+    """
     text = fold_text(text)
-    if len(text) <= SHINGLE:
+    if text.isascii() or not DENSE.search(text):
+        return _cut(text, SHINGLE)
+    pieces: set[str] = set()
+    for run in DENSE_OR_NOT.findall(unicodedata.normalize("NFKC", text)):
+        if DENSE.match(run):
+            pieces |= _cut(run, DENSE_SHINGLE)
+        else:
+            plain = run.strip(PUNCTUATION)
+            pieces |= _cut(plain, SHINGLE if " " in plain else len(plain))
+    return frozenset(pieces) or _cut(text, SHINGLE)
+
+
+def _cut(text: str, size: int) -> frozenset[str]:
+    if len(text) <= size:
         return frozenset([text] if text else [])
-    return frozenset(text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1))
+    return frozenset(text[i : i + size] for i in range(len(text) - size + 1))
 
 
 def jaccard(first: frozenset[str], second: frozenset[str]) -> float:

@@ -17,14 +17,17 @@ from typing import Any, Literal, TypeAlias
 
 from vertical_sdk.catalog import deidentifiers
 from vertical_sdk.data.account import StepAccount, Tally
+from vertical_sdk.data.chinese import CHINESE, ID_CARD, PASSPORT, PLATE
 from vertical_sdk.data.dates import find_dates
 from vertical_sdk.data.entities import Entity
+from vertical_sdk.data.scripts import CJK, GAP, fold_width, isolate_latin, main_script
 from vertical_sdk.data.surrogates import Surrogates
 from vertical_sdk.data.texts import list_texts, replace_texts
+from vertical_sdk.data.urls import URL_PATTERNS, is_url
 from vertical_sdk.errors import MissingExtra, RecipeError, did_you_mean
 from vertical_sdk.types import Example
 
-__all__ = ["ENTITIES", "OnHit", "find_pii", "make_deidentifier", "presidio"]
+__all__ = ["ENTITIES", "OnHit", "describe_search", "find_pii", "make_deidentifier", "presidio"]
 
 ENTITIES = (
     "EMAIL_ADDRESS",
@@ -35,6 +38,9 @@ ENTITIES = (
     "IP_ADDRESS",
     "URL",
     "DATE_TIME",
+    ID_CARD,
+    PASSPORT,
+    PLATE,
     "PERSON",
     "LOCATION",
 )
@@ -49,7 +55,7 @@ HINTS = {
     "CREDIT_CARD": re.compile(r"(?:\d\D?){12}"),
     "IBAN_CODE": re.compile(r"[A-Z]{2}\W*\d", re.IGNORECASE),
     "IP_ADDRESS": re.compile(r"\d\.\d|:[\da-f]*:", re.IGNORECASE),
-    "URL": re.compile(r"[\w-]\.[a-z]{2}", re.IGNORECASE),
+    "URL": re.compile(r"[\w-]\.[a-z]{2}|://", re.IGNORECASE),
 }
 """A pattern that every text with this kind contains. Most texts contain none, and are skipped."""
 
@@ -75,14 +81,16 @@ def presidio(
     entities  the kinds to find; None means all of ENTITIES
     on_hit    "surrogate" writes an invented value of the same kind, the same one for equal values of a document, and moves all
               dates of a document by the same number of days; "mask" writes the name of the kind in brackets; "drop" drops the row
-    language  of the texts; names are found in English only, patterns in every language
+    language  of the texts; names are found in English only. Patterns are found in texts of every language, beside letters of
+              every script: general ones, and numbers of the United States and of China
     score     the lowest confidence of Presidio that counts, 0 to 1
     names     find people and places too, with a spaCy model that is downloaded once; else patterns only
 
-    Raises MissingExtra without the extra 'deidentify', RecipeError for an unknown entity or names in another language.
+    The account says what was looked for. Raises MissingExtra without the extra 'deidentify', RecipeError for an unknown entity,
+    for names in another language, and if names are to be found and most rows are in another script.
     """
     wanted = _choose_entities("presidio", (), ENTITIES, entities, names, language)
-    return _deidentify(examples, seed, _Search(wanted, (), on_hit, language, score))
+    return _deidentify(examples, seed, _Search("presidio", wanted, (), on_hit, language, score))
 
 
 def make_deidentifier(part: str, own: Sequence[Entity], about: str, usual: Sequence[str] = ENTITIES) -> Deidentifier:
@@ -105,7 +113,7 @@ def make_deidentifier(part: str, own: Sequence[Entity], about: str, usual: Seque
         names: bool = False,
     ) -> tuple[list[Example], StepAccount]:
         wanted = _choose_entities(part, own, usual, entities, names, language)
-        return _deidentify(examples, seed, _Search(wanted, tuple(own), on_hit, language, score))
+        return _deidentify(examples, seed, _Search(part, wanted, tuple(own), on_hit, language, score))
 
     identifiers.__doc__ = about
     return identifiers
@@ -115,10 +123,12 @@ def make_deidentifier(part: str, own: Sequence[Entity], about: str, usual: Seque
 class _Search:
     """The kinds to find, and what to do with a match.
 
+    part    the de-identifier's name, for messages
     wanted  the names of the kinds, general ones and those of the vertical
     own     all kinds of the vertical
     """
 
+    part: str
     wanted: tuple[str, ...]
     own: tuple[Entity, ...]
     on_hit: OnHit
@@ -127,12 +137,14 @@ class _Search:
 
 
 def _deidentify(examples: Sequence[Example], seed: int, search: _Search) -> tuple[list[Example], StepAccount]:
+    scripts = _refuse_unknown_scripts(examples, search)
     own = [kind for kind in search.own if kind.name in search.wanted]
     find = _build_finder(search.wanted, search.language, search.score, own)
     invent, drop = search.on_hit == "surrogate", search.on_hit == "drop"
     faker = _load_faker() if invent else None
     stays = {"PERSON": frozenset[str](), **{kind.name: kind.names for kind in own if kind.names is not None}}
     tally = Tally("deidentify")
+    tally.about = describe_search(names=any(kind in NAMED for kind in search.wanted), scripts=scripts)
     rows = []
     texts = [list_texts(example) for example in examples]
     spans_of_texts = find(text for row in texts for text in row)
@@ -147,7 +159,7 @@ def _deidentify(examples: Sequence[Example], seed: int, search: _Search) -> tupl
         elif drop:
             tally.drop(example.id, f"contains {kinds[0]}")
         else:
-            surrogates = Surrogates(faker, seed, example.id, own) if invent else None
+            surrogates = Surrogates(faker, seed, example.id, [*CHINESE, *own]) if invent else None
             new = [_replace_spans(text, spans, surrogates) for text, spans in zip(row, hits, strict=True)]
             for entity in kinds:
                 tally.change(example.id, f"{entity} {'invented' if invent else 'masked'}")
@@ -156,7 +168,7 @@ def _deidentify(examples: Sequence[Example], seed: int, search: _Search) -> tupl
 
 
 def find_pii(texts: Iterable[str], *, language: str = "en", score: float = 0.4) -> dict[str, int]:
-    """Count the matches of each entity, by patterns only.
+    """Count the matches of each entity, by patterns only; see `describe_search` for what is not looked for.
 
     Raises MissingExtra.
     """
@@ -164,10 +176,39 @@ def find_pii(texts: Iterable[str], *, language: str = "en", score: float = 0.4) 
     return dict(sorted(Counter(entity for spans in find(texts) for _, _, entity in spans).items()))
 
 
+def describe_search(*, names: bool, scripts: Mapping[str, int] | None = None) -> str:
+    """Say what was looked for and what was not, in which languages. No mention of personal data is complete without it.
+
+    scripts  script → rows that are mostly in it, as in "Han"
+    """
+    looked = "patterns of English and Chinese texts (numbers, dates, addresses of the internet)"
+    missed = "Names and postal addresses are not looked for"
+    if names:
+        looked += ", and English names of people and places"
+        missed = "Names in other languages, Chinese among them, and postal addresses are not looked for"
+    other = [f"{count} rows are mostly in {script}" for script, count in (scripts or {}).items() if script != "Latin"]
+    return f"Looked for: {looked}. {missed}{f'; {chr(44).join(other)}' if other else ''}."
+
+
+def _refuse_unknown_scripts(examples: Sequence[Example], search: _Search) -> Counter[str]:
+    """Count the rows of each script. Raise RecipeError if names are to be found and most rows are not in Latin letters."""
+    scripts = Counter(filter(None, (main_script(list_texts(example)) for example in examples)))
+    if any(kind in NAMED for kind in search.wanted):
+        for script, count in scripts.items():
+            if script != "Latin" and 2 * count > scripts.total():
+                raise RecipeError(
+                    f"{count} of {scripts.total()} rows are mostly in {script}, and this de-identifier finds names in English only. "
+                    "Names in these rows would stay. Patterns (numbers, dates, addresses of the internet; English and Chinese ones) "
+                    f"are found in every script: set {'language: zh, ' if script == 'Han' else ''}names: false to replace those alone.",
+                    where=search.part,
+                )
+    return scripts
+
+
 def _choose_entities(
     part: str, own: Sequence[Entity], usual: Sequence[str], entities: tuple[str, ...] | None, names: bool, language: str
 ) -> tuple[str, ...]:
-    known = (*(kind.name for kind in own), *ENTITIES)
+    known = tuple(dict.fromkeys((*(kind.name for kind in own), *ENTITIES)))
     for entity in entities or ():
         if entity not in known:
             raise RecipeError(
@@ -197,7 +238,8 @@ def _find_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[s
                     words.setdefault(word, entity)
     if not words:
         return hits
-    pattern = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, words)))})\b")
+    beside = rf"[^\W{CJK}]"
+    pattern = re.compile(rf"(?<!{beside})(?:{'|'.join(sorted(map(re.escape, words)))})(?!{beside})")
     extended = []
     for text, spans in zip(texts, hits, strict=True):
         new = [(m.start(), m.end(), words[m.group()]) for m in pattern.finditer(text)]
@@ -214,37 +256,52 @@ def _replace_spans(text: str, spans: list[Span], surrogates: Surrogates | None) 
     return "".join([*parts, text[end:]])
 
 
+@dataclass(frozen=True)
+class _Recognizer:
+    """A recognizer of Presidio, and the texts that it reads.
+
+    hint         a pattern that every text with this kind contains; other texts are skipped
+    all_scripts  whether its patterns contain letters that are not Latin. Else it reads a copy in which such letters are white
+                 space, so that the ends of words are found beside them
+    """
+
+    find: Any
+    hint: re.Pattern[str]
+    all_scripts: bool = False
+
+
 def _build_finder(wanted: tuple[str, ...], language: str, score: float, own: Sequence[Entity] = ()) -> Finder:
     """Build a function from texts to the spans of personal data in each, in order and without overlaps."""
     try:
         import presidio_analyzer  # noqa: F401
-        import spacy
     except ImportError:
         raise MissingExtra("deidentify", "finding personal data") from None
-    recognizers = [*_build_own_recognizers(own, language), *_build_recognizers(wanted, language)]
-    hints = {**HINTS, **{kind.name: re.compile(kind.hint) for kind in own}}
+    entities = [*own, *(kind for kind in CHINESE if kind.name in wanted)]
+    recognizers = [*_build_own_recognizers(entities, language), *_build_recognizers(wanted, language)]
     own_names = frozenset(kind.name for kind in own)
     named = {e for e in wanted if e in NAMED}
-    nlp = _load_names() if named else spacy.blank(language)
+    nlp = _load_names() if named else _blank(language)
     enhance = _build_enhancer()
+
+    def find_patterns(text: str) -> Iterator[tuple[float, int, int, str]]:
+        folded, latin = fold_width(text), isolate_latin(text)
+        reads = {True: folded, False: latin}
+        likely = [recognizer for recognizer in recognizers if recognizer.hint.search(reads[recognizer.all_scripts])]
+        results = [
+            result
+            for recognizer in likely
+            for result in recognizer.find.analyze(reads[recognizer.all_scripts], recognizer.find.supported_entities, None)
+        ]
+        if results:
+            results = enhance(latin, results, _build_artifacts(nlp.make_doc(latin), language), [r.find for r in likely])
+        yield from ((r.score, r.start, r.end, r.entity_type) for r in results if r.score >= score)
+        if "DATE_TIME" in wanted:
+            yield from ((1.0, start, end, "DATE_TIME") for start, end in find_dates(text))
 
     def find(texts: Iterable[str]) -> Iterator[list[Span]]:
         docs = ((doc.text, doc) for doc in nlp.pipe(texts, batch_size=256)) if named else ((text, None) for text in texts)
         for text, doc in docs:
-            hits: list[tuple[float, int, int, str]] = []
-            likely = [recognizer for recognizer in recognizers if hints[recognizer.supported_entities[0]].search(text)]
-            if likely:
-                artifacts = _build_artifacts(nlp(text) if doc is None else doc, language)
-                results = [
-                    result
-                    for recognizer in likely
-                    for result in recognizer.analyze(text, recognizer.supported_entities, artifacts)
-                ]
-                if results:
-                    results = enhance(text, results, artifacts, likely)
-                hits = [(r.score, r.start, r.end, r.entity_type) for r in results if r.score >= score]
-            if "DATE_TIME" in wanted:
-                hits += [(1.0, start, end, "DATE_TIME") for start, end in find_dates(text)]
+            hits = list(find_patterns(text))
             for ent in doc.ents if doc is not None else ():
                 entity = SPACY_LABELS.get(ent.label_)
                 if entity in named and any(c.isupper() for c in ent.text):
@@ -252,6 +309,16 @@ def _build_finder(wanted: tuple[str, ...], language: str, score: float, own: Seq
             yield _choose_spans(hits, own_names)
 
     return find
+
+
+def _blank(language: str) -> Any:
+    """Return the tokenizer of a language, or that of no language if its tokenizer is a package of its own."""
+    import spacy
+
+    try:
+        return spacy.blank(language)
+    except ImportError:
+        return spacy.blank("xx")
 
 
 def _choose_spans(hits: list[tuple[float, int, int, str]], own: frozenset[str]) -> list[Span]:
@@ -263,8 +330,9 @@ def _choose_spans(hits: list[tuple[float, int, int, str]], own: frozenset[str]) 
     return sorted(spans)
 
 
-def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
+def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[_Recognizer]:
     import tldextract
+    from presidio_analyzer import Pattern
     from presidio_analyzer import predefined_recognizers as known
 
     domains = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, fallback_to_snapshot=True)
@@ -275,6 +343,17 @@ def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
         def validate_result(self, pattern_text: str) -> bool:
             return bool(domains(pattern_text).fqdn)
 
+    class ProseUrlRecognizer(known.UrlRecognizer):
+        """Takes two words without a space after the full stop ("condition.surgery") for what they are."""
+
+        def __init__(self, supported_language: str) -> None:
+            patterns = [Pattern(f"URL {n}", regex, 0.6) for n, regex in enumerate(URL_PATTERNS)]
+            super().__init__(patterns, supported_language=supported_language)
+            self.global_regex_flags = re.MULTILINE
+
+        def invalidate_result(self, pattern_text: str) -> bool:
+            return not is_url(pattern_text)
+
     classes: dict[str, Any] = {
         "EMAIL_ADDRESS": OfflineEmailRecognizer,
         "PHONE_NUMBER": known.PhoneRecognizer,
@@ -282,12 +361,12 @@ def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[Any]:
         "CREDIT_CARD": known.CreditCardRecognizer,
         "IBAN_CODE": known.IbanRecognizer,
         "IP_ADDRESS": known.IpRecognizer,
-        "URL": known.UrlRecognizer,
+        "URL": ProseUrlRecognizer,
     }
-    return [classes[entity](supported_language=language) for entity in wanted if entity in classes]
+    return [_Recognizer(classes[entity](supported_language=language), HINTS[entity]) for entity in wanted if entity in classes]
 
 
-def _build_own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
+def _build_own_recognizers(own: Sequence[Entity], language: str) -> list[_Recognizer]:
     from presidio_analyzer import Pattern, PatternRecognizer
 
     class Recognizer(PatternRecognizer):
@@ -303,7 +382,11 @@ def _build_own_recognizers(own: Sequence[Entity], language: str) -> list[Any]:
         def invalidate_result(self, pattern_text: str) -> bool:
             return self._valid is not None and not self._valid(pattern_text)
 
-    return [Recognizer(kind) for kind in own]
+    return [_Recognizer(Recognizer(kind), re.compile(kind.hint), _reads_all_scripts(kind)) for kind in own]
+
+
+def _reads_all_scripts(kind: Entity) -> bool:
+    return any(isolate_latin(regex) != fold_width(regex) for regex, _ in kind.patterns)
 
 
 def _build_enhancer() -> Callable[..., list[Any]]:
@@ -330,7 +413,7 @@ def _build_artifacts(doc: Any, language: str) -> Any:
 
     words = [token.lower_ for token in doc]
     artifacts = NlpArtifacts([], doc, [token.idx for token in doc], words, None, language)
-    artifacts.keywords = [token.lower_ for token in doc if not (token.is_stop or token.is_punct)]
+    artifacts.keywords = [token.lower_ for token in doc if not (token.is_stop or token.is_punct or GAP in token.text)]
     return artifacts
 
 

@@ -1,24 +1,34 @@
-"""Read files into plain rows: CSV, TSV, JSONL, JSON, Parquet and ARFF, each row with its line number."""
+"""Read files into plain rows: CSV, TSV, JSONL, JSON, Excel, Parquet and ARFF, each row with its line number."""
 
 from __future__ import annotations
 
 import codecs
-import csv
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
+from vertical_sdk.catalog import readers
+from vertical_sdk.data.delimited import DELIMITERS, count_fields, read_delimited
+from vertical_sdk.data.encodings import encoding_title, find_encoding
+from vertical_sdk.data.excel import read_excel
+from vertical_sdk.data.nested import flatten_rows, read_json
+from vertical_sdk.data.rows import LINE_LIMIT, FileOptions, Rows, read_lines
 from vertical_sdk.errors import DataError
 
-__all__ = ["BROKEN_ZIP", "LINE_LIMIT", "SUFFIXES", "Rows", "file_format", "read_file"]
+__all__ = [
+    "BROKEN_ZIP",
+    "LINE_LIMIT",
+    "SUFFIXES",
+    "FileOptions",
+    "Rows",
+    "file_format",
+    "find_reader",
+    "read_columns",
+    "read_file",
+]
 
-LINE_LIMIT = 16 << 20
-"""Bytes of the longest line. A longer line is a sign of a broken file, and would fill the memory."""
-JSON_LIMIT = 512 << 20
 SUFFIXES = {
     ".csv": "CSV",
     ".tsv": "TSV",
@@ -26,39 +36,43 @@ SUFFIXES = {
     ".jsonl": "JSONL",
     ".ndjson": "JSONL",
     ".json": "JSON",
+    ".xlsx": "Excel",
+    ".xlsm": "Excel",
     ".parquet": "Parquet",
     ".pq": "Parquet",
     ".arff": "ARFF",
 }
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError)
 """The errors of zipfile for an archive that is cut, damaged, encrypted or packed by an unknown method."""
-DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+OTHERS = {
+    b"\xd0\xcf\x11\xe0": "an old Excel file (.xls), or an Excel file with a password. Save it as .xlsx without a password, or as CSV",
+    b"%PDF": "a PDF. Extract its text, and write one row for each document",
+    b"\x1f\x8b": "compressed with gzip. Unpack it first",
+    b"BZh": "compressed with bzip2. Unpack it first",
+    b"\xfd7zXZ": "compressed with xz. Unpack it first",
+    b"(\xb5/\xfd": "compressed with zstd. Unpack it first",
+    b"7z\xbc\xaf": "a 7z archive. Unpack it first",
+    b"ARROW1": "an Arrow file. Save it as Parquet",
+    b"SQLite format 3": "an SQLite database. Export a table as CSV",
+    b"{\\rtf": "an RTF document. Extract its text, and write one row for each document",
+    b"$FL2": "an SPSS file (.sav). Export it as CSV",
+    b"<stata_dta>": "a Stata file (.dta). Export it as CSV",
+    b"MSH|": "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents",
+    b"\x0bMSH|": "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents",
+    b"FHS|": "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents",
+    b"BHS|": "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents",
+}
+"""The first bytes of files that are not tables → what they are, and what to do."""
+IN_ZIP = {
+    "xl/workbook.bin": "a binary Excel file (.xlsb). Save it as .xlsx",
+    "content.xml": "an OpenDocument file (.ods). Save it as .xlsx or CSV",
+    "word/document.xml": "a Word document. Extract its text, and write one row for each document",
+}
+HEAD = 1 << 16
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a file.
-
-    places   the place of each row: its first line in a text file, its number in JSON and Parquet, both from 1
-    unit     "line" or "row", for messages
-    names    column → names of its classes, from a Parquet file that names its class numbers, or from an ARFF file
-    """
-
-    path: Path
-    format: str
-    columns: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    places: list[int]
-    unit: str = "line"
-    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def at(self, index: int) -> str:
-        """Return `file:line` of a row, for messages."""
-        return f"{self.path}:{self.places[index]}" if self.unit == "line" else f"{self.path}: row {self.places[index]}"
-
-
-def read_file(path: Path, *, delimiter: str | None = None) -> Rows:
-    """Read all rows of a file.
+def read_file(path: Path, options: FileOptions | None = None) -> Rows:
+    """Read all rows of a file. Nested objects stay as they are; see `read_columns`.
 
     Raises DataError, with file and line, for a file that cannot be read.
     """
@@ -66,220 +80,154 @@ def read_file(path: Path, *, delimiter: str | None = None) -> Rows:
         raise DataError("no such file.", where=path)
     if path.stat().st_size == 0:
         raise DataError("the file is empty.", where=path)
-    kind = file_format(path)
+    options = options or FileOptions()
+    kind = file_format(path, options)
     if kind == "Parquet":
         rows = _read_parquet(path)
-    elif kind in {"JSON", "JSONL"}:
-        rows = _read_json(path, kind)
-    elif kind == "ARFF":
-        rows = _read_arff_file(path)
+    elif kind == "Excel":
+        rows = read_excel(path, options)
     else:
-        rows = _read_csv(path, delimiter)
+        encoding = find_encoding(path, options.encoding)
+        if kind == "JSON" and path.suffix.lower() == ".json" and _is_jsonl(path, encoding):
+            kind = "JSONL"
+        if kind in {"JSON", "JSONL"}:
+            rows = read_json(path, kind, encoding, options)
+        elif kind == "ARFF":
+            rows = _read_arff_file(path, encoding)
+        else:
+            rows = read_delimited(path, encoding, options)
     if not rows.rows:
-        raise DataError(f"the file has no rows{' below its header' if kind in {'CSV', 'TSV', 'ARFF'} else ''}.", where=path)
+        headed = rows.format.startswith(("CSV", "TSV", "ARFF", "Excel")) and options.header != "none"
+        raise DataError(f"the file has no rows{' below its header' if headed else ''}.", where=path)
     return rows
 
 
-def file_format(path: Path) -> str:
-    """Recognize CSV, TSV, JSONL, JSON, Parquet or ARFF by the first bytes, else by the ending of the name.
+def read_columns(path: Path, options: FileOptions | None = None) -> Rows:
+    """Read all rows of a file as a table: nested objects become columns with dotted names."""
+    return flatten_rows(read_file(path, options))
+
+
+def find_reader(path: Path) -> str | None:
+    """Return the name of a vertical's reader that recognizes the first bytes of a file, such as a FHIR bundle."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return readers.recognize(head)
+
+
+def file_format(path: Path, options: FileOptions | None = None) -> str:
+    """Recognize CSV, TSV, JSONL, JSON, Excel, Parquet or ARFF by the first bytes, else by the ending of the name.
 
     Raises DataError for any other file.
     """
     with path.open("rb") as file:
-        head = file.read(4096)
+        head = file.read(HEAD)
     if head.startswith(b"PAR1"):
         return "Parquet"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError("the file is UTF-16. Save it as UTF-8.", where=path)
-    if b"\0" in head:
-        raise DataError(f"the file is not text, it contains zero bytes. {_list_suffixes()}", where=path)
+    if head.startswith(b"PK\x03\x04"):
+        return _look_into_zip(path)
+    for start, what in OTHERS.items():
+        if head.startswith(start):
+            raise DataError(f"the file is {what}.", where=path)
+    text = _decode_head(path, head, options)
     named = SUFFIXES.get(path.suffix.lower())
-    if named == "Parquet":
+    if named in {"Parquet", "Excel"}:
         raise DataError(
-            "the name says Parquet, but the first bytes do not. The file may be cut: download it again.", where=path
+            f"the name says {named}, but the first bytes do not. The file may be cut: download it again.", where=path
         )
-    start = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if named in {"JSON", "JSONL"} or (named is None and start[:1] in {b"{", b"["}):
-        return "JSON" if start.startswith(b"[") or (named == "JSON" and not _first_line_is_whole(path)) else "JSONL"
-    if named:
-        return named
-    if start[:9].lower() == b"@relation":
+    start = text.lstrip()
+    if start.startswith("<"):
+        _refuse_markup(path, start)
+    if named in {"JSON", "JSONL"} or (named is None and start[:1] in {"{", "["}):
+        return "JSON" if named == "JSON" or start.startswith("[") else "JSONL"
+    return named or _format_by_text(path, start, options)
+
+
+def _format_by_text(path: Path, start: str, options: FileOptions | None) -> str:
+    """Recognize a file whose name says nothing. Raises DataError for a text without delimiters."""
+    if start[:9].lower() == "@relation":
         return "ARFF"
-    first = start.splitlines()[0] if start else b""
-    if b"\t" in first:
-        return "TSV"
-    if b"," in first:
+    first = start.splitlines()[0] if start else ""
+    declared = options is not None and (options.delimiter or options.header)
+    if declared or any(count_fields(first, delimiter) > 1 for delimiter in DELIMITERS):
         return "CSV"
     raise DataError(f"the format of the file is unknown. {_list_suffixes()}", where=path)
+
+
+def _decode_head(path: Path, head: bytes, options: FileOptions | None) -> str:
+    """Decode the first bytes as far as the format needs it: letters beyond ASCII may be wrong.
+
+    Raises DataError for a file with zero bytes, which no text has.
+    """
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return head.decode("utf-16", errors="replace")
+    if b"\0" in head:
+        if options and options.encoding and options.encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
+            return head.decode(options.encoding, errors="replace")
+        odd = head[1::2].count(0), head[::2].count(0)
+        if max(odd) > 0.3 * len(head) / 2 > 5 * min(odd):
+            guess = "utf-16-le" if odd[0] > odd[1] else "utf-16-be"
+            raise DataError(
+                f"the file seems to be UTF-16 without a byte order mark. Set data.reader.encoding: {guess}, or save it as UTF-8.",
+                where=path,
+            )
+        raise DataError(f"the file is not text, it contains zero bytes. {_list_suffixes()}", where=path)
+    return head.removeprefix(codecs.BOM_UTF8).decode("latin-1")
+
+
+def _look_into_zip(path: Path) -> str:
+    """Tell an Excel file from other files that are zip archives."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+    except BROKEN_ZIP:
+        raise DataError("the file is a broken zip archive or Excel file. Download it again.", where=path) from None
+    if "xl/workbook.xml" in names:
+        return "Excel"
+    what = next((what for name, what in IN_ZIP.items() if name in names), "a zip archive. Unpack it first")
+    raise DataError(f"the file is {what}.", where=path)
+
+
+def _refuse_markup(path: Path, start: str) -> None:
+    """Raise DataError for XML and HTML, with the reader that reads it, if a vertical has one."""
+    reader = find_reader(path)
+    if reader:
+        raise DataError(f"{readers.part(reader).title} need their own reader. Set data.reader.use: {reader}.", where=path)
+    kind = "HTML" if "<html" in start[:2000].lower() or "<table" in start[:2000].lower() else "XML"
+    known = start[:5].lower() in {"<?xml", "<html", "<!doc"} or path.suffix.lower() in {".xml", ".html", ".htm", ".xls"}
+    if known:
+        raise DataError(f"the file is {kind}, not a table. Save its rows as CSV, Excel or JSON.", where=path)
 
 
 def _list_suffixes() -> str:
     return f"Supported endings are {', '.join(SUFFIXES)}."
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the line numbers from 1 and the decoded lines."""
-    offset = 0
-    with path.open("rb") as file:
-        number = 0
-        while raw := file.readline(LINE_LIMIT + 1):
-            number += 1
-            if len(raw) > LINE_LIMIT:
-                raise DataError(
-                    f"the line is longer than {LINE_LIMIT >> 20} MB. The file has lost its line ends, or is not text. Write each "
-                    "row on one line.",
-                    where=f"{path}:{number}",
-                )
-            start = offset
-            offset += len(raw)
-            if number == 1:
-                raw = raw.removeprefix(codecs.BOM_UTF8)
-            try:
-                yield number, raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"byte 0x{raw[error.start]:02x} at offset {start + error.start} is not UTF-8. Save the file as UTF-8.",
-                    where=f"{path}:{number}",
-                ) from None
-
-
-def _read_csv(path: Path, delimiter: str | None) -> Rows:
-    """Read RFC 4180, with the delimiter of the header."""
-    lines = _read_lines(path)
-    last_line = 0
-
-    def feed() -> Iterator[str]:
-        nonlocal last_line
-        for number, line in lines:
-            last_line = number
-            yield line
-
-    stream = feed()
-    first = next(stream)
-    while not first.strip():
-        first = next(stream, "")
-        if not first:
-            raise DataError("the file has only empty lines.", where=path)
-    delimiter = delimiter or _find_delimiter(path, first)
-
-    def all_lines() -> Iterator[str]:
-        yield first
-        yield from stream
-
-    limit = csv.field_size_limit(LINE_LIMIT)
-    try:
-        return _read_csv_rows(path, csv.reader(all_lines(), delimiter=delimiter, strict=True), delimiter, lambda: last_line)
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _read_csv_rows(path: Path, reader: Any, delimiter: str, line: Callable[[], int]) -> Rows:
-    records = _read_records(path, reader, line)
-    header = [name.strip() for name in next(records)[1]]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"the header names {', '.join(map(repr, twice))} twice. Rename one of them.", where=f"{path}:1")
-    rows, places = [], []
-    for begins, cells in records:
-        if cells and (len(cells) > 1 or cells[0].strip() or len(header) == 1):
-            if len(cells) != len(header):
-                raise DataError(
-                    f"{len(cells)} fields, but the header has {len(header)} ({', '.join(header)}). "
-                    "Put a text that contains the delimiter in quotes.",
-                    where=f"{path}:{begins}",
-                )
-            rows.append(dict(zip(header, cells, strict=True)))
-            places.append(begins)
-    kind = "TSV" if delimiter == "\t" else "CSV" if delimiter == "," else f"CSV ({DELIMITERS.get(delimiter, repr(delimiter))})"
-    return Rows(path, kind, tuple(header), rows, places)
-
-
-def _read_records(path: Path, reader: Any, line: Callable[[], int]) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with its first line. `line` returns the number of the line read last."""
-    begins = 1
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise DataError(
-                f"broken CSV: {error}. Write a quote inside a quoted field twice.", where=f"{path}:{begins}"
-            ) from None
-        if cells is None:
-            return
-        yield begins, cells
-        begins = line() + 1
-
-
-def _find_delimiter(path: Path, header: str) -> str:
-    """Find the most frequent delimiter of the header; a header of one column has none."""
-    if path.suffix.lower() in {".tsv", ".tab"}:
-        return "\t"
-    counts = {d: header.count(d) for d in DELIMITERS}
-    best = max(counts, key=lambda d: counts[d])
-    return best if counts[best] else ","
-
-
-def _read_arff_file(path: Path) -> Rows:
-    from vertical_sdk.data.arff import read_arff
-
-    arff = read_arff(path, _read_lines(path))
-    return Rows(path, "ARFF", arff.columns, arff.rows, arff.places, names=arff.names)
-
-
-def _read_json(path: Path, kind: str) -> Rows:
-    if kind == "JSONL":
-        rows, places = [], []
-        for number, line in _read_lines(path):
-            if line.strip():
-                rows.append(_require_object(_parse_json(line, f"{path}:{number}"), f"{path}:{number}"))
-                places.append(number)
-        return Rows(path, "JSONL", _list_columns(rows), rows, places)
-    if path.stat().st_size > JSON_LIMIT:
-        raise DataError(f"one JSON value of over {JSON_LIMIT >> 20} MB. Write JSONL, with one object on each line.", where=path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"the byte at offset {error.start} is not UTF-8. Save the file as UTF-8.", where=path) from None
-    whole = _parse_json(text, str(path))
-    if isinstance(whole, dict):
-        lists = [value for value in whole.values() if isinstance(value, list)]
-        whole = lists[0] if len(lists) == 1 else [whole]
-    if not isinstance(whole, list):
-        raise DataError(f"contains a {type(whole).__name__}. Write a list of objects.", where=path)
-    rows = [_require_object(row, f"{path}: row {number}") for number, row in enumerate(whole, 1)]
-    return Rows(path, "JSON", _list_columns(rows), rows, list(range(1, len(rows) + 1)), unit="row")
-
-
-def _parse_json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = f" line {error.lineno}" if error.lineno > 1 else ""
-        raise DataError(f"not JSON: {error.msg}.", where=f"{where}:{line} column {error.colno}") from None
-    except RecursionError:
-        raise DataError("JSON nested too deep.", where=where) from None
-    except ValueError as error:
-        raise DataError(f"JSON that cannot be read: {error}.", where=where) from None
-
-
-def _require_object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(f"contains a {type(value).__name__}. Write an object with the columns as keys.", where=where)
-    return value
-
-
-def _list_columns(rows: list[dict[str, Any]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(key for row in rows for key in row))
-
-
-def _first_line_is_whole(path: Path) -> bool:
+def _is_jsonl(path: Path, encoding: str) -> bool:
     """Whether a file called .json has one object on each line."""
-    lines = _read_lines(path)
+    lines = read_lines(path, encoding)
     try:
-        isinstance(json.loads(next(lines)[1]), dict)
-        return any(line.strip() for _, line in lines)
+        first = json.loads(next(lines)[1])
+        return isinstance(first, dict) and any(line.strip() for _, line in lines)
     except (ValueError, RecursionError, StopIteration):
         return False
+
+
+def _read_arff_file(path: Path, encoding: str) -> Rows:
+    from vertical_sdk.data.arff import read_arff
+
+    arff = read_arff(path, read_lines(path, encoding))
+    title = encoding_title(encoding)
+    return Rows(
+        path,
+        "ARFF" if title == "UTF-8" else f"ARFF, {title}",
+        arff.columns,
+        arff.rows,
+        arff.places,
+        names=arff.names,
+        details={"encoding": title},
+    )
 
 
 def _read_parquet(path: Path) -> Rows:
@@ -290,6 +238,9 @@ def _read_parquet(path: Path) -> Rows:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = _class_names(file.schema_arrow.metadata)
             columns = tuple(file.schema_arrow.names)
+            twice = sorted(name for name, count in Counter(columns).items() if count > 1)
+            if twice:
+                raise DataError(f"the file has the column {twice[0]!r} twice. Rename one of them.", where=path)
             rows = [row for batch in file.iter_batches(10_000) for row in batch.to_pylist()]
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"broken Parquet: {str(error).splitlines()[0]}. Download the file again.", where=path) from None

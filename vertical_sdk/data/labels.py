@@ -14,7 +14,20 @@ from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Target
 
-__all__ = ["build_label_space", "count_labels", "describe_look_alikes", "list_labels", "refuse_unknown", "set_aside_unlearned"]
+__all__ = [
+    "build_label_space",
+    "count_labels",
+    "describe_look_alikes",
+    "describe_untested",
+    "list_labels",
+    "name_some",
+    "refuse_unknown",
+    "set_aside_unlearned",
+    "untested_labels",
+]
+
+MOST_NAMES = 10
+"""At most this many labels are named in a sentence."""
 
 
 def list_labels(target: Target) -> tuple[str, ...]:
@@ -118,3 +131,27 @@ def set_aside_unlearned(examples: Sequence[Example], tally: Tally) -> list[Examp
         else:
             rows.append(example)
     return rows
+
+
+def untested_labels(rows: Sequence[Example], labels: LabelSpace | None) -> list[str]:
+    """List the labels that none of these test rows has, in their order; [] without labels."""
+    tested = count_labels(rows)
+    return [label for label in (labels.labels if labels else ()) if label not in tested]
+
+
+def describe_untested(rows: Sequence[Example], labels: LabelSpace | None) -> list[str]:
+    """Say in a sentence which labels have no row in the test part; [] if each has one."""
+    untested = untested_labels(rows, labels)
+    if not untested:
+        return []
+    has, found = ("has", "it is found") if len(untested) == 1 else ("have", "they are found")
+    return [
+        f"{name_some(untested)} {has} no row in the test part, so nothing shows how well {found}. "
+        "Add rows, or enlarge data.split.test."
+    ]
+
+
+def name_some(labels: Sequence[str]) -> str:
+    """Name labels in a sentence, at most 10 of them."""
+    names = ", ".join(map(repr, labels[:MOST_NAMES]))
+    return f"{names} and {len(labels) - MOST_NAMES} more" if len(labels) > MOST_NAMES else names

@@ -6,6 +6,7 @@ output) and prompt/completion. Of other tasks: a text column and a label column.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +17,66 @@ from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Message, TaskName
 
-__all__ = ["KEYS", "LABELS", "Layout", "UnusableRow", "cell", "cell_columns", "find_layout", "parse_conversation"]
+__all__ = [
+    "KEYS",
+    "LABELS",
+    "TEXTS",
+    "Layout",
+    "UnusableRow",
+    "cell",
+    "cell_columns",
+    "find_layout",
+    "has_name",
+    "parse_conversation",
+]
 
 KEYS = ("id", "text", "label", "group", "time", "split", "messages")
-TEXTS = ("text", "sentence", "document", "review", "content", "comment", "utterance", "input", "question")
-LABELS = ("label", "labels", "target", "class", "category", "output", "score")
+TEXTS = (
+    *("text", "sentence", "document", "review", "content", "comment", "utterance", "input", "question"),
+    *(
+        "文本",
+        "内容",
+        "正文",
+        "文字",
+        "句子",
+        "评论",
+        "评论内容",
+        "文章",
+        "文本内容",
+        "內容",
+        "評論",
+        "本文",
+        "テキスト",
+        "レビュー",
+    ),
+    *("텍스트", "내용", "리뷰", "texto", "comentario", "reseña", "mensaje", "comentário", "mensagem", "resenha", "texte"),
+    *("commentaire", "avis", "beschreibung", "kommentar", "testo", "recensione", "tekst", "текст", "отзыв", "сообщение", "نص"),
+)
+LABELS = (
+    *("label", "labels", "target", "class", "category", "output", "score"),
+    *(
+        "标签",
+        "类别",
+        "分类",
+        "类目",
+        "标注",
+        "情感",
+        "情感标签",
+        "標籤",
+        "類別",
+        "分類",
+        "ラベル",
+        "カテゴリ",
+        "라벨",
+        "레이블",
+        "분류",
+    ),
+    *("etiqueta", "categoría", "clase", "categoria", "classe", "rótulo", "étiquette", "etiquette", "catégorie", "categorie"),
+    *("klasse", "kategorie", "etikett", "etichetta", "etykieta", "kategoria", "метка", "класс", "категория", "تصنيف"),
+)
 PAIRS = (("prompt", "completion"), ("prompt", "response"), ("instruction", "output"), ("instruction", "response"))
+SHOWN = 40
+"""Columns that a message names."""
 ROLES: dict[str, Any] = {
     "system": "system",
     "user": "user",
@@ -80,7 +135,10 @@ def find_layout(
     chosen = {key: name for key, name in columns.items() if key != "label" or need_label}
     text = chosen.get("text") or _find_only_column(rows, TEXTS, "text", set(columns.values()))
     if text is None:
-        raise DataError(f"no text column. {_list_columns(rows)} Set data.columns.text.", where=rows.path)
+        raise DataError(
+            f"no text column. {_list_columns(rows)} Set data.columns.text, or data.reader.record: all if a row is a record.",
+            where=rows.path,
+        )
     chosen["text"] = text
     if need_label:
         label = chosen.get("label") or _find_only_column(rows, LABELS, "label", {text})
@@ -88,6 +146,11 @@ def find_layout(
             raise DataError(f"no label column. {_list_columns(rows)} Set data.columns.label.", where=rows.path)
         chosen["label"] = label
     return Layout(chosen, f"{rows.format}, " + ", ".join(f"{key} from {name!r}" for key, name in chosen.items()))
+
+
+def has_name(column: str, names: Sequence[str]) -> bool:
+    """Whether a column has one of these names, in any case."""
+    return unicodedata.normalize("NFC", column.strip()).lower() in names
 
 
 def cell_columns(name: str, known: Sequence[str]) -> list[str]:
@@ -115,12 +178,13 @@ def _require_column(rows: Rows, key: str, name: str) -> None:
 
 
 def _list_columns(rows: Rows) -> str:
-    return f"The columns are {', '.join(map(repr, rows.columns))}."
+    more = f" and {len(rows.columns) - SHOWN} more" if len(rows.columns) > SHOWN else ""
+    return f"The columns are {', '.join(map(repr, rows.columns[:SHOWN]))}{more}."
 
 
 def _find_only_column(rows: Rows, names: Sequence[str], key: str, taken: set[str]) -> str | None:
     """Find the only column with a common name for this key."""
-    candidates = [column for column in rows.columns if column.lower() in names and column not in taken]
+    candidates = [column for column in rows.columns if has_name(column, names) and column not in taken]
     if len(candidates) > 1:
         either = " and ".join(map(repr, candidates))
         raise DataError(f"{either} could both be the {key}. {_list_columns(rows)} Set data.columns.{key}.", where=rows.path)

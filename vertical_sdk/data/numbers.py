@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from vertical_sdk.cells import MISSING_WORDS, clean_text, is_missing, to_number
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError
+from vertical_sdk.types import LARGEST
 
 __all__ = ["is_missing", "is_number", "parse_number", "parse_numbers", "read_adjacency"]
+
+FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def parse_number(text: str, where: str, column: str) -> float:
@@ -29,10 +32,14 @@ def parse_number(text: str, where: str, column: str) -> float:
     return number
 
 
-def parse_numbers(rows: Rows, names: Sequence[str], words: Collection[str] = MISSING_WORDS) -> NDArray[np.float32]:
+def parse_numbers(
+    rows: Rows, names: Sequence[str], words: Collection[str] = MISSING_WORDS, *, largest: float | None = LARGEST
+) -> NDArray[np.float32]:
     """Read cells as an array (rows, names), with NaN for a missing value; `words` mean one too.
 
-    Raises DataError for a cell that is not a finite number.
+    largest  the largest absolute value that is allowed; None allows all finite numbers, of which the largest are cut to float32's
+
+    Raises DataError for a cell that is not a finite number, or is too large.
     """
     numbers = np.empty((len(rows.rows), len(names)), dtype=np.float32)
     for index, row in enumerate(rows.rows):
@@ -43,11 +50,17 @@ def parse_numbers(rows: Rows, names: Sequence[str], words: Collection[str] = MIS
                 math.nan if is_missing(cell, words) else parse_number(clean_text(str(cell)), rows.at(index), name)
                 for cell, name in zip(cells, names, strict=True)
             ]
-        with np.errstate(over="ignore"):
-            numbers[index] = found
-        if np.isinf(numbers[index]).any():
-            name = names[int(np.isinf(numbers[index]).argmax())]
-            raise DataError(f"column {name!r} contains {row[name]!r}, which is not a finite number.", where=rows.at(index))
+        line = np.array(found, dtype=np.float64)
+        large = np.abs(line) > largest if largest is not None else np.isinf(line)
+        if large.any():
+            column = int(large.argmax())
+            problem = "not a finite number" if math.isinf(line[column]) else "too large to be a measurement"
+            raise DataError(
+                f"column {names[column]!r} contains {row[names[column]]!r}, which is {problem}. Leave the cell empty if nothing was "
+                "measured.",
+                where=rows.at(index),
+            )
+        numbers[index] = np.clip(line, -FLOAT32, FLOAT32)
     return numbers
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vertical_sdk import catalog
 from vertical_sdk.card import Contract, Field, SourceRecord
@@ -20,10 +23,12 @@ from vertical_sdk.data.augment import augment
 from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, describe_look_alikes, refuse_unknown, set_aside_unlearned
-from vertical_sdk.data.read import IN_ORDER, Missing, Table, join_tables, read_table
+from vertical_sdk.data.read import IN_ORDER, Missing, Table, join_tables
 from vertical_sdk.data.records import count_rounded, list_record_fields
-from vertical_sdk.data.texts import apply_prompt, shuffle_key
-from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.data.texts import apply_prompt, list_texts, shuffle_key
+from vertical_sdk.data.windows import set_aside_far
+from vertical_sdk.data.zones import convert_rows
+from vertical_sdk.errors import DataError, RecipeError, SourceError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
 
@@ -36,6 +41,7 @@ class Prepared:
 
     labels    with counts from the training rows; None for tasks without labels
     detected  the format and the columns that were read, for people
+    before    the training and validation rows that de-identification changed, with their words before it
     fields    the fields of a record, for rows that are records; values: the columns of a row of numbers
     """
 
@@ -47,6 +53,7 @@ class Prepared:
     sources: tuple[SourceRecord, ...]
     detected: str
     layout: SeriesLayout | None = None
+    before: tuple[Example, ...] = ()
     fields: tuple[Field, ...] = ()
     values: tuple[str, ...] = ()
 
@@ -83,11 +90,9 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         clean = catalog.cleaners.get(part.use)
         rows, step = clean(rows, **catalog.cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}"))
         record(f"cleaned: {part.use}", 0.3, step)
+    readable = {row.id: row for row in rows} if data.deidentify else {}
     if data.deidentify:
-        arguments = catalog.deidentifiers.check(
-            data.deidentify.use, data.deidentify.arguments, f"{recipe.name}: data.deidentify"
-        )
-        rows, step = catalog.deidentifiers.get(data.deidentify.use)(rows, seed, **arguments)
+        rows, step = _deidentify(rows, data.deidentify, seed, recipe.name)
         record("de-identified", 0.5, step)
     labels = build_label_space(recipe, table, rows)
     arguments = catalog.splitters.check(data.split.use, data.split.arguments, f"{recipe.name}: data.split")
@@ -107,32 +112,31 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     record("labels checked", 0.87, step)
     validation, test = [e for e in rows if e.split == "validation"], [e for e in rows if e.split == "test"]
     if data.augment and data.copies:
-        named = [
-            functools.partial(
-                catalog.augmentations.get(part.use),
-                **catalog.augmentations.check(part.use, part.arguments, f"{recipe.name}: data.augment.{number}"),
-            )
-            for number, part in enumerate(data.augment)
-        ]
-        train, step = augment(train, named, data.copies, seed)
+        train, step = _augment(train, recipe, seed)
         record("augmented", 0.95, step)
     _check_parts(recipe, train, test)
     progress("data ready", 1.0)
-    if labels is not None:
-        counts = count_labels(train)
-        labels = replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
     return Prepared(
         tuple(train),
         tuple(validation),
         tuple(test),
-        labels,
+        _count_training_rows(labels, train),
         account,
         sources,
         table.detected,
-        table.layout,
+        _keep_largest(table.layout, train),
+        _list_changed([*train, *validation], readable),
         table.fields or list_record_fields([e for e in train if e.copy_of is None]),
         table.values,
     )
+
+
+def _count_training_rows(labels: LabelSpace | None, train: Sequence[Example]) -> LabelSpace | None:
+    """Add the training rows of each label."""
+    if labels is None:
+        return None
+    counts = count_labels(train)
+    return replace(labels, counts={label: counts.get(label, 0) for label in labels.labels})
 
 
 def read_rows(
@@ -146,29 +150,33 @@ def read_rows(
 
     The reader of the recipe reads the file if it can read rows without a label (it then has a parameter `missing`). Else the
     file is a table, with the columns of the recipe if the recipe reads a table too, and with text and label if not. Raises
-    DataError for a label, channels or a pace that were not in training, and, with `require_label`, for a row without a label.
+    DataError for a label, channels, a pace or a kind of times (with or without a zone) that were not in training, and, with
+    `require_label`, for a row without a label.
     """
     missing: Missing = "refuse" if require_label else "keep"
     part = recipe.data.reader or Part(use="table")
     options = catalog.readers.check(part.use, part.arguments, f"{recipe.name}: data.reader")
     reader = catalog.readers.get(part.use)
     layout = contract.layout
-    if part.use == "table":
-        columns: dict[str, str] = {**recipe.data.columns}
-        table = read_table(path, columns, recipe.task, contract, missing=missing, **options)
-    elif "missing" in inspect.signature(reader).parameters:
+    if part.use != "table" and "missing" in inspect.signature(reader).parameters:
         if layout is not None and "channels" in inspect.signature(reader).parameters:
             options |= {"channels": list(layout.channels), "seconds": layout.seconds}
         table = reader(path, recipe.data.columns, recipe.task, missing=missing, **options)
     else:
-        table = read_table(path, {}, recipe.task, contract, missing=missing)
+        own = part.use == "table"
+        read = catalog.readers.get("table")
+        columns: Mapping[Any, str] = recipe.data.columns if own else {}
+        table = read(path, columns, recipe.task, missing=missing, contract=contract, **(options if own else {}))
+    examples, notes = table.examples, dict(table.account.notes) if table.account else {}
     if layout is not None:
-        _check_layout(path, table.layout, layout)
-    keyed = [_normalize_keys(apply_prompt(example, recipe.prompt)) for example in table.examples]
+        in_file = _check_layout(path, table.layout, layout)
+        cleaned, far = set_aside_far(convert_rows(examples, layout, in_file.zone, str(path)), layout)
+        examples, notes = tuple(cleaned), {**notes, "histories with a value too large to use": far}
+    keyed = [_normalize_keys(apply_prompt(example, recipe.prompt)) for example in examples]
     rows, account = normalize_texts(keyed, recipe)
     if contract.labels and require_label:
         refuse_unknown(rows, contract.labels, "those that were trained", str(path))
-    return rows, replace(account, notes={**(table.account.notes if table.account else {}), **account.notes})
+    return rows, replace(account, notes={**{note: count for note, count in notes.items() if count}, **account.notes})
 
 
 def _normalize_keys(example: Example) -> Example:
@@ -191,8 +199,16 @@ def note_reading(account: StepAccount, rows: Sequence[Example]) -> StepAccount:
     return replace(account, notes={**account.notes, **{note: value for note, value in notes.items() if value}})
 
 
-def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout) -> None:
-    """Raise DataError for a file with other series than those of the training."""
+def _keep_largest(layout: SeriesLayout | None, rows: Sequence[Example]) -> SeriesLayout | None:
+    """Add the largest absolute value of each channel in the training rows, 0 for a channel that was never measured."""
+    if layout is None:
+        return None
+    steps = [np.asarray(part)[-1] for row in rows for part in (row.values, row.target) if isinstance(part, np.ndarray)]
+    return replace(layout, largest=tuple(float(value) for value in np.nan_to_num(np.abs(np.stack(steps))).max(axis=0)))
+
+
+def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout) -> SeriesLayout:
+    """Return the layout of a file. Raises DataError for a file with other series than those of the training."""
     if in_file is None:
         raise DataError(f"no series of channels. This specialist reads {', '.join(layout.channels[:5])}.", where=path)
     if in_file.channels != layout.channels:
@@ -210,6 +226,7 @@ def _check_layout(path: Path, in_file: SeriesLayout | None, layout: SeriesLayout
             f"has a step every {in_file.seconds:g} s. This specialist reads one every {layout.seconds:g} s: resample the file.",
             where=path,
         )
+    return in_file
 
 
 def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord, ...]]:
@@ -225,7 +242,11 @@ def _read(recipe: Recipe, progress: Progress) -> tuple[Table, tuple[SourceRecord
     contract = Contract(labels=tuple(map(clean_text, recipe.labels or ())))
     follows = "contract" in inspect.signature(reader).parameters
     for split, source in sorted(named, key=lambda pair: IN_ORDER.index(pair[0] or "train")):  # training rows decide the kinds
-        fetched = fetch(source, file=data.file, sha256=data.sha256 if len(named) == 1 else None, progress=progress)
+        try:
+            fetched = fetch(source, file=data.file, sha256=data.sha256 if len(named) == 1 else None, progress=progress)
+        except SourceError as error:
+            key = f"data.source.{split}" if split else "data.source"
+            raise type(error)(f"{error.message} It is {key} of the recipe {recipe.name}.", where=error.where) from error
         progress("reading rows", 0.1)
         given = {"contract": contract} if follows else {}
         tables[split] = reader(fetched.path, data.columns, recipe.task, **given, **options)
@@ -244,6 +265,27 @@ def _check_labels(rows: Sequence[Example], labels: LabelSpace | None) -> tuple[l
         tally.notes["labels that may be one: they differ only in case or in how a number is written"] = alike
     kept = set_aside_unlearned(rows, tally)
     return kept, tally.close(len(rows), len(kept))
+
+
+def _deidentify(rows: Sequence[Example], part: Part, seed: int, recipe: str) -> tuple[Sequence[Example], StepAccount]:
+    arguments = catalog.deidentifiers.check(part.use, part.arguments, f"{recipe}: data.deidentify")
+    return catalog.deidentifiers.get(part.use)(rows, seed, **arguments)
+
+
+def _augment(train: Sequence[Example], recipe: Recipe, seed: int) -> tuple[list[Example], StepAccount]:
+    named = [
+        functools.partial(
+            catalog.augmentations.get(part.use),
+            **catalog.augmentations.check(part.use, part.arguments, f"{recipe.name}: data.augment.{number}"),
+        )
+        for number, part in enumerate(recipe.data.augment)
+    ]
+    return augment(train, named, recipe.data.copies, seed)
+
+
+def _list_changed(rows: Sequence[Example], before: Mapping[str, Example]) -> tuple[Example, ...]:
+    """List earlier forms of rows, by id, whose texts were different."""
+    return tuple(before[row.id] for row in rows if row.id in before and list_texts(before[row.id]) != list_texts(row))
 
 
 def _check_ids(rows: Sequence[Example]) -> None:

@@ -1,7 +1,7 @@
 """Readers: turn a downloaded file or folder into examples.
 
-Every reader is `reader(path, columns, task, *, ...) -> Table`. The general reader "table" reads CSV, TSV, JSONL, JSON, Parquet
-and ARFF. The readers of a vertical are in its `data.py`.
+Every reader is `reader(path, columns, task, *, ...) -> Table`. The general reader "table" reads CSV, TSV, JSONL, JSON, Excel,
+Parquet and ARFF. The readers of a vertical are in its `data.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vertical_sdk.catalog import readers
 from vertical_sdk.cells import MISSING_WORDS, clean_text, is_empty, is_missing, normalize_key, plain_value
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.columns import KINDS, infer_kind, parse_times
-from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
+from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
 from vertical_sdk.data.layouts import KEYS, LABELS, Layout, UnusableRow, cell, cell_columns, find_layout
 from vertical_sdk.data.numbers import parse_number, parse_numbers
 from vertical_sdk.data.records import build_record_example
@@ -31,9 +31,21 @@ from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout, Split, Target, TaskName
 
-__all__ = ["Missing", "Table", "find_missing_part", "join_tables", "parse_number", "read_table", "table"]
+__all__ = [
+    "ANY",
+    "Header",
+    "Missing",
+    "OneCharacter",
+    "Table",
+    "find_missing_part",
+    "join_tables",
+    "parse_number",
+    "read_table",
+    "table",
+]
 
 OneCharacter: TypeAlias = Annotated[str | None, Option(min_length=1, max_length=1)]
+Header: TypeAlias = Annotated[int, Option(ge=1)] | Literal["none"] | None
 Missing: TypeAlias = Literal["drop", "refuse", "keep"]
 SPLITS: dict[str, Split] = {
     "train": "train",
@@ -86,10 +98,15 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
     path: Path,
     columns: Mapping[str, str],
     task: TaskName,
+    missing: Missing = "drop",
     contract: Contract = ANY,
     *,
     separator: str | None = None,
     delimiter: OneCharacter = None,
+    encoding: str | None = None,
+    header: Header = None,
+    sheet: str | None = None,
+    rows: str | None = None,
     record: Literal["all"] | dict[str, str] | None = None,
     values: Literal["all"] | list[str] | None = None,
     missing_words: list[str] | None = None,
@@ -97,9 +114,15 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
     """Read a file of rows, or a folder with one file or with one for each split.
 
     columns    our key (text, label, id, group, time, split, messages) → the column of the file; "a + b" joins the texts of two
+    missing    what to do with a row without text or label: "drop" it, "refuse" the file, or "keep" the row
     contract   the labels that are declared, and the fields of rows that were read before: this file is read as they were
     separator  between the labels of a multilabel cell; None means ';' and '|'. A JSON list is read too.
     delimiter  between the fields of a CSV; None means that the header shows it
+    encoding   of a text file, such as gb18030; None means that it is recognized, and refused if it is not certain
+    header     the line of the header, from 1, in a CSV or a sheet; none if the first line is a row: the columns are then called
+               column_1, column_2, ...
+    sheet      of an Excel file; None means its only one with cells
+    rows       the list of rows inside a JSON file: names, joined by dots. The objects above give each row their values
     record     the row is a record, and its text is written from these columns: column → its name in the text, or "all" columns
                that `columns` does not name, with their own names
     values     the row is numbers, such as a signal of a fixed number of steps: these columns in order, or "all" columns that
@@ -108,12 +131,14 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
 
     Rows without a label are dropped and counted. Raises DataError with file and line.
     """
+    file_options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows)
     options: dict[str, Any] = {
         "separator": separator,
-        "delimiter": delimiter,
+        "file_options": file_options,
         "record": record,
         "values": values,
         "missing_words": missing_words,
+        "missing": missing,
     }
     files = _list_data_files(path) if path.is_dir() else [path]
     if len(files) == 1:
@@ -146,7 +171,7 @@ def read_table(  # noqa: PLR0913  (the options of `table`)
     contract: Contract = ANY,
     *,
     separator: str | None = None,
-    delimiter: str | None = None,
+    file_options: FileOptions | None = None,
     record: Literal["all"] | Mapping[str, str] | None = None,
     values: Literal["all"] | Sequence[str] | None = None,
     missing_words: Sequence[str] | None = None,
@@ -159,7 +184,7 @@ def read_table(  # noqa: PLR0913  (the options of `table`)
     """
     if record and values:
         raise RecipeError("record and values cannot both be set: a row is a record or a row of numbers.", where="data.reader")
-    rows = read_file(path, delimiter=delimiter)
+    rows = read_columns(path, file_options)
     words = MISSING_WORDS if missing_words is None else frozenset(clean_text(word).lower() for word in missing_words)
     taken = _take_columns(rows, columns, task, record, values, contract, words)
     known = _choose_keys(rows, columns, missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +15,15 @@ from pydantic import Field
 from vertical_sdk.catalog import readers
 from vertical_sdk.cells import normalize_key
 from vertical_sdk.data.account import Tally
-from vertical_sdk.data.formats import SUFFIXES, Rows, read_file
+from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
 from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read_adjacency
-from vertical_sdk.data.read import Missing, Table
-from vertical_sdk.data.windows import Numbers, Resampling, Series, cut_windows, find_pace, parse_time, place_on_grid
+from vertical_sdk.data.read import Header, Missing, OneCharacter, Table
+from vertical_sdk.data.windows import TOO_LARGE, Numbers, Resampling, Series, cut_windows, find_pace, place_on_grid
+from vertical_sdk.data.zones import choose_zone, find_zone, parse_time, to_clock
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tables import TASKS
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import DAY, SeriesLayout, TaskName
+from vertical_sdk.types import DAY, LARGEST, NO_ZONE, SeriesLayout, TaskName
 
 __all__ = ["TIMES", "Count", "Resampling", "Seconds", "build_series", "find_time_column", "require_series_task", "series"]
 
@@ -50,6 +51,12 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
     block: Seconds | None = DAY,
     adjacency: str | None = None,
     labels: str | None = None,
+    zone: str | None = None,
+    delimiter: OneCharacter = None,
+    encoding: str | None = None,
+    header: Header = None,
+    sheet: str | None = None,
+    rows: str | None = None,
 ) -> Table:
     """Read a table of measurements: a line for each step, a column for each channel. A row is a moment with its past and future.
 
@@ -67,9 +74,13 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
                      predict are read without it
     labels           anomaly: the column that marks steps with 1, others with 0 or nothing. Rows that contain a mark are not used
                      for training
+    zone             for times with a zone: the zone in whose clock the time of day is read, such as Europe/Berlin. None means the
+                     offset of the times if they all have the same one, else UTC
+    delimiter        and encoding, header, sheet, rows: how to read the file, as in the reader "table"
 
-    Missing steps stay unknown, and repeated steps are replaced by their mean; both are counted. Times with a zone are converted
-    to UTC. Raises DataError, with file and line, for a cell that is not a number or a time, and for times at uneven distances.
+    Missing steps stay unknown, repeated steps are replaced by their mean, and values beyond 1e16 count as not measured; all are
+    counted. Raises DataError, with file and line, for a cell that is not a number or a time, and for times at uneven distances, and if
+    only some of the times have a zone.
     """
     file = _find_only_file(path, adjacency) if path.is_dir() else path
     resampling = Resampling(
@@ -83,8 +94,10 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
         block=block,
         adjacency=adjacency,
         labels=labels,
+        zone=zone,
     )
-    return build_series(read_file(file), columns, task, missing, resampling)
+    options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows)
+    return build_series(read_columns(file, options), columns, task, missing, resampling)
 
 
 def build_series(  # noqa: PLR0914  (the columns of a series, built step by step)
@@ -102,23 +115,25 @@ def build_series(  # noqa: PLR0914  (the columns of a series, built step by step
     """
     _check(reader, columns, task, resampling)
     names = _choose_columns(rows, columns, resampling, needs_labels=missing != "keep")
-    values = parse_numbers(rows, names.channels)
+    values = parse_numbers(rows, names.channels, largest=None)
     notes = {"zeros taken as missing": int((values == 0).sum()) if resampling.zero_is_missing else 0}
     if resampling.zero_is_missing:
         values[values == 0] = np.nan
     marks = None if names.labels is None else _read_marks(rows, names.labels)
-    pace, lines_by_series = _group_series(rows, names, resampling)
+    pace, zone, lines_by_series = _group_series(rows, names, resampling)
     graph = _read_graph(rows.path, resampling.adjacency, names.channels, missing)
-    layout = SeriesLayout(names.channels, pace, resampling.history, resampling.horizon, graph)
+    layout = SeriesLayout(names.channels, pace, resampling.history, resampling.horizon, graph, zone)
     tally = Tally("read")
     examples, count, starts, longest = [], 0, [], 0
+    monitored = get_task(task).verb == "monitor"
     for name, (lines, times) in lines_by_series.items():
         measured = values[lines] if marks is None else np.column_stack([values[lines], marks[lines]])
         start, grid, corrections = place_on_grid(times, measured, pace, [rows.at(index) for index in lines])
-        channels = grid[:, : len(names.channels)]
+        channels, ahead, too_large = _set_aside_large(grid[:, : len(names.channels)], keep=missing != "drop" and monitored)
+        corrections[TOO_LARGE] = too_large
         corrections["cells without a number"] = int(np.isnan(channels).sum())
         marked = None if marks is None else np.nan_to_num(grid[:, -1]) > 0
-        cut, possible = cut_windows(Series(start, channels, name or None, marked), layout, resampling, missing, tally)
+        cut, possible = cut_windows(Series(start, channels, name or None, marked, ahead), layout, resampling, missing, tally)
         corrections["series too short"] = int(not possible)
         notes = {key: notes.get(key, 0) + corrections.get(key, 0) for key in {**notes, **corrections}}
         examples += cut
@@ -128,7 +143,9 @@ def build_series(  # noqa: PLR0914  (the columns of a series, built step by step
     _refuse_no_rows(rows.path, len(examples), count, longest, layout, missing)
     tally.notes = {name: number for name, number in notes.items() if number}
     detected = f"{rows.format}: " + (f"{len(lines_by_series)} series, the longest of " if len(lines_by_series) > 1 else "")
-    detected += f"{longest} steps of {pace:g} s from {min(starts).isoformat()}, {_list_channels(names.channels)}"
+    detected += f"{longest} steps of {pace:g} s from {to_clock(min(starts), zone).isoformat()}, "
+    detected += f"{_list_channels(names.channels)}"
+    detected += "" if zone == NO_ZONE else f", times in the zone {zone}"
     detected += "" if layout.graph is None else ", with their graph"
     return Table(tuple(examples), detected, account=tally.close(count, len(examples)), layout=layout)
 
@@ -170,6 +187,8 @@ def require_series_task(reader: str, task: TaskName) -> None:
 def _check(reader: str, columns: Mapping[str, str], task: TaskName, resampling: Resampling) -> None:
     """Raise RecipeError for settings that the reader cannot follow."""
     require_series_task(reader, task)
+    if resampling.zone is not None:
+        find_zone(resampling.zone)
     where = f"data.reader: {reader}"
     unknown = sorted(set(columns) - {"time", "group"})
     if unknown:
@@ -220,8 +239,11 @@ def _choose_columns(rows: Rows, columns: Mapping[str, str], resampling: Resampli
 
 def _group_series(
     rows: Rows, names: _Columns, resampling: Resampling
-) -> tuple[float, dict[str, tuple[list[int], list[datetime]]]]:
-    """Group the lines by series. Returns the pace, and for each series its lines and their times."""
+) -> tuple[float, str, dict[str, tuple[list[int], list[datetime]]]]:
+    """Group the lines by series.
+
+    Returns the pace, the zone, and for each series its lines and their times: in UTC if they have a zone.
+    """
     indices: dict[str, list[int]] = {}
     for index, row in enumerate(rows.rows):
         name = "" if names.group is None else normalize_key(row.get(names.group)) or ""
@@ -239,17 +261,31 @@ def _group_series(
                 where=rows.path,
             )
         start = parse_time(resampling.start, "data.reader", "start")
-        return seconds, {
-            name: (lines, [start + timedelta(seconds=step * seconds) for step in range(len(lines))])
-            for name, lines in indices.items()
-        }
+        zone = choose_zone([start], ["data.reader: start"], resampling.zone)
+        start = start if zone == NO_ZONE else start.astimezone(timezone.utc)
+        steps = [start + timedelta(seconds=step * seconds) for step in range(max(map(len, indices.values())))]
+        return seconds, zone, {name: (lines, steps[: len(lines)]) for name, lines in indices.items()}
     column = names.time
     times = [parse_time(row[column], rows.at(index), column) for index, row in enumerate(rows.rows)]
+    zone = choose_zone(times, [rows.at(index) for index in range(len(times))], resampling.zone)
+    times = times if zone == NO_ZONE else [time.astimezone(timezone.utc) for time in times]
     lines_by_series = {name: (lines, [times[index] for index in lines]) for name, lines in indices.items()}
     pace = seconds or find_pace(own for _, own in lines_by_series.values())
     if pace is None:
         raise DataError("no series has two times, so the pace is unknown. Set data.reader.seconds.", where=rows.path)
-    return pace, lines_by_series
+    return pace, zone, lines_by_series
+
+
+def _set_aside_large(values: Numbers, *, keep: bool) -> tuple[Numbers, Numbers | None, int]:
+    """Replace values beyond LARGEST by NaN, and count them.
+
+    keep  also return the values as they are, None if that is the same: a monitor raises an alarm for such a value, but must not
+          read it in a history
+    """
+    large = np.abs(values) > LARGEST
+    if not large.any():
+        return values, None, 0
+    return np.where(large, np.float32(np.nan), values), values if keep else None, int(large.sum())
 
 
 def _read_marks(rows: Rows, column: str) -> Numbers:

@@ -1,7 +1,8 @@
 """Invent values in place of personal ones: of the same kind and form, and equal for equal values of a document.
 
 An invented value is safe to leave in a text: example.com addresses (RFC 2606), documentation IP ranges (RFC 5737, 3849), 555-01xx
-telephone numbers, social security numbers that are never issued. Check digits are correct, so the format stays valid.
+telephone numbers, social security numbers that are never issued, Chinese mobiles of a prefix that no operator has. Check digits are
+correct, so the format stays valid.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from vertical_sdk.data.dates import shift_dates
 from vertical_sdk.data.entities import Entity
+from vertical_sdk.data.scripts import fold_width, write_like
 from vertical_sdk.data.texts import stable_hash
 
 __all__ = ["Surrogates", "replace_digits", "scramble"]
@@ -40,13 +42,15 @@ class Surrogates:
         if entity == "PERSON" or (kind is not None and kind.names is not None):
             return self._replace_name(value, kind.names if kind is not None and kind.names is not None else frozenset())
         if entity == "DATE_TIME":
-            return shift_dates(value, self.days)
-        key = (entity, value.casefold())
+            moved = shift_dates(value, self.days)
+            return moved if moved != value else f"[{entity}]"
+        plain = fold_width(value)
+        key = (entity, plain.casefold())
         if key not in self._values:
             rng = random.Random(stable_hash(*self._salt, *key))  # noqa: S311  (invented, not secret)
-            draws = (self._invent(entity, value, rng) for _ in range(TRIES))
-            self._values[key] = next((new for new in draws if new.casefold() != value.casefold()), f"[{entity}]")
-        return self._values[key]
+            draws = (self._invent(entity, plain, rng) for _ in range(TRIES))
+            self._values[key] = next((new for new in draws if new.casefold() != plain.casefold()), f"[{entity}]")
+        return write_like(self._values[key], value)
 
     def _invent(self, entity: str, value: str, rng: random.Random) -> str:
         own = self._own[entity].surrogate if entity in self._own else None
@@ -112,12 +116,20 @@ def _invent_location(faker: Any, value: str, _rng: random.Random) -> str:
 
 
 def _invent_phone(_faker: Any, value: str, rng: random.Random) -> str:
-    count = sum(c.isdigit() for c in value)
-    lead = "".join(c for c in value if c.isdigit())
-    if count == 10 or (count == 11 and lead.startswith("1")):
-        return _put_digits(value, f"{lead[: count - 10]}{rng.randrange(200, 1000)}55501{rng.randrange(100):02d}")
-    keep = 2 if value.lstrip().startswith("+") or lead.startswith("0") else 1
-    return _put_digits(value, lead[:keep] + "".join(str(rng.randrange(10)) for _ in range(count - keep)))
+    digits = "".join(c for c in value if c.isdigit())
+    count = len(digits)
+    country = 86 if re.match(r"\D*(?:\+|00)?86\D*(?:1[3-9]|[2-9]\d|10)(?:\D*\d){8}", value) and count > 11 else 0
+    start = digits.index("86") + 2 if country else 0
+    if re.fullmatch(r"1[3-9]\d{9}", digits[start:]) and (country or re.match(r"\d{3}(?:\d|\D\d{4}\D)", value.lstrip())):
+        return _put_digits(value, f"{digits[:start]}154{rng.randrange(10**8):08d}")  # no Chinese operator has 154
+    if country or re.match(r"\(?0(?:10|2\d|[3-9]\d\d)(?:[ )-]|\d{8}$)", value):
+        area = start + (3 if re.match("0?(?:10|2)", digits[start:]) else 4) - (digits[start] != "0")
+        local = "9" + "".join(str(rng.randrange(10)) for _ in range(count - area - 1))  # no Chinese subscriber begins with 9
+        return _put_digits(value, digits[:area] + local)
+    if (count == 10 and digits[0] != "0") or (count == 11 and digits.startswith("1")):
+        return _put_digits(value, f"{digits[: count - 10]}{rng.randrange(200, 1000)}55501{rng.randrange(100):02d}")
+    keep = 2 if value.lstrip().startswith("+") or digits.startswith("0") else 1
+    return _put_digits(value, digits[:keep] + "".join(str(rng.randrange(10)) for _ in range(count - keep)))
 
 
 def _invent_card(_faker: Any, value: str, rng: random.Random) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -13,25 +13,28 @@ from numpy.typing import NDArray
 
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.read import Missing
+from vertical_sdk.data.zones import to_clock
 from vertical_sdk.errors import DataError
-from vertical_sdk.types import DAY, Example, SeriesLayout
+from vertical_sdk.types import DAY, NO_ZONE, Example, SeriesLayout
 
 __all__ = [
     "DENSEST",
     "OFF",
+    "TOO_LARGE",
     "Numbers",
     "Resampling",
     "Series",
     "add_seconds",
     "cut_windows",
     "find_pace",
-    "parse_time",
     "place_on_grid",
+    "set_aside_far",
 ]
 
 Numbers = NDArray[np.float32]
 DENSEST = 1 << 27
 """The largest number of values of a series after its missing steps are filled in."""
+TOO_LARGE = "cells too large to be measurements"
 OFF = 0.01
 """The largest distance between a time and the grid, as a share of a step."""
 
@@ -50,6 +53,7 @@ class Resampling:
     block            seconds that a group spans; None means that a whole series is one group
     adjacency        the file with the graph of the channels, beside the table
     labels           the column that marks anomalies
+    zone             the zone in whose clock the rows are, for times with a zone
     """
 
     history: int
@@ -62,6 +66,7 @@ class Resampling:
     block: float | None = DAY
     adjacency: str | None = None
     labels: str | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,26 +77,14 @@ class Series:
     values  (steps, channels), NaN for values that were not measured
     name    part of ids, groups and records; None if the table has only one series
     marks   (steps,) anomalies; None if the table does not mark them
+    ahead   (steps, channels) the values that targets are cut from; None means `values`
     """
 
     start: datetime
     values: Numbers
     name: str | None = None
     marks: NDArray[np.bool_] | None = None
-
-
-def parse_time(text: object, where: str, column: str) -> datetime:
-    """Read a cell as a time without a zone. A time with a zone is converted to UTC.
-
-    Raises DataError for a cell that is not ISO 8601.
-    """
-    try:
-        moment = datetime.fromisoformat(str(text).strip().replace("Z", "+00:00"))
-    except ValueError:
-        raise DataError(
-            f"column {column!r} contains {str(text)[:40]!r}, which is not a time. Write it as 2016-10-01 07:00:00.", where=where
-        ) from None
-    return moment if moment.tzinfo is None else moment.astimezone(timezone.utc).replace(tzinfo=None)
+    ahead: Numbers | None = None
 
 
 def find_pace(series: Iterable[Sequence[datetime]]) -> float | None:
@@ -151,26 +144,27 @@ def cut_windows(
     missing  "keep" gives rows up to the last step; their target has NaN, or is None, if the future is not known. Else only rows
              with a measured value before and after their moment are given, and `tally` counts the others
 
-    If the series has marks, the record of a row says whether a step ahead is an anomaly, and rows that contain a mark are for
-    evaluation only.
+    Times are in the clock of the layout's zone. If the series has marks, the record of a row says whether a step ahead is an
+    anomaly, and rows that contain a mark are for evaluation only.
     """
     values, stride = series.values, resampling.stride
+    following = values if series.ahead is None else series.ahead
     history, horizon = layout.history, layout.horizon
     ends = range(history - 1, len(values) - horizon, stride)
     if missing == "keep":
         ends = range((len(values) - history) % stride + history - 1, len(values), stride)
-    dark = np.asarray(np.isnan(values).all(axis=1))
+    dark = [np.asarray(np.isnan(steps).all(axis=1)) for steps in (values, following)]
     rows = []
     for end in ends:
-        moment = series.start + timedelta(seconds=end * layout.seconds)
+        moment = to_clock(series.start + timedelta(seconds=end * layout.seconds), layout.zone or NO_ZONE)
         time = moment.isoformat()
         name = time if series.name is None else f"{series.name} {time}"
         past, future = slice(end - history + 1, end + 1), slice(end + 1, end + 1 + horizon)
-        past_is_dark, future_is_dark = dark[past].all(), dark[future].all()
+        past_is_dark, future_is_dark = dark[0][past].all(), dark[1][future].all()
         if missing != "keep" and (past_is_dark or future_is_dark):
             tally.drop(name, "nothing measured before it" if past_is_dark else "nothing measured after it")
             continue
-        target = values[future]
+        target = following[future]
         if 0 < len(target) < horizon:
             target = np.pad(target, ((0, horizon - len(target)), (0, 0)), constant_values=np.nan)
         record: tuple[tuple[str, str | float], ...] = () if series.name is None else (("series", series.name),)
@@ -192,6 +186,20 @@ def cut_windows(
     return rows, len(ends)
 
 
+def set_aside_far(rows: Sequence[Example], layout: SeriesLayout) -> tuple[list[Example], int]:
+    """Replace values of histories that are too large for a specialist (`SeriesLayout.limits`) by NaN, and count such rows."""
+    limits = np.array(layout.limits())
+    cleaned, count = [], 0
+    for row in rows:
+        values = row.values
+        if values is None or not (far := np.abs(values) > limits).any():
+            cleaned.append(row)
+            continue
+        cleaned.append(replace(row, values=np.where(far, np.float32(np.nan), values)))
+        count += 1
+    return cleaned, count
+
+
 def add_seconds(time: str, seconds: float) -> str:
     """Add seconds to an ISO time."""
     return (datetime.fromisoformat(time) + timedelta(seconds=seconds)).isoformat()
@@ -202,5 +210,5 @@ def _find_block(moment: datetime, seconds: float | None) -> str | None:
     if seconds is None:
         return None
     year = datetime(moment.year, 1, 1)
-    number = (moment - year).total_seconds() // seconds
+    number = (moment.replace(tzinfo=None) - year).total_seconds() // seconds
     return (year + timedelta(seconds=number * seconds)).isoformat()

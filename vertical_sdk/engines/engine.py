@@ -26,10 +26,14 @@ class Raw:
 
     values  (k,) logits or one number; (steps, channels, quantiles) for series, the median first
     cut     tokens of the row that did not fit
+    unknown tokens of the row that the base's vocabulary does not have
+    control control tokens that are written in the row, and were read as characters
     """
 
     values: NDArray[Any]
     cut: int = 0
+    unknown: int = 0
+    control: int = 0
 
 
 class Engine(Protocol):
@@ -106,6 +110,6 @@ class Engine(Protocol):
 
 
 def check_batch_size(batch_size: int | None) -> None:
-    """Raise DataError for a batch without rows."""
-    if batch_size is not None and batch_size < 1:
-        raise DataError(f"batch_size = {batch_size} is wrong: it should be 1 or more.")
+    """Raise DataError for a batch without rows, or a size that is not a whole number."""
+    if batch_size is not None and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
+        raise DataError(f"batch_size = {batch_size!r:.60} is wrong: it should be 1 or more.")

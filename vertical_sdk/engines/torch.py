@@ -7,6 +7,7 @@ nothing that changes.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,12 +31,30 @@ __all__ = ["TorchEngine"]
 
 _LOADING = threading.RLock()
 """transformers and PEFT change settings of the whole process while they build a model, so one load runs at a time."""
+_computing = False
+"""Whether an adapter was loaded in this process, so that torch has started threads of its own."""
+
+
+def _continue_after_fork() -> None:
+    """Make a forked process safe: of the parent's threads it has only one, so it must not wait for the others.
+
+    Without this, the first prediction would wait for ever for threads of torch that were not copied.
+    """
+    global _LOADING  # noqa: PLW0603
+    _LOADING = threading.RLock()  # another thread of the parent may have held it
+    if _computing:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_continue_after_fork)
 
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
     adapter: Adapter
     specialist: Specialist
+    process: int
 
 
 class TorchEngine:
@@ -80,15 +99,17 @@ class TorchEngine:
 
         Raises AdapterError for a name that is taken, and what `load_specialist` raises; the engine is then as before.
         """
+        global _computing  # noqa: PLW0603
         name = name or adapter.card.name
         with _LOADING:
+            _computing = True
             if name in self._loaded:
                 raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
             backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
             specialist = load_specialist(adapter, self._base, share_weights(backbone))
             _ = adapter.ensemble  # a damaged file is an error now, not at the first prediction
             self._backbone = backbone
-            self._loaded[name] = _Loaded(adapter, specialist)
+            self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name
 
     def unload(self, name: str) -> None:
@@ -120,7 +141,10 @@ class TorchEngine:
                 batch_size=batch_size,
                 progress=lambda share: progress("running the specialist", share),
             ).numpy()
-            results |= {position: Raw(value, row.cut) for position, value, row in zip(positions, values, encoded, strict=True)}
+            results |= {
+                position: Raw(value, row.cut, row.unknown, row.control)
+                for position, value, row in zip(positions, values, encoded, strict=True)
+            }
         return [results[position] for position in range(len(rows))]
 
     def general(self, name: str, progress: Progress = silent) -> FrozenBase:
@@ -149,7 +173,7 @@ class TorchEngine:
         for specialist, positions in self._groups(adapters):
             if not isinstance(specialist, CausalSpecialist):
                 raise AdapterError(f"{adapters[positions[0]]}: {self._base.name} cannot write text. Call predict() instead.")
-            encoded = [encode_turns(specialist.tokenizer, prompts[n], specialist.max_length) for n in positions]
+            encoded = [encode_turns(specialist.text_tokenizer, prompts[n], specialist.max_length) for n in positions]
             written = specialist.write(
                 encoded,
                 max_new_tokens=max_new_tokens,
@@ -170,6 +194,11 @@ class TorchEngine:
         loaded = self._loaded.get(name)
         if loaded is None:
             raise AdapterError(f"no adapter is called {name!r} here. Loaded: {', '.join(self._loaded)}.")
+        if loaded.process != os.getpid() and next(loaded.specialist.backbone.parameters()).is_cuda:
+            raise AdapterError(
+                f"{name!r} is on a GPU, which a forked process cannot use. Load it in that process, or start the process with "
+                "multiprocessing's 'spawn'."
+            )
         return loaded
 
 

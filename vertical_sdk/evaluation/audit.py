@@ -252,7 +252,7 @@ def _inside(metric: OfRows, at: Ints) -> OfRows:
 
 
 def _verdict(difference: Interval, n: int, sign: int) -> Change:
-    if n < FEW or difference.low <= 0 <= difference.high or math.isnan(difference.value):
+    if n < FEW or difference.low <= 0 <= difference.high or math.isnan(difference.low):
         return "not sure"
     return "gained" if sign * difference.value > 0 else "lost"
 

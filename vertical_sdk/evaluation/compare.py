@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,17 @@ from vertical_sdk.errors import VerticalError
 from vertical_sdk.evaluation import measure
 from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_general, with_forgetting
 from vertical_sdk.evaluation.gate import decide
+from vertical_sdk.evaluation.learned_rows import KnownRows, Party, count_repeated, leave_out_learned
 from vertical_sdk.evaluation.record import describe_provenance, record_evaluation
+from vertical_sdk.evaluation.red_lines import describe_gaps, find_faults
 from vertical_sdk.evaluation.result import Evaluation, System
-from vertical_sdk.evaluation.systems import Setup, classical_baseline, run_systems, system_title
+from vertical_sdk.evaluation.systems import SPECIALIST, Setup, classical_baseline, run_systems, system_title
 from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
 from vertical_sdk.inference import VerticalModel, find_adapter
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.types import Example, Progress, silent
+from vertical_sdk.tasks import get_gate
+from vertical_sdk.types import Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -33,14 +36,16 @@ def evaluate(
     registry: Registry | None = None,
     base: str | None = None,
     allow_revoked: Collection[str] = (),
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
 
     adapter        a run's folder, an adapter's folder, or a registry reference
-    data           a CSV or JSONL file with the recipe's columns, all rows of which are scored; None: the recipe's own test rows.
-                   The evaluation of a run on its own test rows is written into the run, as evaluation.json and report.html;
-                   publishing copies it into the card
+    data           a CSV or JSONL file with the recipe's columns. Its rows are scored without those that the specialist was
+                   trained on, which are counted (`Evaluation.left_out`); None: the recipe's own test rows. The evaluation of a run
+                   on its own test rows is written into the run, as evaluation.json and report.html; publishing copies it into the
+                   card. The evaluation of a run on a file is written as report-FILE.html. If the run cannot be written, the
+                   evaluation is returned with the reason (`Evaluation.unwritten`)
     base           another place of the same base model
     allow_revoked  versions ("medical/icd-chapter@3") that may be evaluated although they were revoked
 
@@ -50,33 +55,33 @@ def evaluate(
     folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
     progress("loading the specialist", None)
     model = VerticalModel.from_pretrained(folder, base=base, progress=progress)
-    setup = _prepare(folder, model, data, progress)
-    evaluation = _evaluate(setup, data)
-    if data is None:
-        record_evaluation(folder, evaluation, model.base.hub_id)
-    return evaluation
+    setup, known = _prepare(folder, model, data, progress)
+    return record_evaluation(folder, _evaluate(setup, data, known), model.base.hub_id, data, model.adapter.recipe.report)
 
 
-def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Progress) -> Setup:
-    """Read the rows, and bind the metrics of the recipe."""
+def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Progress) -> tuple[Setup, KnownRows]:
+    """Read the rows that the specialist was not trained on, and bind the metrics of the recipe."""
     card, recipe = model.card, model.adapter.recipe
+    own = Party(card.name, card)
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
-        rows: Sequence[Example] = read_rows(data, recipe, card.contract, require_label=True)[0]
+        given = read_rows(data, recipe, card.contract, require_label=True)[0]
+        rows, known = leave_out_learned(given, own, folder, prepared, unprepared, data)
     else:
         assert prepared is not None
-        rows = prepared.test
-    return Setup(folder, model, create_benchmark(card, recipe, rows), prepared, unprepared, progress)
+        rows, known = list(prepared.test), count_repeated(prepared, own)
+    return Setup(folder, model, create_benchmark(card, recipe, rows), prepared, unprepared, progress), known
 
 
-def _evaluate(setup: Setup, data: Path | None) -> Evaluation:
+def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
     """Run and measure all systems."""
     benchmark, specialist = setup.benchmark, setup.model.specialist()
     card = benchmark.card
     outputs, systems = _run_and_measure(setup)
     tests = measure.compare_systems(benchmark, outputs)
-    gate = benchmark.recipe.evaluate.gate
-    verdict = decide(gate, measure.main_tests(benchmark, tests)) if gate else None
+    gate = get_gate(benchmark.recipe)
+    faults = find_faults(benchmark, outputs[SPECIALIST])
+    verdict = decide(gate, measure.main_tests(benchmark, tests), faults) if gate else None
     forgot = _measure_forgetting(setup)
     budget = benchmark.recipe.evaluate.forgetting.budget if benchmark.recipe.evaluate.forgetting else 0.0
     setup.progress("auditing labels and groups", None)
@@ -89,6 +94,7 @@ def _evaluate(setup: Setup, data: Path | None) -> Evaluation:
         confidence=benchmark.confidence,
         tests=tests,
         baseline=classical_baseline(systems),
+        warnings=[*describe_gaps(benchmark), *(fault for fault in faults if fault not in describe_gaps(benchmark))],
         lower_is_better=[name for name in benchmark.metrics if not higher_is_better(name)],
         calibration=card.calibration,
         examples=measure.select_examples(benchmark, outputs, specialist),
@@ -96,8 +102,14 @@ def _evaluate(setup: Setup, data: Path | None) -> Evaluation:
         forgetting=forgot.to_dict(budget) if forgot else None,
         abstention=measure.measure_abstention(benchmark, outputs),
         curves=measure.draw_curves(benchmark, outputs, getattr(specialist, "layout", None)),
+        right=measure.count_right(benchmark, outputs),
+        errors=measure.mean_errors(benchmark, outputs),
+        left_out=known.left_out,
+        tuned=known.tuned,
+        repeated=known.repeated,
+        unknown=known.unknown,
         account=card.account,
-        provenance=describe_provenance(card, data),
+        provenance=describe_provenance(card, data, specialist, benchmark.rows),
         **measure.label_tables(benchmark, outputs),
         **measure.audit_labels_and_groups(benchmark, outputs),
     )

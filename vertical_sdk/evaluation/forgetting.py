@@ -181,7 +181,7 @@ def _bits(specialist: CausalSpecialist, texts: Sequence[str], progress: Progress
     longest = min(WINDOW, getattr(specialist.backbone.get_base_model().config, "max_position_embeddings", None) or WINDOW)
     rows, characters = [], 0
     for text in texts:
-        ids = tuple(specialist.tokenizer(text, truncation=False, verbose=False)["input_ids"])
+        ids = specialist.text_tokenizer.encode(text, special=True).ids
         characters += len(text) - len(specialist.tokenizer.decode(ids[:1], skip_special_tokens=True))
         for start in range(0, len(ids) - 1, longest - 1):  # each window starts with the last token of the previous one
             window = ids[start : start + longest]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vertical_sdk.card import Verdict
 from vertical_sdk.evaluation.statistics import PairedTest
@@ -14,10 +14,11 @@ from vertical_sdk.types import Interval
 __all__ = ["decide"]
 
 
-def decide(gate: Gate, comparisons: Mapping[str, PairedTest]) -> Verdict:
+def decide(gate: Gate, comparisons: Mapping[str, PairedTest], faults: Sequence[str] = ()) -> Verdict:
     """Decide whether the specialist beats each baseline of the gate by more than its margin, at its confidence.
 
     comparisons  baseline → the specialist minus the baseline in `gate.metric`, with the interval at `gate.confidence`
+    faults       why no comparison can count, a sentence each (`red_lines.find_faults`); the gate fails if there is one
 
     The specialist beats a baseline if even the lower end of the interval of its advantage is above the margin. If lower is better in
     the metric, the advantage is the difference with its sign reversed. A baseline that was not measured is not beaten.
@@ -25,7 +26,9 @@ def decide(gate: Gate, comparisons: Mapping[str, PairedTest]) -> Verdict:
     Raises UnknownName for an unknown metric; ValueError for an interval at another confidence.
     """
     sign = 1 if higher_is_better(gate.metric) else -1
-    passed, reasons = True, []
+    passed, reasons = not faults and bool(gate.beats), [f"Fails: {fault[0].lower()}{fault[1:]}" for fault in faults]
+    if not gate.beats:
+        reasons.append("Fails: the gate names no baseline, so nothing shows that the specialist is better than anything.")
     for baseline in gate.beats:
         test = comparisons.get(baseline)
         if test is None:
@@ -37,7 +40,7 @@ def decide(gate: Gate, comparisons: Mapping[str, PairedTest]) -> Verdict:
         beaten, reason = _compare(gate, baseline, test.difference, sign)
         passed &= beaten
         reasons.append(reason)
-    return Verdict(passed=passed, reasons=tuple(reasons) or ("Passes: the gate names no baseline.",))
+    return Verdict(passed=passed, reasons=tuple(reasons))
 
 
 def _compare(gate: Gate, baseline: str, difference: Interval, sign: int) -> tuple[bool, str]:
@@ -45,7 +48,10 @@ def _compare(gate: Gate, baseline: str, difference: Interval, sign: int) -> tupl
     value = sign * difference.value
     low, high = sorted((sign * difference.low, sign * difference.high))
     if not all(map(math.isfinite, (value, low, high))):
-        return False, f"Fails: the specialist minus {baseline} in {gate.metric} is not a finite number."
+        return (
+            False,
+            f"Fails: {gate.metric} of the specialist or of {baseline} is undefined on these rows, so they cannot be compared.",
+        )
     comparison = (
         f"the specialist is {abs(value):.3f} {'better' if value >= 0 else 'worse'} than {baseline} in {gate.metric} "
         f"({100 * gate.confidence:g}% interval of its advantage: {low:+.3f} to {high:+.3f})."

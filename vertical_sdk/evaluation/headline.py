@@ -10,12 +10,13 @@ from vertical_sdk.errors import UnknownName
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.result import Comparison, Evaluation, System
 
-__all__ = ["headline", "metric_meaning", "metric_title", "p_text", "significance"]
+__all__ = ["describe_rows", "headline", "metric_meaning", "metric_title", "p_text", "significance"]
 
 _HOW = {
     "better": ("significantly better than", "every baseline that was measured"),
     "worse": ("significantly worse than", "every baseline that was measured"),
     "open": ("not significantly different from", "any baseline that was measured"),
+    "undefined": ("not comparable, because the metric is undefined on these rows, with", "any baseline that was measured"),
 }
 
 
@@ -48,7 +49,7 @@ def headline(evaluation: Evaluation) -> str:
     metric = counted[0] if counted else evaluation.tests[0].metric if evaluation.tests else next(iter(adapter.metrics))
     own = adapter.metrics[metric].value
     others = [(system.title, system.metrics[metric].value) for system in baselines if metric in system.metrics]
-    if counted:
+    if counted and all(map(math.isfinite, (own, *(value for _, value in others)))):
         base = _choose_denominator(own, [value for _, value in others])
         comparisons = [f"{title}: {value * base:,.0f}" for title, value in others]
         sentence = f"The specialist is right on {own * base:,.0f} of {base:,} test rows"
@@ -60,13 +61,27 @@ def headline(evaluation: Evaluation) -> str:
     return f"{sentence}{others_text}. {significance(evaluation)}".strip()
 
 
+def describe_rows(rows: int, *, left_out: int = 0, tuned: int = 0, repeated: int = 0, unknown: str = "") -> str:
+    """Say how many rows were evaluated, and whether the specialist was trained on them; the numbers are those of `Evaluation`."""
+    counted = f"{rows:,} row{'s' if rows != 1 else ''}"
+    if left_out:
+        learned = f"{counted}; {left_out:,} more were left out: the specialist was trained on them"
+        learned += f" ({left_out - tuned:,} training rows, {tuned:,} validation rows)" if tuned else ""
+        return f"{learned}, and it is unknown whether it was trained on others" if unknown else learned
+    if unknown:
+        return f"{counted}; it is unknown whether the specialist was trained on some of them"
+    if repeated:
+        return f"{counted}; the specialist was also trained on {repeated:,} of them"
+    return f"{counted} that the specialist was not trained on"
+
+
 def significance(evaluation: Evaluation) -> str:
     """Say which differences in the main metric are significant, in a sentence."""
     if not evaluation.tests:
         return ""
     main = evaluation.tests[0].metric
     sign = -1 if main in evaluation.lower_is_better else 1
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
+    groups: dict[str, list[str]] = {outcome: [] for outcome in _HOW}
     for test in evaluation.tests:
         if test.metric == main:
             groups[_outcome(test, sign)].append(f"“{_title(evaluation, test.baseline)}”")
@@ -94,6 +109,8 @@ def _baselines(evaluation: Evaluation) -> list[tuple[str, System]]:
 
 def _outcome(test: Comparison, sign: int) -> str:
     low, high = sorted((sign * test.difference.low, sign * test.difference.high))
+    if math.isnan(low):
+        return "undefined"
     return "better" if low > 0 else "worse" if high < 0 else "open"
 
 

@@ -28,9 +28,11 @@ from vertical_sdk.types import Interval, SeriesLayout
 __all__ = [
     "audit_labels_and_groups",
     "compare_systems",
+    "count_right",
     "draw_curves",
     "label_tables",
     "main_tests",
+    "mean_errors",
     "measure_abstention",
     "measure_interval",
     "measure_metrics",
@@ -146,6 +148,28 @@ def measure_abstention(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> 
         for name, system in outputs.items()
         if system.probabilities is not None
     }
+
+
+def count_right(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> dict[str, int]:
+    """Count the rows whose answer is right, all labels of a row together; {} for a task without labels."""
+    if benchmark.card.labels is None or not benchmark.task.labelled:
+        return {}
+    counts = {}
+    for name, system in outputs.items():
+        same = np.asarray(benchmark.task.predictions(system)) == np.asarray(benchmark.references)
+        counts[name] = int(same.reshape(len(same), -1).all(axis=1).sum())
+    return counts
+
+
+def mean_errors(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> dict[str, float]:
+    """The mean absolute error of each system over the known values; {} for a task without numbers."""
+    if not benchmark.task.numeric and benchmark.task.verb != "forecast":
+        return {}
+    errors = {}
+    for name, system in outputs.items():
+        size = np.abs(np.asarray(benchmark.task.predictions(system), float) - np.asarray(benchmark.references, float))
+        errors[name] = float(size[np.isfinite(size)].mean()) if np.isfinite(size).any() else float("nan")
+    return errors
 
 
 def draw_curves(benchmark: Benchmark, outputs: Mapping[str, Outputs], layout: SeriesLayout | None) -> dict[str, dict[str, Any]]:

@@ -78,10 +78,12 @@ def interval_plot(systems: Sequence[tuple[str, Interval, bool]]) -> Markup:
     return _svg(left + width + 62, line * len(shown) + 10, parts, "bars with intervals")
 
 
-def change_plot(changes: Sequence[LabelChange]) -> Markup:
+def change_plot(changes: Sequence[LabelChange], words: Callable[..., str]) -> Markup:
     """Plot the gain or loss of each label: a dot at the difference, a whisker over its interval, and both values.
 
     Each label takes one line, so that many labels fit on a page.
+
+    words  key → text in the language of the report
     """
     if not changes:
         return Markup("")
@@ -96,10 +98,14 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
 
     ends = (left + 60, left + 60 + width)
     right = ends[1] + 12
-    heads = ((left + 42, "end", "rows"), (middle, "middle", "difference in F1"), (right + 40, "end", "general"))
+    heads = (
+        (left + 42, "end", words("rows")),
+        (middle, "middle", words("audit.head")),
+        (right + 40, "end", words("general")),
+        (right + 106, "end", words("specialist")),
+        (right + 164, "end", words("change")),
+    )
     parts = [_text(at, 14, what, anchor, "quiet", "", 11) for at, anchor, what in heads]
-    parts.append(_text(right + 106, 14, "specialist", "end", "quiet", "", 11))
-    parts.append(_text(right + 164, 14, "change", "end", "quiet", "", 11))
     bottom = head + line * len(changes)
     for tick in _ticks(-reach, reach, 9):
         parts.append(_line(x(tick), head - 6, x(tick), bottom, "axis" if tick == 0 else "grid"))
@@ -112,9 +118,8 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
         low, value, high = (
             min(max(x(v), ends[0]), ends[1]) for v in (change.difference.low, change.difference.value, change.difference.high)
         )
-        hint = (
-            f"{change.label}: {number(change.difference.low, True)} … {number(change.difference.high, True)}, {change.verdict}"
-        )
+        span = f"{number(change.difference.low, True)} … {number(change.difference.high, True)}"
+        hint = f"{change.label}: {span}, {words(f'verdict.{change.verdict}')}"
         parts += [
             _text(left, y + 4, _short(change.label, 40), "end", "", change.label, 12),
             _text(left + 42, y + 4, f"{change.n:,}", "end", "quiet", "", 11),
@@ -124,7 +129,7 @@ def change_plot(changes: Sequence[LabelChange]) -> Markup:
             _text(right + 106, y + 4, number(change.own), "end", "", "", 11),
             _text(right + 164, y + 4, number(change.difference.value, signed=True), "end", f"verdict {css}", "", 11),
         ]
-    return _svg(right + 170, bottom + 6, parts, "gain or loss of each label")
+    return _svg(right + 170, bottom + 6, parts, words("audit.plot"))
 
 
 def line_plot(  # noqa: PLR0914  (coordinates of one drawing)
@@ -203,14 +208,17 @@ def map_plot(points: Sequence[Sequence[Any]], what: str = "") -> Markup:
     return _svg(width + 4, height + 26, parts, f"{what} by place")
 
 
-def confusion_plot(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup:
-    """Plot the confusion matrix: a row for each true label, a column for each predicted one; darker is a larger share of the row."""
+def confusion_plot(confusion: Sequence[Sequence[int]], labels: Sequence[str], words: Callable[..., str]) -> Markup:
+    """Plot the confusion matrix: a row for each true label, a column for each predicted one; darker is a larger share of the row.
+
+    words  key → text in the language of the report
+    """
     shown = _select_labels(confusion)
     size = len(shown)
     cell = 40 if size <= 8 else 26 if size <= 30 else 13
     font = 12 if cell >= 26 else 9
     left, head = (310 if cell >= 26 else 250), 30
-    parts = [_text(left, 12, "predicted →", "start", "quiet")]
+    parts = [_text(left, 12, f"{words('confusion.predicted')} →", "start", "quiet")]
     for row, i in enumerate(shown):
         y = head + row * cell
         total = sum(confusion[i])
@@ -230,20 +238,22 @@ def confusion_plot(confusion: Sequence[Sequence[int]], labels: Sequence[str]) ->
             count = confusion[i][j]
             x = left + column * cell
             share = count / total if total else 0.0
-            hint = f"{labels[i]} → {labels[j]}: {count} of {total}"
+            hint = words("confusion.hint", true=labels[i], predicted=labels[j], n=count, of=total)
             kind = "empty" if not count else "hit" if i == j else "miss"
             parts.append(_bar(x, y, cell - 1, cell - 1, kind, 0.12 + 0.88 * share if count else 1.0, hint if count else ""))
             if count and cell >= 26:
                 parts.append(
                     _text(x + cell / 2 - 0.5, y + cell / 2 + 3.5, f"{count}", "middle", "over" if share > 0.55 else "", "", 10)
                 )
-    return _svg(left + size * cell + 4, head + size * cell + 4, parts, "confusion of labels")
+    return _svg(left + max(size * cell + 4, 120), head + size * cell + 4, parts, words("confusion"))
 
 
-def reliability_plot(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
+def reliability_plot(before: Sequence[Bin], after: Sequence[Bin], words: Callable[..., str]) -> Markup:
     """Plot confidence against the share that is right, before and after calibration; perfect calibration is the diagonal.
 
     The area of a dot is the share of rows in its bin.
+
+    words  key → text in the language of the report
     """
     left, size, low = 46, 300, 10
 
@@ -265,17 +275,18 @@ def reliability_plot(before: Sequence[Bin], after: Sequence[Bin]) -> Markup:
         points = [at(bin_.confidence, bin_.accuracy) for bin_ in bins]
         parts.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" class="curve {name}" />')
         for (x, y), bin_ in zip(points, bins, strict=True):
-            hint = f"{name}: {bin_.count} rows, confidence {bin_.confidence:.2f}, right {bin_.accuracy:.2f}"
+            facts = words("reliability.hint", n=bin_.count, confidence=f"{bin_.confidence:.2f}", right=f"{bin_.accuracy:.2f}")
+            hint = f"{words(f'reliability.{name}')}: {facts}"
             radius = 2.5 + 12 * math.sqrt(bin_.count / rows)
             parts.append(
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="dot {name}"><title>{hint}</title></circle>'
             )
-    turned = _text(12, low + size / 2, "share that is right", "middle", "quiet")
+    turned = _text(12, low + size / 2, words("reliability.y"), "middle", "quiet")
     parts += [
-        _text(left + size / 2, low + size + 34, "confidence", "middle", "quiet"),
+        _text(left + size / 2, low + size + 34, words("reliability.x"), "middle", "quiet"),
         f'<g transform="rotate(-90 12 {low + size / 2})">{turned}</g>',
     ]
-    return _svg(left + size + 14, low + size + 42, parts, "reliability diagram")
+    return _svg(left + size + 14, low + size + 42, parts, words("reliability"))
 
 
 def _points(points: Sequence[Sequence[Any]], place: Mapping[str, float]) -> list[tuple[float, float]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vertical_sdk.evaluation.audit import FEW
-from vertical_sdk.evaluation.headline import headline, metric_meaning, metric_title, p_text
+from vertical_sdk.evaluation.headline import p_text
 from vertical_sdk.evaluation.plots import (
     MOST_LABELS,
     change_plot,
@@ -19,9 +20,16 @@ from vertical_sdk.evaluation.plots import (
     number,
     reliability_plot,
 )
+from vertical_sdk.evaluation.report_text import describe_known, describe_meaning, list_next_steps, outcome_of, write_verdict
+from vertical_sdk.evaluation.report_words import Words, load_words
 from vertical_sdk.evaluation.result import Evaluation
-from vertical_sdk.paths import write_whole
+from vertical_sdk.paths import public_source, write_whole
+from vertical_sdk.recipe import Report
+from vertical_sdk.report_rows import BEGIN, END, GENERATOR
 from vertical_sdk.tasks import get_task
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = ["render", "write_report"]
 
@@ -31,24 +39,66 @@ MOST_PAIRS = 10
 """The number of confusions that are listed."""
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.5, 0.3)
 """The shares of rows answered that are listed below the abstention curve."""
-GAPS = {
-    "demographic_parity": ("Demographic parity", "the predicted share"),
-    "equal_opportunity": ("Equal opportunity", "the true-positive rate"),
-    "predictive_equality": ("Predictive equality", "the false-positive rate"),
-}
-"""Gap between groups → its title, and its rate."""
+CURVES_OF_ROWS = re.compile(r"channel \d+")
+"""Names of curves that draw single rows of data: forecasts beside the truth."""
 
 
-def write_report(path: Path, evaluation: Mapping[str, Any]) -> None:
+def write_report(path: Path, evaluation: Mapping[str, Any], settings: Report | None = None) -> None:
     """Write the report of an evaluation (`Evaluation.to_dict()`) as one HTML file.
+
+    settings  `report` of the recipe: the language, and whether rows are published
 
     Raises RunError if the file cannot be written.
     """
-    write_whole(path, render(Evaluation.from_dict(evaluation)))
+    write_whole(path, render(Evaluation.from_dict(evaluation), settings))
 
 
-def render(evaluation: Evaluation) -> str:
-    """Render the report as HTML. All text is escaped, and the page fetches nothing."""
+def render(e: Evaluation, settings: Report | None = None) -> str:
+    """Render the report as HTML. All text is escaped, and the page fetches nothing.
+
+    Everything that shows rows of data is between two comments (`vertical_sdk.report_rows`), so that publishing can leave it out.
+    """
+    settings = settings or Report()
+    words = load_words(settings.language)
+    before, after = (e.reliability.get(when, []) for when in ("before", "after"))
+    order = sorted(e.systems, key=lambda key: ("adapter", "base", key).index(key))
+    meanings = describe_meaning(e, words, order)
+    return (
+        _environment(words)
+        .get_template("report.html")
+        .render(
+            e=e,
+            t=words,
+            rows_published=settings.rows,
+            begin=BEGIN,
+            end=END,
+            generator=GENERATOR,
+            verdict=write_verdict(e, words, meanings),
+            meanings=meanings,
+            steps=list_next_steps(e, words),
+            facts=_facts(e, words),
+            known=describe_known(e, words),
+            level=f"{100 * e.confidence:g}%",
+            systems=[(key, e.systems[key]) for key in order],
+            titles={key: words.phrase(system.title) for key, system in e.systems.items()},
+            metrics=_metrics(e, order, words),
+            confusion=confusion_plot(e.confusion, e.labels, words) if e.confusion else "",
+            pairs=_pairs(e),
+            most_labels=MOST_LABELS,
+            reliability=reliability_plot(before, after, words) if before or after else "",
+            judged=get_task(e.task).labelled,
+            label_audit=_label_audit(e, words),
+            few=FEW,
+            abstention=_abstention(e, order, words),
+            curves=[(_title(curve, name, words), _curve(curve, words), _shows_rows(name)) for name, curve in e.curves.items()],
+            account=_account(e.account, words),
+            provenance=_provenance(e.provenance, words),
+            sources=[source for source in e.provenance.get("sources") or () if isinstance(source, Mapping)],
+        )
+    )
+
+
+def _environment(words: Words) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -58,33 +108,34 @@ def render(evaluation: Evaluation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, p=p_text, metric=metric_title, clip=_clip, share=_share)
-    before, after = (evaluation.reliability.get(when, []) for when in ("before", "after"))
-    order = sorted(evaluation.systems, key=lambda key: ("adapter", "base", key).index(key))
-    return environment.get_template("report.html").render(
-        e=evaluation,
-        headline=headline(evaluation),
-        level=f"{100 * evaluation.confidence:g}%",
-        systems=[(key, evaluation.systems[key]) for key in order],
-        titles={key: system.title for key, system in evaluation.systems.items()},
-        metrics=_metrics(evaluation, order),
-        confusion=confusion_plot(evaluation.confusion, evaluation.labels) if evaluation.confusion else "",
-        pairs=_pairs(evaluation),
-        most_labels=MOST_LABELS,
-        reliability=reliability_plot(before, after) if before or after else "",
-        judged=get_task(evaluation.task).labelled,
-        label_audit=_label_audit(evaluation),
-        few=FEW,
-        gaps=GAPS,
-        abstention=_abstention(evaluation, order),
-        curves=[(curve.get("title", name), _curve(curve)) for name, curve in evaluation.curves.items()],
-        account=_account(evaluation.account),
-        provenance=_provenance(evaluation.provenance),
-        sources=[source for source in evaluation.provenance.get("sources") or () if isinstance(source, Mapping)],
-    )
+    filters = {"number": number, "p": p_text, "clip": _clip, "share": _share, "count": _count, "public": public_source}
+    environment.filters.update(filters, metric=words.metric, meaning=words.meaning, phrase=words.phrase)
+    environment.globals.update(outcome=outcome_of)
+    return environment
 
 
-def _metrics(evaluation: Evaluation, order: list[str]) -> list[dict[str, Any]]:
+def _facts(e: Evaluation, words: Words) -> list[tuple[str, str]]:
+    """What a reader looks for first: when, on what, and from what."""
+    provenance, trained = e.provenance, e.provenance.get("training")
+    base, origin = provenance.get("base"), str(provenance.get("rows_from") or "")
+    own = words.phrase(origin) != origin or origin == "the recipe's own test rows"
+    facts = {
+        "evaluated": words.date(str(provenance.get("evaluated") or "")),
+        "task": words.texts.get(f"task.{e.task}", e.task),
+        "rows": _count(e.rows),
+        "from": "" if not origin else words("facts.own_rows") if own else public_source(origin),
+        "labels": _count(len(e.labels)) if e.labels else "",
+        "trained": words("facts.rows_of", rows=_count(trained["rows"]))
+        if isinstance(trained, Mapping) and trained.get("rows")
+        else "",
+        "base": str(base.get("name", "")) if isinstance(base, Mapping) else "",
+        "recipe": str(provenance.get("recipe") or ""),
+    }
+    facts["base"] = public_source(facts["base"]) if facts["base"].startswith(("/", ".", "~")) else facts["base"]
+    return [(words(f"facts.{key}"), text) for key, text in facts.items() if text]
+
+
+def _metrics(evaluation: Evaluation, order: list[str], words: Words) -> list[dict[str, Any]]:
     """Each metric with every system's interval, its plot, and the best system."""
     names = list(dict.fromkeys(name for key in order for name in evaluation.systems[key].metrics))
     rows = []
@@ -96,14 +147,14 @@ def _metrics(evaluation: Evaluation, order: list[str]) -> list[dict[str, Any]]:
         lower = name in evaluation.lower_is_better
         best = min(measured, key=lambda key: measured[key].value * (1 if lower else -1), default=None)
         plot = interval_plot(
-            [(evaluation.systems[key].title, interval, key == "adapter") for key, interval in measured.items()]
+            [(words.phrase(evaluation.systems[key].title), interval, key == "adapter") for key, interval in measured.items()]
         )
-        row = {"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower, "meaning": metric_meaning(name)}
+        row = {"name": name, "cells": cells, "best": best, "plot": plot, "lower": lower}
         rows.append(row)
     return rows
 
 
-def _label_audit(evaluation: Evaluation) -> dict[str, Any]:
+def _label_audit(evaluation: Evaluation, words: Words) -> dict[str, Any]:
     """How many labels gained and lost, how many would by chance, and the plot of all."""
     if evaluation.label_audit is None or not evaluation.label_audit.labels:
         return {}
@@ -112,23 +163,33 @@ def _label_audit(evaluation: Evaluation) -> dict[str, Any]:
     baseline = evaluation.label_audit.baseline
     title = evaluation.systems[baseline].title if baseline in evaluation.systems else baseline
     by_chance = round((1 - evaluation.confidence) * len(labels))
-    return {"counts": counts, "baseline": title, "by_chance": by_chance, "plot": change_plot(labels)}
+    return {"counts": counts, "baseline": words.phrase(title), "by_chance": by_chance, "plot": change_plot(labels, words)}
 
 
-def _abstention(evaluation: Evaluation, order: list[str]) -> dict[str, Any]:
+def _abstention(evaluation: Evaluation, order: list[str], words: Words) -> dict[str, Any]:
     """A line for each system, and points of the specialist: (share of rows answered, share of them right, threshold)."""
     keys = [key for key in order if evaluation.abstention.get(key)]
-    lines = {evaluation.systems[key].title: evaluation.abstention[key] for key in keys}
-    plot = line_plot(lines, "share of rows answered, the surest first", "share of answers that is right", percent=True)
+    lines = {words.phrase(evaluation.systems[key].title): evaluation.abstention[key] for key in keys}
+    plot = line_plot(lines, words("abstention.x"), words("abstention.y"), percent=True)
     own = evaluation.abstention.get("adapter", [])
     nearest = [min(own, key=lambda point: abs(point[0] - wanted)) for wanted in COVERAGES] if own else []
     return {"plot": plot, "points": list(dict.fromkeys(nearest))}
 
 
-def _curve(curve: Mapping[str, Any]) -> str:
+def _curve(curve: Mapping[str, Any], words: Words) -> str:
+    y = words.phrase(str(curve.get("y", "")))
     if curve.get("points"):
-        return map_plot(curve["points"], str(curve.get("y", "")))
-    return line_plot(curve.get("lines", {}), str(curve.get("x", "")), str(curve.get("y", "")))
+        return map_plot(curve["points"], y)
+    lines = {words.phrase(name): points for name, points in curve.get("lines", {}).items()}
+    return line_plot(lines, words.phrase(str(curve.get("x", ""))), y)
+
+
+def _title(curve: Mapping[str, Any], name: str, words: Words) -> str:
+    return words.phrase(str(curve.get("title", name)))
+
+
+def _shows_rows(curve: str) -> bool:
+    return CURVES_OF_ROWS.fullmatch(curve) is not None
 
 
 def _pairs(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
@@ -142,16 +203,17 @@ def _pairs(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
     return sorted(pairs, key=lambda pair: -pair[2])[:MOST_PAIRS]
 
 
-def _account(account: Mapping[str, Any]) -> dict[str, Any]:
+def _account(account: Mapping[str, Any], words: Words) -> dict[str, Any]:
     """The steps as table rows, and the other entries of the account as name and text."""
     steps = [step for step in account.get("steps") or () if isinstance(step, Mapping)]
     kinds = ("dropped", "set_aside", "added", "changed", "notes")
     rows = [
         {
-            "step": step.get("step", ""),
+            "step": words.phrase(str(step.get("step", ""))),
             "rows_in": step.get("rows_in"),
             "rows_out": step.get("rows_out"),
-            **{kind: [f"{reason}: {_text(count)}" for reason, count in (step.get(kind) or {}).items()] for kind in kinds},
+            **{kind: _counts(step, kind, words) for kind in kinds},
+            **({"notes": [*_counts(step, "notes", words), step["about"]]} if step.get("about") else {}),
         }
         for step in steps
     ]
@@ -159,18 +221,28 @@ def _account(account: Mapping[str, Any]) -> dict[str, Any]:
     return {"steps": rows, "read": account.get("read"), "lost": account.get("lost"), "rest": rest}
 
 
-def _provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
+def _counts(step: Mapping[str, Any], kind: str, words: Words) -> list[str]:
+    return [f"{words.phrase(reason)}: {_text(count)}" for reason, count in (step.get(kind) or {}).items()]
+
+
+def _provenance(provenance: Mapping[str, Any], words: Words) -> dict[str, str]:
     """The provenance as name and text, with shortened digests."""
     texts = {}
     for key, value in provenance.items():
         if key == "sources" or value is None or value == {}:
             continue
         if key == "base" and isinstance(value, Mapping):
-            parts = [str(value.get("name", "")), str(value.get("architecture", ""))]
+            parts = [
+                public_source(str(value.get("name", "")))
+                if str(value.get("name", "")).startswith("/")
+                else str(value.get("name", "")),
+                str(value.get("architecture", "")),
+            ]
             digests = [f"{part} {str(value[part])[:12]}" for part in ("weights", "tokenizer") if value.get(part)]
-            texts["base model"] = ", ".join(filter(None, [*parts, *digests, str(value.get("license") or "")]))
+            texts[words.phrase("base model")] = ", ".join(filter(None, [*parts, *digests, str(value.get("license") or "")]))
         else:
-            texts[key.replace("_", " ")] = _text(value)[:12] if key.endswith("digest") else _text(value)
+            text = words.phrase(_text(value)[:12] if key.endswith("digest") else _text(value))
+            texts[words.phrase(key.replace("_", " "))] = public_source(text) if key == "rows_from" else text
     return texts
 
 
@@ -185,6 +257,10 @@ def _text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if 0 <= value < 10_000 else f"{value:,}"
     return "–" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"
 
 
 def _share(value: float | None) -> str:

@@ -53,7 +53,7 @@ class System:
 class Comparison:
     """The specialist compared with one baseline on the same rows: the difference in one metric, and its p-value.
 
-    difference  specialist minus baseline
+    difference  specialist minus baseline; NaN, like the p-value, if the metric of one of them is undefined
     mcnemar_p   p-value of McNemar's test of which rows are right; None for a task without right and wrong answers
     """
 
@@ -189,6 +189,7 @@ class Evaluation:
     tests            in the main metric first
     baseline         which of the systems is the classical baseline
     lower_is_better  the metrics in which lower is better
+    warnings         what the test rows cannot show, and what the specialist does wrong throughout, a sentence each
     per_label        empty without labels
     confusion        rows of the test set by [reference][prediction of the adapter]; empty for multilabel and without labels
     reliability      "before" and "after" calibration → bins with rows
@@ -197,6 +198,14 @@ class Evaluation:
     abstention       system → (share of rows answered, share of those that is right, lowest confidence among them)
     curves           name → {"title", "x", "y": what the axes are, "lines": {name: [[x, y], …]}}; x a number or a date
     forgetting       the adapter's cost in general ability (`Forgot.to_dict`); None if it was not measured
+    right            system → evaluated rows whose answer is right; empty for tasks without labels
+    errors           system → mean absolute error, in the unit of the target; empty for tasks without numbers
+    left_out         rows of the given file that were not evaluated because the specialist was trained on them
+    tuned            how many of them were its validation rows
+    repeated         evaluated rows that it was trained on as well: test rows of a recipe whose splits are not apart
+    unknown          why it is unknown whether it was trained on some of the rows; "" if it was trained on none of them
+    report           the path of the report; "" if none was written
+    unwritten        why evaluation.json and the report could not be written; "" if they were
     account          what happened to every row of data (`Account.to_dict()`), and what was cut
     provenance       base, recipe_digest, sources, versions, seed, seconds and more
     """
@@ -210,6 +219,7 @@ class Evaluation:
     tests: list[Comparison] = field(default_factory=list)
     baseline: str | None = None
     lower_is_better: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     per_label: list[LabelRow] = field(default_factory=list)
     confusion: list[list[int]] = field(default_factory=list)
     reliability: dict[str, list[Bin]] = field(default_factory=dict)
@@ -221,6 +231,14 @@ class Evaluation:
     abstention: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgetting: dict[str, Any] | None = None
+    right: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    left_out: int = 0
+    tuned: int = 0
+    repeated: int = 0
+    unknown: str = ""
+    report: str = ""
+    unwritten: str = ""
     account: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -236,9 +254,11 @@ class Evaluation:
         """Create the evaluation from the result of `to_dict`; None in place of a number becomes NaN."""
         given = dict(plain)
         given["systems"] = {key: _system(item) for key, item in plain.get("systems", {}).items()}
+        given["warnings"] = list(plain.get("warnings", ()))
         given["tests"] = [_comparison(item) for item in plain.get("tests", ())]
         given["per_label"] = [LabelRow(**item) for item in plain.get("per_label", ())]
         given["reliability"] = {key: [Bin(**item) for item in bins] for key, bins in plain.get("reliability", {}).items()}
+        given["errors"] = {key: math.nan if item is None else item for key, item in plain.get("errors", {}).items()}
         given["examples"] = [ExampleRow(**item) for item in plain.get("examples", ())]
         given["label_audit"] = _label_audit(plain.get("label_audit"))
         given["group_audit"] = _group_audit(plain.get("group_audit"))
@@ -253,7 +273,8 @@ def _system(plain: Mapping[str, Any]) -> System:
 
 
 def _comparison(plain: Mapping[str, Any]) -> Comparison:
-    return Comparison(**{**plain, "difference": _interval(plain["difference"])})
+    p_value = math.nan if plain["p_value"] is None else plain["p_value"]
+    return Comparison(**{**plain, "difference": _interval(plain["difference"]), "p_value": p_value})
 
 
 def _label_audit(plain: Mapping[str, Any] | None) -> LabelAudit | None:

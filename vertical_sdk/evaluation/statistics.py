@@ -35,7 +35,7 @@ OfRows = Callable[[Ints], float]
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two systems on the same rows: the difference first minus second, and its two-sided p-value."""
+    """Two systems on the same rows: the difference first minus second, and its two-sided p-value; NaN if it is undefined."""
 
     difference: Interval
     p_value: float
@@ -84,9 +84,10 @@ def paired_bootstrap(first: OfRows, second: OfRows, n: int, resampling: Bootstra
     """
     differences = np.array([first(rows) - second(rows) for rows in resampled_rows(n, resampling)])
     everything = np.arange(n)
-    tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
-    p_value = min(1.0, 2 * (tail + 1) / (resampling.resamples + 1))
     interval = percentile_interval(first(everything) - second(everything), differences, resampling.confidence)
+    known = differences[~np.isnan(differences)]
+    tail = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
+    p_value = math.nan if math.isnan(interval.low) else min(1.0, 2 * (tail + 1) / (len(known) + 1))
     return PairedTest(interval, p_value, resampling.confidence)
 
 
@@ -135,6 +136,13 @@ def _group_rows(groups: Sequence[Hashable | None]) -> list[Ints]:
 
 
 def percentile_interval(value: float, resampled: NDArray[np.float64], confidence: float) -> Interval:
-    """The value with the interval that contains this share of the resampled values, widened to contain the value."""
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    """The value with the interval that contains this share of the resampled values, widened to contain the value.
+
+    Resamples in which the metric is undefined (NaN), such as the AUC of rows of one label, are left out. If that are more than half,
+    or the value itself is undefined, the interval is undefined.
+    """
+    known = resampled[~np.isnan(resampled)]
+    if math.isnan(value) or 2 * len(known) < len(resampled):
+        return Interval(float(value), math.nan, math.nan)
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(value), float(min(low, value)), float(max(high, value)))

@@ -20,6 +20,7 @@ from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part
+from vertical_sdk.tasks import measured_baselines
 from vertical_sdk.tasks.task import Tuning
 from vertical_sdk.types import Progress, silent
 
@@ -75,7 +76,7 @@ def list_systems(setup: Setup) -> dict[str, Callable[[], Outputs]]:
     if setup.model.adapter.ensemble is not None:
         systems[ALONE] = lambda: answer().alone
     recipe = setup.benchmark.recipe
-    for part in recipe.evaluate.baselines:
+    for part in measured_baselines(recipe):
         arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.baselines")
         systems[part.use] = functools.partial(_run_baseline, setup, part, arguments)
     return systems

@@ -17,9 +17,9 @@ from vertical_sdk.evaluation.statistics import Bootstrap
 from vertical_sdk.metrics.measure import Measure, PreparedRows, bind, prepare_rows
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
-from vertical_sdk.tasks import get_task, main_metric
+from vertical_sdk.tasks import get_gate, get_task, main_metric
 from vertical_sdk.tasks.task import Task
-from vertical_sdk.types import Example, Progress
+from vertical_sdk.types import NO_ZONE, Example, Progress
 
 __all__ = ["Benchmark", "create_benchmark", "prepare_own_rows"]
 
@@ -97,8 +97,15 @@ def prepare_own_rows(card: Card, recipe: Recipe, *, needed: bool, progress: Prog
 
     returns  the rows, or None and the reason
 
-    Raises DataError if they are needed and the data has changed since training, and what `prepare` raises.
+    Raises DataError if they are needed and the card names no data or the data has changed since training, and what `prepare`
+    raises.
     """
+    if not any(source.sha256 for source in card.sources):
+        if needed:
+            raise DataError(
+                f"the card of {card.name} does not say which rows it was trained on. Name a file of rows with --data."
+            )
+        return None, "its card does not say which rows it was trained on"
     try:
         prepared = prepare(recipe, progress=progress)
     except VerticalError as error:
@@ -115,6 +122,12 @@ def prepare_own_rows(card: Card, recipe: Recipe, *, needed: bool, progress: Prog
                 f"{changed}: the adapter may have been trained on its test rows. Train again, or name a file of rows with --data."
             )
         return None, changed
+    layout = prepared.layout
+    if layout is not None and card.layout is not None and card.layout.zone is None and layout.zone != NO_ZONE:
+        changed = f"{recipe.name} was trained by an older version, which read the times of its data in UTC and not in the zone {layout.zone}"
+        if needed:
+            raise DataError(f"{changed}. Train it again.")
+        return None, changed
     return prepared, ""
 
 
@@ -127,7 +140,7 @@ def create_benchmark(card: Card, recipe: Recipe, rows: Sequence[Example]) -> Ben
         raise DataError("there are no rows to evaluate on. Name a file with rows.")
     check_groups(rows, recipe.evaluate.groups)
     parts = list(recipe.evaluate.metrics) or [Part(use=name) for name in get_task(card.task).default_metrics]
-    gate = recipe.evaluate.gate
+    gate = get_gate(recipe)
     if gate and gate.metric not in [part.use for part in parts]:
         parts.insert(0, Part(use=gate.metric))
     metrics = {part.use: bind(part.use, card.labels, part.arguments) for part in parts}

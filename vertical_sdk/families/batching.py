@@ -22,6 +22,9 @@ class Encoded:
     target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), or an
             array (steps, channels) of what came next (forecasting, anomaly)
     cut     how many tokens did not fit
+    unknown how many tokens of the text, cut or not, are [UNK]: the base's vocabulary does not have what is written
+    tokens  how many tokens the text has; counted only if some are unknown
+    control how many control tokens are written in the text; they are read as characters
     avoid   generation only: for each token to be learned, in order, ids of tokens to avoid in its place; see losses.get_token_finder
     values  series, as (steps, channels) float32, or an image, as bytes; None for text
     at      series: when it ends, in seconds since Monday 0:00; 0 if that is not known
@@ -32,6 +35,9 @@ class Encoded:
     learn: tuple[bool, ...] = ()
     target: int | float | tuple[float, ...] | Numbers | None = None
     cut: int = 0
+    unknown: int = 0
+    tokens: int = 0
+    control: int = 0
     avoid: tuple[tuple[int, ...], ...] = ()
     values: Numbers | None = field(default=None, compare=False)
     at: float = 0.0
@@ -41,6 +47,11 @@ class Encoded:
     def length(self) -> int:
         """How many tokens the row is in the backbone."""
         return self.size or len(self.ids)
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of the text's tokens that are unknown."""
+        return self.unknown / self.tokens if self.unknown else 0.0
 
     @property
     def units(self) -> int:

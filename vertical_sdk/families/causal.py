@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vertical_sdk.bases.base import Base, load_tokenizer
+from vertical_sdk.bases.base import Base, load_text_tokenizer, load_tokenizer
 from vertical_sdk.card import Card
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
@@ -39,7 +40,8 @@ class CausalSpecialist(nn.Module):
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        self.tokenizer = tokenizer = load_tokenizer(base)
+        self.tokenizer = load_tokenizer(base)
+        self.text_tokenizer = load_text_tokenizer(base)
         self.task: TaskName = recipe.task
         self.labels = labels
         self.prompt = recipe.prompt
@@ -52,7 +54,7 @@ class CausalSpecialist(nn.Module):
         elif labels is not None:
             words = [labels.word(label) for label in labels.labels]
             self.choices = plan_choices(
-                words, [tokenizer(w, add_special_tokens=False)["input_ids"] for w in words], tokenizer.eos_token_id
+                words, [self.text_tokenizer.encode(word).ids for word in words], self.tokenizer.eos_token_id
             )
 
     @classmethod
@@ -89,10 +91,9 @@ class CausalSpecialist(nn.Module):
     def encode(self, example: Example, *, learn: bool) -> Encoded:
         """Encode a conversation with its answers marked, or the prompt with the row's text."""
         if learn and get_task(self.task).written:
-            return encode_conversation(self.tokenizer, example.messages, self.max_length)
-        ids, cut = encode_prompt(self.tokenizer, self.prompt, example.text, self.max_length)
-        target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
-        return Encoded(ids=ids, target=target, cut=cut)
+            return encode_conversation(self.text_tokenizer, example.messages, self.max_length)
+        row = encode_prompt(self.text_tokenizer, self.prompt, example.text, self.max_length)
+        return replace(row, target=get_task(self.task).encode_target(example.target, self.labels)) if learn else row
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
         """input_ids, attention_mask (rows, longest); learn (rows, longest) for generation; targets if rows have them.

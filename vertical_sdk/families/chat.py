@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from vertical_sdk.bases.base import Base, load_text_tokenizer
+from vertical_sdk.bases.reading import Reading, read_texts
+from vertical_sdk.bases.text_tokenizer import TextTokenizer
 from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.errors import BaseModelError, DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.recipe import Prompt
 from vertical_sdk.types import Message
 
-__all__ = ["encode_conversation", "encode_prompt", "encode_turns", "require_template"]
+__all__ = ["encode_conversation", "encode_prompt", "encode_turns", "read_inputs", "require_template"]
 
 
 def require_template(tokenizer: Any, base: str) -> None:
@@ -23,27 +27,31 @@ def require_template(tokenizer: Any, base: str) -> None:
         )
 
 
-def _render(tokenizer: Any, messages: Sequence[Message], *, question: bool) -> str:
-    turns = [{"role": m.role, "content": m.content} for m in messages]
+def _render(texts: TextTokenizer, messages: Sequence[Message], *, question: bool) -> str:
+    """Write a conversation by the base's template, for `TextTokenizer.encode`."""
+
+    def write(turns: list[dict[str, str]]) -> str:
+        rendered: str = texts.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=question)
+        return rendered
+
     try:
-        rendered: str = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=question)
+        return texts.render([{"role": m.role, "content": m.content} for m in messages], write)
     except Exception as error:  # noqa: BLE001  (a template is a program of the base's; whatever it raises is about these turns)
         roles = ", ".join(m.role for m in messages)
         raise DataError(f"the base's chat template refuses the turns {roles}: {error}") from None
-    return rendered
 
 
-def encode_prompt(tokenizer: Any, prompt: Prompt, text: str, max_length: int) -> tuple[tuple[int, ...], int]:
+def encode_prompt(texts: TextTokenizer, prompt: Prompt, text: str, max_length: int) -> Encoded:
     """Encode the prompt of a text, up to the answer.
 
     What does not fit is cut from the text's end, never from the template around it.
-    returns  the ids, and how many tokens were cut
     """
-    ids = _ids(tokenizer, _render(tokenizer, format_prompt(prompt, text), question=True))
-    cut = len(ids) - max_length
-    if cut <= 0:
-        return ids, 0
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    ids = _encode_prompt(texts, prompt, text)
+    cut = max(0, len(ids) - max_length)
+    row = _describe(texts, ids, [text], cut)
+    if not cut:
+        return row
+    offsets = texts.encode(text).offsets
     keep = len(offsets)
     while len(ids) > max_length:
         keep -= max(1, len(ids) - max_length)
@@ -52,41 +60,57 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, text: str, max_length: int) ->
                 f"max_length is {max_length} tokens, but the prompt takes {len(ids)} with none of the text in it. "
                 "Raise data.max_length or shorten prompt.system."
             )
-        ids = _ids(tokenizer, _render(tokenizer, format_prompt(prompt, text[: offsets[keep - 1][1]]), question=True))
-    return ids, cut
+        ids = _encode_prompt(texts, prompt, text[: offsets[keep - 1][1]])
+    return replace(row, ids=ids)
 
 
-def encode_conversation(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Encoded:
+def _encode_prompt(texts: TextTokenizer, prompt: Prompt, text: str) -> tuple[int, ...]:
+    return texts.encode(_render(texts, format_prompt(prompt, text), question=True)).ids
+
+
+def read_inputs(base: Base, texts: Iterable[str], prompt: Prompt) -> Reading:
+    """How a base reads texts: as they are, or in the prompt of a causal base, whose tokens are then counted too.
+
+    Raises BaseModelError for a causal base without a chat template.
+    """
+    tokenizer = load_text_tokenizer(base)
+    reading = read_texts(tokenizer, texts)
+    if base.family != "causal":
+        return reading
+    require_template(tokenizer.tokenizer, base.name)
+    around = len(_encode_prompt(tokenizer, prompt, "x")) - len(tokenizer.encode("x").ids) - tokenizer.extra
+    return replace(reading, lengths=tuple(length + around for length in reading.lengths))
+
+
+def encode_conversation(texts: TextTokenizer, messages: Sequence[Message], max_length: int) -> Encoded:
     """Encode a conversation, with the tokens of the assistant's turns marked as tokens to learn.
 
     Raises DataError if the template does not render a conversation as the beginning of a longer one: then the tokens of an
     answer cannot be found.
     """
-    text = _render(tokenizer, messages, question=False)
+    text = _render(texts, messages, question=False)
     spans = []
     for number, message in enumerate(messages):
         if message.role == "assistant":
-            before = _render(tokenizer, messages[:number], question=True)
-            until = _render(tokenizer, messages[: number + 1], question=False)
+            before = _render(texts, messages[:number], question=True)
+            until = _render(texts, messages[: number + 1], question=False)
             if not until.startswith(before) or not text.startswith(until.rstrip()):
                 raise DataError(
                     "the base's chat template changes earlier turns when a later turn follows, so the answers cannot be found."
                 )
             spans.append((len(before), len(until)))
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    learn = tuple(
-        any(low <= start and end <= high and end > start for low, high in spans) for start, end in encoded["offset_mapping"]
-    )
-    ids = tuple(encoded["input_ids"])
-    return Encoded(ids=ids[:max_length], learn=learn[:max_length], cut=max(0, len(ids) - max_length))
+    encoded = texts.encode(text)
+    learn = tuple(any(low <= start and end <= high and end > start for low, high in spans) for start, end in encoded.offsets)
+    row = _describe(texts, encoded.ids, [m.content for m in messages], max(0, len(encoded.ids) - max_length))
+    return replace(row, ids=row.ids[:max_length], learn=learn[:max_length])
 
 
-def encode_turns(tokenizer: Any, messages: Sequence[Message], max_length: int) -> tuple[int, ...]:
+def encode_turns(texts: TextTokenizer, messages: Sequence[Message], max_length: int) -> tuple[int, ...]:
     """Encode a conversation up to the assistant's next answer.
 
     Raises DataError if they do not fit: the SDK does not choose a turn to cut.
     """
-    ids = _ids(tokenizer, _render(tokenizer, messages, question=True))
+    ids = texts.encode(_render(texts, messages, question=True)).ids
     if len(ids) > max_length:
         raise DataError(
             f"the conversation has {len(ids)} tokens, {max_length} fit. Shorten it, or train with a larger data.max_length."
@@ -94,5 +118,13 @@ def encode_turns(tokenizer: Any, messages: Sequence[Message], max_length: int) -
     return ids
 
 
-def _ids(tokenizer: Any, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+def _describe(texts: TextTokenizer, ids: tuple[int, ...], contents: Sequence[str], cut: int) -> Encoded:
+    """A row of these tokens, with counts of what is unknown or a control token in its contents."""
+    parts = [texts.encode(content).ids for content in contents] if texts.count_unknown(ids) else []
+    return Encoded(
+        ids=ids,
+        cut=cut,
+        unknown=sum(map(texts.count_unknown, parts)),
+        tokens=sum(map(len, parts)),
+        control=sum(map(texts.count_control, contents)),
+    )

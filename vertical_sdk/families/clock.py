@@ -20,12 +20,12 @@ SMOOTHING_SECONDS = 1_800.0
 
 
 def seconds_since_monday(time: str) -> float:
-    """Convert a time to seconds since 0:00 of a Monday, in the clock of the time itself, or in UTC if it has a zone.
+    """Convert a time to seconds since 0:00 of a Monday, in the clock of the time itself: its zone is not converted.
 
     Raises ValueError for a time that is not in ISO 8601.
     """
     moment = datetime.fromisoformat(time.replace("Z", "+00:00"))
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() + 3 * DAY
+    return moment.replace(tzinfo=timezone.utc).timestamp() + 3 * DAY
 
 
 def neighbour_weights(layout: SeriesLayout) -> NDArray[np.float64] | None:

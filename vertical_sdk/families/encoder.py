@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertical_sdk.bases.base import Base, load_tokenizer
+from vertical_sdk.bases.base import Base, load_text_tokenizer, load_tokenizer
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.head import Head
@@ -33,6 +33,7 @@ class EncoderSpecialist(PooledSpecialist):
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__(backbone, base, recipe, labels)
         self.tokenizer = load_tokenizer(base)
+        self.text_tokenizer = load_text_tokenizer(base)
         width = backbone.get_base_model().config.hidden_size
         self.head = head or Head(width, len(labels) if labels else 1)
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
@@ -54,14 +55,17 @@ class EncoderSpecialist(PooledSpecialist):
         return Example(id=text, text=text)
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
-        """Text as the tokenizer has it, cut at the end to `max_length` tokens."""
-        encoded = self.tokenizer(example.text, truncation=False, verbose=False)["input_ids"]
-        cut = max(0, len(encoded) - self.max_length)
+        """Text as the tokenizer has it, without control tokens, cut at the end to `max_length` tokens."""
+        texts = self.text_tokenizer
+        ids = texts.encode(example.text, special=True).ids
+        cut = max(0, len(ids) - self.max_length)
+        unknown = texts.count_unknown(ids)
+        tokens = len(ids) - texts.extra if unknown else 0
         if cut:
-            plain = self.tokenizer(example.text, truncation=False, verbose=False, add_special_tokens=False)["input_ids"]
-            encoded = _cut(encoded, plain, self.max_length, self.tokenizer.truncation_side)
+            ids = _cut(ids, texts.encode(example.text).ids, self.max_length, self.tokenizer.truncation_side)
         target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
-        return Encoded(ids=tuple(encoded), target=target, cut=cut)
+        control = texts.count_control(example.text)
+        return Encoded(ids=ids, target=target, cut=cut, unknown=unknown, tokens=tokens, control=control)
 
     def collate(self, rows: Sequence[Encoded]) -> Batch:
         """input_ids, attention_mask (rows, longest); targets (rows,) or (rows, k) if rows have them."""
@@ -80,7 +84,7 @@ class EncoderSpecialist(PooledSpecialist):
         return F.normalize((hidden.float() * mask).sum(1) / mask.sum(1), dim=-1)
 
 
-def _cut(encoded: Sequence[int], plain: Sequence[int], most: int, side: str) -> Sequence[int]:
+def _cut(encoded: tuple[int, ...], plain: tuple[int, ...], most: int, side: str) -> tuple[int, ...]:
     """Cut tokens as the tokenizer's own truncation does: special tokens stay, and the text's tokens are cut at one side.
 
     That truncation is a setting of the tokenizer, which threads share, so it cannot be switched for one call.
@@ -88,7 +92,7 @@ def _cut(encoded: Sequence[int], plain: Sequence[int], most: int, side: str) -> 
     encoded, plain  the whole text with and without special tokens
     """
     extra = len(encoded) - len(plain)
-    before = next(n for n in range(extra + 1) if list(encoded[n : n + len(plain)]) == list(plain))
+    before = next(n for n in range(extra + 1) if encoded[n : n + len(plain)] == plain)
     first, last = encoded[:before], encoded[before + len(plain) :]
     fit = max(0, most - extra)
-    return [*first, *(plain[len(plain) - fit :] if side == "left" else plain[:fit]), *last]
+    return first + (plain[len(plain) - fit :] if side == "left" else plain[:fit]) + last

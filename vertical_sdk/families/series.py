@@ -35,7 +35,7 @@ from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import DAY, WEEK, Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
+from vertical_sdk.types import DAY, LARGEST, WEEK, Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
 
@@ -138,7 +138,7 @@ class Course(nn.Module):
     @torch.no_grad()
     def fit(self, values: Tensor, at: Tensor, targets: Tensor, levels: Sequence[float]) -> None:
         """Fit spreads, the usual course, and the linear model (by quantile regression) on the training rows."""
-        spread = _nan_std(targets.flatten(0, 1))
+        spread = _nan_std(targets.flatten(0, 1).double()).float()
         self.spread.copy_(spread.clamp_min(1e-6 + 1e-3 * float(spread.mean())))
         self._learn_usual(targets, at)
         x, last = self.features(values, at)
@@ -343,6 +343,11 @@ class SeriesSpecialist(nn.Module):
         """Convert the row to numbers, NaN for missing values."""
         if example.values is None:
             raise DataError(f"row {example.id}: has no series of numbers.")
+        if (np.abs(example.values) > LARGEST).any():
+            raise DataError(
+                f"row {example.id}: contains {np.nanmax(np.abs(example.values)):g}, which is too large to be a measurement. Give NaN if "
+                "nothing was measured."
+            )
         values = np.asarray(example.values, dtype=np.float32)
         values = values[:, None] if values.ndim == 1 else values
         if self.layout is not None and values.shape != (self.layout.history, len(self.layout.channels)):

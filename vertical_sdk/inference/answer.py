@@ -35,6 +35,8 @@ class Answer:
                None for generation
     texts      for generation
     cut        tokens of each row that did not fit
+    unknown    tokens of each row that the base's vocabulary does not have; 0 for generation
+    control    control tokens that are written in each row; 0 for generation
     general    returns the base as members read it
     """
 
@@ -44,6 +46,8 @@ class Answer:
     own: NDArray[np.float32] | None
     texts: list[str] | None
     cut: Sequence[int]
+    unknown: Sequence[int]
+    control: Sequence[int]
     general: Callable[[], FrozenBase]
 
     @property
@@ -120,6 +124,8 @@ def answer(
             own,
             texts,
             [raw[n].cut if n in raw else 0 for n in positions],
+            [raw[n].unknown if n in raw else 0 for n in positions],
+            [raw[n].control if n in raw else 0 for n in positions],
             functools.partial(_general, engine, name, general, progress),
         )
     return answers

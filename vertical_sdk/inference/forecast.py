@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timezone
 from itertools import pairwise
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.calibration.alarms import compute_scores
 from vertical_sdk.calibration.intervals import widen_quantiles
+from vertical_sdk.data.zones import parse_time, require_zone
 from vertical_sdk.engines import Engine
 from vertical_sdk.errors import AdapterError, DataError, did_you_mean
 from vertical_sdk.inference.answer import answer
@@ -33,10 +35,12 @@ class Forecast:
     mean       the central forecast: the median, which the model was trained to predict
     quantiles  level → the value that the truth stays below with that probability
     index      the times of the steps
+    set_aside  readings of the history that were too large for the specialist, and counted as not measured
     """
 
     mean: pd.DataFrame
     quantiles: Mapping[float, pd.DataFrame]
+    set_aside: int = 0
 
     @property
     def index(self) -> pd.Index[Any]:
@@ -52,10 +56,12 @@ def forecast(engine: Engine, name: str, history: Any, horizon: int | None = None
         raise AdapterError(
             f"{name} is a {card.task} specialist, which cannot forecast. Call {get_task(card.task).verb}() instead."
         )
-    row, last = as_history(history, card.layout, name)
+    steps = _check_horizon(horizon, card.layout)
+    row, last, set_aside = as_history(history, card.layout, name)
     raw = answer(engine, [row], name)[name].raw
     quantiles = widen_quantiles(raw[0:1], card.calibration.widths)[0]
-    return as_forecast(quantiles, (0.5, *sorted(adapter.recipe.series.quantiles)), card.layout, last, horizon)
+    levels = (0.5, *sorted(adapter.recipe.series.quantiles))
+    return as_forecast(quantiles[:steps], levels, card.layout, last, set_aside)
 
 
 def create_monitor(engine: Engine, name: str) -> Monitor:
@@ -68,15 +74,17 @@ def create_monitor(engine: Engine, name: str) -> Monitor:
     return Monitor(engine, name)
 
 
-def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, Any]:
-    """Turn the last steps of a history into a row, and return it with the time of the last step.
+def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, Any, int]:
+    """Turn the last steps of a history into a row.
+
+    Returns it with the time of the last step, and the number of readings that are too large to use.
 
     history  a DataFrame with a column for each channel (a Series, or (steps,), for one channel) and times as its index, or an array
              (steps, channels) without times. Steps that are missing from the index count as not measured, as NaN does; the columns
              may be in any order
 
-    Raises DataError for channels that the specialist does not have, times that are not on its grid or appear twice, or no measured
-    value in the steps that it reads.
+    Raises DataError for channels that the specialist does not have, times that are not on its grid, appear twice or are of another
+    kind than in training (with or without a zone), infinite values, or no measured value in the steps that it reads.
     """
     import pandas as pd
 
@@ -86,7 +94,7 @@ def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, 
     if isinstance(history, pd.DataFrame):
         values, last = _on_grid(_columns(history, layout, name), layout, name)
     else:
-        values = np.asarray(history, dtype=np.float64)
+        values = _as_numbers(history, f"{name}: the history")
         values = values[:, None] if values.ndim == 1 else values
         if values.ndim != 2 or values.shape[1] != len(layout.channels):
             raise DataError(f"{name}: the history has shape {values.shape}; it should be (steps, {len(layout.channels)}).")
@@ -95,29 +103,26 @@ def as_history(history: Any, layout: SeriesLayout, name: str) -> tuple[Example, 
     values = values[-layout.history :]
     if len(values) < layout.history:
         values = np.concatenate([np.full((layout.history - len(values), values.shape[1]), np.nan), values])
+    values, set_aside = _set_aside_far(values, layout, f"{name}: the history")
     if not np.isfinite(values).any():
         raise DataError(f"{name}: the last {layout.history} steps of the history contain no measured value.")
-    time = last.isoformat() if last is not None else None
-    return Example(id="history", values=values.astype(np.float32), time=time), last
+    time = require_zone(last.to_pydatetime(warn=False), layout.zone, name).isoformat() if last is not None else None
+    return Example(id="history", values=values.astype(np.float32), time=time), last, set_aside
 
 
 def as_forecast(
-    quantiles: NDArray[Any], levels: Sequence[float], layout: SeriesLayout, last: Any, horizon: int | None
+    quantiles: NDArray[Any], levels: Sequence[float], layout: SeriesLayout, last: Any, set_aside: int = 0
 ) -> Forecast:
     """Turn quantiles (steps, channels, q), the median first, into tables."""
     import pandas as pd
 
-    steps = layout.horizon if horizon is None else horizon
-    if not 1 <= steps <= layout.horizon:
-        raise DataError(f"horizon = {horizon} is wrong: this specialist forecasts 1 to {layout.horizon} steps ahead.")
+    steps = len(quantiles)
     index: Any = pd.RangeIndex(1, steps + 1, name="step")
     if last is not None:
         step = pd.Timedelta(seconds=layout.seconds)
         index = pd.DatetimeIndex([last + step * k for k in range(1, steps + 1)])
-    tables = [
-        pd.DataFrame(quantiles[:steps, :, k], index=index, columns=list(layout.channels)) for k in range(quantiles.shape[2])
-    ]
-    return Forecast(tables[0], dict(zip(levels[1:], tables[1:], strict=True)))
+    tables = [pd.DataFrame(quantiles[:, :, k], index=index, columns=list(layout.channels)) for k in range(quantiles.shape[2])]
+    return Forecast(tables[0], dict(zip(levels[1:], tables[1:], strict=True)), set_aside)
 
 
 @dataclass(frozen=True)
@@ -144,33 +149,44 @@ class Monitor:
         self._layout = card.layout
         self._seen: deque[NDArray[np.float32]] = deque(maxlen=self._layout.history)
         self._last: datetime | None = None
+        self._begun = False
+        self.set_aside = 0
+        """Readings that were too large for the specialist. Each was scored, and counts as not measured for the steps after it."""
 
-    def update(self, value: Any, time: datetime | str | None = None) -> Alarm:
+    def update(self, value: Any, time: Any = None) -> Alarm:
         """Take the next value, or one value for each channel, and return whether it is unusual.
 
-        value  a number, or (channels,); NaN if it was not measured
-        time   when it was measured, for specialists that use the time of day; missing steps count as not measured
+        value  a number, (channels,), or {channel: number}; NaN if it was not measured. A reading that is far too large (see
+               `SeriesLayout.limits`) gets its score, and counts as not measured for the steps after it
+        time   when it was measured, for specialists that use the time of day: a datetime, a Timestamp, a datetime64 or text in
+               ISO 8601; missing steps count as not measured
 
-        Raises DataError for a value of another shape, or a time that is not after the last one.
+        Raises DataError for a value of another shape or an infinite one, and for a time that is not after the last one, is of another
+        kind than in training (with or without a zone), or is missing though others had one. The monitor is then as before.
         """
-        now = np.asarray(value, dtype=np.float32).reshape(-1)
+        now = _as_reading(value, self._layout)
         if now.shape != (len(self._layout.channels),):
             raise DataError(
                 f"{now.size} values were given, and this specialist monitors {len(self._layout.channels)} channels."
             )
-        moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+        usable, set_aside = _set_aside_far(now[None], self._layout, "the reading")
+        moment = None if time is None else require_zone(_as_moment(time), self._layout.zone)
+        if self._begun and (moment is None) != (self._last is None):
+            kinds = ("no time", "one") if moment is None else ("a time", "none")
+            raise DataError(f"this value has {kinds[0]}, and the values before it had {kinds[1]}.")
         if moment is not None and self._last is not None:
-            steps = (moment - self._last).total_seconds() / self._layout.seconds
+            steps = _seconds_between(self._last, moment) / self._layout.seconds
             if steps < 0.5 or abs(steps - round(steps)) > 0.01:
                 raise DataError(
                     f"the time {moment} is not a whole number of steps of {self._layout.seconds:g} s after {self._last}."
                 )
             for _ in range(min(round(steps) - 1, self._layout.history)):
-                self._seen.append(np.full_like(now, np.nan))
+                self._seen.append(np.full(len(now), np.nan, np.float32))
         before = self._last
-        self._last = moment
+        self._last, self._begun = moment, True
+        self.set_aside += set_aside
         known = np.stack(self._seen) if self._seen else np.zeros((0, len(now)), np.float32)
-        self._seen.append(now)
+        self._seen.append(usable[0].astype(np.float32))
         if len(known) < self._layout.history or not np.isfinite(known).any():
             return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
         row = Example(id="now", values=known, target=now[None], time=before.isoformat() if before else None)
@@ -178,6 +194,89 @@ class Monitor:
         score = float(compute_scores(expected[None], [row], self._card.calibration.widths)[0])
         threshold = self._card.calibration.threshold
         return Alarm(score, threshold is not None and score >= threshold, tuple(float(value) for value in expected[0, :, 0]))
+
+
+def _check_horizon(horizon: Any, layout: SeriesLayout) -> int:
+    """Return the number of steps to forecast.
+
+    Raises DataError for anything but a whole number that the specialist can forecast.
+    """
+    if horizon is None:
+        return layout.horizon
+    whole = isinstance(horizon, Integral) and not isinstance(horizon, bool)
+    if not whole or not 1 <= int(horizon) <= layout.horizon:
+        raise DataError(
+            f"horizon = {horizon!r} is wrong: this specialist forecasts 1 to {layout.horizon} steps ahead. Give a whole number."
+        )
+    return int(horizon)
+
+
+def _as_numbers(values: Any, what: str) -> NDArray[np.float64]:
+    """Convert to float64.
+
+    Raises DataError for values that are not numbers.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{what} contains a value that is not a number ({error}). Give numbers, and NaN if not measured."
+        ) from None
+
+
+def _as_reading(value: Any, layout: SeriesLayout) -> NDArray[np.float64]:
+    """Convert the value of an update to (n,); values with names come in the order of the channels."""
+    import pandas as pd
+
+    named = value.to_dict() if isinstance(value, pd.Series) and not isinstance(value.index, pd.RangeIndex) else value
+    if isinstance(named, Mapping):
+        if set(named) != set(layout.channels):
+            raise DataError(
+                f"the values are of {', '.join(map(str, named))}; this specialist monitors {', '.join(layout.channels[:5])}."
+            )
+        value = [named[channel] for channel in layout.channels]
+    return _as_numbers(value, "the reading").reshape(-1)
+
+
+def _set_aside_far(values: NDArray[np.float64], layout: SeriesLayout, what: str) -> tuple[NDArray[np.float64], int]:
+    """Replace readings (steps, channels) that are too large for the specialist by NaN, and count them.
+
+    Raises DataError for an infinite one.
+    """
+    infinite = np.isinf(values)
+    if infinite.any():
+        channel = layout.channels[int(np.nonzero(infinite)[1][0])]
+        raise DataError(f"{what} contains an infinite value of {channel}. Give NaN if nothing was measured.")
+    far = np.abs(values) > np.array(layout.limits())
+    return np.where(far, np.nan, values), int(far.sum())
+
+
+def _as_moment(time: Any) -> datetime:
+    """Convert the time of a reading to a datetime.
+
+    Raises DataError for something else, NaT included.
+    """
+    import pandas as pd
+
+    if isinstance(time, (str, date, np.datetime64)) and not pd.isna(time):
+        try:
+            if isinstance(time, str) or type(time) is date:
+                return parse_time(time, "", "time")
+            stamp = pd.Timestamp(time)
+            return stamp.to_pydatetime(warn=False)
+        except (ValueError, OverflowError):
+            pass
+    raise DataError(
+        f"{time!r} is not a time. Give a datetime, a pandas Timestamp, a numpy datetime64 or text like 2024-01-31T08:05:00."
+    )
+
+
+def _seconds_between(earlier: datetime, later: datetime) -> float:
+    """Compute the seconds between two times of one kind; between two with a zone, those that really passed."""
+    if earlier.tzinfo is not None:
+        earlier, later = earlier.astimezone(timezone.utc), later.astimezone(timezone.utc)
+    return (later - earlier).total_seconds()
 
 
 def _columns(history: pd.DataFrame, layout: SeriesLayout, name: str) -> pd.DataFrame:
@@ -197,7 +296,7 @@ def _on_grid(history: pd.DataFrame, layout: SeriesLayout, name: str) -> tuple[ND
     """The last steps with a row for each, and the time of the last one; None if the index has no times."""
     import pandas as pd
 
-    values = history.to_numpy(dtype=np.float64)
+    values = _as_numbers(history, f"{name}: the history")
     index = history.index
     if not isinstance(index, pd.DatetimeIndex):
         if isinstance(index, pd.RangeIndex):
@@ -205,6 +304,8 @@ def _on_grid(history: pd.DataFrame, layout: SeriesLayout, name: str) -> tuple[ND
         raise DataError(f"{name}: the history's index should hold times (a DatetimeIndex), not {index.dtype}.")
     if not len(index):
         return values, None
+    if index.hasnans:
+        raise DataError(f"{name}: the history has a row without a time (NaT). Each step needs its time.")
     if index.has_duplicates or not index.is_monotonic_increasing:
         problem = "appears twice" if index.has_duplicates else "is not in order"
         first = index[index.duplicated()][0] if index.has_duplicates else next(b for a, b in pairwise(index) if b < a)

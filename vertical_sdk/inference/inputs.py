@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,16 +20,34 @@ from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.records import build_record_example
 from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.errors import DataError, MissingExtra
+from vertical_sdk.inference.batches import describe
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Message
 
-__all__ = ["Input", "as_conversations", "as_row", "as_rows", "clean_turns", "read_picture"]
+__all__ = ["Input", "as_conversations", "as_row", "as_rows", "clean_turns", "find_reads", "has_text", "read_picture"]
 
-Input: TypeAlias = "str | Path | Mapping[str, Any] | NDArray[Any] | Example"
+Input: TypeAlias = "str | Path | Mapping[str, Any] | Sequence[Any] | NDArray[Any] | Example"
 FORMATS = ("PNG", "JPEG")
 GREYS = frozenset({"1", "L", "LA", "La"})
 DEEP = ("I", "F")
 """Prefixes of the modes with more than 8 bits a pixel."""
+NUMERIC = "fiub"
+"""Kinds of numpy arrays that hold real numbers."""
+LONGEST_INT = 1023
+"""Bits of the longest whole number that is a finite float."""
+ROLES = ("system", "user", "assistant")
+
+
+def find_reads(card: Card, recipe: Recipe) -> tuple[str, str]:
+    """What a specialist reads, in the plural and in the singular."""
+    if recipe.data.modality != "text":
+        return ("pictures", "picture") if recipe.data.modality == "image" else ("series", "series")
+    return ("records", "record") if card.fields else ("texts", "text")
+
+
+def has_text(text: str) -> bool:
+    """Whether a text has a character that can be seen: not only spaces, control characters and marks of width zero."""
+    return any(unicodedata.category(character) not in {"Cc", "Cf", "Zs", "Zl", "Zp"} for character in text)
 
 
 def as_rows(inputs: Sequence[Input], positions: Sequence[int], adapter: Adapter, name: str) -> list[Example]:
@@ -42,13 +65,20 @@ def as_rows(inputs: Sequence[Input], positions: Sequence[int], adapter: Adapter,
     places = [place for place, item in enumerate(inputs) if not isinstance(item, Example)]
     cleaned, _ = normalize_texts([rows[place] for place in places], adapter.recipe)
     for place, row in zip(places, cleaned, strict=True):
+        if row.values is None and not has_text(row.text):
+            raise DataError(
+                f"text {positions[place]} is {rows[place].text!r:.200}, of which the recipe's cleaners leave nothing."
+            )
         rows[place] = row
     return rows
 
 
-def as_conversations(prompts: Sequence[str] | Sequence[Sequence[Message]], recipe: Recipe) -> list[tuple[Message, ...]]:
-    """Turn prompts into cleaned conversations: a text is put into the recipe's prompt."""
-    return clean_turns([format_prompt(recipe.prompt, p) if isinstance(p, str) else tuple(p) for p in prompts], recipe)
+def as_conversations(prompts: Sequence[Any], recipe: Recipe) -> list[tuple[Message, ...]]:
+    """Turn prompts into cleaned conversations: a text is put into the recipe's prompt.
+
+    Raises DataError for a prompt that is neither a text nor a conversation that ends with the user's turn.
+    """
+    return clean_turns([_as_turns(prompt, number, recipe) for number, prompt in enumerate(prompts)], recipe)
 
 
 def clean_turns(conversations: Sequence[tuple[Message, ...]], recipe: Recipe) -> list[tuple[Message, ...]]:
@@ -63,32 +93,18 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
     Raises DataError if the specialist reads something else.
     """
     if recipe.data.modality == "image":
-        if isinstance(item, str | Path):
-            return Example(id=str(item), values=read_picture(Path(item)))
-        if not isinstance(item, np.ndarray):
-            raise DataError(
-                f"input {number} is {_shown(item)}; {name} reads pictures: give the path of a PNG or JPEG, or an array of bytes "
-                "(height, width) or (height, width, 3)."
-            )
-        return Example(id=str(number), values=item)
+        return _as_picture_row(item, number, name)
     if recipe.data.modality == "series":
         values = _numbers(item, number, name)
         if card.values and values.shape != (len(card.values),):
             raise DataError(
-                f"input {number} is {_shown(item)}; {name} reads rows of {len(card.values)} numbers: {', '.join(card.values)}. "
+                f"input {number} is {describe(item)}; {name} reads rows of {len(card.values)} numbers: {', '.join(card.values)}. "
                 "Give them in this order, and NaN for one that was not measured."
             )
         return Example(id=str(number), values=values)
     if card.fields:
-        if not isinstance(item, Mapping):
-            reads = ", ".join(field.name for field in card.fields)
-            raise DataError(
-                f"input {number} is {_shown(item)}; {name} reads records: give {{field: value}} with fields among {reads}."
-            )
-        return build_record_example(item, card.contract, f"record {number}")
-    if not isinstance(item, str) or not item.strip():
-        raise DataError(f"text {number} is {_shown(item)}; every text must be a string that is not empty.")
-    return Example(id=str(number), text=item)
+        return _as_record_row(item, number, card, recipe, name)
+    return Example(id=str(number), text=_checked_text(item, f"text {number}", "every text"))
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -99,44 +115,197 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Raises DataError for a file that is missing, not a picture, broken, far too large, or has more than 8 bits a pixel.
     """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ModuleNotFoundError:
         raise MissingExtra("vision", "Reading pictures from files") from None
-    if not path.is_file():
-        raise DataError("no such file. Give the path of a PNG or JPEG.", where=path)
+    try:
+        exists = path.is_file()
+    except (OSError, ValueError):  # too long for a name, or with a zero byte
+        exists = False
+    if not exists:
+        shown = str(path) if str(path).isprintable() and len(str(path)) < 200 else f"{str(path)[:200]!a}"
+        raise DataError("no such file. Give the path of a PNG or JPEG.", where=shown)
     try:
         with Image.open(path, formats=FORMATS) as file:
-            if Image.MAX_IMAGE_PIXELS and file.width * file.height > Image.MAX_IMAGE_PIXELS:
-                raise DataError(f"the picture has {file.width} x {file.height} pixels, which is too large.", where=path)
-            if file.mode.startswith(DEEP):
-                raise DataError(
-                    f"the picture has more than 8 bits a pixel ({file.mode}). Scale its greys to 0 to 255 as in training.",
-                    where=path,
-                )
-            grey = file.mode in GREYS
-            picture: Any = ImageOps.exif_transpose(file).convert("L" if grey else "RGB")
+            return _picture_bytes(file, path)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"the picture is too large: {error}", where=path) from None
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"cannot be read as a PNG or JPEG: {error}", where=path) from None
-    return np.array(picture, dtype=np.uint8)
+
+
+def _picture_bytes(picture: Any, where: str | Path) -> NDArray[np.uint8]:
+    """The bytes of a PIL image: (height, width) if it is grey, else (height, width, 3)."""
+    from PIL import Image, ImageOps
+
+    if Image.MAX_IMAGE_PIXELS and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
+        raise DataError(f"the picture has {picture.width} x {picture.height} pixels, which is too large.", where=where)
+    if not picture.width * picture.height:
+        raise DataError("the picture has no pixels.", where=where)
+    if picture.mode.startswith(DEEP):
+        raise DataError(
+            f"the picture has more than 8 bits a pixel ({picture.mode}). Scale its greys to 0 to 255 as in training.",
+            where=where,
+        )
+    turned: Any = ImageOps.exif_transpose(picture).convert("L" if picture.mode in GREYS else "RGB")
+    return np.array(turned, dtype=np.uint8)
+
+
+def _as_picture_row(item: Input, number: int, name: str) -> Example:
+    if isinstance(item, str | Path):
+        return Example(id=str(item), values=read_picture(Path(item)))
+    images = sys.modules.get("PIL.Image")
+    if images is not None and isinstance(item, images.Image):
+        return Example(id=str(number), values=_picture_bytes(item, f"input {number}"))
+    if (
+        not isinstance(item, np.ndarray)
+        or item.dtype != np.uint8
+        or item.ndim not in {2, 3}
+        or not item.size
+        or item.shape[2:] not in {(), (3,)}
+    ):
+        raise DataError(
+            f"input {number} is {describe(item)}; {name} reads pictures: give the path of a PNG or JPEG, or an array of bytes (uint8) "
+            "(height, width) or (height, width, 3)."
+        )
+    return Example(id=str(number), values=np.asarray(item))
+
+
+def _as_record_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> Example:
+    """A record's row.
+
+    A field may have the name of its column in the recipe's file. Columns that the recipe names for another use, such as label and
+    group, are left out.
+    """
+    fields = {field.name for field in card.fields}
+    if not isinstance(item, Mapping):
+        reads = ", ".join(field.name for field in card.fields)
+        raise DataError(
+            f"input {number} is {describe(item)}; {name} reads records: give {{field: value}} with fields among {reads}."
+        )
+    others = set(recipe.data.columns.values()) - fields
+    columns = recipe.data.reader.arguments.get("record") if recipe.data.reader else None
+    names = {column: name for column, name in columns.items() if column not in fields} if isinstance(columns, Mapping) else {}
+    given = {}
+    for field, value in item.items():
+        if not isinstance(field, str):
+            raise DataError(
+                f"the field {field!r:.60} is a {type(field).__name__}. Names of fields are texts.", where=f"record {number}"
+            )
+        if field not in others:
+            given[names.get(field, field)] = _plain_cell(value, field, f"record {number}")
+    return build_record_example(given, card.contract, f"record {number}")
+
+
+def _plain_cell(value: object, field: str, where: str) -> object:
+    """Return the value of a field as Python's own: None if it is missing.
+
+    Raises DataError for anything but a text, a number, a date or a missing value.
+    """
+    pandas = sys.modules.get("pandas")
+    if value is None or (pandas is not None and (value is pandas.NA or value is pandas.NaT)):
+        return None
+    if isinstance(value, np.generic) and value.dtype.kind in "fiubU":
+        value = value.item()
+    if isinstance(value, int) and value.bit_length() > LONGEST_INT:
+        raise DataError(f"{field} is a number of {value.bit_length()} bits, which is too large.", where=where)
+    if not isinstance(value, str | int | float | Decimal | date | time):
+        raise DataError(f"{field} = {describe(value)} is wrong: give a text, a number, or None if it is unknown.", where=where)
+    if isinstance(value, str):
+        _check_unicode(value, f"{where}: {field}")
+    return value
+
+
+def _checked_text(item: object, what: str, every: str) -> str:
+    """Return a text that can be read. Raises DataError for one without a character to see, and for half of a surrogate pair."""
+    if not isinstance(item, str) or not has_text(item):
+        raise DataError(f"{what} is {describe(item)}; {every} must be a string that is not empty.")
+    _check_unicode(item, what)
+    return str(item)
+
+
+def _check_unicode(text: str, what: str) -> None:
+    odd = next((character for character in text if "\ud800" <= character <= "\udfff"), None)
+    if odd is not None:
+        raise DataError(f"{what} contains {odd!a}, half of a surrogate pair, which is not a character. Decode it as UTF-8.")
+
+
+def _as_turns(prompt: object, number: int, recipe: Recipe) -> tuple[Message, ...]:
+    """A prompt as a conversation that ends with the user's turn."""
+    what = f"prompt {number}"
+    if isinstance(prompt, str):
+        return format_prompt(recipe.prompt, _checked_text(prompt, what, "every prompt"))
+    if isinstance(prompt, Mapping | Message | Path) or not isinstance(prompt, Iterable):
+        raise DataError(
+            f"{what} is {describe(prompt)}; give a text, or a conversation as a list of turns: generate([[Message('user', 'Hello')]])."
+        )
+    turns = tuple(_as_turn(turn, f"{what}: turn {place}") for place, turn in enumerate(prompt))
+    if not turns or turns[-1].role != "user":
+        raise DataError(f"{what} has no turn of the user at its end, so there is nothing to answer.")
+    _checked_text(turns[-1].content, f"{what}: the user's turn", "it")
+    return turns
+
+
+def _as_turn(turn: object, where: str) -> Message:
+    if isinstance(turn, Message):
+        role, content = turn.role, turn.content
+    elif isinstance(turn, Mapping) and set(turn) == {"role", "content"}:
+        role, content = turn["role"], turn["content"]
+    else:
+        raise DataError(f"{where} is {describe(turn)}; a turn is Message(role, content).")
+    if role not in ROLES or not isinstance(content, str):
+        raise DataError(
+            f"{where} has the role {role!r:.60} and a content that is {describe(content)}; roles are {', '.join(ROLES)}."
+        )
+    _check_unicode(content, where)
+    return Message(role, content)
 
 
 def _numbers(item: Input, number: int, name: str) -> NDArray[np.float32]:
     """(steps,) or (steps, channels), oldest first; NaN if not measured."""
-    if not isinstance(item, np.ndarray):
-        raise DataError(f"input {number} is {_shown(item)}; {name} reads series: give an array (steps,) or (steps, channels).")
-    if item.ndim not in {1, 2} or not item.size or item.dtype.kind not in "fiub":
+    values = _as_float_array(item)
+    if values is None or values.ndim not in {1, 2} or not values.size:
         raise DataError(
-            f"input {number} is an array of {item.dtype} {item.shape}; a series is numbers (steps,) or (steps, channels)."
+            f"input {number} is {describe(item)}; {name} reads series: give numbers (steps,) or (steps, channels), oldest first."
         )
-    values = item.astype(np.float32)
-    if np.isinf(values).any() or np.isnan(values).all():
-        problem = "contains infinite values" if np.isinf(values).any() else "contains no measured value"
+    with np.errstate(over="ignore"):
+        small = values.astype(np.float32)
+    if np.isinf(small).any() or np.isnan(small).all():
+        problem = "contains no measured value"
+        if np.isinf(small).any():
+            problem = "contains infinite values" if np.isinf(values).any() else "contains values that are too large for float32"
         raise DataError(f"input {number} {problem}. Give finite numbers, and NaN for values that were not measured.")
-    return values
+    return small
 
 
-def _shown(item: object) -> str:
-    """An input for messages: an array by its type and shape."""
-    return f"an array of {item.dtype} {item.shape}" if isinstance(item, np.ndarray) else f"{item!r:.200}"
+def _as_float_array(item: object) -> NDArray[np.float64] | None:
+    """The numbers of an array, a Series or a list, with NaN for missing ones; None for anything else."""
+    if isinstance(item, np.ma.MaskedArray):
+        return item.astype(np.float64).filled(np.nan) if item.dtype.kind in NUMERIC else None
+    if not isinstance(item, np.ndarray) and hasattr(item, "to_numpy") and hasattr(item, "tolist"):  # a Series or an Arrow array
+        item = item.tolist()
+    if isinstance(item, list | tuple):
+        try:
+            cells: NDArray[Any] = np.array(item, dtype=object)
+        except ValueError:  # steps of different lengths
+            return None
+        item = cells
+    if not isinstance(item, np.ndarray):
+        return None
+    if item.dtype.kind == "O":
+        plain = [_as_float(cell) for cell in item.ravel()]
+        return None if None in plain else np.array(plain, dtype=np.float64).reshape(item.shape)
+    return item.astype(np.float64) if item.dtype.kind in NUMERIC else None
+
+
+def _as_float(cell: object) -> float | None:
+    """A number, NaN for a missing one, None for anything else."""
+    pandas = sys.modules.get("pandas")
+    if cell is None or (pandas is not None and cell is pandas.NA):
+        return math.nan
+    if isinstance(cell, bool | np.bool_ | int | float | np.integer | np.floating):
+        try:
+            return float(cell)
+        except OverflowError:
+            return math.inf
+    return None

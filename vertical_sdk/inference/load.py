@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vertical_sdk.adapters.folder import find_adapter
 from vertical_sdk.inference.model import VerticalModel
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -23,7 +23,7 @@ def load(
     base: str | None = None,
     allow_revoked: Collection[str] = (),
     device: str | None = None,
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> VerticalModel:
     """Load a run folder, an adapter folder or a registry reference, checked as `VerticalModel.from_pretrained` does."""
     folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,12 @@ from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine, Stream
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.inference.answer import Answer, answer
+from vertical_sdk.inference.batches import check_count, list_inputs
 from vertical_sdk.inference.forecast import Forecast, Monitor, create_monitor, forecast
 from vertical_sdk.inference.inputs import Input, as_conversations
 from vertical_sdk.inference.predictions import label_names, predict, predict_proba
 from vertical_sdk.tables import ENGINES
-from vertical_sdk.types import Example, Message, Prediction, Progress, silent
+from vertical_sdk.types import Example, Message, Prediction, Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -37,6 +38,10 @@ class VerticalModel:
     def __init__(self, engine: Engine, active: str = "") -> None:
         self.engine = engine
         self._active = active
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{name!r} (in use)" if name == self._active else repr(name) for name in self.adapters)
+        return f"<VerticalModel on {self.base.name}: {names}>"
 
     @classmethod
     def from_registry(
@@ -61,7 +66,7 @@ class VerticalModel:
         name: str | None = None,
         base: str | None = None,
         device: str | None = None,
-        progress: Progress = silent,
+        progress: Progress = log_progress,
     ) -> VerticalModel:
         """Load the specialist in a run folder or an adapter folder.
 
@@ -121,20 +126,21 @@ class VerticalModel:
 
     def predict(
         self,
-        texts: Sequence[Input],
+        texts: Iterable[Input],
         *,
-        adapters: Sequence[str] | None = None,
+        adapters: str | Iterable[str] | None = None,
         top_k: int | None = None,
         batch_size: int | None = None,
-        progress: Progress = silent,
+        progress: Progress = log_progress,
     ) -> list[Prediction]:
         """Predict each text, record, series or picture in a list; a batch may mix specialists.
 
-        texts       each a text; {field: value} for a specialist of records (`card.fields`); an array (steps,) or (steps, channels) for
-                    one of series; the path of a PNG or JPEG, or bytes (height, width) or (height, width, 3), for one of pictures; or
-                    a row of a reader
-        adapters    the specialist for each text; None: the one in use
-        top_k       how many of the likeliest labels to keep in each `Prediction.probabilities`; None: all
+        texts       a list, tuple, pandas Series (read by position), numpy array of texts, Arrow array, column of `datasets`, or
+                    iterator. Each item is a text; {field: value} for a specialist of records (`card.fields`), for which a DataFrame
+                    may replace the list; numbers (steps,) or (steps, channels) for one of series; the path of a PNG or JPEG, or
+                    bytes (height, width) or (height, width, 3), for one of pictures; or a row of a reader
+        adapters    the specialist that answers, or a sequence with one for each text; None: the one in use
+        top_k       how many of the likeliest labels to keep in each `Prediction.probabilities`, besides the chosen one; None: all
         batch_size  rows in one pass through the base; None: as many as fit a budget of tokens
 
         Raises DataError for an input that it cannot read, AdapterError for a specialist that is not loaded or has another task.
@@ -143,17 +149,22 @@ class VerticalModel:
         return predict(self.engine, texts, names, top_k=top_k, batch_size=batch_size, progress=progress)
 
     def predict_proba(
-        self, texts: Sequence[Input], *, batch_size: int | None = None, progress: Progress = silent
+        self,
+        texts: Iterable[Input],
+        *,
+        adapter: str | None = None,
+        batch_size: int | None = None,
+        progress: Progress = log_progress,
     ) -> NDArray[np.float64]:
         """Predict the calibrated probability of every label, (texts, labels), in the order of `labels`; raises as `predict` does."""
-        return predict_proba(self.engine, texts, self._active, batch_size=batch_size, progress=progress)
+        return predict_proba(self.engine, texts, adapter or self._active, batch_size=batch_size, progress=progress)
 
     def answer(self, rows: Sequence[Example], *, name: str | None = None, **options: Any) -> Answer:
         """Answer rows of a reader by one specialist; for `options` see `vertical_sdk.inference.answer`."""
         return answer(self.engine, rows, name or self._active, **options)[name or self._active]
 
     def outputs(
-        self, examples: Sequence[Example], *, fused: bool = True, name: str | None = None, progress: Progress = silent
+        self, examples: Sequence[Example], *, fused: bool = True, name: str | None = None, progress: Progress = log_progress
     ) -> NDArray[np.float32]:
         """Raw outputs of a specialist before calibration, (rows, k); `fused` with its members, else of the adapter alone."""
         result = self.answer(examples, name=name, progress=progress)
@@ -164,7 +175,10 @@ class VerticalModel:
 
         history  a DataFrame with a column for each channel and times as its index, oldest first, or an array (steps, channels), of
                  which the last `card.layout.history` steps are read; NaN and missing steps count as not measured
-        horizon  steps ahead, at most `card.layout.horizon`; None: all. Raises AdapterError for other tasks, DataError
+        horizon  steps ahead, at most `card.layout.horizon`; None: all
+
+        Raises AdapterError for a specialist of another task, DataError for a history or a horizon that it cannot use: among others
+        times with a zone if it was trained on times without one, and the reverse.
         """
         return forecast(self.engine, adapter or self._active, history, horizon)
 
@@ -174,23 +188,26 @@ class VerticalModel:
 
     def generate(
         self,
-        prompts: Sequence[str] | Sequence[Sequence[Message]],
+        prompts: Iterable[str] | Iterable[Sequence[Message]],
         *,
         max_new_tokens: int = 128,
         batch_size: int = 8,
         adapter: str | None = None,
         stream: Stream | None = None,
-        progress: Progress = silent,
+        progress: Progress = log_progress,
     ) -> list[str]:
         """Write an answer to each prompt, choosing the likeliest token each time.
 
-        prompts  texts for the recipe's prompt, or conversations that end with the user's turn; cleaned as the training rows were
+        prompts  texts for the recipe's prompt, or conversations that end with the user's turn, in whatever `predict` accepts as a
+                 list; cleaned as the training rows were
         stream   called with a prompt's number and the next piece of its answer
 
         Raises AdapterError if the base cannot write, DataError for a prompt that is too long.
         """
         name = adapter or self._active
-        turns = as_conversations(prompts, self.engine.adapter(name).recipe)
+        check_count("max_new_tokens", max_new_tokens, "write at least one token")
+        recipe = self.engine.adapter(name).recipe
+        turns = as_conversations(list_inputs(prompts, "generate", reads="prompts", one="prompt"), recipe)
         limits: dict[str, int] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
         return self.engine.generate(turns, [name] * len(turns), stream=stream, progress=progress, **limits)
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.answer import Answer, answer
-from vertical_sdk.inference.inputs import Input, as_rows
+from vertical_sdk.inference.batches import check_count, list_inputs, list_names
+from vertical_sdk.inference.inputs import Input, as_rows, find_reads
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Prediction, Progress, silent
 
@@ -23,37 +24,36 @@ __all__ = ["label_names", "predict", "predict_proba"]
 
 def predict(
     engine: Engine,
-    inputs: Sequence[Input],
-    adapters: str | Sequence[str],
+    inputs: Iterable[Input],
+    adapters: str | Iterable[str],
     *,
     top_k: int | None = None,
     batch_size: int | None = None,
     progress: Progress = silent,
 ) -> list[Prediction]:
     """Predict each input by one specialist, or by one for each; see `VerticalModel.predict`."""
-    if isinstance(inputs, str | Path | Mapping | np.ndarray):
-        raise DataError("predict takes a list of texts, records, series or pictures; for one text write predict([text]).")
-    names = [adapters] * len(inputs) if isinstance(adapters, str) else list(adapters)
-    if len(names) != len(inputs):
-        raise DataError(f"{len(inputs)} texts but {len(names)} adapters: give one adapter for each text.")
-    if top_k is not None and top_k < 1:
-        raise DataError(f"top_k = {top_k} is wrong: keep at least one label.")
-    loaded = {name: engine.adapter(name) for name in dict.fromkeys(names)}
+    check_count("top_k", top_k, "keep at least one label")
+    given = list_names(adapters)
+    loaded = {name: engine.adapter(name) for name in ([given] if isinstance(given, str) else dict.fromkeys(given))}
+    items = _list_items(inputs, loaded.values(), "predict")
+    names = [given] * len(items) if isinstance(given, str) else given
+    if len(names) != len(items):
+        raise DataError(f"{len(items)} texts but {len(names)} adapters: give one adapter for each text, or one name for all.")
     rows: dict[int, Example] = {}
     for name, adapter in loaded.items():
         _require_predict(adapter.card, name)
         positions = [number for number, owner in enumerate(names) if owner == name]
-        rows |= zip(positions, as_rows([inputs[n] for n in positions], positions, adapter, name), strict=True)
-    ordered = [rows[number] for number in range(len(inputs))]
+        rows |= zip(positions, as_rows([items[n] for n in positions], positions, adapter, name), strict=True)
+    ordered = [rows[number] for number in range(len(items))]
     predictions: dict[int, Prediction] = {}
     for name, result in answer(engine, ordered, names, batch_size=batch_size, progress=progress).items():
         predictions |= zip(result.positions, _to_predictions(result, name), strict=True)
-    return [_keep_likeliest(predictions[number], top_k) for number in range(len(inputs))]
+    return [_keep_likeliest(predictions[number], top_k) for number in range(len(items))]
 
 
 def predict_proba(
     engine: Engine,
-    inputs: Sequence[Input],
+    inputs: Iterable[Input],
     adapter: str,
     *,
     batch_size: int | None = None,
@@ -64,7 +64,8 @@ def predict_proba(
     labels = label_names(card)
     if not labels:
         raise AdapterError(f"{adapter} has no labels. Call {get_task(card.task).verb}() instead of predict_proba().")
-    predictions = predict(engine, inputs, adapter, batch_size=batch_size, progress=progress)
+    items = _list_items(inputs, [engine.adapter(adapter)], "predict_proba")
+    predictions = predict(engine, items, adapter, batch_size=batch_size, progress=progress)
     table = [[prediction.probabilities[label] for label in labels] for prediction in predictions]
     return np.array(table, dtype=np.float64).reshape(len(predictions), len(labels))
 
@@ -72,6 +73,13 @@ def predict_proba(
 def label_names(card: Card) -> tuple[str, ...]:
     """The labels in the order of the outputs; () if the task has none."""
     return card.labels.labels if card.labels else ()
+
+
+def _list_items(inputs: object, adapters: Iterable[Adapter], call: str) -> list[Any]:
+    """List the inputs of a call for some specialists; a table is for those that read records."""
+    reads = dict(find_reads(adapter.card, adapter.recipe) for adapter in adapters)
+    many = "records" if "records" in reads else next(iter(reads), "texts")
+    return list_inputs(inputs, call, reads=many, one=reads.get(many, "text"))
 
 
 def _require_predict(card: Card, name: str) -> None:
@@ -83,12 +91,16 @@ def _require_predict(card: Card, name: str) -> None:
 
 def _to_predictions(result: Answer, name: str) -> list[Prediction]:
     card = result.adapter.card
-    return get_task(card.task).to_predictions(result.outputs, card.labels, result.cut, name)
+    predictions = get_task(card.task).to_predictions(result.outputs, card.labels, result.cut, name)
+    counts = zip(predictions, result.unknown, result.control, strict=True)
+    return [replace(prediction, unknown=unknown, control=control) for prediction, unknown, control in counts]
 
 
 def _keep_likeliest(prediction: Prediction, most: int | None) -> Prediction:
-    """The prediction with only its `most` likeliest labels, the likeliest first."""
+    """The prediction with only its `most` likeliest labels, the likeliest first, and the chosen label if it is not among them."""
     if most is None:
         return prediction
-    labels = heapq.nlargest(most, prediction.probabilities, key=lambda label: prediction.probabilities[label])
+    labels = [label for label, _ in prediction.top_k(most)]
+    chosen = prediction.label
+    labels += [chosen] if isinstance(chosen, str) and chosen in prediction.probabilities and chosen not in labels else []
     return replace(prediction, probabilities={label: prediction.probabilities[label] for label in labels})

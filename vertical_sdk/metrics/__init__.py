@@ -13,6 +13,10 @@ A metric is a function in `catalog.metrics` that returns a float. It declares th
 
 Keyword-only parameters are options of the recipe.
 
+A value that the rows do not define is NaN (UNDEFINED): a share of no rows, the ranking of rows that all have one label. It is
+never 0, 1 or another number that could pass for the best or the worst value. `Measure` returns NaN without rows, and if a
+prediction is missing (NaN) although its truth is known; each metric decides the rest. Reports show NaN as a dash, JSON as null.
+
 A bootstrap measures the same rows a thousand times. A metric that reads records registers `prepare=`, a function of the rows (and of
 options of its own, keyword-only) that is called once. Its result must support `facts[positions]`, as an array does: the facts of the
 rows at these positions, which may repeat.
@@ -24,6 +28,7 @@ rows at these positions, which may repeat.
 from vertical_sdk.metrics import abstention, alarms, classification, forecasting, probability, regression, text
 from vertical_sdk.metrics.measure import (
     NO_ANSWER,
+    UNDEFINED,
     bind,
     higher_is_better,
     inputs,
@@ -31,6 +36,7 @@ from vertical_sdk.metrics.measure import (
 
 __all__ = [
     "NO_ANSWER",
+    "UNDEFINED",
     "abstention",
     "alarms",
     "bind",

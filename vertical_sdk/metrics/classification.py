@@ -1,7 +1,7 @@
 """Metrics of labels: classification, several labels a row, and labels in order.
 
-Multilabel arrays are (rows, labels) of 0 and 1; all others (rows,) of label positions. A ratio with a
-denominator of 0 is 0.
+Multilabel arrays are (rows, labels) of 0 and 1; all others (rows,) of label positions. An average over labels is undefined
+(NaN) if all references have the same one label: a system that always answers it would be perfect, and tells nothing apart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
-from vertical_sdk.metrics.measure import LABELLED, NO_ANSWER
+from vertical_sdk.metrics.measure import LABELLED, NO_ANSWER, UNDEFINED
 from vertical_sdk.types import LabelSpace
 
 __all__ = [
@@ -60,36 +60,47 @@ def accuracy(predictions: Ints, references: Ints) -> float:
     return float((right if right.ndim == 1 else right.all(axis=1)).mean())
 
 
-@metrics.register("macro_f1", tasks=LABELLED, title="Macro F1", meaning="F1 averaged over labels; every label counts the same.")
+@metrics.register(
+    "macro_f1",
+    tasks=LABELLED,
+    title="Macro F1",
+    meaning="F1 averaged over labels; every label counts the same.",
+    each_label=True,
+)
 def macro_f1(predictions: Ints, references: Ints) -> float:
     """F1 of each label, averaged over the labels that occur in the references.
 
     A label that no reference has is not averaged in (it would always count as 0); predicting it
-    still costs the label that was missed. This is scikit-learn's macro F1 with `labels=` those of the references.
+    still costs the label that was missed. This is scikit-learn's macro F1 with `labels=` those of the references. Undefined if
+    there is only one label to find, or for multilabel none.
     """
     right, predicted, true = label_counts(predictions, references)
     here = true > 0
-    return float((2 * right[here] / (predicted[here] + true[here])).mean()) if here.any() else 0.0
+    return float((2 * right[here] / (predicted[here] + true[here])).mean()) if _tells_apart(references, true) else UNDEFINED
 
 
 @metrics.register(
     "weighted_f1", tasks=LABELLED, title="Weighted F1", meaning="F1 averaged over labels; frequent labels count more."
 )
 def weighted_f1(predictions: Ints, references: Ints) -> float:
-    """F1 of each label, weighted by how many references have it."""
+    """F1 of each label, weighted by how many references have it; undefined as `macro_f1` is."""
     right, predicted, true = label_counts(predictions, references)
     here = true > 0
-    return float((true[here] * 2 * right[here] / (predicted[here] + true[here])).sum() / true.sum()) if here.any() else 0.0
+    f1 = 2 * right[here] / (predicted[here] + true[here])
+    return float((true[here] * f1).sum() / true.sum()) if _tells_apart(references, true) else UNDEFINED
 
 
 @metrics.register(
     "micro_f1", tasks=LABELLED, title="Micro F1", meaning="F1 over all decisions; every decision counts the same."
 )
 def micro_f1(predictions: Ints, references: Ints) -> float:
-    """F1 over all decisions together; with one label a row and no answer missing, this is the accuracy."""
+    """F1 over all decisions together; with one label a row and no answer missing, this is the accuracy.
+
+    Undefined if no reference and no prediction has a label.
+    """
     right, predicted, true = label_counts(predictions, references)
     total = predicted.sum() + true.sum()
-    return float(2 * right.sum() / total) if total else 0.0
+    return float(2 * right.sum() / total) if total else UNDEFINED
 
 
 @metrics.register(
@@ -97,12 +108,13 @@ def micro_f1(predictions: Ints, references: Ints) -> float:
     tasks=LABELLED,
     title="Balanced accuracy",
     meaning="Share of each label's rows that are right, averaged over labels.",
+    each_label=True,
 )
 def balanced_accuracy(predictions: Ints, references: Ints) -> float:
-    """Recall of each label, averaged over the labels that occur in the references."""
+    """Recall of each label, averaged over the labels that occur in the references; undefined as `macro_f1` is."""
     right, _, true = label_counts(predictions, references)
     here = true > 0
-    return float((right[here] / true[here]).mean()) if here.any() else 0.0
+    return float((right[here] / true[here]).mean()) if _tells_apart(references, true) else UNDEFINED
 
 
 @metrics.register("hierarchical_f1", tasks=("classification", "ordinal"))
@@ -121,7 +133,7 @@ def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace | No
     p, r = predictions[answered], references[answered]
     both = np.where(p == r, nodes[p], family[p] == family[r]).sum()
     total = nodes[p].sum() + nodes[references].sum()
-    return float(2 * both / total) if total else 0.0
+    return float(2 * both / total) if total else UNDEFINED
 
 
 @metrics.register(
@@ -131,9 +143,10 @@ def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace | No
     meaning="Agreement with the truth beyond chance; 1 is perfect, 0 is chance.",
 )
 def mcc(predictions: Ints, references: Ints) -> float:
-    """Matthews correlation coefficient, for any number of labels (Gorodkin, 2004); 0 if one side never varies.
+    """Matthews correlation coefficient, for any number of labels (Gorodkin, 2004).
 
-    A missing answer is counted as a label of its own. For multilabel it is taken over all (row, label) decisions.
+    0 if the predictions never vary; undefined if the references never vary. A missing answer is counted as a label of its own. For
+    multilabel it is taken over all (row, label) decisions.
     """
     predictions, references = predictions.ravel(), references.ravel()
     rows = float(len(references))
@@ -141,6 +154,8 @@ def mcc(predictions: Ints, references: Ints) -> float:
     right = float(np.count_nonzero(predictions == references))
     predicted = np.bincount(predictions - NO_ANSWER, minlength=size + 1).astype(np.float64)
     true = np.bincount(references - NO_ANSWER, minlength=size + 1).astype(np.float64)
+    if true.max() == rows:
+        return UNDEFINED
     spread = (rows * rows - predicted @ predicted) * (rows * rows - true @ true)
     return float((right * rows - predicted @ true) / np.sqrt(spread)) if spread > 0 else 0.0
 
@@ -155,11 +170,11 @@ def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | No
     """Cohen's kappa with quadratic weights (Cohen, 1968): agreement of two rankings beyond chance.
 
     With these weights kappa = 1 - mean((p - r)²) / (var p + var r + (mean p - mean r)²), which needs no table. A missing
-    answer counts as the rank farthest from the truth. 0 if neither side varies.
+    answer counts as the rank farthest from the truth. Undefined if both sides are the same rank throughout.
     """
     p, r = _ranks(predictions, references, labels)
     by_chance = p.var() + r.var() + (p.mean() - r.mean()) ** 2
-    return float(1 - np.square(p - r).mean() / by_chance) if by_chance > 0 else 0.0
+    return float(1 - np.square(p - r).mean() / by_chance) if by_chance > 0 else UNDEFINED
 
 
 @metrics.register("rank_mae", tasks=("ordinal",), higher_is_better=False, title="Ranks off", meaning="Average error in ranks.")
@@ -167,6 +182,14 @@ def rank_mae(predictions: Ints, references: Ints, labels: LabelSpace | None = No
     """How many ranks a prediction is off, on average. A missing answer counts as the rank farthest from the truth."""
     p, r = _ranks(predictions, references, labels)
     return float(np.abs(p - r).mean())
+
+
+def _tells_apart(references: Ints, true: Floats) -> bool:
+    """Whether the references ask to tell something apart: several labels; for multilabel, at least one label of some row.
+
+    true  (labels,) how many references have each label
+    """
+    return bool(np.count_nonzero(true) >= (1 if references.ndim == 2 else 2))
 
 
 def _ranks(predictions: Ints, references: Ints, labels: LabelSpace | None) -> tuple[Floats, Floats]:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.errors import RecipeError
+from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.types import TaskName
 
 __all__ = ["coverage", "coverage_gap", "forecast_mae", "forecast_mape", "forecast_rmse", "interval_width", "pinball_loss"]
@@ -41,11 +42,14 @@ def forecast_mape(
 ) -> float:
     """Mean absolute error as a share of the truth (0.1 is 10%); of one step ahead, or of all of them.
 
-    least  truths nearer to 0 than this are left out, as any error is a large share of them
+    least  truths nearer to 0 than this are left out, as any error is a large share of them; undefined if no truth is left. Set it
+           for series of small numbers.
     """
     truth = _at(references, step)
     size = np.abs(truth)
-    return _mean(np.abs(_at(predictions, step) - truth)[size >= least] / size[size >= least])
+    with np.errstate(invalid="ignore"):  # an unknown truth is not at least anything
+        counted = size >= least
+    return _mean(np.abs(_at(predictions, step) - truth)[counted] / size[counted])
 
 
 @metrics.register("coverage", tasks=NUMBERS)
@@ -105,11 +109,11 @@ def _at(values: Floats, step: int | None) -> Floats:
 
 
 def _mean(values: Floats) -> float:
-    """The mean of the known values; 0 if none are known."""
+    """The mean of the known values; undefined if none are known."""
     if values.size and not np.isnan(total := values.sum()):
         return float(total / values.size)
     known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else 0.0
+    return float(known.mean()) if len(known) else UNDEFINED
 
 
 def _bounds(quantiles: Floats) -> tuple[Floats, Floats]:

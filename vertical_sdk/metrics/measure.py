@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from vertical_sdk.types import NO_ANSWER, Example, LabelSpace, TaskName
 __all__ = [
     "LABELLED",
     "NO_ANSWER",
+    "UNDEFINED",
     "Measure",
     "PreparedRows",
     "bind",
@@ -27,6 +29,9 @@ __all__ = [
 
 LABELLED: tuple[TaskName, ...] = ("classification", "multilabel", "ordinal")
 """The tasks that predict labels."""
+
+UNDEFINED = math.nan
+"""The value of a metric that these rows do not define."""
 
 INPUTS = ("predictions", "references", "probabilities", "quantiles", "labels", "rows", "facts")
 """The positional parameters that a metric may have; see `vertical_sdk.metrics`."""
@@ -73,7 +78,7 @@ class Measure:
         rows: Sequence[Example] | PreparedRows | None = None,
         quantiles: Any = None,
     ) -> float:
-        """Measure predictions against references.
+        """Measure predictions against references. NaN (UNDEFINED) without rows, or if a prediction of a known truth is NaN.
 
         rows  the Examples in the order of the predictions, or what `prepare` returned for them
 
@@ -86,12 +91,16 @@ class Measure:
             raise TypeError(f"the metric {self.part.name!r} needs quantiles")
         if rows is None and not takes.isdisjoint({"rows", "facts"}):
             raise TypeError(f"the metric {self.part.name!r} needs rows, the Examples in the order of the predictions")
+        answers = {"predictions": predictions, "probabilities": probabilities, "quantiles": quantiles}
+        given = predictions if references is None else references
+        if (given is not None and not len(given)) or any(
+            _has_gap(references, answer) for name, answer in answers.items() if name in takes
+        ):
+            return UNDEFINED
         prepared = rows if isinstance(rows, PreparedRows) else self.prepare(rows or ())
         values = {
-            "predictions": predictions,
+            **answers,
             "references": references,
-            "probabilities": probabilities,
-            "quantiles": quantiles,
             "labels": self.labels,
             "rows": prepared.rows,
             "facts": prepared.facts,
@@ -191,6 +200,23 @@ def _positional(part: catalog.Part[Any]) -> frozenset[str]:
     if "facts" in takes and part.prepare is None:
         raise TypeError(f"the metric {part.name!r} takes facts. Register it with prepare=, which reads them from the rows.")
     return takes
+
+
+def _has_gap(references: Any, answer: Any) -> bool:
+    """Whether an answer is NaN for a row, a step or a channel whose truth is known.
+
+    answer  an array in the shape of the references, or with one more axis
+    """
+    if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f":
+        return False
+    with np.errstate(invalid="ignore"):
+        if not np.isnan(answer.sum()):  # a quick check: the sum is NaN if a value is
+            return False
+    gaps = np.isnan(answer)
+    if isinstance(references, np.ndarray) and references.dtype.kind == "f":
+        known = ~np.isnan(references)
+        gaps &= known.reshape(known.shape + (1,) * (gaps.ndim - known.ndim))
+    return bool(gaps.any())
 
 
 def _select_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:

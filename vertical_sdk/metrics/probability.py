@@ -15,7 +15,7 @@ from pydantic import Field
 
 from vertical_sdk.catalog import metrics
 from vertical_sdk.metrics.classification import Ints
-from vertical_sdk.metrics.measure import LABELLED
+from vertical_sdk.metrics.measure import LABELLED, UNDEFINED
 
 __all__ = [
     "auc",
@@ -103,53 +103,56 @@ def draw_roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] |
     curve=draw_roc,
     title="AUC",
     meaning="How often a row with the label ranks above a row without it.",
+    each_label=True,
 )
 def auc(probabilities: Floats, references: Ints) -> float:
     """Area under the ROC curve: how often a row with the label gets more probability than one without (ties count half).
 
     Two labels: of the second label. More, or multilabel: the average over the labels that some references have and others
-    have not (one against the rest); 0.5 without such a label.
+    have not (one against the rest); undefined without such a label.
     """
-    return _each_label(_auc, probabilities, references, 0.5)
+    return _each_label(_auc, probabilities, references)
 
 
 @metrics.register(
-    "average_precision", tasks=(*LABELLED, "anomaly"), title="Average precision", meaning="Precision averaged over the ranking."
+    "average_precision",
+    tasks=(*LABELLED, "anomaly"),
+    title="Average precision",
+    meaning="Precision averaged over the ranking.",
+    each_label=True,
 )
 def average_precision(probabilities: Floats, references: Ints) -> float:
-    """Area under the precision-recall curve as a sum of steps, averaged over labels as `auc` is; 0 without such a label."""
-    return _each_label(_average_precision, probabilities, references, 0.0)
+    """Area under the precision-recall curve as a sum of steps, averaged over labels as `auc` is."""
+    return _each_label(_average_precision, probabilities, references)
 
 
-@metrics.register("precision_at_recall", tasks=LABELLED)
+@metrics.register("precision_at_recall", tasks=LABELLED, each_label=True)
 def precision_at_recall(probabilities: Floats, references: Ints, *, recall: Annotated[float, Field(gt=0, le=1)] = 0.8) -> float:
     """The best precision at a threshold that finds at least this share of the rows with the label.
 
-    It is averaged over labels as `auc` is, each with a threshold of its own; 0 without such a label.
+    It is averaged over labels as `auc` is, each with a threshold of its own.
     """
-    return _each_label(functools.partial(_precision_at_recall, recall=recall), probabilities, references, 0.0)
+    return _each_label(functools.partial(_precision_at_recall, recall=recall), probabilities, references)
 
 
-@metrics.register("sensitivity_at_specificity", tasks=LABELLED)
+@metrics.register("sensitivity_at_specificity", tasks=LABELLED, each_label=True)
 def sensitivity_at_specificity(
     probabilities: Floats, references: Ints, *, specificity: Annotated[float, Field(ge=0, le=1)] = 0.9
 ) -> float:
     """Sensitivity at the best threshold whose specificity is at least this.
 
-    Screening tests are judged by it. It is averaged over labels as `auc` is, each with a threshold of its own; 0
-    without such a label.
+    Screening tests are judged by it. It is averaged over labels as `auc` is, each with a threshold of its own.
     """
-    return _each_label(functools.partial(_sensitivity, specificity=specificity), probabilities, references, 0.0)
+    return _each_label(functools.partial(_sensitivity, specificity=specificity), probabilities, references)
 
 
-def _each_label(
-    measure: Callable[[Floats, NDArray[np.bool_]], float], probabilities: Floats, references: Ints, default: float
-) -> float:
+def _each_label(measure: Callable[[Floats, NDArray[np.bool_]], float], probabilities: Floats, references: Ints) -> float:
+    """The mean over the labels that some references have and others have not; undefined without such a label."""
     size = probabilities.shape[1]
     has = references != 0 if references.ndim == 2 else references[:, None] == np.arange(size)
     judged = [1] if references.ndim == 1 and size == 2 else range(size)
     values = [measure(probabilities[:, k], has[:, k]) for k in judged if 0 < np.count_nonzero(has[:, k]) < len(has)]
-    return float(np.mean(values)) if values else default
+    return float(np.mean(values)) if values else UNDEFINED
 
 
 def _auc(scores: Floats, has: NDArray[np.bool_]) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import metrics
+from vertical_sdk.metrics.measure import UNDEFINED
 
 __all__ = ["mae", "r2", "rmse"]
 
@@ -28,6 +29,6 @@ def rmse(predictions: Floats, references: Floats) -> float:
 
 @metrics.register("r2", tasks=("regression",), title="R²", meaning="Share of the variance that is explained.")
 def r2(predictions: Floats, references: Floats) -> float:
-    """Share of the references' variance that is explained; 0 if they do not vary."""
+    """Share of the references' variance that is explained; undefined if they do not vary."""
     spread = float(np.square(references - references.mean()).sum())
-    return 1 - float(np.square(references - predictions).sum()) / spread if spread > 0 else 0.0
+    return 1 - float(np.square(references - predictions).sum()) / spread if spread > 0 else UNDEFINED

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from vertical_sdk.catalog import metrics
+from vertical_sdk.metrics.measure import UNDEFINED
 
 __all__ = ["exact_match", "rouge_l", "token_f1", "tokens"]
 
@@ -52,7 +53,7 @@ def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
 
 
 def _mean(score: Callable[[str, str], float], predictions: Sequence[str], references: Sequence[str]) -> float:
-    return sum(map(score, predictions, references)) / len(references) if len(references) else 0.0
+    return sum(map(score, predictions, references)) / len(references) if len(references) else UNDEFINED
 
 
 # A bootstrap scores the same pairs a thousand times, so their scores are cached.

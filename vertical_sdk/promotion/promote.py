@@ -12,24 +12,25 @@ from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
 from vertical_sdk.evaluation.gate import decide
+from vertical_sdk.evaluation.learned_rows import Party, find_overlap, list_learned
 from vertical_sdk.evaluation.measure import measure_interval, paired_test
+from vertical_sdk.evaluation.red_lines import find_faults
 from vertical_sdk.evaluation.result import finite
 from vertical_sdk.evaluation.test_set import Benchmark, create_benchmark, prepare_own_rows
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.promotion.shared_rows import (
-    Party,
-    find_overlap,
     have_same_rows,
     reorder_labels,
     require_comparable,
     rewrite_rows,
 )
 from vertical_sdk.recipe import Gate
+from vertical_sdk.registry.checks import require_reason
 from vertical_sdk.registry.references import check_alias
 from vertical_sdk.tasks import main_metric
-from vertical_sdk.types import Example, Interval, Progress, silent
+from vertical_sdk.types import Example, Interval, Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry, Version
@@ -85,7 +86,7 @@ def promote(
     margin: float = 0.0,
     force: bool = False,
     why: str = "",
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Promotion:
     """Move an alias to the challenger, if the challenger beats the version that the alias points at.
 
@@ -93,7 +94,7 @@ def promote(
     alias       an alias of the same name, such as "production"
     data        a CSV or JSONL file to compare on; None: the test rows of the challenger's own recipe
     margin      the challenger's advantage must exceed this with confidence; in the metric's unit, as in a recipe's gate
-    force       move the alias although the verdict is negative; the log records this permanently
+    force       move the alias although the verdict is negative; the log records this permanently, with `why`, which it needs
 
     Both versions answer the same rows. The first metric of the challenger's recipe is compared by the paired bootstrap, over groups if
     the recipe says so. The challenger passes if the lower end of the interval of its advantage is above `margin`, as for the gate.
@@ -103,16 +104,22 @@ def promote(
     choose it before you look at the numbers (Piaggio et al., CONSORT extension for non-inferiority trials, 2012).
 
     Rows that the champion was trained on (training or validation) are left out, and with `data` those of the challenger too; see
-    `shared_rows.find_overlap`. If the training rows of a version cannot be prepared here, a note says so: such rows would favor that
-    version. A verdict for the challenger stays valid if this is the champion, but not, with `data`, if it is the challenger.
+    `evaluation.learned_rows.find_overlap`. If the training rows of a version cannot be prepared here, a note says so: such rows would
+    favor that version. A verdict for the challenger stays valid if this is the champion, but not, with `data`, if it is the
+    challenger.
+
+    The verdict is negative, too, if the challenger did not pass its own gate or has none, gives the same answer to every row, or if
+    the metric is undefined on these rows.
 
     Without a champion (the alias is new, or its version was revoked or cannot be loaded), the verdict is that of the challenger's own
     gate at publication. The alias moves only if it still points at the same version as at the start.
 
-    Raises RegistryError for references that do not exist, two versions that do not do the same, or an alias that was moved in the
-    meantime; DataError for rows that cannot be scored or have changed since training; what loading the challenger raises. A
-    challenger that fails is not an error: `moved` is False.
+    Raises RegistryError for force without a reason, references that do not exist, two versions that do not do the same, or an alias
+    that was moved in the meantime; DataError for rows that cannot be scored or have changed since training; what loading the
+    challenger raises. A challenger that fails is not an error: `moved` is False.
     """
+    if force:
+        require_reason(why, "moving an alias")
     version = registry.resolve(challenger)
     check_alias(alias, version.name)
     current = registry.list_adapters(version.name, limit=1)[0].aliases.get(alias)
@@ -129,6 +136,7 @@ def promote(
         alias,
         version.number,
         expected=current or 0,
+        force=result.forced,
         why=why,
         evidence=json.dumps(result.to_dict(), allow_nan=False),
         action="promote by force" if result.forced else "promote",
@@ -184,8 +192,14 @@ class _Comparison:
             notes.append(
                 f"The main metric of the champion's own recipe is {champion_metric}; {benchmark.main_metric} is compared."
             )
-        if self.challenger.gate in {"failed", "not evaluated"}:
+        if self.challenger.forced:
             notes.append(f"The challenger was published by force: its own gate {_describe_gate(self.challenger)}.")
+        measured = _measure(benchmark, outputs, champion_outputs, str(champion), self.margin)
+        if self.registry.policy.needs_force(self.alias, self.challenger.gate):
+            reasons = measured["verdict"].reasons
+            measured["verdict"] = Verdict(
+                passed=False, reasons=(*reasons, f"Fails: the challenger's own gate {_describe_gate(self.challenger)}.")
+            )
         return Promotion(
             self.challenger.name,
             self.alias,
@@ -196,7 +210,7 @@ class _Comparison:
             dropped=dropped,
             rows_from=str(self.data) if self.data else "the test rows of the challenger's recipe",
             notes=tuple(notes),
-            **_measure(benchmark, outputs, champion_outputs, str(champion), self.margin),
+            **measured,
         )
 
     def _answer(self, champion: Version, own: Party, other: Party, rows: Sequence[Example]) -> tuple[Outputs, Outputs]:
@@ -239,7 +253,7 @@ class _Comparison:
                     f"It is unknown whether {party.name} was trained on some of these rows, which would favor it: {reason}"
                 )
                 continue
-            positions = find_overlap(rows, own, (*learned.train, *learned.validation), party)
+            positions = find_overlap(rewrite_rows(rows, own, party), list_learned(learned), party)
             left_out |= positions
             if positions:
                 notes.append(f"{party.name} was trained on {len(positions)} of the {len(rows)} rows, which were left out.")
@@ -250,10 +264,10 @@ class _Comparison:
         return [row for position, row in enumerate(rows) if position not in left_out], len(left_out), notes
 
     def _decide_by_own_gate(self, reason: str) -> Promotion:
-        """The verdict of the challenger's own gate at publication; a recipe without a gate requires nothing."""
+        """The verdict of the challenger's own gate at publication."""
         version, gate = self.challenger, self.challenger.card.gate
         verdict = Verdict(
-            passed=version.gate in {"passed", "no gate"},
+            passed=not self.registry.policy.needs_force(self.alias, version.gate),
             reasons=(f"The challenger's own gate {_describe_gate(version)}.", *(gate.reasons if gate else ())),
         )
         return Promotion(version.name, self.alias, version.number, self.current, verdict, margin=self.margin, notes=(reason,))
@@ -283,13 +297,13 @@ def _measure(benchmark: Benchmark, own: Outputs, champion: Outputs, champion_nam
         "difference": test.difference,
         "p_value": float(test.p_value),
         "confidence": benchmark.confidence,
-        "verdict": decide(gate, {champion_name: test}),
+        "verdict": decide(gate, {champion_name: test}, find_faults(benchmark, own)),
     }
 
 
 def _describe_gate(version: Version) -> str:
     descriptions = {"passed": "passed", "failed": "failed", "not evaluated": "was not evaluated"}
-    return descriptions.get(version.gate, "does not exist")
+    return descriptions.get(version.gate, "does not exist: its recipe says gate: false")
 
 
 def _have_same_base(first: Fingerprint, second: Fingerprint) -> bool:

@@ -31,13 +31,16 @@ class Move:
     skipped: tuple[int, ...] = ()
 
 
-def rollback(registry: Registry, name: str, alias: str, *, why: str = "") -> Move:
+def rollback(registry: Registry, name: str, alias: str, *, force: bool = False, why: str = "") -> Move:
     """Point an alias at the version that it pointed at before the current one, as recorded in the log.
 
     A second rollback goes one version further back and never forward, because the version rolled back from was bad: after 1, 2, 3
     the first rollback leads to 2, the second to 1. To go forward, promote again. Versions revoked since then are skipped.
 
-    The alias moves only if no one else moved it after the log was read. Raises RegistryError if there is no such alias, if there
+    force  roll back to a version that did not pass its gate; `why` must then say why
+
+    The alias moves only if no one else moved it after the log was read. Raises GateFailed if that version did not pass its gate;
+    RegistryError if there is no such alias, if there
     is no earlier version, if that version lacks a signature that the policy requires, or if the alias was moved in the meantime;
     CorruptAdapter if that version's files have changed.
     """
@@ -58,7 +61,7 @@ def rollback(registry: Registry, name: str, alias: str, *, why: str = "") -> Mov
             continue
         registry.resolve(f"{name}@{number}")  # raises if that version cannot be loaded
         evidence = json.dumps({"from": current, "to": number, "skipped_as_revoked": skipped})
-        registry.set_alias(name, alias, number, expected=current, why=why, evidence=evidence, action=ROLLBACK)
+        registry.set_alias(name, alias, number, expected=current, force=force, why=why, evidence=evidence, action=ROLLBACK)
         return Move(name, alias, current, number, tuple(skipped))
     revoked = (
         f" except {', '.join(map(str, skipped))}, which {'was' if len(skipped) == 1 else 'were'} revoked" if skipped else ""
@@ -75,7 +78,7 @@ def _alias_path(events: Iterable[Event], alias: str) -> list[int]:
     for event in events:
         if event.alias != alias or event.after is None:
             continue
-        if event.action == ROLLBACK and event.after in path:
+        if event.action.startswith(ROLLBACK) and event.after in path:
             while path[-1] != event.after:
                 path.pop()
         elif not path or path[-1] != event.after:

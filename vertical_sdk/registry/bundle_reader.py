@@ -26,11 +26,16 @@ from vertical_sdk.card import CARD, read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import parse_manifest
-from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate
+from vertical_sdk.registry.checks import (
+    NEEDED,
+    build_record,
+    check_files,
+    check_gate,
+)
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG
-from vertical_sdk.registry.store import Entry, Stored
+from vertical_sdk.registry.store import Entry, Event, Stored
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress
 
@@ -118,6 +123,10 @@ class Bundle:
     def versions(self, name: str) -> Sequence[Entry]:
         """The versions of a name, oldest first."""
         return sorted((entry for entry in self._entries if entry.name == name), key=lambda entry: entry.number)
+
+    def history(self, _name: str) -> Sequence[Event]:
+        """A bundle contains no log."""
+        return ()
 
     def manifest(self, digest: str) -> dict[str, Stored]:
         """The manifest with this digest. Raises CorruptAdapter, or RegistryError for a manifest that is not allowed in a bundle."""

@@ -6,16 +6,27 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from vertical_sdk.card import CARD, Card
+from vertical_sdk.card import CARD, Card, hide_paths
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
+from vertical_sdk.evaluation_record import find_run
 from vertical_sdk.registry.store import Manifest
 
-__all__ = ["build_record", "check_files", "check_gate", "find_adapter_folder"]
+__all__ = [
+    "UNGATED",
+    "build_record",
+    "check_files",
+    "check_gate",
+    "find_adapter_folder",
+    "require_reason",
+]
+
+UNGATED = "ungated"
+"""The gate result of a version whose recipe says `gate: false`."""
 
 README = "README.md"
 REPORT = "report.html"
@@ -25,18 +36,17 @@ NEEDED = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
-    """Find the adapter's folder and the report of its run (None if there is none).
+    """Find the adapter's folder and the report of its run (None if it is not in a run, or has none).
 
     path  the folder of an adapter or of a run
 
     Raises RegistryError if the path is neither.
     """
     inner = path / "adapter"
-    if (inner / CARD).is_file():
-        report = path / REPORT
-        return inner, report if report.is_file() and not report.is_symlink() else None
-    if (path / CARD).is_file():
-        return path, None
+    if (inner / CARD).is_file() or (path / CARD).is_file():
+        folder, run = (inner, path) if (inner / CARD).is_file() else (path, find_run(path.absolute()))
+        report = run / REPORT if run is not None else None
+        return folder, report if report is not None and report.is_file() and not report.is_symlink() else None
     problem = f"this folder has no {CARD} and no adapter/{CARD}" if path.is_dir() else "this is not a folder"
     raise RegistryError(
         f"{problem}. Publish the folder of a finished run (runs/NAME), or the adapter folder in it.", where=path
@@ -99,24 +109,37 @@ def _check_peft(folder: Path, tensors: Sequence[str]) -> None:
 
 
 def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
-    """Return the gate result ("passed", "failed", "not evaluated", "no gate"), and whether force overrides it.
+    """Return the gate result ("passed", "failed", "not evaluated", "ungated"), and whether force overrides it.
 
     Raises GateFailed with the gate's reasons.
     """
     if card.gate is None:
-        if _read_gate(card) is None:
-            return "no gate", False
+        if _gate_setting(card) is False:
+            return UNGATED, False
         if force:
             return "not evaluated", True
-        raise GateFailed(f"{card.name} has not been evaluated, but its recipe has a gate. Run `vertical evaluate` on it first.")
+        raise GateFailed(
+            f"{card.name} has not been evaluated, so it did not pass its gate. Run `vertical evaluate` on its run first. "
+            "A recipe that shall have no gate says evaluate: {gate: false}."
+        )
     if card.gate.passed:
-        return "passed", False
+        return UNGATED if _gate_setting(card) is False else "passed", False
     if force:
         return "failed", True
     reasons = "; ".join(reason.rstrip(".") for reason in card.gate.reasons) or "its card gives no reasons"
     raise GateFailed(
-        f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, which is recorded."
+        f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, with a reason, "
+        "which is recorded."
     )
+
+
+def require_reason(reason: str, what: str) -> None:
+    """Raise RegistryError if the reason for something that is forced is empty.
+
+    what  the thing: "publishing"
+    """
+    if not reason.strip():
+        raise RegistryError(f"{what} by force needs a reason, which is recorded. Give it with --reason TEXT.")
 
 
 def build_record(card: Card, *, gate: str, forced: bool, reason: str) -> dict[str, Any]:
@@ -124,6 +147,7 @@ def build_record(card: Card, *, gate: str, forced: bool, reason: str) -> dict[st
 
     Raises CorruptAdapter if the recipe or the results in the card do not have the format that a run writes.
     """
+    card = hide_paths(card)
     try:
         metric, facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
     except (AttributeError, KeyError, TypeError) as error:
@@ -182,15 +206,18 @@ def _metrics(card: Card) -> dict[str, float]:
 
 
 def _headline(card: Card) -> str | None:
-    """The metric of the gate, or else the first metric of the recipe."""
+    """The metric of the gate, or else the first metric of the recipe or of the comparisons."""
     settings = card.recipe.get("evaluate") or {}
-    gate = _read_gate(card)
+    gate = _gate_setting(card) or {}
     parts = [part["use"] if isinstance(part, Mapping) else part for part in settings.get("metrics") or ()]
-    name = gate.get("metric") if gate else (parts[0] if parts else None)
+    tests = card.metrics.get("tests") or ()
+    main = tests[0].get("metric") if tests and isinstance(tests[0], Mapping) else None
+    name = gate.get("metric") or (parts[0] if parts else main)
     return name if isinstance(name, str) else None
 
 
-def _read_gate(card: Card) -> Mapping[str, Any] | None:
+def _gate_setting(card: Card) -> Mapping[str, Any] | Literal[False] | None:
+    """The gate that the recipe states: its keys, False for none, or None for the task's default."""
     settings = card.recipe.get("evaluate")
     gate = settings.get("gate") if isinstance(settings, Mapping) else None
-    return gate if isinstance(gate, Mapping) else None
+    return gate if isinstance(gate, Mapping) or gate is False else None

@@ -1,20 +1,21 @@
-"""Copying versions between two registries of any kind, byte for byte, with publisher, time and metadata."""
+"""Copying versions between two registries of any kind, byte for byte, with publisher, time, metadata and the log of aliases."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.registry.policy import check_licenses
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.registry import REVOKED, SIGNATURE, Registry
-from vertical_sdk.registry.store import Entry, Manifest
+from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.types import Progress, silent
 
@@ -38,6 +39,9 @@ class Origin(Protocol):
 
     def folder(self, digest: str) -> Path:
         """A folder with its files, which exists until the next call; the caller checks them."""
+
+    def history(self, name: str) -> Sequence[Event]:
+        """The log of a name, oldest first; empty if it has none, as a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,8 @@ class _Work:
     target: Registry
     numbers: dict[tuple[str, int], int] = field(default_factory=dict)
     """Name and number in the source → number in the target."""
+    overwrite: bool = False
+    """Whether aliases that point at other versions in the target are moved."""
 
 
 def copy_versions(
@@ -105,6 +111,9 @@ def copy_versions(
 
     names              only these; all if empty
     overwrite_aliases  move aliases that point at other versions in the target; otherwise they are not moved and reported
+
+    The log of an alias is copied as well: every move, with its author, time and reason. An alias that exists in the target gets the
+    moves since the last copy if `overwrite_aliases` is set and no one else moved it there.
 
     Versions are copied oldest first, so they get the same numbers in an empty target; if the target already has versions of the name,
     they get the next numbers. A version that the target already has only gets its missing tags, so an interrupted copy can simply be
@@ -134,7 +143,7 @@ def copy_from(
     if missing:
         available = (", ".join(known[:10]) + (", …" if len(known) > 10 else "")) or "no adapters"
         raise RegistryError(f"{title}: has no adapter called {', '.join(missing)}. It has {available}.")
-    work = _Work(origin, USER.sub("//", title), target)
+    work = _Work(origin, USER.sub("//", title), target, overwrite=overwrite_aliases)
     versions: list[CopiedVersion] = []
     aliases: list[CopiedAlias] = []
     for name in [name for name in known if name in names or not names]:
@@ -142,8 +151,7 @@ def copy_from(
         for place, entry in enumerate(entries):
             progress(f"copying {name}", place / len(entries))
             versions.append(_copy_version(work, entry))
-        for entry in entries:
-            aliases += [_copy_alias(work, entry, alias, overwrite=overwrite_aliases) for alias in entry.aliases]
+        aliases += _copy_aliases(work, name, entries)
     return CopyReport(tuple(versions), tuple(aliases))
 
 
@@ -186,17 +194,87 @@ def _put(work: _Work, entry: Entry) -> Entry:
     return work.target.store.put(entry.name, files, manifest, record=entry.record, tags=entry.tags, event=event)
 
 
-def _copy_alias(work: _Work, entry: Entry, alias: str, *, overwrite: bool) -> CopiedAlias:
-    """Point an alias of the target at the copied version, unless it points at another one and may not be moved."""
+def _copy_aliases(work: _Work, name: str, entries: Sequence[Entry]) -> list[CopiedAlias]:
+    """Copy the log of the aliases of a name, and point them at the copied versions."""
+    before = {alias: entry.number for entry in work.target.store.versions(name) for alias in entry.aliases}
+    _copy_moves(work, name, before)
+    return [_copy_alias(work, entry, alias, before.get(alias)) for entry in entries for alias in entry.aliases]
+
+
+def _copy_moves(work: _Work, name: str, existing: dict[str, int]) -> None:
+    """Repeat the moves of aliases in the target, as far as its log of an alias is the beginning of the source's."""
+    theirs = [event for event in work.origin.history(name) if event.alias and event.before != event.after]
+    ours = [event for event in work.target.store.history(name) if event.alias and event.before != event.after]
+    done: dict[str | None, int] = {}
+    for alias in {event.alias for event in theirs}:
+        known = [(_identify(event), event.after) for event in ours if event.alias == alias]
+        wanted = [(_identify(event), _number(work, event.after, name)) for event in theirs if event.alias == alias]
+        if known == wanted[: len(known)] and (work.overwrite or alias not in existing):
+            done[alias] = len(known)
+    places: Counter[str | None] = Counter()
+    for event in theirs:
+        places[event.alias] += 1
+        if event.alias is not None and places[event.alias] > done.get(event.alias, len(theirs)):
+            number = _number(work, event.after, name)
+            expected = _number(work, event.before, name) or 0
+            work.target.store.move_alias(name, event.alias, number, expected, _describe_move(work, event))
+
+
+def _copy_alias(work: _Work, entry: Entry, alias: str, previous: int | None) -> CopiedAlias:
+    """Point an alias of the target at the copied version, unless it points at another one and may not be moved.
+
+    previous  the version that it pointed at before the copy
+    """
     number = work.numbers[entry.name, entry.number]
     existing = work.target.store.find(Reference(entry.name, alias=alias))
-    previous = existing[0].number if existing else None
-    if previous == number:
-        return CopiedAlias(entry.name, alias, number, "unchanged", previous)
-    if previous is not None and not overwrite:
-        return CopiedAlias(entry.name, alias, number, "conflict", previous)
-    work.target.set_alias(entry.name, alias, number, expected=previous or 0, why=_describe_origin(work, entry))
-    return CopiedAlias(entry.name, alias, number, "set" if previous is None else "moved", previous)
+    current = existing[0].number if existing else None
+    if current != number:
+        if current is not None and not work.overwrite:
+            return CopiedAlias(entry.name, alias, number, "conflict", current)
+        forced = work.target.policy.needs_force(alias, entry.record.get("gate", ""))  # in the source too, whose log says why
+        why = _describe_origin(work, entry)
+        work.target.set_alias(entry.name, alias, number, expected=current or 0, force=forced, why=why)
+    outcome: Literal["set", "moved", "unchanged"] = (
+        "unchanged" if previous == number else "set" if previous is None else "moved"
+    )
+    return CopiedAlias(entry.name, alias, number, outcome, previous)
+
+
+def _number(work: _Work, number: int | None, name: str) -> int | None:
+    """The number in the target of a version of the source."""
+    return None if number is None else work.numbers[name, number]
+
+
+def _describe_move(work: _Work, event: Event) -> Event:
+    """A line of the log for a move that was made in the source: by its author and at its time, with a note that it is a copy."""
+    now = work.target.new_event(event.name, event.action)
+    at, who = _identify(event)
+    evidence = {
+        **_read_evidence(event),
+        "copied": {"from": work.title, "at": now.at, "by": now.who, "moved_at": at, "moved_by": who},
+    }
+    why = f"copied from {work.title} by {now.who}, {now.at[:19]}" + (f": {event.why}" if event.why else "")
+    gates = {entry.number: entry.record.get("gate", "") for entry in work.origin.versions(event.name)}
+    action = event.action
+    if event.after is not None and work.target.policy.needs_force(event.alias or "", gates[event.after]):
+        action = action.removesuffix(BY_FORCE) + BY_FORCE
+    return replace(event, action=action, before=None, after=None, why=why, evidence=json.dumps(evidence, sort_keys=True))
+
+
+def _identify(event: Event) -> tuple[str, str]:
+    """The time and the author of a move, also in a copy and in a copy of a copy."""
+    copied = _read_evidence(event).get("copied")
+    if isinstance(copied, dict) and {"moved_at", "moved_by"} <= copied.keys():
+        return str(copied["moved_at"]), str(copied["moved_by"])
+    return event.at, event.who
+
+
+def _read_evidence(event: Event) -> dict[str, Any]:
+    try:
+        evidence = json.loads(event.evidence or "{}")
+    except ValueError:
+        evidence = event.evidence
+    return evidence if isinstance(evidence, dict) else {"evidence": evidence}
 
 
 def _describe_origin(work: _Work, entry: Entry) -> str:

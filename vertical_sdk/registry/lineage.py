@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vertical_sdk.card import Card, Parent
+from vertical_sdk.card import Card, Parent, hide_paths
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.record_index import KINDS, RECORD_INDEX, Kind, count_records, find_record
 from vertical_sdk.registry.registry import Registry
@@ -194,7 +194,7 @@ def diff(registry: Registry, first: str, second: str) -> Difference:
     """
     (version_1, card_1), (version_2, card_2) = _get_version(registry, first), _get_version(registry, second)
     manifests = registry.store.manifest(version_1.digest), registry.store.manifest(version_2.digest)
-    sources = [{source.source: source.sha256 for source in card.sources} for card in (card_1, card_2)]
+    sources = [_name_sources(card) for card in (card_1, card_2)]
     test_rows = [
         (
             sources[n],
@@ -259,11 +259,20 @@ def find_record_uses(registry: Registry, name: str, kind: Kind | None = None) ->
     return _add_children(registry, uses)
 
 
+def _name_sources(card: Card) -> dict[str, str]:
+    """Name → digest of each source; a name that appears twice gets a number."""
+    names: dict[str, str] = {}
+    for source in card.sources:
+        same = sum(name.partition(" (")[0] == source.source for name in names)
+        names[f"{source.source} ({same + 1})" if same else source.source] = source.sha256
+    return names
+
+
 def _get_version(registry: Registry, reference: str) -> tuple[Version, Card]:
     """Get a version, revoked or not, signed or not, and its card, after checking that its files are unchanged."""
     version = registry.resolve(reference, check=False)
     _check(version, registry.store.manifest(version.digest), whole=True)
-    return version, version.card
+    return version, hide_paths(version.card)
 
 
 def _check(version: Version, manifest: Manifest, *, whole: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The policy of a registry: the keys and identities it trusts, and the licences it accepts."""
+"""The policy of a registry: the keys and identities it trusts, the licences it accepts, and what an alias may point at."""
 
 from __future__ import annotations
 
@@ -9,26 +9,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vertical_sdk.card import Card
-from vertical_sdk.errors import RegistryError
+from vertical_sdk.errors import GateFailed, RegistryError
 from vertical_sdk.registry.identities import Identity, parse_identities
 
-__all__ = ["Policy", "check_licenses"]
+__all__ = ["FREE_ALIASES", "Policy", "check_licenses"]
+
+FREE_ALIASES = ("candidate", "challenger", "staging")
+"""Aliases of versions on trial, which may point at one that did not pass its gate. All other names may be what a service loads."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Required signatures and accepted licences; the default requires nothing.
+    """Required signatures, accepted licences, and which aliases need a passed gate; the default requires only the last.
 
     trusted_keys        public keys (PEM files); one of them must have signed each version that is loaded
     trusted_identities  the same for identities that sign with sigstore; if both are empty, no signature is required
     sigstore            the configuration of a private sigstore instance; None means the public one
     licenses            accepted licences of data and base, as SPDX names or patterns ("cc-by-*"); empty accepts all, also a missing one
+    free_aliases        aliases that may point at a version that did not pass its gate; all others need force and a reason
     """
 
     trusted_keys: tuple[Path, ...] = ()
     licenses: tuple[str, ...] = ()
     trusted_identities: tuple[Identity, ...] = ()
     sigstore: Path | None = None
+    free_aliases: tuple[str, ...] = FREE_ALIASES
 
     @property
     def requires_signature(self) -> bool:
@@ -43,6 +48,7 @@ class Policy:
         VERTICAL_LICENSES            names separated by commas
         VERTICAL_TRUSTED_IDENTITIES  "NAME PROVIDER" pairs separated by commas
         VERTICAL_SIGSTORE            a file
+        VERTICAL_FREE_ALIASES        names separated by commas, instead of FREE_ALIASES; empty: no alias is free
 
         Raises RegistryError if the file of a key does not exist or a folder contains no keys: a broken policy is never ignored.
         """
@@ -59,7 +65,29 @@ class Policy:
         names = (name.strip() for name in os.environ.get("VERTICAL_LICENSES", "").split(","))
         identities = parse_identities(os.environ.get("VERTICAL_TRUSTED_IDENTITIES", ""), "$VERTICAL_TRUSTED_IDENTITIES")
         sigstore = os.environ.get("VERTICAL_SIGSTORE")
-        return cls(tuple(keys), tuple(filter(None, names)), identities, Path(sigstore) if sigstore else None)
+        free = os.environ.get("VERTICAL_FREE_ALIASES")
+        free_aliases = FREE_ALIASES if free is None else tuple(filter(None, (name.strip() for name in free.split(","))))
+        return cls(tuple(keys), tuple(filter(None, names)), identities, Path(sigstore) if sigstore else None, free_aliases)
+
+    def needs_force(self, alias: str, gate: str) -> bool:
+        """Whether an alias may point at a version with this gate result only by force."""
+        return gate != "passed" and alias not in self.free_aliases
+
+    def check_alias_gate(self, version: str, alias: str, gate: str) -> None:
+        """Check that an alias may point at a version with this gate result: an alias is what services load.
+
+        version  its name, for the message
+
+        Raises GateFailed.
+        """
+        if self.needs_force(alias, gate):
+            problem = {"failed": "failed its gate", "not evaluated": "was not evaluated by its gate"}.get(
+                gate, "has no gate (ungated)"
+            )
+            raise GateFailed(
+                f"{version} {problem}, so the alias {alias!r} does not move to it. Choose a version that passed, or move the alias by "
+                "force with a reason, which is recorded: --force --reason TEXT (force=True, why=TEXT)."
+            )
 
 
 def check_licenses(card: Card, allowed: Iterable[str]) -> None:

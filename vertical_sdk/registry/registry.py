@@ -18,11 +18,20 @@ from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_evaluation, find_run, read_evaluation
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
-from vertical_sdk.registry.checks import README, REPORT, build_record, check_files, check_gate, find_adapter_folder
+from vertical_sdk.registry.checks import (
+    README,
+    REPORT,
+    build_record,
+    check_files,
+    check_gate,
+    find_adapter_folder,
+    require_reason,
+)
 from vertical_sdk.registry.policy import Policy, check_licenses
+from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
-from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Stored
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
 from vertical_sdk.registry.version import Summary, Version
@@ -74,23 +83,28 @@ class Registry:
         force: bool = False,
         reason: str = "",
         tags: Mapping[str, str] | None = None,
+        alias: str | None = None,
     ) -> Version:
         """Publish an adapter's folder, or the folder of its run, as the next version of a name.
 
         name    None means the name in the card
-        force   publish although the gate failed or was not evaluated; the version and the log record this permanently
-        reason  why, for the log
+        force   publish although the gate failed or was not evaluated; the version, its card and the log record this permanently
+        reason  why, for the log; needed with `force`
+        alias   point this alias at the version too
 
-        The evaluation of the run (`evaluation_record`) goes into the published card and README; the run is not changed.
+        The evaluation of the run (`evaluation_record`) goes into the published card and README, and its report beside them, without
+        rows of data unless the recipe says `report: {rows: true}`; the run is not changed.
         If the name already has a version with this content, that version is returned.
         Raises CorruptAdapter if a file differs from the card, or the evaluation is that of another adapter; GateFailed; RegistryError
-        for a bad name, tag, file or licence; RunError if the registry cannot be written.
+        for a bad name, alias, tag, file or licence, or force without a reason; RunError if the registry cannot be written.
         """
+        if force:
+            require_reason(reason, "publishing")
         folder, report = find_adapter_folder(Path(adapter))
         manifest = read_tree(folder)
         card = original = read_card(folder)
         check_files(folder, card, manifest)
-        run = find_run(folder)
+        run = find_run(folder.absolute())
         evaluation = read_evaluation(run) if run is not None else None
         if evaluation is not None:
             card = add_evaluation(card, evaluation)
@@ -99,17 +113,28 @@ class Registry:
         name = check_name(card.name if name is None else name)
         tags = dict(tags or {})
         _check_tags(tags)
+        if alias is not None:
+            check_alias(alias, name)
+            if not force:
+                self.policy.check_alias_gate(name, alias, gate)
         record = build_record(card, gate=gate, forced=forced, reason=reason)
         event = self.new_event(name, "publish by force" if forced else "publish", why=reason)
         if forced and card.forced is None:  # in the card too, so that it stays with every copy of the folder
-            card = card.model_copy(update={"forced": reason or "no reason was given"})
+            card = card.model_copy(update={"forced": reason})
         files = {path: folder / path for path in manifest}
         if report is not None and REPORT not in manifest:
             files[REPORT] = report
         with tempfile.TemporaryDirectory(prefix="vertical-publish-") as staging:
             files |= _write_joined(Path(staging), card, evaluation, rewrite=card != original)
+            if REPORT in files:
+                _write_public_report(Path(staging), files, card, evaluation)
+                manifest = {path: file for path, file in manifest.items() if path in files}
             manifest |= {path: _describe_file(file) for path, file in files.items() if file != folder / path}
-            return self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
+            version = self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
+        if alias is None:
+            return version
+        self.set_alias(name, alias, version.number, force=force, why=reason)
+        return self.resolve(str(version), check=False)
 
     def resolve(self, reference: str, *, check: bool = True, allow_revoked: Collection[str] = ()) -> Version:
         """Find the version of a reference and check its files.
@@ -177,29 +202,39 @@ class Registry:
         version: int,
         *,
         expected: int | None = None,
+        force: bool = False,
         why: str = "",
         evidence: str = "",
         action: str = "alias",
     ) -> None:
-        """Point an alias at a version.
+        """Point an alias at a version that passed its gate; those that the policy names as free, at any version.
 
         expected  the version that it must point at now, 0 if it must not exist yet; None means any
+        force     point it at a version that did not pass its gate or has none; the log records this as "... by force"
+        why       the reason, for the log; needed with `force`
         evidence  the reason for the move as JSON, for the log
         action    the action in the log: "alias", "promote", "rollback"
 
-        Raises RegistryError if there is no such version, or the alias does not point at the expected one.
+        Raises GateFailed if the version did not pass its gate; RegistryError if there is no such version, the alias does not point
+        at the expected one, or force has no reason.
         """
         check_alias(alias, name)
-        self._check_exists(name, version)
+        gate = self._version(self._find_version(name, version)).gate
+        if force:
+            require_reason(why, "moving an alias")
+            if self.policy.needs_force(alias, gate) and not action.endswith(BY_FORCE):
+                action += BY_FORCE
+        else:
+            self.policy.check_alias_gate(f"{name}@{version}", alias, gate)
         self.store.move_alias(name, alias, version, expected, self.new_event(name, action, alias, why, evidence))
 
-    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "") -> None:
+    def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "", evidence: str = "") -> None:
         """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
         wanted = Reference(check_name(name), alias=alias)
         if not self.store.find(wanted):
             raise self._resolution_error(wanted, ())
-        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why))
+        self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why, evidence))
 
     def tag(self, name: str, version: int, tags: Mapping[str, str | None], *, why: str = "") -> None:
         """Set tags of a version; the value None removes a tag. Raises RegistryError."""
@@ -280,7 +315,7 @@ class Registry:
         )
 
     def _tag(self, name: str, version: int, tags: Mapping[str, str | None], action: str, why: str) -> None:
-        self._check_exists(name, version)
+        self._find_version(name, version)
         evidence = json.dumps({key: value for key, value in tags.items() if not key.startswith(SIGNATURE)}, sort_keys=True)
         self.store.tag(name, version, tags, self.new_event(name, action, why=why, evidence=evidence))
 
@@ -291,10 +326,12 @@ class Registry:
             at=now, who=self._who or _current_user(), name=name, action=action, alias=alias, why=why, evidence=evidence
         )
 
-    def _check_exists(self, name: str, version: int) -> None:
+    def _find_version(self, name: str, version: int) -> Entry:
         wanted = Reference(check_name(name), version=version)
-        if not self.store.find(wanted):
+        entries = self.store.find(wanted)
+        if not entries:
             raise self._resolution_error(wanted, ())
+        return entries[0]
 
     def _resolution_error(self, wanted: Reference, entries: Sequence[Entry]) -> RegistryError:
         """Explain why a reference does not mean exactly one version, and suggest valid ones."""
@@ -330,6 +367,7 @@ def _summary(newest: Entry, aliases: Mapping[str, int]) -> Summary:
         metric=record["metric"],
         value=record["value"],
         created=newest.created,
+        gate=record["gate"],
         forced=record["forced"],
         revoked=newest.tags.get(REVOKED),
     )
@@ -349,6 +387,18 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
     for path, content in contents.items():
         (staging / path).write_text(content, encoding="utf-8")
     return {path: staging / path for path in contents}
+
+
+def _write_public_report(staging: Path, files: dict[str, Path], card: Card, evaluation: EvaluationRecord | None) -> None:
+    """Replace the report among the files by one without rows of data; leave it out if its rows cannot be told from the rest."""
+    report = files.pop(REPORT)
+    page = public_report(report, card, evaluation)
+    if page is None:
+        return
+    if page != report.read_text(encoding="utf-8", errors="replace"):
+        report = staging / REPORT
+        report.write_text(page, encoding="utf-8")
+    files[REPORT] = report
 
 
 def _describe_file(path: Path) -> Stored:

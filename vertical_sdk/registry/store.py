@@ -11,16 +11,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
 __all__ = [
+    "BY_FORCE",
     "Entry",
     "Event",
     "Manifest",
+    "MoveAction",
     "Store",
     "Stored",
     "canonical_json",
@@ -74,6 +76,12 @@ class Event:
     after: int | None = None
     why: str = ""
     evidence: str = ""
+
+
+MoveAction: TypeAlias = Literal["alias", "promote", "rollback"]
+"""The actions in the log that point an alias at a version."""
+BY_FORCE = " by force"
+"""The end of an action in the log that overrode a gate or a verdict."""
 
 
 class Store(Protocol):

@@ -31,8 +31,8 @@ class Version:
     """The values of the specialist, members included, on the test rows."""
     metric: str | None = None
     """The metric of the gate, or the first metric of the recipe."""
-    gate: str = "no gate"
-    """The gate result at publishing: "passed", "no gate", or, if forced, "failed" or "not evaluated"."""
+    gate: str = "ungated"
+    """The gate result at publishing: "passed", "ungated" (its recipe says `gate: false`), or, if forced, "failed" or "not evaluated"."""
     forced: bool = False
     """Whether it was published against its gate."""
     reason: str = ""
@@ -78,6 +78,8 @@ class Summary:
     """The metric of the gate; `value` is the adapter's value, None if it was not evaluated."""
     value: float | None
     created: str
+    gate: str = "ungated"
+    """The gate result of the newest version, as in `Version`."""
     forced: bool = False
     revoked: str | None = None
     """Why the newest version was revoked; None if it was not."""

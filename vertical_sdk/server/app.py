@@ -16,6 +16,7 @@ from vertical_sdk.paths import cache_home
 from vertical_sdk.registry import Registry
 from vertical_sdk.server.errors import TooLarge, error_response, public_message, status_of
 from vertical_sdk.server.pages.routes import error_page, page_routes
+from vertical_sdk.server.presence import Presence
 from vertical_sdk.server.registry_routes import (
     aliases,
     files,
@@ -80,7 +81,8 @@ def create_app(
     own = hashlib.sha256(registry.location.encode()).hexdigest()[:16]  # several servers may share a cache folder
     waiting = Uploads(settings.uploads or cache_home() / "uploads" / own, settings.limits)
     waiting.sweep()
-    service = Service(registry, waiting, settings.limits, anonymous_read=settings.anonymous_read)
+    presence = Presence(registry, tokens)
+    service = Service(registry, waiting, settings.limits, anonymous_read=settings.anonymous_read, presence=presence)
     app = FastAPI(
         title="vertical registry",
         version=__version__,
@@ -93,7 +95,7 @@ def create_app(
         app.include_router(router(service))
     app.include_router(page_routes(registry), dependencies=[Depends(service.may_read)], include_in_schema=False)
     _handle_errors(app)
-    app.add_middleware(Guard, tokens=tokens, limits=settings.limits, unbuffered=uploads.PREFIX)
+    app.add_middleware(Guard, tokens=tokens, limits=settings.limits, unbuffered=uploads.PREFIX, presence=presence)
     app.add_middleware(AccessLog, log=log or open_log(settings.log))
     return app
 

@@ -69,7 +69,7 @@ def _hint(name: str, path: Path) -> str:
         return f"{did_you_mean(scheme, SCHEMES)} A source is pypi:NAME==VERSION, hf:OWNER/NAME, an address with :// or a path."
     if name and path.parent.is_dir():
         return f" {list_nearest(path.name, [p.name for p in path.parent.iterdir()], place=str(path.parent.absolute()))}"
-    return " Give the path of a file or folder. A relative path starts in the working folder."
+    return " Give the path of a file or folder. A relative path starts in the folder of the recipe's file."
 
 
 def hide_secrets(source: str) -> str:

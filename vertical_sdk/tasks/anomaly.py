@@ -51,6 +51,10 @@ class Anomaly(Task):
             raise ValueError(f"these outputs are not those of {self.name}")
         return (outputs.values >= outputs.threshold).astype(np.int64)
 
+    def answers(self, outputs: Outputs) -> Any:
+        """Scores (rows,): no alarm at all may be right."""
+        return outputs.values
+
     def calibrate(
         self,
         raw: NDArray[Any],
@@ -85,4 +89,5 @@ ANOMALY = Anomaly(
     name="anomaly",
     default_loss="masked_mae",
     default_metrics=("average_precision", "alarm_f1", "alarm_recall", "alarm_precision"),
+    cheap_baselines=("seasonal_zscore", "zscore"),
 )

@@ -13,11 +13,21 @@ from numpy.typing import NDArray
 from vertical_sdk.card import Calibration
 from vertical_sdk.errors import DataError
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.recipe import Gate, Part, Recipe
 from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Example, LabelSpace, Modality, Numbers, Prediction, SeriesLayout, Target
 
-__all__ = ["UNCALIBRATED", "Floats", "Predict", "Task", "Tuning", "get_task", "main_metric"]
+__all__ = [
+    "UNCALIBRATED",
+    "Floats",
+    "Predict",
+    "Task",
+    "Tuning",
+    "get_gate",
+    "get_task",
+    "main_metric",
+    "measured_baselines",
+]
 
 Floats = NDArray[np.float64]
 UNCALIBRATED = Calibration()
@@ -40,6 +50,7 @@ class Task(ABC):
     name              as recipes write it
     default_loss      the loss of a recipe that names none
     default_metrics   the metrics of a recipe that names none, the main one first
+    cheap_baselines   what the default gate compares with besides the base: those that the recipe measures, or else the last of them
     like              tasks whose losses, metrics and other parts serve this task too
     labelled          the answers are labels of a LabelSpace
     single_label      each row has exactly one label, so probabilities sum to 1
@@ -53,6 +64,7 @@ class Task(ABC):
     name: str
     default_loss: str
     default_metrics: tuple[str, ...]
+    cheap_baselines: tuple[str, ...] = ("tfidf", "majority")
     like: tuple[str, ...] = ()
     labelled: bool = False
     single_label: bool = False
@@ -101,6 +113,10 @@ class Task(ABC):
 
         Raises ValueError for the outputs of another task.
         """
+
+    def answers(self, outputs: Outputs) -> Any:
+        """The answers of which a specialist must not give the same one to every row: the predictions, a list or an array of rows."""
+        return self.predictions(outputs)
 
     def calibrate(
         self,
@@ -161,9 +177,32 @@ def main_metric(recipe: Recipe) -> Part:
     """The metric that decides: the gate's, else the recipe's first, else the task's first."""
     gate = recipe.evaluate.gate
     parts = recipe.evaluate.metrics
-    if gate is not None:
+    if gate:
         return next((part for part in parts if part.use == gate.metric), Part(use=gate.metric))
     return parts[0] if parts else Part(use=get_task(recipe.task).default_metrics[0])
+
+
+def get_gate(recipe: Recipe) -> Gate | None:
+    """The gate of a recipe: its own, or its task's default; None if the recipe says `gate: false`.
+
+    The default gate compares in the main metric with the base, if the recipe measures it, and with the task's cheap baselines.
+    """
+    gate = recipe.evaluate.gate
+    if gate is False:
+        return None
+    if gate is not None:
+        return gate
+    measured = [part.use for part in recipe.evaluate.baselines]
+    every = get_task(recipe.task).cheap_baselines
+    cheap = [name for name in every if name in measured] or every[-1:]
+    return Gate(metric=main_metric(recipe).use, beats=(*(name for name in ("base",) if name in measured), *cheap))
+
+
+def measured_baselines(recipe: Recipe) -> tuple[Part, ...]:
+    """The baselines that an evaluation measures: those of the recipe, and what else its gate compares with."""
+    parts, gate = recipe.evaluate.baselines, get_gate(recipe)
+    named = {part.use for part in parts}
+    return (*parts, *(Part(use=name) for name in (gate.beats if gate else ()) if name not in named))
 
 
 def get_task(name: str, where: str = "") -> Task:

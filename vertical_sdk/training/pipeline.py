@@ -14,9 +14,12 @@ import transformers
 
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.checking import check_recipe
+from vertical_sdk.data.labels import describe_untested
 from vertical_sdk.data.prepare import prepare
+from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.lora import hide_peft_notice
 from vertical_sdk.recipe import Recipe, load_recipe
+from vertical_sdk.sources.tables import is_table, keep_tables
 from vertical_sdk.training.job import Job, is_main_process
 from vertical_sdk.training.run import Run, claim_folder, default_folder, find_unfinished
 from vertical_sdk.training.stages import (
@@ -27,32 +30,36 @@ from vertical_sdk.training.stages import (
     start_specialist,
     train_weights,
 )
+from vertical_sdk.training.start_record import check_resumed_job, read_start
 from vertical_sdk.training.warm_start import Start, find_start, require_same_start
 from vertical_sdk.training.write import write_adapter
 from vertical_sdk.training_arguments import training_arguments
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import Progress, log_progress
 
 __all__ = ["train"]
 
 
 def train(
-    recipe: Recipe | str | Path,
+    recipe: Recipe | Mapping[str, Any] | str | Path,
     *,
     base: str | None = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     start: str | Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = log_progress,
 ) -> Run:
     """Train the adapter of a recipe.
 
-    recipe    a Recipe, the name of one ("medical/icd-chapter") or the path of its YAML file
+    recipe    a Recipe, the name of one ("medical/icd-chapter"), the path of its YAML file, or its keys as a dict. The `source` in
+              its `data`, or the setting "data.source", may be a pandas DataFrame or an Arrow table. Its rows are then kept in a file
+              (`vertical_sdk.paths.rows_home`), which the card names and later evaluations read
     base      a base model to use instead of the recipe's
     settings  dotted key → value, as `--set` takes them: {"train.learning_rate": 1e-4}
     out       the run's folder; None: `runs/<name>-<time>`
     resume    continue a stopped run from its last complete checkpoint. The final weights are those of a run that was never
-              stopped (on a CPU, bit for bit). Without `out`: the newest unfinished run of this recipe
+              stopped (on a CPU, bit for bit). The recipe, the data's bytes, the prepared rows and the base must be those that the
+              run began with. Without `out`: the newest unfinished run of this recipe
     start     an adapter to continue from (warm start): a run's folder, an adapter's folder, or a registry reference. It must have
               the same base, task, labels and adapter settings. The new card records it as its parent. To resume such a run, pass
               the same adapter again
@@ -61,25 +68,48 @@ def train(
     it raises them before any weights are loaded. A stopped run leaves its checkpoints and no half-written adapter.
     """
     overrides = dict(settings or {}) | ({"base": base} if base else {})
-    recipe = recipe.replace(overrides) if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    recipe = _load(recipe, overrides)
+    recipe = recipe.anchored(Path.cwd())  # the card's paths are then the same from every folder
     check_recipe(recipe)
     folder = _choose_folder(recipe, out, resume=resume)
     start_adapter = find_start(start) if start is not None else None
-    if resume:
-        require_same_start(folder, start_adapter)
+    recorded = read_start(folder) if resume else None
+    if recorded is not None:
+        require_same_start(folder, recorded.parent, start_adapter)
     if resume and (folder / "adapter").is_dir():
         with claim_folder(folder, recipe, resume=True):
             return Run(folder)
     claim = claim_folder(folder, recipe, resume=resume) if is_main_process() else contextlib.nullcontext()
     with claim, _isolate_caller():
         job = _create_job(recipe, folder, start_adapter, resume=resume, progress=progress)
+        if recorded is not None:
+            check_resumed_job(job, recorded)
         return _run_stages(job)
+
+
+def _load(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: dict[str, Any]) -> Recipe:
+    """Load a recipe in any form; tables in place of its source become files."""
+    if is_table(recipe):
+        raise RecipeError(
+            "a table is not a recipe. Name it as the source of one: train({'name': 'my-team', 'task': 'classification', 'data': "
+            "{'source': table, 'columns': {'text': ..., 'label': ...}}})."
+        )
+    if "data.source" in overrides:
+        overrides["data.source"] = keep_tables(overrides["data.source"])
+    if isinstance(recipe, Recipe):
+        return recipe.replace(overrides)
+    data = recipe.get("data") if isinstance(recipe, Mapping) else None
+    if isinstance(recipe, Mapping) and isinstance(data, Mapping) and "source" in data:
+        recipe = {**recipe, "data": {**data, "source": keep_tables(data["source"])}}
+    return load_recipe(recipe, overrides)
 
 
 def _create_job(recipe: Recipe, folder: Path, start: Start | None, *, resume: bool, progress: Progress) -> Job:
     """Prepare the rows and fetch the base."""
     arguments = training_arguments(recipe.train, folder, recipe.name)
     prepared = prepare(recipe, progress=progress)
+    for gap in describe_untested(prepared.test, prepared.labels):
+        progress(f"warning: {gap}", None)
     progress(f"loading {recipe.base}", None)
     base = pull_base(recipe.base, progress=progress)
     return Job(recipe, folder, arguments, prepared, base, start, resume, progress)

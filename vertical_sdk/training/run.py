@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +47,24 @@ def default_folder(recipe: Recipe, root: Path) -> Path:
 
 
 def find_unfinished(recipe: Recipe, root: Path) -> Path | None:
-    """Find the newest unfinished run of exactly this recipe; None if there is none."""
+    """Find the newest unfinished run of exactly this recipe; None if no run of this name is unfinished.
+
+    Raises RunError if all unfinished runs of this name have other settings: none of them may continue with these.
+    """
+    others = []
     for path in sorted(root.glob(f"{recipe.name.replace('/', '-')}-*"), reverse=True):
-        if not (path / "adapter" / CARD).is_file() and _read_digest(path) == recipe.digest:
+        if (path / "adapter" / CARD).is_file() or (recorded := _read_recipe(path)) is None or recorded.name != recipe.name:
+            continue
+        if recorded.digest == recipe.digest:
             return path
+        others.append((path, recorded))
+    if others:
+        path, recorded = others[0]
+        raise RunError(
+            f"this run has other settings: {_list_changes(recorded, recipe)}. Resume it with its own, or train again without "
+            "--resume.",
+            where=path,
+        )
     return None
 
 
@@ -95,9 +109,13 @@ def claim_folder(folder: Path, recipe: Recipe, *, resume: bool) -> Iterator[None
 def _require_own_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     """Raise RunError if the folder has files that this training must not touch."""
     files = sorted(p.name for p in folder.iterdir() if p.name != ".lock" and not p.name.startswith(f".{RECIPE}."))
-    digest = _read_digest(folder)
-    if resume and files and digest != recipe.digest:
-        content = "the folder contains a run of another recipe or with other settings" if digest else "the folder is not a run"
+    recorded = _read_recipe(folder)
+    if resume and files and (recorded is None or recorded.digest != recipe.digest):
+        content = (
+            f"the folder contains a run of another recipe or with other settings: {_list_changes(recorded, recipe)}"
+            if recorded
+            else "the folder is not a run"
+        )
         raise RunError(
             f"{content}. Resume a run with exactly its own recipe and settings, or choose another folder.", where=folder
         )
@@ -109,9 +127,29 @@ def _require_own_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
         )
 
 
-def _read_digest(folder: Path) -> str | None:
-    """The digest of the recipe that a run's folder contains; None if it contains none."""
+def _read_recipe(folder: Path) -> Recipe | None:
+    """The recipe that a run's folder contains; None if it contains none."""
     try:
-        return Recipe.model_validate_json((folder / RECIPE).read_bytes()).digest
+        return Recipe.model_validate_json((folder / RECIPE).read_bytes())
     except (OSError, ValueError):
         return None
+
+
+def _list_changes(then: Recipe, now: Recipe) -> str:
+    """The keys in which two recipes differ, at most five of them."""
+    changes = list(_find_changes(then.to_dict(), now.to_dict()))
+    return "; ".join(changes[:5]) + (f"; and {len(changes) - 5} more keys" if len(changes) > 5 else "")
+
+
+def _find_changes(then: Mapping[str, object], now: Mapping[str, object], at: str = "") -> Iterator[str]:
+    for key in dict.fromkeys((*then, *now)):
+        old, new, name = then.get(key), now.get(key), f"{at}{key}"
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _find_changes(old, new, f"{name}.")
+        elif old != new:
+            yield f"{name} is {_shorten(new)}, and was {_shorten(old)}"
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

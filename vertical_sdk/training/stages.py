@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
+from vertical_sdk.bases.reading import NOTHING_READ, mean_share, read_texts
 from vertical_sdk.card import Calibration
+from vertical_sdk.data.texts import full_text
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist, create_specialist, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss, get_token_finder
-from vertical_sdk.training.encode import encode_rows
+from vertical_sdk.training.encode import check_unknown, encode_rows
 from vertical_sdk.training.job import Job, is_main_process
 from vertical_sdk.training.probe_head import start_head
+from vertical_sdk.training.start_record import read_start, record_start, save_start
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
-from vertical_sdk.training.warm_start import check_start, load_start_weights, save_start
+from vertical_sdk.training.warm_start import check_start, load_start_weights
 
 __all__ = ["JobRows", "build_specialist", "calibrate", "encode_job_rows", "fit_members", "start_specialist", "train_weights"]
 
@@ -35,11 +38,13 @@ class JobRows:
     train       with augmented copies
     originals   the training rows that are not augmented copies
     validation  the validation rows; empty if the recipe splits off none
+    facts       what the base cannot read of the texts, for the card
     """
 
     train: Sequence[Encoded]
     originals: Sequence[Encoded]
     validation: Sequence[Encoded]
+    facts: Mapping[str, Any]
 
 
 def build_specialist(job: Job) -> Specialist:
@@ -56,25 +61,46 @@ def build_specialist(job: Job) -> Specialist:
 def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
     """Encode the training and validation rows.
 
-    Raises DataError for rows that are cut or have nothing to learn from; see `encode_rows`.
+    Raises DataError for rows that are cut, that the base cannot read, or that have nothing to learn from; see `encode_rows`.
     """
     prepared, avoid = job.prepared, get_token_finder(job.recipe)
-    limit = job.recipe.data.limits.truncated
-    train = encode_rows(specialist, prepared.train, learn=True, truncated=limit, what="training rows", avoid=avoid)
-    validation = encode_rows(specialist, prepared.validation, learn=True, what="validation rows", avoid=avoid)
+    limits = job.recipe.data.limits
+    tokenizer = getattr(specialist, "text_tokenizer", None)
+    test = read_texts(tokenizer, map(full_text, prepared.test)) if tokenizer else NOTHING_READ
+    train = encode_rows(specialist, prepared.train, learn=True, limits=limits, base=job.base, what="training rows", avoid=avoid)
+    validation = encode_rows(
+        specialist,
+        prepared.validation,
+        learn=True,
+        limits=limits.model_copy(update={"truncated": 1.0}),
+        base=job.base,
+        what="validation rows",
+        avoid=avoid,
+    )
+    check_unknown(test.unknown, prepared.test, limits, job.base, "test rows")
     originals = [row for row, example in zip(train, prepared.train, strict=True) if example.copy_of is None]
-    return JobRows(train, originals, validation)
+    shares = {
+        "train": [row.unknown_share for row in originals],
+        "validation": [row.unknown_share for row in validation],
+        "test": test.unknown,
+    }
+    control = sum(row.control > 0 for row in (*originals, *validation)) + test.control
+    facts = {"unknown_share": {split: round(mean_share(part), 4) for split, part in shares.items()}, "control_rows": control}
+    return JobRows(train, originals, validation, facts if tokenizer else {})
 
 
 def start_specialist(job: Job, specialist: Specialist, rows: JobRows) -> None:
-    """Set the weights that training starts from: those of the base and its linear probe, or of the job's start."""
+    """Set the weights that training starts from: those of the base and its linear probe, or of the job's start.
+
+    A run first records what it begins with, so that nothing is stored that could be resumed without this record.
+    """
+    if is_main_process() and read_start(job.folder) is None:
+        save_start(job.folder, record_start(job))
     specialist.fit_to_rows(rows.originals)
     if specialist.head is not None:
         start_head(job, specialist, rows.originals, rows.validation)
     if job.start is not None:
         load_start_weights(job.start, specialist)
-        if is_main_process():
-            save_start(job.folder, job.start)
 
 
 def train_weights(job: Job, specialist: Specialist, rows: JobRows) -> tuple[VerticalTrainer, dict[str, Any]]:
@@ -108,6 +134,7 @@ def _list_facts(
         "eval_loss": next((log["eval_loss"] for log in logs if "eval_loss" in log), None),
         "rows": len(rows.train),
         "cut_rows": len([row for row in rows.train if row.cut]),
+        **rows.facts,
         "trained_parameters": trainer.trained_parameters,
         "seed": arguments.seed,
         "bf16": arguments.bf16,

@@ -17,12 +17,11 @@ from vertical_sdk.families.head import HEAD, load_head
 from vertical_sdk.families.lora import ADAPTER_WEIGHTS, read_weights
 from vertical_sdk.families.series import SERIES
 from vertical_sdk.families.specialist import Specialist, family_for
-from vertical_sdk.paths import file_digest, write_whole
+from vertical_sdk.paths import file_digest
 from vertical_sdk.recipe import Recipe
 
-__all__ = ["Start", "check_start", "find_start", "load_start_weights", "require_same_start", "save_start"]
+__all__ = ["Start", "check_start", "find_start", "load_start_weights", "require_same_start"]
 
-START = "start.json"
 CONFIG = "adapter_config.json"
 LORA_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 """Keys of peft.LoraConfig that change the effect of the same weights, or their shapes. The names of the weights show target_modules."""
@@ -77,24 +76,12 @@ def find_start(adapter: str | Path) -> Start:
     return Start(folder, card, parent)
 
 
-def save_start(folder: Path, start: Start) -> None:
-    """Record in a run's folder which adapter it continues from."""
-    write_whole(folder / START, start.parent.model_dump_json(indent=1) + "\n")
-
-
-def require_same_start(folder: Path, start: Start | None) -> None:
+def require_same_start(folder: Path, recorded: Parent | None, start: Start | None) -> None:
     """Check that a resumed run is given the adapter that it started from.
 
     Raises RunError.
     """
-    try:
-        recorded: Parent | None = Parent.model_validate_json((folder / START).read_bytes())
-    except (OSError, ValueError):
-        recorded = None
-    trained = (folder / "checkpoints").is_dir() or (folder / "adapter").is_dir()
-    if recorded is None and (start is None or not trained):
-        return
-    if start is None or recorded is None or start.parent.weights != recorded.weights:
+    if (start.parent.weights if start else None) != (recorded.weights if recorded else None):
         origin = f"{recorded.reference} (weights {recorded.weights[:12]})" if recorded else "no other adapter"
         raise RunError(f"This run started from {origin}. Resume it in the same way, or choose another folder.", where=folder)
 
@@ -166,6 +153,12 @@ def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepa
         raise AdapterError(
             "The adapter reads other series: its channels, its interval, its history or its horizon differ. "
             "Set data.reader as in the adapter's recipe.",
+            where=where,
+        )
+    if card.layout is not None and prepared.layout is not None and card.layout.zone not in {None, prepared.layout.zone}:
+        raise AdapterError(
+            f"The adapter was trained on times in the zone {card.layout.zone}, and the rows have times in the zone "
+            f"{prepared.layout.zone} (none: without a zone). Write the times in the same way, or set data.reader.zone.",
             where=where,
         )
     parent_recipe = Recipe.model_validate(card.recipe)

@@ -11,6 +11,7 @@ from typing import Any
 from vertical_sdk.adapters.self_test import record_self_tests
 from vertical_sdk.baselines.stacking import Ensemble, save_ensemble
 from vertical_sdk.card import Calibration, Card, library_versions, write_card
+from vertical_sdk.evaluation.learned_rows import SAME_ROWS, continues_on_same_rows
 from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.model_card import render_readme
@@ -88,8 +89,15 @@ def _create_card(job: Job, specialist: Specialist, calibration: Calibration, fac
         account=prepared.account.to_dict(),
         calibration=calibration,
         self_tests=record_self_tests(specialist),
-        training=dict(facts),
+        training=dict(facts) | _describe_start(job),
         parent=job.start.parent if job.start is not None else None,
         versions=library_versions(),
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
+
+
+def _describe_start(job: Job) -> dict[str, bool]:
+    """Whether the adapter of a warm start was trained on the same rows; {} without one."""
+    if job.start is None:
+        return {}
+    return {SAME_ROWS: continues_on_same_rows(job.start.card, job.recipe, job.prepared.sources)}

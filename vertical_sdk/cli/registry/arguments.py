@@ -9,11 +9,14 @@ import typer
 
 from vertical_sdk.errors import RegistryError
 
-__all__ = ["Expected", "Name", "Reference", "Why", "parse_tags"]
+__all__ = ["Expected", "Force", "Name", "Reference", "Why", "parse_tags"]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Such as medical/icd-chapter.")]
 Reference = Annotated[str, typer.Argument(metavar="REFERENCE", help="NAME, NAME@3, NAME@ALIAS or NAME@sha256:DIGEST.")]
-Why = Annotated[str, typer.Option("--why", help="Why, for the registry's log.")]
+Why = Annotated[str, typer.Option("--reason", "--why", help="Why, for the registry's log; needed with --force.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Move it to a version that did not pass its gate; the log records this permanently.")
+]
 Expected = Annotated[
     int | None,
     typer.Option(

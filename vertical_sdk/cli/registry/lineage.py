@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from vertical_sdk.cli.comparison import interval_text
+from vertical_sdk.cli.comparison import describe_gate, interval_text
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, table
 from vertical_sdk.cli.registry.arguments import Reference
@@ -31,7 +31,7 @@ def lineage(reference: Reference, registry: RegistryAt = None, as_json: Json = F
     rows: list[tuple[str, Any]] = [
         ("version", origin.reference),
         ("digest", f"sha256:{origin.digest}"),
-        ("published", f"{origin.created} by {origin.who}" + (" although its gate failed" if origin.forced else "")),
+        ("published", f"{origin.created} by {origin.who}" + (" by force" if origin.forced else "")),
         ("why", origin.reason or None),
         ("revoked", origin.revoked),
         ("aliases", ", ".join(origin.aliases) or None),
@@ -64,7 +64,7 @@ def lineage(reference: Reference, registry: RegistryAt = None, as_json: Json = F
         ),
         ("continued by", ", ".join(origin.children) or None),
         ("software", ", ".join(f"{name} {number}" for name, number in origin.versions.items()) or None),
-        ("gate", origin.gate),
+        ("gate", describe_gate(origin.gate, origin.forced)),
         *(("", reason) for reason in (origin.verdict or {}).get("reasons", ())),
     ]
     show(table(["", ""], rows))
@@ -146,7 +146,14 @@ def search(
         emit([version.to_dict() for version in versions])
         return
     rows = [
-        [v, ", ".join(v.aliases), ", ".join(v.facts.get("task", ())), ", ".join(v.facts.get("base", ())), v.gate, v.revoked]
+        [
+            v,
+            ", ".join(v.aliases),
+            ", ".join(v.facts.get("task", ())),
+            ", ".join(v.facts.get("base", ())),
+            describe_gate(v.gate, v.forced),
+            v.revoked,
+        ]
         for v in versions
     ]
     show(table(["version", "aliases", "task", "base", "gate", "revoked"], rows) if rows else "No version meets all conditions.")

@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from vertical_sdk.cli.comparison import show_evaluation
+from vertical_sdk.cli.comparison import describe_gate, show_evaluation
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, show, size, table
 from vertical_sdk.cli.registry.arguments import Name, Reference
 from vertical_sdk.errors import CorruptAdapter
 
 __all__ = ["gc", "history", "list_adapters", "show_version", "verify"]
+
+SHOWN = {"rows", "systems", "tests", "confidence"}
+"""What a card must state about its evaluation to be shown as tables; other software may write less."""
 
 
 def list_adapters(
@@ -30,11 +33,19 @@ def list_adapters(
         emit([asdict(summary) for summary in summaries])
         return
     rows = [
-        [s.name, s.newest, ", ".join(f"{a} → {v}" for a, v in s.aliases.items()), s.task, s.base, _headline(s.metric, s.value)]
+        [
+            s.name,
+            s.newest,
+            ", ".join(f"{a} → {v}" for a, v in s.aliases.items()),
+            s.task,
+            s.base,
+            _headline(s.metric, s.value),
+            describe_gate(s.gate, s.forced),
+        ]
         for s in summaries
     ]
     show(
-        table(["name", "newest", "aliases", "task", "base", "result"], rows)
+        table(["name", "newest", "aliases", "task", "base", "result", "gate"], rows)
         if rows
         else f"Nothing is published in {store.location}."
     )
@@ -42,10 +53,11 @@ def list_adapters(
 
 def show_version(reference: Reference, registry: RegistryAt = None, as_json: Json = False) -> None:
     """Check the files of a version and show what it is."""
+    from vertical_sdk.card import hide_paths
     from vertical_sdk.registry import Registry
 
     version = Registry(registry).resolve(reference)
-    card = version.card
+    card = hide_paths(version.card)
     if as_json:
         emit({**version.to_dict(), "path": str(version.path), "card": card.model_dump(mode="json")})
         return
@@ -54,17 +66,17 @@ def show_version(reference: Reference, registry: RegistryAt = None, as_json: Jso
         ("aliases", ", ".join(version.aliases) or None),
         ("tags", ", ".join(f"{k}={v}" for k, v in version.tags.items()) or None),
         ("digest", f"sha256:{version.digest}"),
-        ("published", f"{version.created} by {version.who}" + (" although its gate failed" if version.forced else "")),
+        ("published", f"{version.created} by {version.who}" + (" by force" if version.forced else "")),
         ("why", version.reason or None),
         ("task", card.task),
         ("base", f"{card.base.name} ({card.base.weights[:12]})"),
         ("recipe", f"{card.recipe['name']} ({card.recipe_digest[:12]})"),
         ("labels", len(card.labels) if card.labels else None),
-        ("gate", version.gate),
+        ("gate", describe_gate(version.gate, version.forced)),
         ("folder", version.path),
     ]
     show(table(["", ""], facts))
-    if card.metrics:
+    if card.metrics.keys() >= SHOWN:
         show_evaluation({"gate": card.gate.model_dump() if card.gate else None, **card.metrics})
 
 

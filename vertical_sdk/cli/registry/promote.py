@@ -12,7 +12,7 @@ import typer
 from vertical_sdk.cli.comparison import interval_text, p_text
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, show, showing, table
-from vertical_sdk.cli.registry.arguments import Name, Why
+from vertical_sdk.cli.registry.arguments import Force, Name, Why
 from vertical_sdk.errors import GateFailed
 
 __all__ = ["promote", "rollback"]
@@ -32,7 +32,10 @@ def promote(
         ),
     ] = 0.0,
     force: Annotated[
-        bool, typer.Option("--force", help="Move it although the verdict is negative; the log records this permanently.")
+        bool,
+        typer.Option(
+            "--force", help="Move it although the verdict is negative, with a --reason; the log records this permanently."
+        ),
     ] = False,
     why: Why = "",
     registry: RegistryAt = None,
@@ -57,6 +60,7 @@ def promote(
 def rollback(
     name: Name,
     alias: Annotated[str, typer.Option(metavar="ALIAS", help="The alias to move back, such as production.")],
+    force: Force = False,
     why: Why = "",
     registry: RegistryAt = None,
     as_json: Json = False,
@@ -65,7 +69,7 @@ def rollback(
     from vertical_sdk.registry import Registry
     from vertical_sdk.registry.aliases import rollback as move_back
 
-    moved = move_back(Registry(registry), name, alias, why=why)
+    moved = move_back(Registry(registry), name, alias, force=force, why=why)
     if as_json:
         emit(asdict(moved))
         return

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from vertical_sdk.cli.comparison import describe_gate
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, say, show
-from vertical_sdk.cli.registry.arguments import Expected, Name, Why, parse_tags
+from vertical_sdk.cli.registry.arguments import Expected, Force, Name, Why, parse_tags
 
 __all__ = ["alias", "publish", "tag"]
 
@@ -22,7 +23,10 @@ def publish(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Add a tag to the version. May be repeated.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Publish although the gate failed; the registry records this permanently.")
+        bool,
+        typer.Option(
+            "--force", help="Publish although the gate failed, with a --reason; the registry records this permanently."
+        ),
     ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "",
     registry: RegistryAt = None,
@@ -30,20 +34,33 @@ def publish(
 ) -> None:
     """Publish an adapter that passed its gate as the next version of its name."""
     from vertical_sdk.registry import Registry
-    from vertical_sdk.registry.references import check_alias
 
-    if alias is not None:
-        check_alias(alias)  # check it before anything is published
     store = Registry(registry)
-    version = store.publish(adapter, name, force=force, reason=reason, tags=parse_tags(tag))
-    if alias:
-        store.set_alias(version.name, alias, version.number, why=reason)
-        version = store.resolve(str(version))
+    version = store.publish(adapter, name, force=force, reason=reason, tags=parse_tags(tag), alias=alias)
+    told = _describe_report(adapter)
     if as_json:
-        emit(version.to_dict())
+        emit({**version.to_dict(), "report": told})
         return
     show(f"{version} (sha256:{version.digest[:16]}…){f', {alias}' if alias else ''}")
+    if version.gate != "passed":
+        say(
+            f"It is marked as {describe_gate(version.gate, version.forced)}. An alias moves to it only by force, with a reason."
+        )
     say(f"Published in {store.location}. Use it: VerticalModel.from_registry('{version.name}@{alias or version.number}')")
+    if told:
+        say(told)
+
+
+def _describe_report(adapter: Path) -> str:
+    """Whether the report that was published shows rows of data."""
+    from vertical_sdk.card import read_card
+    from vertical_sdk.evaluation_record import find_run, read_evaluation
+    from vertical_sdk.registry.checks import find_adapter_folder
+    from vertical_sdk.registry.public_report import describe_report
+
+    folder, report = find_adapter_folder(adapter)
+    run = find_run(folder)
+    return describe_report(report, read_card(folder), read_evaluation(run) if run is not None else None)
 
 
 def alias(
@@ -54,11 +71,12 @@ def alias(
     ] = None,
     expected: Expected = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the alias; the version stays.")] = False,
+    force: Force = False,
     why: Why = "",
     registry: RegistryAt = None,
     as_json: Json = False,
 ) -> None:
-    """Point an alias at a version, or delete the alias."""
+    """Point an alias at a version that passed its gate, or delete the alias."""
     from vertical_sdk.registry import Registry
 
     if delete == (version is not None):
@@ -67,7 +85,7 @@ def alias(
     if version is None:
         store.delete_alias(name, alias, expected=expected, why=why)
     else:
-        store.set_alias(name, alias, version, expected=expected, why=why)
+        store.set_alias(name, alias, version, expected=expected, force=force, why=why)
     if as_json:
         emit({"name": name, "alias": alias, "version": version})
     else:

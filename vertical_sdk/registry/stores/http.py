@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -28,7 +28,7 @@ from vertical_sdk.errors import CorruptAdapter, DigestMismatch, OfflineError, Re
 from vertical_sdk.registry.blob_store import BlobStore, open_downloads, parse_manifest
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest
+from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Manifest, MoveAction, Stored, canonical_json, manifest_digest
 
 __all__ = ["HttpStore", "open_http", "open_https", "trusted_certificates"]
 
@@ -204,6 +204,11 @@ class HttpStore:
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Compare and swap."""
         move = {"name": name, "alias": alias, "version": number, "expected": expected}
+        action = event.action.removesuffix(BY_FORCE)
+        if action in get_args(MoveAction):
+            move["action"] = action
+        if event.action.endswith(BY_FORCE):
+            move["force"] = True
         self._request("POST", "/aliases", json={**move, "why": event.why, "evidence": event.evidence}, once=True)
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:

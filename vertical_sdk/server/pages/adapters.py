@@ -34,6 +34,7 @@ class _Row:
     aliases: Sequence[tuple[str, int]]
     results: Sequence[tuple[str, float]]
     created: str
+    gate: str
     forced: bool
     revoked: str | None
 
@@ -105,6 +106,7 @@ def _summary_row(summary: Summary) -> _Row:
         aliases=list(summary.aliases.items()),
         results=[(str(summary.metric), float(summary.value or 0))] if measured else [],
         created=summary.created,
+        gate=summary.gate,
         forced=summary.forced,
         revoked=summary.revoked,
     )
@@ -121,6 +123,7 @@ def _version_row(version: Version, metrics: Sequence[str]) -> _Row:
         aliases=[(alias, version.number) for alias in version.aliases],
         results=[(key, version.metrics[key]) for key in shown if key in version.metrics],
         created=version.created,
+        gate=version.gate,
         forced=version.forced,
         revoked=version.revoked,
     )

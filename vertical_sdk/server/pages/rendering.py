@@ -14,7 +14,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vertical_sdk.evaluation.headline import headline, metric_title, p_text
+from vertical_sdk.evaluation.headline import describe_rows, headline, metric_title, p_text
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.registry import Registry
@@ -89,6 +89,7 @@ def _environment() -> Environment:
         p=p_text,
         metric=metric_title,
         headline=headline,
+        rows=_describe_rows,
         metrics=metric_names,
         plain=_format_value,
         when=_format_time,
@@ -96,6 +97,11 @@ def _environment() -> Environment:
     )
     environment.globals.update(most_readme=LONGEST_README, report=REPORT)
     return environment
+
+
+def _describe_rows(evaluation: Evaluation) -> str:
+    """How many rows were evaluated, and whether the specialist was trained on them."""
+    return describe_rows(evaluation.rows, repeated=evaluation.repeated, unknown=evaluation.unknown)
 
 
 def _format_time(at: str) -> str:

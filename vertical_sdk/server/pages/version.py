@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
-from vertical_sdk.card import CARD
+from vertical_sdk.card import CARD, hide_paths
 from vertical_sdk.errors import RegistryError, VerticalError
 from vertical_sdk.evaluation.plots import interval_plot
 from vertical_sdk.evaluation.result import Evaluation
@@ -39,7 +39,7 @@ def version_page(registry: Registry, request: Request) -> Response:
     try:
         manifest = registry.store.manifest(version.digest)
         problems = tree_problems(version.path, manifest)
-        card = load_card(version.path, digest_of(manifest, CARD))
+        card = hide_paths(load_card(version.path, digest_of(manifest, CARD)))
         for path in (README, CONFIG):
             if path in manifest:
                 texts[path] = load_file(version.path, path, digest_of(manifest, path)).decode(errors="replace")

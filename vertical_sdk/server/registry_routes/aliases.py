@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.references import check_alias, check_name
+from vertical_sdk.registry.store import BY_FORCE, MoveAction
 from vertical_sdk.server.errors import error_response, public_message
 from vertical_sdk.server.registry_routes.service import LARGEST, Body, Done, Number, Service, Why, registry_router
 from vertical_sdk.server.security.tokens import Token
@@ -24,7 +25,9 @@ class Move(Body):
     expected: int | None = Field(
         None, ge=0, le=LARGEST, description="The version that it must point at now; 0: none; not given: any."
     )
+    force: bool = Field(False, description="Move it to a version that did not pass its gate; needs a reason in `why`.")
     why: Why = ""
+    action: MoveAction = Field("alias", description="What the log calls the move.")
     evidence: str = Field("", max_length=100_000, description="JSON: the evidence for the move.")
 
 
@@ -34,15 +37,22 @@ def routes(service: Service) -> APIRouter:
 
     @router.post("/aliases", name="alias", response_model=Done)
     def move_alias(body: Move, token: Token = Depends(service.may_promote)) -> Done | Response:  # noqa: B008
-        """Move an alias if it points at the expected version; 409 if not."""
+        """Move an alias if it points at the expected version (409 if not) and the new version passed its gate (422 if not)."""
         check_alias(body.alias, check_name(body.name))
         acting = registry.acting_for(token.name)
         try:
             if body.version is None:
-                acting.delete_alias(body.name, body.alias, expected=body.expected, why=body.why)
+                acting.delete_alias(body.name, body.alias, expected=body.expected, why=body.why, evidence=body.evidence)
             else:
                 acting.set_alias(
-                    body.name, body.alias, body.version, expected=body.expected, why=body.why, evidence=body.evidence
+                    body.name,
+                    body.alias,
+                    body.version,
+                    expected=body.expected,
+                    force=body.force,
+                    why=body.why,
+                    evidence=body.evidence,
+                    action=body.action + (BY_FORCE if body.force else ""),
                 )
         except RegistryError as error:
             return error_response(409, public_message(error))

@@ -1,28 +1,36 @@
-"""GET /health: whether the server answers."""
+"""GET /health: whether the server can serve. GET /live: whether it answers."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from starlette.responses import Response
 
+from vertical_sdk.server.errors import Problem, error_response, public_message
 from vertical_sdk.server.registry_routes.service import API, Service
 
 __all__ = ["routes"]
 
 
 class Health(BaseModel):
-    """The server answers."""
+    """All is well."""
 
     ok: bool = True
 
 
-def routes(_service: Service) -> APIRouter:
-    """Build the route of the health check, which needs no token."""
+def routes(service: Service) -> APIRouter:
+    """Build the routes of the health checks, which need no token."""
     router = APIRouter(prefix=API)
 
-    @router.get("/health", name="health")
-    def check_health() -> Health:
-        """Whether the server answers; no token is needed."""
+    @router.get("/health", name="health", response_model=Health, responses={503: {"model": Problem}})
+    def check_health() -> Health | Response:
+        """Whether requests can be served: the registry and the tokens can be read. 503 if not. For a readiness probe."""
+        problem = service.presence.find_problem() if service.presence else None
+        return Health() if problem is None else error_response(503, public_message(problem), kind=type(problem).__name__)
+
+    @router.get("/live", name="live")
+    def check_process() -> Health:
+        """Whether the server answers, whatever the state of its registry. For a liveness probe."""
         return Health()
 
     return router

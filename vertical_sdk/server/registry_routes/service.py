@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vertical_sdk.registry import Registry
 from vertical_sdk.server.errors import Problem
+from vertical_sdk.server.presence import Presence
 from vertical_sdk.server.security.authentication import require
 from vertical_sdk.server.security.tokens import Token
 from vertical_sdk.server.settings import Limits
@@ -60,6 +61,7 @@ class Service:
     uploads: Uploads
     limits: Limits
     anonymous_read: bool = False
+    presence: Presence | None = None
 
     @property
     def may_read(self) -> Callable[[Request], Token | None]:

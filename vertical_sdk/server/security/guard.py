@@ -6,8 +6,9 @@ import anyio
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vertical_sdk.errors import RegistryError
+from vertical_sdk.errors import RegistryError, RunError
 from vertical_sdk.server.errors import error_response
+from vertical_sdk.server.presence import Presence
 from vertical_sdk.server.security.authentication import challenge, read_secret
 from vertical_sdk.server.security.rate_limit import Buckets
 from vertical_sdk.server.security.tokens import TOKEN_KEY, Tokens
@@ -15,18 +16,23 @@ from vertical_sdk.server.settings import Limits
 
 __all__ = ["Guard"]
 
+CHECKS = frozenset({"/api/v1/health", "/api/v1/live"})
+"""The health checks."""
+
 
 class Guard:
     """ASGI middleware that finds the token of a request and rejects what is too large or too frequent.
 
     unbuffered  paths with this prefix receive files: their routes read the body piece by piece
+    presence    whether the registry's folder is still there; without it, every request but the health checks is 503
     """
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, limits: Limits, unbuffered: str) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, limits: Limits, unbuffered: str, presence: Presence) -> None:
         self.app = app
         self.tokens = tokens
         self.limits = limits
         self.unbuffered = unbuffered
+        self.presence = presence
         self.buckets = Buckets(limits.rate, limits.burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +56,11 @@ class Guard:
             return error_response(431, f"the request's headers are too long: at most {self.limits.headers} bytes.")
         secret = read_secret(_header(scope, b"authorization", b""), path)
         try:
+            if path not in CHECKS:
+                self.presence.require()
             token = self.tokens.find(secret) if secret else None
+        except RunError as error:  # an empty registry is not the one that clients ask for
+            return error_response(503, error.message, kind="RunError")
         except RegistryError as error:  # the token file is broken: no token is accepted
             return error_response(503, f"the token file: {error.message}")
         scope[TOKEN_KEY] = token

@@ -71,6 +71,7 @@ class Tokens:
         self._lock = threading.Lock()
         self._stamp: tuple[int, int, int] | None = None
         self._known: tuple[Token, ...] = ()
+        self._seen = False
 
     def list(self) -> tuple[Token, ...]:
         """All tokens, sorted by name.
@@ -83,6 +84,9 @@ class Tokens:
             except FileNotFoundError:
                 self._stamp, self._known = None, ()
                 return ()
+            except OSError as error:
+                raise RegistryError(f"cannot be read ({error.strerror}).", where=self.path) from None
+            self._seen = True
             stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
             if stamp != self._stamp:
                 if os.name != "nt" and status.st_mode & 0o077:
@@ -95,10 +99,17 @@ class Tokens:
         """The token with this secret; None if it is unknown or has expired. All cases take the same time."""
         sha256 = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
         match = None
+        self.check()
         for token in self.list():
             if hmac.compare_digest(token.sha256, sha256):
                 match = token
         return None if match is None or match.expired else match
+
+    def check(self) -> None:
+        """Raise RegistryError if the file cannot be read, was there and is gone, or its folder is missing."""
+        self.list()
+        if not self.path.exists() and (self._seen or not self.path.parent.is_dir()):
+            raise RegistryError("cannot be found. Mount or restore its folder, or create new tokens.", where=self.path)
 
     def add(self, name: str, scopes: Collection[str], *, days: int | None = None) -> str:
         """Create a token and return it; it cannot be shown again.
@@ -148,6 +159,7 @@ class Tokens:
 
     def _write(self, tokens: Iterable[Token]) -> None:
         rows = [asdict(token) for token in sorted(tokens, key=lambda token: token.name)]
+        self._seen = True
         write_whole(self.path, json.dumps({"tokens": rows}, indent=1) + "\n", mode=0o600)
 
 

@@ -1,0 +1,88 @@
+"""A recipe that names no gate has its task's, and a recipe can only say openly that it has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vertical_sdk.checking import check_recipe
+from vertical_sdk.errors import RecipeError
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.tables import TASKS
+from vertical_sdk.tasks import get_gate, get_task, measured_baselines
+
+
+def recipe(task: str = "classification", **evaluate: Any) -> Recipe:
+    modality = get_task(task).modalities[0]
+    labels = ("low", "high") if get_task(task).ordered else None
+    return Recipe.model_validate(
+        {
+            "name": "my-task",
+            "task": task,
+            "data": {"source": "rows.csv", "modality": modality},
+            "labels": labels,
+            "evaluate": evaluate,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "baselines", "metric", "beats"),
+    [
+        ("classification", ["base", "tfidf"], "accuracy", ("base", "tfidf")),
+        ("classification", ["base", "probe"], "accuracy", ("base", "majority")),
+        ("classification", ["probe", "majority", "tfidf"], "accuracy", ("tfidf", "majority")),
+        ("classification", [], "accuracy", ("majority",)),
+        ("ordinal", ["base"], "accuracy", ("base", "majority")),
+        ("regression", ["tfidf"], "mae", ("tfidf",)),
+        ("generation", ["base"], "exact_match", ("base", "majority")),
+        ("forecasting", ["persistence", "linear", "boosted_forecast"], "forecast_mae", ("linear", "persistence")),
+        ("forecasting", [], "forecast_mae", ("persistence",)),
+        ("anomaly", ["seasonal_zscore"], "average_precision", ("seasonal_zscore",)),
+    ],
+)
+def test_the_default_gate_compares_with_the_base_and_the_cheap_baselines(
+    task: str, baselines: list[str], metric: str, beats: tuple[str, ...]
+) -> None:
+    gate = get_gate(recipe(task, baselines=baselines))
+
+    assert gate is not None
+    assert (gate.metric, gate.beats, gate.margin, gate.confidence) == (metric, beats, 0.0, 0.95)
+
+
+def test_the_default_gate_compares_in_the_first_metric_of_the_recipe() -> None:
+    gate = get_gate(recipe(metrics=["macro_f1", "accuracy"]))
+
+    assert gate is not None
+    assert gate.metric == "macro_f1"
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_every_task_has_a_baseline_for_its_default_gate(task: str) -> None:
+    names = get_task(task).cheap_baselines
+
+    check_recipe(recipe(task, baselines=list(names), metrics=[get_task(task).default_metrics[0]]))
+    assert names
+
+
+def test_a_baseline_of_the_default_gate_is_measured_without_being_named() -> None:
+    assert [part.use for part in measured_baselines(recipe(baselines=["base", "probe"]))] == ["base", "probe", "majority"]
+    assert [part.use for part in measured_baselines(recipe(baselines=["tfidf"]))] == ["tfidf"]
+    assert [part.use for part in measured_baselines(recipe(baselines=["base"], gate=False))] == ["base"]
+
+
+def test_a_gate_is_left_out_only_on_purpose() -> None:
+    ungated = recipe(gate=False)
+
+    assert get_gate(ungated) is None
+    assert ungated.to_dict()["evaluate"]["gate"] is False
+    assert Recipe.model_validate(ungated.to_dict()) == ungated
+    assert recipe().to_dict()["evaluate"]["gate"] is None  # the digest of a recipe without a gate is what it was
+
+
+def test_a_gate_that_compares_with_nothing_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"evaluate\.gate\.beats: a gate that compares with no baseline lets everything pass"):
+        check_recipe(recipe(gate={"metric": "accuracy", "beats": []}))
+    with pytest.raises(RecipeError, match=r"'linear' is not measured\. Name it in evaluate\.baselines too"):
+        check_recipe(recipe(gate={"metric": "accuracy", "beats": ["linear"]}))

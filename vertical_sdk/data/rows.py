@@ -1,0 +1,79 @@
+"""The rows of a file, the options that say how to read it, and the lines of a text file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vertical_sdk.errors import DataError
+
+__all__ = ["LINE_LIMIT", "FileOptions", "Rows", "read_lines"]
+
+LINE_LIMIT = 16 << 20
+"""Characters of the longest line. A longer line is a sign of a broken file, and would fill the memory."""
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What a file does not show by itself. None means: find it. A format that has no such thing ignores the option.
+
+    delimiter  between the fields of a CSV
+    encoding   of a text file, by its name in Python
+    header     the line of the header, from 1, in a CSV or a sheet; "none": the columns are called column_1, column_2, …
+    sheet      of an Excel file
+    rows       the list of rows inside a JSON file: names, joined by dots
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    header: int | Literal["none"] | None = None
+    sheet: str | None = None
+    rows: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a file.
+
+    format   for people: "CSV", "CSV (semicolon), GB18030", "Excel, sheet 'Notes'"
+    places   the place of each row: its first line in a text file, its number in JSON and Parquet, both from 1
+    unit     "line" or "row", for messages
+    names    column → names of its classes, from a Parquet file that names its class numbers, or from an ARFF file
+    details  what was found out about the file, for people: its encoding, delimiter, header, sheet, as far as it has them
+    """
+
+    path: Path
+    format: str
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+    places: list[int]
+    unit: str = "line"
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    details: dict[str, str] = field(default_factory=dict)
+
+    def at(self, index: int) -> str:
+        """Return `file:line` of a row, for messages."""
+        return f"{self.path}:{self.places[index]}" if self.unit == "line" else f"{self.path}: row {self.places[index]}"
+
+
+def read_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """Yield the line numbers from 1 and the lines with their ends. A file without line feeds has lines that end with CR.
+
+    Raises DataError for a line over LINE_LIMIT.
+    """
+    with path.open(encoding=encoding, newline="") as file:
+        start = file.read(1 << 16)
+    end = "\r" if "\r" in start and "\n" not in start else "\n"
+    with path.open(encoding=encoding, newline=end) as file:
+        number = 0
+        while line := file.readline(LINE_LIMIT + 1):
+            number += 1
+            if len(line) > LINE_LIMIT:
+                raise DataError(
+                    f"the line is longer than {LINE_LIMIT >> 20} MB. The file has lost its line ends, or is not text. Write each "
+                    "row on one line.",
+                    where=f"{path}:{number}",
+                )
+            yield number, line

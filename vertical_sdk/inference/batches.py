@@ -1,0 +1,116 @@
+"""Many inputs as a list: what a user may give to `predict`, `predict_proba` and `generate`, in the order of its rows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vertical_sdk.errors import DataError
+
+__all__ = ["check_count", "describe", "list_inputs", "list_names"]
+
+TEXTS = frozenset("OTU")
+"""Kinds of numpy arrays whose items are Python objects or texts."""
+
+
+def list_inputs(given: object, call: str, *, reads: str = "texts", one: str = "text") -> list[Any]:
+    """List the inputs of a call in the order in which they were given.
+
+    given  a list, tuple or other sequence; a pandas Series or Index, by position and not by its index labels; a numpy array of texts;
+           an Arrow array; a column of `datasets`; an iterator. For records also a table (a DataFrame, an Arrow table or a data set),
+           whose rows become {column: value}
+    call   the method that was called, for messages
+    reads  what its specialists read: "texts", "records", "series", "pictures" or "prompts"
+    one    how one input is called in a message
+
+    Raises DataError for anything else: one input that is not in a list, a set, which has no order, or a table for a specialist that
+    reads no records.
+    """
+    table = _as_table(given)
+    if table is not None:
+        names, rows = table
+        return _list_rows(names, rows, call, reads)
+    if isinstance(given, np.ndarray):
+        if given.ndim == 1 and given.dtype.kind in TEXTS:
+            return list(given.tolist())
+        raise DataError(
+            f"{call} takes a list of {reads}, not {describe(given)}. Write {call}(list(array)) if each of its rows is one input, "
+            f"{call}([array]) if all of it is one."
+        )
+    if isinstance(given, Set):
+        raise DataError(f"{call} takes a list of {reads}, not a {type(given).__name__}, which has no order. Write a list.")
+    if isinstance(given, str | bytes | bytearray | memoryview | Path | Mapping) or not isinstance(given, Iterable):
+        raise DataError(f"{call} takes a list of {reads}, not {describe(given)}; for one {one} write {call}([{one}]).")
+    listed = getattr(given, "to_pylist", None) or getattr(given, "tolist", None)  # Arrow; pandas
+    return list(listed() if listed is not None and _library(given) in {"pandas", "pyarrow"} else given)
+
+
+def list_names(adapters: object) -> str | list[str]:
+    """Return the one name for all inputs, or list a name for each, given in whatever `list_inputs` accepts.
+
+    Raises DataError for anything that is not a name.
+    """
+    if isinstance(adapters, str):
+        return adapters
+    if adapters is None or isinstance(adapters, Mapping | Set) or not isinstance(adapters, Iterable):
+        raise DataError(f"adapters = {describe(adapters)} is wrong: give one name for all inputs, or a list with one for each.")
+    names = list_inputs(adapters, "adapters", reads="names", one="name")
+    for number, name in enumerate(names):
+        if not isinstance(name, str):
+            raise DataError(f"adapters: item {number} is {describe(name)}, which is not a name.")
+    return names
+
+
+def check_count(name: str, count: object, should: str) -> None:
+    """Raise DataError for a setting that is neither None nor a whole number from 1."""
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1):
+        raise DataError(f"{name} = {count!r:.60} is wrong: {should}.")
+
+
+def describe(item: object) -> str:
+    """Name something wrong in a message: short values as they are, arrays by type and shape, anything else by its type."""
+    if isinstance(item, np.ndarray):
+        return f"an array of {item.dtype} {item.shape}"
+    if item is None or isinstance(item, str | bytes | int | float | complex | Path):
+        return f"{item!r:.200}" if not isinstance(item, int) or abs(item) < 10**40 else "a very large whole number"
+    text = f"{item!r:.200}".split("\n", maxsplit=1)[0]
+    return text if isinstance(item, Mapping | Set | list | tuple) else f"a {type(item).__name__}"
+
+
+def _library(given: object) -> str:
+    return type(given).__module__.partition(".")[0]
+
+
+def _as_table(given: object) -> tuple[list[object], Any] | None:
+    """The names of a table's columns and a function that lists its rows; None if it is not a table."""
+    pandas, pyarrow, datasets = (sys.modules.get(name) for name in ("pandas", "pyarrow", "datasets"))
+    if pandas is not None and isinstance(given, pandas.DataFrame):
+        return list(given.columns), lambda: given.to_dict("records")
+    if pyarrow is not None and isinstance(given, pyarrow.Table | pyarrow.RecordBatch):
+        return list(given.schema.names), given.to_pylist
+    if datasets is not None and isinstance(given, datasets.Dataset | datasets.IterableDataset):
+        return list(given.column_names or ()), lambda: list(given)
+    if _library(given) == "polars" and hasattr(given, "to_dicts"):
+        return list(given.columns), given.to_dicts  # type: ignore[attr-defined]
+    return None
+
+
+def _list_rows(names: list[object], rows: Any, call: str, reads: str) -> list[Any]:
+    """The rows of a table as {column: value}."""
+    shown = ", ".join(map(str, names[:10])) + (", …" if len(names) > 10 else "")
+    if reads != "records":
+        column = f"table[{names[0]!r}]" if names else "table[column]"
+        what = (
+            f"a list of arrays, one for each row: {call}(list(table.to_numpy()))"
+            if reads == "series"
+            else f"one column: {call}({column})"
+        )
+        raise DataError(f"{call} takes a list of {reads}, not a table with the columns {shown}. Give {what}.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{call} was given a table with the column {twice!r} twice. Rename one of them.")
+    return list(rows())
