@@ -1,7 +1,7 @@
 """Read single cells: which ones are missing, what is a number, and the one form of every key and label.
 
 A cell is missing if it is empty (None, NaN, NaT, pandas' NA, only white space), or if it is one of MISSING_WORDS in any case: files
-write a missing cell as such a word. A reader may be told other words, and a word that is declared to be a label is a label.
+write a missing cell as such a word. A recipe may name other words, and a word that is declared to be a label is a label.
 
 Two texts are surely the same if they differ only in their Unicode form (NFC), in white space, or in characters that are not visible.
 They may be the same if they differ in case, in width, or in how a number is written; such pairs are reported, never joined.

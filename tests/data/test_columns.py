@@ -62,7 +62,7 @@ def test_the_kind_of_a_column_is_decided_by_all_its_cells(cells: list[Any], kind
         ],
     ],
 )
-def test_a_cell_is_told_as_its_column_is(kind: FieldKind, cell: Any, text: str) -> None:
+def test_a_cell_is_written_as_its_column_is(kind: FieldKind, cell: Any, text: str) -> None:
     fields = (Field(name="x", in_text=True, kind=kind), Field(name="y", in_text=True, kind="words"))
 
     row = build_record_example({"x": cell, "y": "z"}, Contract(fields=fields), "record 0")

@@ -249,7 +249,7 @@ def test_groups_are_read_for_an_evaluation_that_resamples_them(tmp_path: Path) -
     assert [e.group for e in read_rows(path, own, Contract(labels=("a",)), require_label=True)[0]] == ["p7"]
 
 
-def test_labels_that_may_be_one_are_told_before_training(tmp_path: Path) -> None:
+def test_labels_that_may_be_one_are_named_before_training(tmp_path: Path) -> None:
     rows = [{**row, "label": ("Spam", "spam", "ham")[n % 3]} for n, row in enumerate(animals())]
 
     prepared = prepare(recipe(write(tmp_path / "rows.csv", rows)))

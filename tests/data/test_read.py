@@ -394,7 +394,7 @@ def test_a_conversation_that_cannot_be_learned_whole_is_dropped_and_counted(
     assert found.account.dropped == {reason: 1}
 
 
-def test_a_comma_between_labels_is_told(tmp_path: Path) -> None:
+def test_a_comma_between_labels_is_counted(tmp_path: Path) -> None:
     path = write_table(tmp_path / "rows.csv", 'text,label\na,"x,y"\nb,x;y\n')
 
     found = table(path, {}, "multilabel")
@@ -412,7 +412,7 @@ def test_an_underscore_makes_no_number(tmp_path: Path) -> None:
 RECORD = "patient,age,year,zip,code,sex,risk\np1,48,2015,90210,007,m,good\np2,,2016,90211,012,f,bad\n"
 
 
-def test_whole_numbers_and_codes_are_told_as_they_are(tmp_path: Path) -> None:
+def test_whole_numbers_and_codes_keep_all_their_digits(tmp_path: Path) -> None:
     path = write_table(tmp_path / "rows.csv", RECORD)
 
     found = table(path, {"label": "risk", "group": "patient"}, "classification", record="all")

@@ -22,7 +22,7 @@ KINDS: dict[FieldKind, str] = {
     "words": "words",
     "truth": "true or false",
     "whole": "whole numbers",
-    "numbers": "numbers, told to three digits",
+    "numbers": "numbers, written to three digits",
     "mixed": "numbers and words",
 }
 """Kind → what people read."""
