@@ -389,6 +389,14 @@ def test_the_earlier_name_of_baselines_is_read(tmp_path: Path) -> None:
     assert [[part.use for part in recipe.evaluate.baselines] for recipe in recipes] == [["majority"]] * 3
 
 
+@pytest.mark.parametrize("loss", ["pinball", {"use": "pinball"}])
+def test_the_earlier_name_of_the_quantile_loss_is_read(loss: object) -> None:
+    recipe = Recipe.model_validate({"name": "flow", "task": "forecasting", "data": {"source": "a.csv"}, "loss": loss})
+
+    assert recipe.loss is not None
+    assert recipe.loss.use == "quantile"
+
+
 def test_both_names_of_baselines_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "topics.yaml"
     path.write_text(

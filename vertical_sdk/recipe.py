@@ -181,13 +181,6 @@ class Forgetting(Closed):
     )
 
 
-def _name_baselines(evaluate: Any) -> Any:
-    """Read `against`, the name of `baselines` in recipes and cards of earlier versions."""
-    if isinstance(evaluate, dict) and "against" in evaluate and "baselines" not in evaluate:
-        return {"baselines" if key == "against" else key: value for key, value in evaluate.items()}
-    return evaluate
-
-
 class Evaluate(Closed):
     """How a specialist is judged."""
 
@@ -209,11 +202,6 @@ class Evaluate(Closed):
         description="What the bootstrap draws: rows, for a claim about such rows; or whole groups, for a claim about new groups, "
         "which is stricter if rows of a group are alike.",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _earlier_name(cls, value: Any) -> Any:
-        return _name_baselines(value)
 
 
 class Report(Closed):
@@ -252,6 +240,11 @@ class Recipe(Closed):
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_names(cls, value: Any) -> Any:
+        return _use_current_names(value) if isinstance(value, dict) else value
 
     @field_validator("task")
     @classmethod
@@ -351,6 +344,19 @@ def _find(name: str, where: str) -> Path:
     raise UnknownName("recipe", name, recipe_names(), where.rstrip(": "))
 
 
+def _use_current_names(plain: dict[str, Any]) -> dict[str, Any]:
+    """Read the names of earlier versions, which cards have: `evaluate.against` is `evaluate.baselines`, the loss `pinball` `quantile`."""
+    plain = dict(plain)
+    evaluate, loss = plain.get("evaluate"), plain.get("loss")
+    if isinstance(evaluate, dict) and "against" in evaluate and "baselines" not in evaluate:
+        plain["evaluate"] = {"baselines" if key == "against" else key: value for key, value in evaluate.items()}
+    if loss == "pinball":
+        plain["loss"] = "quantile"
+    elif isinstance(loss, dict) and loss.get("use") == "pinball":
+        plain["loss"] = {**loss, "use": "quantile"}
+    return plain
+
+
 def _merged(name: str, where: str, seen: Sequence[Path]) -> dict[str, Any]:
     """Merge the keys of a recipe over those of the recipe that it extends.
 
@@ -359,9 +365,7 @@ def _merged(name: str, where: str, seen: Sequence[Path]) -> dict[str, Any]:
     path = _find(name, where).resolve()
     if path in seen:
         raise RecipeError("extends goes in a circle: " + " → ".join(str(p) for p in (*seen, path)))
-    own = read_yaml(path)
-    if "evaluate" in own:
-        own["evaluate"] = _name_baselines(own["evaluate"])
+    own = _use_current_names(read_yaml(path))
     if _is_file_name(name):
         own = _anchor(own, path.parent)
     return _merge_parent(own, str(path), path.parent, (*seen, path))
