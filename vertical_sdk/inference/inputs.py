@@ -309,7 +309,7 @@ def _numbers(item: Input, number: int, name: str) -> NDArray[np.float32]:
 def _as_float_array(item: object) -> NDArray[np.float64] | None:
     """The numbers of an array, a Series or a list, with NaN for missing ones; None for anything else."""
     if isinstance(item, np.ma.MaskedArray):
-        return item.astype(np.float64).filled(np.nan) if item.dtype.kind in NUMERIC else None
+        return np.asarray(np.ma.filled(item.astype(np.float64), np.nan)) if item.dtype.kind in NUMERIC else None
     if not isinstance(item, np.ndarray) and hasattr(item, "to_numpy") and hasattr(item, "tolist"):  # a Series or an Arrow array
         item = item.tolist()
     if isinstance(item, list | tuple):
