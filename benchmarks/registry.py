@@ -592,7 +592,7 @@ def attach() -> dict[str, Any]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["VERTICAL_HOME"] = os.environ.get("VERTICAL_HOME") or f"{folder}/home"
-        settings = {"train.max_steps": 4, "adapter.r": 32, "evaluate.gate": None, "ensemble": [], "data.max_length": 32}
+        settings = {"train.max_steps": 4, "adapter.r": 32, "evaluate.gate": False, "ensemble": [], "data.max_length": 32}
         train("medical/icd-chapter", settings=settings, out=f"{folder}/run")
         registry = Registry(f"{folder}/registry", Policy())
         version = registry.publish(f"{folder}/run", "bench/attach")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import pickle
 from pathlib import Path
+
+import pytest
 
 from vertical_sdk.errors import CorruptAdapter, DataError, MissingExtra, UnknownName, VerticalError
 
@@ -33,4 +36,36 @@ def test_an_unknown_name_keeps_its_place_apart_from_the_hint() -> None:
 def test_every_error_survives_pickling_with_its_text() -> None:
     for error in (DataError("no rows.", where="x.csv"), VerticalError("stopped.")):
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
-    assert "vertical_sdk[trees]" in str(MissingExtra("trees", "boosted_trees"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        (
+            '{"dir_info": {"editable": true}, "url": "file:///home/ada/x"}',
+            "pip install -c constraints.txt '.[trees]', in the folder of",
+        ),
+        ('{"dir_info": {}, "url": "file:///home/ada/x"}', "pip install -c constraints.txt '.[trees]', in the folder of"),
+        (
+            '{"archive_info": {}, "url": "file:///x/vertical_sdk.whl"}',
+            "pip install 'vertical_sdk[trees] @ file:///x/vertical_sdk.whl'",
+        ),
+        (
+            '{"vcs_info": {"vcs": "git", "commit_id": "1"}, "url": "https://git.example/x"}',
+            "pip install 'vertical_sdk[trees] @ git+https://git.example/x'",
+        ),
+        (None, "pip install 'vertical_sdk[trees]'"),
+    ],
+)
+def test_a_missing_extra_is_installed_from_where_the_library_came(
+    monkeypatch: pytest.MonkeyPatch, origin: str | None, command: str
+) -> None:
+    class Installed:
+        @staticmethod
+        def read_text(name: str) -> str | None:
+            assert name == "direct_url.json"
+            return origin
+
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Installed())
+
+    assert f"boosted trees needs the extra 'trees': {command}" in str(MissingExtra("trees", "boosted trees"))

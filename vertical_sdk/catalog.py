@@ -79,7 +79,7 @@ class Part(Generic[P]):
                       parameters are options too; see `vertical_sdk.metrics`. Losses: finds, for each token of an answer, tokens to
                       avoid; see `vertical_sdk.losses`
     recognizes        readers: whether the first bytes of a file are of the kind that this reader reads, so that errors can name it
-    extra             the extra of this package that the part needs, as in `pip install 'vertical_sdk[extra]'`
+    extra             the extra of this package that the part needs, as in `pip install '.[trees]'`
     """
 
     name: str

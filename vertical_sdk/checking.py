@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 from vertical_sdk import catalog
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import RecipeError, did_you_mean
+from vertical_sdk.families.lora_settings import find_refused_in_recipe
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.schema_errors import describe_expected
 from vertical_sdk.tasks import Task, get_task
@@ -125,6 +126,8 @@ def _check_keys(recipe: Recipe) -> None:
 
     from vertical_sdk.training_arguments import Arguments
 
+    if refused := find_refused_in_recipe(recipe.adapter):
+        raise RecipeError(f"{refused}. Leave it out, or choose another value.", where=f"{recipe.name}: adapter")
     for section, target in (("adapter", LoraConfig), ("train", Arguments)):
         known, types = inspect.signature(target).parameters, get_type_hints(target)
         where = f"{recipe.name}: {section}"

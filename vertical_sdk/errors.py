@@ -45,6 +45,7 @@ __all__ = [
     "UnknownName",
     "VerticalError",
     "did_you_mean",
+    "install_command",
 ]
 
 
@@ -148,7 +149,26 @@ class MissingExtra(VerticalError):
     exit_code = 10
 
     def __init__(self, extra: str, what: str) -> None:
-        super().__init__(f"{what} needs the extra '{extra}': pip install 'vertical_sdk[{extra}]'.")
+        super().__init__(f"{what} needs the extra '{extra}': {install_command(extra)}.")
+
+
+def install_command(extra: str) -> str:
+    """Write how to install an extra: from the place that this installation came from, as pip recorded it (PEP 610)."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        origin = json.loads(distribution("vertical_sdk").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:  # run from its sources
+        origin = {"dir_info": {}}
+    except (OSError, ValueError):
+        origin = {}
+    if "dir_info" in origin:
+        return f"pip install -c constraints.txt '.[{extra}]', in the folder of its sources"
+    if "url" in origin:
+        kind = origin.get("vcs_info", {}).get("vcs")
+        return f"pip install 'vertical_sdk[{extra}] @ {kind + '+' if kind else ''}{origin['url']}'"
+    return f"pip install 'vertical_sdk[{extra}]'"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

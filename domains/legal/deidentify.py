@@ -75,7 +75,7 @@ OWN = (
 )
 
 
-ABOUT = """Case and docket numbers, the parties of "X v. Y", bar numbers, and all general kinds; see the general `presidio`.
+ABOUT = """Case and docket numbers (English and Chinese), the parties of "X v. Y", bar numbers, and all general kinds; see `presidio`.
 
 entities  which kinds, the general ones among them; all where None
 names     find people and places too, with a spaCy model that is fetched once

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from conftest import save_causal, topic_recipe
+from safetensors.torch import load_file
 
 from vertical_sdk import Registry, VerticalModel, train
 from vertical_sdk.adapters.importing import import_adapter
@@ -23,7 +24,16 @@ pytestmark = [
 ]
 
 
-def save_peft(folder: Path, base: Path, kind: str | None, *, idle: bool = False, trained: bool = True, **config: Any) -> Path:
+def save_peft(
+    folder: Path,
+    base: Path,
+    kind: str | None,
+    *,
+    idle: bool = False,
+    trained: bool = True,
+    embeddings: bool = False,
+    **config: Any,
+) -> Path:
     """What `save_pretrained` leaves of an adapter with random weights."""
     loaders: dict[str | None, Any] = {
         "CAUSAL_LM": transformers.AutoModelForCausalLM,
@@ -37,9 +47,9 @@ def save_peft(folder: Path, base: Path, kind: str | None, *, idle: bool = False,
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
-            if "lora_B" in name and not idle:
+            if ("lora_B" in name or "lora_embedding_A" in name) and not idle:
                 parameter.normal_(std=0.3)
-    made.save_pretrained(str(folder), save_embedding_layers=False)
+    made.save_pretrained(str(folder), save_embedding_layers=embeddings)
     return folder
 
 
@@ -151,9 +161,9 @@ def test_a_pickle_is_refused_with_what_to_do(registry: Registry, writer: Path, c
         ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map names code"),
         ({"auto_mapping": {"base_model_class": "X", "parent_library": "os"}}, "a module to import that is not of transformers"),
         ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
-        ({"layer_replication": [[0, 2]]}, "layer_replication makes more of it"),
-        ({"megatron_config": {"a": 1}}, "megatron_config makes more of it"),
-        ({"init_lora_weights": "pissa_niter_4"}, "changed the base's own weights"),
+        ({"layer_replication": [[0, 2]]}, "it changes the layers of the base"),
+        ({"megatron_config": {"a": 1}}, "it imports classes by name"),
+        ({"init_lora_weights": "pissa_niter_4"}, "it changes the base's own weights"),
         ({"task_type": "SEQ_2_SEQ_LM"}, "no such task here"),
     ],
 )
@@ -268,3 +278,40 @@ def test_the_base_is_the_one_that_the_configuration_names(registry: Registry, wr
     edit(writer, base_model_name_or_path=None)
     with pytest.raises(AdapterError, match="names no base model"):
         import_adapter(registry, writer, "notes")
+
+
+@pytest.mark.parametrize("modules", [["lm_head"], ["q_proj", "embed_tokens"]], ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_on_embeddings_is_imported_and_writes(
+    registry: Registry, tmp_path: Path, causal: Path, modules: list[str]
+) -> None:
+    folder = save_peft(tmp_path / "made", causal, "CAUSAL_LM", embeddings=True, target_modules=modules)
+    assert any("base_layer" in key for key in load_file(folder / "adapter_model.safetensors"))
+
+    import_adapter(registry, folder, "notes", base=str(causal))
+
+    assert len(VerticalModel.from_registry("notes", registry).generate(["pain"], max_new_tokens=4)) == 1
+
+
+def test_an_error_names_the_folder_that_is_imported_and_no_temporary_one(
+    registry: Registry, tmp_path: Path, causal: Path
+) -> None:
+    idle = save_peft(tmp_path / "idle", causal, "CAUSAL_LM", idle=True)
+    other = save_peft(tmp_path / "other", causal, "CAUSAL_LM", target_modules=["q_proj"])
+    edit(other, r=5)
+
+    for folder in (idle, other):
+        with pytest.raises(AdapterError) as caught:
+            import_adapter(registry, folder, "notes", base=str(causal))
+        assert str(folder) in str(caught.value)
+        assert "vertical-import-" not in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [{"bias": "all"}, {"init_lora_weights": "olora"}, {"trainable_token_indices": [1, 2]}])
+def test_an_adapter_that_changes_the_base_is_refused_with_the_reason(
+    registry: Registry, writer: Path, causal: Path, config: dict[str, Any]
+) -> None:
+    edit(writer, **config)
+
+    with pytest.raises(AdapterError, match="changes the base's own"):
+        import_adapter(registry, writer, "notes", base=str(causal))

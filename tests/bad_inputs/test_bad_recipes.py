@@ -70,6 +70,8 @@ def test_a_value_of_the_wrong_type_that_a_library_takes_is_refused_too(
         ("train.label_smoothing_factor=0.1", "set loss: {use: cross_entropy, smoothing: ...}."),
         ("train.push_to_hub=true", "train: push_to_hub is set by the SDK. Leave it out."),
         ("adapter.inference_mode=true", "adapter: inference_mode is set by the SDK. Leave it out."),
+        ("adapter.init_lora_weights=pissa", "adapter: init_lora_weights = 'pissa': it changes the base's own weights"),
+        ("adapter.bias=all", "adapter: bias = 'all': it changes the base's own biases"),
         ("loss={use: cross_entropy, smoothing: 5}", "smoothing = 5 is wrong: it should be less than or equal to 1"),
         ("loss={use: focal, gamma: -1}", "gamma = -1 is wrong: it should be greater than or equal to 0. It takes gamma: float"),
         ("evaluate.metrics=[{use: ece, bins: 0}]", "bins = 0 is wrong: it should be greater than or equal to 1"),

@@ -33,7 +33,7 @@ try:
     SUMO: Simulator | None = find_simulator()
 except MissingExtra:
     SUMO = None
-simulates = pytest.mark.skipif(SUMO is None, reason="eclipse-sumo is not installed: pip install 'vertical_sdk[traffic-sim]'")
+simulates = pytest.mark.skipif(SUMO is None, reason="eclipse-sumo is not installed: pip install '.[traffic-sim]'")
 
 TINY = """
 minutes: 5

@@ -77,7 +77,8 @@ def test_the_same_labels_or_number_for_every_row_are_a_fault() -> None:
     assert find_faults(numbers, Outputs(values=np.full(3, 2.5))) == [
         "The specialist gives the same number to every row: '2.5'."
     ]
-    assert find_faults(numbers, Outputs(values=np.array([2.5, 2.5, 2.6]))) == []
+    assert len(find_faults(numbers, Outputs(values=np.array([2.5, 2.5000001, 2.4999999])))) == 1
+    assert find_faults(numbers, Outputs(values=np.array([2.5, 2.5, 2.501]))) == []
     assert find_faults(numbers, Outputs(values=np.full(3, np.nan))) == [
         "The specialist gives the same number to every row: 'nan'."
     ]
@@ -102,7 +103,7 @@ def test_a_fault_fails_the_gate_whatever_the_comparison_shows() -> None:
     assert decide(gate, lead).passed
     verdict = decide(gate, lead, ["The specialist gives one label to every row: 'ok'."])
     assert not verdict.passed
-    assert verdict.reasons[0] == "Fails: the specialist gives one label to every row: 'ok'."
+    assert verdict.reasons[-1] == "Fails: the specialist gives one label to every row: 'ok'."
 
 
 @pytest.mark.parametrize("difference", [Interval(0.5, float("nan"), float("nan")), Interval(float("nan"), 0.1, 0.9)])

@@ -118,7 +118,7 @@ def test_worse_challenger_does_not_move_the_alias(registry: Registry) -> None:
 
     assert not result.verdict.passed
     assert not result.moved
-    assert "worse than topics@2" in " ".join(result.verdict.reasons)
+    assert "worse than topics@2" in result.verdict.reasons[0]
     assert result.verdict.reasons[-1] == "Fails: the challenger's own gate failed."
     assert "its own gate failed" in result.notes[0]
     assert current_version(registry) == 2
@@ -159,8 +159,8 @@ def test_rows_of_one_label_promote_nothing(registry: Registry, tmp_path: Path) -
     result = promote(registry, "topics@2", "production", data=write_csv(tmp_path / "skin.csv", rows), margin=-1)
 
     assert not result.moved
-    assert result.verdict.reasons[0].startswith("Fails: all 20 test rows have the same answer, 'skin'")
-    assert "macro_f1 of the specialist or of topics@1 is undefined on these rows" in result.verdict.reasons[1]
+    assert result.verdict.reasons[1].startswith("Fails: all 20 test rows have the same answer, 'skin'")
+    assert "macro_f1 of the specialist or of topics@1 is undefined on these rows" in result.verdict.reasons[0]
     assert result.to_dict()["p_value"] is None
 
 

@@ -104,7 +104,7 @@ def publish(tmp_path: Path, registry: Registry) -> Publish:
             gate=Verdict(passed=passed, reasons=(f"0.91 against 0.355{text}",)),
         )
         write_card(folder, card)
-        return registry.publish(run, force=not passed, reason=text, tags=tags)
+        return registry.publish(run, force=not passed, reason=text or ("" if passed else "a pilot"), tags=tags)
 
     return make
 
@@ -333,7 +333,7 @@ def test_texts_of_a_publisher_are_escaped(
 ) -> None:
     monkeypatch.setenv("VERTICAL_USER", EVIL)
     publish(text=EVIL, passed=False, tags={"note": EVIL}, report="<p>r</p>")
-    registry.set_alias("medical/triage", "production", 1, why=EVIL, evidence=json.dumps({EVIL: EVIL}))
+    registry.set_alias("medical/triage", "production", 1, force=True, why=EVIL, evidence=json.dumps({EVIL: EVIL}))
     registry.revoke("medical/triage@1", EVIL)
 
     for path in ("/", "/a/medical/triage", "/a/medical/triage@1", "/log/medical/triage"):

@@ -8,17 +8,27 @@ continue from the latter (`vertical train RECIPE --from NAME`), which gives it a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertical_sdk.card import Card, SelfTest, SourceRecord, library_versions, read_card, write_card
-from vertical_sdk.errors import AdapterError, BaseMismatch, BaseModelError, CorruptAdapter, IdleAdapter, RegistryError
+from vertical_sdk.errors import (
+    AdapterError,
+    BaseMismatch,
+    BaseModelError,
+    CorruptAdapter,
+    IdleAdapter,
+    RegistryError,
+    VerticalError,
+)
+from vertical_sdk.families.lora_settings import find_refused
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe
@@ -53,21 +63,6 @@ TAKEN = (
 """The files of a folder that belong to an adapter. Checkpoints, optimizers and pickled arguments are not imported."""
 LONGEST = 4096
 """Tokens of a prompt where the base sets no bound."""
-CHANGES_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "pissa")
-"""Ways to begin (init_lora_weights) that take from the base's own weights what they give the adapter."""
-OTHER_KINDS = (
-    "alora_invocation_tokens",
-    "arrow_config",
-    "kasa_config",
-    "layer_replication",
-    "megatron_config",
-    "monteclora_config",
-    "trainable_token_indices",
-    "use_bdlora",
-    "use_qalora",
-    "velora_config",
-)
-"""Keys of a LoraConfig that make something else than low-rank weights beside the base's own, or import classes by name."""
 SOURCE = "unknown"
 """The source in the card, so that a licence policy sees that data was used."""
 PROMPTED = "{text}"
@@ -124,7 +119,7 @@ def import_adapter(  # noqa: PLR0913  (each option is one fact that the folder d
     named = base or config.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise AdapterError(f"{source / CONFIG}: names no base model. Say which one it needs: --base minilm-l6.")
-    with tempfile.TemporaryDirectory(prefix="vertical-import-") as staging:
+    with tempfile.TemporaryDirectory(prefix="vertical-import-") as staging, _naming_source(Path(staging) / "adapter", source):
         staged = Path(staging) / "adapter"
         left_out = _stage(source, staged)
         progress(f"loading {named}", None)
@@ -166,6 +161,18 @@ def import_adapter(  # noqa: PLR0913  (each option is one fact that the folder d
     return Imported(version, missing, left_out, unread)
 
 
+@contextlib.contextmanager
+def _naming_source(staged: Path, source: Path) -> Iterator[None]:
+    """Name the folder that is imported in errors about the copy of it."""
+    try:
+        yield
+    except VerticalError as error:
+        own = str(staged)
+        if own not in str(error):
+            raise
+        raise type(error)(error.message.replace(own, str(source)), where=str(error.where).replace(own, str(source))) from None
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     """adapter_config.json of a folder that has what an adapter needs, and nothing in it that would run code or need more than LoRA."""
     if (folder / "vertical.json").is_file():
@@ -195,13 +202,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CorruptAdapter(
             f"{folder / CONFIG}: auto_mapping names a module to import that is not of transformers. Take it out."
         )
-    if other := next((key for key in OTHER_KINDS if config.get(key)), None):
-        raise AdapterError(f"{folder / CONFIG}: {other} makes more of it than LoRA; such adapters cannot be taken in.")
-    begun = config.get("init_lora_weights")
-    if isinstance(begun, str) and begun.lower().startswith(CHANGES_BASE):
+    if refused := find_refused(config):
         raise AdapterError(
-            f"{folder / CONFIG}: init_lora_weights = {begun!r} changed the base's own weights too. Save it as plain LoRA: "
-            "save_pretrained(..., path_initial_model_for_weight_conversion=...)."
+            f"{refused}. If only the start was another, save it as plain LoRA: "
+            "save_pretrained(..., path_initial_model_for_weight_conversion=...).",
+            where=folder / CONFIG,
         )
     return config
 
@@ -315,7 +320,7 @@ def _record_self_tests(staged: Path, base: Base, recipe: Recipe, card: Card, tas
     specialist.to(next(backbone.parameters()).device).eval()
     self_tests = record_self_tests(specialist)
     if any(probe.base == probe.adapter for probe in self_tests):
-        raise IdleAdapter(f"{staged.name}: changes nothing: {base.name} gives the same answers with it and without it.")
+        raise IdleAdapter(f"{staged}: changes nothing: {base.name} gives the same answers with it and without it.")
     return self_tests
 
 
@@ -342,7 +347,7 @@ def _verify(staged: Path, base: Base, kind: str, card: Card) -> tuple[SelfTest, 
         with use_base():
             plain = model(**inputs, output_hidden_states=True).hidden_states[-1]
     if torch.equal(changed, plain):
-        raise IdleAdapter(f"{staged.name}: changes nothing: {base.name} makes the same of a text with it and without it.")
+        raise IdleAdapter(f"{staged}: changes nothing: {base.name} makes the same of a text with it and without it.")
     return ()
 
 

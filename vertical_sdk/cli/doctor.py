@@ -14,6 +14,7 @@ from typing import Any
 
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, size, table
+from vertical_sdk.errors import install_command
 
 __all__ = ["doctor"]
 
@@ -171,8 +172,7 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     cpu, memory = report["cpu"], report["memory"]
     cores = f"{cpu['usable']} of {cpu['cores']} cores, {cpu['threads']} thread{'' if cpu['threads'] == 1 else 's'}"
     extras = ", ".join(
-        name if installed else f"{name} (missing: pip install 'vertical_sdk[{name}]')"
-        for name, installed in report["extras"].items()
+        name if installed else f"{name} (missing: {install_command(name)})" for name, installed in report["extras"].items()
     )
     return [
         ("python", f"{report['python']} on {report['platform']}"),

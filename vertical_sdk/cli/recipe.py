@@ -51,7 +51,7 @@ data:
   source: {source}
 {reading}
   # license: CC-BY-4.0            # licence of the data, for the card
-  # deidentify: {{use: presidio, on_hit: surrogate}}
+  # deidentify: {{use: presidio, on_hit: surrogate}}   # English names; other languages, patterns only: language: zh, names: false
   split: {{use: stratified, test: 0.2, validation: 0.1}}
 {lengths}
 adapter: {{r: 16, lora_alpha: 32, target_modules: all-linear}}     # keys of peft.LoraConfig

@@ -53,7 +53,7 @@ def suggest_columns(
     for key, names in (("text", TEXTS), ("label", LABELS)):
         if key in chosen or (key == "text" and not texts):
             continue
-        taken = set(chosen.values())
+        taken = {*chosen.values(), *_list_outer_columns(rows)}
         named = [column for column in rows.columns if has_name(column, names) and column not in taken]
         if len(named) > 1:
             raise DataError(f"{_join(named)} could all be the {key}. Set data.columns.{key}.", where=rows.path)
@@ -147,6 +147,13 @@ def _find_labels(rows: Rows, taken: set[str], task: TaskName) -> str | None:
     if len(candidates) > 1:
         raise DataError(f"{_join(candidates)} could all be the label. Set data.columns.label.", where=rows.path)
     return candidates[0] if candidates else None
+
+
+def _list_outer_columns(rows: Rows) -> set[str]:
+    """List the columns with values of the objects around the rows, which describe several rows and not one."""
+    outer = rows.details.get("list", "")
+    around = ("parent.", *([f"{outer.partition('.')[0]}."] if "." in outer else []))
+    return {name for name in rows.columns if outer and name.startswith(around)}
 
 
 def _refuse_numbered(rows: Rows, chosen: Mapping[str, str]) -> None:

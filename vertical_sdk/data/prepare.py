@@ -267,9 +267,10 @@ def _check_labels(rows: Sequence[Example], labels: LabelSpace | None) -> tuple[l
     return kept, tally.close(len(rows), len(kept))
 
 
-def _deidentify(rows: Sequence[Example], part: Part, seed: int, recipe: str) -> tuple[Sequence[Example], StepAccount]:
+def _deidentify(rows: Sequence[Example], part: Part, seed: int, recipe: str) -> tuple[list[Example], StepAccount]:
     arguments = catalog.deidentifiers.check(part.use, part.arguments, f"{recipe}: data.deidentify")
-    return catalog.deidentifiers.get(part.use)(rows, seed, **arguments)
+    deidentified: tuple[list[Example], StepAccount] = catalog.deidentifiers.get(part.use)(rows, seed, **arguments)
+    return deidentified
 
 
 def _augment(train: Sequence[Example], recipe: Recipe, seed: int) -> tuple[list[Example], StepAccount]:

@@ -13,7 +13,7 @@ from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_
 from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.learned_rows import KnownRows, Party, count_repeated, leave_out_learned
 from vertical_sdk.evaluation.record import describe_provenance, record_evaluation
-from vertical_sdk.evaluation.red_lines import describe_gaps, find_faults
+from vertical_sdk.evaluation.red_lines import describe_gaps, describe_undefined, find_faults
 from vertical_sdk.evaluation.result import Evaluation, System
 from vertical_sdk.evaluation.systems import SPECIALIST, Setup, classical_baseline, run_systems, system_title
 from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
@@ -94,7 +94,7 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         confidence=benchmark.confidence,
         tests=tests,
         baseline=classical_baseline(systems),
-        warnings=[*describe_gaps(benchmark), *(fault for fault in faults if fault not in describe_gaps(benchmark))],
+        warnings=[*describe_gaps(benchmark), *faults, *describe_undefined(systems[SPECIALIST].metrics)],
         lower_is_better=[name for name in benchmark.metrics if not higher_is_better(name)],
         calibration=card.calibration,
         examples=measure.select_examples(benchmark, outputs, specialist),

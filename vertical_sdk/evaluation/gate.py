@@ -26,7 +26,7 @@ def decide(gate: Gate, comparisons: Mapping[str, PairedTest], faults: Sequence[s
     Raises UnknownName for an unknown metric; ValueError for an interval at another confidence.
     """
     sign = 1 if higher_is_better(gate.metric) else -1
-    passed, reasons = not faults and bool(gate.beats), [f"Fails: {fault[0].lower()}{fault[1:]}" for fault in faults]
+    passed, reasons = not faults and bool(gate.beats), []
     if not gate.beats:
         reasons.append("Fails: the gate names no baseline, so nothing shows that the specialist is better than anything.")
     for baseline in gate.beats:
@@ -40,6 +40,7 @@ def decide(gate: Gate, comparisons: Mapping[str, PairedTest], faults: Sequence[s
         beaten, reason = _compare(gate, baseline, test.difference, sign)
         passed &= beaten
         reasons.append(reason)
+    reasons += [f"Fails: {fault[0].lower()}{fault[1:]}" for fault in faults]
     return Verdict(passed=passed, reasons=tuple(reasons))
 
 

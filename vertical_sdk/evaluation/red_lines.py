@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ from vertical_sdk import catalog
 from vertical_sdk.data.labels import describe_untested, name_some, untested_labels
 from vertical_sdk.evaluation.test_set import Benchmark
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.types import Interval
 
-__all__ = ["describe_gaps", "find_faults"]
+__all__ = ["describe_gaps", "describe_undefined", "find_faults"]
 
 LONGEST = 40
 """A written answer is quoted up to this many characters."""
@@ -48,8 +51,16 @@ def describe_gaps(benchmark: Benchmark) -> list[str]:
     return describe_untested(benchmark.rows, benchmark.card.labels)
 
 
+def describe_undefined(metrics: Mapping[str, Interval]) -> list[str]:
+    """Say in a sentence which metrics of the specialist are undefined; [] if all are known."""
+    undefined = [name for name, interval in metrics.items() if math.isnan(interval.value)]
+    if not undefined:
+        return []
+    return [f"Undefined on these rows, and shown as a dash: {', '.join(undefined)}."]
+
+
 def _all_alike(answers: Any) -> bool:
-    """Whether there are answers, and all are the same. NaN is the same as NaN.
+    """Whether there are answers, and all are the same, numbers up to rounding. NaN is the same as NaN.
 
     answers  a list of texts, or an array (rows, ...)
     """
@@ -57,8 +68,9 @@ def _all_alike(answers: Any) -> bool:
         return False
     if isinstance(answers, list):
         return len(set(answers)) == 1
-    first = np.broadcast_to(answers[:1], answers.shape)
-    return bool(np.array_equal(answers, first, equal_nan=answers.dtype.kind == "f"))
+    if answers.dtype.kind == "f":  # float32 rounds a number that is the same for every row
+        return bool(np.allclose(answers, answers[:1], rtol=1e-5, equal_nan=True))
+    return bool((answers == answers[:1]).all())
 
 
 def _quote(answer: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,50 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
     try:
         unread = {"exclude_modules": r".*pooler.*"} if any("pooler" in name for name, _ in model.named_modules()) else {}
         config = peft.LoraConfig(task_type=task_type, **{**DEFAULTS, **unread, **settings})
-        with hide_peft_notice():
+        with hide_peft_notice(), _refuse_without_effect():
             adapted = peft.get_peft_model(model, config)
+        _check_saved_modules(adapted, config.modules_to_save or (), all_exist=True)
         read_context(adapted)
         return adapted
-    except (ValueError, TypeError, KeyError) as error:
-        raise RecipeError(f"{where}: adapter: {error}") from None
+    except (ValueError, TypeError, KeyError, ImportError) as error:
+        raise RecipeError(f"adapter: {str(error).strip()}", where=where) from None
+
+
+@contextlib.contextmanager
+def _refuse_without_effect() -> Iterator[None]:
+    """Raise ValueError for a setting of which PEFT only warns that it matches no module, so that it would change nothing."""
+    with warnings.catch_warnings():
+        for problem in (
+            "did not match any targeted module",
+            "no modules were excluded",
+            "no parameter was matched",
+            "no tied modules",
+        ):
+            warnings.filterwarnings("error", message=f"(?s).*{problem}", category=UserWarning)
+            warnings.filterwarnings("error", message=f"(?s).*{problem}", category=RuntimeWarning)
+        try:
+            yield
+        except (UserWarning, RuntimeWarning) as warning:
+            raise ValueError(str(warning)) from None
+
+
+def _check_saved_modules(model: Any, names: Sequence[str], *, all_exist: bool = False) -> None:
+    """Raise ValueError for a name of modules_to_save that matches no module, or one with the embeddings of the input."""
+    from peft.utils.other import ModulesToSaveWrapper
+
+    saved = {name: module for name, module in model.named_modules() if isinstance(module, ModulesToSaveWrapper)}
+    inputs = model.get_base_model().get_input_embeddings()
+    for wanted in names:
+        own = [module for name, module in saved.items() if name == wanted or name.endswith(f".{wanted}")]
+        if not own and all_exist:
+            raise ValueError(f"modules_to_save = {list(names)}: the base has no module {wanted!r}.")
+        if any(
+            part is inputs or part is getattr(inputs, "original_module", None) for module in own for part in module.modules()
+        ):
+            raise ValueError(
+                f"modules_to_save = {list(names)}: {wanted!r} holds the embeddings of all tokens, of which no copy is saved. Train "
+                "them with LoRA instead: add their name to target_modules."
+            )
 
 
 def read_weights(folder: Path) -> dict[str, Any]:
@@ -82,16 +120,18 @@ def attach(model: Any, folder: Path) -> Any:
         raise AdapterError(f"this is a {config.peft_type} adapter. Only LoRA is supported.", where=folder)
     config.inference_mode = True
     config.base_model_name_or_path = getattr(model, "name_or_path", None)  # bases are compared by fingerprint, not by name
-    if not any(bool(tensor.any()) for key, tensor in weights.items() if "lora_B" in key):
+    if not any(bool(tensor.any()) for key, tensor in weights.items() if "lora_B" in key or "lora_embedding_A" in key):
         raise IdleAdapter(
             "all weights are zero, so the adapter would change nothing. Train it again.", where=folder / ADAPTER_WEIGHTS
         )
     try:
         with hide_peft_notice():
             model = peft.get_peft_model(model, config, low_cpu_mem_usage=True)
+            _check_saved_modules(model, config.modules_to_save or ())
             expected = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     except ValueError as error:
         raise BaseMismatch(f"the adapter does not fit this base: {error}", where=folder) from None
+    weights = _without_own_embeddings(model, weights, expected, folder)
     missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
     if missing or extra:
         differences = [
@@ -109,6 +149,33 @@ def attach(model: Any, folder: Path) -> Any:
     read_context(model)
     model.eval()
     return model
+
+
+def _without_own_embeddings(model: Any, weights: dict[str, Any], expected: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Leave out the base's own embeddings, which PEFT saves beside an adapter on embed_tokens or lm_head.
+
+    Raises BaseMismatch if they differ from those of this base, as after new tokens.
+    """
+    import torch
+
+    extra = [key for key in weights if key not in expected and "lora_" not in key]
+    if not extra:
+        return weights
+    own = model.state_dict()
+    kept = dict(weights)
+    for key in extra:
+        mine = own.get(key, own.get(key.replace(".weight", ".base_layer.weight")))
+        if mine is None:
+            continue
+        if mine.shape != weights[key].shape or not torch.equal(mine.float().cpu(), weights[key].float()):
+            raise BaseMismatch(
+                f"the adapter comes with its own {key.removeprefix('base_model.model.')} {tuple(weights[key].shape)}, which differs from the "
+                f"base's {tuple(mine.shape)}: the base's embeddings were changed too, such as by new tokens. Import it onto the base "
+                "with those embeddings, or train it without changing them.",
+                where=folder / ADAPTER_WEIGHTS,
+            )
+        del kept[key]
+    return kept
 
 
 @contextlib.contextmanager

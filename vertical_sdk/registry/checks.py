@@ -119,8 +119,8 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
         if force:
             return "not evaluated", True
         raise GateFailed(
-            f"{card.name} has not been evaluated, so it did not pass its gate. Run `vertical evaluate` on its run first. "
-            "A recipe that shall have no gate says evaluate: {gate: false}."
+            f"{card.name} has not been evaluated, but its recipe has a gate. Run `vertical evaluate` on it first. "
+            "A recipe that names no gate has that of its task; to have none, it says evaluate: {gate: false}."
         )
     if card.gate.passed:
         return UNGATED if _gate_setting(card) is False else "passed", False
@@ -128,8 +128,8 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
         return "failed", True
     reasons = "; ".join(reason.rstrip(".") for reason in card.gate.reasons) or "its card gives no reasons"
     raise GateFailed(
-        f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, with a reason, "
-        "which is recorded."
+        f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, which is recorded: "
+        "--force --reason TEXT."
     )
 
 
