@@ -339,7 +339,7 @@ def test_a_word_for_a_missing_cell_means_the_same_in_every_column(tmp_path: Path
 def test_a_declared_label_is_never_a_missing_cell(tmp_path: Path) -> None:
     path = write_table(tmp_path / "rows.csv", "text,label\na,None\nb,mild\nc,none\n")
 
-    declared = table(path, {}, "classification", Contract(labels=("None", "mild")))
+    declared = table(path, {}, "classification", contract=Contract(labels=("None", "mild")))
     others = table(path, {}, "classification", missing_words=["?"])
 
     assert [e.target for e in declared.examples] == ["None", "mild"]
