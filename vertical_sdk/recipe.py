@@ -181,6 +181,13 @@ class Forgetting(Closed):
     )
 
 
+def _name_baselines(evaluate: Any) -> Any:
+    """Read `against`, the name of `baselines` in recipes and cards of earlier versions."""
+    if isinstance(evaluate, dict) and "against" in evaluate and "baselines" not in evaluate:
+        return {"baselines" if key == "against" else key: value for key, value in evaluate.items()}
+    return evaluate
+
+
 class Evaluate(Closed):
     """How a specialist is judged."""
 
@@ -202,6 +209,11 @@ class Evaluate(Closed):
         description="What the bootstrap draws: rows, for a claim about such rows; or whole groups, for a claim about new groups, "
         "which is stricter if rows of a group are alike.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_name(cls, value: Any) -> Any:
+        return _name_baselines(value)
 
 
 class Report(Closed):
@@ -348,6 +360,8 @@ def _merged(name: str, where: str, seen: Sequence[Path]) -> dict[str, Any]:
     if path in seen:
         raise RecipeError("extends goes in a circle: " + " → ".join(str(p) for p in (*seen, path)))
     own = read_yaml(path)
+    if "evaluate" in own:
+        own["evaluate"] = _name_baselines(own["evaluate"])
     if _is_file_name(name):
         own = _anchor(own, path.parent)
     return _merge_parent(own, str(path), path.parent, (*seen, path))

@@ -111,6 +111,7 @@ def records(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
             "reader": {"use": "table", "record": {"debt": "debt", "unit": "ward"}},
             "decontaminate": None,
             "max_length": 32,
+            "limits": {"unknown": 1.0},
         },
         "train": TRAIN,
         "evaluate": {"baselines": ["probe"]},

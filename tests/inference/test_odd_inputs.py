@@ -38,7 +38,9 @@ class Kind:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """A table: that of the records, or one with the two inputs in a column."""
+        """A table with the columns that the specialist reads, or with the two inputs in one column."""
+        if self.name == "series":
+            return pd.DataFrame(list(self.plain), columns=[f"s{k}" for k in range(8)])
         return pd.DataFrame(list(self.plain)) if self.name == "records" else pd.DataFrame({"given": list(self.plain)})
 
 
@@ -87,6 +89,14 @@ def only(kind: str, refused: str) -> dict[str, str]:
 TABLE = r"takes a list of \w+, not a table with the columns"
 ITEM = r"^(text|input|record) 1\b|^\S+: (no such file|cannot be read)|^'.*': no such file|^the field"
 """One bad item is refused with its number, or with its path."""
+COLUMNS = {"texts": TABLE, "records": "ab", "series": "ab", "pictures": TABLE}
+OTHERS: dict[str, dict[str, str]] = {
+    "texts": {},
+    "pictures": {},
+    "records": {"risk": "good", "customer": "c1"},
+    "series": {"kind": "rising", "id": "7"},
+}
+"""Columns of the file that a specialist was trained on and does not read."""
 EXPECTED: dict[str, tuple[Callable[[Kind], Any], Any]] = {
     # in the order given
     "list": (lambda k: list(k.pair), "ab"),
@@ -113,16 +123,19 @@ EXPECTED: dict[str, tuple[Callable[[Kind], Any], Any]] = {
     "column of datasets": (lambda k: datasets.Dataset.from_dict({"given": list(k.plain)})["given"], "ab"),
     "column of a streamed data set": (lambda k: datasets.Dataset.from_dict({"given": list(k.plain)}).to_iterable_dataset()["given"], "ab"),
     "row of a reader": (lambda k: [k.a, k.a], "aa"),
-    # tables are for records
-    "DataFrame": (lambda k: k.frame, only("records", TABLE)),
-    "DataFrame with other labels": (lambda k: k.frame.set_axis([5, 3]), only("records", TABLE)),
-    "DataFrame with its label and group": (lambda k: k.frame.assign(risk="good", customer="c1"), only("records", TABLE)),
-    "DataFrame with an unknown column": (lambda k: k.frame.assign(other=1), {**only("", TABLE), "records": "unknown field 'other'"}),
-    "DataFrame with a column twice": (lambda k: pd.concat([k.frame, k.frame], axis=1), {**only("", TABLE), "records": "'debt' twice"}),
-    "DataFrame without rows": (lambda k: k.frame.iloc[:0], {**only("", TABLE), "records": ""}),
-    "Arrow table": (lambda k: pa.Table.from_pandas(k.frame), only("records", TABLE)),
-    "data set": (dataset, only("records", TABLE)),
-    "streamed data set": (lambda k: dataset(k).to_iterable_dataset(), only("records", TABLE)),
+    # tables are for specialists that read columns
+    "DataFrame": (lambda k: k.frame, COLUMNS),
+    "DataFrame with other labels": (lambda k: k.frame.set_axis([5, 3]), COLUMNS),
+    "DataFrame with its columns in reverse": (lambda k: k.frame[k.frame.columns[::-1]], COLUMNS),
+    "DataFrame with its label and group": (lambda k: k.frame.assign(**OTHERS[k.name]), COLUMNS),
+    "DataFrame with an unknown column": (lambda k: k.frame.assign(other=1), {**COLUMNS, "series": "row 0: unknown columns 'other'"}),
+    "DataFrame of other columns": (lambda _: pd.DataFrame({"x": [1]}), dict.fromkeys(COLUMNS, "none of the columns|" + TABLE)),
+    "DataFrame with a column twice": (lambda k: pd.concat([k.frame, k.frame], axis=1), dict.fromkeys(COLUMNS, "' twice|" + TABLE)),
+    "DataFrame without names": (lambda k: k.frame.set_axis(range(k.frame.shape[1]), axis=1), dict.fromkeys(COLUMNS, "not a text|" + TABLE)),
+    "DataFrame without rows": (lambda k: k.frame.iloc[:0], {**COLUMNS, "records": "", "series": ""}),
+    "Arrow table": (lambda k: pa.Table.from_pandas(k.frame), COLUMNS),
+    "data set": (dataset, COLUMNS),
+    "streamed data set": (lambda k: dataset(k).to_iterable_dataset(), COLUMNS),
     # not a list
     "input without a list": (lambda k: k.a, r"predict takes a list of \w+, not"),
     "str": (lambda _: "red rash", r"not 'red rash'; for one \w+ write predict\(\["),

@@ -11,29 +11,34 @@ import numpy as np
 
 from vertical_sdk.errors import DataError
 
-__all__ = ["check_count", "describe", "list_inputs", "list_names"]
+__all__ = ["TableRow", "check_count", "describe", "list_inputs", "list_names"]
 
 TEXTS = frozenset("OTU")
 """Kinds of numpy arrays whose items are Python objects or texts."""
 
 
-def list_inputs(given: object, call: str, *, reads: str = "texts", one: str = "text") -> list[Any]:
+class TableRow(dict[str, Any]):
+    """A row of a table: column → value. As in a file, it may have columns that the specialist does not read."""
+
+
+def list_inputs(given: object, call: str, *, reads: str = "texts", one: str = "text", tables: bool = False) -> list[Any]:
     """List the inputs of a call in the order in which they were given.
 
-    given  a list, tuple or other sequence; a pandas Series or Index, by position and not by its index labels; a numpy array of texts;
-           an Arrow array; a column of `datasets`; an iterator. For records also a table (a DataFrame, an Arrow table or a data set),
-           whose rows become {column: value}
-    call   the method that was called, for messages
-    reads  what its specialists read: "texts", "records", "series", "pictures" or "prompts"
-    one    how one input is called in a message
+    given   a list, tuple or other sequence; a pandas Series or Index, by position and not by its labels; a numpy array of texts;
+            an Arrow array; a column of `datasets`; an iterator; or a table (a DataFrame, an Arrow table or a data set), whose rows
+            become TableRows
+    call    the method that was called, for messages
+    reads   what its specialists read: "texts", "records", "series", "pictures" or "prompts"
+    one     how one input is called in a message
+    tables  whether its specialists read the columns of a table
 
     Raises DataError for anything else: one input that is not in a list, a set, which has no order, or a table for a specialist that
-    reads no records.
+    reads no columns.
     """
     table = _as_table(given)
     if table is not None:
         names, rows = table
-        return _list_rows(names, rows, call, reads)
+        return _list_rows(names, rows, call, "" if tables else reads)
     if isinstance(given, np.ndarray):
         if given.ndim == 1 and given.dtype.kind in TEXTS:
             return list(given.tolist())
@@ -99,18 +104,16 @@ def _as_table(given: object) -> tuple[list[object], Any] | None:
     return None
 
 
-def _list_rows(names: list[object], rows: Any, call: str, reads: str) -> list[Any]:
-    """The rows of a table as {column: value}."""
-    shown = ", ".join(map(str, names[:10])) + (", …" if len(names) > 10 else "")
-    if reads != "records":
+def _list_rows(names: list[object], rows: Any, call: str, other: str) -> list[Any]:
+    """The rows of a table. `other` is what the specialists read if they read no columns."""
+    if other:
+        shown = ", ".join(map(str, names[:10])) + (", …" if len(names) > 10 else "")
         column = f"table[{names[0]!r}]" if names else "table[column]"
-        what = (
-            f"a list of arrays, one for each row: {call}(list(table.to_numpy()))"
-            if reads == "series"
-            else f"one column: {call}({column})"
-        )
-        raise DataError(f"{call} takes a list of {reads}, not a table with the columns {shown}. Give {what}.")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{call} was given a table with the column {twice!r} twice. Rename one of them.")
-    return list(rows())
+        array = other == "series"
+        what = f"one array for each row: {call}(list(table.to_numpy()))" if array else f"one column: {call}({column})"
+        raise DataError(f"{call} takes a list of {other}, not a table with the columns {shown}. Give {what}.")
+    odd = next((name for name in names if not isinstance(name, str) or names.count(name) > 1), None)
+    if odd is not None:
+        problem = "twice" if isinstance(odd, str) else "whose name is not a text"
+        raise DataError(f"{call} was given a table with the column {odd!r} {problem}. Rename it.")
+    return [TableRow(row) for row in rows()]

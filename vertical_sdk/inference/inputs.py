@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.card import Card
 from vertical_sdk.data.clean import normalize_texts
+from vertical_sdk.data.layouts import LABELS
 from vertical_sdk.data.records import build_record_example
 from vertical_sdk.data.texts import format_prompt
-from vertical_sdk.errors import DataError, MissingExtra
-from vertical_sdk.inference.batches import describe
+from vertical_sdk.errors import DataError, MissingExtra, did_you_mean
+from vertical_sdk.inference.batches import TableRow, describe
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Message
 
@@ -95,6 +96,9 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
     if recipe.data.modality == "image":
         return _as_picture_row(item, number, name)
     if recipe.data.modality == "series":
+        if isinstance(item, TableRow) and card.values:
+            picked = _pick_columns(item, card.values, recipe, "values", f"row {number}")
+            item = [picked.get(column) for column in card.values]
         values = _numbers(item, number, name)
         if card.values and values.shape != (len(card.values),):
             raise DataError(
@@ -174,8 +178,7 @@ def _as_picture_row(item: Input, number: int, name: str) -> Example:
 def _as_record_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> Example:
     """A record's row.
 
-    A field may have the name of its column in the recipe's file. Columns that the recipe names for another use, such as label and
-    group, are left out.
+    Columns that the recipe names for another use, such as label and group, are left out.
     """
     fields = {field.name for field in card.fields}
     if not isinstance(item, Mapping):
@@ -183,18 +186,43 @@ def _as_record_row(item: Input, number: int, card: Card, recipe: Recipe, name: s
         raise DataError(
             f"input {number} is {describe(item)}; {name} reads records: give {{field: value}} with fields among {reads}."
         )
+    where = f"record {number}"
+    if isinstance(item, TableRow):
+        item = _pick_columns(item, [field.name for field in card.fields], recipe, "record", where)
     others = set(recipe.data.columns.values()) - fields
-    columns = recipe.data.reader.arguments.get("record") if recipe.data.reader else None
-    names = {column: name for column, name in columns.items() if column not in fields} if isinstance(columns, Mapping) else {}
     given = {}
     for field, value in item.items():
         if not isinstance(field, str):
-            raise DataError(
-                f"the field {field!r:.60} is a {type(field).__name__}. Names of fields are texts.", where=f"record {number}"
-            )
+            raise DataError(f"the field {field!r:.60} is a {type(field).__name__}. Names of fields are texts.", where=where)
         if field not in others:
-            given[names.get(field, field)] = _plain_cell(value, field, f"record {number}")
-    return build_record_example(given, card.contract, f"record {number}")
+            given[field] = _plain_cell(value, field, where)
+    return build_record_example(given, card.contract, where)
+
+
+def _pick_columns(row: TableRow, wanted: Sequence[str], recipe: Recipe, key: str, where: str) -> dict[str, Any]:
+    """Pick what a specialist reads from a row of a table, as from a line of the recipe's file.
+
+    wanted  names of fields or numbers; a column may have this name or the one that the recipe's file has for it
+    key     "record" or "values": the reader's option that chose the columns
+
+    Raises DataError for a row without any of them, and, if the recipe reads all columns, for one with a column that is not known.
+    """
+    chosen = recipe.data.reader.arguments.get(key) if recipe.data.reader else None
+    columns = {name: column for column, name in chosen.items()} if isinstance(chosen, Mapping) else {}
+    column_of = {name: name if name in row else columns.get(name, name) for name in wanted}
+    picked = {name: row[column] for name, column in column_of.items() if column in row}
+    if not picked:
+        raise DataError(f"none of the columns that this specialist reads: {', '.join(wanted)}.", where=where)
+    named = {*recipe.data.columns.values(), *column_of.values()}
+    common = {*(() if "label" in recipe.data.columns else LABELS), *(() if "id" in recipe.data.columns else ("id",))}
+    extra = [column for column in row if column not in named and column.lower() not in common]
+    if chosen == "all" and extra:
+        raise DataError(
+            f"unknown columns {', '.join(map(repr, extra))}.{did_you_mean(extra[0], wanted)} This specialist reads "
+            f"{', '.join(wanted)}. Remove the others.",
+            where=where,
+        )
+    return picked
 
 
 def _plain_cell(value: object, field: str, where: str) -> object:

@@ -76,10 +76,12 @@ def label_names(card: Card) -> tuple[str, ...]:
 
 
 def _list_items(inputs: object, adapters: Iterable[Adapter], call: str) -> list[Any]:
-    """List the inputs of a call for some specialists; a table is for those that read records."""
-    reads = dict(find_reads(adapter.card, adapter.recipe) for adapter in adapters)
+    """List the inputs of a call for some specialists; a table is for those that read its columns."""
+    chosen = list(adapters)
+    reads = dict(find_reads(adapter.card, adapter.recipe) for adapter in chosen)
     many = "records" if "records" in reads else next(iter(reads), "texts")
-    return list_inputs(inputs, call, reads=many, one=reads.get(many, "text"))
+    tables = any(adapter.card.fields or adapter.card.values for adapter in chosen)
+    return list_inputs(inputs, call, reads=many, one=reads.get(many, "text"), tables=tables)
 
 
 def _require_predict(card: Card, name: str) -> None:
