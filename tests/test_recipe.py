@@ -374,3 +374,35 @@ def test_keys_that_do_not_fit_the_modality_are_refused(keys: dict[str, object], 
     plain = Recipe.model_validate({"name": "t", "task": "classification", "data": {"source": "x"}})
     with pytest.raises(RecipeError, match=said):
         check_recipe(plain.replace(keys))
+
+
+def test_the_earlier_name_of_baselines_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "topics.yaml"
+    path.write_text("name: topics\ntask: classification\ndata: {source: a.csv}\nevaluate: {against: [majority]}\n", "utf-8")
+
+    recipes = [
+        load_recipe(path),
+        load_recipe(path, {"train.seed": 1}),
+        Recipe.model_validate({**load_recipe(path).to_dict(), "evaluate": {"against": ["majority"]}}),
+    ]
+
+    assert [[part.use for part in recipe.evaluate.baselines] for recipe in recipes] == [["majority"]] * 3
+
+
+@pytest.mark.parametrize("loss", ["pinball", {"use": "pinball"}])
+def test_the_earlier_name_of_the_quantile_loss_is_read(loss: object) -> None:
+    recipe = Recipe.model_validate({"name": "flow", "task": "forecasting", "data": {"source": "a.csv"}, "loss": loss})
+
+    assert recipe.loss is not None
+    assert recipe.loss.use == "quantile"
+
+
+def test_both_names_of_baselines_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "topics.yaml"
+    path.write_text(
+        "name: topics\ntask: classification\ndata: {source: a.csv}\nevaluate: {against: [majority], baselines: [tfidf]}\n",
+        "utf-8",
+    )
+
+    with pytest.raises(RecipeError, match="against"):
+        load_recipe(path)

@@ -241,6 +241,11 @@ class Recipe(Closed):
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_names(cls, value: Any) -> Any:
+        return _use_current_names(value) if isinstance(value, dict) else value
+
     @field_validator("task")
     @classmethod
     def _known_task(cls, task: str) -> str:
@@ -339,6 +344,19 @@ def _find(name: str, where: str) -> Path:
     raise UnknownName("recipe", name, recipe_names(), where.rstrip(": "))
 
 
+def _use_current_names(plain: dict[str, Any]) -> dict[str, Any]:
+    """Read the names of earlier versions, which cards have: `evaluate.against` is `evaluate.baselines`, the loss `pinball` `quantile`."""
+    plain = dict(plain)
+    evaluate, loss = plain.get("evaluate"), plain.get("loss")
+    if isinstance(evaluate, dict) and "against" in evaluate and "baselines" not in evaluate:
+        plain["evaluate"] = {"baselines" if key == "against" else key: value for key, value in evaluate.items()}
+    if loss == "pinball":
+        plain["loss"] = "quantile"
+    elif isinstance(loss, dict) and loss.get("use") == "pinball":
+        plain["loss"] = {**loss, "use": "quantile"}
+    return plain
+
+
 def _merged(name: str, where: str, seen: Sequence[Path]) -> dict[str, Any]:
     """Merge the keys of a recipe over those of the recipe that it extends.
 
@@ -347,7 +365,7 @@ def _merged(name: str, where: str, seen: Sequence[Path]) -> dict[str, Any]:
     path = _find(name, where).resolve()
     if path in seen:
         raise RecipeError("extends goes in a circle: " + " → ".join(str(p) for p in (*seen, path)))
-    own = read_yaml(path)
+    own = _use_current_names(read_yaml(path))
     if _is_file_name(name):
         own = _anchor(own, path.parent)
     return _merge_parent(own, str(path), path.parent, (*seen, path))

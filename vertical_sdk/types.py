@@ -87,6 +87,7 @@ class Example:
     copy_of    the id of the row that this augmented copy was made from
     values     numbers, never changed in place: a series (steps,) or (steps, channels), oldest first, NaN for missing values; an
                image (height, width) or (height, width, 3) of bytes; or facts (n,) that a member reads besides the text
+    problem    why a row to predict cannot be answered, such as "a wrong value"; None if it can
     record_id  the id that the source gives the row, as a key (`cells.normalize_key`); None if it gives none
     """
 
@@ -102,6 +103,7 @@ class Example:
     copy_of: str | None = None
     values: Numbers | None = field(default=None, compare=False)
     record_id: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,10 @@ def test_unknown_tokens_are_a_share_of_each_text(tokenizer: TextTokenizer) -> No
     assert (reading.worst, reading.control) == (2, 1)
 
 
+def test_a_share_that_is_the_limit_is_not_above_it(tokenizer: TextTokenizer) -> None:
+    assert read_texts(tokenizer, ["a b a b x"] * 18).unknown_share == 0.2
+
+
 def test_texts_that_are_known_have_no_worst(tokenizer: TextTokenizer) -> None:
     assert read_texts(tokenizer, ["a", "b"]).worst is None
     assert read_texts(tokenizer, []).unknown_share == 0

@@ -347,5 +347,8 @@ def test_rows_of_numbers_are_predicted_from_a_file_and_from_json(
     assert "text" not in typed[0]
     assert main(["data", "check", str(tmp_path / "beats.csv"), "--recipe", str(recipe_file(tmp_path, recipe)), "--json"]) == 0
     assert document(capsys)["duplicates"]["count"] == 0
+    for number in ("1e30", "1e300", "-3.4e38"):
+        assert main(["predict", str(run), f"[0.1, {number}, 0, 0]", "--json"]) == 3
+        assert "too large" in document(capsys)["error"]["message"]
     assert main(["predict", str(run), "red rash", "--json"]) == 3
     assert "reads series" in document(capsys)["error"]["message"]

@@ -55,3 +55,11 @@ def test_more_loss_than_allowed_says_what_and_how_much() -> None:
     account.check(Limits(lost=0.3))
     with pytest.raises(DataError, match=r"30\.0% of the 10 rows .* read: 3 no label \(rows 1, 4, 7\)"):
         account.check(Limits(lost=0.2))
+
+
+def test_a_step_that_has_something_to_say_about_itself_keeps_it() -> None:
+    tally = Tally("deidentify")
+    tally.about = "Names are not looked for."
+
+    assert tally.close(1, 1).to_dict()["about"] == "Names are not looked for."
+    assert "about" not in Tally("clean").close(1, 1).to_dict()

@@ -8,7 +8,7 @@ import pytest
 
 from vertical_sdk.card import Contract
 from vertical_sdk.catalog import readers
-from vertical_sdk.data.read import Table, read_table, table
+from vertical_sdk.data.read import Table, find_missing_part, read_table, table
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Message, TaskName
 
@@ -339,7 +339,7 @@ def test_a_word_for_a_missing_cell_means_the_same_in_every_column(tmp_path: Path
 def test_a_declared_label_is_never_a_missing_cell(tmp_path: Path) -> None:
     path = write_table(tmp_path / "rows.csv", "text,label\na,None\nb,mild\nc,none\n")
 
-    declared = table(path, {}, "classification", Contract(labels=("None", "mild")))
+    declared = table(path, {}, "classification", contract=Contract(labels=("None", "mild")))
     others = table(path, {}, "classification", missing_words=["?"])
 
     assert [e.target for e in declared.examples] == ["None", "mild"]
@@ -451,7 +451,6 @@ def test_a_file_is_held_to_the_fields_of_the_training(tmp_path: Path, text: str,
         ("age,year,comment\n30,2020,x\n", "unknown columns 'comment'"),
         ("agee,year\n30,2020\n", "unknown columns 'agee'. Did you mean 'age'"),
         ("comment\nx\n", "none of the columns that this specialist reads: age, year, zip, code, sex"),
-        ("age,year\nold,2020\n", r"new\.csv:2: age = 'old' is wrong: it should be a number"),
     ],
 )
 def test_a_file_with_other_fields_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -461,6 +460,21 @@ def test_a_file_with_other_fields_is_refused(tmp_path: Path, text: str, said: st
 
     with pytest.raises(DataError, match=said):
         read_table(write_table(tmp_path / "new.csv", text), columns, "classification", contract, record="all", missing="keep")
+
+
+def test_a_wrong_value_refuses_a_row_to_predict_and_a_file_to_evaluate(tmp_path: Path) -> None:
+    columns = {"label": "risk", "group": "patient"}
+    trained = table(write_table(tmp_path / "rows.csv", RECORD), columns, "classification", record="all")
+    new = write_table(tmp_path / "new.csv", "age,year,risk\nold,2020,good\n30,2020,good\n")
+
+    asked = read_table(new, columns, "classification", Contract(fields=trained.fields), record="all", missing="keep")
+
+    assert [find_missing_part(e, "classification", need_label=False) for e in asked.examples] == [
+        "a wrong value (age = 'old' is wrong: it should be a number)",
+        None,
+    ]
+    with pytest.raises(DataError, match=r"new\.csv:2: age = 'old' is wrong: it should be a number"):
+        read_table(new, columns, "classification", Contract(fields=trained.fields), record="all", missing="refuse")
 
 
 def test_numbers_are_read_by_name_in_the_order_of_the_training(tmp_path: Path) -> None:

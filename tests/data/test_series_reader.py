@@ -230,19 +230,19 @@ def test_a_file_of_the_other_kind_of_times_is_refused(tmp_path: Path, trained: s
     layout = SeriesLayout(("a",), 3600.0, 3, 2, zone=trained)
 
     with pytest.raises(DataError, match=problem) as caught:
-        read_rows(path, recipe(path), None, layout=layout)
+        read_rows(path, recipe(path), Contract(layout=layout))
     assert str(path) in str(caught.value)
 
 
 def test_a_file_in_another_zone_is_read_in_the_clock_of_the_training(tmp_path: Path) -> None:
     path = write(tmp_path, ["time,a", *(f"2024-07-01T{h:02d}:00:00Z,{h}" for h in range(9))])
 
-    rows, _ = read_rows(path, recipe(path), None, layout=SeriesLayout(("a",), 3600.0, 3, 2, zone="Asia/Shanghai"))
+    rows, _ = read_rows(path, recipe(path), Contract(layout=SeriesLayout(("a",), 3600.0, 3, 2, zone="Asia/Shanghai")))
 
     assert rows[0].time == "2024-07-01T10:00:00+08:00"  # 02:00 in UTC
     assert rows[0].values[:, 0].tolist() == [0, 1, 2]  # type: ignore[index]
     plain = write(tmp_path, hours(9, "a"), "plain.csv")
-    older, _ = read_rows(plain, recipe(plain), None, layout=SeriesLayout(("a",), 3600.0, 3, 2))
+    older, _ = read_rows(plain, recipe(plain), Contract(layout=SeriesLayout(("a",), 3600.0, 3, 2)))
     assert older[0].time == "2024-01-01T02:00:00"
 
 
@@ -277,8 +277,8 @@ def test_values_a_million_times_the_training_s_are_set_aside_and_counted(tmp_pat
     lines[3] = lines[3].replace(",102", ",1e9")
     path = write(tmp_path, lines)
 
-    known, account = read_rows(path, recipe(path), None, layout=SeriesLayout(("a",), 3600.0, 3, 2, largest=(200.0,)))
-    unknown, _ = read_rows(path, recipe(path), None, layout=SeriesLayout(("a",), 3600.0, 3, 2))
+    known, account = read_rows(path, recipe(path), Contract(layout=SeriesLayout(("a",), 3600.0, 3, 2, largest=(200.0,))))
+    unknown, _ = read_rows(path, recipe(path), Contract(layout=SeriesLayout(("a",), 3600.0, 3, 2)))
 
     np.testing.assert_array_equal(known[0].values[:, 0], [100, 101, np.nan])  # type: ignore[index]
     assert account.notes == {"histories with a value too large to use": 3}
@@ -420,6 +420,17 @@ def test_a_file_of_another_pace_or_of_other_channels_is_refused(tmp_path: Path) 
 
 def signals(folder: Path, *lines: str) -> Path:
     return write(folder, ["s1,s2,s3,kind", *(lines or ("1,2,3,x", "4,,6,y", ",,,x", "7,8,9,"))])
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [("1e30", "too large to be a measurement"), ("-1e39", "too large to be a measurement"), ("inf", "not a finite number")],
+)
+def test_a_row_of_numbers_with_an_overflow_is_refused_with_its_line(tmp_path: Path, cell: str, problem: str) -> None:
+    path = signals(tmp_path, "1,2,3,x", f"4,{cell},6,y")
+
+    with pytest.raises(DataError, match=f"own.csv:3: column 's2' contains '{cell}', which is {problem}"):
+        readers.get("table")(path, {"label": "kind"}, "classification", values="all")
 
 
 def test_a_row_of_numbers_with_a_label_needs_no_text(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import topic_rows, write_csv
 
-from vertical_sdk.card import Card, Fingerprint, Parent
+from vertical_sdk.card import Card, Contract, Fingerprint, Parent
 from vertical_sdk.data.prepare import prepare, read_rows
 from vertical_sdk.data.records import set_record
 from vertical_sdk.errors import DataError
@@ -18,6 +18,7 @@ from vertical_sdk.evaluation.learned_rows import (
     Party,
     continues_on_same_rows,
     count_repeated,
+    explain_unknown_parent,
     find_overlap,
     leave_out_learned,
 )
@@ -77,7 +78,7 @@ def test_rows_are_recognized_that_were_de_identified_for_training(tmp_path: Path
     prepared = prepare(recipe)
     assert all("555-123" not in row.text for row in prepared.train)
 
-    again = read_rows(source, recipe, prepared.labels, require_label=True)[0]
+    again = read_rows(source, recipe, Contract(labels=("heart", "lung", "skin")), require_label=True)[0]
     kept, known = leave_out_learned(again, party(plain), tmp_path, prepared, "", source)
 
     assert (known.left_out, known.tuned) == (len(prepared.originals) + len(prepared.validation), len(prepared.validation))
@@ -120,6 +121,16 @@ def test_rows_that_the_parent_may_have_learned_are_not_called_new(tmp_path: Path
 
     assert other.unknown == "it continues from topics@1, which was trained on other rows"
     assert same.unknown == ""
+
+
+def test_parent_whose_rows_are_left_out_as_well_is_known() -> None:
+    card = party(parent=Parent(reference="topics@1", weights="ab")).card
+    champion = party(files={"adapter_model.safetensors": "ab"}).card
+    other = party(files={"adapter_model.safetensors": "cd"}).card
+
+    assert explain_unknown_parent(card, other) == "it continues from topics@1, which was trained on other rows"
+    assert explain_unknown_parent(card, other, champion) == ""
+    assert explain_unknown_parent(champion) == ""
 
 
 def test_warm_start_on_the_same_rows_differs_from_one_on_others(tmp_path: Path) -> None:

@@ -364,7 +364,7 @@ def test_languages_have_the_same_texts_with_the_same_places_to_fill() -> None:
 
 
 def test_every_text_of_the_report_is_translated() -> None:
-    symbols = {"f1", "groups.auc", "language", "months"}
+    symbols = {"f1", "groups.auc", "months"}
     same = {key for key, text in ENGLISH.texts.items() if text == CHINESE.texts[key] and re.search("[a-z]", text)}
 
     assert same - symbols == set()
@@ -384,6 +384,22 @@ def test_titles_that_are_translated_are_those_that_systems_have() -> None:
 
     assert registered <= set(CHINESE.phrases)
     assert all(f"metrics.{name}" in CHINESE.texts for name in catalog.metrics.names() if "." not in name)
+
+
+def test_members_of_a_specialist_are_translated_one_by_one() -> None:
+    title = "specialist (adapter + TF-IDF + linear + boosted trees)"
+
+    assert CHINESE.phrase(title) == "专科模型（适配器 + TF-IDF + 线性模型 + 提升树）"
+    assert ENGLISH.phrase(title) == title
+    assert CHINESE.phrase("a title that nobody knows (x)") == "a title that nobody knows (x)"
+
+
+def test_titles_in_plots_are_cut_by_their_width() -> None:
+    long = "专科模型（适配器、线性模型、提升树）"  # 18 characters, each as wide as two letters
+
+    shown = re.findall(r"</title>([^<]*)</text>", interval_plot([(long, Interval(0.5, 0.4, 0.6), True)]))
+
+    assert shown == [long[:12] + "…"]
 
 
 def test_chinese_report_is_chinese() -> None:

@@ -52,6 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
             "decontaminate": None,
             "augment": [{"use": "shuffle_fields", "p": 1.0}],
             "max_length": 48,
+            "limits": {"unknown": 1.0},
         },
         "ensemble": [{"use": "boosted_trees", "n_estimators": 60}, {"use": "probe"}],
         "adapter": {"r": 4},

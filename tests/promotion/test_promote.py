@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -301,6 +302,13 @@ def test_missing_training_data_requires_a_file_of_rows(registry: Registry, stron
     assert "It is unknown whether topics@2 was trained on some of these rows" in result.notes[0]
 
 
+HOURS = SeriesLayout(channels=("a",), seconds=3600, history=4, horizon=2, zone="none")
+
+
+def test_a_champion_of_an_older_version_is_compared_on_times_without_a_zone() -> None:
+    require_comparable(party(layout=HOURS), party(layout=replace(HOURS, zone=None, largest=(3.0,))))
+
+
 def party(**changes: object) -> Party:
     return Party("x@1", card(**changes))
 
@@ -323,6 +331,12 @@ def card(**changes: object) -> Card:
             "in another order: b, a",
         ),
         ({}, {"layout": SeriesLayout(channels=("a",), seconds=60, history=4, horizon=2)}, "other series"),
+        (
+            {"layout": HOURS},
+            {"layout": replace(HOURS, zone="UTC")},
+            "times in the zone UTC, and the challenger in the zone none",
+        ),
+        ({"layout": replace(HOURS, zone="+08:00")}, {"layout": replace(HOURS, zone=None)}, "times in an unknown zone"),
         (
             {"fields": [{"name": "age", "in_text": True, "words": False}]},
             {"fields": [{"name": "sex", "in_text": True, "words": True}]},

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import topic_recipe, topic_rows, write_csv
 
 from vertical_sdk import train
-from vertical_sdk.bases.base import Base, pull_base
+from vertical_sdk.bases.base import Base, load_text_tokenizer, pull_base
 from vertical_sdk.errors import DataError
 from vertical_sdk.evaluation.record import describe_provenance
 from vertical_sdk.families.specialist import Specialist, create_specialist
@@ -114,7 +115,9 @@ def test_the_card_and_the_report_say_what_was_not_read(encoder: Path, tmp_path: 
     data = write_csv(tmp_path / "rows.csv", table)
     recipe = topic_recipe(tmp_path, encoder)
 
-    run = train(recipe, settings={"data.source": str(data), "train.max_steps": 1}, out=tmp_path / "run")
+    told: list[str] = []
+    keys = {"data.source": str(data), "train.max_steps": 1}
+    run = train(recipe, settings=keys, out=tmp_path / "run", progress=lambda what, _: told.append(what))
 
     training = run.card.training
     assert training["control_rows"] == 4
@@ -123,6 +126,12 @@ def test_the_card_and_the_report_say_what_was_not_read(encoder: Path, tmp_path: 
     sizes = {"train": 90, "validation": 12, "test": 18}
     total = sum(split[name] * size for name, size in sizes.items())
     assert total == pytest.approx((116 / 7 + 4 * 4 / 10), abs=0.01)
+    assert "warning: 4 rows contain control tokens, which are read as characters" in told
+    most = max(split.values())
+    assert any(line.endswith(f"does not know {most:.1%} of the tokens of these texts") for line in told)
     provenance = describe_provenance(run.card, None)
     assert provenance["rows_with_control_tokens"] == 4
     assert provenance["unknown_tokens"] == {name: f"{share:.1%}" for name, share in split.items()}
+    specialist = SimpleNamespace(text_tokenizer=load_text_tokenizer(pull_base(str(encoder))))
+    other = describe_provenance(run.card, Path("other.csv"), specialist, rows("rash zzz", "itch"))
+    assert other["unknown_tokens"]["rows evaluated"] == "25.0%"

@@ -151,7 +151,7 @@ def _rename(tokenizer: Any, names: Mapping[str, str], control: Mapping[str, int]
     """
     from tokenizers import Tokenizer
 
-    where = getattr(tokenizer, "name_or_path", None) or None
+    where = str(getattr(tokenizer, "name_or_path", "") or "")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise BaseModelError(

@@ -99,9 +99,9 @@ def show_(
 ) -> None:
     """Show the rows that a recipe trains and evaluates on, and what each step did; or the first rows of a file."""
     if Path(what).is_file() and not what.endswith((".yaml", ".yml")):
-        part = build_reader(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet)
+        reader = build_reader(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet)
         with naming_options():
-            _show_file(Path(what), rows, part.arguments if part else {}, as_json=as_json)
+            _show_file(Path(what), rows, reader.arguments if reader else {}, as_json=as_json)
         return
     from vertical_sdk.data.columns import KINDS
     from vertical_sdk.data.prepare import prepare

@@ -343,6 +343,13 @@ def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[_Recogniz
         def validate_result(self, pattern_text: str) -> bool:
             return bool(domains(pattern_text).fqdn)
 
+    class LongPhoneRecognizer(known.PhoneRecognizer):
+        """Leaves out amounts ("3428.51") and numbers of fewer than seven digits."""
+
+        def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[Any]:
+            results = super().analyze(text, entities, nlp_artifacts)
+            return [r for r in results if _is_long_number(text[r.start : r.end])]
+
     class ProseUrlRecognizer(known.UrlRecognizer):
         """Takes two words without a space after the full stop ("condition.surgery") for what they are."""
 
@@ -356,7 +363,7 @@ def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[_Recogniz
 
     classes: dict[str, Any] = {
         "EMAIL_ADDRESS": OfflineEmailRecognizer,
-        "PHONE_NUMBER": known.PhoneRecognizer,
+        "PHONE_NUMBER": LongPhoneRecognizer,
         "US_SSN": known.UsSsnRecognizer,
         "CREDIT_CARD": known.CreditCardRecognizer,
         "IBAN_CODE": known.IbanRecognizer,
@@ -364,6 +371,10 @@ def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[_Recogniz
         "URL": ProseUrlRecognizer,
     }
     return [_Recognizer(classes[entity](supported_language=language), HINTS[entity]) for entity in wanted if entity in classes]
+
+
+def _is_long_number(text: str) -> bool:
+    return sum(map(str.isdigit, text)) >= 7 and not re.fullmatch(r"(?:0|[1-9]\d*)\.\d+", text)
 
 
 def _build_own_recognizers(own: Sequence[Entity], language: str) -> list[_Recognizer]:

@@ -90,7 +90,7 @@ def find_encoding(path: Path, declared: str | None = None) -> str:
     )
 
 
-def check_encoding(name: str, where: object) -> str:
+def check_encoding(name: str, where: str | Path) -> str:
     """Return the name by which Python knows a text encoding.
 
     Raises DataError for an unknown one. GBK and GB2312 become GB18030, which contains them; Latin-1 stays what it is.

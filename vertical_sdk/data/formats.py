@@ -127,8 +127,8 @@ def file_format(path: Path, options: FileOptions | None = None) -> str:
         return "Parquet"
     if head.startswith(b"PK\x03\x04"):
         return _look_into_zip(path)
-    for start, what in OTHERS.items():
-        if head.startswith(start):
+    for first, what in OTHERS.items():
+        if head.startswith(first):
             raise DataError(f"the file is {what}.", where=path)
     text = _decode_head(path, head, options)
     named = SUFFIXES.get(path.suffix.lower())

@@ -32,6 +32,8 @@ def build_rows(
     """
     if not records:
         raise DataError("the file has only empty lines.", where=path)
+    header: list[str | None]
+    body: Sequence[Record]
     if options.header == "none":
         width = len(records[0][1])
         header, body = [f"column_{number}" for number in range(1, width + 1)], records

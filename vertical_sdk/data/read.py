@@ -205,7 +205,7 @@ def read_table(  # noqa: PLR0913  (the options of `table`)
         if numbers is not None:
             example = replace(example, text="", values=numbers[index])
         elif taken.names:
-            example = taken.build_record(example, row, rows.at(index))
+            example = taken.build_record(example, row, rows.at(index), keep=missing == "keep")
         if example.id in ids and missing != "keep":
             raise DataError(
                 f"the id {example.id!r} is already used on {rows.unit} {rows.places[ids[example.id]]}. Give each row its own id.",
@@ -306,12 +306,20 @@ class _Taken:
         """Return the rows with all columns: one that the file lacks is missing in each row."""
         return [{name: row.get(name) for name in self.names} for row in rows]
 
-    def build_record(self, example: Example, row: Mapping[str, Any], where: str) -> Example:
-        """Set the record of a row, and its text; a row without any value has none."""
+    def build_record(self, example: Example, row: Mapping[str, Any], where: str, *, keep: bool) -> Example:
+        """Set the record of a row, and its text; a row without any value has none.
+
+        keep  for rows to predict: a wrong value is a problem of its row, and no error of the file
+        """
         given = {name: row.get(column) for column, name in self.names.items()}
         if all(is_missing(value, self.contract.missing_words) for value in given.values()):
             return replace(example, text="")
-        read = build_record_example(given, self.contract, where)
+        try:
+            read = build_record_example(given, self.contract, where)
+        except DataError as error:
+            if not keep:
+                raise
+            return replace(example, text="", problem=f"a wrong value ({error.message.removesuffix('.')})")
         return replace(example, text=read.text, record=read.record)
 
 
@@ -558,6 +566,8 @@ def _explain_words(account: StepAccount) -> str:
 
 def find_missing_part(example: Example, task: TaskName, *, need_label: bool = True) -> str | None:
     """Find what a row lacks, as a reason for the account; None for a complete row."""
+    if example.problem:
+        return example.problem
     if get_task(task).written:
         if not example.messages or not any(clean_text(turn.content) for turn in example.messages if turn.role == "user"):
             return "no text"

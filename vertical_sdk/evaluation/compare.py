@@ -32,7 +32,7 @@ __all__ = ["evaluate"]
 def evaluate(
     adapter: str | Path,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     registry: Registry | None = None,
     base: str | None = None,
     allow_revoked: Collection[str] = (),
@@ -52,6 +52,7 @@ def evaluate(
     Raises what loading an adapter raises, and DataError for rows that cannot be scored, or test rows that have changed since
     training.
     """
+    data = None if data is None else Path(data)
     folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
     progress("loading the specialist", None)
     model = VerticalModel.from_pretrained(folder, base=base, progress=progress)

@@ -17,6 +17,7 @@ from vertical_sdk.data.prepare import Prepared
 from vertical_sdk.data.records import find_fields_in_text
 from vertical_sdk.data.texts import fold_text
 from vertical_sdk.errors import DataError
+from vertical_sdk.families.lora import ADAPTER_WEIGHTS
 from vertical_sdk.recipe import Prompt, Recipe
 from vertical_sdk.record_index import find_known
 from vertical_sdk.types import Cell, Example, Message, SeriesLayout
@@ -28,6 +29,7 @@ __all__ = [
     "continues_on_same_rows",
     "count_repeated",
     "describe_preparation",
+    "explain_unknown_parent",
     "find_overlap",
     "leave_out_learned",
     "list_learned",
@@ -92,14 +94,14 @@ def leave_out_learned(
         raise DataError(f"the specialist was trained on each of the {len(rows)} rows. Name a file of new rows.", where=where)
     kept = [row for place, row in enumerate(rows) if place not in learned]
     return kept, KnownRows(
-        left_out=len(learned), tuned=len(tuned), unknown=unprepared if prepared is None else _unknown_parent(own.card)
+        left_out=len(learned), tuned=len(tuned), unknown=unprepared if prepared is None else explain_unknown_parent(own.card)
     )
 
 
 def count_repeated(prepared: Prepared, own: Party) -> KnownRows:
     """Count the recipe's own test rows that the specialist was trained on, although they are in the test part."""
     repeated = find_overlap(prepared.test, list_learned(prepared), own)
-    return KnownRows(repeated=len(repeated), unknown=_unknown_parent(own.card))
+    return KnownRows(repeated=len(repeated), unknown=explain_unknown_parent(own.card))
 
 
 def list_learned(prepared: Prepared) -> list[Example]:
@@ -160,8 +162,14 @@ def remove_prompt(row: Example, prompt: Prompt) -> Example:
     return replace(row, messages=(Message("user", content), *turns[1:]))
 
 
-def _unknown_parent(card: Card) -> str:
+def explain_unknown_parent(card: Card, *known: Card) -> str:
+    """Say why it is unknown which rows a warm start's adapter had learned before; "" if it is known, or there is no such adapter.
+
+    known  cards of adapters whose rows are left out as well
+    """
     if card.parent is None or card.training.get(SAME_ROWS):
+        return ""
+    if any(card.parent.weights == other.files.get(ADAPTER_WEIGHTS) for other in known):
         return ""
     return f"it continues from {card.parent.reference}, which was trained on other rows"
 

@@ -7,8 +7,9 @@ Each function returns a complete `<svg>` element. Colours are CSS classes that `
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -362,4 +363,9 @@ def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
 
 
 def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+    """Cut a text to a width; a Chinese, Japanese or Korean character is as wide as two others."""
+    widths = [2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text]
+    if sum(widths) <= most:
+        return text
+    fits = sum(1 for end in accumulate(widths) if end <= most - 1)
+    return text[:fits].rstrip() + "…"

@@ -32,11 +32,16 @@ class Words:
         return self.texts[key].format(**values)
 
     def phrase(self, text: str) -> str:
-        """A text of another part of the SDK; unchanged if the table has no translation of it."""
-        if text in self.phrases:
-            return self.phrases[text]
-        head, mark, tail = text.partition(" (")  # "specialist (adapter + TF-IDF + linear)"
-        return f"{self.phrases[head]} ({tail}" if mark and head in self.phrases else text
+        """A text of another part of the SDK, also with members: "specialist (adapter + boosted trees)"; an unknown one unchanged."""
+        if text in self.phrases or not text.endswith(")"):
+            return self.phrases.get(text, text)
+        head, _, members = text[:-1].partition(" (")
+        if self.language == "en" or head not in self.phrases:
+            return text
+        for joined in (title for title in self.phrases if " + " in title):  # the title of one member: "TF-IDF + linear"
+            members = members.replace(joined, joined.replace(" + ", "+"))
+        known = {title.replace(" + ", "+"): translated for title, translated in self.phrases.items()}
+        return f"{self.phrases[head]}（{' + '.join(known.get(member, member) for member in members.split(' + '))}）"
 
     def metric(self, name: str) -> str:
         """The plain name of a metric; its registered title if the table does not have it."""

@@ -12,7 +12,7 @@ from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
 from vertical_sdk.evaluation.gate import decide
-from vertical_sdk.evaluation.learned_rows import Party, find_overlap, list_learned
+from vertical_sdk.evaluation.learned_rows import Party, explain_unknown_parent, find_overlap, list_learned
 from vertical_sdk.evaluation.measure import measure_interval, paired_test
 from vertical_sdk.evaluation.red_lines import find_faults
 from vertical_sdk.evaluation.result import finite
@@ -257,6 +257,9 @@ class _Comparison:
             left_out |= positions
             if positions:
                 notes.append(f"{party.name} was trained on {len(positions)} of the {len(rows)} rows, which were left out.")
+        for party, others in ((own, (other.card,)), (other, (own.card,) if self.data is not None else ())):
+            if reason := explain_unknown_parent(party.card, *others):
+                notes.append(f"It is unknown whether {party.name} was trained on some of these rows: {reason}.")
         if rows and len(left_out) == len(rows):
             raise DataError(
                 f"{own.name} or {other.name} was trained on each of the {len(rows)} rows. Name a file of new rows with --data."

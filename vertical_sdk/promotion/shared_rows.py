@@ -48,7 +48,8 @@ def _find_difference(challenger: Party, champion: Party) -> str:
     elif own.layout != other.layout:
         difference = f"reads other series than the challenger: {_describe(other.layout)} instead of {_describe(own.layout)}"
     elif own.layout is not None and other.layout is not None and not _agree_in_zone(own.layout, other.layout):
-        difference = f"was trained on times in the zone {other.layout.zone}, and the challenger in the zone {own.layout.zone}"
+        zones = [f"the zone {layout.zone}" if layout.zone else "an unknown zone" for layout in (other.layout, own.layout)]
+        difference = f"was trained on times in {zones[0]}, and the challenger in {zones[1]}"
     elif challenger.recipe.data.modality != champion.recipe.data.modality or bool(own.fields) != bool(other.fields):
         difference = "reads rows of another kind than the challenger"
     elif lacks := sorted({field.name for field in other.fields} - {field.name for field in own.fields}):

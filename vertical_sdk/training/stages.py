@@ -30,6 +30,9 @@ from vertical_sdk.training.warm_start import check_start, load_start_weights
 
 __all__ = ["JobRows", "build_specialist", "calibrate", "encode_job_rows", "fit_members", "start_specialist", "train_weights"]
 
+WORTH_A_WARNING = 0.02
+"""Share of unknown tokens from which a training says that there are some."""
+
 
 @dataclass(frozen=True)
 class JobRows:
@@ -86,6 +89,10 @@ def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
     }
     control = sum(row.control > 0 for row in (*originals, *validation)) + test.control
     facts = {"unknown_share": {split: round(mean_share(part), 4) for split, part in shares.items()}, "control_rows": control}
+    if (share := max(map(mean_share, shares.values()))) > WORTH_A_WARNING:
+        job.progress(f"warning: {job.base.name} does not know {share:.1%} of the tokens of these texts", None)
+    if control:
+        job.progress(f"warning: {control} rows contain control tokens, which are read as characters", None)
     return JobRows(train, originals, validation, facts if tokenizer else {})
 
 
