@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from datetime import datetime, time
 from typing import Any
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "is_empty",
     "is_missing",
     "normalize_key",
+    "plain_text",
     "plain_value",
     "to_number",
 ]
@@ -37,6 +39,7 @@ _INVISIBLE = re.compile(
     r"|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])"  # joiners belong to some scripts, and to emoji
 )
 _WHOLE = re.compile(r"[+-]?(?:0|[1-9]\d*)(?=\.0+$)")
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d)?(?:\.0+|(\.\d*[1-9])0*)?", re.ASCII)
 _EMPTY_TYPES = frozenset({"NAType", "NaTType"})
 
 
@@ -75,13 +78,29 @@ def normalize_key(cell: object, words: Collection[str] = MISSING_WORDS) -> str |
     """
     if is_missing(cell, words):
         return None
-    text = clean_text(str(plain_value(cell)))
+    text = plain_text(cell)
     whole = _WHOLE.match(text)
     return (whole[0].lstrip("+") if whole[0] != "-0" else "0") if whole else text
 
 
+def plain_text(cell: object) -> str:
+    """Write a cell as text: a moment without a zone in one form in all formats of files, and only its day at midnight."""
+    text = clean_text(str(plain_value(cell)))
+    moment = _MOMENT.fullmatch(text)
+    if not moment:
+        return text
+    day, minutes, seconds, fraction = moment.groups("")
+    clock = f"{minutes}{seconds or ':00'}{fraction}"
+    return day if clock == "00:00:00" else f"{day} {clock}"
+
+
 def plain_value(cell: Any) -> Any:
-    """Return the plain Python value of a numpy scalar, and a whole float as an int; other values unchanged."""
+    """Return the plain Python value of a numpy scalar, a whole float as an int, and midnight of a day without a zone as a date.
+
+    Other values are unchanged. A CSV and an Excel file know a day of pandas only as a date.
+    """
+    if isinstance(cell, datetime):
+        return cell.date() if cell.timetz() == time() else cell
     if getattr(getattr(cell, "dtype", None), "kind", "") in {*"fiub"} and getattr(cell, "shape", None) == ():
         cell = cell.item()
     return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
