@@ -59,6 +59,28 @@ def test_channels_times_and_pace_are_found_in_the_file(tmp_path: Path) -> None:
     assert np.shares_memory(first.values, table.examples[1].values)
 
 
+@pytest.mark.parametrize("index", ["", "Unnamed: 0"])
+def test_the_index_of_a_data_frame_is_no_channel(tmp_path: Path, index: str) -> None:
+    header, *lines = hours(10)
+
+    table = read(write(tmp_path, [f"{index},{header}", *(f"{n},{line}" for n, line in enumerate(lines))]))
+
+    assert table.layout is not None
+    assert table.layout.channels == ("a", "b")
+    assert table.account is not None
+    assert table.account.notes == {f"cells of {index or 'column_1'!r}, which are no measurements and are not read": 10}
+
+
+def test_a_channel_with_decimal_commas_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    header, *lines = hours(10)
+
+    with pytest.raises(
+        DataError, match=r"own.csv:2: column 'c' contains '1,5', which is not a number: write a point"
+    ) as refused:
+        read(write(tmp_path, [f"{header},c", *(f'{line},"1,5"' for line in lines)]))
+    assert refused.value.exit_code == 3
+
+
 def test_channels_may_be_chosen_and_ordered(tmp_path: Path) -> None:
     table = read(write(tmp_path, hours(9, "a,b,c")), channels=["c", "a"])
 

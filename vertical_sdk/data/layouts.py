@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vertical_sdk.cells import MISSING_WORDS, is_empty, is_missing, plain_value
+from vertical_sdk.cells import MISSING_WORDS, is_empty, is_missing, plain_value, to_number
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
 from vertical_sdk.tasks import get_task
@@ -29,6 +29,7 @@ __all__ = [
     "find_layout",
     "has_name",
     "is_index_name",
+    "numbers_rows",
     "parse_conversation",
 ]
 
@@ -153,6 +154,15 @@ def find_layout(
 def is_index_name(column: str) -> bool:
     """Whether pandas gives this name to an index that it writes or reads as a column."""
     return re.fullmatch(r"__index_level_\d+__|Unnamed: 0(\.\d+)?", column) is not None
+
+
+def numbers_rows(rows: Rows, column: str) -> bool:
+    """Whether a column numbers the rows, as the index of a DataFrame does in a file: it says nothing about them."""
+    nameless = column == "column_1" and column == rows.columns[0] and rows.details.get("header", "none") != "none"
+    if not nameless and not is_index_name(column):
+        return False
+    numbers = [to_number(row.get(column)) for row in rows.rows]
+    return all(number is not None and number.is_integer() for number in numbers) and len(set(numbers)) == len(numbers)
 
 
 def has_name(column: str, names: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -16,6 +17,7 @@ from vertical_sdk.catalog import readers
 from vertical_sdk.cells import normalize_key
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
+from vertical_sdk.data.layouts import numbers_rows
 from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read_adjacency
 from vertical_sdk.data.read import Header, Missing, OneCharacter, Table
 from vertical_sdk.data.windows import TOO_LARGE, Numbers, Resampling, Series, cut_windows, find_pace, place_on_grid
@@ -32,6 +34,7 @@ Seconds = Annotated[float, Field(gt=0)]
 TIMES = ("time", "timestamp", "date", "datetime", "date_time", "ds")
 """Common names of the column with the times, in small letters."""
 SHOWN = 8
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 
 
 @readers.register("series")
@@ -117,6 +120,13 @@ def build_series(  # noqa: PLR0914  (the columns of a series, built step by step
     names = _choose_columns(rows, columns, resampling, needs_labels=missing != "keep")
     values = parse_numbers(rows, names.channels, largest=None)
     notes = {"zeros taken as missing": int((values == 0).sum()) if resampling.zero_is_missing else 0}
+    if resampling.channels is None:
+        used = {*names.channels, names.time, names.group, names.labels}
+        notes |= {
+            f"cells of {name!r}, which are no measurements and are not read": len(rows.rows)
+            for name in rows.columns
+            if name not in used
+        }
     if resampling.zero_is_missing:
         values[values == 0] = np.nan
     marks = None if names.labels is None else _read_marks(rows, names.labels)
@@ -226,7 +236,9 @@ def _choose_columns(rows: Rows, columns: Mapping[str, str], resampling: Resampli
                 "columns.",
                 where=f"{rows.path}:1",
             )
-        channels = tuple(name for name in rows.columns if name not in taken and _holds_numbers(rows, name))
+        channels = tuple(
+            name for name in rows.columns if name not in taken and _holds_numbers(rows, name) and not numbers_rows(rows, name)
+        )
     else:
         channels = tuple(_require_column(rows, name, "data.reader.channels") for name in resampling.channels)
     if not channels or len(set(channels)) < len(channels):
@@ -338,8 +350,17 @@ def _require_column(rows: Rows, name: str, key: str) -> str:
 
 
 def _holds_numbers(rows: Rows, name: str) -> bool:
-    """Decide by the first cell that is not empty. A later cell that is not a number is then an error, and not overlooked."""
-    first = next((row.get(name) for row in rows.rows if not is_missing(row.get(name))), None)
+    """Decide by the first cell that is not empty. A later cell that is not a number is then an error, and not overlooked.
+
+    Raises DataError for a number with a decimal comma.
+    """
+    index, first = next(((n, row[name]) for n, row in enumerate(rows.rows) if not is_missing(row.get(name))), (0, None))
+    if isinstance(first, str) and _DECIMAL_COMMA.fullmatch(first.strip()):
+        raise DataError(
+            f"column {name!r} contains {first!r}, which is not a number: write a point and not a comma. To read other columns only, "
+            "name them in data.reader.channels.",
+            where=rows.at(index),
+        )
     return first is not None and is_number(first)
 
 
