@@ -71,7 +71,7 @@ def test_without_sumo_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(sumo_module.importlib.metadata, "version", missing)
 
-    with pytest.raises(MissingExtra, match=r"vertical_sdk\[traffic-sim\]"):
+    with pytest.raises(MissingExtra, match=r"needs the extra 'traffic-sim': pip install .*\[traffic-sim\]"):
         find_simulator()
 
 
