@@ -100,7 +100,7 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
             picked = _pick_columns(item, card.values, recipe, "values", f"row {number}")
             item = [picked.get(column) for column in card.values]
         values = _numbers(item, number, name)
-        if card.values and values.shape[1:] == (1,):  # one channel, as a column of a table
+        if card.values and values.shape == (len(card.values), 1):
             values = values[:, 0]
         if card.values and values.shape != (len(card.values),):
             raise DataError(
