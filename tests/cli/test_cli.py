@@ -19,7 +19,7 @@ from conftest import topic_rows, write_csv
 from vertical_sdk import cli, errors
 from vertical_sdk.cli import main
 from vertical_sdk.cli.doctor import EXTRAS
-from vertical_sdk.recipe import Recipe, load_recipe
+from vertical_sdk.recipe import Gate, Recipe, load_recipe
 
 HERE = [sys.executable, "-m", "vertical_sdk.cli"]
 
@@ -123,6 +123,21 @@ def test_a_new_recipe_passes_its_check_and_is_never_overwritten(tmp_path: Path, 
     assert main(words) == 9
     assert "exists already" in document(capsys)["error"]["message"]
     assert path.read_text() == written
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
+def test_the_gate_of_a_new_recipe_names_only_baselines_that_can_be_measured(
+    task: str, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(text, str(len(text)) if task == "regression" else label) for text, label in topic_rows(9)]
+    data = write_csv(tmp_path / "rows.csv", rows)
+
+    assert main(["recipe", "new", "my-task", "--data", str(data), "--task", task, "--base", str(encoder), "--json"]) == 0
+
+    evaluate = load_recipe(document(capsys)["recipe"]).evaluate
+    assert isinstance(evaluate.gate, Gate)
+    assert evaluate.gate.beats == (("base" if task == "classification" else "majority"), "tfidf")
+    assert tuple(part.use for part in evaluate.baselines) == evaluate.gate.beats
 
 
 def test_columns_with_common_names_are_detected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

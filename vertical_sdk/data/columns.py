@@ -12,7 +12,7 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 
 from vertical_sdk.card import FieldKind
-from vertical_sdk.cells import MISSING_WORDS, clean_text, is_missing, plain_value, to_number
+from vertical_sdk.cells import MISSING_WORDS, clean_text, is_missing, plain_text, plain_value, to_number
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Cell
 
@@ -73,7 +73,7 @@ def parse_field(cell: object, kind: FieldKind, words: Collection[str] = MISSING_
     if number is None:
         if kind in {"whole", "numbers"}:
             raise ValueError("should be a number")
-        return clean_text(str(value))
+        return plain_text(value)
     if not math.isfinite(number):
         raise ValueError("is not a finite number")
     return int(number) if kind == "whole" and number.is_integer() else number

@@ -211,8 +211,9 @@ def _pick_columns(row: TableRow, wanted: Sequence[str], recipe: Recipe, key: str
     """
     chosen = recipe.data.reader.arguments.get(key) if recipe.data.reader else None
     columns = {name: column for column, name in chosen.items()} if isinstance(chosen, Mapping) else {}
-    column_of = {name: name if name in row else columns.get(name, name) for name in wanted}
-    picked = {name: row[column] for name, column in column_of.items() if column in row}
+    known = {**row.index, **row}
+    column_of = {name: name if name in known else columns.get(name, name) for name in wanted}
+    picked = {name: known[column] for name, column in column_of.items() if column in known}
     if not picked:
         raise DataError(f"none of the columns that this specialist reads: {', '.join(wanted)}.", where=where)
     named = {*recipe.data.columns.values(), *column_of.values()}
