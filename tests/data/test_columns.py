@@ -58,6 +58,7 @@ def test_the_kind_of_a_column_is_decided_by_all_its_cells(cells: list[Any], kind
         ("truth", np.bool_(True), "true"),
         ("truth", "TRUE", "true"),
         ("truth", 0.0, "false"),
+        ("truth", "1.0", "true"),
         ("mixed", 2015, "2020"),
         ("mixed", "old", "old"),
         *[

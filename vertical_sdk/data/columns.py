@@ -31,7 +31,7 @@ EXACT = 1 << 53
 LARGEST_TIME = 10**15
 _CODE = re.compile(r"[+-]?0\d+|\d+[eE]\d+")
 """Digits that are a code and not a number: with zeros in front, or "12E4" without the sign that programs write in an exponent."""
-_TRUTH = {"true": "true", "false": "false", "1": "true", "0": "false"}
+_TRUTH = ("true", "false")
 _DAY = re.compile(r"\d{4}(-\d\d){0,2}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d.*")
 
@@ -134,9 +134,12 @@ def _parse_moment(cell: object, place: str) -> tuple[datetime | None, str]:
 
 def _parse_truth(value: object) -> str:
     word = clean_text(str(value)).lower()
+    number = to_number(word)
+    if number in {0, 1}:
+        return "true" if number else "false"
     if word not in _TRUTH:
         raise ValueError("should be true or false")
-    return _TRUTH[word]
+    return word
 
 
 def _read_plain_number(cell: object) -> float | None:

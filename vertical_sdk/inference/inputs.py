@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.card import Card
 from vertical_sdk.data.clean import normalize_texts
-from vertical_sdk.data.layouts import LABELS
+from vertical_sdk.data.layouts import LABELS, is_index_name
 from vertical_sdk.data.records import build_record_example
 from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.errors import DataError, MissingExtra, did_you_mean
@@ -218,7 +218,7 @@ def _pick_columns(row: TableRow, wanted: Sequence[str], recipe: Recipe, key: str
         raise DataError(f"none of the columns that this specialist reads: {', '.join(wanted)}.", where=where)
     named = {*recipe.data.columns.values(), *column_of.values()}
     common = {*(() if "label" in recipe.data.columns else LABELS), *(() if "id" in recipe.data.columns else ("id",))}
-    extra = [column for column in row if column not in named and column.lower() not in common]
+    extra = [c for c in row if c not in named and c.lower() not in common and not is_index_name(c)]
     if chosen == "all" and extra:
         raise DataError(
             f"unknown columns {', '.join(map(repr, extra))}.{did_you_mean(extra[0], wanted)} This specialist reads "
