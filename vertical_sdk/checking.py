@@ -98,6 +98,12 @@ def _check_gate(recipe: Recipe, task: Task) -> None:
             where=f"{where}.beats",
         )
     measured = [part.use for part in recipe.evaluate.baselines]
+    if "base" in gate.beats and not task.untrained:
+        raise RecipeError(
+            f"this gate can never pass: the untrained base cannot do {task.name}, so nothing can be shown to beat it. Name another "
+            "baseline that is measured, such as tfidf or probe.",
+            where=f"{where}.beats",
+        )
     for name in gate.beats:
         if name not in measured:
             raise RecipeError(

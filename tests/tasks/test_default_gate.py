@@ -36,6 +36,8 @@ def recipe(task: str = "classification", **evaluate: Any) -> Recipe:
         ("classification", [], "accuracy", ("majority",)),
         ("ordinal", ["base"], "accuracy", ("base", "majority")),
         ("regression", ["tfidf"], "mae", ("tfidf",)),
+        ("regression", ["base", "tfidf"], "mae", ("tfidf",)),
+        ("multilabel", ["base", "probe"], "micro_f1", ("majority",)),
         ("generation", ["base"], "exact_match", ("base", "majority")),
         ("forecasting", ["persistence", "linear", "boosted_forecast"], "forecast_mae", ("linear", "persistence")),
         ("forecasting", [], "forecast_mae", ("persistence",)),
@@ -79,6 +81,17 @@ def test_a_gate_is_left_out_only_on_purpose() -> None:
     assert ungated.to_dict()["evaluate"]["gate"] is False
     assert Recipe.model_validate(ungated.to_dict()) == ungated
     assert recipe().to_dict()["evaluate"]["gate"] is None  # the digest of a recipe without a gate is what it was
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_a_gate_with_a_base_that_cannot_do_the_task_untrained_is_refused(task: str) -> None:
+    metric = get_task(task).default_metrics[0]
+
+    check_recipe(recipe(task))  # the default gate leaves the base out
+    with pytest.raises(
+        RecipeError, match=rf"evaluate\.gate\.beats: this gate can never pass: the untrained base cannot do {task}"
+    ):
+        check_recipe(recipe(task, gate={"metric": metric, "beats": ["base", "tfidf"]}))
 
 
 def test_a_gate_that_compares_with_nothing_is_refused() -> None:

@@ -83,7 +83,6 @@ def base(
 
     Raises DataError for tasks that need training; use `probe` there.
     """
-    kind = get_task(task)
-    if not kind.written and not kind.single_label:
+    if not get_task(task).untrained:
         raise DataError(f"the untrained base cannot do {task}. Use the linear probe: evaluate.baselines: [probe].")
     return ZeroShot(task, labels, sharpness, max_new_tokens)

@@ -136,6 +136,7 @@ def new(
     """Create a recipe for your own rows. An existing file is never overwritten."""
     from vertical_sdk.paths import report_full_disk
     from vertical_sdk.recipe import load_recipe
+    from vertical_sdk.tasks import get_task
 
     path = out or Path(f"{name.replace('/', '-')}.yaml")
     if path.exists():
@@ -163,7 +164,7 @@ def new(
         reading=_write_reading(part, columns),
         base=_quote_word(choice.base),
         lengths=_write_lengths(choice) if any(texts) else "",
-        baselines="base, tfidf" if any(texts) else "majority, probe",
+        baselines="majority, probe" if not any(texts) else "base, tfidf" if get_task(task).untrained else "majority, tfidf",
     )
     with report_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -573,9 +573,11 @@ def find_missing_part(example: Example, task: TaskName, *, need_label: bool = Tr
     if example.problem:
         return example.problem
     if get_task(task).written:
-        if not example.messages or not any(clean_text(turn.content) for turn in example.messages if turn.role == "user"):
+        prompts = [turn.content for turn in example.messages if turn.role == "user"] or [example.text]
+        if not any(map(clean_text, prompts)):
             return "no text"
-        answered = example.messages[-1].role == "assistant" and clean_text(example.messages[-1].content)
+        last = example.messages[-1] if example.messages else None
+        answered = last is not None and last.role == "assistant" and clean_text(last.content)
         return None if answered or not need_label else "no answer"
     if example.values is not None:
         if not np.isfinite(example.values).any():

@@ -100,6 +100,8 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
             picked = _pick_columns(item, card.values, recipe, "values", f"row {number}")
             item = [picked.get(column) for column in card.values]
         values = _numbers(item, number, name)
+        if card.values and values.shape == (len(card.values), 1):
+            values = values[:, 0]
         if card.values and values.shape != (len(card.values),):
             raise DataError(
                 f"input {number} is {describe(item)}; {name} reads rows of {len(card.values)} numbers: {', '.join(card.values)}. "

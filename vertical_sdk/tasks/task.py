@@ -81,6 +81,11 @@ class Task(ABC):
         return "image-classification" if modality == "image" else "text-classification"
 
     @property
+    def untrained(self) -> bool:
+        """Whether a base can answer without training (zero-shot): with one of the labels, or by writing."""
+        return self.written or self.single_label
+
+    @property
     def ahead(self) -> bool:
         """Whether the target is the steps that follow a series, instead of labels, a number or a text."""
         return self.modalities == ("series",)
@@ -185,7 +190,8 @@ def main_metric(recipe: Recipe) -> Part:
 def get_gate(recipe: Recipe) -> Gate | None:
     """The gate of a recipe: its own, or its task's default; None if the recipe says `gate: false`.
 
-    The default gate compares in the main metric with the base, if the recipe measures it, and with the task's cheap baselines.
+    The default gate compares in the main metric with the base, if the recipe measures it and it can do the task untrained, and with
+    the task's cheap baselines.
     """
     gate = recipe.evaluate.gate
     if gate is False:
@@ -193,9 +199,11 @@ def get_gate(recipe: Recipe) -> Gate | None:
     if gate is not None:
         return gate
     measured = [part.use for part in recipe.evaluate.baselines]
-    every = get_task(recipe.task).cheap_baselines
+    task = get_task(recipe.task)
+    every = task.cheap_baselines
     cheap = [name for name in every if name in measured] or every[-1:]
-    return Gate(metric=main_metric(recipe).use, beats=(*(name for name in ("base",) if name in measured), *cheap))
+    base = ("base",) if task.untrained and "base" in measured else ()
+    return Gate(metric=main_metric(recipe).use, beats=(*base, *cheap))
 
 
 def measured_baselines(recipe: Recipe) -> tuple[Part, ...]:
