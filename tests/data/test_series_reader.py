@@ -60,7 +60,7 @@ def test_channels_times_and_pace_are_found_in_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", ["", "Unnamed: 0"])
-def test_the_index_of_a_data_frame_is_no_channel(tmp_path: Path, index: str) -> None:
+def test_the_index_of_a_data_frame_is_not_a_channel(tmp_path: Path, index: str) -> None:
     header, *lines = hours(10)
 
     table = read(write(tmp_path, [f"{index},{header}", *(f"{n},{line}" for n, line in enumerate(lines))]))
@@ -68,7 +68,7 @@ def test_the_index_of_a_data_frame_is_no_channel(tmp_path: Path, index: str) -> 
     assert table.layout is not None
     assert table.layout.channels == ("a", "b")
     assert table.account is not None
-    assert table.account.notes == {f"cells of {index or 'column_1'!r}, which are no measurements and are not read": 10}
+    assert table.account.notes == {f"cells of {index or 'column_1'!r}, which are not measurements and are not read": 10}
 
 
 def test_a_channel_with_decimal_commas_is_refused_and_not_left_out(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def build_series(  # noqa: PLR0914  (the columns of a series, built step by step
     if resampling.channels is None:
         used = {*names.channels, names.time, names.group, names.labels}
         notes |= {
-            f"cells of {name!r}, which are no measurements and are not read": len(rows.rows)
+            f"cells of {name!r}, which are not measurements and are not read": len(rows.rows)
             for name in rows.columns
             if name not in used
         }
