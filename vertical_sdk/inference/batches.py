@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def describe(item: object) -> str:
     return text if isinstance(item, Mapping | Set | list | tuple) else f"a {type(item).__name__}"
 
 
-def _is_iterable(given: object) -> bool:
+def _is_iterable(given: object) -> TypeGuard[Iterable[Any]]:
     """Whether it can be walked through; some objects only look so, such as the `str` of a Series."""
     try:
         iter(given)  # type: ignore[call-overload]
