@@ -1,6 +1,7 @@
 import datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from vertical_sdk.cells import clean_text, find_look_alikes, is_empty, is_missing, normalize_key, to_number
 
+ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
 NBSP, ZERO_WIDTH, BOM = "\u00a0", "\u200b", "\ufeff"
 
 
@@ -60,6 +62,26 @@ def test_other_cells_are_values(cell: Any) -> None:
         (True, "True"),
         (np.bool_(True), "True"),
         (datetime.date(2024, 1, 2), "2024-01-02"),
+        (datetime.datetime(2024, 1, 2), "2024-01-02"),
+        (np.datetime64("2024-01-02T00:00:00.000000000"), "2024-01-02"),
+        ("2024-01-02T00:00:00.000", "2024-01-02"),
+        (datetime.datetime(2024, 1, 2, 3, 4), "2024-01-02 03:04:00"),
+        ("2024-01-02T03:04", "2024-01-02 03:04:00"),
+        ("2024-01-02T03:04:05.250", "2024-01-02 03:04:05.25"),
+        (datetime.datetime(2024, 1, 2, tzinfo=datetime.timezone.utc), "2024-01-02 00:00:00+00:00"),
+        (datetime.datetime(2024, 1, 2, tzinfo=ZoneInfo("Asia/Shanghai")), "2024-01-02 00:00:00+08:00"),
+        ("-0", "0"),
+        (-0.0, "0"),
+        ("+7", "+7"),
+        ("+7.0", "+7.0"),
+        ("p7\u061c", "p7"),
+        ("p\ufe0f7", "p7"),
+        ("p7\U000e0041", "p7"),
+        ("p7\x9c", "p7"),
+        ("\x02p7\x03", "p7"),
+        ("\x00", None),
+        (ENGLAND, ENGLAND),
+        ("\u3164", None),
         ("P7", "P7"),
         ("\u06a9\u200c\u06a9", "\u06a9\u200c\u06a9"),
         ("spam\u200d", "spam"),

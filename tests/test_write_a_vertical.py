@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import save_encoder
 
 from vertical_sdk.cli import main
 
@@ -20,10 +21,12 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
-    """A folder with the files of the guide. Its base is a tiny one on the disk instead of a download."""
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of the guide. Its base is a tiny one on the disk that knows its words, instead of a download."""
     folder = tmp_path_factory.mktemp("telecom")
-    for name, content in FILE.findall(GUIDE.read_text(encoding="utf-8")):
+    text = GUIDE.read_text(encoding="utf-8")
+    encoder = save_encoder(tmp_path_factory.mktemp("base"), vocabulary=sorted({",", *re.findall("[a-z]+", text.lower())}))
+    for name, content in FILE.findall(text):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content.replace("base: minilm-l6", f"base: {encoder}"), encoding="utf-8")

@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
+from datetime import datetime, time
 from typing import Any
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "is_empty",
     "is_missing",
     "normalize_key",
+    "plain_text",
     "plain_value",
     "to_number",
 ]
@@ -33,16 +35,19 @@ MISSING_WORDS = frozenset({"#n/a", "<na>", "n/a", "na", "nan", "nat", "none", "n
 LONGEST_WORD = 64
 """Characters of a cell that may be a word for a missing value."""
 _INVISIBLE = re.compile(
-    r"[\x00-\x08\x0e-\x1b\x7f\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+    r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0100-\U000e01ef]"
     r"|(?<![^\x00-\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f])"  # joiners belong to some scripts, and to emoji
+    r"|(?<![\U0001f3f4\U000e0020-\U000e007e])[\U000e0000-\U000e007f]+"  # tags tell the flags of England and Scotland apart
 )
-_WHOLE = re.compile(r"[+-]?(?:0|[1-9]\d*)(?=\.0+$)")
+_WHOLE = re.compile(r"-?(?:0|[1-9]\d*)(?=\.0+$)|-0$", re.ASCII)
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d)?(?:\.0+|(\.\d*[1-9])0*)?", re.ASCII)
 _EMPTY_TYPES = frozenset({"NAType", "NaTType"})
 
 
 def clean_text(text: str) -> str:
     """Write a text in NFC, with single spaces, and without invisible characters."""
-    if not text.isascii():
+    if not (text.isascii() and text.isprintable()):
         text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     return " ".join(text.split())
 
@@ -52,7 +57,7 @@ def is_empty(cell: object) -> bool:
     if cell is None:
         return True
     if isinstance(cell, str):
-        return not cell.strip() or (not cell.isascii() and not clean_text(cell))
+        return not cell.strip() or (not (cell[:1].isascii() and cell[:1].isprintable()) and not clean_text(cell))
     if type(cell).__name__ in _EMPTY_TYPES:
         return True
     try:
@@ -71,17 +76,33 @@ def is_missing(cell: object, words: Collection[str] = MISSING_WORDS) -> bool:
 def normalize_key(cell: object, words: Collection[str] = MISSING_WORDS) -> str | None:
     """Return the one form of an id, a group or any other key; None for a missing one.
 
-    A whole number has no fraction: 7.0 and "7.0" are "7". Zeros in front stay: "007" is not "7".
+    A whole number has no fraction: 7.0 and "7.0" are "7", and "-0" is "0". Signs and zeros in front stay: "007" is not "7".
     """
     if is_missing(cell, words):
         return None
-    text = clean_text(str(plain_value(cell)))
+    text = plain_text(cell)
     whole = _WHOLE.match(text)
-    return (whole[0].lstrip("+") if whole[0] != "-0" else "0") if whole else text
+    return (whole[0] if whole[0] != "-0" else "0") if whole else text
+
+
+def plain_text(cell: object) -> str:
+    """Write a cell as text: a moment without a zone in one form in all formats of files, and only its day at midnight."""
+    text = clean_text(str(plain_value(cell)))
+    moment = _MOMENT.fullmatch(text)
+    if not moment:
+        return text
+    day, minutes, seconds, fraction = moment.groups("")
+    clock = f"{minutes}{seconds or ':00'}{fraction}"
+    return day if clock == "00:00:00" else f"{day} {clock}"
 
 
 def plain_value(cell: Any) -> Any:
-    """Return the plain Python value of a numpy scalar, and a whole float as an int; other values unchanged."""
+    """Return the plain Python value of a numpy scalar, a whole float as an int, and midnight of a day without a zone as a date.
+
+    Other values are unchanged. A CSV and an Excel file know a day of pandas only as a date.
+    """
+    if isinstance(cell, datetime):
+        return cell.date() if cell.tzinfo is None and cell.time() == time() else cell
     if getattr(getattr(cell, "dtype", None), "kind", "") in {*"fiub"} and getattr(cell, "shape", None) == ():
         cell = cell.item()
     return int(cell) if isinstance(cell, float) and cell.is_integer() else cell

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vertical_sdk.catalog import readers
-from vertical_sdk.data.formats import read_file
+from vertical_sdk.data.formats import FileOptions, read_file
 from vertical_sdk.data.read import Missing, Table
 from vertical_sdk.data.series import Count, Resampling, Seconds, build_series
 from vertical_sdk.errors import DataError, did_you_mean
@@ -59,4 +59,4 @@ def sensors(
         block=block,
         adjacency=adjacency,
     )
-    return build_series(read_file(file), columns, task, missing, resampling, reader="traffic.sensors")
+    return build_series(read_file(file, FileOptions(header=1)), columns, task, missing, resampling, reader="traffic.sensors")

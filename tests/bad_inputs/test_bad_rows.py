@@ -91,13 +91,22 @@ def test_bytes_that_are_not_utf_8_are_refused_with_line_and_place(tmp_path: Path
 
 
 def test_a_file_of_another_kind_is_refused_with_those_that_can_be_read(tmp_path: Path, encoder: Path, refused: Refused) -> None:
-    data = tmp_path / "rows.xlsx"
-    data.write_bytes(b"PK\x03\x04\x14\x00\x00\x00")
+    data = tmp_path / "rows.bin"
+    data.write_bytes(b"\x93NUMPY\x01\x00v\x00\x00\x00")
 
     said = refused(["train", str(recipe_of(tmp_path, encoder, data))], 3)
 
     assert str(data) in said
     assert ".csv" in said
+
+
+def test_an_excel_file_that_is_cut_is_refused(tmp_path: Path, encoder: Path, refused: Refused) -> None:
+    data = tmp_path / "rows.xlsx"
+    data.write_bytes(b"PK\x03\x04\x14\x00\x00\x00")
+
+    said = refused(["train", str(recipe_of(tmp_path, encoder, data))], 3)
+
+    assert said == f"{data}: the file is a broken zip archive or Excel file. Download it again."
 
 
 def test_labels_that_are_nan_are_no_labels_and_too_many_stop_the_run(tmp_path: Path, encoder: Path, refused: Refused) -> None:
@@ -188,7 +197,7 @@ def test_an_ordinal_task_without_an_order_of_labels_is_refused(tmp_path: Path, e
     said = refused(["train", str(recipe)], 3)
 
     assert "topics: the task ordinal needs its labels in order" in said
-    assert "Set labels: [heart, lung, skin], from low to high." in said
+    assert 'Set labels: ["heart", "lung", "skin"], from low to high.' in said
 
 
 def test_rows_that_are_longer_than_the_model_reads_stop_the_run_and_leave_nothing(
@@ -196,7 +205,10 @@ def test_rows_that_are_longer_than_the_model_reads_stop_the_run_and_leave_nothin
 ) -> None:
     recipe = topic_recipe(tmp_path, encoder, data__max_length=8)
 
-    assert "are longer than data.max_length = 8" in refused(["train", str(recipe)], 3)
+    said = refused(["train", str(recipe)], 3)
+
+    assert said.startswith("90 of 90 training rows are longer than 8 tokens (the longest has 9) and would be cut at their end;")
+    assert "Set data.max_length: 16;" in said
 
 
 def test_data_check_names_the_same_faults_as_training(tmp_path: Path, refused: Refused) -> None:

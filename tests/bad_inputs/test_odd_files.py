@@ -308,7 +308,13 @@ def test_the_check_shows_what_it_found_out(tmp_path: Path, capsys: pytest.Captur
     assert isinstance(report, dict)
     assert report["format"] == "CSV (semicolon), GB18030"
     assert (report["encoding"], report["delimiter"], report["header"]) == ("GB18030", "semicolon", "line 2")
-    assert report["types"] == {"编号": "whole numbers", "评论": "text", "日期": "dates", "分数": "numbers", "类别": "text"}
+    assert report["types"] == {
+        "编号": "whole numbers",
+        "评论": "text",
+        "日期": "words",
+        "分数": "numbers, written to three digits",
+        "类别": "label",
+    }
     assert report["labels"] == {"好评": 2, "差评": 2}
 
 

@@ -78,6 +78,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
             "reader": {"use": "table", "record": {"debt": "debt"}},
             "decontaminate": None,
             "max_length": 32,
+            "limits": {"unknown": 1.0},  # the tiny base knows no numbers
         },
         "ensemble": [{"use": "debt_rule", "steepness": 3.0}],
         "adapter": {"r": 4},

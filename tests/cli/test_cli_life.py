@@ -176,6 +176,21 @@ def test_the_answers_of_a_failed_command_leave_the_old_file(
     assert sorted(path.name for path in tmp_path.glob("answers*")) == ["answers.csv"]
 
 
+@pytest.mark.parametrize("out", ["new.csv", "../rows/new.csv", "link.csv"])
+def test_answers_never_overwrite_the_rows_that_they_answer(
+    trained: Path, tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    data = write_csv(folder / "new.csv", ROWS, ("text", "note"))
+    (folder / "link.csv").symlink_to(data)
+    before = data.read_bytes()
+
+    assert main(["predict", str(trained), "--data", str(data), "--out", str(folder / out)]) == 3
+    assert "this is the file with the rows" in capsys.readouterr().err
+    assert data.read_bytes() == before
+
+
 def test_the_table_lists_the_likeliest_labels(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(trained), "red itch on skin", "--top-k", "2"]) == 0
     shown = capsys.readouterr().out

@@ -92,5 +92,5 @@ def test_invalid_server_settings_are_reported(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(RegistryError, match="tokens cannot be stored here: it is not a folder"):
         find_tokens(Registry("memory://x"))
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(MissingExtra, match=r"vertical_sdk\[server\]"):
+    with pytest.raises(MissingExtra, match=r"needs the extra 'server': pip install .*\[server\]"):
         serve_registry(registry, tokens)

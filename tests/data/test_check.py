@@ -31,6 +31,35 @@ def test_a_report_says_what_the_file_is(tmp_path: Path) -> None:
     json.dumps(report)
 
 
+def test_each_column_has_the_kind_that_training_reads(tmp_path: Path) -> None:
+    header = "title,body,topic,patient,code,age,size,ward,smoker,gone,split"
+    path = write(
+        tmp_path / "a.csv",
+        header,
+        "t,one two,x,p1,007,41,1.5,a1,true,,train",
+        "u,three,y,p2,012,NA,2,7,false,,train",
+        "v,four,y,p3,100,63,,b,TRUE,NA,test",
+    )
+
+    report = check_file(path, columns={"text": "title + body", "label": "topic", "group": "patient"})
+
+    assert report["types"] == {
+        "title": "text",
+        "body": "text",
+        "topic": "label",
+        "patient": "group",
+        "code": "words",
+        "age": "whole numbers",
+        "size": "numbers, written to three digits",
+        "ward": "words",
+        "smoker": "true or false",
+        "gone": "empty",
+        "split": "split",
+    }
+    assert list(report["types"]) == header.split(",")
+    assert "read_as" not in report
+
+
 def test_duplicates_contradictions_and_personal_data_are_found(tmp_path: Path) -> None:
     long = "the quick brown fox jumps over the lazy dog on a bright and very long summer day"
     path = write(

@@ -50,9 +50,15 @@ def test_the_kind_of_a_column_is_decided_by_all_its_cells(cells: list[Any], kind
         ("words", "007", "007"),
         ("words", 100.0, "100"),
         ("words", " a \u00a0b ", "a b"),
+        *[
+            ("words", day, "2024-01-02")
+            for day in ("2024-01-02", "2024-01-02T00:00:00.000", date(2024, 1, 2), pd.Timestamp("2024-01-02"))
+        ],
+        *[("words", moment, "2024-01-02 03:04:00") for moment in ("2024-01-02T03:04:00.000", pd.Timestamp("2024-01-02 03:04"))],
         ("truth", np.bool_(True), "true"),
         ("truth", "TRUE", "true"),
         ("truth", 0.0, "false"),
+        ("truth", "1.0", "true"),
         ("mixed", 2015, "2020"),
         ("mixed", "old", "old"),
         *[

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from vertical_sdk.card import Contract
@@ -58,3 +59,30 @@ def test_a_table_is_read_as_records(tmp_path: Path) -> None:
     assert some[0].record == (("profession", "nurse"),)
     with pytest.raises(DataError, match="no column 'jbo'"):
         table(file, {}, "classification", record={"jbo": "job"})
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "again.csv", "rows.parquet", "rows.xlsx"])
+@pytest.mark.parametrize("chosen", ["record", "values"])
+def test_the_index_of_a_data_frame_is_not_read_as_a_column(tmp_path: Path, name: str, chosen: str) -> None:
+    frame = pd.DataFrame({"age": [41, 52], "dose": [2, 3], "label": ["x", "y"]}, index=[5, 9])
+    frame.to_csv(tmp_path / "rows.csv")
+    pd.read_csv(tmp_path / "rows.csv").to_csv(tmp_path / "again.csv", index=False)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    frame.to_excel(tmp_path / "rows.xlsx")
+
+    read = table(tmp_path / name, {"label": "label"}, "classification", **{chosen: "all"})
+
+    if chosen == "record":
+        assert [row.text for row in read.examples] == ["age: 41; dose: 2", "age: 52; dose: 3"]
+    else:
+        assert read.values == ("age", "dose")
+    assert read.account is not None
+    assert [count for note, count in read.account.notes.items() if note.endswith("which is not read")] == [2]
+
+
+def test_a_first_column_without_a_name_is_read_if_it_does_not_number_the_rows(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(",age,label\n1,41,x\n1,52,y\n")
+
+    read = table(tmp_path / "rows.csv", {"label": "label"}, "classification", record="all")
+
+    assert [row.text for row in read.examples] == ["column_1: 1; age: 41", "column_1: 1; age: 52"]

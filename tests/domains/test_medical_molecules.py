@@ -124,7 +124,7 @@ def test_the_reader_says_what_it_cannot_do(
 def test_without_rdkit_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rdkit", None)
 
-    with pytest.raises(MissingExtra, match=r"vertical_sdk\[chem\]"):
+    with pytest.raises(MissingExtra, match=r"needs the extra 'chem': pip install .*\[chem\]"):
         readers.get("medical.smiles")(file_of(tmp_path / "BBBP.csv", BBBP), {}, "classification")
 
 

@@ -165,6 +165,17 @@ def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
         read("traffic.sensors", tmp_path / "a.csv", history=2, horizon=2, adjacency=None)
 
 
+def test_whole_numbers_that_name_sensors_are_a_header_above_whole_speeds(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("61,64\n" + "".join(f"{60 + step},{65 - step}\n" for step in range(4)))
+
+    table = read("traffic.sensors", tmp_path / "a.csv", history=2, horizon=2, adjacency=None)
+
+    assert table.layout is not None
+    assert table.layout.channels == ("61", "64")
+    assert table.examples[0].values is not None
+    assert table.examples[0].values.tolist() == [[60, 65], [61, 64]]
+
+
 def test_a_folder_without_the_speeds_says_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no 'los_sped.csv'. Did you mean 'los_speed.csv'\?"):
         read("traffic.sensors", sensors(tmp_path), speeds="los_sped.csv")

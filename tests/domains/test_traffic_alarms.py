@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime, timedelta
 
@@ -54,14 +55,17 @@ def test_alarms_in_a_row_are_one_false_alarm() -> None:
     assert false_alarms(said, read_alarm_facts(rows)) == pytest.approx(4 / (14 / 60 / 24))
 
 
-def test_no_alarms_detect_nothing_and_none_are_false() -> None:
+def test_no_alarms_detect_nothing_and_a_day_without_incidents_has_no_rate() -> None:
     rows = day("first", 0)
     said = np.zeros(len(rows), dtype=np.int64)
 
     assert (detection_rate(said, read_alarm_facts(rows)), false_alarms(said, read_alarm_facts(rows))) == (0, 0)
     assert time_to_detect(said, read_alarm_facts(rows)) == 3
     quiet = rows[:3]
-    assert (detection_rate(said[:3], read_alarm_facts(quiet)), time_to_detect(said[:3], read_alarm_facts(quiet))) == (0, 0)
+    assert math.isnan(detection_rate(said[:3], read_alarm_facts(quiet)))
+    assert math.isnan(time_to_detect(said[:3], read_alarm_facts(quiet)))
+    incident = [row for row in rows if dict(row.record)["anomaly"]]
+    assert math.isnan(false_alarms(said[: len(incident)], read_alarm_facts(incident)))
 
 
 def test_a_day_drawn_twice_counts_twice() -> None:

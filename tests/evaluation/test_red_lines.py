@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,15 @@ def test_a_missing_label_is_a_fault_only_for_a_metric_that_averages_over_labels(
         "macro_f1 averages over labels, and no test row has 'spam'."
     ]
     assert find_faults(benchmark("classification", ["ok", "fraud", "spam"], metric="macro_f1"), said) == []
+
+
+@pytest.mark.parametrize(("rows_of_spam", "rare"), [(9, True), (10, False)])
+def test_a_label_with_less_than_a_hundredth_of_the_training_rows_is_only_a_gap(rows_of_spam: int, rare: bool) -> None:
+    counted = replace(LABELS, counts={"ok": 500, "fraud": 500 - rows_of_spam, "spam": rows_of_spam})
+    rows = benchmark("classification", ["ok", "fraud", "ok"], counted, metric="macro_f1")
+
+    assert (find_faults(rows, labels_of(0, 1, 0)) == []) is rare
+    assert "'spam' has no row in the test part" in describe_gaps(rows)[0]
 
 
 def test_a_test_part_with_every_label_has_no_gap() -> None:

@@ -400,7 +400,7 @@ def test_a_model_of_timm_that_is_not_ours_needs_timm(tmp_path: Path, monkeypatch
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "timm" else find(name, *more))
 
-    with pytest.raises(MissingExtra, match=r"a model of timm.*vertical_sdk\[vision\]"):
+    with pytest.raises(MissingExtra, match=r"a model of timm.*needs the extra 'vision': pip install .*\[vision\]"):
         load_backbone(pull_base(str(tmp_path)))
 
 

@@ -301,7 +301,7 @@ def test_a_base_that_was_moved_is_the_same_base(adapter: Path, encoder: Path, tm
 def test_a_published_specialist_is_used_by_its_alias(trained_run: Path) -> None:
     registry = Registry()
     version = registry.publish(trained_run, force=True, reason="a test")
-    registry.set_alias("topics", "production", version.number)
+    registry.set_alias("topics", "production", version.number, force=True, why="a test")
 
     model = VerticalModel.from_registry("topics@production")
 

@@ -124,6 +124,7 @@ EXPECTED: dict[str, tuple[Callable[[Kind], Any], Any]] = {
     "column of a streamed data set": (lambda k: datasets.Dataset.from_dict({"given": list(k.plain)}).to_iterable_dataset()["given"], "ab"),
     "row of a reader": (lambda k: [k.a, k.a], "aa"),
     # tables are for specialists that read columns
+    "what only looks iterable": (lambda _: pd.Series(["a"]).str, dict.fromkeys(("texts", "records", "series", "pictures"), "takes a list of")),
     "DataFrame": (lambda k: k.frame, COLUMNS),
     "DataFrame with other labels": (lambda k: k.frame.set_axis([5, 3]), COLUMNS),
     "DataFrame with its columns in reverse": (lambda k: k.frame[k.frame.columns[::-1]], COLUMNS),
@@ -243,6 +244,13 @@ def test_a_column_may_have_the_name_of_the_file(kinds: dict[str, Kind]) -> None:
     answers = asked.model.predict(asked.frame.rename(columns={"ward": "unit"}))
 
     assert [answer.probabilities for answer in answers] == [pytest.approx(lone.probabilities) for lone in asked.alone]
+
+
+def test_a_field_in_the_index_of_a_table_is_read(kinds: dict[str, Kind]) -> None:
+    kind = kinds["records"]
+    table = kind.frame.assign(visit=[1, 2]).set_index(["debt", "visit"])
+
+    assert [p.probabilities for p in kind.model.predict(table)] == [pytest.approx(p.probabilities) for p in kind.alone]
 
 
 def test_numbers_of_a_series_may_be_a_list_a_series_or_masked(kinds: dict[str, Kind]) -> None:

@@ -37,7 +37,8 @@ def test_peft_loads_a_version_from_its_folder(tmp_path: Path) -> None:
         json.dumps({**json.loads(config.read_text()), "auto_mapping": None})
     )  # PEFT would import the module of this test from it
     base = Fingerprint(name="tiny", architecture="Tiny", weights="0" * 64, tokenizer="1" * 64, vocab_size=1)
-    card = Card(name="tiny", task="regression", family="encoder", base=base, recipe={}, recipe_digest="2" * 64)
+    recipe = {"evaluate": {"gate": False}}
+    card = Card(name="tiny", task="regression", family="encoder", base=base, recipe=recipe, recipe_digest="2" * 64)
     write_card(tmp_path / "adapter", card)
 
     version = Registry(tmp_path / "registry").publish(tmp_path / "adapter")

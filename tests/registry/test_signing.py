@@ -280,6 +280,6 @@ def test_without_the_extra_a_signed_version_is_refused(
     sign(registry, str(registry.publish(make_adapter(1))), key)
     monkeypatch.setitem(sys.modules, "model_signing", None)
 
-    with pytest.raises(MissingExtra, match=r"vertical_sdk\[sign\]"):
+    with pytest.raises(MissingExtra, match=r"needs the extra 'sign': pip install .*\[sign\]"):
         trusting(registry, key).resolve("medical/triage")
     assert registry.resolve("medical/triage").number == 1

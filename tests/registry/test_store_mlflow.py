@@ -388,7 +388,7 @@ def test_a_refused_download_is_an_error(guarded: str, tmp_path: Path, monkeypatc
 def test_the_error_without_mlflow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
 
-    with pytest.raises(MissingExtra, match=r"vertical_sdk\[mlflow\]"):
+    with pytest.raises(MissingExtra, match=r"needs the extra 'mlflow': pip install .*\[mlflow\]"):
         MlflowStore("http://127.0.0.1:9").names()
 
 

@@ -30,7 +30,7 @@ def run(server: Any, make_adapter: MakeAdapter, examples: int) -> None:
     schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app)
     headers = {"Authorization": f"Bearer {served.secrets['boss']}"}
     operations = [result.ok() for result in schema.get_all_operations()]
-    assert len(operations) == 18
+    assert len(operations) == 19
     for operation, mode in itertools.product(operations, GenerationMode):
 
         @settings(

@@ -39,6 +39,7 @@ def serving(app: Any, limits: Limits | None = None, *, certificate: Path | None 
 class UncheckedRegistry(Registry):
     """A registry that publishes any files, so the contract of all stores can be tested with files of a few bytes.
 
+    It has no gate: such files have no card, so there is nothing that a gate could ask before an alias moves.
     Everything between the client's store and the server's store is real. The server's checks of adapters are tested in tests/server.
     """
 
@@ -56,6 +57,20 @@ class UncheckedRegistry(Registry):
         files = {path: folder / path for path in manifest}
         event = self.new_event(name, "publish", why=reason)
         return self.store.put(name, files, manifest, record={"forced": force}, tags=tags or {}, event=event)
+
+    def set_alias(
+        self,
+        name: str,
+        alias: str,
+        version: int,
+        *,
+        expected: int | None = None,
+        force: bool = False,
+        why: str = "",
+        evidence: str = "",
+        action: str = "alias",
+    ) -> None:
+        self.store.move_alias(name, alias, version, expected, self.new_event(name, action, alias, why, evidence))
 
 
 @contextlib.contextmanager

@@ -84,12 +84,14 @@ class Counts:
             say(f"{self.control} of {self.rows} texts contain control tokens of {base}, which were read as characters.")
 
 
-def check_out(path: Path) -> None:
-    """Raise DataError if a file of answers cannot be written there: an unknown ending, or a folder."""
+def check_out(path: Path, data: Path | None = None) -> None:
+    """Raise DataError if a file of answers cannot be written there: an unknown ending, a folder, or the file with the rows."""
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"the ending should be {' or '.join(SUFFIXES)}, not {path.suffix!r}.", where=path)
     if path.is_dir():
         raise DataError("this is a folder. Give the name of a file.", where=path)
+    if data is not None and path.exists() and path.samefile(data):
+        raise DataError("this is the file with the rows, which the answers would overwrite. Give another name.", where=path)
 
 
 def to_document(answered: Answered, *, with_id: bool) -> dict[str, Any]:

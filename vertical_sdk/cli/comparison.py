@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from vertical_sdk.cli.output import say, show, table
-from vertical_sdk.evaluation.headline import describe_rows
 
 __all__ = ["describe_gate", "interval_text", "p_text", "show_evaluation", "show_report"]
 
 
 def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     """Print an `Evaluation.to_dict()`, or the part of it that a card stores."""
+    from vertical_sdk.evaluation.headline import describe_rows
+
     systems: Mapping[str, Any] = evaluation["systems"]
     measured = {key: system for key, system in systems.items() if system["metrics"]}
     names = list(dict.fromkeys(name for system in measured.values() for name in system["metrics"]))

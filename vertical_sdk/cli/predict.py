@@ -60,7 +60,7 @@ def predict(
     from vertical_sdk.cli.answers import Counts, check_out, format_csv, format_jsonl, list_answers, to_document
 
     if out is not None:
-        check_out(out)
+        check_out(out, data)
     _check_texts(texts or ())
     with showing() as progress:
         progress(f"loading {adapter}", None)

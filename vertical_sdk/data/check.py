@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from vertical_sdk.card import Contract
 from vertical_sdk.catalog import readers
-from vertical_sdk.cells import clean_text
+from vertical_sdk.cells import MISSING_WORDS, clean_text, is_missing
 from vertical_sdk.data.clean import find_contradictions
+from vertical_sdk.data.columns import KINDS, infer_kind
 from vertical_sdk.data.dedup import near_repeats, nearest_in
 from vertical_sdk.data.deidentify import describe_search, find_pii
 from vertical_sdk.data.formats import FileOptions, Rows, find_reader, read_columns
-from vertical_sdk.data.guess import describe_columns, suggest_columns
+from vertical_sdk.data.guess import suggest_columns
 from vertical_sdk.data.labels import count_labels, describe_look_alikes
+from vertical_sdk.data.layouts import cell_columns
 from vertical_sdk.data.prepare import note_reading
 from vertical_sdk.data.read import ANY, Table
 from vertical_sdk.data.scripts import main_script
@@ -77,9 +79,8 @@ def check_file(
         "format": raw.format if raw else table.detected,
         **(raw.details if raw else {"reader": part.use}),
         "columns": list(raw.columns) if raw else [],
-        "types": describe_columns(raw) if raw else {},
+        "types": _describe_types(read, part),
         "detected": table.detected,
-        "read_as": dict(table.types),
         "task": task,
         "rows": len(raw.rows) if raw else table.account.rows_in if table.account else len(rows),
         "usable": len(rows),
@@ -138,6 +139,24 @@ def read_for_check(
         chosen = suggest_columns(raw, chosen, task, texts=texts, header_is_sure=options.get("header") is not None)
     split = {"split": "split"} if "split" not in chosen and "split" in raw.columns else {}
     return FirstRead(raw, chosen, read(path, {**chosen, **split}, task, contract=contract, **options))
+
+
+def _describe_types(read: FirstRead, part: Part) -> dict[str, str]:
+    """Describe how training reads each column of the file: by its use, or as a field of a record if it has none yet."""
+    if read.raw is None:
+        return dict(read.table.types)
+    used = {column: kind for name, kind in read.table.types.items() for column in cell_columns(name, read.raw.columns)}
+    words = part.arguments.get("missing_words")
+    missing = MISSING_WORDS if words is None else {clean_text(word).lower() for word in words}
+    return {
+        name: used.get(name) or _describe_kind([row.get(name) for row in read.raw.rows], missing) for name in read.raw.columns
+    }
+
+
+def _describe_kind(cells: Sequence[object], missing: Collection[str]) -> str:
+    if any(isinstance(cell, list | dict) for cell in cells):
+        return "lists"
+    return "empty" if all(is_missing(cell, missing) for cell in cells) else KINDS[infer_kind(cells, missing)]
 
 
 def _find_exact_repeats(texts: Sequence[str]) -> list[int]:
@@ -234,7 +253,7 @@ def _reading_problems(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for note, value in report["notes"].items():
         names = [f"{name} {count}" for name, count in value.items()] if isinstance(value, Mapping) else value
         listed = ", ".join(map(str, names[:SHOWN])) if isinstance(names, list) else names
-        is_label = any(f"of {name!r} that mean missing" in note for name, kind in report["read_as"].items() if kind == "label")
+        is_label = any(f"of {name!r} that mean missing" in note for name, kind in report["types"].items() if kind == "label")
         hint = ". List the word in the recipe's labels if it is a label" if is_label else ""
         yield "note" if "three digits" in note else "warning", f"{note}: {listed}{hint}"
 

@@ -12,7 +12,7 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 
 from vertical_sdk.card import FieldKind
-from vertical_sdk.cells import MISSING_WORDS, clean_text, is_missing, plain_value, to_number
+from vertical_sdk.cells import MISSING_WORDS, clean_text, is_missing, plain_text, plain_value, to_number
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Cell
 
@@ -31,7 +31,7 @@ EXACT = 1 << 53
 LARGEST_TIME = 10**15
 _CODE = re.compile(r"[+-]?0\d+|\d+[eE]\d+")
 """Digits that are a code and not a number: with zeros in front, or "12E4" without the sign that programs write in an exponent."""
-_TRUTH = {"true": "true", "false": "false", "1": "true", "0": "false"}
+_TRUTH = ("true", "false")
 _DAY = re.compile(r"\d{4}(-\d\d){0,2}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d.*")
 
@@ -73,7 +73,7 @@ def parse_field(cell: object, kind: FieldKind, words: Collection[str] = MISSING_
     if number is None:
         if kind in {"whole", "numbers"}:
             raise ValueError("should be a number")
-        return clean_text(str(value))
+        return plain_text(value)
     if not math.isfinite(number):
         raise ValueError("is not a finite number")
     return int(number) if kind == "whole" and number.is_integer() else number
@@ -134,9 +134,12 @@ def _parse_moment(cell: object, place: str) -> tuple[datetime | None, str]:
 
 def _parse_truth(value: object) -> str:
     word = clean_text(str(value)).lower()
+    number = to_number(word)
+    if number in {0, 1}:
+        return "true" if number else "false"
     if word not in _TRUTH:
         raise ValueError("should be true or false")
-    return _TRUTH[word]
+    return word
 
 
 def _read_plain_number(cell: object) -> float | None:

@@ -1,4 +1,4 @@
-"""Suggest the columns of texts and labels of a file without a recipe, and describe its columns.
+"""Suggest the columns of texts and labels of a file without a recipe.
 
 Names come first, in many languages (`layouts`). Else the contents decide: the column with by far the longest texts, and the only
 column with few different values. Two candidates are an error. Training never guesses by contents: a recipe names its columns.
@@ -19,7 +19,7 @@ from vertical_sdk.errors import DataError
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import TaskName
 
-__all__ = ["describe_columns", "suggest_columns"]
+__all__ = ["suggest_columns"]
 
 LOOKED_AT = 2000
 """Rows that are looked at."""
@@ -64,11 +64,6 @@ def suggest_columns(
     if not header_is_sure:
         _refuse_row_as_header(rows, by_contents)
     return chosen
-
-
-def describe_columns(rows: Rows) -> dict[str, str]:
-    """Describe each column: numbers, whole numbers, dates, times, text, yes or no, list, empty, or mixed."""
-    return {name: _describe(_sample(rows, name)) for name in rows.columns}
 
 
 def _sample(rows: Rows, name: str) -> list[Any]:

@@ -6,6 +6,7 @@ output) and prompt/completion. Of other tasks: a text column and a label column.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ __all__ = [
     "cell_columns",
     "find_layout",
     "has_name",
+    "is_index_name",
     "parse_conversation",
 ]
 
@@ -146,6 +148,11 @@ def find_layout(
             raise DataError(f"no label column. {_list_columns(rows)} Set data.columns.label.", where=rows.path)
         chosen["label"] = label
     return Layout(chosen, f"{rows.format}, " + ", ".join(f"{key} from {name!r}" for key, name in chosen.items()))
+
+
+def is_index_name(column: str) -> bool:
+    """Whether pandas gives this name to an index that it writes or reads as a column."""
+    return re.fullmatch(r"__index_level_\d+__|Unnamed: 0(\.\d+)?", column) is not None
 
 
 def has_name(column: str, names: Sequence[str]) -> bool:

@@ -20,11 +20,11 @@ from pydantic import Field as Option
 
 from vertical_sdk.card import Contract, Field
 from vertical_sdk.catalog import readers
-from vertical_sdk.cells import MISSING_WORDS, clean_text, is_empty, is_missing, normalize_key, plain_value
+from vertical_sdk.cells import MISSING_WORDS, clean_text, is_empty, is_missing, normalize_key, plain_value, to_number
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.columns import KINDS, infer_kind, parse_times
 from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
-from vertical_sdk.data.layouts import KEYS, LABELS, Layout, UnusableRow, cell, cell_columns, find_layout
+from vertical_sdk.data.layouts import KEYS, LABELS, Layout, UnusableRow, cell, cell_columns, find_layout, is_index_name
 from vertical_sdk.data.numbers import parse_number, parse_numbers
 from vertical_sdk.data.records import build_record_example
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
@@ -198,6 +198,8 @@ def read_table(  # noqa: PLR0913  (the options of `table`)
     reading = _Reading(rows, layout, task, separator, words, frozenset({*contract.labels, *_list_class_names(rows, layout)}))
     tally = Tally("read")
     tally.notes = reading.count_changes(list(taken.names))
+    unread = [c for c in rows.columns if taken.names and c not in taken.names and _is_index(rows, c)]
+    tally.notes |= {f"rows numbered by {column!r}, which is not read": len(rows.rows) for column in unread}
     examples: list[Example] = []
     ids: dict[str, int] = {}
     for index, row in enumerate(rows.rows):
@@ -522,7 +524,16 @@ def _list_other_columns(rows: Rows, columns: Mapping[str, str]) -> list[str]:
     common = {"label": LABELS, "id": ("id",)}
     keys = {part for name in columns.values() for part in cell_columns(name, rows.columns)}
     keys |= {next((c for c in rows.columns if c.lower() in common.get(key, ())), "") for key in KEYS if key not in columns}
-    return [column for column in rows.columns if column not in keys]
+    return [column for column in rows.columns if column not in keys and not _is_index(rows, column)]
+
+
+def _is_index(rows: Rows, column: str) -> bool:
+    """Whether a column numbers the rows, as the index of a DataFrame does in a file: it says nothing about them."""
+    nameless = column == "column_1" and column == rows.columns[0] and rows.details.get("header", "none") != "none"
+    if not nameless and not is_index_name(column):
+        return False
+    numbers = [to_number(row.get(column)) for row in rows.rows]
+    return all(number is not None and number.is_integer() for number in numbers) and len(set(numbers)) == len(numbers)
 
 
 def _refuse_other_columns(rows: Rows, columns: Mapping[str, str], names: Mapping[str, str], *, everything: bool) -> None:
@@ -534,7 +545,9 @@ def _refuse_other_columns(rows: Rows, columns: Mapping[str, str], names: Mapping
         )
     common = {*(() if "label" in columns else LABELS), *(() if "id" in columns else ("id",))}
     named = {part for name in columns.values() for part in cell_columns(name, rows.columns)}
-    extra = [c for c in rows.columns if c not in names and c not in named and c.lower() not in common]
+    extra = [
+        c for c in rows.columns if c not in names and c not in named and c.lower() not in common and not _is_index(rows, c)
+    ]
     if everything and extra:
         raise DataError(
             f"unknown columns {', '.join(map(repr, extra))}.{did_you_mean(extra[0], names)} This specialist reads "
@@ -569,9 +582,11 @@ def find_missing_part(example: Example, task: TaskName, *, need_label: bool = Tr
     if example.problem:
         return example.problem
     if get_task(task).written:
-        if not example.messages or not any(clean_text(turn.content) for turn in example.messages if turn.role == "user"):
+        prompts = [turn.content for turn in example.messages if turn.role == "user"] or [example.text]
+        if not any(map(clean_text, prompts)):
             return "no text"
-        answered = example.messages[-1].role == "assistant" and clean_text(example.messages[-1].content)
+        last = example.messages[-1] if example.messages else None
+        answered = last is not None and last.role == "assistant" and clean_text(last.content)
         return None if answered or not need_label else "no answer"
     if example.values is not None:
         if not np.isfinite(example.values).any():

@@ -12,19 +12,21 @@ from vertical_sdk import catalog
 from vertical_sdk.data.labels import describe_untested, name_some, untested_labels
 from vertical_sdk.evaluation.test_set import Benchmark
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.types import Interval
+from vertical_sdk.types import Interval, LabelSpace
 
 __all__ = ["describe_gaps", "describe_undefined", "find_faults"]
 
 LONGEST = 40
 """A written answer is quoted up to this many characters."""
+RARE = 0.01
+"""Labels with a smaller share of the training rows may lack test rows: there is a warning, and an average over the others is known."""
 
 
 def find_faults(benchmark: Benchmark, own: Outputs) -> list[str]:
     """List why the gate of these rows cannot pass, a sentence each.
 
     The specialist gives the same answer to every row; all rows have the same answer, so that there is nothing to tell apart; or the
-    main metric averages over labels, and one of them has no row.
+    main metric averages over labels, and one of them that is not rare has no row.
 
     own  the outputs of the specialist
     """
@@ -40,7 +42,7 @@ def find_faults(benchmark: Benchmark, own: Outputs) -> list[str]:
         example = "" if task.ahead else f": {_quote(task.format(answers[:1], labels)[0])}"
         kind = "one label" if task.single_label else "the same labels" if task.labelled else "the same answer"
         faults.append(f"The specialist gives {'the same number' if task.numeric else kind} to every row{example}.")
-    untested = untested_labels(rows, labels)
+    untested = [label for label in untested_labels(rows, labels) if labels and not _is_rare(label, labels)]
     if untested and catalog.metrics.part(benchmark.main_metric).each_label:
         faults.append(f"{benchmark.main_metric} averages over labels, and no test row has {name_some(untested)}.")
     return faults
@@ -57,6 +59,11 @@ def describe_undefined(metrics: Mapping[str, Interval]) -> list[str]:
     if not undefined:
         return []
     return [f"Undefined on these rows, and shown as a dash: {', '.join(undefined)}."]
+
+
+def _is_rare(label: str, labels: LabelSpace) -> bool:
+    """Whether few of the training rows have this label. A specialist whose training rows were not counted has no rare label."""
+    return labels.counts.get(label, 0) < RARE * sum(labels.counts.values())
 
 
 def _all_alike(answers: Any) -> bool:

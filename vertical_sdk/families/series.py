@@ -138,7 +138,7 @@ class Course(nn.Module):
     @torch.no_grad()
     def fit(self, values: Tensor, at: Tensor, targets: Tensor, levels: Sequence[float]) -> None:
         """Fit spreads, the usual course, and the linear model (by quantile regression) on the training rows."""
-        spread = _nan_std(targets.flatten(0, 1).double()).float()
+        spread = _wide_std(targets.flatten(0, 1))
         self.spread.copy_(spread.clamp_min(1e-6 + 1e-3 * float(spread.mean())))
         self._learn_usual(targets, at)
         x, last = self.features(values, at)
@@ -467,6 +467,16 @@ def _nan_mean(values: Tensor) -> Tensor:
     """Average over the steps of (rows, steps, channels); 0 for a channel without values."""
     known = ~values.isnan()
     return values.nan_to_num().sum(dim=1) / known.sum(dim=1).clamp_min(1)
+
+
+def _wide_std(values: Tensor) -> Tensor:
+    """`_nan_std` over the rows of (rows, channels) whose sum of squares may not fit into float32.
+
+    Each channel is divided by a power of two, which changes no digit of the result.
+    """
+    largest = values.nan_to_num(0.0).abs().amax(dim=0).clamp_min(1.0)
+    scale = largest / torch.frexp(largest).mantissa
+    return _nan_std(values / scale) * scale
 
 
 def _nan_std(values: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,12 @@ TEXTS = frozenset("OTU")
 
 
 class TableRow(dict[str, Any]):
-    """A row of a table: column → value. As in a file, it may have columns that the specialist does not read."""
+    """A row of a table: column → value. As in a file, it may have columns that the specialist does not read.
+
+    index  the values of a DataFrame's index by their names, which are read only for a column that the table lacks
+    """
+
+    index: Mapping[str, Any] = MappingProxyType({})
 
 
 def list_inputs(given: object, call: str, *, reads: str = "texts", one: str = "text", tables: bool = False) -> list[Any]:
@@ -48,7 +54,7 @@ def list_inputs(given: object, call: str, *, reads: str = "texts", one: str = "t
         )
     if isinstance(given, Set):
         raise DataError(f"{call} takes a list of {reads}, not a {type(given).__name__}, which has no order. Write a list.")
-    if isinstance(given, str | bytes | bytearray | memoryview | Path | Mapping) or not isinstance(given, Iterable):
+    if isinstance(given, str | bytes | bytearray | memoryview | Path | Mapping) or not _is_iterable(given):
         raise DataError(f"{call} takes a list of {reads}, not {describe(given)}; for one {one} write {call}([{one}]).")
     listed = getattr(given, "to_pylist", None) or getattr(given, "tolist", None)  # Arrow; pandas
     return list(listed() if listed is not None and _library(given) in {"pandas", "pyarrow"} else given)
@@ -86,6 +92,15 @@ def describe(item: object) -> str:
     return text if isinstance(item, Mapping | Set | list | tuple) else f"a {type(item).__name__}"
 
 
+def _is_iterable(given: object) -> bool:
+    """Whether it can be walked through; some objects only look so, such as the `str` of a Series."""
+    try:
+        iter(given)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
+
+
 def _library(given: object) -> str:
     return type(given).__module__.partition(".")[0]
 
@@ -94,7 +109,7 @@ def _as_table(given: object) -> tuple[list[object], Any] | None:
     """The names of a table's columns and a function that lists its rows; None if it is not a table."""
     pandas, pyarrow, datasets = (sys.modules.get(name) for name in ("pandas", "pyarrow", "datasets"))
     if pandas is not None and isinstance(given, pandas.DataFrame):
-        return list(given.columns), lambda: given.to_dict("records")
+        return list(given.columns), lambda: _list_frame_rows(given)
     if pyarrow is not None and isinstance(given, pyarrow.Table | pyarrow.RecordBatch):
         return list(given.schema.names), given.to_pylist
     if datasets is not None and isinstance(given, datasets.Dataset | datasets.IterableDataset):
@@ -116,4 +131,17 @@ def _list_rows(names: list[object], rows: Any, call: str, other: str) -> list[An
     if odd is not None:
         problem = "twice" if isinstance(odd, str) else "whose name is not a text"
         raise DataError(f"{call} was given a table with the column {odd!r} {problem}. Rename it.")
-    return [TableRow(row) for row in rows()]
+    return [row if isinstance(row, TableRow) else TableRow(row) for row in rows()]
+
+
+def _list_frame_rows(frame: Any) -> list[TableRow]:
+    """The rows of a DataFrame with their index, as far as it has names: a column is often moved there."""
+    rows = [TableRow(row) for row in frame.to_dict("records")]
+    levels = {
+        name: frame.index.get_level_values(level).tolist()
+        for level, name in enumerate(frame.index.names)
+        if isinstance(name, str)
+    }
+    for place, row in enumerate(rows):
+        row.index = {name: values[place] for name, values in levels.items()}
+    return rows

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.card import Card
 from vertical_sdk.data.clean import normalize_texts
-from vertical_sdk.data.layouts import LABELS
+from vertical_sdk.data.layouts import LABELS, is_index_name
 from vertical_sdk.data.records import build_record_example
 from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.errors import DataError, MissingExtra, did_you_mean
@@ -100,6 +100,8 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
             picked = _pick_columns(item, card.values, recipe, "values", f"row {number}")
             item = [picked.get(column) for column in card.values]
         values = _numbers(item, number, name)
+        if card.values and values.shape == (len(card.values), 1):
+            values = values[:, 0]
         if card.values and values.shape != (len(card.values),):
             raise DataError(
                 f"input {number} is {describe(item)}; {name} reads rows of {len(card.values)} numbers: {', '.join(card.values)}. "
@@ -209,13 +211,14 @@ def _pick_columns(row: TableRow, wanted: Sequence[str], recipe: Recipe, key: str
     """
     chosen = recipe.data.reader.arguments.get(key) if recipe.data.reader else None
     columns = {name: column for column, name in chosen.items()} if isinstance(chosen, Mapping) else {}
-    column_of = {name: name if name in row else columns.get(name, name) for name in wanted}
-    picked = {name: row[column] for name, column in column_of.items() if column in row}
+    known = {**row.index, **row}
+    column_of = {name: name if name in known else columns.get(name, name) for name in wanted}
+    picked = {name: known[column] for name, column in column_of.items() if column in known}
     if not picked:
         raise DataError(f"none of the columns that this specialist reads: {', '.join(wanted)}.", where=where)
     named = {*recipe.data.columns.values(), *column_of.values()}
     common = {*(() if "label" in recipe.data.columns else LABELS), *(() if "id" in recipe.data.columns else ("id",))}
-    extra = [column for column in row if column not in named and column.lower() not in common]
+    extra = [c for c in row if c not in named and c.lower() not in common and not is_index_name(c)]
     if chosen == "all" and extra:
         raise DataError(
             f"unknown columns {', '.join(map(repr, extra))}.{did_you_mean(extra[0], wanted)} This specialist reads "

@@ -12,7 +12,7 @@ __all__ = ["describe_report", "public_report"]
 
 
 def public_report(report: Path, card: Card, evaluation: EvaluationRecord | None) -> str | None:
-    """The report that is published; None if a report shows rows that cannot be told from the rest, so it stays in the run.
+    """The report that is published; None if a report has rows that cannot be found in it, so it stays in the run.
 
     A page that was not written by `vertical evaluate` is published as it is.
     """

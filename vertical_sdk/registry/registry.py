@@ -390,7 +390,7 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
 
 
 def _write_public_report(staging: Path, files: dict[str, Path], card: Card, evaluation: EvaluationRecord | None) -> None:
-    """Replace the report among the files by one without rows of data; leave it out if its rows cannot be told from the rest."""
+    """Replace the report among the files by one without rows of data; leave it out if its rows cannot be found in it."""
     report = files.pop(REPORT)
     page = public_report(report, card, evaluation)
     if page is None:
