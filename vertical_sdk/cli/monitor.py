@@ -118,7 +118,7 @@ def _follow(model: Any, detector: Any, lines: Iterable[str]) -> Iterator[_Step]:
         if number == 1 and sorted(names) == sorted(channels):
             order = tuple(names.index(channel) for channel in channels)
             continue
-        moment = parse_time(cells[0], where, "time")
+        moment = parse_time(cells[0].removeprefix("\ufeff"), where, "time")  # the mark that some programs begin a file with
         values = [math.nan if is_missing(names[k]) else parse_number(names[k], where, channels[n]) for n, k in enumerate(order)]
         try:
             result = detector.update(values, moment)
