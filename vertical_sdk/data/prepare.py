@@ -75,7 +75,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     data = recipe.data
     progress("fetching data", 0.0)
     table, sources = _read(recipe, progress)
-    rows = [_normalize_keys(apply_prompt(example, recipe.prompt)) for example in table.examples]
+    rows = _normalize_keys([apply_prompt(example, recipe.prompt) for example in table.examples], table.layout)
     account = Account((note_reading(table.account or StepAccount("read", len(rows), len(rows)), rows),))
     account.check(data.limits)
     _check_ids(rows)
@@ -172,19 +172,26 @@ def read_rows(
         in_file = _check_layout(path, table.layout, layout)
         cleaned, far = set_aside_far(convert_rows(examples, layout, in_file.zone, str(path)), layout)
         examples, notes = tuple(cleaned), {**notes, "histories with a value too large to use": far}
-    keyed = [_normalize_keys(apply_prompt(example, recipe.prompt)) for example in examples]
+    keyed = _normalize_keys([apply_prompt(example, recipe.prompt) for example in examples], layout)
     rows, account = normalize_texts(keyed, recipe)
     if contract.labels and require_label:
         refuse_unknown(rows, contract.labels, "those that were trained", str(path))
     return rows, replace(account, notes={**{note: count for note, count in notes.items() if count}, **account.notes})
 
 
-def _normalize_keys(example: Example) -> Example:
-    """Write the group and the own id of a row in the one form of keys, whatever reader it comes from."""
-    group, record_id = normalize_key(example.group, ()), normalize_key(example.record_id, ())
-    if (group, record_id) == (example.group, example.record_id):
-        return example
-    return replace(example, group=group, record_id=record_id)
+def _normalize_keys(rows: Sequence[Example], layout: SeriesLayout | None) -> list[Example]:
+    """Write the groups and own ids of rows in the one form of keys, whatever reader they come from.
+
+    The groups of series are not cells of a file: their reader makes them from the times.
+    """
+    if layout is not None:
+        return list(rows)
+    return [
+        replace(row, group=normalize_key(row.group, ()), record_id=normalize_key(row.record_id, ()))
+        if row.group is not None or row.record_id is not None
+        else row
+        for row in rows
+    ]
 
 
 def note_reading(account: StepAccount, rows: Sequence[Example]) -> StepAccount:

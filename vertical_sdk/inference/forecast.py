@@ -189,7 +189,8 @@ class Monitor:
         self._seen.append(usable[0].astype(np.float32))
         if len(known) < self._layout.history or not np.isfinite(known).any():
             return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
-        row = Example(id="now", values=known, target=now[None], time=before.isoformat() if before else None)
+        target = now if set_aside else now.astype(np.float32)  # as rows of files have it, if it fits
+        row = Example(id="now", values=known, target=target[None], time=before.isoformat() if before else None)
         expected = answer(self._engine, [row], self._name)[self._name].raw[0]
         score = float(compute_scores(expected[None], [row], self._card.calibration.widths)[0])
         threshold = self._card.calibration.threshold
