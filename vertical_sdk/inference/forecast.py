@@ -186,11 +186,12 @@ class Monitor:
         self._last, self._begun = moment, True
         self.set_aside += set_aside
         known = np.stack(self._seen) if self._seen else np.zeros((0, len(now)), np.float32)
-        self._seen.append(usable[0].astype(np.float32))
+        read = usable[0].astype(np.float32)  # rounded as the readings of a file are, so that it has the same score
+        self._seen.append(read)
         if len(known) < self._layout.history or not np.isfinite(known).any():
             return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
-        target = now if set_aside else now.astype(np.float32)  # as rows of files have it, if it fits
-        row = Example(id="now", values=known, target=target[None], time=before.isoformat() if before else None)
+        target = np.where(np.isnan(read), now, read)[None]
+        row = Example(id="now", values=known, target=target, time=before.isoformat() if before else None)
         expected = answer(self._engine, [row], self._name)[self._name].raw[0]
         score = float(compute_scores(expected[None], [row], self._card.calibration.widths)[0])
         threshold = self._card.calibration.threshold
