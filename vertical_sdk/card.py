@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, model_validator
 
-from vertical_sdk.cells import MISSING_WORDS
+from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.paths import file_digest, public_source, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
@@ -226,7 +226,7 @@ class Card(_Frozen):
             fields=self.fields,
             values=self.values,
             layout=self.layout,
-            missing_words=MISSING_WORDS if words is None else frozenset(word.lower() for word in words),
+            missing_words=read_missing_words(words),
         )
 
     @field_serializer("layout")

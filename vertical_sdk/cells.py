@@ -27,6 +27,7 @@ __all__ = [
     "normalize_key",
     "plain_text",
     "plain_value",
+    "read_missing_words",
     "to_number",
 ]
 
@@ -71,6 +72,11 @@ def is_missing(cell: object, words: Collection[str] = MISSING_WORDS) -> bool:
     if not isinstance(cell, str):
         return is_empty(cell)
     return is_empty(cell) or (len(cell) <= LONGEST_WORD and clean_text(cell).lower() in words)
+
+
+def read_missing_words(named: Iterable[str] | None) -> frozenset[str]:
+    """Return the words that mean a missing cell, as `is_missing` compares them; None means MISSING_WORDS."""
+    return MISSING_WORDS if named is None else frozenset(clean_text(word).lower() for word in named)
 
 
 def normalize_key(cell: object, words: Collection[str] = MISSING_WORDS) -> str | None:

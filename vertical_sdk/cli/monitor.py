@@ -101,7 +101,8 @@ def _score_rows(model: Any, rows: Sequence[Any]) -> Iterator[_Step]:
 
 def _follow(model: Any, detector: Any, lines: Iterable[str]) -> Iterator[_Step]:
     """Score lines of time,value,... as they arrive; a first line of names gives the order of the channels."""
-    from vertical_sdk.data.numbers import is_missing, parse_number
+    from vertical_sdk.cells import is_missing
+    from vertical_sdk.data.numbers import parse_number
     from vertical_sdk.data.zones import parse_time
 
     channels: tuple[str, ...] = model.card.layout.channels

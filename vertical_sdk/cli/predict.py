@@ -175,11 +175,11 @@ def _answer(
 
 def _find_problem(row: Example, task: str) -> str:
     """Why a row cannot be answered; "" if it can."""
+    from vertical_sdk.cells import is_empty
     from vertical_sdk.data.read import find_missing_part
     from vertical_sdk.data.texts import prompt_text
-    from vertical_sdk.inference.inputs import has_text
 
-    unread = row.values is None and not has_text(prompt_text(row))
+    unread = row.values is None and is_empty(prompt_text(row))
     return find_missing_part(row, task, need_label=False) or ("no text" if unread else "")
 
 

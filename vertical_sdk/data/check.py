@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from vertical_sdk.card import Contract
 from vertical_sdk.catalog import readers
-from vertical_sdk.cells import MISSING_WORDS, clean_text, is_missing
+from vertical_sdk.cells import clean_text, is_missing, read_missing_words
 from vertical_sdk.data.clean import find_contradictions
 from vertical_sdk.data.columns import KINDS, infer_kind
 from vertical_sdk.data.dedup import near_repeats, nearest_in
@@ -146,8 +146,7 @@ def _describe_types(read: FirstRead, part: Part) -> dict[str, str]:
     if read.raw is None:
         return dict(read.table.types)
     used = {column: kind for name, kind in read.table.types.items() for column in cell_columns(name, read.raw.columns)}
-    words = part.arguments.get("missing_words")
-    missing = MISSING_WORDS if words is None else {clean_text(word).lower() for word in words}
+    missing = read_missing_words(part.arguments.get("missing_words"))
     return {
         name: used.get(name) or _describe_kind([row.get(name) for row in read.raw.rows], missing) for name in read.raw.columns
     }

@@ -44,9 +44,7 @@ def infer_kind(cells: Iterable[object], words: Collection[str] = MISSING_WORDS) 
     present = [plain_value(cell) for cell in cells if not is_missing(cell, words)]
     if not present:
         return "words"
-    if all(
-        isinstance(cell, bool) or (isinstance(cell, str) and clean_text(cell).lower() in {"true", "false"}) for cell in present
-    ):
+    if all(isinstance(cell, bool) or (isinstance(cell, str) and clean_text(cell).lower() in _TRUTH) for cell in present):
         return "truth"
     numbers = [_read_plain_number(cell) for cell in present]
     if any(number is None for number in numbers):

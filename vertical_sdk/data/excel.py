@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 import zipfile
 from collections.abc import Iterator
-from datetime import datetime, time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from vertical_sdk.cells import is_empty, plain_value
 from vertical_sdk.data.grid import Record, build_rows
 from vertical_sdk.data.rows import FileOptions, Rows
 from vertical_sdk.errors import DataError, MissingExtra, did_you_mean
@@ -93,11 +94,9 @@ def _read_cells(sheet: Any) -> Iterator[Record]:
 
 def _plain(value: Any) -> Any:
     """A day without a time is a date; an empty text is None."""
-    if isinstance(value, datetime):
-        return value.date() if value.time() == time() else value
     if isinstance(value, str):
-        return value if value.strip() else None
-    return value
+        return None if is_empty(value) else value
+    return plain_value(value) if isinstance(value, datetime) else value
 
 
 def _trim(records: list[Record]) -> list[Record]:

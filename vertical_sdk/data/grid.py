@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from vertical_sdk.cells import is_empty, to_number
 from vertical_sdk.data.rows import FileOptions, Rows
 from vertical_sdk.errors import DataError
 
@@ -46,7 +47,7 @@ def build_rows(
             _refuse_numbers(header, body, place)
     rows, places = [], []
     for begins, cells in body:
-        if not cells or (len(cells) == 1 and len(header) > 1 and _is_empty(cells[0])):
+        if not cells or (len(cells) == 1 and len(header) > 1 and is_empty(cells[0])):
             continue
         if len(cells) != len(header):
             where = f"{path}:{begins}" if unit == "line" else f"{path}: row {begins}"
@@ -58,15 +59,11 @@ def build_rows(
     return Rows(path, kind, columns, rows, places, unit=unit, details=details)
 
 
-def _is_empty(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, str) and not cell.strip())
-
-
 def _name_columns(cells: Sequence[Any], body: Sequence[Record], where: str) -> list[str | None]:
     """Name the columns. A column without a name is called by its number; without any value too, it is left out: None."""
-    names: list[str | None] = [None if _is_empty(cell) else str(cell).strip() for cell in cells]
+    names: list[str | None] = [None if is_empty(cell) else str(cell).strip() for cell in cells]
     for column, name in enumerate(names):
-        if name is None and any(column < len(row) and not _is_empty(row[column]) for _, row in body):
+        if name is None and any(column < len(row) and not is_empty(row[column]) for _, row in body):
             names[column] = f"column_{column + 1}"
     if not any(names):
         raise DataError("the header is empty. Set data.reader.header to the line of the header, or to none.", where=where)
@@ -82,17 +79,17 @@ def _name_columns(cells: Sequence[Any], body: Sequence[Record], where: str) -> l
 
 def _refuse_title(records: Sequence[Record], where: str) -> None:
     """Refuse a first line that is a title over the table: narrower than the lines below, or with one cell of many filled."""
-    filled = sum(not _is_empty(cell) for cell in records[0][1])
+    filled = sum(not is_empty(cell) for cell in records[0][1])
     near = [(line, cells) for line, cells in records[1:NEAR_TOP] if cells]
     widths = Counter(len(cells) for _, cells in near if len(cells) > 1)
     if not widths:
         return
     width = max(widths, key=lambda w: (widths[w], w))
-    first = next(line for line, cells in near if len(cells) == width and not all(map(_is_empty, cells)))
+    first = next(line for line, cells in near if len(cells) == width and not all(map(is_empty, cells)))
     own = records[0][1]
     narrower = len(own) <= width // 2 and 2 * widths[width] > len(near)
-    fuller = next((line for line, cells in near if sum(not _is_empty(cell) for cell in cells) > 1), None)
-    sparse = len(own) == width and filled == 1 and not _is_empty(own[0]) and fuller is not None
+    fuller = next((line for line, cells in near if sum(not is_empty(cell) for cell in cells) > 1), None)
+    sparse = len(own) == width and filled == 1 and not is_empty(own[0]) and fuller is not None
     first = fuller if sparse and fuller else first
     if narrower or sparse:
         raise DataError(
@@ -105,13 +102,13 @@ def _refuse_title(records: Sequence[Record], where: str) -> None:
 
 def _refuse_numbers(header: Sequence[str | None], body: Sequence[Record], where: str) -> None:
     """Refuse a header of numbers that seems to be the first row. Ids of sensors and 0, 1, 2, … are names."""
-    numbers = [_as_number(name) for name in header if name is not None]
+    numbers = [to_number(name) for name in header if name is not None]
     if len(numbers) < 2 or any(number is None for number in numbers) or not body:
         return
     names = [number for number in numbers if number is not None]
     if all(later - earlier == 1 for earlier, later in pairwise(names)):
         return
-    below = [number for _, cells in body[:NEAR_TOP] for cell in cells if (number := _as_number(cell)) is not None]
+    below = [number for _, cells in body[:NEAR_TOP] for cell in cells if (number := to_number(cell)) is not None]
     whole = all(number.is_integer() for number in names)
     if below and (not whole or (all(n.is_integer() for n in below) and min(names) <= max(below) and max(names) >= min(below))):
         raise DataError(
@@ -119,13 +116,6 @@ def _refuse_numbers(header: Sequence[str | None], body: Sequence[Record], where:
             "the header.",
             where=where,
         )
-
-
-def _as_number(cell: Any) -> float | None:
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return None
 
 
 def _describe_width(width: int, header: Sequence[str | None], options: FileOptions, body: Sequence[Record]) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from datetime import date, time
 from typing import Any
 
+from vertical_sdk.cells import is_missing, to_number
 from vertical_sdk.data.formats import Rows
 from vertical_sdk.data.layouts import LABELS, TEXTS, has_name
-from vertical_sdk.data.numbers import is_missing
 from vertical_sdk.errors import DataError
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import TaskName
@@ -72,12 +72,11 @@ def _sample(rows: Rows, name: str) -> list[Any]:
 
 
 def _describe(cells: list[Any]) -> str:
+    """What at least one cell of a column contains, or all of them together."""
     kinds = {_kind(cell) for cell in cells}
-    if not kinds:
-        return "empty"
     if kinds == {"whole numbers", "numbers"}:
         return "numbers"
-    return kinds.pop() if len(kinds) == 1 else "text" if kinds <= TEXTUAL else "mixed: " + ", ".join(sorted(kinds))
+    return kinds.pop() if len(kinds) == 1 else "text" if kinds <= TEXTUAL else "mixed"
 
 
 TEXTUAL = {"text", "numbers", "whole numbers", "dates"}
@@ -96,9 +95,8 @@ def _kind(cell: Any) -> str:  # noqa: PLR0911  (one line for each kind)
     text = str(cell).strip()
     if DAY.fullmatch(text):
         return "dates"
-    try:
-        number = float(text)
-    except ValueError:
+    number = to_number(text)
+    if number is None:
         return "text"
     return "whole numbers" if number.is_integer() else "numbers"
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vertical_sdk.cells import MISSING_WORDS, is_empty, is_missing, plain_value, to_number
@@ -19,7 +20,6 @@ from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Message, TaskName
 
 __all__ = [
-    "KEYS",
     "LABELS",
     "TEXTS",
     "Layout",
@@ -29,8 +29,10 @@ __all__ = [
     "find_layout",
     "has_name",
     "is_index_name",
+    "list_used",
     "numbers_rows",
     "parse_conversation",
+    "refuse_unknown_columns",
 ]
 
 KEYS = ("id", "text", "label", "group", "time", "split", "messages")
@@ -163,6 +165,32 @@ def numbers_rows(rows: Rows, column: str) -> bool:
         return False
     numbers = [to_number(row.get(column)) for row in rows.rows]
     return all(number is not None and number.is_integer() for number in numbers) and len(set(numbers)) == len(numbers)
+
+
+def list_used(present: Iterable[str], columns: Mapping[Any, str]) -> set[str]:
+    """List the columns that are no field of a record: those that `columns` names, and common names of a label and an id."""
+    known = list(present)
+    used = {part for name in columns.values() for part in cell_columns(name, known)}
+    used |= {column for column in known if "label" not in columns and has_name(column, LABELS)}
+    return used | {column for column in known if "id" not in columns and has_name(column, ("id",))}
+
+
+def refuse_unknown_columns(present: Iterable[str], columns: Mapping[Any, str], reads: Sequence[str], where: str | Path) -> None:
+    """Raise DataError if there is a column that a specialist does not read and that has no other use.
+
+    present  the columns of a file or a table, without one that numbers the rows
+    columns  as in a recipe: our key → the column
+    reads    the columns that the specialist reads, by the names that they have here
+    """
+    present = list(present)
+    used = list_used(present, columns)
+    extra = [column for column in present if column not in reads and column not in used]
+    if extra:
+        raise DataError(
+            f"unknown columns {', '.join(map(repr, extra))}.{did_you_mean(extra[0], reads)} This specialist reads "
+            f"{', '.join(reads)}. Remove the others.",
+            where=where,
+        )
 
 
 def has_name(column: str, names: Sequence[str]) -> bool:

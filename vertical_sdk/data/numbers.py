@@ -14,7 +14,7 @@ from vertical_sdk.data.formats import Rows
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import LARGEST
 
-__all__ = ["is_missing", "is_number", "parse_number", "parse_numbers", "read_adjacency"]
+__all__ = ["is_number", "parse_number", "parse_numbers", "read_adjacency"]
 
 FLOAT32 = float(np.finfo(np.float32).max)
 

@@ -20,11 +20,20 @@ from pydantic import Field as Option
 
 from vertical_sdk.card import Contract, Field
 from vertical_sdk.catalog import readers
-from vertical_sdk.cells import MISSING_WORDS, clean_text, is_empty, is_missing, normalize_key, plain_value
+from vertical_sdk.cells import clean_text, is_empty, is_missing, normalize_key, plain_value, read_missing_words
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.columns import KINDS, infer_kind, parse_times
 from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
-from vertical_sdk.data.layouts import KEYS, LABELS, Layout, UnusableRow, cell, cell_columns, find_layout, numbers_rows
+from vertical_sdk.data.layouts import (
+    Layout,
+    UnusableRow,
+    cell,
+    cell_columns,
+    find_layout,
+    list_used,
+    numbers_rows,
+    refuse_unknown_columns,
+)
 from vertical_sdk.data.numbers import parse_number, parse_numbers
 from vertical_sdk.data.records import build_record_example
 from vertical_sdk.errors import DataError, RecipeError, did_you_mean
@@ -185,7 +194,7 @@ def read_table(  # noqa: PLR0913  (the options of `table`)
     if record and values:
         raise RecipeError("record and values cannot both be set: a row is a record or a row of numbers.", where="data.reader")
     rows = read_columns(path, file_options)
-    words = MISSING_WORDS if missing_words is None else frozenset(clean_text(word).lower() for word in missing_words)
+    words = read_missing_words(missing_words)
     taken = _take_columns(rows, columns, task, record, values, contract, words)
     known = _choose_keys(rows, columns, missing)
     if taken.names:
@@ -483,7 +492,7 @@ def _take_columns(
     record: Literal["all"] | Mapping[str, str] | None,
     values: Literal["all"] | Sequence[str] | None,
     contract: Contract,
-    words: Collection[str],
+    words: frozenset[str],
 ) -> _Taken:
     """Take the columns that `record` or `values` reads: those of the contract, or those of the file, whose kinds are then decided.
 
@@ -500,7 +509,7 @@ def _take_columns(
         column_of = {name: column for column, name in named.items()}
         names = {column_of.get(name, name): name for name in wanted}
         _refuse_other_columns(rows, columns, names, everything=chosen == "all")
-        return _Taken(names, replace(contract, missing_words=frozenset(words)))
+        return _Taken(names, replace(contract, missing_words=words))
     listed = _list_other_columns(rows, columns) if chosen == "all" else list(chosen)
     for column in listed:
         if column not in rows.columns:
@@ -516,15 +525,13 @@ def _take_columns(
         return _Taken(names)
     kinds = {column: infer_kind((row.get(column) for row in rows.rows), words) for column in listed}
     fields = tuple(Field(name=names[column], in_text=True, kind=kinds[column]) for column in listed)
-    return _Taken(names, Contract(fields=fields, missing_words=frozenset(words)))
+    return _Taken(names, Contract(fields=fields, missing_words=words))
 
 
 def _list_other_columns(rows: Rows, columns: Mapping[str, str]) -> list[str]:
     """List the columns without another use: one that `columns` names, and one with a common name for a label or an id."""
-    common = {"label": LABELS, "id": ("id",)}
-    keys = {part for name in columns.values() for part in cell_columns(name, rows.columns)}
-    keys |= {next((c for c in rows.columns if c.lower() in common.get(key, ())), "") for key in KEYS if key not in columns}
-    return [column for column in rows.columns if column not in keys and not numbers_rows(rows, column)]
+    used = list_used(rows.columns, columns)
+    return [column for column in rows.columns if column not in used and not numbers_rows(rows, column)]
 
 
 def _refuse_other_columns(rows: Rows, columns: Mapping[str, str], names: Mapping[str, str], *, everything: bool) -> None:
@@ -534,17 +541,9 @@ def _refuse_other_columns(rows: Rows, columns: Mapping[str, str], names: Mapping
             f"none of the columns that this specialist reads: {', '.join(names)}. The columns are {', '.join(rows.columns)}.",
             where=rows.path,
         )
-    common = {*(() if "label" in columns else LABELS), *(() if "id" in columns else ("id",))}
-    named = {part for name in columns.values() for part in cell_columns(name, rows.columns)}
-    extra = [
-        c for c in rows.columns if c not in names and c not in named and c.lower() not in common and not numbers_rows(rows, c)
-    ]
-    if everything and extra:
-        raise DataError(
-            f"unknown columns {', '.join(map(repr, extra))}.{did_you_mean(extra[0], names)} This specialist reads "
-            f"{', '.join(names)}. Remove the others.",
-            where=rows.path,
-        )
+    if everything:
+        present = (column for column in rows.columns if column in names or not numbers_rows(rows, column))
+        refuse_unknown_columns(present, columns, list(names), rows.path)
 
 
 def _list_class_names(rows: Rows, layout: Layout) -> tuple[str, ...]:
@@ -574,15 +573,15 @@ def find_missing_part(example: Example, task: TaskName, *, need_label: bool = Tr
         return example.problem
     if get_task(task).written:
         prompts = [turn.content for turn in example.messages if turn.role == "user"] or [example.text]
-        if not any(map(clean_text, prompts)):
+        if all(map(is_empty, prompts)):
             return "no text"
         last = example.messages[-1] if example.messages else None
-        answered = last is not None and last.role == "assistant" and clean_text(last.content)
+        answered = last is not None and last.role == "assistant" and not is_empty(last.content)
         return None if answered or not need_label else "no answer"
     if example.values is not None:
         if not np.isfinite(example.values).any():
             return "nothing measured"
-    elif not clean_text(example.text):
+    elif is_empty(example.text):
         return "no text"
     return "no label" if example.target is None and need_label else None
 

@@ -106,8 +106,7 @@ def build_record_example(given: Mapping[str, object], contract: Contract, where:
     names = [field.name for field in contract.fields]
     for name in given:
         if name not in names:
-            known = [name for name in names if isinstance(name, str)]
-            hint = did_you_mean(name, known) if isinstance(name, str) else ""
+            hint = did_you_mean(name, names) if isinstance(name, str) else ""
             raise DataError(f"unknown field {name!r}.{hint} It reads {', '.join(names)}.", where=where)
     record = []
     for field in contract.fields:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vertical_sdk.catalog import readers
-from vertical_sdk.cells import normalize_key
+from vertical_sdk.cells import is_missing, normalize_key
 from vertical_sdk.data.account import Tally
 from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
 from vertical_sdk.data.layouts import numbers_rows
-from vertical_sdk.data.numbers import is_missing, is_number, parse_numbers, read_adjacency
+from vertical_sdk.data.numbers import is_number, parse_numbers, read_adjacency
 from vertical_sdk.data.read import Header, Missing, OneCharacter, Table
 from vertical_sdk.data.windows import TOO_LARGE, Numbers, Resampling, Series, cut_windows, find_pace, place_on_grid
 from vertical_sdk.data.zones import choose_zone, find_zone, parse_time, to_clock

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
@@ -16,16 +15,17 @@ from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.card import Card
+from vertical_sdk.cells import is_empty
 from vertical_sdk.data.clean import normalize_texts
-from vertical_sdk.data.layouts import LABELS, is_index_name
+from vertical_sdk.data.layouts import is_index_name, refuse_unknown_columns
 from vertical_sdk.data.records import build_record_example
 from vertical_sdk.data.texts import format_prompt
-from vertical_sdk.errors import DataError, MissingExtra, did_you_mean
+from vertical_sdk.errors import DataError, MissingExtra
 from vertical_sdk.inference.batches import TableRow, describe
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Message
 
-__all__ = ["Input", "as_conversations", "as_row", "as_rows", "clean_turns", "find_reads", "has_text", "read_picture"]
+__all__ = ["Input", "as_conversations", "as_row", "as_rows", "clean_turns", "find_reads", "read_picture"]
 
 Input: TypeAlias = "str | Path | Mapping[str, Any] | Sequence[Any] | NDArray[Any] | Example"
 FORMATS = ("PNG", "JPEG")
@@ -46,11 +46,6 @@ def find_reads(card: Card, recipe: Recipe) -> tuple[str, str]:
     return ("records", "record") if card.fields else ("texts", "text")
 
 
-def has_text(text: str) -> bool:
-    """Whether a text has a character that can be seen: not only spaces, control characters and marks of width zero."""
-    return any(unicodedata.category(character) not in {"Cc", "Cf", "Zs", "Zl", "Zp"} for character in text)
-
-
 def as_rows(inputs: Sequence[Input], positions: Sequence[int], adapter: Adapter, name: str) -> list[Example]:
     """Turn inputs into rows for a specialist. Rows of a reader stay; all others go through the recipe's normalizing cleaners.
 
@@ -66,7 +61,7 @@ def as_rows(inputs: Sequence[Input], positions: Sequence[int], adapter: Adapter,
     places = [place for place, item in enumerate(inputs) if not isinstance(item, Example)]
     cleaned, _ = normalize_texts([rows[place] for place in places], adapter.recipe)
     for place, row in zip(places, cleaned, strict=True):
-        if row.values is None and not has_text(row.text):
+        if row.values is None and is_empty(row.text):
             raise DataError(
                 f"text {positions[place]} is {rows[place].text!r:.200}, of which the recipe's cleaners leave nothing."
             )
@@ -216,15 +211,9 @@ def _pick_columns(row: TableRow, wanted: Sequence[str], recipe: Recipe, key: str
     picked = {name: known[column] for name, column in column_of.items() if column in known}
     if not picked:
         raise DataError(f"none of the columns that this specialist reads: {', '.join(wanted)}.", where=where)
-    named = {*recipe.data.columns.values(), *column_of.values()}
-    common = {*(() if "label" in recipe.data.columns else LABELS), *(() if "id" in recipe.data.columns else ("id",))}
-    extra = [c for c in row if c not in named and c.lower() not in common and not is_index_name(c)]
-    if chosen == "all" and extra:
-        raise DataError(
-            f"unknown columns {', '.join(map(repr, extra))}.{did_you_mean(extra[0], wanted)} This specialist reads "
-            f"{', '.join(wanted)}. Remove the others.",
-            where=where,
-        )
+    if chosen == "all":
+        present = (column for column in row if not is_index_name(column))
+        refuse_unknown_columns(present, recipe.data.columns, list(column_of.values()), where)
     return picked
 
 
@@ -249,7 +238,7 @@ def _plain_cell(value: object, field: str, where: str) -> object:
 
 def _checked_text(item: object, what: str, every: str) -> str:
     """Return a text that can be read. Raises DataError for one without a character to see, and for half of a surrogate pair."""
-    if not isinstance(item, str) or not has_text(item):
+    if not isinstance(item, str) or is_empty(item):
         raise DataError(f"{what} is {describe(item)}; {every} must be a string that is not empty.")
     _check_unicode(item, what)
     return str(item)
