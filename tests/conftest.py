@@ -7,7 +7,7 @@ import random
 import re
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,19 @@ def write_csv(path: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] =
         writer.writerow(header)
         writer.writerows(rows)
     return path
+
+
+def write_workbook(target: Any, sheets: Mapping[str, Sequence[Sequence[Any]]]) -> None:
+    """Write an Excel file with these sheets, to a path or a stream of bytes."""
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    book.save(target)
 
 
 def topic_recipe(folder: Path, base: Path, **settings: object) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import topic_rows
+from conftest import topic_rows, write_workbook
 
 from vertical_sdk.cli.app import main
 
@@ -39,18 +39,6 @@ def write_table(path: Path, rows: Sequence[Sequence[Any]], encoding: str = "utf-
     path.write_bytes(target.getvalue().encode(encoding))
 
 
-def write_book(path: Path, **sheets: Sequence[Sequence[Any]]) -> None:
-    import openpyxl
-
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for name, rows in sheets.items():
-        sheet = book.create_sheet(name)
-        for row in rows:
-            sheet.append(row)
-    book.save(path)
-
-
 def write_files(folder: Path) -> None:
     """Write the files of the page, with the columns that it names."""
     rows = topic_rows(ROWS)
@@ -66,10 +54,9 @@ def write_files(folder: Path) -> None:
     collisions = [[n % 5 * 10, "dark" if n % 2 else "day", n, ("slight", "serious")[n % 2]] for n in range(ROWS)]
     write_table(folder / "collisions.csv", [["speed_limit", "light", "hour", "severity"], *collisions])
     claims = [[n, days[n], text, label] for n, (text, label) in enumerate(rows)]
-    write_book(
-        folder / "claims.xlsx", Cover=[["Claims"]], Data=[["Claims of 2024"], [], ["id", "received", "text", "team"], *claims]
-    )
-    write_book(folder / "collisions.xlsx", Sheet1=[["speed_limit", "light", "hour", "severity"], *collisions])
+    claimed = [["Claims of 2024"], [], ["id", "received", "text", "team"], *claims]
+    write_workbook(folder / "claims.xlsx", {"Cover": [["Claims"]], "Data": claimed})
+    write_workbook(folder / "collisions.xlsx", {"Sheet1": [["speed_limit", "light", "hour", "severity"], *collisions]})
     counts = [[*((n * k) % 17 + 30 * (n % 2) for k in range(1, 25)), ("low", "high")[n % 2]] for n in range(ROWS)]
     write_table(folder / "counts.csv", counts)
     contracts = [{"id": f"c{k}", "clauses": [{"text": t, "kind": label} for t, label in rows[k::6]]} for k in range(6)]

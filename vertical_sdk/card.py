@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, m
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.paths import file_digest, public_source, write_whole
+from vertical_sdk.paths import file_digest, hide_path, public_source, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
 
 __all__ = [
@@ -35,8 +34,6 @@ __all__ = [
 ]
 
 CARD = "vertical.json"
-ABSOLUTE = re.compile(r"(?:file://|~/|/[^/\n{}]+/)[^\n{}]*$")
-"""The path of a file or folder of this machine."""
 
 
 class _Frozen(BaseModel):
@@ -262,7 +259,7 @@ def _hide(value: Any) -> Any:
         return {key: _hide(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_hide(item) for item in value]
-    return public_source(value) if isinstance(value, str) and ABSOLUTE.match(value) else value
+    return hide_path(value) if isinstance(value, str) else value
 
 
 def read_card(folder: Path) -> Card:

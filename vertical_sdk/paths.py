@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,12 @@ from vertical_sdk.errors import RunError, VerticalError
 __all__ = [
     "cache_home",
     "file_digest",
+    "hide_path",
     "is_disk_full",
     "public_source",
     "registry_home",
     "report_full_disk",
+    "rows_home",
     "write_whole",
 ]
 
@@ -29,6 +32,8 @@ FULL = ("No space left", "Disk quota exceeded", "os error 28")
 """How libraries report a full disk in errors of their own: safetensors, pip."""
 FULL_IN_TORCH = ("file write failed", "PytorchStreamWriter", "unexpected pos")
 """How torch.save reports it, always in a RuntimeError."""
+_PATH = re.compile(r"(?:file://|~/|\.{1,2}/|/[^/\n{}]+/)[^\n{}]*$")
+"""The path of a file or folder of this machine."""
 
 
 def cache_home() -> Path:
@@ -93,6 +98,11 @@ def is_disk_full(error: BaseException | str) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def hide_path(text: str) -> str:
+    """Return the last part of the path of a file or folder of this machine; any other text unchanged."""
+    return public_source(text) if _PATH.match(text) else text
 
 
 def public_source(source: str) -> str:

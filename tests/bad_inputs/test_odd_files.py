@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bad_inputs.refusal import Refused, refused, run_json
-from conftest import topic_recipe, topic_rows
+from conftest import topic_recipe, topic_rows, write_workbook
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.cli import main
@@ -72,16 +72,8 @@ def lines(rows: list[tuple[str, str]] = ROWS, delimiter: str = ",", end: str = "
 
 
 def sheets(**tables: list[list[Any]]) -> bytes:
-    import openpyxl
-
-    book = openpyxl.Workbook()
-    book.remove(book.active)
-    for name, table in tables.items():
-        sheet = book.create_sheet(name)
-        for row in table:
-            sheet.append(row)
     target = io.BytesIO()
-    book.save(target)
+    write_workbook(target, tables)
     return target.getvalue()
 
 

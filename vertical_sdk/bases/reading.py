@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from vertical_sdk.bases.text_tokenizer import TextTokenizer
 
 __all__ = [
+    "NOTHING_READ",
     "SENTENCES",
+    "WORTH_A_WARNING",
     "LanguageReading",
     "Reading",
     "fitting_length",
@@ -91,6 +93,8 @@ SENTENCES: Mapping[str, tuple[str, ...]] = {
 
 SEEN = 0.02
 """Share of unknown tokens up to which a base reads a language."""
+WORTH_A_WARNING = 0.02
+"""Mean share of unknown tokens of some texts above which there is a warning."""
 LONG = 2.0
 """Tokens for each token of the same text in English from which a language is read in small pieces."""
 

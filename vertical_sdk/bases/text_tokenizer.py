@@ -15,7 +15,7 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,21 +122,17 @@ def _find_control_tokens(tokenizer: Any) -> dict[str, int]:
     }
 
 
-def _match_any(tokens: Mapping[str, int]) -> re.Pattern[str]:
-    """A pattern of any of the tokens, the longest first, as tokenizers find them."""
+def _match_any(tokens: Iterable[str]) -> re.Pattern[str]:
+    """A pattern of any of the tokens, the longest first, as tokenizers find them; without tokens it matches nothing."""
     return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or r"(?!)")
 
 
-def _match_edges(tokens: Mapping[str, int]) -> re.Pattern[str]:
+def _match_edges(tokens: Collection[str]) -> re.Pattern[str]:
     """A pattern of any of the tokens, of their ends at the beginning of a text, and of their beginnings at its end."""
     starts = {token[:length] for token in tokens for length in range(1, len(token))}
     ends = {token[-length:] for token in tokens for length in range(1, len(token))}
-    parts = [
-        _match_any(tokens).pattern,
-        *(rf"\A(?:{_match_any(dict.fromkeys(ends, 0)).pattern})" for _ in range(bool(ends))),
-        *(rf"(?:{_match_any(dict.fromkeys(starts, 0)).pattern})\Z" for _ in range(bool(starts))),
-    ]
-    return re.compile("|".join(parts))
+    whole, end, start = (_match_any(pieces).pattern for pieces in (tokens, ends, starts))
+    return re.compile(rf"{whole}|\A(?:{end})|(?:{start})\Z")
 
 
 def _random_letters() -> str:

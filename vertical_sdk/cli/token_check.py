@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["create_token_check"]
 
-SOME = 0.02
-"""Share of unknown tokens from which a warning is due."""
-
 
 def create_token_check(name: str | None, recipe: Recipe | None, progress: Progress) -> TokenCheck | None:
     """Load the tokenizer of a base; None if neither a base nor a recipe was named, or the base reads no texts.
@@ -37,6 +34,7 @@ def create_token_check(name: str | None, recipe: Recipe | None, progress: Progre
 
 
 def _check(base: Base, recipe: Recipe | None, rows: Sequence[Example]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    from vertical_sdk.bases.reading import WORTH_A_WARNING
     from vertical_sdk.data.texts import full_text
     from vertical_sdk.families.chat import read_inputs
     from vertical_sdk.recipe import Limits, Prompt
@@ -60,7 +58,7 @@ def _check(base: Base, recipe: Recipe | None, rows: Sequence[Example]) -> tuple[
         ("error", describe_unknown(reading.unknown, rows, limits, base, "texts")),
         ("error", describe_cut(reading.lengths, most, limits, base, "texts")),
     ]
-    if SOME < reading.unknown_share <= limits.unknown:
+    if WORTH_A_WARNING < reading.unknown_share <= limits.unknown:
         unknown = f"{base.name} does not know {reading.unknown_share:.1%} of the tokens of the texts"
         problems.append(("warning", f"{unknown}, most of row {section['least_known']}"))
     if reading.control:

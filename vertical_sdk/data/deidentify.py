@@ -187,7 +187,7 @@ def describe_search(*, names: bool, scripts: Mapping[str, int] | None = None) ->
         looked += ", and English names of people and places"
         missed = "Names in other languages, Chinese among them, and postal addresses are not looked for"
     other = [f"{count} rows are mostly in {script}" for script, count in (scripts or {}).items() if script != "Latin"]
-    return f"Looked for: {looked}. {missed}{f'; {chr(44).join(other)}' if other else ''}."
+    return f"Looked for: {looked}. {'; '.join([missed, *filter(None, [', '.join(other)])])}."
 
 
 def _refuse_unknown_scripts(examples: Sequence[Example], search: _Search) -> Counter[str]:

@@ -44,6 +44,7 @@ SUFFIXES = {
 }
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError)
 """The errors of zipfile for an archive that is cut, damaged, encrypted or packed by an unknown method."""
+HL7 = "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents"
 OTHERS = {
     b"\xd0\xcf\x11\xe0": "an old Excel file (.xls), or an Excel file with a password. Save it as .xlsx without a password, or as CSV",
     b"%PDF": "a PDF. Extract its text, and write one row for each document",
@@ -57,10 +58,10 @@ OTHERS = {
     b"{\\rtf": "an RTF document. Extract its text, and write one row for each document",
     b"$FL2": "an SPSS file (.sav). Export it as CSV",
     b"<stata_dta>": "a Stata file (.dta). Export it as CSV",
-    b"MSH|": "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents",
-    b"\x0bMSH|": "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents",
-    b"FHS|": "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents",
-    b"BHS|": "HL7 version 2 messages, which are not read. Export the notes as CSV, as a FHIR bundle, or as C-CDA documents",
+    b"MSH|": HL7,
+    b"\x0bMSH|": HL7,
+    b"FHS|": HL7,
+    b"BHS|": HL7,
 }
 """The first bytes of files that are not tables → what they are, and what to do."""
 IN_ZIP = {

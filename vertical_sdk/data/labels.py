@@ -123,11 +123,14 @@ def refuse_unknown(examples: Sequence[Example], labels: Sequence[str], what: str
 def set_aside_unlearned(examples: Sequence[Example], tally: Tally) -> list[Example]:
     """Set aside evaluation rows with a label that no training row has, and return the other rows."""
     learned = {label for e in examples if e.split == "train" for label in list_labels(e.target)}
+    reasons: dict[str, str] = {}
     rows = []
     for example in examples:
-        unseen = [label for label in list_labels(example.target) if label not in learned]
-        if unseen and example.split != "train":
-            tally.set_aside(example.id, f"label {unseen[0]!r} is in no training row{_name_twin(unseen[0], learned)}")
+        unseen = next((label for label in list_labels(example.target) if label not in learned), None)
+        if unseen is not None and example.split != "train":
+            if unseen not in reasons:
+                reasons[unseen] = f"label {unseen!r} is in no training row{_name_twin(unseen, learned)}"
+            tally.set_aside(example.id, reasons[unseen])
         else:
             rows.append(example)
     return rows

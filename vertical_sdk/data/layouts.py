@@ -168,7 +168,7 @@ def numbers_rows(rows: Rows, column: str) -> bool:
 
 
 def list_used(present: Iterable[str], columns: Mapping[Any, str]) -> set[str]:
-    """List the columns that are no field of a record: those that `columns` names, and common names of a label and an id."""
+    """List the columns with another use than a field of a record: those that `columns` names, and common names of a label and an id."""
     known = list(present)
     used = {part for name in columns.values() for part in cell_columns(name, known)}
     used |= {column for column in known if "label" not in columns and has_name(column, LABELS)}

@@ -8,7 +8,7 @@ from typing import Any
 from vertical_sdk import catalog
 from vertical_sdk.errors import UnknownName
 from vertical_sdk.evaluation.plots import number
-from vertical_sdk.evaluation.result import Comparison, Evaluation, System
+from vertical_sdk.evaluation.result import Evaluation, System
 
 __all__ = ["describe_rows", "headline", "metric_meaning", "metric_title", "p_text", "significance"]
 
@@ -80,11 +80,10 @@ def significance(evaluation: Evaluation) -> str:
     if not evaluation.tests:
         return ""
     main = evaluation.tests[0].metric
-    sign = -1 if main in evaluation.lower_is_better else 1
     groups: dict[str, list[str]] = {outcome: [] for outcome in _HOW}
     for test in evaluation.tests:
         if test.metric == main:
-            groups[_outcome(test, sign)].append(f"“{_title(evaluation, test.baseline)}”")
+            groups[test.outcome(evaluation.lower_is_better)].append(f"“{_title(evaluation, test.baseline)}”")
     alone = sum(1 for baselines in groups.values() if baselines) == 1
     parts = [
         f"{how} {everyone if alone and len(groups[outcome]) > 1 else _join(groups[outcome])}"
@@ -105,13 +104,6 @@ def _baselines(evaluation: Evaluation) -> list[tuple[str, System]]:
     """All systems except the specialist, the base first."""
     others = [(key, system) for key, system in evaluation.systems.items() if key != "adapter"]
     return sorted(others, key=lambda pair: pair[0] != "base")
-
-
-def _outcome(test: Comparison, sign: int) -> str:
-    low, high = sorted((sign * test.difference.low, sign * test.difference.high))
-    if math.isnan(low):
-        return "undefined"
-    return "better" if low > 0 else "worse" if high < 0 else "open"
 
 
 def _choose_denominator(own: float, others: list[float]) -> int:

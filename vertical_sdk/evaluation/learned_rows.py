@@ -85,8 +85,9 @@ def leave_out_learned(
     """
     tuned: set[int] = set()
     if prepared is not None:
-        learned = find_overlap(rows, list_learned(prepared), own)
-        tuned = learned - find_overlap(rows, [*prepared.train, *_readable(prepared, prepared.train)], own)
+        trained = find_overlap(rows, [*prepared.train, *_readable(prepared, prepared.train)], own)
+        tuned = find_overlap(rows, [*prepared.validation, *_readable(prepared, prepared.validation)], own) - trained
+        learned = trained | tuned
     else:
         known = find_known(folder, [row.record_id for row in rows if row.record_id is not None])
         learned = {place for place, row in enumerate(rows) if row.record_id is not None and row.record_id.strip() in known}

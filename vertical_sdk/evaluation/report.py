@@ -20,10 +20,10 @@ from vertical_sdk.evaluation.plots import (
     number,
     reliability_plot,
 )
-from vertical_sdk.evaluation.report_text import describe_known, describe_meaning, list_next_steps, outcome_of, write_verdict
+from vertical_sdk.evaluation.report_text import describe_known, describe_meaning, list_next_steps, write_verdict
 from vertical_sdk.evaluation.report_words import Words, load_words
 from vertical_sdk.evaluation.result import Evaluation
-from vertical_sdk.paths import public_source, write_whole
+from vertical_sdk.paths import hide_path, public_source, write_whole
 from vertical_sdk.recipe import Report
 from vertical_sdk.report_rows import BEGIN, END, GENERATOR
 from vertical_sdk.tasks import get_task
@@ -110,7 +110,6 @@ def _environment(words: Words) -> Environment:
     )
     filters = {"number": number, "p": p_text, "clip": _clip, "share": _share, "count": _count, "public": public_source}
     environment.filters.update(filters, metric=words.metric, meaning=words.meaning, phrase=words.phrase)
-    environment.globals.update(outcome=outcome_of)
     return environment
 
 
@@ -128,10 +127,9 @@ def _facts(e: Evaluation, words: Words) -> list[tuple[str, str]]:
         "trained": words("facts.rows_of", rows=_count(trained["rows"]))
         if isinstance(trained, Mapping) and trained.get("rows")
         else "",
-        "base": str(base.get("name", "")) if isinstance(base, Mapping) else "",
+        "base": hide_path(str(base.get("name", ""))) if isinstance(base, Mapping) else "",
         "recipe": str(provenance.get("recipe") or ""),
     }
-    facts["base"] = public_source(facts["base"]) if facts["base"].startswith(("/", ".", "~")) else facts["base"]
     return [(words(f"facts.{key}"), text) for key, text in facts.items() if text]
 
 
@@ -232,12 +230,7 @@ def _provenance(provenance: Mapping[str, Any], words: Words) -> dict[str, str]:
         if key == "sources" or value is None or value == {}:
             continue
         if key == "base" and isinstance(value, Mapping):
-            parts = [
-                public_source(str(value.get("name", "")))
-                if str(value.get("name", "")).startswith("/")
-                else str(value.get("name", "")),
-                str(value.get("architecture", "")),
-            ]
+            parts = [hide_path(str(value.get("name", ""))), str(value.get("architecture", ""))]
             digests = [f"{part} {str(value[part])[:12]}" for part in ("weights", "tokenizer") if value.get(part)]
             texts[words.phrase("base model")] = ", ".join(filter(None, [*parts, *digests, str(value.get("license") or "")]))
         else:

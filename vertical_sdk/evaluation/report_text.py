@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vertical_sdk.evaluation.audit import FEW
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.report_words import Words
-from vertical_sdk.evaluation.result import Comparison, Evaluation
+from vertical_sdk.evaluation.result import Evaluation
 
-__all__ = ["Meaning", "describe_known", "describe_meaning", "list_next_steps", "outcome_of", "write_verdict"]
+__all__ = ["Meaning", "describe_known", "describe_meaning", "list_next_steps", "write_verdict"]
 
 CASES = 1000
 """Right answers are counted in as many cases."""
@@ -155,17 +155,8 @@ def _select(e: Evaluation, words: Words, outcome: str) -> list[str]:
     return [
         f"“{words.phrase(e.systems[test.baseline].title) if test.baseline in e.systems else test.baseline}”"
         for test in e.tests
-        if test.metric == e.tests[0].metric and test.baseline != "alone" and outcome_of(test, e.lower_is_better) == outcome
+        if test.metric == e.tests[0].metric and test.baseline != "alone" and test.outcome(e.lower_is_better) == outcome
     ]
-
-
-def outcome_of(test: Comparison, lower_is_better: Iterable[str]) -> str:
-    """Whether the specialist is "better" or "worse", whether that is "open", or "undefined"."""
-    sign = -1 if test.metric in lower_is_better else 1
-    low, high = sorted((sign * test.difference.low, sign * test.difference.high))
-    if math.isnan(low) or math.isnan(high):
-        return "undefined"
-    return "better" if low > 0 else "worse" if high < 0 else "open"
 
 
 def _some(names: Sequence[str], words: Words) -> str:

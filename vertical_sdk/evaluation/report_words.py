@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vertical_sdk import catalog
-from vertical_sdk.errors import UnknownName
+from vertical_sdk.evaluation.headline import metric_meaning, metric_title
 from vertical_sdk.yaml_file import read_yaml
 
 __all__ = ["Words", "load_words"]
@@ -45,11 +44,11 @@ class Words:
 
     def metric(self, name: str) -> str:
         """The plain name of a metric; its registered title if the table does not have it."""
-        return self.texts.get(f"metrics.{name}") or _registered(name)[0] or name
+        return self.texts.get(f"metrics.{name}") or metric_title(name)
 
     def meaning(self, name: str) -> str:
         """What a metric says, with its name in statistics."""
-        return self.texts.get(f"metrics.{name}.help") or _registered(name)[1]
+        return self.texts.get(f"metrics.{name}.help") or metric_meaning(name)
 
     def join(self, names: Iterable[str]) -> str:
         """List names: "a, b and c"."""
@@ -77,12 +76,3 @@ def load_words(language: str) -> Words:
 
 def _read_table(language: str) -> dict[str, str]:
     return read_yaml(Path(__file__).parent / f"report.{language}.yaml")
-
-
-def _registered(metric: str) -> tuple[str, str]:
-    """The title and the meaning of a metric's registration; empty for a metric that is not installed."""
-    try:
-        part = catalog.metrics.part(metric)
-    except UnknownName:
-        return "", ""
-    return part.title, part.meaning

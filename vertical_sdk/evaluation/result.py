@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -62,6 +62,17 @@ class Comparison:
     difference: Interval
     p_value: float
     mcnemar_p: float | None = None
+
+    def outcome(self, lower_is_better: Iterable[str]) -> str:
+        """Whether the specialist is "better" or "worse", whether that is "open", or "undefined".
+
+        lower_is_better  the metrics of which lower values are better
+        """
+        sign = -1 if self.metric in lower_is_better else 1
+        low, high = sorted((sign * self.difference.low, sign * self.difference.high))
+        if math.isnan(low) or math.isnan(high):
+            return "undefined"
+        return "better" if low > 0 else "worse" if high < 0 else "open"
 
 
 @dataclass(frozen=True)

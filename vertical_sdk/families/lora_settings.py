@@ -9,6 +9,7 @@ __all__ = ["find_refused", "find_refused_in_recipe"]
 
 CHANGES_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "pissa")
 """Ways to begin (init_lora_weights) that take from the base's own weights what they give the adapter."""
+OTHER_START = "it serves only an init_lora_weights that is not supported"
 OTHER_KIND = "it makes more than low-rank weights beside the base's own, which is not supported"
 REFUSED: Mapping[str, str] = {
     "alora_invocation_tokens": OTHER_KIND,
@@ -24,12 +25,12 @@ REFUSED: Mapping[str, str] = {
 }
 """Keys of any adapter, with the reason; a value that is empty or false is allowed."""
 REFUSED_IN_RECIPES: Mapping[str, str] = {
-    "corda_config": "it serves only an init_lora_weights that is not supported",
-    "eva_config": "it serves only an init_lora_weights that is not supported",
+    "corda_config": OTHER_START,
+    "eva_config": OTHER_START,
     "fan_in_fan_out": "PEFT finds it from the kind of each layer",
     "lora_bias": "other programs that load LoRA do not read biases of the low-rank weights",
-    "lora_ga_config": "it serves only an init_lora_weights that is not supported",
-    "loftq_config": "it serves only an init_lora_weights that is not supported",
+    "lora_ga_config": OTHER_START,
+    "loftq_config": OTHER_START,
     "megatron_core": "it serves only megatron_config, which is not supported",
     "peft_version": "PEFT writes it",
     "qalora_group_size": "it serves only use_qalora, which is not supported",
@@ -61,8 +62,6 @@ def find_refused_in_recipe(settings: Mapping[str, Any]) -> str | None:
     if settings.get("lora_alpha") == 0:
         return "lora_alpha = 0: the adapter would change nothing"
     dropout = settings.get("lora_dropout", 0.0)
-    return (
-        None
-        if not isinstance(dropout, int | float) or 0 <= dropout < 1
-        else f"lora_dropout = {dropout!r}: it should be at least 0 and less than 1"
-    )
+    if isinstance(dropout, int | float) and not 0 <= dropout < 1:
+        return f"lora_dropout = {dropout!r}: it should be at least 0 and less than 1"
+    return None

@@ -26,12 +26,7 @@ from vertical_sdk.card import CARD, read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import parse_manifest
-from vertical_sdk.registry.checks import (
-    NEEDED,
-    build_record,
-    check_files,
-    check_gate,
-)
+from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG

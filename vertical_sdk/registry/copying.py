@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -197,12 +197,16 @@ def _put(work: _Work, entry: Entry) -> Entry:
 def _copy_aliases(work: _Work, name: str, entries: Sequence[Entry]) -> list[CopiedAlias]:
     """Copy the log of the aliases of a name, and point them at the copied versions."""
     before = {alias: entry.number for entry in work.target.store.versions(name) for alias in entry.aliases}
-    _copy_moves(work, name, before)
+    _copy_moves(work, name, {entry.number: entry.record.get("gate", "") for entry in entries}, before)
     return [_copy_alias(work, entry, alias, before.get(alias)) for entry in entries for alias in entry.aliases]
 
 
-def _copy_moves(work: _Work, name: str, existing: dict[str, int]) -> None:
-    """Repeat the moves of aliases in the target, as far as its log of an alias is the beginning of the source's."""
+def _copy_moves(work: _Work, name: str, gates: Mapping[int, str], existing: Mapping[str, int]) -> None:
+    """Repeat the moves of aliases in the target, as far as its log of an alias is the beginning of the source's.
+
+    gates     version in the source → its gate result
+    existing  alias → the version that it points at in the target
+    """
     theirs = [event for event in work.origin.history(name) if event.alias and event.before != event.after]
     ours = [event for event in work.target.store.history(name) if event.alias and event.before != event.after]
     done: dict[str | None, int] = {}
@@ -217,7 +221,7 @@ def _copy_moves(work: _Work, name: str, existing: dict[str, int]) -> None:
         if event.alias is not None and places[event.alias] > done.get(event.alias, len(theirs)):
             number = _number(work, event.after, name)
             expected = _number(work, event.before, name) or 0
-            work.target.store.move_alias(name, event.alias, number, expected, _describe_move(work, event))
+            work.target.store.move_alias(name, event.alias, number, expected, _describe_move(work, event, gates))
 
 
 def _copy_alias(work: _Work, entry: Entry, alias: str, previous: int | None) -> CopiedAlias:
@@ -245,7 +249,7 @@ def _number(work: _Work, number: int | None, name: str) -> int | None:
     return None if number is None else work.numbers[name, number]
 
 
-def _describe_move(work: _Work, event: Event) -> Event:
+def _describe_move(work: _Work, event: Event, gates: Mapping[int, str]) -> Event:
     """A line of the log for a move that was made in the source: by its author and at its time, with a note that it is a copy."""
     now = work.target.new_event(event.name, event.action)
     at, who = _identify(event)
@@ -254,7 +258,6 @@ def _describe_move(work: _Work, event: Event) -> Event:
         "copied": {"from": work.title, "at": now.at, "by": now.who, "moved_at": at, "moved_by": who},
     }
     why = f"copied from {work.title} by {now.who}, {now.at[:19]}" + (f": {event.why}" if event.why else "")
-    gates = {entry.number: entry.record.get("gate", "") for entry in work.origin.versions(event.name)}
     action = event.action
     if event.after is not None and work.target.policy.needs_force(event.alias or "", gates[event.after]):
         action = action.removesuffix(BY_FORCE) + BY_FORCE

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
-from vertical_sdk.bases.reading import NOTHING_READ, mean_share, read_texts
+from vertical_sdk.bases.reading import NOTHING_READ, WORTH_A_WARNING, mean_share, read_texts
 from vertical_sdk.card import Calibration
 from vertical_sdk.data.texts import full_text
 from vertical_sdk.errors import DataError
@@ -29,9 +29,6 @@ from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
 from vertical_sdk.training.warm_start import check_start, load_start_weights
 
 __all__ = ["JobRows", "build_specialist", "calibrate", "encode_job_rows", "fit_members", "start_specialist", "train_weights"]
-
-WORTH_A_WARNING = 0.02
-"""Share of unknown tokens from which a training says that there are some."""
 
 
 @dataclass(frozen=True)
