@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vertical_sdk.card import CARD, Card, read_card
 from vertical_sdk.errors import AdapterError, VerticalError
+from vertical_sdk.members import ENSEMBLE, check_members
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.references import parse_reference
@@ -34,11 +35,13 @@ class Adapter:
     def ensemble(self) -> Ensemble | None:
         """The members that answer together with the adapter; None if there are none.
 
-        Raises CorruptAdapter for a file that cannot be read.
+        Raises CorruptAdapter for a file that cannot be read, and for members that the card's recipe does not name.
         """
-        from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
+        if not check_members(self.folder, self.card.recipe, has_file=ENSEMBLE in self.card.files):
+            return None
+        from vertical_sdk.baselines.stacking import load_ensemble
 
-        return load_ensemble(self.folder) if ENSEMBLE in self.card.files else None
+        return load_ensemble(self.folder, self.recipe, self.card.labels)
 
 
 def read_adapter(folder: Path) -> Adapter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vertical_sdk.adapters.folder import Adapter
-from vertical_sdk.adapters.self_test import replay_self_tests
+from vertical_sdk.adapters.self_test import Whole, replay_self_tests
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
@@ -73,6 +73,7 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
         specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, folder)
     specialist.to(device)
     specialist.eval()
-    replay_self_tests(specialist, card.self_tests, str(folder), large=base.parameters > LARGE)
+    whole = Whole(adapter.ensemble, card.calibration, folder)
+    replay_self_tests(specialist, card.self_tests, str(folder), whole=whole, large=base.parameters > LARGE)
     result: Specialist = specialist
     return result

@@ -107,7 +107,6 @@ class TorchEngine:
                 raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
             backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
             specialist = load_specialist(adapter, self._base, share_weights(backbone))
-            _ = adapter.ensemble  # a damaged file is an error now, not at the first prediction
             self._backbone = backbone
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name

@@ -10,6 +10,7 @@ from typing import Any
 
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RecipeError
 from vertical_sdk.families.shared_base import read_context
+from vertical_sdk.tensors import load_tensors
 
 __all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "read_weights", "with_lora"]
 
@@ -84,11 +85,8 @@ def _check_saved_modules(model: Any, names: Sequence[str], *, all_exist: bool = 
 def read_weights(folder: Path) -> dict[str, Any]:
     """Read the adapter's tensors.
 
-    Raises CorruptAdapter for a file that is missing, cut or a pickle.
+    Raises CorruptAdapter for a file that is missing, cut or a pickle, or contains a number that is not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = folder / ADAPTER_WEIGHTS
     if not path.is_file():
         pickles = sorted(p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".pkl", ".pth", ".ckpt"})
@@ -99,12 +97,7 @@ def read_weights(folder: Path) -> dict[str, Any]:
                 where=folder,
             )
         raise CorruptAdapter(f"this folder has no {ADAPTER_WEIGHTS}.", where=folder)
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CorruptAdapter(
-            f"this file is cut or not a safetensors file ({error}). Download the adapter again.", where=path
-        ) from None
+    return load_tensors(path)
 
 
 def attach(model: Any, folder: Path) -> Any:

@@ -35,6 +35,7 @@ from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
+from vertical_sdk.tensors import load_tensors
 from vertical_sdk.types import DAY, LARGEST, WEEK, Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
@@ -285,20 +286,17 @@ class SeriesSpecialist(nn.Module):
     @classmethod
     def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> SeriesSpecialist:
         """Load the files of `save` onto a backbone that already carries the adapter."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         head = load_head(folder) if HEAD in card.files else None
+        state = load_tensors(folder / SERIES)
         try:
-            state = load_file(folder / SERIES)
             graph = state.get("course.near")
             layout = card.layout
             if layout is not None and graph is not None and graph.any():
                 layout = replace(layout, graph=graph.numpy())
             made = cls(backbone, recipe, card.labels, layout, head)
             made.own.load_state_dict(state)
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise CorruptAdapter(f"{folder / SERIES}: cannot be read: {error}. Download the adapter again.") from None
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CorruptAdapter(f"cannot be read: {error}. Download the adapter again.", where=folder / SERIES) from None
         return made
 
     def save(self, folder: Path) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
-
 from vertical_sdk.card import CARD, Card, hide_paths
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
 from vertical_sdk.evaluation_record import find_run
+from vertical_sdk.members import ENSEMBLE, check_members, read_members
 from vertical_sdk.registry.store import Manifest
+from vertical_sdk.tensors import check_tensors
 
 __all__ = [
     "UNGATED",
@@ -72,15 +72,11 @@ def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
                 f"{path} has changed since its card was written. Publish the unchanged folder of the run.", where=folder
             )
         if path.endswith(".safetensors"):
-            try:
-                with safe_open(folder / path, framework="np") as tensors:
-                    names = list(tensors.keys())
-            except SafetensorError as error:
-                raise CorruptAdapter(
-                    f"{path} is not a safetensors file ({error}). Train or copy it again.", where=folder
-                ) from None
+            names = check_tensors(folder / path)
             if path == NEEDED[1]:
                 _check_peft(folder, names)
+    if named := check_members(folder, card.recipe, has_file=ENSEMBLE in card.files):
+        read_members(folder, named)
 
 
 def _check_peft(folder: Path, tensors: Sequence[str]) -> None:

@@ -6,9 +6,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from vertical_sdk.card import CARD, Card
+from vertical_sdk.card import CARD, Card, parse_card
 from vertical_sdk.errors import CorruptAdapter, UnknownName
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.registry.store import Manifest
@@ -37,10 +35,7 @@ def load_file(folder: Path, path: str, sha256: str) -> bytes:
 
 def load_card(folder: Path, sha256: str) -> Card:
     """Read the card of a version. Raises CorruptAdapter."""
-    try:
-        return Card.model_validate_json(load_file(folder, CARD, sha256))
-    except ValidationError:
-        raise CorruptAdapter(f"{CARD} is not a card, or a later version of vertical_sdk wrote it.") from None
+    return parse_card(load_file(folder, CARD, sha256))
 
 
 @functools.lru_cache(maxsize=512)
