@@ -9,9 +9,11 @@ from vertical_sdk.adapters.self_test import Whole, replay_self_tests
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
+from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.families.lora import attach, hide_peft_notice
 from vertical_sdk.families.specialist import LARGE, Specialist, specialist_class
 from vertical_sdk.registry.tree import cached_digest
+from vertical_sdk.tensors import check_tensors
 
 __all__ = ["load_specialist", "require_same_base"]
 
@@ -68,6 +70,8 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
             raise CorruptAdapter(
                 "this file was changed or cut after the adapter was saved. Download the adapter again.", where=folder / file
             )
+    if PROBE_HEAD in card.files:
+        check_tensors(folder / PROBE_HEAD)  # evaluations read it, and nothing here
     device = next(adapted.parameters()).device
     with hide_peft_notice():
         specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, folder)

@@ -83,6 +83,10 @@ def _build_head(state: Mapping[str, Tensor]) -> Head:
     Raises KeyError, ValueError or RuntimeError if they are not those of a head.
     """
     outputs, width = state["linear.weight"].shape
+    if not outputs or not width or state["linear.bias"].shape != (outputs,):
+        raise ValueError(
+            f"linear.bias has the shape {tuple(state['linear.bias'].shape)}, and linear.weight ({outputs}, {width})"
+        )
     head = Head(width, outputs)
     head.load_state_dict(dict(state))
     return head

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -289,6 +289,7 @@ class SeriesSpecialist(nn.Module):
         head = load_head(folder) if HEAD in card.files else None
         state = load_tensors(folder / SERIES)
         try:
+            _check_sizes(state, recipe, card.layout)
             graph = state.get("course.near")
             layout = card.layout
             if layout is not None and graph is not None and graph.any():
@@ -423,6 +424,26 @@ class SeriesSpecialist(nn.Module):
         more: dict[str, Any] = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
         hidden: Tensor = model(inputs_embeds=tokens, **more).last_hidden_state
         return hidden
+
+
+def _check_sizes(state: Mapping[str, Tensor], recipe: Recipe, layout: SeriesLayout | None) -> None:
+    """Compare the sizes that recipe and layout ask for with the tensors, before memory is taken for them.
+
+    Raises KeyError for a missing tensor, ValueError that names one of another size.
+    """
+    if layout is None or recipe.series.tokens == "patches":
+        size = 2 * recipe.series.patch
+        if state["embed.weight"].shape[1] != size:
+            raise ValueError(f"embed.weight has the shape {tuple(state['embed.weight'].shape)}, and {size} columns are needed")
+    if layout is None:
+        return
+    usual, linear = state["course.usual"].shape, state["course.linear.weight"].shape
+    slots = max(1, round(WEEK / layout.seconds))
+    if usual != (slots, len(layout.channels)):
+        raise ValueError(f"course.usual has the shape {tuple(usual)}, and ({slots}, {len(layout.channels)}) is needed")
+    outputs = layout.horizon * (1 + len(recipe.series.quantiles))
+    if linear[0] != outputs or linear[1] < layout.history + layout.horizon:
+        raise ValueError(f"course.linear.weight has the shape {tuple(linear)}, and {outputs} rows are needed")
 
 
 def _drop_layers(model: Any, count: int | None) -> None:

@@ -85,7 +85,7 @@ class Answer:
         wrong = np.flatnonzero(~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)) if len(numbers) else ()
         if len(wrong):
             raise AdapterError(
-                f"{self.adapter.card.name} answers row {self.rows[int(wrong[0])].id} with a number that is not finite. Its weights or its "
+                f"{self.adapter.card.name} answers {self.rows[int(wrong[0])].id!r} with a number that is not finite. Its weights or its "
                 "calibration are wrong, so none of its answers can be used. Train it again, or load another version."
             )
 
