@@ -98,7 +98,7 @@ def fuzz(name: str, options: list[str]) -> int:
     def run_one(content: bytes) -> None:
         try:
             target(content)
-        except Exception:  # written here: libFuzzer's own way out waits for threads of other libraries
+        except Exception:  # noqa: BLE001  (written here: libFuzzer's own way out waits for threads of other libraries)
             (FOUND / name / f"crash-{hashlib.sha1(content, usedforsecurity=False).hexdigest()}").write_bytes(content)
             traceback.print_exc()
             sys.stderr.flush()
