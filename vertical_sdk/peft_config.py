@@ -15,7 +15,7 @@ from typing import Any
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.json_text import parse_json
 
-__all__ = ["ADAPTER_CONFIG", "check_ranks", "find_refused", "parse_config", "select_settings"]
+__all__ = ["ADAPTER_CONFIG", "find_refused", "find_wrong_rank", "parse_config", "select_settings"]
 
 ADAPTER_CONFIG = "adapter_config.json"
 LARGEST = 1 << 20
@@ -34,10 +34,14 @@ LIBRARY = re.compile(r"transformers(?:\.[A-Za-z_][A-Za-z0-9_]{0,100}){1,10}")
 
 CHANGES_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "pissa")
 """Ways to begin (init_lora_weights) that take from the base's own weights what they give the adapter."""
+PLAIN = (
+    "If only the start was another, save it as plain LoRA: save_pretrained(..., path_initial_model_for_weight_conversion=...)"
+)
 OTHER_KIND = "it makes more than low-rank weights beside the base's own, which is not supported"
 REFUSED: Mapping[str, str] = {
     "alora_invocation_tokens": OTHER_KIND,
     "arrow_config": OTHER_KIND,
+    "auto_map": "auto_map names code that comes with it, and such code is never run. Take it out",
     "kasa_config": OTHER_KIND,
     "layer_replication": "it changes the layers of the base, so the adapter would not fit the base that others load",
     "megatron_config": "it imports classes by name, which is not supported",
@@ -69,8 +73,10 @@ def parse_config(content: bytes, where: str | Path) -> dict[str, Any]:
         raise CorruptAdapter(f"peft_type is {kind}; only LORA adapters can be published, imported or loaded.", where=where)
     active = {key: value for key, value in config.items() if not _is_inactive(value)}
     problem = find_refused(active) or next(filter(None, (_find_problem(key, value) for key, value in config.items())), None)
+    if problem and problem.startswith("init_lora_weights"):
+        problem += f". {PLAIN}"
     if problem:
-        raise CorruptAdapter(problem, where=where)
+        raise CorruptAdapter(f"{problem}.", where=where)
     return config
 
 
@@ -85,8 +91,7 @@ def find_refused(settings: Mapping[str, Any]) -> str | None:
     if isinstance(begun, str) and begun.lower().startswith(CHANGES_BASE):
         return (
             f"init_lora_weights = {_show(begun)}: it changes the base's own weights, so the adapter would not fit the base that others "
-            "load. If only the start was another, save it as plain LoRA: "
-            "save_pretrained(..., path_initial_model_for_weight_conversion=...)"
+            "load"
         )
     bias = settings.get("bias", "none")
     if bias != "none":
@@ -95,16 +100,13 @@ def find_refused(settings: Mapping[str, Any]) -> str | None:
     return f"{key} = {_show(settings[key])}: {REFUSED[key]}" if key else None
 
 
-def check_ranks(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], where: str | Path) -> None:
-    """Compare the ranks in a parsed configuration with the shapes of the adapter's tensors.
+def find_wrong_rank(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> str | None:
+    """Find a tensor of which the shape is not that of the rank in a parsed configuration, and describe it; None if all fit.
 
     shapes  name → shape of each tensor
-    where   the adapter's folder, for the error
-
-    Raises CorruptAdapter that names the tensor.
     """
     if config.get("target_parameters"):
-        return  # the tensors of several experts are joined in one
+        return None  # the tensors of several experts are joined in one
     patterns = {key: (place, rank) for place, (key, rank) in enumerate((config.get("rank_pattern") or {}).items())}
     default = (len(patterns), config.get("r", 8))
     for name, shape in shapes.items():
@@ -113,10 +115,13 @@ def check_ranks(config: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], 
             continue
         parts = found["module"].split(".")
         named = (f"^{found['module']}", *(".".join(parts[start:]) for start in range(len(parts))))
-        _, rank = min((patterns[key] for key in named if key in patterns), default=default)  # as in PEFT, the first that matches
+        _, rank = min(
+            (patterns[key] for key in named if key in patterns), default=default
+        )  # as in PEFT, the first that matches
         axis = 0 if found["side"].endswith("A") else 1
         if len(shape) <= axis or shape[axis] != rank:
-            raise CorruptAdapter(f"{name} has shape {tuple(shape)}, and {ADAPTER_CONFIG} gives it the rank {rank}.", where=where)
+            return f"{name} has shape {tuple(shape)}, and {ADAPTER_CONFIG} gives it the rank {rank}"
+    return None
 
 
 def _find_problem(key: str, value: Any) -> str | None:
@@ -220,9 +225,9 @@ VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "target_modules": (_or_none(_are_names), NAMES),
     "exclude_modules": (
-        lambda value: _is_inactive(value)
-        or _are_names(value)
-        or (isinstance(value, str) and WRITTEN_BEFORE.fullmatch(value) is not None),
+        lambda value: (
+            _is_inactive(value) or _are_names(value) or (isinstance(value, str) and WRITTEN_BEFORE.fullmatch(value) is not None)
+        ),
         NAMES,
     ),
     "target_parameters": (_or_none(_are_names), "a list of names of parameters"),
@@ -232,9 +237,11 @@ VALUES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "the name of the list of layers, such as layers; a regular expression is not read",
     ),
     "layers_to_transform": (
-        lambda value: value is None
-        or _is_layer(value)
-        or (isinstance(value, list) and len(value) <= MOST_NAMES and all(map(_is_layer, value))),
+        lambda value: (
+            value is None
+            or _is_layer(value)
+            or (isinstance(value, list) and len(value) <= MOST_NAMES and all(map(_is_layer, value)))
+        ),
         "numbers of layers",
     ),
     "rank_pattern": (_or_none(lambda value: _by_name(value, _is_rank)), "a rank by the name of the module"),

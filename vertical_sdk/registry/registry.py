@@ -157,7 +157,7 @@ class Registry:
                     f"{version} was revoked: {version.revoked}. Use another version, or allow this one by name: "
                     f"allow_revoked=['{version}'], --allow-revoked {version}."
                 )
-            problems = tree_problems(version.path, self.store.manifest(version.digest))
+            problems = tree_problems(version.path, version.manifest)
             if problems:
                 raise CorruptAdapter(
                     f"{version}: {'; '.join(problems)}. Publish the same adapter again to repair it, or restore a backup.",
@@ -312,6 +312,7 @@ class Registry:
             revoked=entry.tags.get(REVOKED),
             signatures={key.removeprefix(SIGNATURE): value for key, value in entry.tags.items() if key.startswith(SIGNATURE)},
             folder=lambda: self.store.folder(entry.digest),
+            read_manifest=lambda: self.store.manifest(entry.digest),
         )
 
     def _tag(self, name: str, version: int, tags: Mapping[str, str | None], action: str, why: str) -> None:
