@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from vertical_sdk.card import CARD, Card, parse_card, read_card
-from vertical_sdk.errors import AdapterError, CorruptAdapter, RegistryError
+from vertical_sdk.errors import AdapterError, CorruptAdapter, RegistryError, VerticalError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.registry.references import RUNS, parse_reference
 
 if TYPE_CHECKING:
     from vertical_sdk.baselines.stacking import Ensemble
@@ -26,8 +27,6 @@ __all__ = ["Adapter", "copy_adapter", "find_adapter", "names_folder", "open_adap
 
 
 README = "README.md"
-RUNS = "runs/"
-"""Where training writes runs if it is given no folder. A text that starts so is a folder, and no name in a registry starts so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +123,11 @@ def _locate(adapter: str | Path, registry: Registry | None, allow_revoked: Colle
         return _adapter_inside(Path(adapter).expanduser())
     from vertical_sdk.registry import Registry
 
+    store, reference = registry or Registry(), str(adapter)
     try:
-        return (registry or Registry()).resolve(str(adapter), allow_revoked=allow_revoked)
+        return store.resolve(reference, allow_revoked=allow_revoked)
     except RegistryError as error:
-        if not Path(adapter).is_dir():
+        if not Path(adapter).is_dir() or _has_version(store, reference):
             raise
         raise RegistryError(
             f"{error.message} A folder of this name is here; to load it, write ./{adapter}.", where=error.where
@@ -149,6 +149,14 @@ def _adapter_inside(path: Path) -> Path:
             "this run is not finished, so it has no adapter yet. Continue it: vertical train ... --resume.", where=path
         )
     raise AdapterError(f"this folder is neither a run nor an adapter: it has no adapter/ and no {CARD}.", where=path)
+
+
+def _has_version(registry: Registry, reference: str) -> bool:
+    """Whether a registry has the version that a text names."""
+    try:
+        return len(registry.store.find(parse_reference(reference))) == 1
+    except VerticalError:
+        return False
 
 
 def copy_adapter(adapter: Adapter, target: Path) -> None:

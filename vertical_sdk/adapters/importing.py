@@ -33,7 +33,7 @@ from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
-from vertical_sdk.registry.references import check_name
+from vertical_sdk.registry.references import check_new_name
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.version import Version
 from vertical_sdk.tasks import get_task
@@ -115,7 +115,7 @@ def import_adapter(  # noqa: PLR0913  (each option is one fact that the folder d
     from vertical_sdk.bases.base import pull_base
 
     source = Path(folder)
-    check_name(name)
+    check_new_name(name)
     if PROMPTED not in prompt:
         raise AdapterError(f"the prompt {prompt!r} has no {PROMPTED}, so the text would not be in it.")
     config = _read_config(source)

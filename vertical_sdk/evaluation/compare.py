@@ -41,7 +41,8 @@ def evaluate(
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
 
-    adapter        a run's folder, an adapter's folder, or a registry reference
+    adapter        a registry reference, or the folder of a run or an adapter: a Path, or a text that starts with "./", "../", "/", "~" or
+                   "runs/"
     data           a CSV or JSONL file with the recipe's columns. Its rows are scored without those that the specialist was
                    trained on, which are counted (`Evaluation.left_out`); None: the recipe's own test rows. The evaluation of a run
                    on its own test rows is written into the run, as evaluation.json and report.html; publishing copies it into the

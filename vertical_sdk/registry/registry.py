@@ -30,7 +30,7 @@ from vertical_sdk.registry.checks import (
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import parse_condition
-from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
+from vertical_sdk.registry.references import Reference, check_alias, check_name, check_new_name, parse_reference
 from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Stored
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
@@ -110,7 +110,7 @@ class Registry:
             card = add_evaluation(card, evaluation)
         check_licenses(card, self.policy.licenses)
         gate, forced = check_gate(card, force=force)
-        name = check_name(card.name if name is None else name)
+        name = check_new_name(card.name if name is None else name)
         tags = dict(tags or {})
         _check_tags(tags)
         if alias is not None:
