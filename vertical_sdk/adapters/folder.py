@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from vertical_sdk.card import CARD, Card, parse_card, read_card
 from vertical_sdk.errors import AdapterError, CorruptAdapter, RegistryError, VerticalError
-from vertical_sdk.paths import report_full_disk
+from vertical_sdk.paths import expand_home, report_full_disk
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.registry.references import RUNS, parse_reference
@@ -120,14 +121,14 @@ def names_folder(adapter: str | Path) -> bool:
 def _locate(adapter: str | Path, registry: Registry | None, allow_revoked: Collection[str]) -> Path | Version:
     """The adapter's folder that a path names, or the version that a reference names."""
     if names_folder(adapter):
-        return _adapter_inside(Path(adapter).expanduser())
+        return _adapter_inside(expand_home(adapter))
     from vertical_sdk.registry import Registry
 
     store, reference = registry or Registry(), str(adapter)
     try:
         return store.resolve(reference, allow_revoked=allow_revoked)
     except RegistryError as error:
-        if not Path(adapter).is_dir() or _has_version(store, reference):
+        if not os.path.isdir(reference) or _has_version(store, reference):  # noqa: PTH112  (a long text is no folder, and no error)
             raise
         raise RegistryError(
             f"{error.message} A folder of this name is here; to load it, write ./{adapter}.", where=error.where
@@ -136,7 +137,7 @@ def _locate(adapter: str | Path, registry: Registry | None, allow_revoked: Colle
 
 def _adapter_inside(path: Path) -> Path:
     """The adapter's folder in a run folder or an adapter folder. Raises AdapterError for any other folder."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112  (a long text is no folder, and no error)
         raise AdapterError(
             "this folder does not exist. Give a run folder, an adapter folder, or a registry reference.", where=path
         )
