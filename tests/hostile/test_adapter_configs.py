@@ -141,7 +141,9 @@ def test_a_broken_configuration_is_refused_where_it_is_read(adapter: Path, tmp_p
         import_adapter(Registry(tmp_path / "registry"), adapter, "medical/enemy", base="minilm-l6")
 
 
-@pytest.mark.parametrize("changes", [{"layer_replication": [[0, 2]]}, {"target_modules": SLOW}, {"r": 10**9}, {"r": 5}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"layer_replication": [[0, 2]]}, {"target_modules": SLOW}, {"r": 10**9}, {"r": 5}], ids=str
+)
 def test_a_hostile_setting_is_neither_published_nor_imported(
     adapter: Path, tmp_path: Path, encoder: Path, changes: dict[str, Any]
 ) -> None:
@@ -180,7 +182,7 @@ def test_tensors_that_are_no_numbers_are_refused(model: VerticalModel, adapter: 
     save_file({name: (tensor * 100).int() for name, tensor in load_file(path).items()}, path)
     write_card(adapter, read_card(adapter))
 
-    with pytest.raises(CorruptAdapter, match="holds torch.int32"):
+    with pytest.raises(CorruptAdapter, match=r"holds torch\.int32"):
         model.add(adapter, name="enemy")
 
 
