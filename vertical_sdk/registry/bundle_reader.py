@@ -199,7 +199,13 @@ class Bundle:
 
             signatures = {k.removeprefix(SIGNATURE): text for k, text in entry.tags.items() if k.startswith(SIGNATURE)}
             version = Version(
-                entry.name, entry.number, entry.digest, entry.created, signatures=signatures, folder=lambda: folder
+                entry.name,
+                entry.number,
+                entry.digest,
+                entry.created,
+                signatures=signatures,
+                folder=lambda: folder,
+                read_manifest=lambda: self.manifest(entry.digest),
             )
             require_signature(version, policy)
         record = build_record(card, gate=gate, forced=entry.record["forced"], reason=entry.record["reason"])

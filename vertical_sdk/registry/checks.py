@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from vertical_sdk.card import CARD, Card, hide_paths
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
 from vertical_sdk.evaluation_record import find_run
+from vertical_sdk.peft_config import ADAPTER_CONFIG, find_wrong_rank, parse_config
 from vertical_sdk.registry.store import Manifest
 
 __all__ = [
@@ -32,7 +32,7 @@ README = "README.md"
 REPORT = "report.html"
 UNLISTED = {CARD, README, REPORT}
 """Files that a card does not list."""
-NEEDED = ("adapter_config.json", "adapter_model.safetensors")
+NEEDED = (ADAPTER_CONFIG, "adapter_model.safetensors")
 
 
 def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
@@ -72,40 +72,33 @@ def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
                 f"{path} has changed since its card was written. Publish the unchanged folder of the run.", where=folder
             )
         if path.endswith(".safetensors"):
-            try:
-                with safe_open(folder / path, framework="np") as tensors:
-                    names = list(tensors.keys())
-            except SafetensorError as error:
-                raise CorruptAdapter(
-                    f"{path} is not a safetensors file ({error}). Train or copy it again.", where=folder
-                ) from None
+            shapes = _read_shapes(folder / path)
             if path == NEEDED[1]:
-                _check_peft(folder, names)
+                _check_peft(folder, shapes)
 
 
-def _check_peft(folder: Path, tensors: Sequence[str]) -> None:
-    """Check that PEFT alone can load the folder: a LoRA configuration, and tensors with the names that PEFT expects."""
-    file = NEEDED[0]
+def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shape of each tensor in a safetensors file. Raises CorruptAdapter."""
     try:
-        config = json.loads((folder / NEEDED[0]).read_bytes())
-        kind = config["peft_type"]
-    except (ValueError, TypeError, KeyError):
+        with safe_open(path, framework="np") as tensors:
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, ValueError, OverflowError) as error:
         raise CorruptAdapter(
-            f"{file} is not a PEFT configuration: it must be a JSON object with a peft_type.", where=folder
+            f"{path.name} is not a safetensors file ({error}). Train or copy it again.", where=path.parent
         ) from None
-    if kind != "LORA":
-        raise CorruptAdapter(f"{file}: peft_type is {kind!r}; only LORA adapters can be published.", where=folder)
-    mapping = config.get("auto_mapping") or {"parent_library": "transformers."}
-    if not isinstance(mapping, Mapping) or not str(mapping.get("parent_library")).startswith("transformers."):
-        raise CorruptAdapter(
-            f"{file}: auto_mapping names a module to import from outside transformers. Remove it.", where=folder
-        )
-    unexpected = [name for name in tensors if not name.startswith("base_model.model.")]
-    if unexpected or not any(".lora_" in name for name in tensors):
-        problem = f"has the tensor {unexpected[0]!r}" if unexpected else "has no LoRA weights"
+
+
+def _check_peft(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Check that PEFT alone can load the folder: a LoRA configuration, and tensors with the names and ranks that PEFT expects."""
+    config = parse_config((folder / NEEDED[0]).read_bytes(), folder / NEEDED[0])
+    unexpected = [name for name in shapes if not name.startswith("base_model.model.")]
+    if unexpected or not any(".lora_" in name for name in shapes):
+        problem = f"has the tensor {unexpected[0][:200]!r}" if unexpected else "has no LoRA weights"
         raise CorruptAdapter(
             f"{NEEDED[1]} {problem}; PEFT would load it without effect. Save it with save_pretrained.", where=folder
         )
+    if wrong := find_wrong_rank(config, shapes):
+        raise CorruptAdapter(f"{wrong}. Save it with save_pretrained.", where=folder)
 
 
 def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:

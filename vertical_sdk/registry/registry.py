@@ -30,7 +30,7 @@ from vertical_sdk.registry.checks import (
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import parse_condition
-from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
+from vertical_sdk.registry.references import Reference, check_alias, check_name, check_new_name, parse_reference
 from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Stored
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
@@ -110,7 +110,7 @@ class Registry:
             card = add_evaluation(card, evaluation)
         check_licenses(card, self.policy.licenses)
         gate, forced = check_gate(card, force=force)
-        name = check_name(card.name if name is None else name)
+        name = check_new_name(card.name if name is None else name)
         tags = dict(tags or {})
         _check_tags(tags)
         if alias is not None:
@@ -157,7 +157,7 @@ class Registry:
                     f"{version} was revoked: {version.revoked}. Use another version, or allow this one by name: "
                     f"allow_revoked=['{version}'], --allow-revoked {version}."
                 )
-            problems = tree_problems(version.path, self.store.manifest(version.digest))
+            problems = tree_problems(version.path, version.manifest)
             if problems:
                 raise CorruptAdapter(
                     f"{version}: {'; '.join(problems)}. Publish the same adapter again to repair it, or restore a backup.",
@@ -312,6 +312,7 @@ class Registry:
             revoked=entry.tags.get(REVOKED),
             signatures={key.removeprefix(SIGNATURE): value for key, value in entry.tags.items() if key.startswith(SIGNATURE)},
             folder=lambda: self.store.folder(entry.digest),
+            read_manifest=lambda: self.store.manifest(entry.digest),
         )
 
     def _tag(self, name: str, version: int, tags: Mapping[str, str | None], action: str, why: str) -> None:
