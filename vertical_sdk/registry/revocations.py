@@ -26,7 +26,7 @@ from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.store import REVOCATION, Entry
 from vertical_sdk.registry.version import Version
 
-__all__ = ["find_trusted_reason", "read_revocation", "sign_revocation"]
+__all__ = ["LONGEST", "find_trusted_reason", "read_revocation", "sign_revocation"]
 
 LONGEST = 4000
 """Characters of a statement with its signature."""
