@@ -35,7 +35,7 @@ def registry(tmp_path: Path, make_adapter: MakeAdapter, monkeypatch: pytest.Monk
         registry.publish(make_adapter(seed), tags={"seed": str(seed)})
     registry.publish(make_adapter(3, verdict=Verdict(passed=False, reasons=("worse",))), force=True, reason="to show")
     registry.set_alias("medical/triage", "production", 2)
-    sign_with_new_key(registry, "medical/triage@2", tmp_path / "ada")
+    sign_with_new_key(registry, "medical/triage@2", tmp_path / "signer")
     return registry
 
 
