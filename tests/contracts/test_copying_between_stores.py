@@ -13,8 +13,7 @@ from vertical_sdk.registry import Registry
 from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.keys import create_key_pair
 from vertical_sdk.registry.policy import Policy
-from vertical_sdk.registry.revocations import sign_revocation
-from vertical_sdk.registry.signing import sign
+from vertical_sdk.registry.signing import sign, sign_revocation
 from vertical_sdk.registry.store import PURGED, REVOKED, Event, Stored
 from vertical_sdk.registry.stores import STORES
 

@@ -1,4 +1,4 @@
-"""A registry server that answers with something else than was asked for."""
+"""A registry server that answers with another version, another name or endless pages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Lie = Callable[[str, list[Any]], Any]
 
 
 class Liar(BaseHTTPRequestHandler):
-    """The API of a registry server in front of a folder. `lie` changes the answers."""
+    """The API of a registry server for a folder. `lie` changes the answers."""
 
     registry: Registry
     lie: Lie

@@ -1,4 +1,4 @@
-"""Signatures that do not hold: nobody may store one, whichever way it comes in."""
+"""Signatures that do not hold: no way into a registry stores one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from vertical_sdk.registry.bundle import bundle, unbundle
 from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.keys import create_key_pair, read_fingerprint
 from vertical_sdk.registry.policy import Policy
-from vertical_sdk.registry.revocations import sign_revocation
 from vertical_sdk.registry.signature_check import MOST, check_signatures
-from vertical_sdk.registry.signing import sign, signature_problems
+from vertical_sdk.registry.signing import sign, sign_revocation, signature_problems
 from vertical_sdk.registry.store import REVOCATION, REVOKED, SIGNATURE
 
 NAME = "medical/triage"
@@ -201,7 +200,7 @@ def test_a_signed_revocation_holds_where_its_key_is_trusted(registry: Registry, 
     for target in (registry, copy):  # remove the registry's own mark, as the log records
         target.store.tag(NAME, 1, {REVOKED: None}, target.new_event(NAME, "tag"))
 
-        assert target.resolve(f"{NAME}@1").number == 1  # a user who trusts nobody believes the registry
+        assert target.resolve(f"{NAME}@1").number == 1  # a user without trusted keys believes the registry
         with pytest.raises(RegistryError, match=rf"{NAME}@1 was revoked: wrong labels"):
             trusting(target.location, ada).resolve(f"{NAME}@1")
         assert trusting(target.location, ada).resolve(f"{NAME}@2").number == 2

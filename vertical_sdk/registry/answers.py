@@ -1,4 +1,4 @@
-"""Comparing what a store answers with what was asked: a server may be wrong or hostile, and a folder may be damaged."""
+"""Comparing the answers of a store with the question: a server may be wrong or hostile, and a folder may be damaged."""
 
 from __future__ import annotations
 
@@ -77,6 +77,6 @@ def check_history(name: str, events: Sequence[Event], where: str) -> Sequence[Ev
 
 def _wrong(asked: str, answer: str, where: str) -> SourceError:
     return SourceError(
-        f"{asked} the registry answered with {answer}. Do not use it: check the address, and run `vertical registry verify` where it is.",
+        f"{asked} the registry answered with {answer}. Do not use it: check the address, and run `vertical registry verify` on its machine.",
         where=where,
     )

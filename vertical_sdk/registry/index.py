@@ -292,7 +292,7 @@ class Index:
         return [*problems, *(line for check in checks for line in _run_check(check))]
 
     def _log_problems(self) -> list[str]:
-        """List the places where the log was changed or cut."""
+        """List each change of the log, and lines that were removed."""
         problems, before, last = [], b"", 0
         for number, *row, seal in self._read(f"SELECT id, {LOGGED}, seal FROM history ORDER BY id"):  # noqa: S608
             if seal != _seal(before.hex(), *row):

@@ -31,6 +31,7 @@ from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
+from vertical_sdk.registry.revocations import find_trusted_reason, read_revocation
 from vertical_sdk.registry.store import BY_FORCE, OURS, PURGED, REVOCATION, REVOKED, SIGNATURE, Entry, Erased, Event, Stored
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
@@ -141,7 +142,7 @@ class Registry:
         allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
 
         Raises RegistryError if there is no such version, or it was revoked, purged or not signed by a trusted key; SourceError if the
-        registry answers with another version than was asked for; CorruptAdapter with the name of the file if one has changed.
+        registry answers with another version; CorruptAdapter with the name of the file if one has changed.
         """
         wanted = parse_reference(reference)
         entries = self._find(wanted)
@@ -260,9 +261,7 @@ class Registry:
         return self.resolve(str(version), check=False)
 
     def add_revocation(self, version: Version, statement: str) -> Version:
-        """Revoke a version with a signed statement (`registry.revocations` makes it). Raises RegistryError if it is not valid."""
-        from vertical_sdk.registry.revocations import read_revocation
-
+        """Revoke a version with a signed statement (`signing.sign_revocation` makes it). Raises RegistryError if it is not valid."""
         made_by, reason = read_revocation(statement, version.digest)
         tags = self._find_version(version.name, version.number).tags
         new = {key: value for key, value in {REVOKED: reason, REVOCATION + made_by: statement}.items() if key not in tags}
@@ -389,8 +388,6 @@ class Registry:
         """Why a version was revoked, by the registry or by a trusted key; None if it was not."""
         reason = entry.tags.get(REVOKED)
         if reason is None and self.policy.trusted_keys and any(key.startswith(REVOCATION) for key in entry.tags):
-            from vertical_sdk.registry.revocations import find_trusted_reason
-
             return find_trusted_reason(entry, self.policy)
         return reason
 
@@ -414,7 +411,7 @@ class Registry:
             raise _malformed_error(newest, self.location) from None
 
     def _find(self, wanted: Reference) -> Sequence[Entry]:
-        """Find the versions that a reference may mean, and check that the store answered what was asked."""
+        """Find the versions that a reference may mean, and check that these are the answer."""
         return check_found(wanted, self.store.find(wanted), self.location)
 
     def _tag(self, name: str, version: int, tags: Mapping[str, str | None], action: str, why: str) -> None:
@@ -463,9 +460,7 @@ def _purged_error(version: Version) -> RegistryError:
 
 
 def _malformed_error(entry: Entry, where: str) -> RegistryError:
-    message = (
-        f"the metadata of {entry.name}@{entry.number} are malformed. Run `vertical registry verify` where the registry is."
-    )
+    message = f"the metadata of {entry.name}@{entry.number} are malformed. Run `vertical registry verify` on its machine."
     return RegistryError(message, where=where)
 
 

@@ -22,32 +22,21 @@ from vertical_sdk.registry.keys import (
     sign_message,
 )
 from vertical_sdk.registry.policy import Policy
-from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.store import REVOCATION, Entry
-from vertical_sdk.registry.version import Version
 
-__all__ = ["LONGEST", "find_trusted_reason", "read_revocation", "sign_revocation"]
+__all__ = ["LONGEST", "build_revocation", "find_trusted_reason", "read_revocation"]
 
 LONGEST = 4000
 """Characters of a statement with its signature."""
 
 
-def sign_revocation(registry: Registry, reference: str, reason: str, key: Path, password: str = "") -> Version:
-    """Revoke a version with a statement signed by a private key, or add the statement to a version that is already revoked.
-
-    key       an elliptic curve's private key in PEM (`keys.create_key_pair`)
-    password  its passphrase, if it is encrypted
-
-    Raises RegistryError if there is no such version, the reason is empty or too long, or the key cannot be used; MissingExtra.
-    """
-    version = registry.resolve(reference, check=False)
+def build_revocation(digest: str, reason: str, key: Path, password: str = "") -> str:
+    """Build a signed revocation of the version with a digest. Raises RegistryError if the key cannot be used; MissingExtra."""
     private = read_private_key(key, password)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    statement = json.dumps(
-        {"revoked": version.digest, "reason": reason, "at": at, "key": compute_fingerprint(private.public_key())}
-    )
+    statement = json.dumps({"revoked": digest, "reason": reason, "at": at, "key": compute_fingerprint(private.public_key())})
     signature = base64.b64encode(sign_message(private, statement.encode())).decode()
-    return registry.add_revocation(version, json.dumps({"statement": statement, "signature": signature}))
+    return json.dumps({"statement": statement, "signature": signature})
 
 
 def read_revocation(text: str, digest: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from typing import Any
 from vertical_sdk.errors import CorruptAdapter, RegistryError, VerticalError
 from vertical_sdk.registry.keys import compute_fingerprint, is_encrypted, read_private_key
 from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.revocations import build_revocation
 from vertical_sdk.registry.signature_check import (
     LONGEST,
     SHOWN,
@@ -34,7 +35,7 @@ from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.registry.verification import read_all
 from vertical_sdk.registry.version import Version
 
-__all__ = ["sign", "sign_with_sigstore", "signature_problems"]
+__all__ = ["sign", "sign_revocation", "sign_with_sigstore", "signature_problems"]
 
 TOKEN = "SIGSTORE_IDENTITY_TOKEN"  # noqa: S105  (the variable's name)
 """The environment variable with an identity provider's token, as in sigstore's own command line."""
@@ -75,6 +76,18 @@ def sign_with_sigstore(registry: Registry, reference: str, token: str = "") -> V
         return call_sigstore(lambda: signing.Config().use_sigstore_signer(trust_config=sigstore, **options), sigstore)
 
     return _sign(registry, reference, configure, None)
+
+
+def sign_revocation(registry: Registry, reference: str, reason: str, key: Path, password: str = "") -> Version:
+    """Revoke a version with a statement signed by a private key, or add the statement to a version that is already revoked.
+
+    key       an elliptic curve's private key in PEM (`keys.create_key_pair` creates one)
+    password  its passphrase, if it is encrypted
+
+    Raises RegistryError if there is no such version, the reason is empty or too long, or the key cannot be used; MissingExtra.
+    """
+    version = registry.resolve(reference, check=False)
+    return registry.add_revocation(version, build_revocation(version.digest, reason, key, password))
 
 
 def signature_problems(registry: Registry, reference: str | None = None) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.registry.checks import build_record
 from vertical_sdk.registry.references import Reference
+from vertical_sdk.registry.revocations import read_revocation
 from vertical_sdk.registry.store import REVOCATION
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.registry.version import Version
@@ -82,8 +83,6 @@ def _record_problems(version: Version) -> list[str]:
 
 def _revocation_problems(registry: Registry, version: Version) -> list[str]:
     """List what is wrong with its signed revocations."""
-    from vertical_sdk.registry.revocations import read_revocation
-
     entries, _ = _attempt(registry.store.find, Reference(version.name, version=version.number))
     texts = [text for entry in entries or () for key, text in sorted(entry.tags.items()) if key.startswith(REVOCATION)]
     errors = [_attempt(read_revocation, text, version.digest)[1] for text in texts]

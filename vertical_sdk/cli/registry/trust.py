@@ -85,7 +85,7 @@ def revoke(
 ) -> None:
     """Refuse to load a version from now on. The version and its aliases stay."""
     from vertical_sdk.registry import Registry
-    from vertical_sdk.registry.revocations import sign_revocation
+    from vertical_sdk.registry.signing import sign_revocation
 
     store = Registry(registry)
     version = (
