@@ -141,7 +141,8 @@ class FileStore:
         """Remove the files of a purged version that no other version has."""
         (entry,) = self.index.find(Reference(name, version=number))
         with report_full_disk(self.root), self.index.writing():
-            manifest, users = self._manifest(entry.digest), {}
+            manifest = self._manifest(entry.digest)
+            users: dict[str, str] = {}
             for digest, used in self.index.digests().items():
                 if used:
                     users |= dict.fromkeys((file.sha256 for file in self._manifest(digest).values()), digest)

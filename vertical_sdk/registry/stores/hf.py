@@ -394,6 +394,9 @@ class HfStore:
     def _find_tag_problems(self, snapshot: _Snapshot) -> list[str]:
         name, tags, problems = snapshot.log.name, list_tags(self._repository(snapshot.log.name)), []
         purged = {entry.number for entry in snapshot.log.entries() if PURGED in entry.tags}
+        problems += [
+            f"{name}@{n} was purged, but its git tag is still there. Purge it again." for n in sorted(purged) if f"v{n}" in tags
+        ]
         for number in sorted(set(range(1, len(snapshot.manifests) + 1)) - purged):
             tag, expected = f"v{number}", snapshot.commits.get(number)
             if tag not in tags or expected not in {None, tags[tag]}:

@@ -185,6 +185,7 @@ class ObjectStore:
         problems: list[str] = []
         objects = self.bucket.list_all("objects")
         intact: dict[str, bool] = {}
+        purged: dict[str, str] = {}
         for name in self.names():
             log, folder = EventLog(name), f"names/{_name_key(name)}/log"
             count = len(self.bucket.list_all(folder))
@@ -202,12 +203,17 @@ class ObjectStore:
                 except CorruptAdapter as error:
                     problems.append(str(error))
                     continue
-                for path, file in manifest.items() if PURGED not in entry.tags else ():
+                if PURGED in entry.tags:
+                    purged |= {file.sha256: f"{entry.name}@{entry.number}" for file in manifest.values()}
+                    continue
+                for path, file in manifest.items():
                     if file.sha256 not in intact:
                         size = objects.get(file.sha256, (-1, 0.0))[0]
                         intact[file.sha256] = size == file.size and self._is_intact(file.sha256, size)
                     if not intact[file.sha256]:
                         problems.append(f"{_object_key(file.sha256)} ({path}) is missing or has changed")
+        left = sorted({purged[sha256] for sha256 in purged.keys() & objects.keys() - intact.keys()})
+        problems += [f"{version} was purged, but some of its files are still there. Purge it again." for version in left]
         return sorted(set(problems))
 
     def gc(self) -> int:
