@@ -58,7 +58,8 @@ def write_adapter(folder: Path, number: int, name: str = "bench/task") -> Path:
     weights = np.full((16, 16), number, dtype=np.float32)
     save_file({"base_model.model.query.lora_B.weight": weights}, folder / "adapter_model.safetensors")
     base = Fingerprint(name="none", architecture="none", weights="0" * 64, tokenizer="0" * 64, vocab_size=1)
-    card = Card(name=name, task="classification", family="encoder", base=base, recipe={"name": name}, recipe_digest="0" * 64)
+    recipe = {"name": name, "evaluate": {"gate": False}}
+    card = Card(name=name, task="classification", family="encoder", base=base, recipe=recipe, recipe_digest="0" * 64)
     write_card(folder, card)
     return folder
 
@@ -84,7 +85,7 @@ def filled(root: Path, versions: int) -> Registry:
     for n in range(whole):
         name = f"whole/task-{n}"
         version = registry.publish(write_adapter(root / "adapter", n, name))
-        registry.set_alias(name, "production", version.number)
+        registry.set_alias(name, "production", version.number, force=True, why="a benchmark")
     index = registry.store.index  # type: ignore[attr-defined]
     with index.writing():
         for n in range(versions - whole):
@@ -332,7 +333,7 @@ def damage() -> dict[str, Any]:
         for n, name in enumerate(names):
             for k in range(3):
                 registry.publish(write_adapter(Path(folder) / "adapter", 10 * n + k, name), tags={"stage": "pilot"})
-            registry.set_alias(name, "production", 2)
+            registry.set_alias(name, "production", 2, force=True, why="a benchmark")
         registry.store.gc()
         registry.close()
         right = answers(location, names)

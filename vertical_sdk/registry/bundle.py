@@ -25,7 +25,7 @@ from vertical_sdk.registry.bundle_reader import BLOCK, CONTENTS, FORMAT, LIMIT, 
 from vertical_sdk.registry.copying import CopyReport, copy_from
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.registry import Registry
-from vertical_sdk.registry.store import Entry, Stored, canonical_json
+from vertical_sdk.registry.store import Entry, Stored, canonical_json, check_not_purged
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress, silent
 
@@ -106,10 +106,13 @@ def unbundle(
     against its gate. If the registry's policy requires signatures, each version must have one.
 
     Raises RegistryError for a file that is not a bundle, contains anything that a bundle may not contain, is too large, or that the
-    policy refuses; CorruptAdapter if a file in it is cut, changed or missing. In both cases nothing is published.
+    policy refuses, or that this registry purged; CorruptAdapter if a file in it is cut, changed or missing. In both cases nothing is published.
     """
     with Bundle(file, limit) as opened_bundle:
         opened_bundle.check(names, registry.policy, progress)
+        for entry in (entry for name in names or opened_bundle.names() for entry in opened_bundle.versions(name)):
+            for existing in registry.store.find(Reference(entry.name, digest=entry.digest)):
+                check_not_purged(existing)
         origin = f"the bundle {file.name}"
         return copy_from(opened_bundle, origin, registry, names, overwrite_aliases=overwrite_aliases, progress=progress)
 

@@ -29,8 +29,8 @@ from vertical_sdk.registry.blob_store import parse_manifest
 from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
-from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG
-from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.registry import LONGEST_TAG, TAG
+from vertical_sdk.registry.store import OURS, REVOCATION, REVOKED, SIGNATURE, Entry, Event, Stored
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress
 
@@ -291,7 +291,8 @@ class Bundle:
         except RegistryError as error:
             raise self._malformed(error.message) from None
         for key, value in version.tags.items():
-            ours = key == REVOKED or (key.startswith(SIGNATURE) and re.fullmatch(DIGEST, key.removeprefix(SIGNATURE)))
+            signed = key.startswith((SIGNATURE, REVOCATION)) and re.fullmatch(DIGEST, key.rpartition(".")[2])
+            ours = key == REVOKED or (signed and key.count(".") == 2)
             if not (ours or (TAG.fullmatch(key) and not key.startswith(OURS))):
                 raise self._malformed(f"{name}: {key[:200]!a} cannot be the name of a tag. Create the bundle again.")
             if len(value) > (LONGEST_OF_OURS if ours else LONGEST_TAG):

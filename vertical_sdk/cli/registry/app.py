@@ -32,6 +32,7 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("keygen", trust.keygen),
     ("sign", trust.sign),
     ("revoke", trust.revoke),
+    ("purge", trust.purge),
 )
 TOKEN_VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("add", server.add_token),

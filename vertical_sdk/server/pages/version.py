@@ -16,6 +16,7 @@ from vertical_sdk.errors import RegistryError, VerticalError
 from vertical_sdk.evaluation.plots import interval_plot
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.registry import Registry, Version
+from vertical_sdk.registry.signature_check import CheckedSignature, check_signatures
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.server.errors import public_message
@@ -36,20 +37,23 @@ def version_page(registry: Registry, request: Request) -> Response:
     manifest: Manifest = {}
     card = None
     texts = {}
+    signatures = [CheckedSignature(made_by, "unchecked", "the list of files cannot be read") for made_by in version.signatures]
     try:
         manifest = registry.store.manifest(version.digest)
+        signatures = check_signatures(version, manifest, registry.policy)
         problems = tree_problems(version.path, manifest)
         card = hide_paths(load_card(version.path, digest_of(manifest, CARD)))
         for path in (README, CONFIG):
             if path in manifest:
                 texts[path] = load_file(version.path, path, digest_of(manifest, path)).decode(errors="replace")
     except VerticalError as error:
-        problems = problems or [public_message(error)]
+        problems = problems or ([public_message(error)] if version.purged is None else [])
     evaluation = read_evaluation(card)
     return render(
         request,
         "version.html",
         version=version,
+        signatures=signatures,
         card=card,
         evaluation=evaluation,
         plot=_draw_plot(evaluation, version.metric),

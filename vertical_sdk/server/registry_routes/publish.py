@@ -7,7 +7,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Stored, manifest_digest
+from vertical_sdk.registry.store import Entry, Stored, check_not_purged, manifest_digest
 from vertical_sdk.registry.tree import check_path, tree_problems
 from vertical_sdk.server.errors import error_response
 from vertical_sdk.server.registry_routes.service import LARGEST, Body, Digest, Service, Why, registry_router
@@ -48,6 +48,8 @@ def routes(service: Service) -> APIRouter:
         check_sizes(manifest, service.limits)
         digest = manifest_digest(manifest)
         published = registry.store.find(Reference(check_name(body.name), digest=digest))
+        for entry in published:
+            check_not_purged(entry)
         if published and not tree_problems(registry.store.folder(digest), manifest):
             return published[0]
         missing = uploads.missing(token.name, digest, manifest)
