@@ -24,12 +24,13 @@ from vertical_sdk.registry.checks import (
     build_record,
     check_files,
     check_gate,
+    check_text_sizes,
     find_adapter_folder,
     require_reason,
 )
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
-from vertical_sdk.registry.query import parse_condition
+from vertical_sdk.registry.query import MOST, parse_condition
 from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
 from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Stored
 from vertical_sdk.registry.stores import open_store
@@ -102,6 +103,7 @@ class Registry:
             require_reason(reason, "publishing")
         folder, report = find_adapter_folder(Path(adapter))
         manifest = read_tree(folder)
+        check_text_sizes(manifest, folder)
         card = original = read_card(folder)
         check_files(folder, card, manifest)
         run = find_run(folder.absolute())
@@ -130,6 +132,7 @@ class Registry:
                 _write_public_report(Path(staging), files, card, evaluation)
                 manifest = {path: file for path, file in manifest.items() if path in files}
             manifest |= {path: _describe_file(file) for path, file in files.items() if file != folder / path}
+            check_text_sizes(manifest, folder)
             version = self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
         if alias is None:
             return version
@@ -191,6 +194,8 @@ class Registry:
 
         The result has at most `limit` versions after the version `after`. Raises RegistryError for a malformed condition.
         """
+        if len(conditions) > MOST:
+            raise RegistryError(f"a search has at most {MOST} conditions, not {len(conditions)}. Leave some out.")
         parsed = [parse_condition(text) for text in conditions]
         start = (after.name, after.number) if after is not None else None
         return [self._version(entry) for entry in self.store.search(parsed, after=start, limit=limit)]
@@ -392,6 +397,7 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
 def _write_public_report(staging: Path, files: dict[str, Path], card: Card, evaluation: EvaluationRecord | None) -> None:
     """Replace the report among the files by one without rows of data; leave it out if its rows cannot be found in it."""
     report = files.pop(REPORT)
+    check_text_sizes({REPORT: Stored("", report.stat().st_size)}, report)
     page = public_report(report, card, evaluation)
     if page is None:
         return

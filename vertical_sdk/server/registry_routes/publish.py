@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import Response
 
+from vertical_sdk.registry.checks import LONGEST_PATH, check_text_sizes
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.store import Entry, Stored, manifest_digest
 from vertical_sdk.registry.tree import check_path, tree_problems
 from vertical_sdk.server.errors import error_response
-from vertical_sdk.server.registry_routes.service import LARGEST, Body, Digest, Service, Why, registry_router
+from vertical_sdk.server.registry_routes.service import (
+    LARGEST,
+    MOST_TAGS,
+    Body,
+    Digest,
+    Key,
+    Named,
+    Service,
+    Tag,
+    Why,
+    registry_router,
+)
 from vertical_sdk.server.security.tokens import Token
 from vertical_sdk.server.uploads import check_sizes
 
@@ -27,9 +41,11 @@ class File(Body):
 class Publication(Body):
     """A new version."""
 
-    name: str = Field(max_length=129)
-    files: dict[str, File] = Field(description="Path in the adapter's folder → the file.")
-    tags: dict[str, str] = Field({})
+    name: Named
+    files: dict[Annotated[str, Field(max_length=LONGEST_PATH)], File] = Field(
+        description="Path in the adapter's folder → the file."
+    )
+    tags: dict[Key, Tag] = Field({}, max_length=MOST_TAGS)
     reason: Why = ""
     force: bool = False
 

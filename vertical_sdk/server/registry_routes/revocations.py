@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from vertical_sdk.server.registry_routes.service import Body, Done, Number, Service, registry_router
+from vertical_sdk.server.registry_routes.service import Body, Done, Named, Number, Service, registry_router
 from vertical_sdk.server.security.tokens import Token
 
 __all__ = ["routes"]
@@ -16,7 +16,7 @@ __all__ = ["routes"]
 class Revocation(Body):
     """A version that may not be loaded from now on, and why."""
 
-    name: str = Field(max_length=129)
+    name: Named
     version: Number
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
 

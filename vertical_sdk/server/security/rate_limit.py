@@ -1,13 +1,17 @@
-"""How often a client may send a request: a token bucket for each client."""
+"""How often a client may send a request, and how many are answered at the same time."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
-__all__ = ["Buckets"]
+import anyio
+
+__all__ = ["Buckets", "Slots"]
 
 MOST_BUCKETS = 10_000
 """Above this number, buckets that have filled up again are forgotten."""
@@ -39,3 +43,38 @@ class Buckets:
     def _level(self, bucket: tuple[float, float], now: float) -> float:
         level, at = bucket
         return min(float(self.burst), level + (now - at) * self.rate)
+
+
+@dataclass
+class _Share:
+    """The slots of one client, and how many of its requests have or want one."""
+
+    slots: anyio.Semaphore
+    requests: int = 0
+
+
+class Slots:
+    """Requests that are answered at the same time: `most` in all and `each` of one client. The others wait for `patience` seconds."""
+
+    def __init__(self, most: int, each: int, patience: float) -> None:
+        self.each, self.patience = each, patience
+        self._all = anyio.Semaphore(most)
+        self._shares: dict[str, _Share] = {}
+
+    @contextlib.asynccontextmanager
+    async def hold(self, client: str) -> AsyncIterator[bool]:
+        """Hold a slot as long as the block runs. The value is False if none became free in time."""
+        share = self._shares.setdefault(client, _Share(anyio.Semaphore(self.each)))
+        share.requests += 1
+        free = False
+        try:
+            async with contextlib.AsyncExitStack() as held:
+                with anyio.move_on_after(self.patience):
+                    await held.enter_async_context(share.slots)
+                    await held.enter_async_context(self._all)
+                    free = True
+                yield free
+        finally:
+            share.requests -= 1
+            if not share.requests:
+                del self._shares[client]
