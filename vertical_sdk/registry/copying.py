@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.registry.checks import check_text_sizes
 from vertical_sdk.registry.policy import check_licenses
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.registry import REVOKED, SIGNATURE, Registry
@@ -178,6 +179,7 @@ def _put(work: _Work, entry: Entry) -> Entry:
         raise CorruptAdapter(
             f"{work.title}: {entry.name}@{entry.number}: {'; '.join(problems)}. Repair it in the source, then copy it again."
         )
+    check_text_sizes(manifest, work.title)
     if work.target.policy.licenses:
         check_licenses(read_card(folder), work.target.policy.licenses)
     now = work.target.new_event(entry.name, "publish by force" if entry.record.get("forced") else "publish")

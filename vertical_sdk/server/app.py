@@ -18,6 +18,7 @@ from vertical_sdk.registry import Registry
 from vertical_sdk.server.errors import TooLarge, error_response, public_message, status_of
 from vertical_sdk.server.pages.routes import error_page, page_routes
 from vertical_sdk.server.presence import Presence
+from vertical_sdk.server.quotas import PublishedBytes
 from vertical_sdk.server.registry_routes import (
     aliases,
     files,
@@ -83,7 +84,14 @@ def create_app(
     waiting = Uploads(settings.uploads or cache_home() / "uploads" / own, settings.limits)
     waiting.sweep()
     presence = Presence(registry, tokens)
-    service = Service(registry, waiting, settings.limits, anonymous_read=settings.anonymous_read, presence=presence)
+    service = Service(
+        registry,
+        waiting,
+        settings.limits,
+        anonymous_read=settings.anonymous_read,
+        presence=presence,
+        published=PublishedBytes(tokens.path, settings.limits.published),
+    )
     app = FastAPI(
         title="vertical registry",
         version=__version__,

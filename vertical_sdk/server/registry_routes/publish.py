@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import anyio
 from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import Response
@@ -30,6 +31,9 @@ from vertical_sdk.server.uploads import check_sizes
 
 __all__ = ["routes"]
 
+AT_ONCE = 4
+"""Versions that are published at the same time: reading cards takes memory, and other requests need the threads."""
+
 
 class File(Body):
     """A file of a version."""
@@ -54,25 +58,35 @@ def routes(service: Service) -> APIRouter:
     """Build the route of publishing."""
     router, registry, uploads = registry_router(), service.registry, service.uploads
 
+    few = anyio.CapacityLimiter(AT_ONCE)
+
     @router.post("/publish", name="publish", response_model=Entry)
-    def publish_version(body: Publication, token: Token = Depends(service.may_publish)) -> Entry | Response:  # noqa: B008
+    async def publish_version(body: Publication, token: Token = Depends(service.may_publish)) -> Entry | Response:  # noqa: B008
         """Publish uploaded files as the next version of a name.
 
         409 with `missing` if files must be uploaded first. Content that the name has already needs no upload and gets no new version.
         """
+        return await anyio.to_thread.run_sync(publish_uploaded, body, token, limiter=few)
+
+    def publish_uploaded(body: Publication, token: Token) -> Entry | Response:
         manifest = {check_path(path): Stored(file.sha256, file.size) for path, file in body.files.items()}
         check_sizes(manifest, service.limits)
+        check_text_sizes(manifest)
         digest = manifest_digest(manifest)
-        published = registry.store.find(Reference(check_name(body.name), digest=digest))
-        if published and not tree_problems(registry.store.folder(digest), manifest):
-            return published[0]
-        missing = uploads.missing(token.name, digest, manifest)
-        if missing:
-            return error_response(409, f"{len(missing)} files must be uploaded first.", missing=missing)
-        with uploads.stage(token.name, digest, manifest) as folder:
-            acting = registry.acting_for(token.name)
-            version = acting.publish(folder, body.name, force=body.force, reason=body.reason, tags=body.tags)
-        uploads.drop(token.name, digest)
-        return registry.store.find(Reference(body.name, version=version.number))[0]
+        check_name(body.name)
+        with uploads.publishing(token.name, digest):
+            published = registry.store.find(Reference(body.name, digest=digest))
+            if published and not tree_problems(registry.store.folder(digest), manifest):
+                uploads.drop(token.name, digest)
+                return published[0]
+            missing = uploads.missing(token.name, digest, manifest)
+            if missing:
+                return error_response(409, f"{len(missing)} files must be uploaded first.", missing=missing)
+            with service.counting(token, 0 if published else sum(file.size for file in manifest.values())):
+                with uploads.stage(token.name, digest, manifest) as folder:
+                    acting = registry.acting_for(token.name)
+                    version = acting.publish(folder, body.name, force=body.force, reason=body.reason, tags=body.tags)
+            uploads.drop(token.name, digest)
+            return registry.store.find(Reference(body.name, version=version.number))[0]
 
     return router

@@ -6,7 +6,8 @@ it and publishes the folder itself, with every check that publishing has. The au
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from vertical_sdk.registry import Registry
 from vertical_sdk.server.errors import Problem
 from vertical_sdk.server.presence import Presence
+from vertical_sdk.server.quotas import PublishedBytes
 from vertical_sdk.server.security.authentication import require
 from vertical_sdk.server.security.tokens import Token
 from vertical_sdk.server.settings import Limits
@@ -69,6 +71,20 @@ class Service:
     limits: Limits
     anonymous_read: bool = False
     presence: Presence | None = None
+    published: PublishedBytes | None = None
+
+    @contextlib.contextmanager
+    def counting(self, token: Token, size: int) -> Iterator[None]:
+        """Count a version of this size for a token while it is published; if that fails, it counts no longer. Raises TooLarge."""
+        if self.published is None or not size:
+            yield
+            return
+        self.published.add(token.name, size)
+        try:
+            yield
+        except BaseException:
+            self.published.add(token.name, -size)
+            raise
 
     @property
     def may_read(self) -> Callable[[Request], Token | None]:
