@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import json
 import os
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.card import CARD, Card, read_card
-from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.errors import CorruptAdapter, RegistryError, find_similar
 from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_evaluation, find_run, read_evaluation
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
 from vertical_sdk.registry.checks import (
@@ -41,7 +41,7 @@ __all__ = ["Registry"]
 
 TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 LONGEST_TAG = 1000
-MANY = 10_000
+MANY = 200
 """The most names that are compared with an unknown name to suggest a similar one."""
 OURS = "vertical."
 """The prefix of internal tags: the signatures of a version, and the reason of its revocation."""
@@ -221,9 +221,10 @@ class Registry:
         action    the action in the log: "alias", "promote", "rollback"
 
         Raises GateFailed if the version did not pass its gate; RegistryError if there is no such version, the alias does not point
-        at the expected one, or force has no reason.
+        at the expected one, force has no reason, or the evidence is not JSON.
         """
         check_alias(alias, name)
+        _check_evidence(evidence)
         gate = self._version(self._find_version(name, version)).gate
         if force:
             require_reason(why, "moving an alias")
@@ -236,6 +237,7 @@ class Registry:
     def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "", evidence: str = "") -> None:
         """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
+        _check_evidence(evidence)
         wanted = Reference(check_name(name), alias=alias)
         if not self.store.find(wanted):
             raise self._resolution_error(wanted, ())
@@ -338,6 +340,16 @@ class Registry:
             raise self._resolution_error(wanted, ())
         return entries[0]
 
+    def _names_like(self, name: str) -> list[str]:
+        """The names with the same start as an unknown name, of which the longest start counts most."""
+        found: dict[str, None] = {}
+        domain = len(name) - len(name.rpartition("/")[2])
+        for length in sorted({len(name) - 1, len(name) * 3 // 4, len(name) // 2, domain + 2, domain + 1, domain, 1}, reverse=True):
+            found |= dict.fromkeys(self.store.names(name[:length], limit=MANY))
+            if len(found) >= MANY:
+                break
+        return list(found)[:MANY]
+
     def _resolution_error(self, wanted: Reference, entries: Sequence[Entry]) -> RegistryError:
         """Explain why a reference does not mean exactly one version, and suggest valid ones."""
         if entries:
@@ -347,8 +359,9 @@ class Registry:
         newest = self.store.newest(name, limit=1)
         if not newest or newest[0][0].name != name:
             names = self.store.names(limit=MANY)
-            same_task = [known for known in names if known.rpartition("/")[2] == name.rpartition("/")[2]]
-            near = same_task or difflib.get_close_matches(name, names, n=3)
+            candidates = names if len(names) < MANY else self._names_like(name)
+            same_task = [known for known in candidates if known.rpartition("/")[2] == name.rpartition("/")[2]]
+            near = same_task or find_similar(name, candidates, most=3)
             hint = f" Did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""
             known = (", ".join(names[:10]) + (", …" if len(names) > 10 else "")) or "nothing yet"
             return RegistryError(f"{wanted}: no adapter is called {name!r}.{hint} Published: {known}.", where=self.location)
@@ -420,6 +433,15 @@ def _current_user() -> str:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # a container's user without a name
         return f"user {os.getuid()}"
+
+
+def _check_evidence(evidence: str) -> None:
+    """Check that the evidence for a move is JSON that every reader of the log can parse. Raises RegistryError."""
+    try:
+        if evidence:
+            parse_json(evidence)
+    except ValueError as error:
+        raise RegistryError(f"the evidence is not JSON that the log can keep: {error}. Leave it out, or write a JSON object.") from None
 
 
 def _check_tags(tags: Mapping[str, str | None]) -> None:
