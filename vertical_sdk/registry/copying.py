@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry.checks import check_text_sizes
 from vertical_sdk.registry.policy import check_licenses
 from vertical_sdk.registry.references import Reference, check_name
@@ -276,7 +277,7 @@ def _identify(event: Event) -> tuple[str, str]:
 
 def _read_evidence(event: Event) -> dict[str, Any]:
     try:
-        evidence = json.loads(event.evidence or "{}")
+        evidence = parse_json(event.evidence or "{}")
     except ValueError:
         evidence = event.evidence
     return evidence if isinstance(evidence, dict) else {"evidence": evidence}

@@ -104,9 +104,10 @@ def make_server(app: ASGIApp, settings: ServerSettings, *, log: Log | None = Non
     from vertical_sdk.server.security.quiet_log import limit_library_logs
 
     limits, write = settings.limits, log or open_log(settings.log)
+    most = most_connections(limits.connections, limits.together)
     guard = ConnectionGuard(
-        most_connections(limits.connections, limits.together),
-        limits.each,
+        most,
+        min(limits.each, max(1, most * 2 // 3)),
         head=limits.head,
         idle=IDLE,
         stall=limits.silence,

@@ -44,7 +44,7 @@ class Limits:
     together: int = 200
     patience: float = 10.0
     connections: int = 1000
-    each: int = 250
+    each: int = 500
     head: float = 10.0
 
 

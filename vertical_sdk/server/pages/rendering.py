@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -97,6 +98,7 @@ def _environment() -> Environment:
         plain=lambda value: _shorten(_format_value(value)),
         when=_format_time,
         pretty=_format_json,
+        urlencode=functools.partial(urlencode, errors="replace"),
     )
     environment.globals.update(most_readme=LONGEST_README, report=REPORT)
     return environment

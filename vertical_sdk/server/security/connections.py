@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import heapq
 import ipaddress
+import itertools
 import math
 import os
 import socket
@@ -37,15 +37,17 @@ class Connection:
 
     state     "head": a request's head is coming; "busy": a request is answered; "idle": the client may send another one
     deadline  of `time.monotonic`; infinity while a request is answered
-    served    whether a request was answered on it
+    served    whether a request came on it
+    has_data  whether data has come that the server has not read yet
     cut       closes it at once
     """
 
-    __slots__ = ("address", "closing", "cut", "deadline", "served", "state")
+    __slots__ = ("address", "closing", "cut", "deadline", "has_data", "served", "state")
 
-    def __init__(self, address: str, deadline: float, cut: Callable[[], object]) -> None:
+    def __init__(self, address: str, deadline: float, has_data: Callable[[], bool], cut: Callable[[], object]) -> None:
         self.address = address
         self.deadline = deadline
+        self.has_data = has_data
         self.cut = cut
         self.state: Literal["head", "busy", "idle"] = "head"
         self.served = self.closing = False
@@ -93,9 +95,10 @@ class ConnectionGuard:
         key = address_key(host)
         return not self.full and (self._of[key] < self.each or self.exempt(host) or bool(self.make_room(1, key)))
 
-    def add(self, peer: Any, cut: Callable[[], object]) -> None:
+    def add(self, peer: Any, opened: GuardedSocket) -> None:
         """Remember a connection that was accepted."""
-        connection = self._open[peer] = Connection(address_key(peer[0]), time.monotonic() + self.head, cut)
+        deadline = time.monotonic() + self.head
+        connection = self._open[peer] = Connection(address_key(peer[0]), deadline, opened.has_data, opened.cut)
         self._of[connection.address] += 1
 
     def remove(self, peer: Any) -> None:
@@ -136,16 +139,25 @@ class ConnectionGuard:
                 self._close(connection)
 
     def make_room(self, count: int, address: str | None = None) -> int:
-        """Close the connections that have waited longest, those without a request yet first; never one whose request is answered.
+        """Close the connections that have waited longest, those that never sent a request first.
+
+        A connection stays if its request is answered, or if it has sent data that the server has not read yet.
 
         address  None means all addresses
 
         Returns how many are being closed.
         """
         waiting = [c for c in self._open.values() if c.state != "busy" and not c.closing and address in {None, c.address}]
-        for connection in heapq.nsmallest(count, waiting, key=lambda c: (c.served, c.deadline)):
-            self._close(connection)
-        return min(count, len(waiting))
+        fresh = (connection for connection in waiting if not connection.served)  # in the order in which they were accepted
+        idle = sorted((connection for connection in waiting if connection.served), key=lambda connection: connection.deadline)
+        closed = 0
+        for connection in itertools.chain(fresh, idle):
+            if closed == count:
+                break
+            if not connection.has_data():
+                self._close(connection)
+                closed += 1
+        return closed
 
     @property
     def closing(self) -> bool:
@@ -175,6 +187,13 @@ class GuardedSocket(socket.socket):
         if self.forget is not None:
             forget, self.forget = self.forget, None
             forget()
+
+    def has_data(self) -> bool:
+        """Whether data has come that nobody has read yet."""
+        try:
+            return bool(self.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
     def cut(self) -> None:
         """End the connection: its transport reads the end, and closes it."""
@@ -216,7 +235,7 @@ class GuardedListener:
                 continue
             connection = GuardedSocket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
             connection.forget = functools.partial(guard.remove, peer)
-            guard.add(peer, connection.cut)
+            guard.add(peer, connection)
             return connection, peer
 
     def close(self) -> None:
