@@ -87,7 +87,7 @@ def _serving(folder: Path, options: argparse.Namespace, soft: int) -> Iterator[t
 
 async def _measure(port: int, token: str, options: argparse.Namespace) -> dict[str, Any]:
     end = time.monotonic() + options.seconds
-    context = ssl._create_unverified_context() if options.tls else None  # noqa: S323  (our own server)
+    context = ssl._create_unverified_context() if options.tls else None
     lives: list[float] = []
     others = [asyncio.create_task(_hold(port, place, end, lives, b"")) for place in range(options.silent)]
     others += [asyncio.create_task(_hold(port, place, end, lives, b"GET / HTTP/1.1\r\nX: ")) for place in range(options.slow)]
@@ -140,10 +140,17 @@ async def _hold(port: int, place: int, end: float, lives: list[float], sent: byt
                     writer.write(sent[-1:])
         lives.append(time.monotonic() - start)
         writer.close()
+        await asyncio.sleep(0.5)
 
 
 async def _ask(
-    port: int, context: ssl.SSLContext | None, request: bytes, end: float, times: list[float], answers: Counter[str], pause: float
+    port: int,
+    context: ssl.SSLContext | None,
+    request: bytes,
+    end: float,
+    times: list[float],
+    answers: Counter[str],
+    pause: float,
 ) -> None:
     """Ask again and again on one connection, which is opened again if the server closes it between requests."""
     reader = writer = None

@@ -69,7 +69,8 @@ def check_text_sizes(manifest: Manifest, where: str | Path = "") -> None:
     for path, file in manifest.items():
         if len(path) > LONGEST_PATH:
             raise CorruptAdapter(
-                f"{path[:80]}… is a path of {len(path)} characters, and at most {LONGEST_PATH} are accepted. Rename it.", where=where
+                f"{path[:80]}… is a path of {len(path)} characters, and at most {LONGEST_PATH} are accepted. Rename it.",
+                where=where,
             )
         if file.size > LARGEST_TEXTS.get(path, file.size):
             raise CorruptAdapter(

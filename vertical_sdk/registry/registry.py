@@ -344,7 +344,9 @@ class Registry:
         """The names with the same start as an unknown name, of which the longest start counts most."""
         found: dict[str, None] = {}
         domain = len(name) - len(name.rpartition("/")[2])
-        for length in sorted({len(name) - 1, len(name) * 3 // 4, len(name) // 2, domain + 2, domain + 1, domain, 1}, reverse=True):
+        for length in sorted(
+            {len(name) - 1, len(name) * 3 // 4, len(name) // 2, domain + 2, domain + 1, domain, 1}, reverse=True
+        ):
             found |= dict.fromkeys(self.store.names(name[:length], limit=MANY))
             if len(found) >= MANY:
                 break
@@ -441,7 +443,9 @@ def _check_evidence(evidence: str) -> None:
         if evidence:
             parse_json(evidence)
     except ValueError as error:
-        raise RegistryError(f"the evidence is not JSON that the log can keep: {error}. Leave it out, or write a JSON object.") from None
+        raise RegistryError(
+            f"the evidence is not JSON that the log can keep: {error}. Leave it out, or write a JSON object."
+        ) from None
 
 
 def _check_tags(tags: Mapping[str, str | None]) -> None:

@@ -36,7 +36,9 @@ class WaitingFiles:
             sizes = self._load(token)
             after = self._bytes[token] + size - sizes.get(place, 0)
             if after > self.most_bytes or (place not in sizes and len(sizes) >= self.most_files):
-                raise TooLarge("too many uploaded files are not published yet. Publish them, or wait a day until they are removed.")
+                raise TooLarge(
+                    "too many uploaded files are not published yet. Publish them, or wait a day until they are removed."
+                )
             sizes[place], self._bytes[token] = size, after
 
     def move(self, token: str, place: Path, target: Path) -> None:
@@ -89,5 +91,7 @@ class PublishedBytes:
         except ValueError:
             counts = None
         if not isinstance(counts, dict) or not all(type(count) is int and count >= 0 for count in counts.values()):
-            raise RegistryError("does not contain numbers of bytes. Restore a copy, or remove it to count from 0.", where=self.path)
+            raise RegistryError(
+                "does not contain numbers of bytes. Restore a copy, or remove it to count from 0.", where=self.path
+            )
         return counts

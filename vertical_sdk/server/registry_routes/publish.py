@@ -82,10 +82,10 @@ def routes(service: Service) -> APIRouter:
             missing = uploads.missing(token.name, digest, manifest)
             if missing:
                 return error_response(409, f"{len(missing)} files must be uploaded first.", missing=missing)
-            with service.counting(token, 0 if published else sum(file.size for file in manifest.values())):
-                with uploads.stage(token.name, digest, manifest) as folder:
-                    acting = registry.acting_for(token.name)
-                    version = acting.publish(folder, body.name, force=body.force, reason=body.reason, tags=body.tags)
+            size = 0 if published else sum(file.size for file in manifest.values())
+            with service.counting(token, size), uploads.stage(token.name, digest, manifest) as folder:
+                acting = registry.acting_for(token.name)
+                version = acting.publish(folder, body.name, force=body.force, reason=body.reason, tags=body.tags)
             uploads.drop(token.name, digest)
             return registry.store.find(Reference(body.name, version=version.number))[0]
 

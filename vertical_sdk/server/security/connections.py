@@ -25,8 +25,11 @@ from vertical_sdk.errors import RunError
 __all__ = ["Connection", "ConnectionGuard", "GuardedListener", "address_key", "is_proxy", "most_connections"]
 
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-AT_ONCE = 16
+AT_ONCE = 64
 """Connections that give way at once, if all are taken."""
+NEW = 0.3
+"""Seconds for the first data of a connection, in which it does not give way to others."""
+PAUSE = 0.001
 OWN_FILES = 200
 """Descriptors for the databases of 40 threads, the log and the libraries."""
 FEWEST = 32
@@ -93,7 +96,9 @@ class ConnectionGuard:
     def may_open(self, host: str) -> bool:
         """Whether another connection of this address may be opened; above its limit, the one that has waited longest gives way."""
         key = address_key(host)
-        return not self.full and (self._of[key] < self.each or self.exempt(host) or bool(self.make_room(1, key)))
+        if self.full:
+            return False
+        return self._of[key] < self.each or self.exempt(host) or bool(self.make_room(1, key)) or self.has_new(key)
 
     def add(self, peer: Any, opened: GuardedSocket) -> None:
         """Remember a connection that was accepted."""
@@ -141,23 +146,31 @@ class ConnectionGuard:
     def make_room(self, count: int, address: str | None = None) -> int:
         """Close the connections that have waited longest, those that never sent a request first.
 
-        A connection stays if its request is answered, or if it has sent data that the server has not read yet.
+        A connection stays if its request is answered, if it has sent data that the server has not read yet, or if it is so new that
+        its request may be on its way.
 
         address  None means all addresses
 
         Returns how many are being closed.
         """
         waiting = [c for c in self._open.values() if c.state != "busy" and not c.closing and address in {None, c.address}]
-        fresh = (connection for connection in waiting if not connection.served)  # in the order in which they were accepted
+        unserved = (c for c in waiting if not c.served and not self._is_new(c))  # in the order in which they were accepted
         idle = sorted((connection for connection in waiting if connection.served), key=lambda connection: connection.deadline)
         closed = 0
-        for connection in itertools.chain(fresh, idle):
+        for connection in itertools.chain(unserved, idle):
             if closed == count:
                 break
             if not connection.has_data():
                 self._close(connection)
                 closed += 1
         return closed
+
+    def has_new(self, address: str | None = None) -> bool:
+        """Whether a connection is so new that it cannot give way yet."""
+        return any(self._is_new(c) for c in self._open.values() if not c.served and address in {None, c.address})
+
+    def _is_new(self, connection: Connection) -> bool:
+        return connection.deadline > time.monotonic() + self.head - NEW
 
     @property
     def closing(self) -> bool:
@@ -222,6 +235,9 @@ class GuardedListener:
         while True:
             if guard.full and (guard.closing or guard.make_room(AT_ONCE)):
                 raise BlockingIOError  # the event loop closes those that gave way, and asks again
+            if guard.full and guard.has_new():
+                time.sleep(PAUSE)  # the event loop asks again at once: leave the time to other threads
+                raise BlockingIOError
             try:
                 accepted, peer = self._listening.accept()
             except OSError as error:
@@ -290,7 +306,9 @@ def most_connections(wanted: int, requests: int) -> int:
     left = wanted if files == resource.RLIM_INFINITY else min(wanted, files - OWN_FILES - requests)
     if left < min(wanted, FEWEST):
         need = OWN_FILES + requests + FEWEST
-        raise RunError(f"this process may open {files} files, and a server needs at least {need}. Raise the limit: ulimit -n {need}.")
+        raise RunError(
+            f"this process may open {files} files, and a server needs at least {need}. Raise the limit: ulimit -n {need}."
+        )
     return left
 
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vertical_sdk.errors import RegistryError, RunError
 from vertical_sdk.server.errors import error_response
 from vertical_sdk.server.presence import Presence
-from vertical_sdk.server.security.authentication import NO_TOKEN, challenge, read_secret
+from vertical_sdk.server.security.authentication import NO_TOKEN, WRONG_TOKEN, challenge, read_secret
 from vertical_sdk.server.security.connections import address_key
 from vertical_sdk.server.security.rate_limit import Buckets, Slots
 from vertical_sdk.server.security.tokens import TOKEN_KEY, Tokens
@@ -70,18 +70,20 @@ class Guard:
         elif scope["path"] in CHECKS:
             await self.app(scope, receive, send)
         else:
-            async with self.slots.hold(_client(scope)) as held:
-                await (self.app if held else BUSY)(scope, receive, send)
+            async with self.slots.hold(_client(scope)) as slot:
+
+                async def send_and_leave(message: Message) -> None:
+                    await slot.aclose()  # the answer is known; who reads it slowly keeps no one else waiting
+                    await send(message)
+
+                await (self.app if slot.held else BUSY)(scope, receive, send_and_leave)
 
     def _authenticate(self, scope: Scope) -> Response | None:
         """Store the request's token in its scope. Returns an error to answer with, or None."""
         path = scope["path"]
-        if len(path) > self.limits.path:  # before anything reads it
-            scope["path"] = path[: self.limits.path]
-            return error_response(414, f"the address is too long: at most {self.limits.path} characters.")
-        length = len(scope["query_string"]) + len(path) + sum(len(name) + len(value) for name, value in scope["headers"])
-        if length > self.limits.headers:
-            return error_response(431, f"the request's headers are too long: at most {self.limits.headers} bytes.")
+        too_long = self._check_length(scope)
+        if too_long is not None:
+            return too_long
         secret = read_secret(_header(scope, b"authorization", b""), path)
         try:
             if path not in CHECKS:
@@ -96,11 +98,19 @@ class Guard:
         if seconds:
             message = f"too many requests. Come back in {seconds} s."
             return error_response(429, message, headers={"Retry-After": str(seconds)})
-        if secret is not None and token is None:
-            message = "the token is unknown here or has expired. Ask the administrator of the registry for a new one."
-            return self.refuse(scope, 401, message, challenge(path))
-        if token is None and path not in CHECKS and scope["method"] not in self.open_methods:
-            return self.refuse(scope, 401, NO_TOKEN, challenge(path))
+        may_be_missing = path in CHECKS or scope["method"] in self.open_methods
+        if token is None and (secret is not None or not may_be_missing):
+            return self.refuse(scope, 401, NO_TOKEN if secret is None else WRONG_TOKEN, challenge(path))
+        return None
+
+    def _check_length(self, scope: Scope) -> Response | None:
+        """An error for a path or headers that are too long, before anything reads them."""
+        path = scope["path"]
+        if len(path) > self.limits.path:
+            return error_response(414, f"the address is too long: at most {self.limits.path} characters.")
+        length = len(scope["query_string"]) + len(path) + sum(len(name) + len(value) for name, value in scope["headers"])
+        if length > self.limits.headers:
+            return error_response(431, f"the request's headers are too long: at most {self.limits.headers} bytes.")
         return None
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes | Response:
