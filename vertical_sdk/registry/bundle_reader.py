@@ -26,7 +26,7 @@ from vertical_sdk.card import CARD, read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import parse_manifest
-from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate
+from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate, check_text_sizes
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.registry import LONGEST_TAG, TAG
@@ -185,9 +185,10 @@ class Bundle:
                     raise type(error)(f"{entry.name}@{entry.number}: {error.message}", where=self.file) from None
 
     def _checked(self, entry: Entry, policy: Policy) -> Entry:
-        folder = self.folder(entry.digest)
+        folder, manifest = self.folder(entry.digest), self.manifest(entry.digest)
+        check_text_sizes(manifest)
         card = read_card(folder)
-        check_files(folder, card, self.manifest(entry.digest))
+        check_files(folder, card, manifest)
         check_licenses(card, policy.licenses)
         gate, forced = check_gate(card, force=True)
         if forced and not entry.record["forced"]:

@@ -17,10 +17,12 @@ from vertical_sdk.peft_config import ADAPTER_CONFIG, find_wrong_rank, parse_conf
 from vertical_sdk.registry.store import Manifest
 
 __all__ = [
+    "LONGEST_PATH",
     "UNGATED",
     "build_record",
     "check_files",
     "check_gate",
+    "check_text_sizes",
     "find_adapter_folder",
     "require_reason",
 ]
@@ -33,6 +35,10 @@ REPORT = "report.html"
 UNLISTED = {CARD, README, REPORT}
 """Files that a card does not list."""
 NEEDED = (ADAPTER_CONFIG, "adapter_model.safetensors")
+LONGEST_PATH = 500
+"""Characters of a file's path in a version."""
+LARGEST_TEXTS = {CARD: 4 << 20, NEEDED[0]: 4 << 20, README: 4 << 20, REPORT: 64 << 20}
+"""The most bytes of the files that are read whole. A card has some 100 kB; its parsed form takes fifty times as much memory."""
 
 
 def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
@@ -51,6 +57,26 @@ def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
     raise RegistryError(
         f"{problem}. Publish the folder of a finished run (runs/NAME), or the adapter folder in it.", where=path
     )
+
+
+def check_text_sizes(manifest: Manifest, where: str | Path = "") -> None:
+    """Check paths, and the sizes of the files that are read whole, before any of them is read.
+
+    where  the folder, for the error
+
+    Raises CorruptAdapter.
+    """
+    for path, file in manifest.items():
+        if len(path) > LONGEST_PATH:
+            raise CorruptAdapter(
+                f"{path[:80]}… is a path of {len(path)} characters, and at most {LONGEST_PATH} are accepted. Rename it.",
+                where=where,
+            )
+        if file.size > LARGEST_TEXTS.get(path, file.size):
+            raise CorruptAdapter(
+                f"{path} has {file.size} bytes, and at most {LARGEST_TEXTS[path]} are accepted. Remove from it what is not needed.",
+                where=where,
+            )
 
 
 def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
@@ -143,7 +169,7 @@ def build_record(card: Card, *, gate: str, forced: bool, reason: str) -> dict[st
     card = hide_paths(card)
     try:
         metric, facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptAdapter(
             f"{card.name}: the recipe or the results in its card are malformed ({error}). Publish the unchanged folder of a run."
         ) from None

@@ -13,7 +13,9 @@ from typing import Any, Literal, Protocol
 
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import CorruptAdapter, MissingExtra, RegistryError, VerticalError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry.answers import check_found, check_versions
+from vertical_sdk.registry.checks import check_text_sizes
 from vertical_sdk.registry.policy import check_licenses
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.registry import Registry
@@ -247,6 +249,7 @@ def _put(work: _Work, entry: Entry) -> Entry:
         raise CorruptAdapter(
             f"{work.title}: {entry.name}@{entry.number}: {'; '.join(problems)}. Repair it in the source, then copy it again."
         )
+    check_text_sizes(manifest, work.title)
     if work.target.policy.licenses:
         check_licenses(read_card(folder), work.target.policy.licenses)
     now = work.target.new_event(entry.name, "publish by force" if entry.record.get("forced") else "publish")
@@ -349,7 +352,7 @@ def _identify(event: Event) -> tuple[str, str]:
 
 def _read_evidence(event: Event) -> dict[str, Any]:
     try:
-        evidence = json.loads(event.evidence or "{}")
+        evidence = parse_json(event.evidence or "{}")
     except ValueError:
         evidence = event.evidence
     return evidence if isinstance(evidence, dict) else {"evidence": evidence}

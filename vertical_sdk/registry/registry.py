@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import os
 import re
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.card import CARD, Card, read_card
-from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.errors import CorruptAdapter, RegistryError, find_similar
 from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_evaluation, find_run, read_evaluation
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
 from vertical_sdk.registry.answers import check_found, check_history, check_matching, check_newest, check_versions
@@ -24,12 +24,13 @@ from vertical_sdk.registry.checks import (
     build_record,
     check_files,
     check_gate,
+    check_text_sizes,
     find_adapter_folder,
     require_reason,
 )
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
-from vertical_sdk.registry.query import parse_condition
+from vertical_sdk.registry.query import MOST, parse_condition
 from vertical_sdk.registry.references import Reference, check_alias, check_name, check_new_name, parse_reference
 from vertical_sdk.registry.revocations import find_trusted_reason, read_revocation
 from vertical_sdk.registry.store import BY_FORCE, OURS, PURGED, REVOCATION, REVOKED, SIGNATURE, Entry, Erased, Event, Stored
@@ -42,7 +43,7 @@ __all__ = ["Registry"]
 
 TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 LONGEST_TAG = 1000
-MANY = 10_000
+MANY = 200
 """The most names that are compared with an unknown name to suggest a similar one."""
 
 
@@ -100,6 +101,7 @@ class Registry:
             require_reason(reason, "publishing")
         folder, report = find_adapter_folder(Path(adapter))
         manifest = read_tree(folder)
+        check_text_sizes(manifest, folder)
         card = original = read_card(folder)
         check_files(folder, card, manifest)
         run = find_run(folder.absolute())
@@ -128,6 +130,7 @@ class Registry:
                 _write_public_report(Path(staging), files, card, evaluation)
                 manifest = {path: file for path, file in manifest.items() if path in files}
             manifest |= {path: _describe_file(file) for path, file in files.items() if file != folder / path}
+            check_text_sizes(manifest, folder)
             version = self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
         if alias is None:
             return version
@@ -193,6 +196,8 @@ class Registry:
 
         The result has at most `limit` versions after the version `after`. Raises RegistryError for a malformed condition.
         """
+        if len(conditions) > MOST:
+            raise RegistryError(f"a search has at most {MOST} conditions, not {len(conditions)}. Leave some out.")
         parsed = [parse_condition(text) for text in conditions]
         start = (after.name, after.number) if after is not None else None
         entries = self.store.search(parsed, after=start, limit=limit)
@@ -219,9 +224,10 @@ class Registry:
         action    the action in the log: "alias", "promote", "rollback"
 
         Raises GateFailed if the version did not pass its gate; RegistryError if there is no such version, the alias does not point
-        at the expected one, or force has no reason.
+        at the expected one, force has no reason, or the evidence is not JSON.
         """
         check_alias(alias, name)
+        _check_evidence(evidence)
         found = self._version(self._find_version(name, version))
         if found.purged is not None:
             raise _purged_error(found)
@@ -237,6 +243,7 @@ class Registry:
     def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "", evidence: str = "") -> None:
         """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
+        _check_evidence(evidence)
         wanted = Reference(check_name(name), alias=alias)
         if not self._find(wanted):
             raise self._resolution_error(wanted, ())
@@ -433,6 +440,18 @@ class Registry:
             raise self._resolution_error(wanted, ())
         return entries[0]
 
+    def _names_like(self, name: str) -> list[str]:
+        """The names with the same start as an unknown name, of which the longest start counts most."""
+        found: dict[str, None] = {}
+        domain = len(name) - len(name.rpartition("/")[2])
+        for length in sorted(
+            {len(name) - 1, len(name) * 3 // 4, len(name) // 2, domain + 2, domain + 1, domain, 1}, reverse=True
+        ):
+            found |= dict.fromkeys(self.store.names(name[:length], limit=MANY))
+            if len(found) >= MANY:
+                break
+        return list(found)[:MANY]
+
     def _resolution_error(self, wanted: Reference, entries: Sequence[Entry]) -> RegistryError:
         """Explain why a reference does not mean exactly one version, and suggest valid ones."""
         if entries:
@@ -442,8 +461,9 @@ class Registry:
         newest = self.store.newest(name, limit=1)
         if not newest or newest[0][0].name != name:
             names = self.store.names(limit=MANY)
-            same_task = [known for known in names if known.rpartition("/")[2] == name.rpartition("/")[2]]
-            near = same_task or difflib.get_close_matches(name, names, n=3)
+            candidates = names if len(names) < MANY else self._names_like(name)
+            same_task = [known for known in candidates if known.rpartition("/")[2] == name.rpartition("/")[2]]
+            near = same_task or find_similar(name, candidates, most=3)
             hint = f" Did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""
             known = (", ".join(names[:10]) + (", …" if len(names) > 10 else "")) or "nothing yet"
             return RegistryError(f"{wanted}: no adapter is called {name!r}.{hint} Published: {known}.", where=self.location)
@@ -484,6 +504,7 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
 def _write_public_report(staging: Path, files: dict[str, Path], card: Card, evaluation: EvaluationRecord | None) -> None:
     """Replace the report among the files by one without rows of data; leave it out if its rows cannot be found in it."""
     report = files.pop(REPORT)
+    check_text_sizes({REPORT: Stored("", report.stat().st_size)}, report)
     page = public_report(report, card, evaluation)
     if page is None:
         return
@@ -506,6 +527,17 @@ def _current_user() -> str:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # a container's user without a name
         return f"user {os.getuid()}"
+
+
+def _check_evidence(evidence: str) -> None:
+    """Check that the evidence for a move is JSON that every reader of the log can parse. Raises RegistryError."""
+    try:
+        if evidence:
+            parse_json(evidence)
+    except ValueError as error:
+        raise RegistryError(
+            f"the evidence is not JSON that the log can keep: {error}. Leave it out, or write a JSON object."
+        ) from None
 
 
 def _check_tags(tags: Mapping[str, str | None]) -> None:
