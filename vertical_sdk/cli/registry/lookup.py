@@ -112,7 +112,8 @@ def verify(
         emit({"ok": not problems, "problems": problems})
     else:
         signed = " and signed by a trusted key" if store.policy.requires_signature else ""
-        show("\n".join(problems) if problems else f"Every file is as it was published{signed}.")
+        for problem in problems or [f"Every file is as it was published{signed}."]:
+            show(problem)
     if problems:
         raise typer.Exit(CorruptAdapter.exit_code)
 
