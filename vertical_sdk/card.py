@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, m
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.paths import file_digest, hide_path, public_source, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
 
@@ -269,7 +270,7 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     try:
-        return Card.model_validate_json(path.read_bytes())
+        return Card.model_validate(parse_json(path.read_bytes()))
     except FileNotFoundError:
         raise CorruptAdapter(
             f"this folder has no {CARD}. It is not a vertical_sdk adapter, or it was copied incompletely.", where=folder
@@ -278,6 +279,9 @@ def read_card(folder: Path) -> Card:
         first = error.errors()[0]
         at = ": ".join((CARD, ".".join(str(step) for step in first["loc"]))).removesuffix(": ")
         message = f"{at}: {first['msg']}. The card was cut or changed. Download or train the adapter again."
+        raise CorruptAdapter(message, where=folder) from None
+    except ValueError as error:
+        message = f"{CARD} is not a card: {error}. The card was cut or changed. Download or train the adapter again."
         raise CorruptAdapter(message, where=folder) from None
 
 

@@ -23,10 +23,10 @@ from typing import IO, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vertical_sdk.card import CARD, read_card
-from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import parse_manifest
-from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate
+from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate, settle_gate
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG
@@ -168,7 +168,7 @@ class Bundle:
     def check(self, names: Sequence[str], policy: Policy, progress: Progress) -> None:
         """Check that each version could be published here, and compute its metadata from its card.
 
-        Raises CorruptAdapter or RegistryError with the bundle, the version and the file.
+        Raises CorruptAdapter, GateFailed or RegistryError with the bundle, the version and the file.
         """
         used = {digest for entry in self._entries for digest in {entry.digest, *self._digests(entry)}}
         spare = sorted(self._members.keys() - used)
@@ -181,13 +181,16 @@ class Bundle:
             if entry.name in names or not names:
                 try:
                     self._entries[place] = self._checked(entry, policy)
-                except (CorruptAdapter, RegistryError) as error:
+                except (CorruptAdapter, GateFailed, RegistryError) as error:
                     raise type(error)(f"{entry.name}@{entry.number}: {error.message}", where=self.file) from None
 
     def _checked(self, entry: Entry, policy: Policy) -> Entry:
         folder = self.folder(entry.digest)
         card = read_card(folder)
         check_files(folder, card, self.manifest(entry.digest))
+        settled = settle_gate(card)
+        if settled != card and settled.gate:
+            raise GateFailed(f"the verdict of its gate does not follow from its results: {' '.join(settled.gate.reasons)}")
         check_licenses(card, policy.licenses)
         gate, forced = check_gate(card, force=True)
         if forced and not entry.record["forced"]:

@@ -26,6 +26,7 @@ from vertical_sdk.registry.checks import (
     check_gate,
     find_adapter_folder,
     require_reason,
+    settle_gate,
 )
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
@@ -95,8 +96,9 @@ class Registry:
         The evaluation of the run (`evaluation_record`) goes into the published card and README, and its report beside them, without
         rows of data unless the recipe says `report: {rows: true}`; the run is not changed.
         If the name already has a version with this content, that version is returned.
-        Raises CorruptAdapter if a file differs from the card, or the evaluation is that of another adapter; GateFailed; RegistryError
-        for a bad name, alias, tag, file or licence, or force without a reason; RunError if the registry cannot be written.
+        Raises CorruptAdapter if a file differs from the card, the card claims what cannot be true, or the evaluation is that of another
+        adapter; GateFailed, also if a passed gate does not follow from the results in the card; RegistryError for a bad name, alias, tag,
+        file or licence, or force without a reason; RunError if the registry cannot be written.
         """
         if force:
             require_reason(reason, "publishing")
@@ -108,6 +110,7 @@ class Registry:
         evaluation = read_evaluation(run) if run is not None else None
         if evaluation is not None:
             card = add_evaluation(card, evaluation)
+        card = settle_gate(card)
         check_licenses(card, self.policy.licenses)
         gate, forced = check_gate(card, force=force)
         name = check_name(card.name if name is None else name)
