@@ -17,6 +17,7 @@ from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
 
 __all__ = [
     "CARD",
+    "REPORTED",
     "Calibration",
     "Card",
     "Contract",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 CARD = "vertical.json"
+REPORTED = "reported by the publisher"
+"""What is said of results in a card: nobody else has measured them."""
 
 
 class _Frozen(BaseModel):
@@ -281,7 +284,7 @@ def read_card(folder: Path) -> Card:
         message = f"{at}: {first['msg']}. The card was cut or changed. Download or train the adapter again."
         raise CorruptAdapter(message, where=folder) from None
     except ValueError as error:
-        message = f"{CARD} is not a card: {error}. The card was cut or changed. Download or train the adapter again."
+        message = f"{CARD}: Invalid JSON: {error}. The card was cut or changed. Download or train the adapter again."
         raise CorruptAdapter(message, where=folder) from None
 
 

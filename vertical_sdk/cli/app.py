@@ -29,7 +29,7 @@ from vertical_sdk.cli import (
     train,
 )
 from vertical_sdk.cli.registry.app import verbs as registry_verbs
-from vertical_sdk.errors import RunError, VerticalError
+from vertical_sdk.errors import DataError, RecipeError, RunError, VerticalError
 
 __all__ = ["app", "main"]
 
@@ -156,5 +156,6 @@ def _report(error: BaseException) -> tuple[str, int]:
         code = RunError.exit_code
     else:
         message = f"{type(error).__name__}: {message}. This is a bug; --debug shows where it happened."
-    typer.secho(f"Error: {output.escape(message, lines=True)}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+    shown = output.escape(message, lines=isinstance(error, DataError | RecipeError))  # a line for each wrong key
+    typer.secho(f"Error: {shown}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
     return message, code

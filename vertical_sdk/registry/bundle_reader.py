@@ -184,6 +184,33 @@ class Bundle:
                 except (CorruptAdapter, GateFailed, RegistryError) as error:
                     raise type(error)(f"{entry.name}@{entry.number}: {error.message}", where=self.file) from None
 
+    def leave_out_notes(self, names: Sequence[str], policy: Policy) -> list[str]:
+        """Remove what only the bundle says: tags, aliases, revocations, and signatures of keys that the policy does not trust.
+
+        names  of the versions that are published; all if empty
+
+        returns  what was removed, a sentence for each version
+        """
+        from vertical_sdk.registry.signature_check import trusted_signers
+
+        trusted = {f"{SIGNATURE}{made_by}" for made_by in trusted_signers(policy)} if policy.requires_signature else set()
+        notes = []
+        for place, entry in enumerate(self._entries):
+            kept = {key: text for key, text in entry.tags.items() if key in trusted}
+            removed = [f"revoked: {entry.tags[REVOKED]}"] if REVOKED in entry.tags else []
+            removed += [f"the alias {alias}" for alias in entry.aliases]
+            removed += [
+                f"the signature by {key.removeprefix(SIGNATURE)[:16]}…"
+                if key.startswith(SIGNATURE)
+                else f"the tag {key}={value}"
+                for key, value in entry.tags.items()
+                if key not in kept and key != REVOKED
+            ]
+            if removed and (entry.name in names or not names):
+                notes.append(f"{entry.name}@{entry.number}: the bundle says this, and it was not taken: {'; '.join(removed)}.")
+            self._entries[place] = replace(entry, aliases=(), tags=kept)
+        return notes
+
     def _checked(self, entry: Entry, policy: Policy) -> Entry:
         folder = self.folder(entry.digest)
         card = read_card(folder)

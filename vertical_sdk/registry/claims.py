@@ -110,7 +110,8 @@ def check_claims(card: Card) -> Recipe:
 
     Raises CorruptAdapter with the name of the part of the card, and what is wrong with it.
     """
-    for fault in _find_faults(card):
+    fault = next(_find_faults(card), None)  # the later checks read what the earlier ones have found to be right
+    if fault is not None:
         raise CorruptAdapter(f"{CARD}: {fault}. {ADVICE}", where=card.name[:LONGEST_LINE])
     return Recipe.model_validate(card.recipe)
 
@@ -131,18 +132,21 @@ def _find_faults(card: Card) -> Iterator[str]:
 
 def _check_parts(card: Card) -> Iterator[str]:
     for name, part in PARTS.items():
-        try:
-            part.model_validate(getattr(card, name))
-        except ValidationError as error:
-            yield _describe(name, error)
+        yield from _check_schema(name, part, getattr(card, name))
+
+
+def _check_schema(name: str, schema: type[BaseModel], value: Any) -> Iterator[str]:
+    try:
+        schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join((name, *(str(step)[:80] for step in first["loc"])))
+        yield f"{place}: {first['msg'].partition(' or instance of ')[0]}"
 
 
 def _check_recipe(card: Card) -> Iterator[str]:
-    try:
-        recipe = Recipe.model_validate(card.recipe)
-    except ValidationError as error:
-        yield _describe("recipe", error)
-        return
+    yield from _check_schema("recipe", Recipe, card.recipe)
+    recipe = Recipe.model_validate(card.recipe)
     if recipe.task != card.task:
         yield f"task: the card is for {card.task!r}, and its recipe for {recipe.task!r}"
     digest = hashlib.sha256(json.dumps(card.recipe, sort_keys=True).encode()).hexdigest()
@@ -193,7 +197,8 @@ def _check_interval(place: str, value: _Interval, within: tuple[float, float]) -
         if number is not None and not low - CLOSE <= number <= high + CLOSE:
             yield f"{place}: {number:g} is not from {low:g} to {high:g}"
     if value.value is not None and value.low is not None and value.high is not None:
-        if not value.low - CLOSE <= value.value <= value.high + CLOSE:
+        contains = value.low - CLOSE <= value.value <= value.high + CLOSE
+        if not contains:
             yield f"{place}: the interval from {value.low:g} to {value.high:g} does not contain {value.value:g}"
 
 
@@ -224,9 +229,3 @@ def _range_of(metric: str) -> tuple[float, float]:
         return metrics.part(metric).within
     except VerticalError:
         return ANY
-
-
-def _describe(part: str, error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join((part, *(str(step)[:80] for step in first["loc"])))
-    return f"{place}: {first['msg'].partition(' or instance of ')[0]}"

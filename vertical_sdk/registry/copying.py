@@ -14,7 +14,7 @@ from vertical_sdk.card import read_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.registry.policy import check_licenses
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.registry import REVOKED, SIGNATURE, Registry
+from vertical_sdk.registry.registry import REPLAYED, REVOKED, SIGNATURE, Registry
 from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.types import Progress, silent
@@ -76,10 +76,11 @@ class CopiedAlias:
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """The versions and aliases that were copied, in order."""
+    """The versions and aliases that were copied, in order, and notes: what was left out."""
 
     versions: tuple[CopiedVersion, ...] = ()
     aliases: tuple[CopiedAlias, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def conflicts(self) -> tuple[CopiedAlias, ...]:
@@ -95,6 +96,8 @@ class _Work:
     target: Registry
     numbers: dict[tuple[str, int], int] = field(default_factory=dict)
     """Name and number in the source → number in the target."""
+    believe: bool = True
+    """Whether the users and times that the origin states go into the log as facts."""
     overwrite: bool = False
     """Whether aliases that point at other versions in the target are moved."""
 
@@ -134,16 +137,21 @@ def copy_from(
     target: Registry,
     names: Sequence[str] = (),
     *,
+    believe: bool = True,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
 ) -> CopyReport:
-    """Copy versions as `copy_versions` does, from any origin; `title` is its name in the log."""
+    """Copy versions as `copy_versions` does, from any origin.
+
+    title    its name in the log
+    believe  log its users and times as facts; otherwise the user of the target publishes now, and the log says whom the origin names
+    """
     known = list(origin.names())
     missing = sorted({check_name(name) for name in names} - set(known))
     if missing:
         available = (", ".join(known[:10]) + (", …" if len(known) > 10 else "")) or "no adapters"
         raise RegistryError(f"{title}: has no adapter called {', '.join(missing)}. It has {available}.")
-    work = _Work(origin, USER.sub("//", title), target, overwrite=overwrite_aliases)
+    work = _Work(origin, USER.sub("//", title), target, believe=believe, overwrite=overwrite_aliases)
     versions: list[CopiedVersion] = []
     aliases: list[CopiedAlias] = []
     for name in [name for name in known if name in names or not names]:
@@ -158,6 +166,7 @@ def copy_from(
 def _copy_version(work: _Work, entry: Entry) -> CopiedVersion:
     """Copy a version. If the target has it, copy only the tags set since then, such as a signature or a revocation."""
     name, store = entry.name, work.target.store
+    entry = replace(entry, tags={key: value for key, value in entry.tags.items() if key != REPLAYED})  # not replayed there
     existing = store.find(Reference(name, digest=entry.digest))
     copied = existing[0] if existing else _put(work, entry)
     missing = {key: value for key, value in entry.tags.items() if key not in copied.tags}
@@ -183,11 +192,14 @@ def _put(work: _Work, entry: Entry) -> Entry:
     now = work.target.new_event(entry.name, "publish by force" if entry.record.get("forced") else "publish")
     copied = {"from": work.title, "version": entry.number, "at": now.at, "by": now.who}
     reason = entry.record.get("reason")
+    if work.believe:
+        now = replace(now, at=entry.created, who=entry.who)
+        how = f" by {copied['by']}, {copied['at'][:19]}"
+    else:
+        how = f", which says: published by {entry.who}, {entry.created[:19]}"
     event = replace(
         now,
-        at=entry.created,
-        who=entry.who,
-        why=f"{_describe_origin(work, entry)} by {now.who}, {now.at[:19]}" + (f": {reason}" if reason else ""),
+        why=f"{_describe_origin(work, entry)}{how}" + (f": {reason}" if reason else ""),
         evidence=json.dumps({"copied": copied}, sort_keys=True),
     )
     files = {path: folder / path for path in manifest}

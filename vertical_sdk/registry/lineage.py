@@ -61,6 +61,7 @@ class Lineage:
     remembers   part of the data → "id" or "group" → how many its record index contains; empty if it has no index
     metrics     system → metric → value with interval, on the test rows
     verdict     result of the gate with reasons; None if it was not evaluated
+    vouched     who vouches for the results, in words
     signed_by   fingerprints of keys
     """
 
@@ -84,6 +85,7 @@ class Lineage:
     forced: bool
     reason: str
     revoked: str | None
+    vouched: str
     signed_by: list[str]
     aliases: list[str]
 
@@ -182,6 +184,7 @@ def lineage(registry: Registry, reference: str) -> Lineage:
         forced=version.forced,
         reason=version.reason,
         revoked=version.revoked,
+        vouched=version.vouched,
         signed_by=sorted(version.signatures),
         aliases=list(version.aliases),
     )

@@ -47,6 +47,7 @@ OURS = "vertical."
 """The prefix of internal tags: the signatures of a version, and the reason of its revocation."""
 REVOKED = f"{OURS}revoked"
 SIGNATURE = f"{OURS}signature."
+REPLAYED = f"{OURS}replayed"
 
 
 class Registry:
@@ -257,6 +258,14 @@ class Registry:
         self._tag(version.name, version.number, {REVOKED: reason}, "revoke", reason)
         return self.resolve(str(version), check=False)
 
+    def record_replay(self, version: Version) -> Version:
+        """Record that the self-tests of a version were replayed here, by the user of this registry, today."""
+        event = self.new_event(version.name, "check")
+        self._tag(
+            version.name, version.number, {REPLAYED: f"{event.who}, {event.at[:10]}"}, "check", "its self-tests were replayed"
+        )
+        return self.resolve(str(version), check=False)
+
     def add_signature(self, version: Version, fingerprint: str, signature: str) -> None:
         """Store a signature of a version (`registry.signing` makes signatures, `registry.signature_check` checks them)."""
         self._tag(version.name, version.number, {SIGNATURE + fingerprint: signature}, "sign", f"with the key {fingerprint}")
@@ -313,6 +322,7 @@ class Registry:
             forced=record["forced"],
             reason=record["reason"],
             revoked=entry.tags.get(REVOKED),
+            replayed=entry.tags.get(REPLAYED),
             signatures={key.removeprefix(SIGNATURE): value for key, value in entry.tags.items() if key.startswith(SIGNATURE)},
             folder=lambda: self.store.folder(entry.digest),
         )

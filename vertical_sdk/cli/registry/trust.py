@@ -1,4 +1,4 @@
-"""vertical registry keygen, sign and revoke: establish trust in versions, and withdraw it."""
+"""vertical registry keygen, sign, check and revoke: establish trust in versions, and withdraw it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from vertical_sdk.cli.options import Json, RegistryAt
-from vertical_sdk.cli.output import emit, say, show
+from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.cli.registry.arguments import Reference
 
-__all__ = ["keygen", "revoke", "sign"]
+__all__ = ["check", "keygen", "revoke", "sign"]
 
 PASSPHRASE = "VERTICAL_KEY_PASSWORD"  # noqa: S105  (the name of the variable)
 
@@ -78,6 +78,27 @@ def sign(
         show(
             f"{version} (sha256:{version.digest[:16]}…) is signed by {', '.join(f'{name[:16]}…' for name in version.signatures)}"
         )
+
+
+def check(
+    reference: Reference,
+    base: Annotated[str | None, typer.Option(help="Another place of the same base model.")] = None,
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Load a version with its base, replay its self-tests and record that: lists and pages then say who did it and when."""
+    with showing() as progress:
+        from vertical_sdk.inference import VerticalModel
+        from vertical_sdk.registry import Registry
+
+        store = Registry(registry)
+        version = store.resolve(reference)
+        VerticalModel.from_pretrained(version.path, name=str(version), base=base, progress=progress)
+        version = store.record_replay(version)
+    if as_json:
+        emit(version.to_dict())
+    else:
+        show(f"{version}: self-tests replayed by {version.replayed}")
 
 
 def revoke(
