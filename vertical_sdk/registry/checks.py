@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from vertical_sdk.card import CARD, Card, hide_paths
+from vertical_sdk.card import CARD, Card, Verdict, hide_paths
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
 from vertical_sdk.evaluation_record import find_run
@@ -25,6 +25,7 @@ __all__ = [
     "check_text_sizes",
     "find_adapter_folder",
     "require_reason",
+    "settle_gate",
 ]
 
 UNGATED = "ungated"
@@ -125,6 +126,27 @@ def _check_peft(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         )
     if wrong := find_wrong_rank(config, shapes):
         raise CorruptAdapter(f"{wrong}. Save it with save_pretrained.", where=folder)
+
+
+def settle_gate(card: Card) -> Card:
+    """Check what a card claims, and return it with the verdict that follows from its results.
+
+    A card that says that it passed its gate gets the other verdict, with the reasons, if its own comparisons, warnings and reasons do
+    not lead to it (`gate.decide_again`).
+
+    Raises CorruptAdapter for a claim that cannot be true (`claims.check_claims`).
+    """
+    from vertical_sdk.gate import decide_again  # with claims, the metrics and tasks: looking up a version needs none of them
+    from vertical_sdk.registry.claims import check_claims
+
+    recipe = check_claims(card)
+    if card.gate is None or not card.gate.passed:
+        return card
+    verdict = decide_again(card, recipe)
+    if verdict.passed:
+        return card
+    reasons = (*verdict.reasons, "The card said that it passed, which does not follow from the results in it.")
+    return card.model_copy(update={"gate": Verdict(passed=False, reasons=reasons)})
 
 
 def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:

@@ -27,13 +27,26 @@ from vertical_sdk.registry.checks import (
     check_text_sizes,
     find_adapter_folder,
     require_reason,
+    settle_gate,
 )
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import MOST, parse_condition
 from vertical_sdk.registry.references import Reference, check_alias, check_name, check_new_name, parse_reference
 from vertical_sdk.registry.revocations import find_trusted_reason, read_revocation
-from vertical_sdk.registry.store import BY_FORCE, OURS, PURGED, REVOCATION, REVOKED, SIGNATURE, Entry, Erased, Event, Stored
+from vertical_sdk.registry.store import (
+    BY_FORCE,
+    OURS,
+    PURGED,
+    REPLAYED,
+    REVOCATION,
+    REVOKED,
+    SIGNATURE,
+    Entry,
+    Erased,
+    Event,
+    Stored,
+)
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
 from vertical_sdk.registry.verification import read_all, version_problems
@@ -94,8 +107,9 @@ class Registry:
         The evaluation of the run (`evaluation_record`) goes into the published card and README, and its report beside them, without
         rows of data unless the recipe says `report: {rows: true}`; the run is not changed.
         If the name already has a version with this content, that version is returned.
-        Raises CorruptAdapter if a file differs from the card, or the evaluation is that of another adapter; GateFailed; RegistryError
-        for a bad name, alias, tag, file or licence, or force without a reason; RunError if the registry cannot be written.
+        Raises CorruptAdapter if a file differs from the card, the card claims what cannot be true, or the evaluation is that of another
+        adapter; GateFailed, also if a passed gate does not follow from the results in the card; RegistryError for a bad name, alias, tag,
+        file or licence, or force without a reason; RunError if the registry cannot be written.
         """
         if force:
             require_reason(reason, "publishing")
@@ -108,6 +122,7 @@ class Registry:
         evaluation = read_evaluation(run) if run is not None else None
         if evaluation is not None:
             card = add_evaluation(card, evaluation)
+        card = settle_gate(card)
         check_licenses(card, self.policy.licenses)
         gate, forced = check_gate(card, force=force)
         name = check_new_name(card.name if name is None else name)
@@ -329,6 +344,14 @@ class Registry:
             self._tag(version.name, version.number, {PURGED: reason}, "purge" + BY_FORCE * bool(version.aliases), reason)
         return self.store.erase(version.name, version.number)
 
+    def record_replay(self, version: Version) -> Version:
+        """Record that the self-tests of a version were replayed here, by the user of this registry, today."""
+        event = self.new_event(version.name, "check")
+        self._tag(
+            version.name, version.number, {REPLAYED: f"{event.who}, {event.at[:10]}"}, "check", "its self-tests were replayed"
+        )
+        return self.resolve(str(version), check=False)
+
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
         """Read the audit log of a name: at most `limit` lines after the first `skip`.
 
@@ -384,6 +407,7 @@ class Registry:
                 reason=record["reason"],
                 revoked=self._revoked(entry),
                 purged=purged,
+                replayed=entry.tags.get(REPLAYED),
                 signatures={k.removeprefix(SIGNATURE): value for k, value in entry.tags.items() if k.startswith(SIGNATURE)},
                 folder=folder,
                 read_manifest=lambda: self.store.manifest(entry.digest),
