@@ -119,7 +119,7 @@ def _is_compound(match: re.Match[str]) -> bool:
     """Whether "Company" is the end of a longer name, as in Insurance Company, and not a party by itself."""
     before = match.string[max(0, match.start() - 200) : match.start()]
     return (
-        bool(re.search(r"(?:[A-Z][\w&'’-]*|[a-z]-),? $", before))
+        bool(re.search(r"(?:[A-Z][\w&'’-]{0,99}|[a-z]-),? $", before))
         and not re.search(r"[.:;(]\s*\w* $", before)
         and not match["the"]
     )
@@ -214,7 +214,7 @@ HOLDERS = re.compile(
     rf"(?P<sign>(?:\bcopyright\b\s*)?(?:\(c\)|©|&copy;)(?:\s*copyright\b)?|\bcopyright\b(?=\s+(?:by\s+)?{YEAR}))"
     rf"(?:\s*(?:,\s*)?(?P<year>{YEAR}))?,?(?:\s+by\b)?"
     r"(?P<holder>\s+(?=\S)(?!all\s+rights|and\b|or\b|notice|permission)[^\n.;]{2,60}?(?:\s(?:Inc|Ltd|Corp|Co)\.)?)?"
-    r"(?=\s*(?:[.;]|$|,\s+all\s+rights)|[^\S\n]*\n|\s+(?:all\s+rights|permission|licensed|this\s|under\s|distributed))",
+    r"(?<!\s)(?=\s*(?:[.;]|$|,\s+all\s+rights)|[^\S\n]*\n|\s+(?:all\s+rights|permission|licensed|this\s|under\s|distributed))",
     re.IGNORECASE,
 )
 

@@ -13,7 +13,7 @@ except ImportError:  # Python 3.10
     import sre_constants as codes
     import sre_parse as parser
 
-ENDS = ("", "\x00", "!", "a", "\n")
+ENDS = ("", "\x00", "a")
 """What follows the repeated text: one of these makes nearly every pattern fail at its last step."""
 CLASSES = {
     "CATEGORY_DIGIT": "7",
