@@ -6,12 +6,13 @@ USE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart setup test check recipes ablation bench clean
+.PHONY: help quickstart setup test check fuzz recipes ablation bench clean
 
 help:
 	@echo "make quickstart   train, evaluate, publish and use a medical specialist, on this CPU"
 	@echo "make test         run the fast tests"
 	@echo "make check        format, lint, types, tests and the README's code: what CI runs"
+	@echo "make fuzz         ten minutes of hostile bytes for each reader of foreign input (tests/fuzz)"
 	@echo "make recipes      train and evaluate every recipe, and write docs/results* (DATA=FOLDER: files in place of the hub)"
 	@echo "make ablation     measure what each vertical loss and augmentation contributes, into docs/results*"
 	@echo "make bench        the other measurements in benchmarks/"
@@ -31,6 +32,10 @@ check: $(DEV)
 	$(BIN)/mypy
 	$(MAKE) test
 	$(BIN)/python -m pytest -m slow tests/test_readme.py
+
+fuzz: $(DEV)
+	$(PIP) -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/run.py $(FUZZ)
 
 recipes: $(DEV)
 	$(BIN)/python benchmarks/recipes.py $(if $(DATA),--data $(DATA))

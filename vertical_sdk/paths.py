@@ -18,6 +18,7 @@ from vertical_sdk.errors import RunError, VerticalError
 
 __all__ = [
     "cache_home",
+    "expand_home",
     "file_digest",
     "hide_path",
     "is_disk_full",
@@ -53,6 +54,13 @@ def rows_home() -> Path:
     """The folder of tables that were given to `train`: `$VERTICAL_HOME/rows`, or a folder in the user's data folder."""
     home = os.environ.get("VERTICAL_HOME")
     return Path(home or platformdirs.user_data_dir("vertical_sdk")).absolute() / "rows"
+
+
+def expand_home(path: str | Path) -> Path:
+    """The path with `~` as the user's home folder, and `~name` as that of a user; unchanged if there is no such user."""
+    if "\0" in str(path):  # no path can have it, and expanduser raises ValueError
+        return Path(path)
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises RuntimeError for an unknown user)
 
 
 def file_digest(path: Path) -> str:

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError, to_jsonable_python
 from vertical_sdk.domain import recipe_folders
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
 from vertical_sdk.overrides import apply_settings, fill_defaults, merge_settings
+from vertical_sdk.paths import expand_home
 from vertical_sdk.schema_errors import describe_schema_errors
 from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Modality, TaskName
@@ -425,7 +426,7 @@ def _absolute(source: Any, folder: Path) -> Any:
         return source
     if ":" in source and not (folder / source).exists():
         return source
-    path = Path(source).expanduser() if source == "~" or source.startswith("~/") else Path(source)
+    path = expand_home(source)
     return os.path.normpath(folder.absolute() / path)
 
 

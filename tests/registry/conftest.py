@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -18,38 +18,42 @@ PASSED = Verdict(passed=True, reasons=("0.91 against 0.55",))
 GATE = {"metric": "macro_f1", "beats": ["base"]}
 
 
+def write_adapter(
+    folder: Path,
+    seed: int = 0,
+    *,
+    name: str = "medical/triage",
+    verdict: Verdict | None = PASSED,
+    gate: dict[str, object] | Literal[False] | None = GATE,
+) -> Path:
+    """Write the folder of an adapter; `seed` determines its weights."""
+    folder.mkdir(parents=True)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["query"], "base_model_name_or_path": "tiny"}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    weights = np.random.default_rng(seed).normal(size=(2, 8)).astype(np.float32)
+    save_file({"base_model.model.query.lora_A.weight": weights}, folder / "adapter_model.safetensors")
+    (folder / "README.md").write_text("# Triage\n")
+    (folder / "tokenizer.json").write_text("{}")
+    base = Fingerprint(name="tiny", architecture="BertModel", weights="0" * 64, tokenizer="1" * 64, vocab_size=10)
+    card = Card(
+        name=name,
+        task="classification",
+        family="encoder",
+        base=base,
+        recipe={"name": name, "evaluate": {"metrics": [{"use": "accuracy"}], "gate": gate}},
+        recipe_digest="2" * 64,
+        metrics={"systems": {"adapter": {"metrics": {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}}}},
+        gate=verdict,
+    )
+    write_card(folder, card)
+    return folder
+
+
 @pytest.fixture
 def make_adapter(tmp_path: Path) -> MakeAdapter:
-    """Return a function that creates an adapter folder; `seed` determines its weights."""
+    """Return a function that creates an adapter folder, in a folder of its name and seed by default."""
 
-    def make(
-        seed: int = 0,
-        *,
-        name: str = "medical/triage",
-        verdict: Verdict | None = PASSED,
-        gate: dict[str, object] | Literal[False] | None = GATE,
-        folder: Path | None = None,
-    ) -> Path:
-        folder = folder or tmp_path / f"made-{name.replace('/', '-')}-{seed}"
-        folder.mkdir(parents=True)
-        config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["query"], "base_model_name_or_path": "tiny"}
-        (folder / "adapter_config.json").write_text(json.dumps(config))
-        weights = np.random.default_rng(seed).normal(size=(2, 8)).astype(np.float32)
-        save_file({"base_model.model.query.lora_A.weight": weights}, folder / "adapter_model.safetensors")
-        (folder / "README.md").write_text("# Triage\n")
-        (folder / "tokenizer.json").write_text("{}")
-        base = Fingerprint(name="tiny", architecture="BertModel", weights="0" * 64, tokenizer="1" * 64, vocab_size=10)
-        card = Card(
-            name=name,
-            task="classification",
-            family="encoder",
-            base=base,
-            recipe={"name": name, "evaluate": {"metrics": [{"use": "accuracy"}], "gate": gate}},
-            recipe_digest="2" * 64,
-            metrics={"systems": {"adapter": {"metrics": {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}}}},
-            gate=verdict,
-        )
-        write_card(folder, card)
-        return folder
+    def make(seed: int = 0, *, name: str = "medical/triage", folder: Path | None = None, **what: Any) -> Path:
+        return write_adapter(folder or tmp_path / f"made-{name.replace('/', '-')}-{seed}", seed, name=name, **what)
 
     return make

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vertical_sdk.card import CARD, Card, read_card
 from vertical_sdk.errors import AdapterError, VerticalError
-from vertical_sdk.paths import report_full_disk
+from vertical_sdk.paths import expand_home, report_full_disk
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.references import parse_reference
 
@@ -61,7 +61,7 @@ def find_adapter(adapter: str | Path, registry: Registry | None = None, *, allow
     Raises AdapterError for a folder that is not an adapter, and for a name that means both an adapter's folder and a version;
     RegistryError for a reference that does not exist.
     """
-    path = Path(adapter).expanduser()
+    path = expand_home(adapter)
     if isinstance(adapter, Path) or adapter.startswith((".", "/", "~")) or path.is_absolute():
         return _adapter_inside(path)
     from vertical_sdk.registry import Registry

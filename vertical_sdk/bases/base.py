@@ -25,7 +25,7 @@ from vertical_sdk.bases.text_tokenizer import TextTokenizer
 from vertical_sdk.bases.weights import count_parameters, read_json, read_tensors
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import BaseModelError, OfflineError, VerticalError, did_you_mean
-from vertical_sdk.paths import cache_home, report_full_disk
+from vertical_sdk.paths import cache_home, expand_home, report_full_disk
 from vertical_sdk.sources import pypi
 from vertical_sdk.sources.hub import hub_is_off
 from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
@@ -277,7 +277,7 @@ def pull_base(name: str, *, revision: str | None = None, progress: Progress = si
         if revision is not None:
             raise BaseModelError(f"only a model of the hub has a revision. Leave revision = {revision!r} out.", where=name)
         if name not in EMBEDDED:
-            folder = Path(name).expanduser().absolute()
+            folder = expand_home(name).absolute()
             return _check_base(name, folder, None, None, _read_license(folder))
         entry = EMBEDDED[name]
         return _check_base(name, _embedded_folder(name) or _add_embedded(name, progress), entry.hub_id, None, entry.license)
@@ -336,7 +336,7 @@ def load_config(base: Base) -> Any:
 
 def _is_folder(name: str) -> bool:
     try:
-        return Path(name).expanduser().is_dir()
+        return expand_home(name).is_dir()
     except (OSError, RuntimeError, ValueError):  # too long, ~ of an unknown user, a NUL
         return False
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertical_sdk.errors import VerticalError
+from vertical_sdk.paths import expand_home
 from vertical_sdk.types import Progress
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def choose_base(texts: Sequence[str], name: str | None, progress: Progress) -> B
     from vertical_sdk.bases.base import base_names, list_reading_anything
     from vertical_sdk.recipe import Limits
 
-    if name and name not in base_names() and Path(name).expanduser().is_dir():
-        name = str(Path(name).expanduser().absolute())  # the recipe may be in another folder
+    if name and name not in base_names() and expand_home(name).is_dir():
+        name = str(expand_home(name).absolute())  # the recipe may be in another folder
     if not texts:
         return BaseChoice(name or FIRST, 128)
     chosen = [texts[number * len(texts) // LOOKED_AT] for number in range(LOOKED_AT)] if len(texts) > LOOKED_AT else texts

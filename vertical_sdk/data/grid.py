@@ -80,12 +80,12 @@ def _name_columns(cells: Sequence[Any], body: Sequence[Record], where: str) -> l
 def _refuse_title(records: Sequence[Record], where: str) -> None:
     """Refuse a first line that is a title over the table: narrower than the lines below, or with one cell of many filled."""
     filled = sum(not is_empty(cell) for cell in records[0][1])
-    near = [(line, cells) for line, cells in records[1:NEAR_TOP] if cells]
+    near = [(line, cells) for line, cells in records[1:NEAR_TOP] if not all(map(is_empty, cells))]
     widths = Counter(len(cells) for _, cells in near if len(cells) > 1)
     if not widths:
         return
     width = max(widths, key=lambda w: (widths[w], w))
-    first = next(line for line, cells in near if len(cells) == width and not all(map(is_empty, cells)))
+    first = next(line for line, cells in near if len(cells) == width)
     own = records[0][1]
     narrower = len(own) <= width // 2 and 2 * widths[width] > len(near)
     fuller = next((line for line, cells in near if sum(not is_empty(cell) for cell in cells) > 1), None)

@@ -368,7 +368,7 @@ def _check_size(file: Path, limit: int) -> None:
         raise CorruptAdapter("this is not a bundle, or it is cut. Copy it again.", where=file)
     members, listed = struct.unpack("<HL", end[10:16])
     locator = tail[-42:-22]
-    if locator[:4] == b"PK\x06\x07":
+    if size >= 98 and locator[:4] == b"PK\x06\x07":
         (at,) = struct.unpack("<Q", locator[8:16])
         record = tail[:-42]
         if at != size - 98 or record[:4] != b"PK\x06\x06":

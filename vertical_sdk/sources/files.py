@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from vertical_sdk.errors import OfflineError, SourceError, VerticalError, did_you_mean
-from vertical_sdk.paths import cache_home, is_disk_full
+from vertical_sdk.paths import cache_home, expand_home, is_disk_full
 from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, list_nearest, pick_file
 from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Progress, silent
@@ -48,7 +48,7 @@ def fetch(
 
 def _use_local(name: str, source: str, file: str | None, sha256: str | None) -> Fetched:
     try:
-        path = Path(name).expanduser()
+        path = expand_home(name)
         if not name or not (path.is_file() or path.is_dir()):
             raise SourceError(f"no such file or folder.{_hint(name, path)}", where=source or repr(source))
         if path.is_file() and file is not None:
