@@ -101,7 +101,9 @@ def _choose(members: list[Any]) -> list[str]:
     given += [chr(value[0]) for op, value in members if op is codes.RANGE]
     if not negated:
         return [*named, *given][:6] if len(given) < 6 else [*named, given[0], given[len(given) // 2], given[-1]]
-    test = {chr(n) for op, value in members if op is codes.RANGE for n in range(value[0], min(value[1], value[0] + 0x300) + 1)} | set(given)
+    test = {
+        chr(n) for op, value in members if op is codes.RANGE for n in range(value[0], min(value[1], value[0] + 0x300) + 1)
+    } | set(given)
     kept = []
     for letter in SPARE:
         out = letter in test or any(_is_in(letter, str(value)) for op, value in members if op is codes.CATEGORY)

@@ -63,7 +63,9 @@ def find_patterns() -> list[Pattern]:
 
     def add(where: str, text: str, flags: int, ways: frozenset[str], engine: Any = re) -> None:
         known = found.get((text, flags, engine))
-        found[text, flags, engine] = Pattern(known.where if known else where, text, flags, ways | (known.ways if known else ways), engine)
+        found[text, flags, engine] = Pattern(
+            known.where if known else where, text, flags, ways | (known.ways if known else ways), engine
+        )
 
     for module in everything:
         own = Path(module.__file__).read_text(encoding="utf-8")

@@ -48,7 +48,11 @@ def cut_text(text: str) -> Iterator[tuple[int, int, tuple[int, int]]]:
     core = 0
     while core < len(text):
         end = _find_space(text, core + CORE - AROUND // 2, core + CORE)
-        yield _find_space(text, core - AROUND, core - AROUND // 2), _find_space(text, end + AROUND // 2, end + AROUND), (core, end)
+        yield (
+            _find_space(text, core - AROUND, core - AROUND // 2),
+            _find_space(text, end + AROUND // 2, end + AROUND),
+            (core, end),
+        )
         core = end
 
 
