@@ -18,6 +18,7 @@ from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName, check
 
 __all__ = [
     "CARD",
+    "REPORTED",
     "Calibration",
     "Card",
     "Contract",
@@ -41,6 +42,8 @@ Share: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=0, le=1)]
 Temperature: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=1e-3, le=1e3)]
 Offset: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=-500, le=500)]
 """Numbers of a calibration, in ranges far wider than fits give: answers stay finite."""
+REPORTED = "reported by the publisher"
+"""What is said of results in a card: nobody else has measured them."""
 
 
 class _Frozen(BaseModel):
@@ -303,15 +306,18 @@ def read_card(folder: Path) -> Card:
     Raises CorruptAdapter if it is missing or malformed.
     """
     try:
-        return parse_card((folder / CARD).read_bytes(), folder)
+        content = (folder / CARD).read_bytes()
     except FileNotFoundError:
         raise CorruptAdapter(
             f"this folder has no {CARD}. It is not a vertical_sdk adapter, or it was copied incompletely.", where=folder
         ) from None
+    return parse_card(content, folder)
 
 
-def parse_card(content: bytes, where: str | Path = "") -> Card:
-    """Parse the content of a card.
+def parse_card(content: bytes, folder: Path) -> Card:
+    """Parse the bytes of a card.
+
+    folder  where it is from, for the error
 
     Raises CorruptAdapter that names the key that is wrong.
     """
@@ -323,7 +329,7 @@ def parse_card(content: bytes, where: str | Path = "") -> Card:
         problem = f"{at}: {first['msg'].removeprefix('Value error, ')}"
     except ValueError as error:
         problem = f"{CARD}: Invalid JSON: {error}"
-    raise CorruptAdapter(f"{problem}. The card was cut or changed. Download or train the adapter again.", where=where)
+    raise CorruptAdapter(f"{problem}. The card was cut or changed. Download or train the adapter again.", where=folder)
 
 
 def write_card(folder: Path, card: Card) -> None:

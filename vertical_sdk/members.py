@@ -98,13 +98,14 @@ def take_array(arrays: Mapping[str, NDArray[Any]], name: str, *shape: int | None
     return values
 
 
-def read_members(folder: Path, named: Sequence[Part]) -> Members:
+def read_members(content: bytes, path: Path, named: Sequence[Part]) -> Members:
     """Read the members of an adapter, which must be those that its recipe names.
+
+    content, path  of their file
 
     Raises CorruptAdapter that names the file, and what in it is missing, not named, not finite or out of range.
     """
-    path = folder / ENSEMBLE
-    tensors = load_arrays(path)
+    tensors = load_arrays(content, path)
     try:
         return _read(tensors, tuple(named))
     except ValidationError as error:

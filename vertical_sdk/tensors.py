@@ -27,40 +27,42 @@ AT_ONCE = 1 << 22
 """Numbers that are checked at once."""
 
 
-def check_tensors(path: Path) -> tuple[str, ...]:
-    """Check a safetensors file, and return the names of its tensors.
+def check_tensors(content: bytes, path: Path) -> dict[str, tuple[int, ...]]:
+    """Check a safetensors file, and return the shape of each tensor.
+
+    path  where the content is from; its name says which tensors must be larger than 0
 
     Raises CorruptAdapter that names the file, and the tensor with a number that is not finite or of a type that is not read.
     """
     from safetensors import deserialize
 
-    return tuple(_load(path, lambda content: dict(deserialize(content))))
+    entries = _load(content, path, lambda content: dict(deserialize(content)))
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
 
 
-def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def load_arrays(content: bytes, path: Path) -> dict[str, NDArray[Any]]:
     """Read a safetensors file as numpy arrays; raises as `check_tensors` does."""
     from safetensors.numpy import load
 
-    return _load(path, load)
+    return _load(content, path, load)
 
 
-def load_tensors(path: Path) -> dict[str, Any]:
+def load_tensors(content: bytes, path: Path) -> dict[str, Any]:
     """Read a safetensors file as torch tensors; raises as `check_tensors` does."""
     from safetensors.torch import load
 
-    return _load(path, load)
+    return _load(content, path, load)
 
 
-def _load(path: Path, load: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
-    """Read a file once, load it by a function of safetensors, which checks its header, and check its numbers."""
+def _load(content: bytes, path: Path, load: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
+    """Load content by a function of safetensors, which checks its header, and check its numbers."""
     from safetensors import SafetensorError
 
     try:
-        content = path.read_bytes()
         tensors = load(content)
         length = int.from_bytes(content[:8], "little")
         header = parse_json(content[8 : 8 + length])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OverflowError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise CorruptAdapter(
             f"this file is cut or not a safetensors file ({error}). Train or download the adapter again.", where=path
         ) from None

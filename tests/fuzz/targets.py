@@ -217,7 +217,12 @@ def ensemble_case() -> tuple[Any, Any, Any]:
     parts = (Part(use="tfidf"), Part(use="boosted_trees", n_estimators=4, num_leaves=4, min_child_samples=2))
     recipe = Recipe(name="own", task="classification", data=Data(source="rows.csv"), ensemble=parts)
     rows = [
-        Example(str(n), ("red itch", "slow pulse")[n % 2], ("skin", "heart")[n % 2], record=(("age", n / 7), ("sex", "fm"[n % 3 > 0])))
+        Example(
+            str(n),
+            ("red itch", "slow pulse")[n % 2],
+            ("skin", "heart")[n % 2],
+            record=(("age", n / 7), ("sex", "fm"[n % 3 > 0])),
+        )
         for n in range(60)
     ]
     return recipe, LabelSpace(("skin", "heart")), rows

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from vertical_sdk.errors import DataError, IdleAdapter
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example
 
@@ -45,12 +45,12 @@ MOST_TOKENS = 24
 class Whole:
     """What answers together with an adapter: the members of its ensemble, and its calibration.
 
-    folder  the adapter's folder, for members that read the base's linear probe
+    files  those of the adapter, for members that read the base's linear probe
     """
 
     ensemble: Ensemble | None
     calibration: Calibration
-    folder: Path | None = None
+    files: CheckedFiles | None = None
 
     def answer(self, specialist: Specialist, texts: Sequence[str], raw: Tensor) -> NDArray[np.float64]:
         """Answer self-tests as predictions are answered: combine, calibrate, decide. (rows, numbers), about MOST_NUMBERS at most.
@@ -61,7 +61,7 @@ class Whole:
         """
         rows, own = [self._build_row(specialist, text) for text in texts], raw.numpy()
         if self.ensemble is not None:
-            own = self.ensemble.combine(own, rows, FrozenBase(specialist, self.folder))
+            own = self.ensemble.combine(own, rows, FrozenBase(specialist, self.files))
         numbers = _list_numbers(get_task(specialist.task).decode(own, self.calibration, rows))
         if not np.isfinite(numbers).all():
             raise IdleAdapter("a self-test is answered with a number that is not finite. Train the adapter again.")

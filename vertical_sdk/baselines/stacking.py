@@ -29,6 +29,7 @@ from vertical_sdk.errors import AdapterError, CorruptAdapter
 from vertical_sdk.members import ENSEMBLE, read_members
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Progress, TaskName, silent
 
@@ -154,14 +155,16 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / ENSEMBLE)
 
 
-def load_ensemble(folder: Path, recipe: Recipe, labels: LabelSpace | None = None) -> Ensemble:
+def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpace | None = None) -> Ensemble:
     """Load the ensemble from an adapter's folder.
 
     recipe, labels  those of the adapter's card: the members must be the recipe's, and fit the labels
 
     Raises CorruptAdapter if the file is incomplete, not an ensemble, another one, or contains numbers that cannot be right.
     """
-    stored, task = read_members(folder, recipe.ensemble), get_task(recipe.task)
+    files, task = CheckedFiles.of(source), get_task(recipe.task)
+    path = files.folder / ENSEMBLE
+    stored = read_members(files.read(ENSEMBLE), path, recipe.ensemble)
     outputs = len(labels) if labels is not None else 1
     try:
         if stored.task != recipe.task:
@@ -176,7 +179,7 @@ def load_ensemble(folder: Path, recipe: Recipe, labels: LabelSpace | None = None
     except ValueError as error:
         raise CorruptAdapter(
             f"The members of the ensemble cannot be read: {error}. Train or download the adapter again.",
-            where=folder / ENSEMBLE,
+            where=path,
         ) from None
     return Ensemble(stored.task, stored.parts, members, stored.weights, stored.bias, stored.offsets)
 

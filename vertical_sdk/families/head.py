@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.members import take_array
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.tensors import load_tensors
 
@@ -63,17 +64,18 @@ def save_head(folder: Path, head: Head, name: str = HEAD) -> None:
     save_file({key: value.contiguous() for key, value in head.state_dict().items()}, folder / name)
 
 
-def load_head(folder: Path, name: str = HEAD) -> Head:
+def load_head(source: CheckedFiles | Path, name: str = HEAD) -> Head:
     """Read a head.
 
     Raises CorruptAdapter if the file is incomplete or does not contain a head.
     """
-    state = load_tensors(folder / name)
+    files = CheckedFiles.of(source)
+    state = load_tensors(files.read(name), files.folder / name)
     try:
         return _build_head(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise CorruptAdapter(
-            f"The adapter's head cannot be read: {error}. Download the adapter again.", where=folder / name
+            f"The adapter's head cannot be read: {error}. Download the adapter again.", where=files.folder / name
         ) from None
 
 

@@ -17,6 +17,7 @@ from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.record_index import write_record_index
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.training.job import Job
 from vertical_sdk.types import Example, Split
 
@@ -40,7 +41,7 @@ def write_adapter(
         if ensemble is not None:
             save_ensemble(staged, ensemble)
         _write_record_index(job, staged)
-        card = _create_card(job, specialist, Whole(ensemble, calibration, staged), facts)
+        card = _create_card(job, specialist, Whole(ensemble, calibration, CheckedFiles(staged)), facts)
         write_whole(staged / "README.md", render_readme(card, job.base.hub_id))
         write_card(staged, card)
         staged.rename(job.folder / "adapter")
