@@ -113,7 +113,7 @@ def test_a_handshake_that_does_not_begin_or_end_is_closed_in_time(tmp_path: Path
             assert answered(honest)  # type: ignore[arg-type]
 
 
-def test_an_honest_client_may_be_slower_than_a_head_with_its_body_and_its_next_request() -> None:
+def test_a_body_and_the_next_request_may_be_slower_than_a_head() -> None:
     with served(Limits(head=0.5)) as connect:
         connection = connect()
         connection.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")

@@ -200,7 +200,7 @@ class GuardedSocket(socket.socket):
             forget()
 
     def has_data(self) -> bool:
-        """Whether data has come that nobody has read yet."""
+        """Whether data has come that was not read yet."""
         try:
             return bool(self.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:
