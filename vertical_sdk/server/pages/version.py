@@ -18,6 +18,7 @@ from vertical_sdk.evaluation.plots import interval_plot
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry import Registry, Version
+from vertical_sdk.registry.signature_check import CheckedSignature, check_signatures
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.server.errors import public_message
@@ -43,20 +44,23 @@ def version_page(registry: Registry, request: Request) -> Response:
     manifest: Manifest = {}
     card = None
     texts = {}
+    signatures = [CheckedSignature(made_by, "unchecked", "the list of files cannot be read") for made_by in version.signatures]
     try:
         manifest = registry.store.manifest(version.digest)
+        signatures = check_signatures(version, manifest, registry.policy)
         problems = tree_problems(version.path, manifest)
         for path, size in SHOWN.items():
             if path in manifest:
                 texts[path] = read_start(version.path, path, manifest, size)
         card = hide_paths(load_card(version.path, manifest))
     except VerticalError as error:
-        unshown = "" if problems else public_message(error)
+        unshown = "" if problems or version.purged is not None else public_message(error)
     evaluation = read_evaluation(card)
     return render(
         request,
         "version.html",
         version=version,
+        signatures=signatures,
         card=card,
         evaluation=evaluation,
         plot=_draw_plot(evaluation, version.metric),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from vertical_sdk.registry.checks import LONGEST_PATH, check_text_sizes
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Stored, manifest_digest
+from vertical_sdk.registry.store import Entry, Stored, check_not_purged, manifest_digest
 from vertical_sdk.registry.tree import check_path, tree_problems
 from vertical_sdk.server.errors import error_response
 from vertical_sdk.server.registry_routes.service import (
@@ -76,6 +76,8 @@ def routes(service: Service) -> APIRouter:
         check_name(body.name)
         with uploads.publishing(token.name, digest):
             published = registry.store.find(Reference(body.name, digest=digest))
+            for entry in published:
+                check_not_purged(entry)
             if published and not tree_problems(registry.store.folder(digest), manifest):
                 uploads.drop(token.name, digest)
                 return published[0]

@@ -55,7 +55,7 @@ def open_log(path: Path | None) -> Log:
 
     def write(line: dict[str, Any]) -> None:
         text = (
-            SECRET.sub(f"{PREFIX}***", json.dumps(line)) + "\n"
+            SECRET.sub(f"{PREFIX}***", json.dumps(line)).replace("\x7f", "\\u007f") + "\n"
         )  # only ASCII: a terminal would execute some control characters
         with lock:
             if path is not None:
