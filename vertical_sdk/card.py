@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, m
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.paths import file_digest, hide_path, public_source, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
 
 __all__ = [
     "CARD",
+    "REPORTED",
     "Calibration",
     "Card",
     "Contract",
@@ -35,6 +37,8 @@ __all__ = [
 ]
 
 CARD = "vertical.json"
+REPORTED = "reported by the publisher"
+"""What is said of results in a card: nobody else has measured them."""
 
 
 class _Frozen(BaseModel):
@@ -285,11 +289,14 @@ def parse_card(content: bytes, folder: Path) -> Card:
     Raises CorruptAdapter if it is malformed.
     """
     try:
-        return Card.model_validate_json(content)
+        return Card.model_validate(parse_json(content))
     except ValidationError as error:
         first = error.errors()[0]
         at = ": ".join((CARD, ".".join(str(step) for step in first["loc"]))).removesuffix(": ")
         message = f"{at}: {first['msg']}. The card was cut or changed. Download or train the adapter again."
+        raise CorruptAdapter(message, where=folder) from None
+    except ValueError as error:
+        message = f"{CARD}: Invalid JSON: {error}. The card was cut or changed. Download or train the adapter again."
         raise CorruptAdapter(message, where=folder) from None
 
 

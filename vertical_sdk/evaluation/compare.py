@@ -11,13 +11,13 @@ from vertical_sdk.data.prepare import read_rows
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.evaluation import measure
 from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_general, with_forgetting
-from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.learned_rows import KnownRows, Party, count_repeated, leave_out_learned
 from vertical_sdk.evaluation.record import describe_provenance, record_evaluation
 from vertical_sdk.evaluation.red_lines import describe_gaps, describe_undefined, find_faults
 from vertical_sdk.evaluation.result import Evaluation, System
 from vertical_sdk.evaluation.systems import SPECIALIST, Setup, classical_baseline, run_systems, system_title
 from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
+from vertical_sdk.gate import decide
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs

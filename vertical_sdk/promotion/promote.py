@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
-from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.learned_rows import Party, explain_unknown_parent, find_overlap, list_learned
 from vertical_sdk.evaluation.measure import measure_interval, paired_test
 from vertical_sdk.evaluation.red_lines import find_faults
 from vertical_sdk.evaluation.result import finite
 from vertical_sdk.evaluation.test_set import Benchmark, create_benchmark, prepare_own_rows
+from vertical_sdk.gate import decide
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.outputs import Outputs

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.card import Card, read_card
+from vertical_sdk.card import REPORTED, Card, read_card
 from vertical_sdk.registry.store import Manifest
 
 __all__ = ["Summary", "Version"]
@@ -39,6 +39,11 @@ class Version:
     reason: str = ""
     revoked: str | None = None
     """Why it was revoked; None if it was not."""
+    purged: str | None = None
+    """Why its files were removed; None if they were not. It cannot be loaded."""
+    replayed: str | None = None
+    """Who loaded it with its base and replayed its self-tests, and when; None if nobody has. Until then, all results are reported by
+    the publisher."""
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Fingerprint of a key → the signature, as `model-signing` writes it."""
     folder: Callable[[], Path] = field(default=Path, repr=False, compare=False)
@@ -46,6 +51,11 @@ class Version:
 
     def __str__(self) -> str:
         return f"{self.name}@{self.number}"
+
+    @property
+    def vouched(self) -> str:
+        """Who vouches for its results, in words."""
+        return REPORTED if self.replayed is None else f"{REPORTED}; self-tests replayed by {self.replayed}"
 
     @cached_property
     def path(self) -> Path:
