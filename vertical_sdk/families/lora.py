@@ -159,11 +159,11 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
         raise IdleAdapter(
             "all weights are zero, so the adapter would change nothing. Train it again.", where=folder / ADAPTER_WEIGHTS
         )
-    # bases are compared by fingerprint, not by name
-    name = getattr(model, "name_or_path", None)
+    # bases are compared by fingerprint, not by name; weights that are replaced at once need no first values
+    unread = {"base_model_name_or_path": getattr(model, "name_or_path", None), "init_lora_weights": False}
     try:
         with hide_peft_notice():
-            config = peft.LoraConfig(**select_settings(settings), inference_mode=True, base_model_name_or_path=name)
+            config = peft.LoraConfig(**select_settings(settings), inference_mode=True, **unread)
             model = peft.get_peft_model(model, config, low_cpu_mem_usage=True)
             _check_saved_modules(model, config.modules_to_save or ())
             expected = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
