@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from vertical_sdk.card import Card, Fingerprint, Verdict, write_card
+from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.keys import create_key_pair, read_fingerprint
 from vertical_sdk.registry.signing import sign
@@ -19,6 +20,23 @@ from vertical_sdk.registry.signing import sign
 MakeAdapter = Callable[..., Path]
 PASSED = Verdict(passed=True, reasons=("0.91 against 0.55",))
 GATE = {"metric": "macro_f1", "beats": ["base"]}
+RESULTS: dict[str, Any] = {
+    "systems": {
+        "adapter": {"metrics": {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}},
+        "base": {"metrics": {"macro_f1": {"value": 0.55, "low": 0.5, "high": 0.6}}},
+    },
+    "tests": [
+        {"baseline": "base", "metric": "macro_f1", "difference": {"value": 0.36, "low": 0.3, "high": 0.4}, "p_value": 0.002}
+    ],
+    "confidence": 0.95,
+}
+"""An evaluation that passes GATE."""
+
+
+def resolve_recipe(name: str, **keys: Any) -> dict[str, Any]:
+    """The keys of a recipe and its digest, as a card has them."""
+    recipe = Recipe.model_validate({"name": name, "task": "classification", "data": {"source": "rows.csv"}} | keys)
+    return {"recipe": recipe.to_dict(), "recipe_digest": recipe.digest}
 
 
 def write_adapter(
@@ -43,9 +61,8 @@ def write_adapter(
         task="classification",
         family="encoder",
         base=base,
-        recipe={"name": name, "evaluate": {"metrics": [{"use": "accuracy"}], "gate": gate}},
-        recipe_digest="2" * 64,
-        metrics={"systems": {"adapter": {"metrics": {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}}}},
+        **resolve_recipe(name, evaluate={"metrics": ["macro_f1"], "gate": gate}),
+        metrics=RESULTS,
         gate=verdict,
     )
     write_card(folder, card)

@@ -13,13 +13,15 @@ from typing import Any, Literal, Protocol
 
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import CorruptAdapter, MissingExtra, RegistryError, VerticalError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry.answers import check_found, check_versions
+from vertical_sdk.registry.checks import check_text_sizes
 from vertical_sdk.registry.policy import check_licenses
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.revocations import read_revocation
 from vertical_sdk.registry.signature_check import MOST, check_new_signature, find_invalid
-from vertical_sdk.registry.store import BY_FORCE, PURGED, REVOCATION, REVOKED, SIGNATURE, Entry, Event, Manifest
+from vertical_sdk.registry.store import BY_FORCE, PURGED, REPLAYED, REVOCATION, REVOKED, SIGNATURE, Entry, Event, Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress, silent
@@ -101,6 +103,8 @@ class _Work:
     target: Registry
     numbers: dict[tuple[str, int], int] = field(default_factory=dict)
     """Name and number in the source → number in the target."""
+    believe: bool = True
+    """Whether the users and times that the origin states go into the log as facts."""
     overwrite: bool = False
     """Whether aliases that point at other versions in the target are moved."""
     notes: list[str] = field(default_factory=list)
@@ -141,16 +145,21 @@ def copy_from(
     target: Registry,
     names: Sequence[str] = (),
     *,
+    believe: bool = True,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
 ) -> CopyReport:
-    """Copy versions as `copy_versions` does, from any origin; `title` is its name in the log."""
+    """Copy versions as `copy_versions` does, from any origin.
+
+    title    its name in the log
+    believe  log its users and times as facts; otherwise the user of the target publishes now, and the log says whom the origin names
+    """
     known = list(origin.names())
     missing = sorted({check_name(name) for name in names} - set(known))
     if missing:
         available = (", ".join(known[:10]) + (", …" if len(known) > 10 else "")) or "no adapters"
         raise RegistryError(f"{title}: has no adapter called {', '.join(missing)}. It has {available}.")
-    work = _Work(origin, USER.sub("//", title), target, overwrite=overwrite_aliases)
+    work = _Work(origin, USER.sub("//", title), target, believe=believe, overwrite=overwrite_aliases)
     versions: list[CopiedVersion] = []
     aliases: list[CopiedAlias] = []
     for name in [name for name in known if name in names or not names]:
@@ -169,6 +178,7 @@ def _copy_version(work: _Work, entry: Entry) -> CopiedVersion | None:
     None means that it was purged in the source, and now in the target; or in the target, which then does not get it again.
     """
     name, store = entry.name, work.target.store
+    entry = replace(entry, tags={key: value for key, value in entry.tags.items() if key != REPLAYED})  # not replayed there
     wanted = Reference(name, digest=entry.digest)
     existing = check_found(wanted, store.find(wanted), work.target.location)
     if PURGED in entry.tags:
@@ -247,16 +257,20 @@ def _put(work: _Work, entry: Entry) -> Entry:
         raise CorruptAdapter(
             f"{work.title}: {entry.name}@{entry.number}: {'; '.join(problems)}. Repair it in the source, then copy it again."
         )
+    check_text_sizes(manifest, work.title)
     if work.target.policy.licenses:
         check_licenses(read_card(folder), work.target.policy.licenses)
     now = work.target.new_event(entry.name, "publish by force" if entry.record.get("forced") else "publish")
     copied = {"from": work.title, "version": entry.number, "at": now.at, "by": now.who}
     reason = entry.record.get("reason")
+    if work.believe:
+        now = replace(now, at=entry.created, who=entry.who)
+        how = f" by {copied['by']}, {copied['at'][:19]}"
+    else:
+        how = f", which says: published by {entry.who}, {entry.created[:19]}"
     event = replace(
         now,
-        at=entry.created,
-        who=entry.who,
-        why=f"{_describe_origin(work, entry)} by {now.who}, {now.at[:19]}" + (f": {reason}" if reason else ""),
+        why=f"{_describe_origin(work, entry)}{how}" + (f": {reason}" if reason else ""),
         evidence=json.dumps({"copied": copied}, sort_keys=True),
     )
     tags = _select_tags(work, entry, {})
@@ -349,7 +363,7 @@ def _identify(event: Event) -> tuple[str, str]:
 
 def _read_evidence(event: Event) -> dict[str, Any]:
     try:
-        evidence = json.loads(event.evidence or "{}")
+        evidence = parse_json(event.evidence or "{}")
     except ValueError:
         evidence = event.evidence
     return evidence if isinstance(evidence, dict) else {"evidence": evidence}

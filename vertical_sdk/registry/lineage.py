@@ -62,6 +62,7 @@ class Lineage:
     remembers   part of the data → "id" or "group" → how many its record index contains; empty if it has no index
     metrics     system → metric → value with interval, on the test rows
     verdict     result of the gate with reasons; None if it was not evaluated
+    vouched     who vouches for the results, in words
     signed_by   fingerprints of keys
     """
 
@@ -85,6 +86,7 @@ class Lineage:
     forced: bool
     reason: str
     revoked: str | None
+    vouched: str
     signed_by: list[str]
     aliases: list[str]
 
@@ -184,6 +186,7 @@ def lineage(registry: Registry, reference: str) -> Lineage:
         forced=version.forced,
         reason=version.reason,
         revoked=version.revoked,
+        vouched=version.vouched,
         signed_by=[signature.made_by for signature in signatures if signature.state != "invalid"],
         aliases=list(version.aliases),
     )

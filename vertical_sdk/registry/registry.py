@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import os
 import re
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.card import CARD, Card, read_card
-from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.errors import CorruptAdapter, RegistryError, find_similar
 from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_evaluation, find_run, read_evaluation
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
 from vertical_sdk.registry.answers import check_found, check_history, check_matching, check_newest, check_versions
@@ -24,15 +24,29 @@ from vertical_sdk.registry.checks import (
     build_record,
     check_files,
     check_gate,
+    check_text_sizes,
     find_adapter_folder,
     require_reason,
+    settle_gate,
 )
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
-from vertical_sdk.registry.query import parse_condition
-from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
+from vertical_sdk.registry.query import MOST, parse_condition
+from vertical_sdk.registry.references import Reference, check_alias, check_name, check_new_name, check_text, parse_reference
 from vertical_sdk.registry.revocations import find_trusted_reason, read_revocation
-from vertical_sdk.registry.store import BY_FORCE, OURS, PURGED, REVOCATION, REVOKED, SIGNATURE, Entry, Erased, Event, Stored
+from vertical_sdk.registry.store import (
+    BY_FORCE,
+    OURS,
+    PURGED,
+    REPLAYED,
+    REVOCATION,
+    REVOKED,
+    SIGNATURE,
+    Entry,
+    Erased,
+    Event,
+    Stored,
+)
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
 from vertical_sdk.registry.verification import read_all, version_problems
@@ -42,7 +56,7 @@ __all__ = ["Registry"]
 
 TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 LONGEST_TAG = 1000
-MANY = 10_000
+MANY = 200
 """The most names that are compared with an unknown name to suggest a similar one."""
 
 
@@ -93,22 +107,25 @@ class Registry:
         The evaluation of the run (`evaluation_record`) goes into the published card and README, and its report beside them, without
         rows of data unless the recipe says `report: {rows: true}`; the run is not changed.
         If the name already has a version with this content, that version is returned.
-        Raises CorruptAdapter if a file differs from the card, or the evaluation is that of another adapter; GateFailed; RegistryError
-        for a bad name, alias, tag, file or licence, or force without a reason; RunError if the registry cannot be written.
+        Raises CorruptAdapter if a file differs from the card, the card claims what cannot be true, or the evaluation is that of another
+        adapter; GateFailed, also if a passed gate does not follow from the results in the card; RegistryError for a bad name, alias, tag,
+        file or licence, or force without a reason; RunError if the registry cannot be written.
         """
         if force:
             require_reason(reason, "publishing")
         folder, report = find_adapter_folder(Path(adapter))
         manifest = read_tree(folder)
+        check_text_sizes(manifest, folder)
         card = original = read_card(folder)
         check_files(folder, card, manifest)
         run = find_run(folder.absolute())
         evaluation = read_evaluation(run) if run is not None else None
         if evaluation is not None:
             card = add_evaluation(card, evaluation)
+        card = settle_gate(card)
         check_licenses(card, self.policy.licenses)
         gate, forced = check_gate(card, force=force)
-        name = check_name(card.name if name is None else name)
+        name = check_new_name(card.name if name is None else name)
         tags = dict(tags or {})
         _check_tags(tags)
         if alias is not None:
@@ -128,6 +145,7 @@ class Registry:
                 _write_public_report(Path(staging), files, card, evaluation)
                 manifest = {path: file for path, file in manifest.items() if path in files}
             manifest |= {path: _describe_file(file) for path, file in files.items() if file != folder / path}
+            check_text_sizes(manifest, folder)
             version = self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
         if alias is None:
             return version
@@ -157,7 +175,7 @@ class Registry:
                     f"{version} was revoked: {version.revoked}. Use another version, or allow this one by name: "
                     f"allow_revoked=['{version}'], --allow-revoked {version}."
                 )
-            problems = tree_problems(version.path, self.store.manifest(version.digest))
+            problems = tree_problems(version.path, version.manifest)
             if problems:
                 raise CorruptAdapter(
                     f"{version}: {'; '.join(problems)}. Publish the same adapter again to repair it, or restore a backup.",
@@ -174,7 +192,7 @@ class Registry:
 
         The result has at most `limit` names after the name `after`, in alphabetical order.
         """
-        newest = self.store.newest(prefix or "", after=after, limit=limit)
+        newest = self.store.newest(check_text(prefix or "", "the prefix"), after=after, limit=limit)
         check_newest((entry for entry, _ in newest), prefix or "", after, self.location)
         return [self._summary(*pair) for pair in newest]
 
@@ -193,6 +211,8 @@ class Registry:
 
         The result has at most `limit` versions after the version `after`. Raises RegistryError for a malformed condition.
         """
+        if len(conditions) > MOST:
+            raise RegistryError(f"a search has at most {MOST} conditions, not {len(conditions)}. Leave some out.")
         parsed = [parse_condition(text) for text in conditions]
         start = (after.name, after.number) if after is not None else None
         entries = self.store.search(parsed, after=start, limit=limit)
@@ -219,9 +239,10 @@ class Registry:
         action    the action in the log: "alias", "promote", "rollback"
 
         Raises GateFailed if the version did not pass its gate; RegistryError if there is no such version, the alias does not point
-        at the expected one, or force has no reason.
+        at the expected one, force has no reason, or the evidence is not JSON.
         """
         check_alias(alias, name)
+        _check_evidence(evidence)
         found = self._version(self._find_version(name, version))
         if found.purged is not None:
             raise _purged_error(found)
@@ -237,6 +258,7 @@ class Registry:
     def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "", evidence: str = "") -> None:
         """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
+        _check_evidence(evidence)
         wanted = Reference(check_name(name), alias=alias)
         if not self._find(wanted):
             raise self._resolution_error(wanted, ())
@@ -322,6 +344,14 @@ class Registry:
             self._tag(version.name, version.number, {PURGED: reason}, "purge" + BY_FORCE * bool(version.aliases), reason)
         return self.store.erase(version.name, version.number)
 
+    def record_replay(self, version: Version) -> Version:
+        """Record that the self-tests of a version were replayed here, by the user of this registry, today."""
+        event = self.new_event(version.name, "check")
+        self._tag(
+            version.name, version.number, {REPLAYED: f"{event.who}, {event.at[:10]}"}, "check", "its self-tests were replayed"
+        )
+        return self.resolve(str(version), check=False)
+
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
         """Read the audit log of a name: at most `limit` lines after the first `skip`.
 
@@ -377,8 +407,10 @@ class Registry:
                 reason=record["reason"],
                 revoked=self._revoked(entry),
                 purged=purged,
+                replayed=entry.tags.get(REPLAYED),
                 signatures={k.removeprefix(SIGNATURE): value for k, value in entry.tags.items() if k.startswith(SIGNATURE)},
                 folder=folder,
+                read_manifest=lambda: self.store.manifest(entry.digest),
             )
         except (KeyError, TypeError, AttributeError):
             raise _malformed_error(entry, self.location) from None
@@ -419,11 +451,11 @@ class Registry:
         self.store.tag(name, version, tags, self.new_event(name, action, why=why))
 
     def new_event(self, name: str, action: str, alias: str | None = None, why: str = "", evidence: str = "") -> Event:
-        """Create a log line with the current time and the user of this registry."""
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        return Event(
-            at=now, who=self._who or _current_user(), name=name, action=action, alias=alias, why=why, evidence=evidence
-        )
+        """Create a log line with the current time and the user of this registry. Raises RegistryError for a text that cannot be kept."""
+        now, who = datetime.now(timezone.utc).isoformat(timespec="milliseconds"), self._who or _current_user()
+        for text, what in ((who, "the user's name"), (why, "the reason"), (evidence, "the evidence")):
+            check_text(text, what)
+        return Event(at=now, who=who, name=name, action=action, alias=alias, why=why, evidence=evidence)
 
     def _find_version(self, name: str, version: int) -> Entry:
         wanted = Reference(check_name(name), version=version)
@@ -431,6 +463,18 @@ class Registry:
         if not entries:
             raise self._resolution_error(wanted, ())
         return entries[0]
+
+    def _names_like(self, name: str) -> list[str]:
+        """The names with the same start as an unknown name, of which the longest start counts most."""
+        found: dict[str, None] = {}
+        domain = len(name) - len(name.rpartition("/")[2])
+        for length in sorted(
+            {len(name) - 1, len(name) * 3 // 4, len(name) // 2, domain + 2, domain + 1, domain, 1}, reverse=True
+        ):
+            found |= dict.fromkeys(self.store.names(name[:length], limit=MANY))
+            if len(found) >= MANY:
+                break
+        return list(found)[:MANY]
 
     def _resolution_error(self, wanted: Reference, entries: Sequence[Entry]) -> RegistryError:
         """Explain why a reference does not mean exactly one version, and suggest valid ones."""
@@ -441,8 +485,9 @@ class Registry:
         newest = self.store.newest(name, limit=1)
         if not newest or newest[0][0].name != name:
             names = self.store.names(limit=MANY)
-            same_task = [known for known in names if known.rpartition("/")[2] == name.rpartition("/")[2]]
-            near = same_task or difflib.get_close_matches(name, names, n=3)
+            candidates = names if len(names) < MANY else self._names_like(name)
+            same_task = [known for known in candidates if known.rpartition("/")[2] == name.rpartition("/")[2]]
+            near = same_task or find_similar(name, candidates, most=3)
             hint = f" Did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""
             known = (", ".join(names[:10]) + (", …" if len(names) > 10 else "")) or "nothing yet"
             return RegistryError(f"{wanted}: no adapter is called {name!r}.{hint} Published: {known}.", where=self.location)
@@ -483,6 +528,7 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
 def _write_public_report(staging: Path, files: dict[str, Path], card: Card, evaluation: EvaluationRecord | None) -> None:
     """Replace the report among the files by one without rows of data; leave it out if its rows cannot be found in it."""
     report = files.pop(REPORT)
+    check_text_sizes({REPORT: Stored("", report.stat().st_size)}, report)
     page = public_report(report, card, evaluation)
     if page is None:
         return
@@ -507,6 +553,17 @@ def _current_user() -> str:
         return f"user {os.getuid()}"
 
 
+def _check_evidence(evidence: str) -> None:
+    """Check that the evidence for a move is JSON that every reader of the log can parse. Raises RegistryError."""
+    try:
+        if evidence:
+            parse_json(evidence)
+    except ValueError as error:
+        raise RegistryError(
+            f"the evidence is not JSON that the log can keep: {error}. Leave it out, or write a JSON object."
+        ) from None
+
+
 def _check_tags(tags: Mapping[str, str | None]) -> None:
     for key, value in tags.items():
         if key.startswith(OURS):
@@ -517,3 +574,4 @@ def _check_tags(tags: Mapping[str, str | None]) -> None:
             raise RegistryError(f"{key!r} cannot be the name of a tag. Use a-z, 0-9, '_', '.' and '-', at most 64 characters.")
         if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TAG):
             raise RegistryError(f"tag {key}: the value must be text of at most {LONGEST_TAG} characters.")
+        check_text(value or "", f"tag {key}: the value")

@@ -132,10 +132,12 @@ def check_signature(version: Version, signer: Signer) -> None:
     except ValueError as error:
         raise RegistryError(f"{title} is malformed: {error}. Sign it again.") from None
     problem = _verify(version.path, text, signer)
-    files = {path.relative_to(version.path).as_posix() for path in version.path.rglob("*") if not path.is_dir()}
-    left_out = sorted(files - statement.keys())
-    if problem or left_out:
-        problem = problem or f"it does not cover {', '.join(left_out[:3])}"
+    left_out = sorted(version.manifest.keys() - statement.keys())
+    if not problem and left_out:
+        problem = f"it does not cover {', '.join(left_out[:3])}"
+    # what is loaded are the files of the manifest, so these are compared, and not what is in the folder now
+    problem = problem or compare_files(statement, {path: file.sha256 for path, file in version.manifest.items()})
+    if problem:
         raise RegistryError(f"{title} is not valid: {problem}. Use another version, or let its signer sign it again.")
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "BY_FORCE",
     "OURS",
     "PURGED",
+    "REPLAYED",
     "REVOCATION",
     "REVOKED",
     "SIGNATURE",
@@ -52,6 +53,8 @@ REVOCATION = f"{OURS}revocation."
 """Before a key's fingerprint: its signed revocation (`registry.revocations`)."""
 SIGNATURE = f"{OURS}signature."
 """Before a signer's fingerprint: its signature (`registry.signing`)."""
+REPLAYED = f"{OURS}replayed"
+"""The tag that says who replayed the self-tests of a version, and when."""
 PURGED = f"{OURS}purged"
 """Why the files of a version were removed."""
 

@@ -31,6 +31,7 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("unbundle", transport.unbundle),
     ("keygen", trust.keygen),
     ("sign", trust.sign),
+    ("check", trust.check),
     ("revoke", trust.revoke),
     ("purge", trust.purge),
 )

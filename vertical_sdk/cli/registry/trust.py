@@ -1,4 +1,4 @@
-"""vertical registry keygen, sign, revoke and purge: establish trust in versions, withdraw it, and remove their files."""
+"""vertical registry keygen, sign, check, revoke and purge: establish trust in versions, withdraw it, and remove their files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from vertical_sdk.cli.options import Json, RegistryAt
-from vertical_sdk.cli.output import emit, say, show, size
+from vertical_sdk.cli.output import emit, say, show, showing, size
 from vertical_sdk.cli.registry.arguments import Reference
 
-__all__ = ["keygen", "purge", "revoke", "sign"]
+__all__ = ["check", "keygen", "purge", "revoke", "sign"]
 
 PASSPHRASE = "VERTICAL_KEY_PASSWORD"  # noqa: S105  (the name of the variable)
 
@@ -72,6 +72,27 @@ def sign(
         show(
             f"{version} (sha256:{version.digest[:16]}…) is signed by {', '.join(f'{name[:16]}…' for name in version.signatures)}"
         )
+
+
+def check(
+    reference: Reference,
+    base: Annotated[str | None, typer.Option(help="Another place of the same base model.")] = None,
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Load a version with its base, replay its self-tests and record that: lists and pages then say who did it and when."""
+    with showing() as progress:
+        from vertical_sdk.inference import VerticalModel
+        from vertical_sdk.registry import Registry
+
+        store = Registry(registry)
+        version = store.resolve(reference)
+        VerticalModel.from_pretrained(version.path, name=str(version), base=base, progress=progress)
+        version = store.record_replay(version)
+    if as_json:
+        emit(version.to_dict())
+    else:
+        show(f"{version}: self-tests replayed by {version.replayed}")
 
 
 def revoke(

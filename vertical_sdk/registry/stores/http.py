@@ -56,7 +56,7 @@ TRIES = 5
 FIRST_WAIT = 0.25
 """Seconds before the second try; each wait is twice the last."""
 LONGEST_WAIT = 60.0
-RETRIED = {429, 502, 503, 504}
+RETRIED = {429, 500, 502, 503, 504}
 BUSY = 429
 """The server has done nothing, so every request may be repeated."""
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from vertical_sdk.registry.revocations import LONGEST
-from vertical_sdk.server.registry_routes.service import Body, Done, Number, Service, registry_router
+from vertical_sdk.server.registry_routes.service import Body, Done, Named, Number, Service, registry_router
 from vertical_sdk.server.security.tokens import Token
 
 __all__ = ["routes"]
@@ -17,7 +17,7 @@ __all__ = ["routes"]
 class Revocation(Body):
     """A version that may not be loaded from now on, and why; or a statement of this that a key signed."""
 
-    name: str = Field(max_length=129)
+    name: Named
     version: Number
     reason: Annotated[str, Field(max_length=1000)] = ""
     statement: Annotated[str, Field(max_length=LONGEST, description="As `vertical registry revoke --key` makes it.")] = ""

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from vertical_sdk.registry.signature_check import LONGEST
-from vertical_sdk.server.registry_routes.service import Body, Digest, Done, Number, Service, registry_router
+from vertical_sdk.server.registry_routes.service import Body, Digest, Done, Named, Number, Service, registry_router
 from vertical_sdk.server.security.tokens import Token
 
 __all__ = ["routes"]
@@ -15,7 +15,7 @@ __all__ = ["routes"]
 class Signature(Body):
     """A signature, as `model-signing` writes it, and the SHA-256 of its public key."""
 
-    name: str = Field(max_length=129)
+    name: Named
     version: Number
     fingerprint: Digest
     signature: str = Field(min_length=1, max_length=LONGEST)
