@@ -87,7 +87,7 @@ def filled(root: Path, versions: int) -> Registry:
     for n in range(whole):
         name = f"whole/task-{n}"
         version = registry.publish(write_adapter(root / "adapter", n, name))
-        registry.set_alias(name, "production", version.number)
+        registry.set_alias(name, "production", version.number, force=True, why="a benchmark")
     index = registry.store.index  # type: ignore[attr-defined]
     with index.writing():
         for n in range(versions - whole):
@@ -335,7 +335,7 @@ def damage() -> dict[str, Any]:
         for n, name in enumerate(names):
             for k in range(3):
                 registry.publish(write_adapter(Path(folder) / "adapter", 10 * n + k, name), tags={"stage": "pilot"})
-            registry.set_alias(name, "production", 2)
+            registry.set_alias(name, "production", 2, force=True, why="a benchmark")
         registry.store.gc()
         registry.close()
         right = answers(location, names)

@@ -22,6 +22,7 @@ ORDER = (
     "yaml_file",
     "schema_errors",
     "card",
+    "peft_config",
     "model_card",
     "evaluation_record",
     "report_rows",

@@ -31,6 +31,7 @@ __all__ = [
     "folder_digests",
     "hide_paths",
     "library_versions",
+    "parse_card",
     "read_card",
     "write_card",
 ]
@@ -271,13 +272,24 @@ def read_card(folder: Path) -> Card:
 
     Raises CorruptAdapter if it is missing or malformed.
     """
-    path = folder / CARD
     try:
-        return Card.model_validate(parse_json(path.read_bytes()))
+        content = (folder / CARD).read_bytes()
     except FileNotFoundError:
         raise CorruptAdapter(
             f"this folder has no {CARD}. It is not a vertical_sdk adapter, or it was copied incompletely.", where=folder
         ) from None
+    return parse_card(content, folder)
+
+
+def parse_card(content: bytes, folder: Path) -> Card:
+    """Parse the bytes of a card.
+
+    folder  where it is from, for the error
+
+    Raises CorruptAdapter if it is malformed.
+    """
+    try:
+        return Card.model_validate(parse_json(content))
     except ValidationError as error:
         first = error.errors()[0]
         at = ": ".join((CARD, ".".join(str(step) for step in first["loc"]))).removesuffix(": ")

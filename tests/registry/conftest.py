@@ -13,6 +13,9 @@ from safetensors.numpy import save_file
 
 from vertical_sdk.card import Card, Fingerprint, Verdict, write_card
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry import Registry
+from vertical_sdk.registry.keys import create_key_pair, read_fingerprint
+from vertical_sdk.registry.signing import sign
 
 MakeAdapter = Callable[..., Path]
 PASSED = Verdict(passed=True, reasons=("0.91 against 0.55",))
@@ -74,3 +77,10 @@ def make_adapter(tmp_path: Path) -> MakeAdapter:
         return write_adapter(folder or tmp_path / f"made-{name.replace('/', '-')}-{seed}", seed, name=name, **what)
 
     return make
+
+
+def sign_with_new_key(registry: Registry, reference: str, key: Path) -> str:
+    """Sign a version with a key that is created for it; return the fingerprint."""
+    create_key_pair(key)
+    sign(registry, reference, key)
+    return read_fingerprint(key.with_name(f"{key.name}.pub"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registry.conftest import sign_with_new_key
 
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError
@@ -34,7 +35,7 @@ def registry(tmp_path: Path, make_adapter: MakeAdapter, monkeypatch: pytest.Monk
         registry.publish(make_adapter(seed), tags={"seed": str(seed)})
     registry.publish(make_adapter(3, verdict=Verdict(passed=False, reasons=("worse",))), force=True, reason="to show")
     registry.set_alias("medical/triage", "production", 2)
-    registry.add_signature(registry.resolve("medical/triage@2"), "ab" * 32, "{}")
+    sign_with_new_key(registry, "medical/triage@2", tmp_path / "signer")
     return registry
 
 

@@ -191,7 +191,7 @@ class _Comparison:
         rows, dropped, notes = self._select_rows(own, other)
         benchmark = create_benchmark(own.card, own.recipe, rows)
         try:
-            outputs, champion_outputs = self._answer(champion, own, other, rows)
+            outputs, champion_outputs = self._answer(own, other, rows)
         except _ChampionUnusable as error:
             return self._decide_by_own_gate(
                 f"The champion {champion} cannot be loaded, so nothing was compared: {error.__cause__}"
@@ -223,20 +223,20 @@ class _Comparison:
             **measured,
         )
 
-    def _answer(self, champion: Version, own: Party, other: Party, rows: Sequence[Example]) -> tuple[Outputs, Outputs]:
+    def _answer(self, own: Party, other: Party, rows: Sequence[Example]) -> tuple[Outputs, Outputs]:
         """The answers of both versions. Two versions on one base share it; otherwise one base is in memory at a time.
 
         Raises _ChampionUnusable if the champion cannot be loaded; what loading the challenger raises.
         """
         progress = self.progress
-        model = VerticalModel.from_pretrained(self.challenger.path, name=own.name, progress=progress)
+        model = VerticalModel.from_registry(own.name, self.registry, progress=progress)
         outputs = model.answer(rows, progress=progress).outputs
         try:
             if _have_same_base(own.card.base, other.card.base):
-                model.use(model.add(champion.path, name=other.name))
+                model.use(model.add(other.name, self.registry))
             else:
                 del model
-                model = VerticalModel.from_pretrained(champion.path, name=other.name, progress=progress)
+                model = VerticalModel.from_registry(other.name, self.registry, progress=progress)
         except AdapterError as error:
             raise _ChampionUnusable from error
         champion_outputs = model.answer(rewrite_rows(rows, own, other), progress=progress).outputs

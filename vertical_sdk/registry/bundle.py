@@ -25,8 +25,8 @@ from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.bundle_reader import BLOCK, CONTENTS, FORMAT, LIMIT, Bundle, BundledVersion, Contents
 from vertical_sdk.registry.copying import CopyReport, copy_from
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.registry import REPLAYED, Registry
-from vertical_sdk.registry.store import Entry, Stored, canonical_json
+from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.store import REPLAYED, Entry, Stored, canonical_json, check_not_purged
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress, silent
 
@@ -112,7 +112,7 @@ def unbundle(
     against its gate. If the registry's policy requires signatures, each version must have one.
 
     Raises RegistryError for a file that is not a bundle, contains anything that a bundle may not contain, is too large, or that the
-    policy refuses; CorruptAdapter if a file in it is cut, changed or missing. In both cases nothing is published.
+    policy refuses, or that this registry purged; CorruptAdapter if a file in it is cut, changed or missing. In both cases nothing is published.
     """
     if overwrite_aliases and not trust_notes:
         raise RegistryError(
@@ -120,6 +120,9 @@ def unbundle(
         )
     with Bundle(file, limit) as opened_bundle:
         opened_bundle.check(names, registry.policy, progress)
+        for entry in (entry for name in names or opened_bundle.names() for entry in opened_bundle.versions(name)):
+            for existing in registry.store.find(Reference(entry.name, digest=entry.digest)):
+                check_not_purged(existing)
         notes = () if trust_notes else opened_bundle.leave_out_notes(names, registry.policy)
         origin = f"the bundle {file.name}"
         report = copy_from(

@@ -26,11 +26,11 @@ from vertical_sdk.card import CARD, read_card
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import parse_manifest
-from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate, settle_gate
+from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate, check_text_sizes, settle_gate
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
-from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG
-from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.registry import LONGEST_TAG, TAG
+from vertical_sdk.registry.store import OURS, REVOCATION, REVOKED, SIGNATURE, Entry, Event, Stored
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress
 
@@ -212,9 +212,10 @@ class Bundle:
         return notes
 
     def _checked(self, entry: Entry, policy: Policy) -> Entry:
-        folder = self.folder(entry.digest)
+        folder, manifest = self.folder(entry.digest), self.manifest(entry.digest)
+        check_text_sizes(manifest)
         card = read_card(folder)
-        check_files(folder, card, self.manifest(entry.digest))
+        check_files(folder, card, manifest)
         settled = settle_gate(card)
         if settled != card and settled.gate:
             raise GateFailed(f"the verdict of its gate does not follow from its results: {' '.join(settled.gate.reasons)}")
@@ -229,7 +230,13 @@ class Bundle:
 
             signatures = {k.removeprefix(SIGNATURE): text for k, text in entry.tags.items() if k.startswith(SIGNATURE)}
             version = Version(
-                entry.name, entry.number, entry.digest, entry.created, signatures=signatures, folder=lambda: folder
+                entry.name,
+                entry.number,
+                entry.digest,
+                entry.created,
+                signatures=signatures,
+                folder=lambda: folder,
+                read_manifest=lambda: self.manifest(entry.digest),
             )
             require_signature(version, policy)
         record = build_record(card, gate=gate, forced=entry.record["forced"], reason=entry.record["reason"])
@@ -315,7 +322,8 @@ class Bundle:
         except RegistryError as error:
             raise self._malformed(error.message) from None
         for key, value in version.tags.items():
-            ours = key == REVOKED or (key.startswith(SIGNATURE) and re.fullmatch(DIGEST, key.removeprefix(SIGNATURE)))
+            signed = key.startswith((SIGNATURE, REVOCATION)) and re.fullmatch(DIGEST, key.rpartition(".")[2])
+            ours = key == REVOKED or (signed and key.count(".") == 2)
             if not (ours or (TAG.fullmatch(key) and not key.startswith(OURS))):
                 raise self._malformed(f"{name}: {key[:200]!a} cannot be the name of a tag. Create the bundle again.")
             if len(value) > (LONGEST_OF_OURS if ours else LONGEST_TAG):

@@ -11,6 +11,7 @@ from vertical_sdk.card import Card, Parent, hide_paths
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.record_index import KINDS, RECORD_INDEX, Kind, count_records, find_record
 from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.signature_check import check_signatures
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.registry.version import Version
@@ -163,6 +164,7 @@ def lineage(registry: Registry, reference: str) -> Lineage:
     version, card = _get_version(registry, reference)
     systems: Mapping[str, Any] = card.metrics.get("systems") or {}
     weights = version.facts.get("weights", ())
+    signatures = check_signatures(version, registry.store.manifest(version.digest), registry.policy)
     return Lineage(
         reference=str(version),
         digest=version.digest,
@@ -185,7 +187,7 @@ def lineage(registry: Registry, reference: str) -> Lineage:
         reason=version.reason,
         revoked=version.revoked,
         vouched=version.vouched,
-        signed_by=sorted(version.signatures),
+        signed_by=[signature.made_by for signature in signatures if signature.state != "invalid"],
         aliases=list(version.aliases),
     )
 
@@ -251,6 +253,8 @@ def find_record_uses(registry: Registry, name: str, kind: Kind | None = None) ->
         raise RegistryError("the id is empty. Write the id as it is in the source.")
     uses = []
     for version in _search(registry):
+        if version.purged is not None:
+            continue
         manifest = registry.store.manifest(version.digest)
         if RECORD_INDEX not in manifest:
             continue

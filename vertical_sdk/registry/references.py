@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from vertical_sdk.errors import RegistryError
 
-__all__ = ["Reference", "check_alias", "check_name", "parse_reference"]
+__all__ = ["RUNS", "Reference", "check_alias", "check_name", "check_new_name", "parse_reference"]
 
 PART = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9_])?")
 LONGEST = 64
@@ -28,6 +28,8 @@ DIGITS = re.compile(r"[0-9]+")
 VERSION_LIKE = re.compile(r"v[0-9]+")
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 SCHEME = "sha256:"
+RUNS = "runs/"
+"""Where training writes runs if it is given no folder. A text that starts so names a folder, so nothing is published under it."""
 GRAMMAR = "a reference is NAME, NAME@3, NAME@ALIAS or NAME@sha256:DIGEST, such as medical/icd-chapter@production"
 
 
@@ -87,6 +89,18 @@ def check_name(name: str) -> str:
         raise RegistryError(
             f"{name!r} is not a valid adapter name: it {problem}. A name is task or domain/task, of a-z, 0-9, '_', '.' and '-', "
             f"at most {LONGEST} characters a part, such as medical/icd-chapter."
+        )
+    return name
+
+
+def check_new_name(name: str) -> str:
+    """Return the name if something may be published under it.
+
+    Raises RegistryError.
+    """
+    if check_name(name).startswith(RUNS):
+        raise RegistryError(
+            f"{name!r} cannot be published: texts that start with {RUNS!r} name folders. Choose another domain."
         )
     return name
 

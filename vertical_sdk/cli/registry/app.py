@@ -33,6 +33,7 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("sign", trust.sign),
     ("check", trust.check),
     ("revoke", trust.revoke),
+    ("purge", trust.purge),
 )
 TOKEN_VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("add", server.add_token),

@@ -111,8 +111,8 @@ def _show_report(report: CopyReport, *, as_json: bool) -> None:
     for alias in report.aliases:
         if alias.outcome in {"set", "moved"}:
             show(f"{alias.name}@{alias.alias} → {alias.version}")
-    for note in report.notes:
-        say(note)
+    for line in report.notes:
+        say(line)
     for alias in report.conflicts:
         say(
             f"{alias.name}@{alias.alias} points at version {alias.previous} in the target and was not moved. In the source it points at the "
