@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +23,12 @@ __all__ = [
     "file_digest",
     "hide_path",
     "is_disk_full",
+    "known_digest",
     "public_source",
     "registry_home",
     "report_full_disk",
     "rows_home",
+    "stamp_file",
     "write_whole",
 ]
 
@@ -70,6 +73,28 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+_known: dict[tuple[int, ...], str] = {}
+"""Device and stamp of a file → its SHA-256, so that a process reads an unchanged file once."""
+
+
+def stamp_file(path: str | Path) -> tuple[int, ...]:
+    """What changes if a file is changed or replaced, without reading it: size, time, inode, and the time of the inode, which no
+    program can set back. Raises OSError for a link or a special file too."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+
+
+def known_digest(path: str | Path, *, reread: bool = False) -> str:
+    """SHA-256 of a file. A process reads it once, and again if its stamp has changed. Raises OSError."""
+    key = (os.lstat(path).st_dev, *stamp_file(path))
+    known = None if reread else _known.get(key)
+    if known is None:
+        known = _known[key] = file_digest(Path(path))
+    return known
 
 
 def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:

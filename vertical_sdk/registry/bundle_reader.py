@@ -193,7 +193,11 @@ class Bundle:
         """
         from vertical_sdk.registry.signature_check import trusted_signers
 
-        trusted = {f"{SIGNATURE}{made_by}" for made_by in trusted_signers(policy)} if policy.requires_signature else set()
+        trusted = (
+            {kind + made_by for made_by in trusted_signers(policy) for kind in (SIGNATURE, REVOCATION)}
+            if policy.requires_signature
+            else set()
+        )
         notes = []
         for place, entry in enumerate(self._entries):
             kept = {key: text for key, text in entry.tags.items() if key in trusted}

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertical_sdk.errors import RegistryError, did_you_mean
+from vertical_sdk.registry.references import check_text
 
 __all__ = ["FACTS", "LONGEST", "MOST", "Condition", "parse_condition"]
 
@@ -76,6 +77,7 @@ def parse_condition(text: str) -> Condition:
     """
     if len(text) > LONGEST:
         raise RegistryError(f"a condition has {len(text)} characters, and at most {LONGEST} are read: {text[:40]!r}…")
+    check_text(text, "a condition")
     match = SYNTAX.fullmatch(text.strip())
     if not match:
         raise RegistryError(f"{text!r} is not a condition. Write domain=medical, tag.stage=pilot or macro_f1>0.8.")

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 
 from vertical_sdk.errors import RegistryError
 
-__all__ = ["RUNS", "Reference", "check_alias", "check_name", "check_new_name", "parse_reference"]
+__all__ = ["RUNS", "Reference", "check_alias", "check_name", "check_new_name", "check_text", "parse_reference"]
 
 PART = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9_])?")
 LONGEST = 64
 """Characters of one part of a name, and of an alias."""
+LONGEST_TEXT = 32_000
+"""Characters of a reason, or of the evidence for a move."""
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 DIGITS = re.compile(r"[0-9]+")
 VERSION_LIKE = re.compile(r"v[0-9]+")
@@ -74,6 +76,26 @@ def parse_reference(text: str) -> Reference:
         raise RegistryError(f"{text!r}: {'nothing follows the @' if not rest else 'it has more than one @'}; {GRAMMAR}.")
     check_alias(rest, name)
     return Reference(name, alias=rest)
+
+
+def check_text(text: str, what: str) -> str:
+    """Return a text that a user gives, if every store can keep it.
+
+    what  its name in the error: "the reason"
+
+    Raises RegistryError if it is too long, or is not Unicode: a byte of a command line or a file that is not UTF-8 is half a
+    character (U+DC80 to U+DCFF).
+    """
+    if len(text) > LONGEST_TEXT:
+        raise RegistryError(f"{what} has {len(text)} characters, and at most {LONGEST_TEXT} are kept. Write less.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = ascii(text[error.start])
+        raise RegistryError(
+            f"{what} is not Unicode text: it has {shown} at character {error.start + 1}. Write UTF-8."
+        ) from None
+    return text
 
 
 def check_name(name: str) -> str:

@@ -32,7 +32,7 @@ from vertical_sdk.registry.checks import (
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import MOST, parse_condition
-from vertical_sdk.registry.references import Reference, check_alias, check_name, check_new_name, parse_reference
+from vertical_sdk.registry.references import Reference, check_alias, check_name, check_new_name, check_text, parse_reference
 from vertical_sdk.registry.revocations import find_trusted_reason, read_revocation
 from vertical_sdk.registry.store import (
     BY_FORCE,
@@ -192,7 +192,7 @@ class Registry:
 
         The result has at most `limit` names after the name `after`, in alphabetical order.
         """
-        newest = self.store.newest(prefix or "", after=after, limit=limit)
+        newest = self.store.newest(check_text(prefix or "", "the prefix"), after=after, limit=limit)
         check_newest((entry for entry, _ in newest), prefix or "", after, self.location)
         return [self._summary(*pair) for pair in newest]
 
@@ -282,14 +282,6 @@ class Registry:
         self._tag(version.name, version.number, {REVOKED: reason}, "revoke", reason)
         return self.resolve(str(version), check=False)
 
-    def record_replay(self, version: Version) -> Version:
-        """Record that the self-tests of a version were replayed here, by the user of this registry, today."""
-        event = self.new_event(version.name, "check")
-        self._tag(
-            version.name, version.number, {REPLAYED: f"{event.who}, {event.at[:10]}"}, "check", "its self-tests were replayed"
-        )
-        return self.resolve(str(version), check=False)
-
     def add_revocation(self, version: Version, statement: str) -> Version:
         """Revoke a version with a signed statement (`signing.sign_revocation` makes it). Raises RegistryError if it is not valid."""
         made_by, reason = read_revocation(statement, version.digest)
@@ -352,6 +344,14 @@ class Registry:
             self._tag(version.name, version.number, {PURGED: reason}, "purge" + BY_FORCE * bool(version.aliases), reason)
         return self.store.erase(version.name, version.number)
 
+    def record_replay(self, version: Version) -> Version:
+        """Record that the self-tests of a version were replayed here, by the user of this registry, today."""
+        event = self.new_event(version.name, "check")
+        self._tag(
+            version.name, version.number, {REPLAYED: f"{event.who}, {event.at[:10]}"}, "check", "its self-tests were replayed"
+        )
+        return self.resolve(str(version), check=False)
+
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
         """Read the audit log of a name: at most `limit` lines after the first `skip`.
 
@@ -406,8 +406,8 @@ class Registry:
                 forced=record["forced"],
                 reason=record["reason"],
                 revoked=self._revoked(entry),
-                replayed=entry.tags.get(REPLAYED),
                 purged=purged,
+                replayed=entry.tags.get(REPLAYED),
                 signatures={k.removeprefix(SIGNATURE): value for k, value in entry.tags.items() if k.startswith(SIGNATURE)},
                 folder=folder,
                 read_manifest=lambda: self.store.manifest(entry.digest),
@@ -451,11 +451,11 @@ class Registry:
         self.store.tag(name, version, tags, self.new_event(name, action, why=why))
 
     def new_event(self, name: str, action: str, alias: str | None = None, why: str = "", evidence: str = "") -> Event:
-        """Create a log line with the current time and the user of this registry."""
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        return Event(
-            at=now, who=self._who or _current_user(), name=name, action=action, alias=alias, why=why, evidence=evidence
-        )
+        """Create a log line with the current time and the user of this registry. Raises RegistryError for a text that cannot be kept."""
+        now, who = datetime.now(timezone.utc).isoformat(timespec="milliseconds"), self._who or _current_user()
+        for text, what in ((who, "the user's name"), (why, "the reason"), (evidence, "the evidence")):
+            check_text(text, what)
+        return Event(at=now, who=who, name=name, action=action, alias=alias, why=why, evidence=evidence)
 
     def _find_version(self, name: str, version: int) -> Entry:
         wanted = Reference(check_name(name), version=version)
@@ -574,3 +574,4 @@ def _check_tags(tags: Mapping[str, str | None]) -> None:
             raise RegistryError(f"{key!r} cannot be the name of a tag. Use a-z, 0-9, '_', '.' and '-', at most 64 characters.")
         if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TAG):
             raise RegistryError(f"tag {key}: the value must be text of at most {LONGEST_TAG} characters.")
+        check_text(value or "", f"tag {key}: the value")

@@ -39,11 +39,11 @@ class Version:
     reason: str = ""
     revoked: str | None = None
     """Why it was revoked; None if it was not."""
+    purged: str | None = None
+    """Why its files were removed; None if they were not. It cannot be loaded."""
     replayed: str | None = None
     """Who loaded it with its base and replayed its self-tests, and when; None if nobody has. Until then, all results are reported by
     the publisher."""
-    purged: str | None = None
-    """Why its files were removed; None if they were not. It cannot be loaded."""
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Fingerprint of a key → the signature, as `model-signing` writes it."""
     folder: Callable[[], Path] = field(default=Path, repr=False, compare=False)
