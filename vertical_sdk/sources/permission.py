@@ -1,6 +1,6 @@
 """Which sources may be fetched because the card of an adapter names them, and not the user.
 
-A card is written by whoever published the adapter. An address in it would be fetched from this machine, inside its network and with
+A card is written by the publisher of the adapter. An address in it would be fetched from this machine, inside its network and with
 its rights. So inside `for_card` every `sources.fetch` asks here.
 """
 
