@@ -23,6 +23,8 @@ LARGEST = 1 << 20
 ALLOWED = 500_000
 """Turns of loops and characters of values that a rendering may use, besides PER_LETTER for each character of the turns."""
 PER_LETTER = 50
+TURN, CALL = 4, 40
+"""What a turn of a loop and a call of a macro count, as they take the time of so many characters."""
 WIDEST = 1000
 """The largest number that a filter or a method may be given, such as a width."""
 WIDTH = re.compile(r"\d{4,}|\*")
@@ -41,6 +43,8 @@ def render_turns(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, question
     reset = _left.set([ALLOWED + PER_LETTER * letters])
     try:
         return template.render(messages=turns, add_generation_prompt=question, tools=None, documents=None, **tokenizer.special_tokens_map)
+    except RecursionError:
+        raise ValueError("the chat template calls itself, or nests its values, too deep") from None
     finally:
         _left.reset(reset)
 
@@ -56,6 +60,7 @@ def _compile(source: str) -> Template:
     environment.__dict__.update(theirs.__dict__)
     environment.optimized = False  # the optimizer computes what is constant without counting
     environment.filters = {name: _bound(function) for name, function in environment.filters.items()}
+    environment.globals = {name: value for name, value in theirs.globals.items() if name != "lipsum"}
     tree = _Counting().visit(theirs.parse(source))
     tree.set_environment(environment)
     return Template.from_code(environment, environment.compile(tree), environment.make_globals(None))
@@ -68,8 +73,19 @@ def _spend(count: int) -> None:
         raise ValueError("the chat template takes too long or writes too much")
 
 
-def _measure(value: Any) -> int:
-    return len(value) if isinstance(value, str | bytes | list | tuple | dict) else 0
+def _measure(value: Any, left: int | None = None) -> int:
+    """Characters and items of a value and all inside it, as far as they are allowed."""
+    if isinstance(value, str | bytes | range):
+        return len(value)
+    if not isinstance(value, list | tuple | dict):
+        return 0
+    left = _left.get()[0] if left is None else left
+    count = len(value)
+    for item in value.values() if isinstance(value, dict) else value:
+        if count > left:
+            break
+        count += 1 + _measure(item, left - count)
+    return count
 
 
 def _keep(value: Any) -> Any:
@@ -78,9 +94,9 @@ def _keep(value: Any) -> Any:
     return value
 
 
-def _check_arguments(*values: Any) -> None:
+def _check_arguments(subject: Any, *values: Any) -> None:
     """Refuse a call whose result could be large: a wide format, or many copies of a long text."""
-    product = 1
+    product = 1 + _measure(subject)
     for value in values:
         if isinstance(value, int) and abs(value) > WIDEST:
             raise ValueError(f"the chat template calls with the number {value}, and at most {WIDEST} is allowed")
@@ -109,7 +125,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
     def call(__self, __context: Any, __obj: Any, *arguments: Any, **named: Any) -> Any:  # noqa: N805  (as the sandbox has it)
         if __obj in {_spend, _keep}:
             return __obj(*arguments)
-        owner = getattr(__obj, "__self__", None)
+        owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)  # the sandbox wraps str.format
         if isinstance(owner, str | bytes):
             _check_arguments(owner, *arguments, *named.values())
             if __obj.__name__ in {"format", "format_map"} and WIDTH.search(str(owner)):
@@ -154,7 +170,7 @@ class _Counting(NodeTransformer):
         return node
 
     def _count_turns(self, node: Any) -> nodes.Node:
-        weight = 1 + sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        weight = (TURN if isinstance(node, nodes.For) else CALL) + sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         self.generic_visit(node)
         count = nodes.Const(weight, lineno=node.lineno)
         silent = nodes.ExprStmt(_call("spend", count, node.lineno), lineno=node.lineno)

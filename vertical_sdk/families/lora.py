@@ -30,6 +30,7 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
     try:
         unread = {"exclude_modules": r".*pooler.*"} if any("pooler" in name for name, _ in model.named_modules()) else {}
         config = peft.LoraConfig(task_type=task_type, **{**DEFAULTS, **unread, **settings})
+        _check_ranks(model, config)
         with hide_peft_notice(), _refuse_without_effect():
             adapted = peft.get_peft_model(model, config)
         _check_saved_modules(adapted, config.modules_to_save or (), all_exist=True)
@@ -37,6 +38,14 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
         return adapted
     except (ValueError, TypeError, KeyError, ImportError) as error:
         raise RecipeError(f"adapter: {str(error).strip()}", where=where) from None
+
+
+def _check_ranks(model: Any, config: Any) -> None:
+    """Raise ValueError for a rank that no weight of the base has: a higher one adds memory and nothing else."""
+    widest = max((min(weight.shape[0], weight[0].numel()) for weight in model.parameters() if weight.ndim > 1), default=1)
+    highest = max([config.r, *(config.rank_pattern or {}).values()])
+    if highest > widest:
+        raise ValueError(f"r = {highest:,}, but the weights of this base have at most the rank {widest:,}. Choose a smaller one.")
 
 
 @contextlib.contextmanager
