@@ -47,7 +47,9 @@ class _Loader(yaml.SafeLoader):
         for _, value in (pair for pair in node.value if pair[0].tag == MERGE):
             for other in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 if not isinstance(other, yaml.MappingNode):
-                    raise yaml.constructor.ConstructorError(None, None, "<< needs a mapping or a list of them", other.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, "<< needs a mapping or a list of them", other.start_mark
+                    )
                 self.flatten_mapping(other)
                 self.merged += len(other.value)
                 if self.merged > MOST:
@@ -100,7 +102,7 @@ def yaml_value(text: str, where: str) -> Any:
         raise
     except RecursionError:
         raise RecipeError("nested too deep.", where=where) from None
-    except Exception as error:  # the constructors of yaml's own tags, such as !!timestamp, raise all kinds for nonsense
+    except Exception as error:  # noqa: BLE001  (the constructors of yaml's own tags, such as !!timestamp, raise all kinds)
         raise RecipeError(f"not plain YAML: {' '.join(str(error).split())}", where=where) from None
 
 

@@ -68,7 +68,7 @@ def test_a_template_that_does_not_end_or_fills_the_memory_is_refused(template: s
 def test_an_honest_template_writes_what_transformers_writes() -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    theirs = render_jinja_template(conversations=[TURNS], chat_template=GOOD, add_generation_prompt=True, bos_token="<s>")[0][0]  # noqa: S106
+    theirs = render_jinja_template(conversations=[TURNS], chat_template=GOOD, add_generation_prompt=True, bos_token="<s>")[0][0]
 
     assert render_turns(Templated(GOOD), TURNS, question=True) == theirs
 

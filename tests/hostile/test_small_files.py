@@ -69,7 +69,9 @@ def test_a_table_of_fifty_thousand_columns_is_refused(tmp_path: Path, name: str)
     if name.endswith("csv"):
         path.write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n", encoding="utf-8")
     elif name.endswith("arff"):
-        path.write_text("".join(f"@attribute {column} numeric\n" for column in names) + "@data\n" + ",".join("1" for _ in names))
+        path.write_text(
+            "".join(f"@attribute {column} numeric\n" for column in names) + "@data\n" + ",".join("1" for _ in names)
+        )
     elif name.endswith("parquet"):
         pyarrow.parquet.write_table(pyarrow.table({column: [1] for column in names}), path)
     else:

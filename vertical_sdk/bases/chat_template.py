@@ -42,7 +42,9 @@ def render_turns(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, question
     letters = sum(len(turn["content"]) for turn in turns)
     reset = _left.set([ALLOWED + PER_LETTER * letters])
     try:
-        return template.render(messages=turns, add_generation_prompt=question, tools=None, documents=None, **tokenizer.special_tokens_map)
+        return template.render(
+            messages=turns, add_generation_prompt=question, tools=None, documents=None, **tokenizer.special_tokens_map
+        )
     except RecursionError:
         raise ValueError("the chat template calls itself, or nests its values, too deep") from None
     finally:
@@ -170,7 +172,9 @@ class _Counting(NodeTransformer):
         return node
 
     def _count_turns(self, node: Any) -> nodes.Node:
-        weight = (TURN if isinstance(node, nodes.For) else CALL) + sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        weight = (TURN if isinstance(node, nodes.For) else CALL) + sum(
+            len(data.data) for data in node.find_all(nodes.TemplateData)
+        )
         self.generic_visit(node)
         count = nodes.Const(weight, lineno=node.lineno)
         silent = nodes.ExprStmt(_call("spend", count, node.lineno), lineno=node.lineno)

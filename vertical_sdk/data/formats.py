@@ -255,7 +255,7 @@ def _read_parquet(path: Path, options: FileOptions) -> Rows:
                 rows += batch.to_pylist()
     except DataError:
         raise
-    except Exception as error:  # Arrow's own errors, and those of Python for a time, a number or a text that cannot be
+    except Exception as error:  # noqa: BLE001  (Arrow's own, and those of Python for a time, a number or a text that cannot be)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"broken Parquet: {reason}. Download the file again.", where=path) from None
     return Rows(path, "Parquet", columns, rows, list(range(1, len(rows) + 1)), unit="row", names=names)

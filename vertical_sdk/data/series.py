@@ -279,7 +279,9 @@ def _group_series(
         try:
             steps = [start + timedelta(seconds=step * seconds) for step in range(max(map(len, indices.values())))]
         except OverflowError:
-            raise DataError(f"steps of {seconds:g} seconds end after the year 9999. Set seconds to their pace.", where=rows.path) from None
+            raise DataError(
+                f"steps of {seconds:g} seconds end after the year 9999. Set seconds to their pace.", where=rows.path
+            ) from None
         return seconds, zone, {name: (lines, steps[: len(lines)]) for name, lines in indices.items()}
     column = names.time
     times = [parse_time(row[column], rows.at(index), column) for index, row in enumerate(rows.rows)]

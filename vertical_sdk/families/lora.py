@@ -14,6 +14,8 @@ from vertical_sdk.families.shared_base import read_context
 __all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "read_weights", "with_lora"]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+HARMLESS = 64
+"""A rank that every base may have, however small its weights are."""
 DEFAULTS = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 
 
@@ -44,8 +46,10 @@ def _check_ranks(model: Any, config: Any) -> None:
     """Raise ValueError for a rank that no weight of the base has: a higher one adds memory and nothing else."""
     widest = max((min(weight.shape[0], weight[0].numel()) for weight in model.parameters() if weight.ndim > 1), default=1)
     highest = max([config.r, *(config.rank_pattern or {}).values()])
-    if highest > widest:
-        raise ValueError(f"r = {highest:,}, but the weights of this base have at most the rank {widest:,}. Choose a smaller one.")
+    if highest > max(widest, HARMLESS):
+        raise ValueError(
+            f"r = {highest:,}, but the weights of this base have at most the rank {widest:,}. Choose a smaller one."
+        )
 
 
 @contextlib.contextmanager

@@ -46,6 +46,12 @@ def fetch(
     """
     if sha256 is not None and not DIGEST.fullmatch(sha256):
         raise SourceError(f"sha256 = {sha256!r} is not a digest. Write 64 hexadecimal digits in lower case.", where=source)
+    try:
+        "".join((source, file or "", revision or "")).encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f"contains {error.object[error.start]!r}, which is no character. Write it again.", where=repr(source)
+        ) from None
     module, _, function = SCHEMES.get(source.partition(":")[0], OTHERWISE).partition(":")
     fetched: Fetched = getattr(importlib.import_module(module), function)(
         source, file=file, sha256=sha256, revision=revision, progress=progress
