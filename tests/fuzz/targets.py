@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from registry.conftest import write_adapter
 
 from vertical_sdk.errors import VerticalError
@@ -33,7 +34,7 @@ ROWS = [{"text": "red itch", "label": "skin", "id": "p1"}, {"text": "slow pulse"
 @dataclass(frozen=True)
 class Target:
     """run   does what a user would do with these bytes
-    seeds  honest inputs
+    seeds  inputs to begin with, of which the first is honest
     """
 
     run: Callable[[bytes], object]
@@ -116,16 +117,37 @@ def read_recipe(content: bytes) -> None:
     json.dumps(recipe.to_dict())
 
 
-def read_one_card(content: bytes) -> None:
-    """Read a card, and write what is written from it: facts, metrics, README."""
-    from vertical_sdk.card import CARD, hide_paths, read_card
-    from vertical_sdk.model_card import render_readme
-    from vertical_sdk.registry.checks import build_record
+def publish_card(content: bytes) -> None:
+    """Publish an adapter whose card has these bytes, by force, and look at its pages."""
+    from vertical_sdk.card import CARD
 
+    registry, pages = served_registry(next(NUMBERS) // 500)
     with copied_adapter(CARD, content) as folder:
-        card = read_card(folder)
-        render_readme(hide_paths(card), None)
-        build_record(card, gate="passed", forced=False, reason="")
+        version = registry.publish(folder, name="medical/triage", force=True, reason="to fuzz")
+    json.dumps(version.to_dict())
+    for path in ("/", f"/a/{version.name}@{version.number}", f"/a/{version.name}", f"/log/{version.name}"):
+        answer = pages.get(path)
+        if answer.status_code >= 500:
+            raise AssertionError(f"{path}: {answer.status_code}")
+
+
+@functools.lru_cache(maxsize=1)
+def served_registry(number: int) -> tuple[Any, Any]:
+    """A registry in memory, and a client of its pages."""
+    from starlette.testclient import TestClient
+
+    from vertical_sdk.registry import Registry
+    from vertical_sdk.server.app import create_app
+    from vertical_sdk.server.security.tokens import Tokens
+    from vertical_sdk.server.settings import Limits, ServerSettings
+
+    registry = Registry(f"memory://served-{number}")
+    tokens = Tokens(work_folder() / "tokens.json")
+    if not tokens.path.exists():
+        tokens.add("fuzz", ["read"])
+    settings = ServerSettings(anonymous_read=True, limits=Limits(rate=1e9, burst=10**9), uploads=work_folder() / "uploads")
+    app = create_app(registry, tokens, settings, log=lambda _: None)
+    return registry, TestClient(app, base_url="http://localhost", raise_server_exceptions=True)
 
 
 def read_bundle(content: bytes) -> None:
@@ -270,6 +292,52 @@ end of trees
 """
 
 
+VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 0.5, 1e308, -1e308, 2**31, 2**63, 10**300, 1e-320),
+    *("", "x", "x" * 5000, "\x1b[31m", "\u202e", "a/b", "../x", "0" * 64, "NaN", "(a+)+$", "<script>", "{{ 1/0 }}", "\ud800"),
+    *([], {}, [[]], [None], [0] * 300, {"": None}, {"x": {"x": {"x": 1}}}, [{"a": 1}] * 50, {str(n): n for n in range(300)}),
+)
+"""What an edit puts into a document."""
+
+
+def edit(document: Any, content: bytes) -> Any:
+    """A copy of a document with some values replaced: three bytes are an edit, two for the place and one for the value.
+
+    The last places of values are other parts of the same document, so that an edit may also repeat, move or swap.
+    """
+    edited = json.loads(json.dumps(document))
+    for at in range(0, min(len(content) - 2, 24), 3):
+        places = [*list_places(edited)]
+        if not places:
+            break
+        holder, key = places[int.from_bytes(content[at : at + 2], "big") % len(places)]
+        choice = content[at + 2]
+        if choice == 255:
+            del holder[key]
+        elif choice < len(VALUES):
+            holder[key] = VALUES[choice]
+        else:
+            other, name = places[choice % len(places)]
+            holder[key] = json.loads(json.dumps(other[name]))
+    return edited
+
+
+def list_places(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of a value in a document: the list or object that has it, and its index or key."""
+    for key in list(document) if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ():
+        yield document, key
+        yield from list_places(document[key])
+
+
+def edited(run: Callable[[bytes], object], honest: Callable[[], Any]) -> Target:
+    """A target that reads an honest document in which some values were replaced."""
+
+    def run_edited(content: bytes) -> None:
+        run(json.dumps(edit(honest(), content)).encode())
+
+    return Target(run_edited, lambda: [b"", *(bytes((0, 6 * n, n)) for n in range(40))])
+
+
 def json_lines() -> bytes:
     """Rows as JSON lines."""
     return "".join(json.dumps(row) + "\n" for row in ROWS).encode()
@@ -309,12 +377,19 @@ evaluate: {metrics: [accuracy, {use: macro_f1}], gate: {metric: macro_f1, beats:
 
 TARGETS: dict[str, Target] = {
     "recipe": Target(read_recipe, lambda: [RECIPE]),
-    "card": Target(read_one_card, honest_file("vertical.json")),
+    "card": Target(publish_card, honest_file("vertical.json")),
+    "card_values": edited(publish_card, lambda: json.loads((honest_adapter() / "vertical.json").read_bytes())),
     "adapter_config": Target(functools.partial(publish, "adapter_config.json"), honest_file("adapter_config.json")),
+    "adapter_config_values": edited(
+        functools.partial(publish, "adapter_config.json"),
+        lambda: json.loads((honest_adapter() / "adapter_config.json").read_bytes()),
+    ),
     "safetensors": Target(functools.partial(publish, "adapter_model.safetensors"), honest_file("adapter_model.safetensors")),
     "ensemble": Target(read_ensemble, honest_ensembles),
     "bundle": Target(read_bundle, lambda: [honest_bundle()]),
     "bundle_contents": Target(read_contents, lambda: [honest_contents()]),
+    "bundle_contents_values": edited(read_contents, lambda: json.loads(honest_contents())),
+    "recipe_values": edited(read_recipe, lambda: yaml.safe_load(RECIPE)),
     "csv": Target(read_rows(".csv"), lambda: [b'text,label,age\nred itch,skin,3\n"slow, pulse",heart,\n', b"a;b\n1;2\n"]),
     "jsonl": Target(read_rows(".jsonl"), lambda: [json_lines()]),
     "json": Target(read_rows(".json"), lambda: [json.dumps(ROWS).encode(), json.dumps({"rows": ROWS}).encode()]),
