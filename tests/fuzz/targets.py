@@ -7,6 +7,7 @@ begin with.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import io
 import itertools
@@ -315,7 +316,7 @@ def edit(document: Any, content: bytes) -> Any:
         if choice == 255:
             del holder[key]
         elif choice < len(VALUES):
-            holder[key] = VALUES[choice]
+            holder[key] = copy.deepcopy(VALUES[choice])
         else:
             other, name = places[choice % len(places)]
             holder[key] = json.loads(json.dumps(other[name]))
