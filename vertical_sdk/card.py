@@ -43,7 +43,7 @@ Temperature: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=1e-3, le=1e3)]
 Offset: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=-500, le=500)]
 """Numbers of a calibration, in ranges far wider than fits give: answers stay finite."""
 REPORTED = "reported by the publisher"
-"""What is said of results in a card: nobody else has measured them."""
+"""What is said of results in a card: no one else has measured them."""
 
 
 class _Frozen(BaseModel):

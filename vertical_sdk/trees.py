@@ -23,7 +23,7 @@ CATEGORICAL, DEFAULT_LEFT = 1, 2
 """Bits of `decision`. The two bits after them say what is missing: NOTHING (NaN counts as 0), ZERO (0 and NaN), or NAN."""
 NOTHING, ZERO, NAN = 0, 1, 2
 SMALL = float(np.float32(1e-35))
-"""LightGBM's zero: what is no further from 0 than this."""
+"""LightGBM's zero: what is at most this far from 0."""
 PREFIX = "trees."
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
