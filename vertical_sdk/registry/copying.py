@@ -261,7 +261,7 @@ def _put(work: _Work, entry: Entry) -> Entry:
     if work.target.policy.licenses:
         check_licenses(read_card(folder), work.target.policy.licenses)
     now = work.target.new_event(entry.name, "publish by force" if entry.record.get("forced") else "publish")
-    copied = {"from": work.title, "version": entry.number, "at": now.at, "by": now.who}
+    copied: dict[str, Any] = {"from": work.title, "version": entry.number, "at": now.at, "by": now.who}
     reason = entry.record.get("reason")
     if work.believe:
         now = replace(now, at=entry.created, who=entry.who)

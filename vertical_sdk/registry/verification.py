@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, Protocol, TypeVar
 
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.registry.checks import build_record
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.revocations import read_revocation
-from vertical_sdk.registry.store import REVOCATION
+from vertical_sdk.registry.store import REVOCATION, Store
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.registry.version import Version
-
-if TYPE_CHECKING:
-    from vertical_sdk.registry.registry import Registry
 
 __all__ = ["read_all", "version_problems"]
 
@@ -24,7 +21,19 @@ MANY = 100_000
 """The most versions of a name that are read one by one."""
 
 
-def read_all(registry: Registry) -> tuple[list[Version], list[str]]:
+class Readable(Protocol):
+    """What is checked: a Registry."""
+
+    store: Store
+
+    def versions(self, name: str) -> Sequence[Version]:
+        """List the versions of a name."""
+
+    def resolve(self, reference: str, *, check: bool = True) -> Version:
+        """Find the version of a reference."""
+
+
+def read_all(registry: Readable) -> tuple[list[Version], list[str]]:
     """Read all versions of all names, and list what is wrong with those that cannot be read."""
     versions: list[Version] = []
     problems: list[str] = []
@@ -37,7 +46,7 @@ def read_all(registry: Registry) -> tuple[list[Version], list[str]]:
     return versions, problems
 
 
-def _read_one_by_one(registry: Registry, name: str) -> tuple[list[Version], list[str]]:
+def _read_one_by_one(registry: Readable, name: str) -> tuple[list[Version], list[str]]:
     """Read the versions of a name past those that cannot be read."""
     versions: list[Version] = []
     problems: list[str] = []
@@ -54,7 +63,7 @@ def _read_one_by_one(registry: Registry, name: str) -> tuple[list[Version], list
     return versions, problems
 
 
-def version_problems(registry: Registry, version: Version) -> list[str]:
+def version_problems(registry: Readable, version: Version) -> list[str]:
     """List the problems of one version. Every file is read again."""
     problems = _revocation_problems(registry, version)
     if version.purged is None:
@@ -63,7 +72,7 @@ def version_problems(registry: Registry, version: Version) -> list[str]:
     return [f"{version}: {line}" for line in problems]
 
 
-def _file_problems(registry: Registry, version: Version) -> list[str]:
+def _file_problems(registry: Readable, version: Version) -> list[str]:
     manifest = registry.store.manifest(version.digest)
     return tree_problems(version.path, manifest, reread=True) or _record_problems(version)
 
@@ -81,7 +90,7 @@ def _record_problems(version: Version) -> list[str]:
     ]
 
 
-def _revocation_problems(registry: Registry, version: Version) -> list[str]:
+def _revocation_problems(registry: Readable, version: Version) -> list[str]:
     """List what is wrong with its signed revocations."""
     entries, _ = _attempt(registry.store.find, Reference(version.name, version=version.number))
     texts = [text for entry in entries or () for key, text in sorted(entry.tags.items()) if key.startswith(REVOCATION)]
