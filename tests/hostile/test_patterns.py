@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import inspect
 import pkgutil
@@ -11,15 +10,15 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import _lru_cache_wrapper, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 import regex
+import vertical_sdk.domains
 from hostile.attacks import plan_attacks
 
 import vertical_sdk
-import vertical_sdk.domains
 from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.spans import LONGEST
 
@@ -93,9 +92,13 @@ def walk(value: Any, module: Any) -> Iterator[Any]:
             yield from walk(item, module)
     elif isinstance(value, dict) and len(value) < 1000:
         yield from walk(list(value.values()), module)
-    elif isinstance(value, functools._lru_cache_wrapper) and value.__module__ == module.__name__:
-        if not inspect.signature(value).parameters and "Pattern" in str(value.__annotations__.get("return")):
-            yield from walk(value(), module)
+    elif (
+        isinstance(value, _lru_cache_wrapper)
+        and value.__module__ == module.__name__
+        and not inspect.signature(value).parameters
+        and "Pattern" in str(value.__annotations__.get("return"))
+    ):
+        yield from walk(value(), module)
 
 
 def written_calls(module: Any) -> Iterator[tuple[str, str, int, str]]:
@@ -164,10 +167,10 @@ def slow_texts(pattern: Pattern) -> list[str]:
         times = []
         for attack in attacks:
             short = attack.write(SHORT)
-            times.append((took(lambda: use(compiled, way, short), LIMIT), attack))
+            times.append((took(partial(use, compiled, way, short), LIMIT), attack))
         for seconds, attack in sorted(times, reverse=True)[:WORST]:
             whole = attack.write(long)
-            if seconds > SUSPECT and took(lambda: use(compiled, way, whole), LIMIT) > LIMIT * long / LONG:
+            if seconds > SUSPECT and took(partial(use, compiled, way, whole), LIMIT) > LIMIT * long / LONG:
                 found.append(f"{way}: {attack}")
     return found
 

@@ -48,6 +48,12 @@ def fetch(
     """
     if sha256 is not None and not DIGEST.fullmatch(sha256):
         raise SourceError(f"sha256 = {sha256!r} is not a digest. Write 64 hexadecimal digits in lower case.", where=source)
+    try:
+        "".join((source, file or "", revision or "")).encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f"contains {error.object[error.start]!r}, which is no character. Write it again.", where=repr(source)
+        ) from None
     permission = current_permission()
     if permission is not None:
         permission.check(source)
