@@ -21,6 +21,7 @@ __all__ = [
     "cache_home",
     "expand_home",
     "file_digest",
+    "hide_addresses",
     "hide_path",
     "is_disk_full",
     "known_digest",
@@ -38,6 +39,7 @@ FULL_IN_TORCH = ("file write failed", "PytorchStreamWriter", "unexpected pos")
 """How torch.save reports it, always in a RuntimeError."""
 _PATH = re.compile(r"(?:file://|~/|\.{1,2}/|/[^/\n{}]+/)[^\n{}]*$")
 """The path of a file or folder of this machine."""
+_ADDRESS = re.compile(r"file://[^\s'\"(),;]+", re.IGNORECASE)
 
 
 def cache_home() -> Path:
@@ -135,12 +137,17 @@ def is_disk_full(error: BaseException | str) -> bool:
 
 def hide_path(text: str) -> str:
     """Return the last part of the path of a file or folder of this machine; any other text unchanged."""
-    return public_source(text) if _PATH.match(text) else text
+    return public_source(text) if _PATH.match(text) else hide_addresses(text)
+
+
+def hide_addresses(text: str) -> str:
+    """Replace each file:// address in a text by the last part of its path."""
+    return _ADDRESS.sub(lambda match: public_source(match[0]), text)
 
 
 def public_source(source: str) -> str:
     """The form of a source that others may read: the path of a file or folder becomes its last part, anything else stays."""
-    if source.startswith("file://"):
+    if source[:7].lower() == "file://":
         source = urlsplit(source).path
     elif ":" in source and not source.startswith(("/", "~", ".")):
         return source

@@ -18,10 +18,13 @@ from registry.conftest import RESULTS, resolve_recipe, write_adapter
 
 from vertical_sdk.card import Parent, SourceRecord, Verdict, read_card, write_card
 from vertical_sdk.cli import main, output
+from vertical_sdk.errors import RegistryError
 from vertical_sdk.model_card import render_readme
-from vertical_sdk.paths import file_digest
+from vertical_sdk.paths import file_digest, hide_path
 from vertical_sdk.registry import Registry
+from vertical_sdk.registry.copying import copy_versions
 from vertical_sdk.registry.store import Stored
+from vertical_sdk.server.errors import public_message
 from vertical_sdk.server.security.access_log import open_log
 
 ATTACK = "x\x1b]52;c;cm0gLXJm\x07\x1b[2J\x9b31m\rVerdict: passed\nGate: passed\u202e\u2066\x7f\u2028\u200f end"
@@ -187,3 +190,15 @@ def test_a_request_log_has_no_control_characters(monkeypatch: pytest.MonkeyPatch
 
     assert FORBIDDEN.findall(written.getvalue()) == []
     assert json.loads(written.getvalue())["path"] == f"/a/{ATTACK}"
+
+
+def test_messages_and_logs_name_no_folder_of_this_machine(tmp_path: Path) -> None:
+    source, target = Registry(f"file://{tmp_path}/private/registry"), Registry(tmp_path / "target")
+    source.publish(write_adapter(tmp_path / "adapter"))
+
+    copy_versions(source, target)
+
+    assert target.history("medical/triage")[-1].why.startswith("copied from registry (medical/triage@1)")
+    error = RegistryError(f"file://{tmp_path}/private/registry: it is damaged (FILE://{tmp_path}/private/x).", where="a@1")
+    assert public_message(error) == "a@1: registry: it is damaged (x)."
+    assert hide_path("see https://example.org/a and s3://bucket/b") == "see https://example.org/a and s3://bucket/b"

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from vertical_sdk.card import read_card
 from vertical_sdk.errors import CorruptAdapter, MissingExtra, RegistryError, VerticalError
 from vertical_sdk.json_text import parse_json
+from vertical_sdk.paths import hide_addresses
 from vertical_sdk.registry.answers import check_found, check_versions
 from vertical_sdk.registry.checks import check_text_sizes
 from vertical_sdk.registry.policy import check_licenses
@@ -159,7 +160,7 @@ def copy_from(
     if missing:
         available = (", ".join(known[:10]) + (", …" if len(known) > 10 else "")) or "no adapters"
         raise RegistryError(f"{title}: has no adapter called {', '.join(missing)}. It has {available}.")
-    work = _Work(origin, USER.sub("//", title), target, believe=believe, overwrite=overwrite_aliases)
+    work = _Work(origin, hide_addresses(USER.sub("//", title)), target, believe=believe, overwrite=overwrite_aliases)
     versions: list[CopiedVersion] = []
     aliases: list[CopiedAlias] = []
     for name in [name for name in known if name in names or not names]:
