@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, m
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.paths import file_digest, hide_path, public_source, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
 
 __all__ = [
     "CARD",
+    "REPORTED",
     "Calibration",
     "Card",
     "Contract",
@@ -29,11 +31,14 @@ __all__ = [
     "folder_digests",
     "hide_paths",
     "library_versions",
+    "parse_card",
     "read_card",
     "write_card",
 ]
 
 CARD = "vertical.json"
+REPORTED = "reported by the publisher"
+"""What is said of results in a card: nobody else has measured them."""
 
 
 class _Frozen(BaseModel):
@@ -267,17 +272,31 @@ def read_card(folder: Path) -> Card:
 
     Raises CorruptAdapter if it is missing or malformed.
     """
-    path = folder / CARD
     try:
-        return Card.model_validate_json(path.read_bytes())
+        content = (folder / CARD).read_bytes()
     except FileNotFoundError:
         raise CorruptAdapter(
             f"this folder has no {CARD}. It is not a vertical_sdk adapter, or it was copied incompletely.", where=folder
         ) from None
+    return parse_card(content, folder)
+
+
+def parse_card(content: bytes, folder: Path) -> Card:
+    """Parse the bytes of a card.
+
+    folder  where it is from, for the error
+
+    Raises CorruptAdapter if it is malformed.
+    """
+    try:
+        return Card.model_validate(parse_json(content))
     except ValidationError as error:
         first = error.errors()[0]
         at = ": ".join((CARD, ".".join(str(step) for step in first["loc"]))).removesuffix(": ")
         message = f"{at}: {first['msg']}. The card was cut or changed. Download or train the adapter again."
+        raise CorruptAdapter(message, where=folder) from None
+    except ValueError as error:
+        message = f"{CARD}: Invalid JSON: {error}. The card was cut or changed. Download or train the adapter again."
         raise CorruptAdapter(message, where=folder) from None
 
 

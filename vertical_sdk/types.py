@@ -26,6 +26,7 @@ __all__ = [
     "Message",
     "Modality",
     "Numbers",
+    "PairedTest",
     "Prediction",
     "Progress",
     "SeriesLayout",
@@ -224,6 +225,15 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two systems on the same rows: the difference first minus second, and its two-sided p-value; NaN if it is undefined."""
+
+    difference: Interval
+    p_value: float
+    confidence: float = 0.95
 
 
 LOGGER = logging.getLogger("vertical_sdk")

@@ -23,8 +23,6 @@ from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.spans import LONGEST
 
 ROOT = Path(__file__).parent.parent.parent
-ELSEWHERE = ("vertical_sdk.server", "vertical_sdk.registry.query")
-"""Their patterns are tried in test_server_time.py, with the limits on what a request may hold."""
 WAYS = ("match", "fullmatch", "search", "finditer", "findall", "sub", "subn", "split")
 SHORT, LONG, WORST = 1_500, 100_000, 3
 """Characters of a text. The three that take longest when short are tried again when long. The patterns of the de-identifiers read parts
@@ -44,11 +42,10 @@ class Pattern(NamedTuple):
 
 
 def modules() -> list[Any]:
-    found = []
+    found: list[Any] = []
     for package in (vertical_sdk, vertical_sdk.domains):
-        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not info.name.endswith("__main__"):
-                found.append(importlib.import_module(info.name))
+        names = (info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
+        found += [importlib.import_module(name) for name in names if not name.endswith("__main__")]
     return sorted({module.__name__: module for module in found}.values(), key=lambda module: module.__name__)
 
 
@@ -176,7 +173,7 @@ def slow_texts(pattern: Pattern) -> list[str]:
 
 
 def test_every_pattern_takes_time_in_proportion_to_its_text() -> None:
-    patterns = [pattern for pattern in find_patterns() if not pattern.where.startswith(ELSEWHERE)]
+    patterns = find_patterns()
 
     slow = {pattern.where: texts for pattern in patterns if (texts := slow_texts(pattern))}
 

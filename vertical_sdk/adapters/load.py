@@ -8,12 +8,11 @@ from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.self_test import replay_self_tests
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Fingerprint
-from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
+from vertical_sdk.errors import AdapterError, BaseMismatch
 from vertical_sdk.families.lora import attach, hide_peft_notice
 from vertical_sdk.families.specialist import LARGE, Specialist, specialist_class
-from vertical_sdk.registry.tree import cached_digest
 
-__all__ = ["load_specialist", "require_same_base"]
+__all__ = ["load_specialist", "replay_adapter", "require_same_base"]
 
 
 def require_same_base(trained_on: Fingerprint, base: Fingerprint, where: str) -> None:
@@ -60,19 +59,18 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
     require_same_base(card.base, base.fingerprint, str(folder))
     if unread := card.training.get("unread"):
         raise AdapterError(str(unread), where=folder)
-    adapted = attach(backbone, folder)
-    for file, digest in card.files.items():
-        if not (folder / file).is_file():
-            raise CorruptAdapter("this file is missing. Download the adapter again.", where=folder / file)
-        if cached_digest(folder / file) != digest:
-            raise CorruptAdapter(
-                "this file was changed or cut after the adapter was saved. Download the adapter again.", where=folder / file
-            )
+    adapted = attach(backbone, adapter.files)
+    adapter.files.check()
     device = next(adapted.parameters()).device
     with hide_peft_notice():
-        specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, folder)
+        specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, adapter.files)
     specialist.to(device)
     specialist.eval()
-    replay_self_tests(specialist, card.self_tests, str(folder), large=base.parameters > LARGE)
     result: Specialist = specialist
+    replay_adapter(adapter, base, result)
     return result
+
+
+def replay_adapter(adapter: Adapter, base: Base, specialist: Specialist) -> None:
+    """Check that a loaded adapter gives the outputs of its self-tests. Raises IdleAdapter."""
+    replay_self_tests(specialist, adapter.card.self_tests, str(adapter.folder), large=base.parameters > LARGE)

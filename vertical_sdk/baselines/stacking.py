@@ -29,6 +29,7 @@ from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import CorruptAdapter
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Progress, TaskName, silent
 
@@ -144,19 +145,21 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / ENSEMBLE)
 
 
-def load_ensemble(folder: Path) -> Ensemble | None:
+def load_ensemble(source: CheckedFiles | Path) -> Ensemble | None:
     """Load the ensemble from an adapter's folder; None if the adapter has no ensemble.
 
     Raises CorruptAdapter if the file is incomplete or not an ensemble.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
-    path = folder / ENSEMBLE
-    if not path.is_file():
+    files = CheckedFiles.of(source)
+    path = files.folder / ENSEMBLE
+    if ENSEMBLE not in files:
         return None
+    content = files.read(ENSEMBLE)
     try:
-        tensors = load_file(path)
+        tensors = load(content)
         settings = decode_json(tensors["settings"])
         parts = tuple(Part.model_validate(part) for part in settings["parts"])
         members = tuple(load_fitted(part.use, _arrays_of(tensors, number)) for number, part in enumerate(parts))

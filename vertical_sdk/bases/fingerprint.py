@@ -150,7 +150,7 @@ def template_digest(folder: Path, settings: Mapping[str, Any]) -> str | None:
     if not template:
         return None
     text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _read_vocab_size(folder: Path, tensors: list[Tensor], config: Mapping[str, Any]) -> int:

@@ -16,7 +16,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="NAME@VERSION, or a folder: ./RUN, /path/RUN or runs/RUN.")],
     data: Annotated[
         Path | None,
         typer.Option(

@@ -20,6 +20,7 @@ from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.families.streaming import Pieces
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, TaskName, silent
 
@@ -67,9 +68,9 @@ class CausalSpecialist(nn.Module):
         return cls(backbone, base, recipe, labels)
 
     @classmethod
-    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> CausalSpecialist:
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> CausalSpecialist:
         """Load the files of `save` onto a backbone that already carries the adapter."""
-        return cls(backbone, base, recipe, card.labels, load_head(folder) if HEAD in card.files else None)
+        return cls(backbone, base, recipe, card.labels, load_head(files) if HEAD in card.files else None)
 
     def save(self, folder: Path) -> None:
         """Write the head if there is one."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 
 __all__ = [
@@ -61,22 +62,24 @@ def save_head(folder: Path, head: Head, name: str = HEAD) -> None:
     save_file({key: value.contiguous() for key, value in head.state_dict().items()}, folder / name)
 
 
-def load_head(folder: Path, name: str = HEAD) -> Head:
+def load_head(source: CheckedFiles | Path, name: str = HEAD) -> Head:
     """Read a head.
 
     Raises CorruptAdapter if the file is incomplete or does not contain a head.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
+    files = CheckedFiles.of(source)
+    content = files.read(name)
     try:
-        state = load_file(folder / name)
+        state = load(content)
         outputs, width = state["linear.weight"].shape
         head = Head(width, outputs)
         head.load_state_dict(state)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise CorruptAdapter(
-            f"The adapter's head cannot be read: {error}. Download the adapter again.", where=folder / name
+            f"The adapter's head cannot be read: {error}. Download the adapter again.", where=files.folder / name
         ) from None
     return head
 

@@ -31,9 +31,10 @@ from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.clock import SMOOTHING_SECONDS, WEEKLY_FROM, fill_gaps, neighbour_weights, seconds_since_monday
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
-from vertical_sdk.families.lora import with_lora
+from vertical_sdk.families.lora import list_modules, with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import DAY, LARGEST, WEEK, Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
@@ -264,8 +265,8 @@ class SeriesSpecialist(nn.Module):
             most = model.config.num_hidden_layers
             if recipe.series.layers > most:
                 raise RecipeError(f"{recipe.name}: series.layers = {recipe.series.layers}, and {base.name} has {most}.")
-            rest = "|".join(map(str, range(recipe.series.layers, most)))
-            settings.setdefault("exclude_modules", rf".*(pooler|\.(?:{rest})\.).*")
+            rest = [f".{layer}." for layer in range(recipe.series.layers, most)]
+            settings.setdefault("exclude_modules", list_modules(model, "pooler", *rest))
         made = cls(with_lora(model, settings, "FEATURE_EXTRACTION", recipe.name), recipe, labels, layout)
         if (
             layout is not None
@@ -283,14 +284,15 @@ class SeriesSpecialist(nn.Module):
         return channels if self.settings.tokens == "channels" else 1 + math.ceil(steps / self.settings.patch)
 
     @classmethod
-    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> SeriesSpecialist:
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> SeriesSpecialist:
         """Load the files of `save` onto a backbone that already carries the adapter."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
-        head = load_head(folder) if HEAD in card.files else None
+        head = load_head(files) if HEAD in card.files else None
+        content = files.read(SERIES)
         try:
-            state = load_file(folder / SERIES)
+            state = load(content)
             graph = state.get("course.near")
             layout = card.layout
             if layout is not None and graph is not None and graph.any():
@@ -298,7 +300,7 @@ class SeriesSpecialist(nn.Module):
             made = cls(backbone, recipe, card.labels, layout, head)
             made.own.load_state_dict(state)
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise CorruptAdapter(f"{folder / SERIES}: cannot be read: {error}. Download the adapter again.") from None
+            raise CorruptAdapter(f"{files.folder / SERIES}: cannot be read: {error}. Download the adapter again.") from None
         return made
 
     def save(self, folder: Path) -> None:

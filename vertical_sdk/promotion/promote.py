@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
-from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.learned_rows import Party, explain_unknown_parent, find_overlap, list_learned
 from vertical_sdk.evaluation.measure import measure_interval, paired_test
 from vertical_sdk.evaluation.red_lines import find_faults
 from vertical_sdk.evaluation.result import finite
 from vertical_sdk.evaluation.test_set import Benchmark, create_benchmark, prepare_own_rows
+from vertical_sdk.gate import decide
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.outputs import Outputs
@@ -181,7 +181,7 @@ class _Comparison:
         rows, dropped, notes = self._select_rows(own, other)
         benchmark = create_benchmark(own.card, own.recipe, rows)
         try:
-            outputs, champion_outputs = self._answer(champion, own, other, rows)
+            outputs, champion_outputs = self._answer(own, other, rows)
         except _ChampionUnusable as error:
             return self._decide_by_own_gate(
                 f"The champion {champion} cannot be loaded, so nothing was compared: {error.__cause__}"
@@ -213,20 +213,20 @@ class _Comparison:
             **measured,
         )
 
-    def _answer(self, champion: Version, own: Party, other: Party, rows: Sequence[Example]) -> tuple[Outputs, Outputs]:
+    def _answer(self, own: Party, other: Party, rows: Sequence[Example]) -> tuple[Outputs, Outputs]:
         """The answers of both versions. Two versions on one base share it; otherwise one base is in memory at a time.
 
         Raises _ChampionUnusable if the champion cannot be loaded; what loading the challenger raises.
         """
         progress = self.progress
-        model = VerticalModel.from_pretrained(self.challenger.path, name=own.name, progress=progress)
+        model = VerticalModel.from_registry(own.name, self.registry, progress=progress)
         outputs = model.answer(rows, progress=progress).outputs
         try:
             if _have_same_base(own.card.base, other.card.base):
-                model.use(model.add(champion.path, name=other.name))
+                model.use(model.add(other.name, self.registry))
             else:
                 del model
-                model = VerticalModel.from_pretrained(champion.path, name=other.name, progress=progress)
+                model = VerticalModel.from_registry(other.name, self.registry, progress=progress)
         except AdapterError as error:
             raise _ChampionUnusable from error
         champion_outputs = model.answer(rewrite_rows(rows, own, other), progress=progress).outputs

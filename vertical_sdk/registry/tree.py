@@ -69,6 +69,8 @@ def tree_problems(folder: Path, manifest: Manifest, *, reread: bool = False) -> 
         remaining = dict(_walk(str(folder)))
     except FileNotFoundError:
         return ["its folder is missing"]
+    except OSError as error:
+        return [f"its folder cannot be read ({error.strerror}: {Path(error.filename).name})"]
     for path, file in manifest.items():
         entry = remaining.pop(path, None)
         if entry is None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from vertical_sdk.errors import DigestMismatch, SourceError
+from vertical_sdk.errors import DigestMismatch, SourceError, find_similar
 from vertical_sdk.paths import file_digest
 
 __all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "list_nearest", "pick_file"]
@@ -78,8 +77,8 @@ def list_nearest(name: str, known: Iterable[str], *, place: str = "") -> str:
     """
     known = sorted(known)
     last = {k: k.rpartition("/")[2] for k in known}
-    like = difflib.get_close_matches(name.rpartition("/")[2], set(last.values()), n=5, cutoff=0.5)
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    like = find_similar(name.rpartition("/")[2], sorted(set(last.values())), most=5, cutoff=0.5)
+    near = find_similar(name, known, most=5, cutoff=0.5)
     near += [k for k in known if last[k] in like and k not in near]
     if near:
         return f"Similar names{f' in {place}' if place else ''}: {', '.join(near[:8])}."
