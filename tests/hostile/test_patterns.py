@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import random
 import re
 import signal
 import time
@@ -20,7 +21,7 @@ from hostile.attacks import plan_attacks
 
 import vertical_sdk
 from vertical_sdk.data.entities import Entity
-from vertical_sdk.data.spans import LONGEST
+from vertical_sdk.data.spans import LONGEST, cut_text
 
 ROOT = Path(__file__).parent.parent.parent
 WAYS = ("match", "fullmatch", "search", "finditer", "findall", "sub", "subn", "split")
@@ -179,3 +180,55 @@ def test_every_pattern_takes_time_in_proportion_to_its_text() -> None:
 
     assert len(patterns) > 200
     assert slow == {}
+
+
+TEXTS = (
+    "7 " * 10_000,
+    "1/2/2021 " * 2_000,
+    "身份证" + " " * 20_000,
+    "A. " * 7_000,
+    "a@" * 10_000,
+    "copyright (c) " * 1_500,
+    "Acme Company, " * 1_400,
+    "".join(f"Mr Name{chr(97 + n % 26)}{chr(97 + n // 26)} v. B. " for n in range(600)),
+)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_whole_parts_take_time_in_proportion_to_a_text(text: str) -> None:
+    from vertical_sdk.catalog import augmentations, cleaners, deidentifiers
+    from vertical_sdk.data.dates import shift_dates
+    from vertical_sdk.types import Example
+
+    example = Example("1", text, "x")
+    parts = ("medical.units", "legal.citations", "legal.numbering", "finance.urls", "general.whitespace")
+
+    def run() -> None:
+        shift_dates(text, 40)
+        for name in parts:
+            if name in cleaners.names():
+                cleaners.get(name)([example])
+        for name in ("legal.mask_citations", "legal.mask_holders", "legal.swap_parties", "finance.swap_amounts"):
+            if name in augmentations.names():
+                augmentations.get(name)(example, random.Random(0), p=1.0)
+        for name in ("legal.identifiers", "finance.identifiers"):
+            deidentifiers.get(name)([example], 0, on_hit="mask")
+
+    assert took(run, 60) < 30
+
+
+def test_a_long_text_is_read_in_parts_and_nothing_is_missed() -> None:
+    from vertical_sdk.data.deidentify import find_pii
+
+    line = "Call 212-555-0142 or write to jane.doe@example.org about card 4111 1111 1111 1111 on 2021-03-04, 身份证号 110101199003077715. "
+
+    assert find_pii([line * 100]) == {kind: 100 * count for kind, count in find_pii([line]).items()}
+
+
+def test_the_parts_of_a_text_cover_it_once() -> None:
+    text = "word " * 3000 + "x" * 9000 + " end"
+    cores = [core for _, _, core in cut_text(text)]
+
+    assert [start for start, _ in cores] == [0, *(end for _, end in cores[:-1])]
+    assert cores[-1][1] == len(text)
+    assert all(end - start <= LONGEST and start <= core[0] and core[1] <= end for start, end, core in cut_text(text))
