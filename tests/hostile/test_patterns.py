@@ -33,7 +33,7 @@ SUSPECT, LIMIT = 0.0002, 1.0
 
 
 class Pattern(NamedTuple):
-    """A regular expression, where it is, and how it is used."""
+    """A regular expression, its place, and how it is used."""
 
     where: str
     text: str
@@ -158,7 +158,7 @@ def slow_texts(pattern: Pattern) -> list[str]:
     found = []
     try:
         attacks = plan_attacks(pattern.text, pattern.flags)
-    except re.error:  # a look-behind without a fixed width, which the module regex reads
+    except re.error:  # it looks back by no fixed width, which the module regex reads
         attacks = plan_attacks(re.sub(r"\(\?<[=!](?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)", "", pattern.text), pattern.flags)
     long = LONGEST if pattern.engine is regex else LONG
     for way in sorted(pattern.ways):

@@ -50,7 +50,7 @@ def fetch(
         "".join((source, file or "", revision or "")).encode()
     except UnicodeEncodeError as error:
         raise SourceError(
-            f"contains {error.object[error.start]!r}, which is no character. Write it again.", where=repr(source)
+            f"contains {error.object[error.start]!r}, which is not a character. Write it again.", where=repr(source)
         ) from None
     module, _, function = SCHEMES.get(source.partition(":")[0], OTHERWISE).partition(":")
     fetched: Fetched = getattr(importlib.import_module(module), function)(
