@@ -15,6 +15,7 @@ from functools import _lru_cache_wrapper, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import regex
 import vertical_sdk.domains
 from hostile.attacks import plan_attacks
@@ -25,8 +26,8 @@ from vertical_sdk.data.spans import LONGEST, cut_text
 
 ROOT = Path(__file__).parent.parent.parent
 WAYS = ("match", "fullmatch", "search", "finditer", "findall", "sub", "subn", "split")
-SHORT, LONG, WORST = 1_500, 100_000, 3
-"""Characters of a text. The three that take longest when short are tried again when long. The patterns of the de-identifiers read parts
+SHORT, LONG, WORST = 1_000, 100_000, 2
+"""Characters of a text. The two that take longest when short are tried again when long. The patterns of the de-identifiers read parts
 of LONGEST characters, and may take as much of the limit as such a part is of the text."""
 SUSPECT, LIMIT = 0.0002, 1.0
 """Seconds of this process: what a short text takes at least, if the long one may take LIMIT or more (its square)."""
@@ -183,8 +184,8 @@ def test_every_pattern_takes_time_in_proportion_to_its_text() -> None:
 
 
 TEXTS = (
-    "7 " * 10_000,
-    "1/2/2021 " * 2_000,
+    "7 " * 2_000,
+    "1/2/2021 " * 1_000,
     "身份证" + " " * 20_000,
     "A. " * 7_000,
     "a@" * 10_000,
