@@ -195,6 +195,23 @@ TEXTS = (
 )
 
 
+CLEANERS = ("normalize", "finance.urls", "legal.numbering", "legal.citations", "medical.units")
+AUGMENTATIONS = (
+    "typos",
+    "shuffle_sentences",
+    "finance.swap_tickers",
+    "finance.swap_amounts",
+    "legal.rename_parties",
+    "legal.mask_citations",
+    "legal.ocr_noise",
+    "legal.mask_holders",
+    "medical.abbreviations",
+    "medical.synonyms",
+    "medical.drop_sentences",
+    "medical.drop_turns",
+)
+
+
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_whole_parts_take_time_in_proportion_to_a_text(text: str) -> None:
     from vertical_sdk.catalog import augmentations, cleaners, deidentifiers
@@ -202,16 +219,13 @@ def test_whole_parts_take_time_in_proportion_to_a_text(text: str) -> None:
     from vertical_sdk.types import Example
 
     example = Example("1", text, "x")
-    parts = ("medical.units", "legal.citations", "legal.numbering", "finance.urls", "general.whitespace")
 
     def run() -> None:
         shift_dates(text, 40)
-        for name in parts:
-            if name in cleaners.names():
-                cleaners.get(name)([example])
-        for name in ("legal.mask_citations", "legal.mask_holders", "legal.swap_parties", "finance.swap_amounts"):
-            if name in augmentations.names():
-                augmentations.get(name)(example, random.Random(0), p=1.0)
+        for name in CLEANERS:
+            cleaners.get(name)([example])
+        for name in AUGMENTATIONS:
+            augmentations.get(name)(example, random.Random(0))
         for name in ("legal.identifiers", "finance.identifiers"):
             deidentifiers.get(name)([example], 0, on_hit="mask")
 
