@@ -48,6 +48,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, _serving(Path(folder), options, soft) as (port, token, stderr):
         result = asyncio.run(_measure(port, token, options))
         result["stderr_bytes"] = stderr.stat().st_size
+    server, own = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
+    result["server_cpu_s"] = round(server.ru_utime + server.ru_stime, 1)
+    result["clients_cpu_s"] = round(own.ru_utime + own.ru_stime, 1)
     passed = set(result["answers"]) == {"200"} and result["p99_s"] <= 2 and result["health_longest_s"] <= 0.5
     print(json.dumps({**result, "passed": passed}, indent=1))
     return 0 if passed else 1

@@ -195,16 +195,79 @@ def search(content: bytes) -> None:
 
 
 def read_ensemble(content: bytes) -> None:
-    """Read the members of an adapter."""
-    from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
+    """Read the members of an adapter, and ask them."""
+    import numpy as np
 
-    with copied_adapter(ENSEMBLE, content) as folder:
-        load_ensemble(folder)
+    from vertical_sdk.baselines.stacking import load_ensemble
+    from vertical_sdk.members import ENSEMBLE
+
+    (work_folder() / ENSEMBLE).write_bytes(content)
+    recipe, labels, rows = ensemble_case()
+    ensemble = load_ensemble(work_folder(), recipe, labels)
+    with np.errstate(all="ignore"):
+        ensemble.combine(np.zeros((len(rows), 2)), rows, None)
+
+
+@functools.cache
+def ensemble_case() -> tuple[Any, Any, Any]:
+    """A recipe with two members, its labels, and rows that they read."""
+    from vertical_sdk.recipe import Data, Part, Recipe
+    from vertical_sdk.types import Example, LabelSpace
+
+    parts = (Part(use="tfidf"), Part(use="boosted_trees", n_estimators=4, num_leaves=4, min_child_samples=2))
+    recipe = Recipe(name="own", task="classification", data=Data(source="rows.csv"), ensemble=parts)
+    rows = [
+        Example(
+            str(n),
+            ("red itch", "slow pulse")[n % 2],
+            ("skin", "heart")[n % 2],
+            record=(("age", n / 7), ("sex", "fm"[n % 3 > 0])),
+        )
+        for n in range(60)
+    ]
+    return recipe, LabelSpace(("skin", "heart")), rows
 
 
 def honest_ensembles() -> list[bytes]:
-    """Files of members: a linear model, and boosted trees."""
-    return []
+    """Files of members: a linear model and boosted trees, as arrays and as the text that earlier versions stored."""
+    import numpy as np
+    from safetensors.numpy import load, save
+
+    from vertical_sdk.baselines.stacking import fit_ensemble, save_ensemble
+    from vertical_sdk.members import ENSEMBLE, decode_json, encode_json
+
+    recipe, labels, rows = ensemble_case()
+    ensemble, _ = fit_ensemble(recipe, rows[:40], rows[40:], np.zeros((20, 2)), labels, 0, None)
+    save_ensemble(work_folder(), ensemble)
+    content = (work_folder() / ENSEMBLE).read_bytes()
+    arrays = load(content)
+    earlier = {name: values for name, values in arrays.items() if not name.startswith("1.trees.")}
+    earlier["1.settings"] = encode_json(decode_json(arrays["1.settings"]) | {"models": [TREES_TEXT]})
+    return [content, save(earlier)]
+
+
+TREES_TEXT = """tree
+version=v4
+num_class=1
+num_tree_per_iteration=1
+max_feature_idx=1
+objective=binary sigmoid:1
+
+Tree=0
+num_leaves=3
+num_cat=1
+split_feature=0 1
+threshold=0.5 0
+decision_type=10 1
+left_child=1 -1
+right_child=-2 -3
+leaf_value=-0.4 0.1 0.3
+cat_boundaries=0 1
+cat_threshold=2
+is_linear=0
+
+end of trees
+"""
 
 
 def json_lines() -> bytes:

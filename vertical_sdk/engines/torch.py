@@ -111,7 +111,6 @@ class TorchEngine:
             backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
             with self._watch_loaded():
                 specialist = load_specialist(adapter, self._base, share_weights(backbone))
-                _ = adapter.ensemble  # a damaged file is an error now, not at the first prediction
             self._backbone = backbone
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name

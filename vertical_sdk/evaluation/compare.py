@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,12 @@ from vertical_sdk.evaluation.red_lines import describe_gaps, describe_undefined,
 from vertical_sdk.evaluation.result import Evaluation, System
 from vertical_sdk.evaluation.systems import SPECIALIST, Setup, classical_baseline, run_systems, system_title
 from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
+from vertical_sdk.evaluation_record import find_run
 from vertical_sdk.gate import decide
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.sources.permission import for_card
 from vertical_sdk.tasks import get_gate
 from vertical_sdk.types import Progress, log_progress
 
@@ -37,6 +40,7 @@ def evaluate(
     registry: Registry | None = None,
     base: str | None = None,
     allow_revoked: Collection[str] = (),
+    allow_sources: Collection[str] = (),
     progress: Progress = log_progress,
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
@@ -50,6 +54,8 @@ def evaluate(
                    evaluation is returned with the reason (`Evaluation.unwritten`)
     base           another place of the same base model
     allow_revoked  versions ("medical/icd-chapter@3") that may be evaluated although they were revoked
+    allow_sources  sources to fetch although only the card of the adapter names them: files and folders of this machine, and
+                   addresses that are not public. The adapter in a run's folder is the user's own and needs none
 
     Raises what loading an adapter raises, and DataError for rows that cannot be scored, or test rows that have changed since
     training.
@@ -58,8 +64,11 @@ def evaluate(
     found = open_adapter(adapter, registry, allow_revoked=allow_revoked)
     progress("loading the specialist", None)
     model = VerticalModel.from_adapter(found, base=base, progress=progress)
-    setup, known = _prepare(model, data, progress)
-    return record_evaluation(found.folder, _evaluate(setup, data, known), model.base.hub_id, data, model.adapter.recipe.report)
+    own_run = found.version is None and find_run(found.folder) is not None
+    with contextlib.nullcontext() if own_run else for_card(model.card, allowed=allow_sources):
+        setup, known = _prepare(model, data, progress)
+        evaluation = _evaluate(setup, data, known)
+    return record_evaluation(found.folder, evaluation, model.base.hub_id, data, model.adapter.recipe.report)
 
 
 def _prepare(model: VerticalModel, data: Path | None, progress: Progress) -> tuple[Setup, KnownRows]:

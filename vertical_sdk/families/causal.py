@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_text_tokenizer, load_tokenizer
 from vertical_sdk.card import Card
+from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
@@ -178,8 +179,18 @@ class CausalSpecialist(nn.Module):
                     pad_token_id=pad_id,
                     eos_token_id=self.tokenizer.eos_token_id,
                     streamer=pieces,
+                    logits_processor=[_require_numbers],
                 )
             for number, row in zip(group, out[:, ids.shape[1] :], strict=True):
                 texts[number] = self.tokenizer.decode(row, skip_special_tokens=True).strip()
             progress("writing", (start + len(group)) / len(order))
         return texts
+
+
+def _require_numbers(_ids: Tensor, scores: Tensor) -> Tensor:
+    """Return the scores of the next token unchanged. Raises AdapterError for NaN, of which the likeliest token would be any."""
+    if bool(scores.isnan().any()):
+        raise AdapterError(
+            "the specialist's output is not a number. Its weights are wrong. Train it again, or load another version."
+        )
+    return scores

@@ -13,6 +13,7 @@ from vertical_sdk.errors import BaseMismatch, CorruptAdapter, IdleAdapter, Recip
 from vertical_sdk.families.shared_base import read_context
 from vertical_sdk.peft_config import ADAPTER_CONFIG, find_wrong_rank, parse_config, select_settings
 from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.tensors import load_tensors
 
 __all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "list_modules", "read_weights", "with_lora"]
 
@@ -37,8 +38,8 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
         config = peft.LoraConfig(
             task_type=task_type, **{**DEFAULTS, **({"exclude_modules": unread} if unread else {}), **settings}
         )
-        _write_out_patterns(config, model)
         _check_ranks(model, config)
+        _write_out_patterns(config, model)
         with hide_peft_notice(), _refuse_without_effect():
             adapted = peft.get_peft_model(model, config)
         _check_saved_modules(adapted, config.modules_to_save or (), all_exist=True)
@@ -46,16 +47,6 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
         return adapted
     except (ValueError, TypeError, KeyError, ImportError) as error:
         raise RecipeError(f"adapter: {str(error).strip()}", where=where) from None
-
-
-def _check_ranks(model: Any, config: Any) -> None:
-    """Raise ValueError for a rank that no weight of the base has: a higher one adds memory and nothing else."""
-    widest = max((min(weight.shape[0], weight[0].numel()) for weight in model.parameters() if weight.ndim > 1), default=1)
-    highest = max([config.r, *(config.rank_pattern or {}).values()])
-    if highest > max(widest, HARMLESS):
-        raise ValueError(
-            f"r = {highest:,}, but the weights of this base have at most the rank {widest:,}. Choose a smaller one."
-        )
 
 
 def list_modules(model: Any, *parts: str) -> list[str]:
@@ -75,6 +66,16 @@ def _write_out_patterns(config: Any, model: Any) -> None:
         if isinstance(pattern, str) and pattern != "all-linear":
             names = {name for name, _ in model.named_modules() if re.fullmatch(pattern, name)}
             setattr(config, key, names or pattern)
+
+
+def _check_ranks(model: Any, config: Any) -> None:
+    """Raise ValueError for a rank that no weight of the base has: a higher one adds memory and nothing else."""
+    widest = max((min(weight.shape[0], weight[0].numel()) for weight in model.parameters() if weight.ndim > 1), default=1)
+    highest = max([config.r, *(config.rank_pattern or {}).values()])
+    if highest > max(widest, HARMLESS):
+        raise ValueError(
+            f"r = {highest:,}, but the weights of this base have at most the rank {widest:,}. Choose a smaller one."
+        )
 
 
 @contextlib.contextmanager
@@ -122,11 +123,8 @@ def _check_saved_modules(model: Any, names: Sequence[str], *, all_exist: bool = 
 def read_weights(source: CheckedFiles | Path) -> dict[str, Any]:
     """Read the adapter's tensors.
 
-    Raises CorruptAdapter for a file that is missing, cut or a pickle, or holds other than floating-point numbers.
+    Raises CorruptAdapter for a file that is missing, cut or a pickle, or holds other than finite floating-point numbers.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     files = CheckedFiles.of(source)
     path = files.folder / ADAPTER_WEIGHTS
     if not path.is_file():
@@ -138,13 +136,7 @@ def read_weights(source: CheckedFiles | Path) -> dict[str, Any]:
                 where=files.folder,
             )
         raise CorruptAdapter(f"this folder has no {ADAPTER_WEIGHTS}.", where=files.folder)
-    content = files.read(ADAPTER_WEIGHTS)
-    try:
-        weights = dict(load(content))
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CorruptAdapter(
-            f"this file is cut or not a safetensors file ({error}). Download the adapter again.", where=path
-        ) from None
+    weights = load_tensors(files.read(ADAPTER_WEIGHTS), path)
     odd = next((name for name, tensor in weights.items() if tensor.dtype not in _number_types()), None)
     if odd is not None:
         raise CorruptAdapter(
@@ -180,11 +172,11 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
         raise IdleAdapter(
             "all weights are zero, so the adapter would change nothing. Train it again.", where=folder / ADAPTER_WEIGHTS
         )
-    # bases are compared by fingerprint, not by name
-    name = getattr(model, "name_or_path", None)
+    # bases are compared by fingerprint, not by name; weights that are replaced at once need no first values
+    unread = {"base_model_name_or_path": getattr(model, "name_or_path", None), "init_lora_weights": False}
     try:
         with hide_peft_notice():
-            config = peft.LoraConfig(**select_settings(settings), inference_mode=True, base_model_name_or_path=name)
+            config = peft.LoraConfig(**select_settings(settings), inference_mode=True, **unread)
             model = peft.get_peft_model(model, config, low_cpu_mem_usage=True)
             _check_saved_modules(model, config.modules_to_save or ())
             expected = peft.get_peft_model_state_dict(model, save_embedding_layers=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from vertical_sdk.promotion.shared_rows import (
 from vertical_sdk.recipe import Gate
 from vertical_sdk.registry.checks import require_reason
 from vertical_sdk.registry.references import check_alias
+from vertical_sdk.sources.permission import for_card
 from vertical_sdk.tasks import main_metric
 from vertical_sdk.types import Example, Interval, Progress, log_progress
 
@@ -77,7 +78,7 @@ class Promotion:
         return plain
 
 
-def promote(
+def promote(  # noqa: PLR0913  (each option is one decision of the user)
     registry: Registry,
     challenger: str,
     alias: str,
@@ -86,6 +87,7 @@ def promote(
     margin: float = 0.0,
     force: bool = False,
     why: str = "",
+    allow_sources: Collection[str] = (),
     progress: Progress = log_progress,
 ) -> Promotion:
     """Move an alias to the challenger, if the challenger beats the version that the alias points at.
@@ -95,6 +97,8 @@ def promote(
     data        a CSV or JSONL file to compare on; None: the test rows of the challenger's own recipe
     margin      the challenger's advantage must exceed this with confidence; in the metric's unit, as in a recipe's gate
     force       move the alias although the verdict is negative; the log records this permanently, with `why`, which it needs
+    allow_sources  sources of data that are fetched although the challenger's card names them and the champion's does not, or although
+                   they are not public; see below
 
     Both versions answer the same rows. The first metric of the challenger's recipe is compared by the paired bootstrap, over groups if
     the recipe says so. The challenger passes if the lower end of the interval of its advantage is above `margin`, as for the gate.
@@ -102,6 +106,10 @@ def promote(
     not a reason. If newer data or a smaller model is the reason, the challenger need only not be worse: -0.01 allows it to lose up to
     0.01 (a test of non-inferiority). How much loss matters depends on the use and on the metric's unit, so there is no default for it;
     choose it before you look at the numbers (Piaggio et al., CONSORT extension for non-inferiority trials, 2012).
+
+    A card is written by its publisher, so its sources are fetched only if the champion's card names them too, if they are a file of
+    the user with the bytes that the challenger was trained on, or if they are in `allow_sources`. Addresses of this machine and of
+    private networks, where a redirect leads to as well, and `file://` are fetched only if they are in `allow_sources`.
 
     Rows that the champion was trained on (training or validation) are left out, and with `data` those of the challenger too; see
     `evaluation.learned_rows.find_overlap`. If the training rows of a version cannot be prepared here, a note says so: such rows would
@@ -127,7 +135,8 @@ def promote(
         raise RegistryError(
             f"the alias already points at version {current}. Choose another challenger.", where=f"{version.name}@{alias}"
         )
-    result = _Comparison(registry, version, alias, current, data, margin, progress).decide()
+    allowed = frozenset(allow_sources)
+    result = _Comparison(registry, version, alias, current, data, margin, allowed, progress).decide()
     if not result.verdict.passed and not force:
         return result
     result = replace(result, moved=True, forced=not result.verdict.passed)
@@ -154,6 +163,7 @@ class _Comparison:
     current: int | None
     data: Path | None
     margin: float
+    allow_sources: frozenset[str]
     progress: Progress
 
     def decide(self) -> Promotion:
@@ -234,7 +244,8 @@ class _Comparison:
 
     def _select_rows(self, own: Party, other: Party) -> tuple[list[Example], int, list[str]]:
         """The rows that neither version was trained on, how many were left out, and notes about them."""
-        prepared, unprepared = prepare_own_rows(own.card, own.recipe, needed=self.data is None, progress=self.progress)
+        with for_card(own.card, known=other.card, allowed=self.allow_sources):
+            prepared, unprepared = prepare_own_rows(own.card, own.recipe, needed=self.data is None, progress=self.progress)
         trained_on: list[tuple[Party, Prepared | None, str]] = []
         if self.data is None:
             assert prepared is not None
@@ -244,7 +255,9 @@ class _Comparison:
             trained_on.append((own, prepared, unprepared))
         if not have_same_rows(own, other):
             self.progress("preparing the champion's rows", None)
-            trained_on.append((other, *prepare_own_rows(other.card, other.recipe, needed=False, progress=self.progress)))
+            with for_card(other.card, known=other.card, allowed=self.allow_sources):
+                learned = prepare_own_rows(other.card, other.recipe, needed=False, progress=self.progress)
+            trained_on.append((other, *learned))
         notes: list[str] = []
         left_out: set[int] = set()
         for party, learned, reason in trained_on:

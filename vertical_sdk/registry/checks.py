@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
-
 from vertical_sdk.card import CARD, Card, Verdict, hide_paths
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
 from vertical_sdk.evaluation_record import find_run
+from vertical_sdk.members import ENSEMBLE, check_members, read_members
 from vertical_sdk.peft_config import ADAPTER_CONFIG, find_wrong_rank, parse_config
 from vertical_sdk.registry.store import Manifest
+from vertical_sdk.tensors import check_tensors
 
 __all__ = [
     "LONGEST_PATH",
@@ -99,20 +99,11 @@ def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
                 f"{path} has changed since its card was written. Publish the unchanged folder of the run.", where=folder
             )
         if path.endswith(".safetensors"):
-            shapes = _read_shapes(folder / path)
+            shapes = check_tensors((folder / path).read_bytes(), folder / path)
             if path == NEEDED[1]:
                 _check_peft(folder, shapes)
-
-
-def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Read the shape of each tensor in a safetensors file. Raises CorruptAdapter."""
-    try:
-        with safe_open(path, framework="np") as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118  (not a dict)
-    except (SafetensorError, ValueError, OverflowError) as error:
-        raise CorruptAdapter(
-            f"{path.name} is not a safetensors file ({error}). Train or copy it again.", where=path.parent
-        ) from None
+    if named := check_members(folder, card.recipe, has_file=ENSEMBLE in card.files):
+        read_members((folder / ENSEMBLE).read_bytes(), folder / ENSEMBLE, named)
 
 
 def _check_peft(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:

@@ -31,9 +31,9 @@ ADVICE = "Publish the unchanged folder of a run."
 
 Line: TypeAlias = Annotated[str, Field(max_length=500)]
 Paragraph: TypeAlias = Annotated[str, Field(max_length=20_000)]
-Count: TypeAlias = Annotated[int, Field(ge=0)]
-Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
-NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=10**15)]
+Finite: TypeAlias = Annotated[float, Field(ge=-1e100, le=1e100)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0, le=1e100)]
 Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -51,7 +51,7 @@ class _Interval(_Claim):
 
 class _System(_Claim):
     title: Line = ""
-    metrics: dict[Line, _Interval] = {}
+    metrics: Annotated[dict[Line, _Interval], Field(max_length=100)] = {}
     unparsed: Count = 0
     seconds: NotNegative = 0.0
     error: Paragraph | None = None
@@ -67,13 +67,13 @@ class _Comparison(_Claim):
 
 class _Results(_Claim):
     rows: Count = 0
-    systems: dict[Line, _System] = {}
-    tests: list[_Comparison] = []
+    systems: Annotated[dict[Line, _System], Field(max_length=50)] = {}
+    tests: Annotated[list[_Comparison], Field(max_length=500)] = []
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     baseline: Line | None = None
     repeated: Count = 0
     unknown: Paragraph = ""
-    warnings: list[Paragraph] = []
+    warnings: Annotated[list[Paragraph], Field(max_length=500)] = []
 
 
 class _Step(_Claim):
@@ -91,7 +91,7 @@ class _Step(_Claim):
 class _Account(_Claim):
     read: Count = 0
     lost: Probability = 0.0
-    steps: list[_Step] = []
+    steps: Annotated[list[_Step], Field(max_length=500)] = []
 
 
 class _Training(_Claim):

@@ -71,7 +71,9 @@ def serve_registry(
             "`vertical registry token add NAME --scope read`, or allow reading without a token with --anonymous-read.",
             where=tokens.path,
         )
-    app: ASGIApp = create_app(registry, tokens, settings, log=log)
+    own = create_app(registry, tokens, settings, log=log)
+    own.openapi()  # builds the routes, for which the first clients would wait
+    app: ASGIApp = own
     hosts = accepted_hosts(settings.host, settings.allowed_hosts, proxy=settings.proxy is not None)
     if hosts is not None:
         app = HostCheck(app, hosts, exempt=CHECKS)

@@ -18,6 +18,7 @@ import re
 
 from vertical_sdk.errors import SourceError
 from vertical_sdk.sources.fetched import Fetched
+from vertical_sdk.sources.permission import current_permission
 from vertical_sdk.types import Progress, silent
 
 __all__ = ["SCHEMES", "Fetched", "fetch"]
@@ -41,6 +42,7 @@ def fetch(
     sha256    the expected digest: of the wheel for pypi, else of the file, or of the folder (see `folder_digest`)
     revision  branch, tag or commit of a hub data set
 
+    If a card names the source, and not the user, it may be refused (`sources.permission`).
     Raises SourceError; OfflineError if a network is needed and there is none; DigestMismatch if the bytes are not those that
     were pinned; RunError if the cache cannot be written.
     """
@@ -52,6 +54,9 @@ def fetch(
         raise SourceError(
             f"contains {error.object[error.start]!r}, which is not a character. Write it again.", where=repr(source)
         ) from None
+    permission = current_permission()
+    if permission is not None:
+        permission.check(source)
     module, _, function = SCHEMES.get(source.partition(":")[0], OTHERWISE).partition(":")
     fetched: Fetched = getattr(importlib.import_module(module), function)(
         source, file=file, sha256=sha256, revision=revision, progress=progress

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit, urlunsplit
 
 from vertical_sdk.errors import DigestMismatch, SourceError, find_similar
 from vertical_sdk.paths import file_digest
 
-__all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "list_nearest", "pick_file"]
+__all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "hide_secrets", "list_nearest", "pick_file"]
+
+SECRET = re.compile(r"sig|token|key|secret|pass|cred|auth", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,15 @@ class Fetched:
     sha256: str
     license: str | None
     revision: str | None = None
+
+
+def hide_secrets(source: str) -> str:
+    """Remove the user, password and signed query from an address, so it can be shown and recorded."""
+    if "://" not in source or source.startswith("github://"):  # OWNER:REPOSITORY@REVISION is at the place of the user
+        return source
+    parts = urlsplit(source)
+    query = "" if SECRET.search(parts.query) else parts.query
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
 def folder_digest(folder: Path) -> str:

@@ -19,6 +19,7 @@ from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.tensors import load_tensors
 
 __all__ = ["Start", "check_start", "find_start", "load_start_weights", "require_same_start"]
 
@@ -188,17 +189,13 @@ def _require_same_lora(start: Start, backbone: Any, recipe: Recipe) -> None:
 
 
 def _load_series(start: Start, specialist: Specialist) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     own: Any = getattr(specialist, "own", None)
-    content = start.files.read(SERIES)
+    state = load_tensors(start.files.read(SERIES), start.files.folder / SERIES)
     try:
-        state = load(content)
         learned = {name: state[name] for name, _ in own.named_parameters()}
         with torch.no_grad():
             own.load_state_dict(learned, strict=False)
-    except (SafetensorError, OSError, KeyError, RuntimeError, AttributeError) as error:
+    except (KeyError, RuntimeError, AttributeError) as error:
         raise CorruptAdapter(
             f"{SERIES} cannot be read into this recipe's specialist: {error}. Download or train the adapter again.",
             where=start.where,

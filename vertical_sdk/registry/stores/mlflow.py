@@ -315,13 +315,16 @@ class MlflowStore:
         """
         problems: list[str] = []
         damaged: dict[tuple[str, str], list[str]] = {}
+        tags_of: dict[str, dict[int, dict[str, str]]] = {}
         for version in self._search_versions(f"tags.`{DIGEST}` LIKE '%'"):
             try:
                 entry = self._read_entry(version, ())
             except RegistryError as error:
                 problems.append(str(error))
                 continue
-            problems += self._tag_problems(entry)
+            if entry.name not in tags_of:
+                tags_of[entry.name] = self._read_logged_tags(entry.name)
+            problems += tag_problems(entry, tags_of[entry.name].get(entry.number, {}), complete=False)
             if PURGED in entry.tags:
                 continue
             files = (version.run_id, entry.digest)
@@ -342,12 +345,11 @@ class MlflowStore:
                     )
         return problems
 
-    def _tag_problems(self, entry: Entry) -> list[str]:
+    def _read_logged_tags(self, name: str) -> dict[int, dict[str, str]]:
         try:
-            logged = replay_tags(self.history(entry.name)).get(entry.number, {})
+            return replay_tags(self.history(name))
         except RegistryError:
-            return []  # `problems` reports it with the aliases
-        return tag_problems(entry, logged, complete=False)
+            return {}  # `problems` reports it with the aliases
 
     def erase(self, name: str, number: int) -> Erased:
         """Remove a purged version's files from its run, unless another version uses the run, and this machine's download."""

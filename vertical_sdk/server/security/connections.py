@@ -11,7 +11,6 @@ import contextlib
 import errno
 import functools
 import ipaddress
-import itertools
 import math
 import os
 import socket
@@ -144,7 +143,7 @@ class ConnectionGuard:
                 self._close(connection)
 
     def make_room(self, count: int, address: str | None = None) -> int:
-        """Close the connections that have waited longest, those that never sent a request first.
+        """Close the connections that have waited longest. One that was of use gives way only if there is none that never sent a request.
 
         A connection stays if its request is answered, if it has sent data that the server has not read yet, or if it is so new that
         its request may be on its way.
@@ -154,20 +153,19 @@ class ConnectionGuard:
         Returns how many are being closed.
         """
         waiting = [c for c in self._open.values() if c.state != "busy" and not c.closing and address in {None, c.address}]
-        unserved = (c for c in waiting if not c.served and not self._is_new(c))  # in the order in which they were accepted
-        idle = sorted((connection for connection in waiting if connection.served), key=lambda connection: connection.deadline)
-        closed = 0
-        for connection in itertools.chain(unserved, idle):
-            if closed == count:
-                break
-            if not connection.has_data():
-                self._close(connection)
-                closed += 1
-        return closed
+        unserved = [connection for connection in waiting if not connection.served]  # in the order in which they were accepted
+        if unserved:
+            longest = [connection for connection in unserved if not self._is_new(connection) and not connection.has_data()]
+        else:
+            longest = sorted((c for c in waiting if not c.has_data()), key=lambda connection: connection.deadline)[:1]
+        for connection in longest[:count]:
+            self._close(connection)
+        return len(longest[:count])
 
     def has_new(self, address: str | None = None) -> bool:
         """Whether a connection is so new that it cannot give way yet."""
-        return any(self._is_new(c) for c in self._open.values() if not c.served and address in {None, c.address})
+        waiting = (c for c in self._open.values() if not c.served and not c.closing and address in {None, c.address})
+        return any(map(self._is_new, waiting))
 
     def _is_new(self, connection: Connection) -> bool:
         return connection.deadline > time.monotonic() + self.head - NEW
@@ -202,7 +200,7 @@ class GuardedSocket(socket.socket):
             forget()
 
     def has_data(self) -> bool:
-        """Whether data has come that nobody has read yet."""
+        """Whether data has come that was not read yet."""
         try:
             return bool(self.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
         except OSError:

@@ -15,8 +15,7 @@ import anyio
 __all__ = ["Buckets", "Slots"]
 
 MOST_BUCKETS = 10_000
-"""Above this number, buckets that have filled up again are forgotten."""
-
+"""Above this number, buckets that have filled up again are forgotten, once a second."""
 AT_ONCE = 8
 """Requests that are started at the same time."""
 LONG = 0.1
@@ -32,12 +31,14 @@ class Buckets:
         self._clock = clock
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._cleaned = -math.inf
 
     def take(self, client: str) -> int:
         """Take one request out of a client's bucket. Returns 0, or the whole seconds to wait if the bucket is empty."""
         now = self._clock()
         with self._lock:
-            if len(self._buckets) >= MOST_BUCKETS:
+            if len(self._buckets) >= MOST_BUCKETS and now - self._cleaned > 1:
+                self._cleaned = now
                 self._buckets = {key: value for key, value in self._buckets.items() if self._level(value, now) < self.burst}
             level = self._level(self._buckets.get(client, (float(self.burst), now)), now)
             if level >= 1:
