@@ -11,7 +11,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -141,7 +140,7 @@ def hide_path(text: str) -> str:
 def public_source(source: str) -> str:
     """The form of a source that others may read: the path of a file or folder becomes its last part, anything else stays."""
     if source.startswith("file://"):
-        source = urlsplit(source).path
+        source = source.removeprefix("file://").partition("?")[0].partition("#")[0]
     elif ":" in source and not source.startswith(("/", "~", ".")):
         return source
     return source.rstrip("/").rpartition("/")[2] or source
