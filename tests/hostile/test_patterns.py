@@ -229,7 +229,7 @@ def test_whole_parts_take_time_in_proportion_to_a_text(text: str) -> None:
         for name in ("legal.identifiers", "finance.identifiers"):
             deidentifiers.get(name)([example], 0, on_hit="mask")
 
-    assert took(run, 60) < 30
+    assert took(run, 120) < 60  # the first of them imports Presidio too
 
 
 def test_a_long_text_is_read_in_parts_and_nothing_is_missed() -> None:
