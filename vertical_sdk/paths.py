@@ -11,7 +11,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -148,7 +147,7 @@ def hide_addresses(text: str) -> str:
 def public_source(source: str) -> str:
     """The form of a source that others may read: the path of a file or folder becomes its last part, anything else stays."""
     if source[:7].lower() == "file://":
-        source = urlsplit(source).path
+        source = source[7:].partition("?")[0].partition("#")[0]
     elif ":" in source and not source.startswith(("/", "~", ".")):
         return source
     return source.rstrip("/").rpartition("/")[2] or source

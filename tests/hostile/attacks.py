@@ -12,7 +12,7 @@ except ImportError:  # Python 3.10
     import sre_constants as codes
     import sre_parse as parser
 
-ENDS = ("", "\x00", "a")
+ENDS = ("", "\x00")
 """What follows the repeated text: one of these makes nearly every pattern fail at its last step."""
 CLASSES = {
     "CATEGORY_DIGIT": "7",

@@ -8,6 +8,7 @@ import json
 import random
 import struct
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +21,12 @@ from conftest import write_workbook
 from vertical_sdk.bases.weights import read_json, read_tensors
 from vertical_sdk.data.dates import shift_dates
 from vertical_sdk.data.formats import read_columns
-from vertical_sdk.errors import BaseModelError, RecipeError, VerticalError
+from vertical_sdk.errors import BaseModelError, RecipeError, SourceError, VerticalError
 from vertical_sdk.overrides import apply_settings
 from vertical_sdk.recipe import load_recipe, parse_setting
 from vertical_sdk.registry.references import parse_reference
 from vertical_sdk.sources import fetch, hub, pypi
+from vertical_sdk.sources.unpack import unpack
 from vertical_sdk.yaml_file import yaml_value
 
 CASES = 40
@@ -195,3 +197,13 @@ def test_a_time_beyond_the_years_of_python_is_an_error_of_the_data(tmp_path: Pat
 
     with pytest.raises(VerticalError, match="broken Parquet"):
         read_columns(path)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "é" * 200, "/".join(["folder"] * 300)])
+def test_a_wheel_with_a_name_that_is_too_long_is_refused(tmp_path: Path, name: str) -> None:
+    wheel = tmp_path / "wheel.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(name, "x")
+
+    with pytest.raises(SourceError, match="has a name that is too long"):
+        unpack(wheel, tmp_path / "files", "pypi:wheel==1")

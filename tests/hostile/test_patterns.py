@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import random
 import re
 import signal
 import time
@@ -14,27 +15,26 @@ from functools import _lru_cache_wrapper, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import regex
 import vertical_sdk.domains
 from hostile.attacks import plan_attacks
 
 import vertical_sdk
 from vertical_sdk.data.entities import Entity
-from vertical_sdk.data.spans import LONGEST
+from vertical_sdk.data.spans import LONGEST, cut_text
 
 ROOT = Path(__file__).parent.parent.parent
-ELSEWHERE = ("vertical_sdk.server", "vertical_sdk.registry.query")
-"""Their patterns are tried in test_server_time.py, with the limits on what a request may hold."""
 WAYS = ("match", "fullmatch", "search", "finditer", "findall", "sub", "subn", "split")
-SHORT, LONG, WORST = 1_500, 100_000, 3
-"""Characters of a text. The three that take longest when short are tried again when long. The patterns of the de-identifiers read parts
+SHORT, LONG, WORST = 1_000, 100_000, 2
+"""Characters of a text. The two that take longest when short are tried again when long. The patterns of the de-identifiers read parts
 of LONGEST characters, and may take as much of the limit as such a part is of the text."""
 SUSPECT, LIMIT = 0.0002, 1.0
 """Seconds of this process: what a short text takes at least, if the long one may take LIMIT or more (its square)."""
 
 
 class Pattern(NamedTuple):
-    """A regular expression, where it is, and how it is used."""
+    """A regular expression, its place, and how it is used."""
 
     where: str
     text: str
@@ -44,11 +44,10 @@ class Pattern(NamedTuple):
 
 
 def modules() -> list[Any]:
-    found = []
+    found: list[Any] = []
     for package in (vertical_sdk, vertical_sdk.domains):
-        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not info.name.endswith("__main__"):
-                found.append(importlib.import_module(info.name))
+        names = (info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
+        found += [importlib.import_module(name) for name in names if not name.endswith("__main__")]
     return sorted({module.__name__: module for module in found}.values(), key=lambda module: module.__name__)
 
 
@@ -160,7 +159,7 @@ def slow_texts(pattern: Pattern) -> list[str]:
     found = []
     try:
         attacks = plan_attacks(pattern.text, pattern.flags)
-    except re.error:  # a look-behind without a fixed width, which the module regex reads
+    except re.error:  # it looks back by no fixed width, which the module regex reads
         attacks = plan_attacks(re.sub(r"\(\?<[=!](?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)", "", pattern.text), pattern.flags)
     long = LONGEST if pattern.engine is regex else LONG
     for way in sorted(pattern.ways):
@@ -176,9 +175,75 @@ def slow_texts(pattern: Pattern) -> list[str]:
 
 
 def test_every_pattern_takes_time_in_proportion_to_its_text() -> None:
-    patterns = [pattern for pattern in find_patterns() if not pattern.where.startswith(ELSEWHERE)]
+    patterns = find_patterns()
 
     slow = {pattern.where: texts for pattern in patterns if (texts := slow_texts(pattern))}
 
     assert len(patterns) > 200
     assert slow == {}
+
+
+TEXTS = (
+    "7 " * 2_000,
+    "1/2/2021 " * 1_000,
+    "身份证" + " " * 20_000,
+    "A. " * 7_000,
+    "a@" * 10_000,
+    "copyright (c) " * 1_500,
+    "Acme Company, " * 1_400,
+    "".join(f"Mr Name{chr(97 + n % 26)}{chr(97 + n // 26)} v. B. " for n in range(600)),
+)
+
+
+CLEANERS = ("normalize", "finance.urls", "legal.numbering", "legal.citations", "medical.units")
+AUGMENTATIONS = (
+    "typos",
+    "shuffle_sentences",
+    "finance.swap_tickers",
+    "finance.swap_amounts",
+    "legal.rename_parties",
+    "legal.mask_citations",
+    "legal.ocr_noise",
+    "legal.mask_holders",
+    "medical.abbreviations",
+    "medical.synonyms",
+    "medical.drop_sentences",
+    "medical.drop_turns",
+)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_whole_parts_take_time_in_proportion_to_a_text(text: str) -> None:
+    from vertical_sdk.catalog import augmentations, cleaners, deidentifiers
+    from vertical_sdk.data.dates import shift_dates
+    from vertical_sdk.types import Example
+
+    example = Example("1", text, "x")
+
+    def run() -> None:
+        shift_dates(text, 40)
+        for name in CLEANERS:
+            cleaners.get(name)([example])
+        for name in AUGMENTATIONS:
+            augmentations.get(name)(example, random.Random(0))
+        for name in ("legal.identifiers", "finance.identifiers"):
+            deidentifiers.get(name)([example], 0, on_hit="mask")
+
+    assert took(run, 120) < 60  # the first of them imports Presidio too
+
+
+def test_a_long_text_is_read_in_parts_and_nothing_is_missed() -> None:
+    from vertical_sdk.data.deidentify import find_pii
+
+    line = "Call 212-555-0142 or write to jane.doe@example.org about card 4111 1111 1111 1111 on 2021-03-04, 身份证号 110101199003077715. "
+
+    assert find_pii([line * 100]) == {kind: 100 * count for kind, count in find_pii([line]).items()}
+
+
+def test_the_parts_of_a_text_cover_it_once() -> None:
+    text = "word " * 3000 + "x" * 9000 + " end"
+    cores = [core for _, _, core in cut_text(text)]
+
+    assert [start for start, _ in cores] == [0, *(end for _, end in cores[:-1])]
+    assert cores[-1][1] == len(text)
+    assert all(end - start <= LONGEST and start <= core[0] and core[1] <= end for start, end, core in cut_text(text))

@@ -37,10 +37,10 @@ class Taken:
 
 
 def cut_text(text: str) -> Iterator[tuple[int, int, tuple[int, int]]]:
-    """Cut a text, at white space where there is some, into parts that overlap.
+    """Cut a text, at white space if possible, into parts that overlap.
 
     Yields start, end, and the core (start and end): each character is in the core of one part. What begins in a core and has at most
-    AROUND characters is in its part, with what stands before it. A text of at most LONGEST characters is one part.
+    AROUND characters is in its part, with what comes before it. A text of at most LONGEST characters is one part.
     """
     if len(text) <= LONGEST:
         yield 0, len(text), (0, len(text))

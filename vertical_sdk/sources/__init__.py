@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from urllib.parse import urlsplit
 
 from vertical_sdk.errors import SourceError
 from vertical_sdk.sources.fetched import Fetched
@@ -50,10 +51,13 @@ def fetch(
         raise SourceError(f"sha256 = {sha256!r} is not a digest. Write 64 hexadecimal digits in lower case.", where=source)
     try:
         "".join((source, file or "", revision or "")).encode()
+        urlsplit(source if "://" in source else "")
     except UnicodeEncodeError as error:
         raise SourceError(
-            f"contains {error.object[error.start]!r}, which is no character. Write it again.", where=repr(source)
+            f"contains {error.object[error.start]!r}, which is not a character. Write it again.", where=repr(source)
         ) from None
+    except ValueError as error:
+        raise SourceError(f"is not an address ({error}). Write it again.", where=f"{source.partition('://')[0]}://…") from None
     permission = current_permission()
     if permission is not None:
         permission.check(source)

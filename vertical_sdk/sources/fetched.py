@@ -39,7 +39,10 @@ def hide_secrets(source: str) -> str:
     """Remove the user, password and signed query from an address, so it can be shown and recorded."""
     if "://" not in source or source.startswith("github://"):  # OWNER:REPOSITORY@REVISION is at the place of the user
         return source
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # not an address, such as a bracket that is not closed
+        return f"{source.partition('://')[0]}://…"
     query = "" if SECRET.search(parts.query) else parts.query
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
