@@ -153,7 +153,7 @@ def load_ensemble(source: CheckedFiles | Path) -> Ensemble | None:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    files = CheckedFiles.of(source)
+    files = CheckedFiles.from_source(source)
     path = files.folder / ENSEMBLE
     if ENSEMBLE not in files:
         return None

@@ -70,7 +70,7 @@ def load_head(source: CheckedFiles | Path, name: str = HEAD) -> Head:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    files = CheckedFiles.of(source)
+    files = CheckedFiles.from_source(source)
     content = files.read(name)
     try:
         state = load(content)

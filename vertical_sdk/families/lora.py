@@ -114,7 +114,7 @@ def read_weights(source: CheckedFiles | Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    files = CheckedFiles.of(source)
+    files = CheckedFiles.from_source(source)
     path = files.folder / ADAPTER_WEIGHTS
     if not path.is_file():
         pickles = sorted(p.name for p in files.folder.glob("*") if p.suffix in {".bin", ".pt", ".pkl", ".pth", ".ckpt"})
@@ -157,7 +157,7 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
     """
     import peft
 
-    files = CheckedFiles.of(source)
+    files = CheckedFiles.from_source(source)
     folder = files.folder
     weights = read_weights(files)
     settings = parse_config(files.read(ADAPTER_CONFIG), folder / ADAPTER_CONFIG)
