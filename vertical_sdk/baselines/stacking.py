@@ -162,7 +162,7 @@ def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpac
 
     Raises CorruptAdapter if the file is incomplete, not an ensemble, another one, or contains numbers that cannot be right.
     """
-    files, task = CheckedFiles.of(source), get_task(recipe.task)
+    files, task = CheckedFiles.from_source(source), get_task(recipe.task)
     path = files.folder / ENSEMBLE
     stored = read_members(files.read(ENSEMBLE), path, recipe.ensemble)
     outputs = len(labels) if labels is not None else 1

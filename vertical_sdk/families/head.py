@@ -69,7 +69,7 @@ def load_head(source: CheckedFiles | Path, name: str = HEAD) -> Head:
 
     Raises CorruptAdapter if the file is incomplete or does not contain a head.
     """
-    files = CheckedFiles.of(source)
+    files = CheckedFiles.from_source(source)
     state = load_tensors(files.read(name), files.folder / name)
     try:
         return _build_head(state)

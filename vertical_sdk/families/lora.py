@@ -125,7 +125,7 @@ def read_weights(source: CheckedFiles | Path) -> dict[str, Any]:
 
     Raises CorruptAdapter for a file that is missing, cut or a pickle, or holds other than finite floating-point numbers.
     """
-    files = CheckedFiles.of(source)
+    files = CheckedFiles.from_source(source)
     path = files.folder / ADAPTER_WEIGHTS
     if not path.is_file():
         pickles = sorted(p.name for p in files.folder.glob("*") if p.suffix in {".bin", ".pt", ".pkl", ".pth", ".ckpt"})
@@ -162,7 +162,7 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
     """
     import peft
 
-    files = CheckedFiles.of(source)
+    files = CheckedFiles.from_source(source)
     folder = files.folder
     weights = read_weights(files)
     settings = parse_config(files.read(ADAPTER_CONFIG), folder / ADAPTER_CONFIG)

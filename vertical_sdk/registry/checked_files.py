@@ -33,7 +33,7 @@ class CheckedFiles:
         self._read: dict[str, str] = {}
 
     @classmethod
-    def of(cls, source: CheckedFiles | Path) -> CheckedFiles:
+    def from_source(cls, source: CheckedFiles | Path) -> CheckedFiles:
         """Return the files of a folder without known digests; files are returned as they are."""
         return source if isinstance(source, CheckedFiles) else cls(source)
 
