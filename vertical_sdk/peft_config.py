@@ -141,10 +141,16 @@ def _find_foreign_class(value: Any) -> str | None:
     if not value and _is_inactive(value):
         return None
     if isinstance(value, dict):
-        library, name = value.get("parent_library"), value.get("base_model_class", "")
+        library, name = value.get("parent_library", ""), value.get("base_model_class", "")
         others = {key: item for key, item in value.items() if key not in {"parent_library", "base_model_class"}}
         plain = all(isinstance(item, bool) or item is None for item in others.values())
-        if _is_text(library) and LIBRARY.fullmatch(library) and _is_text(name) and (not name or name.isidentifier()) and plain:
+        if (
+            _is_text(library)
+            and LIBRARY.fullmatch(str(library))
+            and _is_text(name)
+            and (not name or name.isidentifier())
+            and plain
+        ):
             return None
     return f"auto_mapping names a module to import that is not of transformers: {_show(value)}. Take it out"
 

@@ -36,7 +36,7 @@ def check_tensors(content: bytes, path: Path) -> dict[str, tuple[int, ...]]:
     """
     from safetensors import deserialize
 
-    entries = _load(content, path, lambda content: dict(deserialize(content)))
+    entries = _load(content, path, lambda content: dict(deserialize(content)))  # type: ignore[no-untyped-call]
     return {name: tuple(entry["shape"]) for name, entry in entries.items()}
 
 

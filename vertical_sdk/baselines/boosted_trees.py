@@ -82,7 +82,7 @@ class BoostedTrees:
     def to_arrays(self) -> Arrays:
         """Return fields and trees."""
         settings = {"task": self.task, "fields": self.fields, "values": self.values}
-        return {"settings": encode_json(settings), "share": self.share} | self.trees.to_arrays()
+        return {"settings": encode_json(settings), "share": self.share, **self.trees.to_arrays()}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> BoostedTrees:

@@ -179,7 +179,8 @@ class _Counting(NodeTransformer):
         count = nodes.Const(weight, lineno=node.lineno)
         silent = nodes.ExprStmt(_call("spend", count, node.lineno), lineno=node.lineno)
         node.body = [silent, *node.body]
-        return node
+        counted: nodes.Node = node
+        return counted
 
 
 def _call(name: str, value: nodes.Expr, line: int) -> nodes.Call:

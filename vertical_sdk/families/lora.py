@@ -173,7 +173,7 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
             "all weights are zero, so the adapter would change nothing. Train it again.", where=folder / ADAPTER_WEIGHTS
         )
     # bases are compared by fingerprint, not by name; weights that are replaced at once need no first values
-    unread = {"base_model_name_or_path": getattr(model, "name_or_path", None), "init_lora_weights": False}
+    unread: dict[str, Any] = {"base_model_name_or_path": getattr(model, "name_or_path", None), "init_lora_weights": False}
     try:
         with hide_peft_notice():
             config = peft.LoraConfig(**select_settings(settings), inference_mode=True, **unread)

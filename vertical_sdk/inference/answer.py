@@ -82,7 +82,7 @@ class Answer:
 
     def _require_finite(self, numbers: NDArray[Any]) -> None:
         """Raise AdapterError that names the first row with a number that is not finite."""
-        wrong = np.flatnonzero(~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)) if len(numbers) else ()
+        wrong = np.flatnonzero(~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)) if len(numbers) else numbers[:0]
         if len(wrong):
             raise AdapterError(
                 f"{self.adapter.card.name} answers {self.rows[int(wrong[0])].id!r} with a number that is not finite. Its weights or its "

@@ -260,13 +260,13 @@ class _Comparison:
             trained_on.append((other, *learned))
         notes: list[str] = []
         left_out: set[int] = set()
-        for party, learned, reason in trained_on:
-            if learned is None:
+        for party, known, reason in trained_on:
+            if known is None:
                 notes.append(
                     f"It is unknown whether {party.name} was trained on some of these rows, which would favor it: {reason}"
                 )
                 continue
-            positions = find_overlap(rewrite_rows(rows, own, party), list_learned(learned), party)
+            positions = find_overlap(rewrite_rows(rows, own, party), list_learned(known), party)
             left_out |= positions
             if positions:
                 notes.append(f"{party.name} was trained on {len(positions)} of the {len(rows)} rows, which were left out.")

@@ -7,7 +7,7 @@ it and publishes the folder itself, with every check that publishing has. The au
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -87,17 +87,17 @@ class Service:
             raise
 
     @property
-    def may_read(self) -> Callable[[Request], Token | None]:
+    def may_read(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller may read."""
         return require("read", anonymous_read=self.anonymous_read)
 
     @property
-    def may_publish(self) -> Callable[[Request], Token | None]:
+    def may_publish(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller's token may publish."""
         return require("publish", anonymous_read=self.anonymous_read)
 
     @property
-    def may_promote(self) -> Callable[[Request], Token | None]:
+    def may_promote(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller's token may promote."""
         return require("promote", anonymous_read=self.anonymous_read)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import HTTPException, Request
 
@@ -16,7 +16,7 @@ NO_TOKEN = "a token is needed. Set $VERTICAL_TOKEN to yours; ask the administrat
 WRONG_TOKEN = "the token is unknown here or has expired. Ask the administrator of the registry for a new one."  # noqa: S105
 
 
-def require(scope: Scope, *, anonymous_read: bool) -> Callable[[Request], Token | None]:
+def require(scope: Scope, *, anonymous_read: bool) -> Callable[[Request], Awaitable[Token | None]]:
     """A FastAPI dependency that rejects a token without this scope. Its value is the token.
 
     anonymous_read  allow reading without a token
