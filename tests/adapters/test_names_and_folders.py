@@ -77,7 +77,7 @@ def test_a_registry_that_cannot_be_reached_is_not_replaced_by_a_folder(tmp_path:
         find_adapter("my-team", away)
 
 
-def test_a_folder_that_is_no_adapter_is_refused(registry: Any) -> None:
+def test_a_folder_without_an_adapter_is_refused(registry: Any) -> None:
     Path("other").mkdir()
 
     with pytest.raises(AdapterError, match="other: this folder is neither a run nor an adapter"):

@@ -4,8 +4,8 @@
 
 It begins with the honest inputs of a target, and with its corpus in tests/fuzz/corpus/TARGET: inputs that reach new code, found by
 earlier runs. New ones go to .fuzz/TARGET, which the next run reads too. An input that crashes, hangs for more than ten seconds, takes
-more than two gigabytes, or raises an exception that is no error of vertical_sdk is kept there as crash-*, timeout-* or oom-*, and the
-command ends with 1. After the mend, move it into the corpus: `make test` runs every file of it.
+more than two gigabytes, or raises an exception outside the errors of vertical_sdk is kept there as crash-*, timeout-* or oom-*, and the
+command ends with 1. After the fix, move it into the corpus: `make test` runs every file of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every input that fuzzing has found, once more: a fault that was mended stays mended."""
+"""Every input that fuzzing has found, once more: a fault that was fixed stays fixed."""
 
 from __future__ import annotations
 

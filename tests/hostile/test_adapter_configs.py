@@ -233,7 +233,7 @@ def test_odd_tokenizer_files_are_refused(
         import_adapter(Registry(tmp_path / "registry"), adapter, "medical/enemy", base=str(encoder), task="classification")
 
 
-def test_what_peft_writes_is_read(run: Path, adapter: Path, encoder: Path, tmp_path: Path) -> None:
+def test_the_configurations_that_peft_writes_are_read(run: Path, adapter: Path, encoder: Path, tmp_path: Path) -> None:
     config = json.loads((run / "adapter" / "adapter_config.json").read_text())
     names = sorted(config["target_modules"])
     honest = (

@@ -1,4 +1,4 @@
-"""What is loaded is what was asked for and checked: folders named like references, policies, and files that change after a check."""
+"""What is loaded is what was named and checked: folders named like references, policies, and files that change after a check."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_loaded_adapter_is_saved_as_it_was_loaded(registry: Registry, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
-def test_a_file_that_is_no_file_is_refused(runs: dict[str, Path], tmp_path: Path, kind: str) -> None:
+def test_a_link_or_pipe_in_place_of_a_file_is_refused(runs: dict[str, Path], tmp_path: Path, kind: str) -> None:
     import os
 
     folder = tmp_path / "adapter"
@@ -214,7 +214,7 @@ def openers(registry: Registry, text: str) -> list[Callable[[], VerticalModel]]:
 
 
 @pytest.mark.parametrize("text", ["medical/gone", "medical/topics@9", "medical/topics@latest", "Medical/Gone", "a/b/c"])
-def test_a_folder_does_not_stand_in_for_a_missing_reference(
+def test_a_folder_is_not_loaded_in_place_of_a_missing_reference(
     registry: Registry, runs: dict[str, Path], tmp_path: Path, encoder: Path, text: str
 ) -> None:
     place_enemy(runs, text)

@@ -51,7 +51,7 @@ def quickstart(as_json: Json = False) -> None:
         from vertical_sdk.registry import Registry
         from vertical_sdk.registry.policy import Policy
 
-        # written by this process just now, so nobody can have signed it
+        # written by this process just now, so it has no signature yet
         evaluation = evaluate(run.path, registry=Registry(policy=Policy()), progress=progress).to_dict()
     if not as_json:
         show_evaluation(evaluation)

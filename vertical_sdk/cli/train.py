@@ -53,7 +53,7 @@ def train(
             run = train_recipe(recipe, base=base, settings=chosen, out=out, resume=resume, start=start, progress=progress)
             if not first:
                 raise typer.Exit
-            # written by this process just now, so nobody can have signed it
+            # written by this process just now, so it has no signature yet
             evaluation = evaluate(run.path, registry=Registry(policy=Policy()), progress=progress).to_dict()
     except KeyboardInterrupt:
         options = [*(["--base", base] if base else []), *(f"--set={text}" for text in settings or ())]

@@ -42,7 +42,7 @@ class Version:
     purged: str | None = None
     """Why its files were removed; None if they were not. It cannot be loaded."""
     replayed: str | None = None
-    """Who loaded it with its base and replayed its self-tests, and when; None if nobody has. Until then, all results are reported by
+    """Who loaded it with its base and replayed its self-tests, and when; None if no user has. Until then, all results are reported by
     the publisher."""
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Fingerprint of a key → the signature, as `model-signing` writes it."""

@@ -128,7 +128,7 @@ def _look_up(address: str) -> tuple[Any, str, str | None]:
 
 
 def _connect_options(address: str) -> dict[str, Any]:
-    """Options of the store of a web address that a card names: each connection is asked for, those after a redirect too."""
+    """Options of the store of a web address that a card names: every connection needs permission, after a redirect too."""
     permission = current_permission()
     connect = permission.find_connect(address) if permission is not None else None
     if connect is None:
