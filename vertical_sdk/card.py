@@ -18,7 +18,6 @@ from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName, check
 
 __all__ = [
     "CARD",
-    "REPORTED",
     "Calibration",
     "Card",
     "Contract",
@@ -42,8 +41,6 @@ Share: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=0, le=1)]
 Temperature: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=1e-3, le=1e3)]
 Offset: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=-500, le=500)]
 """Numbers of a calibration, in ranges far wider than fits give: answers stay finite."""
-REPORTED = "reported by the publisher"
-"""What is said of results in a card: no one else has measured them."""
 
 
 class _Frozen(BaseModel):

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from vertical_sdk.card import REPORTED, Card, hide_paths
+from vertical_sdk.card import Card, hide_paths
+from vertical_sdk.types import REPORTED
 
 __all__ = ["render_readme"]
 

@@ -30,7 +30,7 @@ NAME = re.compile(_MODULE)
 LORA_TENSOR = re.compile(rf"base_model\.model\.(?P<module>{_MODULE})\.lora_(?P<side>[AB]|embedding_[AB])(?:\.weight)?")
 WRITTEN_BEFORE = re.compile(r"\.\*pooler\.\*|\.\*\(pooler\|\\\.\(\?:[0-9|]{0,1000}\)\\\.\)\.\*")
 """The patterns that earlier versions wrote as exclude_modules of their own adapters."""
-LIBRARY = re.compile(r"transformers(?:\.[A-Za-z_][A-Za-z0-9_]{0,100}){1,10}")
+LIBRARY = re.compile(r"(?:transformers|vertical_sdk)(?:\.[A-Za-z_][A-Za-z0-9_]{0,100}){1,10}")
 
 CHANGES_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "pissa")
 """Ways to begin (init_lora_weights) that take from the base's own weights what they give the adapter."""
@@ -152,7 +152,7 @@ def _find_foreign_class(value: Any) -> str | None:
             and plain
         ):
             return None
-    return f"auto_mapping names a module to import that is not of transformers: {_show(value)}. Take it out"
+    return f"auto_mapping names a module to import that is neither of transformers nor of vertical_sdk: {_show(value)}. Take it out"
 
 
 def _show(value: Any) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "LARGEST",
     "NO_ANSWER",
     "NO_ZONE",
+    "REPORTED",
     "WEEK",
     "Cell",
     "Example",
@@ -39,6 +40,8 @@ __all__ = [
     "silent",
 ]
 
+REPORTED = "reported by the publisher"
+"""What is said of results in a card: no one else has measured them."""
 TaskName: TypeAlias = str
 """The name of a task: a key of `vertical_sdk.tables.TASKS`."""
 Family: TypeAlias = str

@@ -77,6 +77,6 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
 
 def replay_adapter(adapter: Adapter, base: Base, specialist: Specialist) -> None:
     """Check that a loaded adapter gives the answers of its self-tests, members and calibration included. Raises IdleAdapter."""
-    whole = Whole(adapter.ensemble, adapter.card.calibration, adapter.files)
+    whole = Whole(adapter.ensemble, adapter.card.calibration, adapter.files, adapter.card.fields)
     where, large = str(adapter.folder), base.parameters > LARGE
     replay_self_tests(specialist, adapter.card.self_tests, where, whole=whole, large=large)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.baselines.stacking import Ensemble
-from vertical_sdk.card import Calibration, SelfTest
+from vertical_sdk.card import Calibration, Field, SelfTest
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import DataError, IdleAdapter
 from vertical_sdk.families.batching import Encoded
@@ -45,12 +45,14 @@ MOST_TOKENS = 24
 class Whole:
     """What answers together with an adapter: the members of its ensemble, and its calibration.
 
-    files  those of the adapter, for members that read the base's linear probe
+    files   those of the adapter, for members that read the base's linear probe
+    fields  of the adapter's records
     """
 
     ensemble: Ensemble | None
     calibration: Calibration
     files: CheckedFiles | None = None
+    fields: tuple[Field, ...] = ()
 
     def answer(self, specialist: Specialist, texts: Sequence[str], raw: Tensor) -> NDArray[np.float64]:
         """Answer self-tests as predictions are answered: combine, calibrate, decide. (rows, numbers), about MOST_NUMBERS at most.
@@ -76,7 +78,9 @@ class Whole:
         for member in self.ensemble.members if self.ensemble is not None else ():
             fill_row = getattr(member, "fill_row", None)
             row = fill_row(row, rng) if fill_row is not None else row
-        return row
+        known = dict(row.record)
+        rest = ((field.name, "" if field.words else rng.random()) for field in self.fields if field.name not in known)
+        return replace(row, record=(*row.record, *rest))
 
 
 def _list_numbers(outputs: Outputs) -> NDArray[np.float64]:

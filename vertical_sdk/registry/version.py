@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.card import REPORTED, Card, read_card
+from vertical_sdk.card import Card, read_card
 from vertical_sdk.registry.store import Manifest
+from vertical_sdk.types import REPORTED
 
 __all__ = ["Summary", "Version"]
 

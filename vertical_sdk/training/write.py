@@ -41,7 +41,7 @@ def write_adapter(
         if ensemble is not None:
             save_ensemble(staged, ensemble)
         _write_record_index(job, staged)
-        card = _create_card(job, specialist, Whole(ensemble, calibration, CheckedFiles(staged)), facts)
+        card = _create_card(job, specialist, Whole(ensemble, calibration, CheckedFiles(staged), job.prepared.fields), facts)
         write_whole(staged / "README.md", render_readme(card, job.base.hub_id))
         write_card(staged, card)
         staged.rename(job.folder / "adapter")

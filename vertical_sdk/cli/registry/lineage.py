@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from vertical_sdk.card import REPORTED
 from vertical_sdk.cli.comparison import describe_gate, interval_text
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, table
 from vertical_sdk.cli.registry.arguments import Reference
+from vertical_sdk.types import REPORTED
 
 __all__ = ["diff", "lineage", "search", "used_data"]
 

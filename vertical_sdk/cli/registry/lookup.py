@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from vertical_sdk.card import REPORTED
 from vertical_sdk.cli.comparison import describe_gate, show_evaluation
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, show, size, table
 from vertical_sdk.cli.registry.arguments import Name, Reference
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.types import REPORTED
 
 __all__ = ["gc", "history", "list_adapters", "show_version", "verify"]
 
