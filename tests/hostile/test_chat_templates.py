@@ -46,7 +46,10 @@ BAD = (
     DOUBLED % ("7", "{% set ns.x = ns.x * ns.x %}"),
     *(LISTED % work for work in ("-1 in big", "-1 is in(big)", "big == big[:]", "big|sum", "big[::-1]", "big.count(-1)")),
     "{% set x = 'a ' * 100000 %}{% for i in range(60000) %}{% set y = x|wordcount %}{% endfor %}",
-    *(NESTED % work for work in ("ns.x == (ns.x, 1)", "ns.x ~ ''", "ns ~ ''", "'%s' % ns.x", "{ns.x: 1}", "{}[ns.x]", "ns.x|string")),
+    *(
+        NESTED % work
+        for work in ("ns.x == (ns.x, 1)", "ns.x ~ ''", "ns ~ ''", "'%s' % ns.x", "{ns.x: 1}", "{}[ns.x]", "ns.x|string")
+    ),
     *(NESTED % work for work in ("{}.get(ns.x)", "'{}'.format(ns.x)", "{1: ns.x}.items() - {}.items()")),
     "{{ 1 }}" * 100_000,
 )

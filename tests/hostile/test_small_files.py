@@ -182,3 +182,24 @@ def test_very_many_unknown_keys_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="unknown key 'k1'") as raised:
         load_recipe(path)
     assert len(str(raised.value)) < 20_000
+
+
+@pytest.mark.parametrize("part", ["xl/worksheets/sheet1.xml", "xl/styles.xml", "docProps/core.xml"])
+def test_a_workbook_with_very_many_elements_is_refused(tmp_path: Path, part: str) -> None:
+    import openpyxl
+
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["a"])
+    book.active.append(["x"])
+    book.save(path)
+    assert read_file(path).rows == [{"a": "x"}]
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts[part] = b"<a>" + b"<x>" * 3_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+    with pytest.raises(DataError, match="become more than 256 MB of rows"):
+        read_file(path)
