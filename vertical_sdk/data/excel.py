@@ -23,7 +23,7 @@ WHOLE = ("xl/styles.xml", "xl/workbook.xml", "xl/_rels/", "[Content_Types].xml",
 ELEMENT = 40
 """Bytes of memory that a byte of XML takes as an element."""
 DENSEST, SMALL = 200, 4 << 20
-"""How much a part with cells shrinks at most when it is packed, and the size from which that is asked: nested tags shrink more."""
+"""How much a part with cells shrinks at most when it is packed, and the size from which it counts: nested tags shrink more."""
 SHOWN = 20
 
 
