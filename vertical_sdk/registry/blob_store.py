@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from vertical_sdk.errors import CorruptAdapter, DigestMismatch, SourceError
+from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RunError, SourceError
 from vertical_sdk.paths import cache_home, report_full_disk
 from vertical_sdk.registry.store import Manifest, Stored, manifest_digest
 from vertical_sdk.registry.tree import check_path, has_digest, tree_problems
@@ -111,6 +111,14 @@ class BlobStore:
                 return
             if part.exists() and part.stat().st_size > file.size:
                 part.unlink()
+            have = part.stat().st_size if part.exists() else 0
+            free = shutil.disk_usage(self.staging).free
+            if file.size - have > free:
+                raise RunError(
+                    f"{file.sha256[:12]}… has {file.size} bytes, and only {free} are free. Free some space, or set $VERTICAL_HOME to "
+                    "a folder of another disk.",
+                    where=self.root,
+                )
             fetch(file, part)
             size = part.stat().st_size if part.exists() else 0
             if size < file.size:

@@ -41,6 +41,8 @@ class FileStore:
     """A registry in a folder; its methods are described in `Store`. Reading never creates or changes a file."""
 
     def __init__(self, location: str | Path) -> None:
+        if "\0" in str(location):
+            raise ValueError(location)
         self.root = Path(location).absolute()
         if any(folder.is_file() for folder in (self.root, *self.root.parents)):
             raise RegistryError(
