@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.json_text import parse_json
-from vertical_sdk.paths import file_digest, hide_path, public_source, write_whole
+from vertical_sdk.json_text import LARGEST, parse_json
+from vertical_sdk.paths import file_digest, hide_path, public_source, read_regular, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName, check_layout
 
 __all__ = [
@@ -306,11 +306,13 @@ def read_card(folder: Path) -> Card:
     Raises CorruptAdapter if it is missing or malformed.
     """
     try:
-        content = (folder / CARD).read_bytes()
+        content = read_regular(folder / CARD, largest=LARGEST)
     except FileNotFoundError:
         raise CorruptAdapter(
             f"this folder has no {CARD}. It is not a vertical_sdk adapter, or it was copied incompletely.", where=folder
         ) from None
+    except OSError as error:
+        raise CorruptAdapter(f"{CARD} cannot be read ({error.strerror}). A link is not followed.", where=folder) from None
     return parse_card(content, folder)
 
 

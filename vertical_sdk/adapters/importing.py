@@ -29,7 +29,7 @@ from vertical_sdk.errors import (
 )
 from vertical_sdk.json_text import parse_json
 from vertical_sdk.model_card import render_readme
-from vertical_sdk.paths import report_full_disk, write_whole
+from vertical_sdk.paths import read_regular, report_full_disk, write_whole
 from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
@@ -204,7 +204,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        plain = parse_json(path.read_bytes(), largest=LARGEST_JSON)
+        plain = parse_json(read_regular(path, largest=LARGEST_JSON))
     except (OSError, ValueError) as error:
         raise CorruptAdapter(f"{path}: cannot be read as JSON: {str(error)[:300]}.") from None
     if not isinstance(plain, dict):
@@ -324,7 +324,7 @@ def _verify(staged: Path, base: Base, kind: str, card: Card) -> tuple[SelfTest, 
     from vertical_sdk.families.shared_base import use_base
     from vertical_sdk.families.specialist import load_backbone
 
-    weights = read_weights(staged)
+    weights = read_weights(staged, base.parameters)
     model = _with_classifier(base, weights) if kind == "SEQ_CLS" else load_backbone(base)
     if kind != "SEQ_CLS" and base.family == "causal":
         model = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
