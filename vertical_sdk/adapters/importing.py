@@ -35,6 +35,7 @@ from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.registry.references import check_new_name
 from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.tree import LARGEST, LARGEST_WEIGHTS
 from vertical_sdk.registry.version import Version
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Progress, TaskName, silent
@@ -193,7 +194,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CorruptAdapter(
             f"{folder}: {what}. If you trust it, load it with PEFT and save it again: save_pretrained(..., safe_serialization=True)."
         )
-    config = parse_config((folder / CONFIG).read_bytes(), folder / CONFIG)
+    config = parse_config(CheckedFiles(folder).read(CONFIG), folder / CONFIG)
     for file in ("config.json", "tokenizer_config.json"):
         if (folder / file).is_file() and _json(folder / file).get("auto_map"):
             raise CorruptAdapter(
@@ -219,6 +220,9 @@ def _stage(folder: Path, staged: Path) -> tuple[str, ...]:
         if (folder / file).is_symlink():
             raise RegistryError(f"{folder}: {file} is a symbolic link. Copy the folder with what it points at: cp -rL.")
         if (folder / file).is_file():
+            size, largest = (folder / file).stat().st_size, LARGEST_WEIGHTS if file == WEIGHTS else LARGEST
+            if size > largest:
+                raise RegistryError(f"{folder}: {file} has {size} bytes, and at most {largest} are imported.")
             with report_full_disk(staged):
                 shutil.copyfile(folder / file, staged / file)
     return tuple(sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name not in TAKEN))
