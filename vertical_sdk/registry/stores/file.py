@@ -106,7 +106,7 @@ class FileStore:
                 problems.append(str(error))
                 continue
             for path, file in manifest.items() if used else ():
-                if not has_digest(self._blobs.blob_path(file.sha256), file.sha256):
+                if not has_digest(self._blobs.blob_path(file.sha256), file.sha256, file.size):
                     problems.append(
                         f"objects/{file.sha256[:2]}/{file.sha256} ({path}) is missing, cannot be read or has changed"
                     )
