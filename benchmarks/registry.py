@@ -37,6 +37,7 @@ from typing import Any
 
 from vertical_sdk.card import Card, Fingerprint, write_card
 from vertical_sdk.errors import VerticalError
+from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.store import Event
@@ -58,8 +59,10 @@ def write_adapter(folder: Path, number: int, name: str = "bench/task") -> Path:
     weights = np.full((16, 16), number, dtype=np.float32)
     save_file({"base_model.model.query.lora_B.weight": weights}, folder / "adapter_model.safetensors")
     base = Fingerprint(name="none", architecture="none", weights="0" * 64, tokenizer="0" * 64, vocab_size=1)
-    card = Card(name=name, task="classification", family="encoder", base=base, recipe={"name": name}, recipe_digest="0" * 64)
-    write_card(folder, card)
+    keys = {"name": name, "task": "classification", "data": {"source": "rows.csv"}, "evaluate": {"gate": False}}
+    recipe = Recipe.model_validate(keys)
+    facts = {"recipe": recipe.to_dict(), "recipe_digest": recipe.digest}
+    write_card(folder, Card(name=name, task="classification", family="encoder", base=base, **facts))
     return folder
 
 
@@ -84,7 +87,7 @@ def filled(root: Path, versions: int) -> Registry:
     for n in range(whole):
         name = f"whole/task-{n}"
         version = registry.publish(write_adapter(root / "adapter", n, name))
-        registry.set_alias(name, "production", version.number)
+        registry.set_alias(name, "production", version.number, force=True, why="a benchmark")
     index = registry.store.index  # type: ignore[attr-defined]
     with index.writing():
         for n in range(versions - whole):
@@ -332,7 +335,7 @@ def damage() -> dict[str, Any]:
         for n, name in enumerate(names):
             for k in range(3):
                 registry.publish(write_adapter(Path(folder) / "adapter", 10 * n + k, name), tags={"stage": "pilot"})
-            registry.set_alias(name, "production", 2)
+            registry.set_alias(name, "production", 2, force=True, why="a benchmark")
         registry.store.gc()
         registry.close()
         right = answers(location, names)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, model_validator
+import pydantic
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_serializer, model_validator
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.paths import file_digest, hide_path, public_source, write_whole
-from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName
+from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName, check_layout
 
 __all__ = [
     "CARD",
@@ -29,11 +31,16 @@ __all__ = [
     "folder_digests",
     "hide_paths",
     "library_versions",
+    "parse_card",
     "read_card",
     "write_card",
 ]
 
 CARD = "vertical.json"
+Share: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=0, le=1)]
+Temperature: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=1e-3, le=1e3)]
+Offset: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=-500, le=500)]
+"""Numbers of a calibration, in ranges far wider than fits give: answers stay finite."""
 
 
 class _Frozen(BaseModel):
@@ -73,6 +80,8 @@ class SourceRecord(_Frozen):
 class Calibration(_Frozen):
     """Calibration fitted on the validation rows: temperature scaling (Guo et al., 2017), and how labels are chosen.
 
+    All numbers are finite and in range; `Card` checks that they fit its labels and its layout.
+
     ece_before, ece_after  expected calibration error on the validation rows, before and after
     offsets                added to the log-probabilities (log-odds for multilabel) before labels are chosen; empty means no offsets
     level                  probability that an interval contains the truth, from conformal prediction
@@ -81,14 +90,30 @@ class Calibration(_Frozen):
     threshold              anomaly: the lowest score that raises an alarm
     """
 
-    level: float | None = None
-    widths: tuple[float, ...] = ()
-    threshold: float | None = None
-    temperature: float = 1.0
-    ece_before: float | None = None
-    ece_after: float | None = None
-    rows: int = 0
-    offsets: tuple[float, ...] = ()
+    level: Annotated[FiniteFloat, pydantic.Field(gt=0, lt=1)] | None = None
+    widths: tuple[FiniteFloat, ...] = ()
+    threshold: Annotated[FiniteFloat, pydantic.Field(gt=0)] | None = None
+    temperature: Temperature = 1.0
+    ece_before: Share | None = None
+    ece_after: Share | None = None
+    rows: Annotated[int, pydantic.Field(ge=0)] = 0
+    offsets: tuple[Offset, ...] = ()
+
+    def require_fit(self, labels: LabelSpace | None, layout: SeriesLayout | None) -> None:
+        """Raise ValueError for offsets or widths of another length than labels or layout have, or widths below their least."""
+        known = len(labels) if labels is not None else 0
+        if self.offsets and len(self.offsets) != known:
+            raise ValueError(f"calibration.offsets has {len(self.offsets)} numbers, and there are {known} labels")
+        expected, least = (1 if labels is None else 0), "0 or more"
+        if layout is not None and self.threshold is not None:
+            expected, least = len(layout.channels), "more than 0"
+        elif layout is not None:
+            expected, least = layout.horizon, "any"
+        if self.widths and len(self.widths) != expected:
+            raise ValueError(f"calibration.widths has {len(self.widths)} numbers, and {expected} are needed")
+        low = [width for width in self.widths if width < 0 or (width == 0 and least == "more than 0")]
+        if low and least != "any":
+            raise ValueError(f"calibration.widths must be {least}, and contains {low[0]:g}")
 
 
 class SelfTest(_Frozen):
@@ -96,11 +121,13 @@ class SelfTest(_Frozen):
 
     base     the outputs with the adapter disabled
     adapter  the outputs with the adapter: logits in the order of the labels, or log-likelihoods of the text's tokens
+    whole    the answer of adapter, members and calibration together; empty in cards of earlier versions, and for generation
     """
 
     text: str
-    base: tuple[float, ...]
-    adapter: tuple[float, ...]
+    base: tuple[FiniteFloat, ...]
+    adapter: tuple[FiniteFloat, ...]
+    whole: tuple[FiniteFloat, ...] = ()
 
 
 FieldKind: TypeAlias = Literal["words", "truth", "whole", "numbers", "mixed"]
@@ -213,6 +240,14 @@ class Card(_Frozen):
     files: dict[str, str] = {}
     """Path in the folder → SHA-256, for every file except the card itself and the README."""
 
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Card:
+        """Check that the layout can be held, and that the calibration fits labels and layout."""
+        if self.layout is not None:
+            check_layout(self.layout)
+        self.calibration.require_fit(self.labels, self.layout)
+        return self
+
     @property
     def contract(self) -> Contract:
         """What rows must be like for this specialist."""
@@ -267,18 +302,31 @@ def read_card(folder: Path) -> Card:
 
     Raises CorruptAdapter if it is missing or malformed.
     """
-    path = folder / CARD
     try:
-        return Card.model_validate_json(path.read_bytes())
+        content = (folder / CARD).read_bytes()
     except FileNotFoundError:
         raise CorruptAdapter(
             f"this folder has no {CARD}. It is not a vertical_sdk adapter, or it was copied incompletely.", where=folder
         ) from None
+    return parse_card(content, folder)
+
+
+def parse_card(content: bytes, folder: Path) -> Card:
+    """Parse the bytes of a card.
+
+    folder  where it is from, for the error
+
+    Raises CorruptAdapter that names the key that is wrong.
+    """
+    try:
+        return Card.model_validate(parse_json(content))
     except ValidationError as error:
         first = error.errors()[0]
         at = ": ".join((CARD, ".".join(str(step) for step in first["loc"]))).removesuffix(": ")
-        message = f"{at}: {first['msg']}. The card was cut or changed. Download or train the adapter again."
-        raise CorruptAdapter(message, where=folder) from None
+        problem = f"{at}: {first['msg'].removeprefix('Value error, ')}"
+    except ValueError as error:
+        problem = f"{CARD}: Invalid JSON: {error}"
+    raise CorruptAdapter(f"{problem}. The card was cut or changed. Download or train the adapter again.", where=folder)
 
 
 def write_card(folder: Path, card: Card) -> None:

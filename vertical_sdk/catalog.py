@@ -19,6 +19,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
 from vertical_sdk.types import TaskName
 
 __all__ = [
+    "CORRELATION",
+    "POSITIVE",
+    "SHARE",
     "Catalog",
     "NotNegative",
     "Part",
@@ -53,6 +57,10 @@ NotNegative = Annotated[float, Field(ge=0)]
 """Type of an option: a number from 0."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """Type of an option: a number from 0 to 1."""
+ANY = (-math.inf, math.inf)
+"""The range of a metric that may have any value."""
+SHARE, POSITIVE, CORRELATION = (0.0, 1.0), (0.0, math.inf), (-1.0, 1.0)
+"""The ranges of common kinds of metrics."""
 DOMAINS = "vertical_sdk.domains"
 ENTRY_POINTS = "vertical_sdk.domains"
 """The group of entry points by which an installed package adds a vertical."""
@@ -68,6 +76,7 @@ class Part(Generic[P]):
     title             what reports call it; the name if none was given
     meaning           metrics: a sentence about it for reports
     higher_is_better  metrics: False for an error or a loss
+    within            metrics: its lowest and its highest value; a card that claims another is refused
     each_label        metrics: True if it averages over labels, so that it is known only if every label has rows
     curve             metrics: a function that draws a curve for the report, see `vertical_sdk.metrics.measure.curve_of`
     saves_as          baselines: the class that stores the fitted baseline as arrays, or "module:Class", which is imported when it is
@@ -88,6 +97,7 @@ class Part(Generic[P]):
     title: str = ""
     meaning: str = ""
     higher_is_better: bool = True
+    within: tuple[float, float] = ANY
     each_label: bool = False
     curve: Callable[..., Mapping[str, Any] | None] | None = None
     saves_as: type[Any] | str | None = None
@@ -133,6 +143,7 @@ class Catalog(Generic[P]):
         title: str = "",
         meaning: str = "",
         higher_is_better: bool = True,
+        within: tuple[float, float] = ANY,
         each_label: bool = False,
         curve: Callable[..., Mapping[str, Any] | None] | None = None,
         saves_as: type[Any] | str | None = None,
@@ -160,6 +171,7 @@ class Catalog(Generic[P]):
                 title=title or name,
                 meaning=meaning,
                 higher_is_better=higher_is_better,
+                within=within,
                 each_label=each_label,
                 curve=curve,
                 saves_as=saves_as,

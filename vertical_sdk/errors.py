@@ -24,6 +24,7 @@ a server can show the message without it. Exit code 1 means a bug in vertical_sd
 from __future__ import annotations
 
 import difflib
+import heapq
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,8 +46,13 @@ __all__ = [
     "UnknownName",
     "VerticalError",
     "did_you_mean",
+    "find_similar",
     "install_command",
 ]
+
+LONGEST_NAME = 129
+"""Characters of a name that is compared with others."""
+MOST_COMPARED = 500
 
 
 class VerticalError(Exception):
@@ -173,5 +179,26 @@ def install_command(extra: str) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Write a hint such as " Did you mean 'focal'?"; "" if no known name is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    near = find_similar(name, known, most=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def find_similar(name: str, known: Iterable[str], *, most: int, cutoff: float = 0.6) -> list[str]:
+    """Find the known names that are most similar to a name, the nearest first.
+
+    A comparison is slow, so a very long name has none, and of very many known names those with the same start are compared.
+    """
+    if len(name) > LONGEST_NAME:
+        return []
+    candidates = [other for other in known if len(other) <= LONGEST_NAME]
+    if len(candidates) > MOST_COMPARED:
+        candidates = heapq.nlargest(MOST_COMPARED, candidates, key=lambda other: _common_start(name, other))
+    return difflib.get_close_matches(name, candidates, n=most, cutoff=cutoff)
+
+
+def _common_start(name: str, other: str) -> int:
+    """The number of characters at the start that are the same."""
+    for place, (one, two) in enumerate(zip(name, other, strict=False)):
+        if one != two:
+            return place
+    return min(len(name), len(other))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import yaml
 
 from vertical_sdk.card import Card, hide_paths
+from vertical_sdk.types import REPORTED
 
 __all__ = ["render_readme"]
+
+MARKUP = re.compile(r"([\\`\[\]<|])")
+"""Characters that begin code, links, pictures, cells or HTML in Markdown."""
 
 
 def render_readme(card: Card, hub_id: str | None) -> str:
@@ -17,16 +23,16 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     hub_id  the base's name on the hub, which the pages of the hub link to; None if it has none
     """
     card = hide_paths(card)
-    metadata = yaml.safe_dump(_metadata(card, hub_id or card.base.name), sort_keys=False, allow_unicode=True)
-    lines = ["---", metadata.rstrip(), "---", "", f"# {card.name}", ""]
-    lines += [str(card.recipe.get("summary") or f"A {card.task} specialist."), ""]
-    origin = f"trained by vertical_sdk with the recipe `{card.recipe['name']}` ({card.recipe_digest[:12]})"
+    metadata = yaml.safe_dump(_metadata(card, _line(hub_id or card.base.name)), sort_keys=False, allow_unicode=True)
+    lines = ["---", metadata.rstrip(), "---", "", f"# {_text(card.name)}", ""]
+    lines += [_text(card.recipe.get("summary") or f"A {card.task} specialist."), ""]
+    origin = f"trained by vertical_sdk with the recipe {_code(card.recipe['name'])} ({card.recipe_digest[:12]})"
     origin = "trained elsewhere and imported" if card.training.get("imported") else origin
-    lines += [f"LoRA adapter on `{card.base.name}`, {origin}.", ""]
+    lines += [f"LoRA adapter on {_code(card.base.name)}, {origin}.", ""]
     if card.parent:
-        lines += [f"Its training started from `{card.parent.reference}` (weights {card.parent.weights[:12]}).", ""]
+        lines += [f"Its training started from {_code(card.parent.reference)} (weights {card.parent.weights[:12]}).", ""]
     if members := card.training.get("ensemble"):
-        shares = ", ".join(f"{name} {weight:.2f}" for name, weight in members.items())
+        shares = ", ".join(f"{_text(name)} {weight:.2f}" for name, weight in members.items())
         lines += [
             f"It answers together with its members, with these weights: {shares}. PEFT alone loads the adapter without its members.",
             "",
@@ -35,11 +41,20 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     if card.gate is None and card.metrics:
         lines += ["Promotion gate: none. Nothing shows that it is better than its base.", ""]
     if card.gate:
-        lines += [f"Promotion gate: {'passed' if card.gate.passed else 'not passed'}. " + " ".join(card.gate.reasons), ""]
-    lines += ["```python", "from vertical_sdk import VerticalModel", "", f'model = VerticalModel.from_registry("{card.name}")']
-    example = "{" + ", ".join(f'"{field.name}": ...' for field in card.fields[:3]) + "}" if card.fields else '"..."'
+        result = "passed" if card.gate.passed else "not passed"
+        lines += [f"Promotion gate: {result}, {REPORTED}. " + " ".join(map(_text, card.gate.reasons)), ""]
+    lines += [
+        "```python",
+        "from vertical_sdk import VerticalModel",
+        "",
+        f"model = VerticalModel.from_registry({_quote(card.name)})",
+    ]
+    example = "{" + ", ".join(f"{_quote(field.name)}: ..." for field in card.fields[:3]) + "}" if card.fields else '"..."'
     lines += ['model.generate(["..."])' if card.verb == "generate" else f"model.predict([{example}])", "```", ""]
-    lines += ["Data: " + "; ".join(f"{s.source} ({s.license or 'licence not stated'})" for s in card.sources) + ".", ""]
+    lines += [
+        "Data: " + "; ".join(f"{_text(s.source)} ({_text(s.license or 'licence not stated')})" for s in card.sources) + ".",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -55,16 +70,18 @@ def _metadata(card: Card, base: str) -> dict[str, Any]:
         source.source.removeprefix("hf:").partition(":")[0] for source in card.sources if source.source.startswith("hf:")
     ]
     if datasets:  # the hub accepts only its own datasets here; the text names every source
-        metadata["datasets"] = sorted(set(datasets))
+        metadata["datasets"] = sorted(set(map(_line, datasets)))
     if card.base.license:
-        metadata["license"] = card.base.license.lower()
+        metadata["license"] = _line(card.base.license).lower()
     if own := _systems(card).get("adapter", {}).get("metrics", {}):
         results = [
-            {"type": name, "value": round(value["value"], 4)} for name, value in own.items() if value["value"] is not None
+            {"type": _line(name), "value": round(value["value"], 4)}
+            for name, value in own.items()
+            if value["value"] is not None
         ]
-        data = {"name": card.recipe["name"], "type": card.sources[0].source if card.sources else "unknown"}
+        data = {"name": _line(card.recipe["name"]), "type": _line(card.sources[0].source) if card.sources else "unknown"}
         result = {"task": {"type": card.pipeline_tag}, "dataset": data, "metrics": results}
-        metadata["model-index"] = [{"name": card.name, "results": [result]}]
+        metadata["model-index"] = [{"name": _line(card.name), "results": [result]}]
     return metadata
 
 
@@ -75,12 +92,12 @@ def _results_table(card: Card) -> list[str]:
         return []
     names = list(systems.get("adapter", {}).get("metrics", {}))
     apart = not card.metrics.get("repeated") and not card.metrics.get("unknown")
-    lines = [f"Measured on {card.metrics.get('rows')} rows{' that it was not trained on' if apart else ''}:", ""]
-    lines += ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines = [f"Measured on {card.metrics.get('rows')} rows{' that it was not trained on' if apart else ''}, {REPORTED}:", ""]
+    lines += ["| | " + " | ".join(map(_text, names)) + " |", "|---" * (len(names) + 1) + "|"]
     for key, system in systems.items():
         values = [system["metrics"].get(name) for name in names]
         cells = [_interval(value) for value in values]
-        lines.append(f"| {system.get('title', key)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_text(system.get('title', key))} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 
@@ -90,6 +107,26 @@ def _interval(value: dict[str, float | None] | None) -> str:
         return "-"
     low, high = ("?" if value[end] is None else f"{value[end]:.3f}" for end in ("low", "high"))
     return f"{value['value']:.3f} [{low}, {high}]"
+
+
+def _text(value: object) -> str:
+    """A text of the card for Markdown: one line, in which nothing is markup."""
+    return MARKUP.sub(r"\\\1", _line(value))
+
+
+def _code(value: object) -> str:
+    """A text of the card as code."""
+    return "`" + _line(value).replace("`", "'") + "`"
+
+
+def _quote(value: object) -> str:
+    """A text of the card as a string of Python."""
+    return json.dumps(_line(value), ensure_ascii=False)
+
+
+def _line(value: object) -> str:
+    """A text without characters that end a line or control a terminal."""
+    return " ".join("".join(character if character.isprintable() else " " for character in str(value)).split())
 
 
 def _systems(card: Card) -> dict[str, Any]:

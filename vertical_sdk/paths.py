@@ -7,10 +7,10 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -20,12 +20,15 @@ __all__ = [
     "cache_home",
     "expand_home",
     "file_digest",
+    "hide_addresses",
     "hide_path",
     "is_disk_full",
+    "known_digest",
     "public_source",
     "registry_home",
     "report_full_disk",
     "rows_home",
+    "stamp_file",
     "write_whole",
 ]
 
@@ -35,6 +38,7 @@ FULL_IN_TORCH = ("file write failed", "PytorchStreamWriter", "unexpected pos")
 """How torch.save reports it, always in a RuntimeError."""
 _PATH = re.compile(r"(?:file://|~/|\.{1,2}/|/[^/\n{}]+/)[^\n{}]*$")
 """The path of a file or folder of this machine."""
+_ADDRESS = re.compile(r"file://[^\s'\"(),;]+", re.IGNORECASE)
 
 
 def cache_home() -> Path:
@@ -70,6 +74,28 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+_known: dict[tuple[int, ...], str] = {}
+"""Device and stamp of a file → its SHA-256, so that a process reads an unchanged file once."""
+
+
+def stamp_file(path: str | Path) -> tuple[int, ...]:
+    """What changes if a file is changed or replaced, without reading it: size, time, inode, and the time of the inode, which no
+    program can set back. Raises OSError for a link or a special file too."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+
+
+def known_digest(path: str | Path, *, reread: bool = False) -> str:
+    """SHA-256 of a file. A process reads it once, and again if its stamp has changed. Raises OSError."""
+    key = (os.lstat(path).st_dev, *stamp_file(path))
+    known = None if reread else _known.get(key)
+    if known is None:
+        known = _known[key] = file_digest(Path(path))
+    return known
 
 
 def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
@@ -110,13 +136,18 @@ def is_disk_full(error: BaseException | str) -> bool:
 
 def hide_path(text: str) -> str:
     """Return the last part of the path of a file or folder of this machine; any other text unchanged."""
-    return public_source(text) if _PATH.match(text) else text
+    return public_source(text) if _PATH.match(text) else hide_addresses(text)
+
+
+def hide_addresses(text: str) -> str:
+    """Replace each file:// address in a text by the last part of its path."""
+    return _ADDRESS.sub(lambda match: public_source(match[0]), text)
 
 
 def public_source(source: str) -> str:
     """The form of a source that others may read: the path of a file or folder becomes its last part, anything else stays."""
-    if source.startswith("file://"):
-        source = urlsplit(source).path
+    if source[:7].lower() == "file://":
+        source = source[7:].partition("?")[0].partition("#")[0]
     elif ":" in source and not source.startswith(("/", "~", ".")):
         return source
     return source.rstrip("/").rpartition("/")[2] or source

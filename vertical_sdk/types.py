@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,7 @@ __all__ = [
     "LARGEST",
     "NO_ANSWER",
     "NO_ZONE",
+    "REPORTED",
     "WEEK",
     "Cell",
     "Example",
@@ -26,16 +28,20 @@ __all__ = [
     "Message",
     "Modality",
     "Numbers",
+    "PairedTest",
     "Prediction",
     "Progress",
     "SeriesLayout",
     "Split",
     "Target",
     "TaskName",
+    "check_layout",
     "log_progress",
     "silent",
 ]
 
+REPORTED = "reported by the publisher"
+"""What is said of results in a card: no one else has measured them."""
 TaskName: TypeAlias = str
 """The name of a task: a key of `vertical_sdk.tables.TASKS`."""
 Family: TypeAlias = str
@@ -175,6 +181,33 @@ class SeriesLayout:
         return tuple(min(LARGEST, REACH * value) if value else LARGEST for value in known)
 
 
+MOST_CELLS = 1 << 28
+"""Numbers of a row of series, and of its week, at most."""
+
+
+def check_layout(layout: SeriesLayout) -> None:
+    """Check the layout that a card or a file states.
+
+    Raises ValueError for what no series has, or what would need too much memory.
+    """
+    channels = len(layout.channels)
+    counts = {"history": layout.history, "horizon": layout.horizon}
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"layout.{name} must be a number of steps, at least 1, and is {count!r}")
+    if not channels or not all(isinstance(channel, str) for channel in layout.channels):
+        raise ValueError("layout.channels must be names")
+    if not isinstance(layout.seconds, int | float) or not 0 < layout.seconds < math.inf:
+        raise ValueError(f"layout.seconds must be more than 0, and is {layout.seconds!r}")
+    if max(layout.history + layout.horizon, WEEK / layout.seconds) * channels > MOST_CELLS:
+        raise ValueError(
+            f"layout has {channels} channels of {layout.history} + {layout.horizon} steps of {layout.seconds:g} seconds, which is more "
+            "than can be held"
+        )
+    if layout.largest and (len(layout.largest) != channels or not all(0 <= value < math.inf for value in layout.largest)):
+        raise ValueError(f"layout.largest must be {channels} numbers of at least 0")
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer of a specialist for one input.
@@ -224,6 +257,15 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two systems on the same rows: the difference first minus second, and its two-sided p-value; NaN if it is undefined."""
+
+    difference: Interval
+    p_value: float
+    confidence: float = 0.95
 
 
 LOGGER = logging.getLogger("vertical_sdk")

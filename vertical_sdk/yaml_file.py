@@ -27,6 +27,7 @@ MERGE = "tag:yaml.org,2002:merge"
 class _Loader(yaml.SafeLoader):
     """The safe loader of YAML, with the bare words of YAML 1.2. It refuses a repeated key."""
 
+    merged = 0
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012  (the base class has it so)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -38,6 +39,25 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is repeated", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Write merged keys (`<<`) into a mapping, each key once: yaml's own way repeats them, which lets few lines fill the memory."""
+        merged: dict[str, Any] = {}
+        own = [pair for pair in node.value if pair[0].tag != MERGE]
+        for _, value in (pair for pair in node.value if pair[0].tag == MERGE):
+            for other in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(other, yaml.MappingNode):
+                    raise yaml.constructor.ConstructorError(
+                        None, None, "<< needs a mapping or a list of them", other.start_mark
+                    )
+                self.flatten_mapping(other)
+                self.merged += len(other.value)
+                if self.merged > MOST:
+                    raise yaml.constructor.ConstructorError(None, None, f"<< merges more than {MOST} keys", other.start_mark)
+                for pair in other.value:
+                    merged.setdefault(pair[0].value, pair)
+        named = {key.value for key, _ in own}
+        node.value = [*(pair for name, pair in merged.items() if name not in named), *own]
 
 
 for _tag, _pattern, _first in (
@@ -78,10 +98,12 @@ def yaml_value(text: str, where: str) -> Any:
         if _count(loaded, MOST) < 0:
             raise RecipeError(f"its aliases expand to more than {MOST} values. Write fewer.", where=where)
         return json.loads(json.dumps(loaded))
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise RecipeError(f"not plain YAML: {' '.join(str(error).split())}", where=where) from None
+    except RecipeError:
+        raise
     except RecursionError:
         raise RecipeError("nested too deep.", where=where) from None
+    except Exception as error:  # noqa: BLE001  (the constructors of yaml's own tags, such as !!timestamp, raise all kinds)
+        raise RecipeError(f"not plain YAML: {' '.join(str(error).split())}", where=where) from None
 
 
 def _count(value: Any, left: int) -> int:

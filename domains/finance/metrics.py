@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.catalog import NotNegative, metrics
+from vertical_sdk.catalog import CORRELATION, SHARE, NotNegative, metrics
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.metrics.probability import auc
@@ -63,7 +63,7 @@ def cost(probabilities: Floats, references: Ints, *, costs: Costs = PUBLISHED) -
     return float(matrix[references, cheapest_decisions(probabilities, costs)].mean())
 
 
-@metrics.register("finance.ks", tasks=ONE)
+@metrics.register("finance.ks", within=SHARE, tasks=ONE)
 def ks(probabilities: Floats, references: Ints) -> float:
     """Kolmogorov-Smirnov: the largest distance between the two groups' distribution functions of the second label's probability.
 
@@ -78,13 +78,13 @@ def ks(probabilities: Floats, references: Ints) -> float:
     return float(np.abs(below_own - below_others).max())
 
 
-@metrics.register("finance.gini", tasks=ONE)
+@metrics.register("finance.gini", within=CORRELATION, tasks=ONE)
 def gini(probabilities: Floats, references: Ints) -> float:
     """2 AUC - 1, as credit scoring writes it: 0 is chance, 1 perfect, below 0 inverted."""
     return 2 * float(auc(probabilities, references)) - 1
 
 
-@metrics.register("finance.recall_at_alarms", tasks=ONE)
+@metrics.register("finance.recall_at_alarms", within=SHARE, tasks=ONE)
 def recall_at_alarms(probabilities: Floats, references: Ints, *, share: Annotated[float, Field(gt=0, le=1)] = 0.05) -> float:
     """Of all rows with the second label, the share among the `share` of rows with its highest probability.
 
@@ -127,7 +127,7 @@ def read_groups(rows: Sequence[Example], *, field: str, bounds: tuple[float, ...
     return np.array([codes.setdefault(cell, len(codes) - 1) for cell in cells], dtype=np.int64)
 
 
-@metrics.register("finance.parity_gap", tasks=ONE, higher_is_better=False, prepare=read_groups)
+@metrics.register("finance.parity_gap", within=SHARE, tasks=ONE, higher_is_better=False, prepare=read_groups)
 def parity_gap(
     predictions: Ints,
     probabilities: Floats,
@@ -148,7 +148,7 @@ def parity_gap(
     return _rate_gap(_find_accepted(predictions, probabilities, costs), facts, least)
 
 
-@metrics.register("finance.opportunity_gap", tasks=ONE, higher_is_better=False, prepare=read_groups)
+@metrics.register("finance.opportunity_gap", within=SHARE, tasks=ONE, higher_is_better=False, prepare=read_groups)
 def opportunity_gap(
     predictions: Ints,
     references: Ints,
@@ -163,7 +163,7 @@ def opportunity_gap(
     return _rate_gap(_find_accepted(predictions, probabilities, costs)[good], facts[good], least)
 
 
-@metrics.register("finance.direction_accuracy", tasks=("regression",))
+@metrics.register("finance.direction_accuracy", within=SHARE, tasks=("regression",))
 def direction_accuracy(predictions: Floats, references: Floats, *, least: NotNegative = 0.0) -> float:
     """Share of returns with the right predicted direction: a prediction above 0 means up, any other down.
 
@@ -173,7 +173,7 @@ def direction_accuracy(predictions: Floats, references: Floats, *, least: NotNeg
     return float(((predictions > 0) == (references > 0))[moved].mean()) if moved.any() else UNDEFINED
 
 
-@metrics.register("finance.direction_mcc", tasks=("regression",))
+@metrics.register("finance.direction_mcc", within=CORRELATION, tasks=("regression",))
 def direction_mcc(predictions: Floats, references: Floats, *, least: NotNegative = 0.0) -> float:
     """Matthews correlation of predicted and true direction (Matthews, 1975), -1 to 1.
 
@@ -219,7 +219,9 @@ def backtest_sharpe(predictions: Floats, references: Floats, facts: Ints, *, cos
     return backtest.sharpe(_walk_signs(predictions, references, facts, costs_bp))
 
 
-@metrics.register("finance.backtest_drawdown", tasks=("regression",), higher_is_better=False, prepare=backtest.read_days)
+@metrics.register(
+    "finance.backtest_drawdown", within=SHARE, tasks=("regression",), higher_is_better=False, prepare=backtest.read_days
+)
 def backtest_drawdown(predictions: Floats, references: Floats, facts: Ints, *, costs_bp: NotNegative = 10.0) -> float:
     """The largest fall from a peak of the same portfolio, 0 to 1."""
     return backtest.drawdown(_walk_signs(predictions, references, facts, costs_bp))

@@ -117,9 +117,9 @@ def _is_party(name: str) -> bool:
 
 def _is_compound(match: re.Match[str]) -> bool:
     """Whether "Company" is the end of a longer name, as in Insurance Company, and not a party by itself."""
-    before = match.string[: match.start()]
+    before = match.string[max(0, match.start() - 200) : match.start()]
     return (
-        bool(re.search(r"(?:[A-Z][\w&'’-]*|[a-z]-),? $", before))
+        bool(re.search(r"(?:[A-Z][\w&'’-]{0,99}|[a-z]-),? $", before))
         and not re.search(r"[.:;(]\s*\w* $", before)
         and not match["the"]
     )
@@ -141,7 +141,7 @@ CITATION = re.compile(
     rf"\b\d{{1,4}}\s(?:{REPORTERS})\s\d{{1,7}}(?:,\s\d{{1,5}}(?!\d|,\d))?(?:\s\([^()\n]{{0,40}}\d{{4}}\))?"
     rf"|\b\d{{1,2}}\sU\.?\s?S\.?\s?C\.?(?:\s?A\.)?\s(?:§+\s?)?{PART}"
     rf"|\b\d{{1,2}}\sC\.?\s?F\.?\s?R\.?\s(?:§+\s?|[Pp]art\s)?{PART}"
-    rf"|§+\s?{PART}(?:(?:,|\sand|\sor|,\sand)\s{PART})*"
+    rf"|(?<!§)§+\s?{PART}(?:(?:,|\sand|\sor|,\sand)\s{PART})*"
     rf"|\b(?:Sections?|SECTIONS?|Articles?|ARTICLES?|Clauses?|Paragraphs?|Secs?\.)\s(?:{PART}|[IVXLC]+\b(?:\([A-Za-z\d]{{1,4}}\))*)"
     rf"(?:(?:,|\sand|\sor|,\sand|,\sor|\sthrough)\s(?!\d+\s[UC]\.?\s?[SF])(?!\d+\s[A-Z]\.){PART})*"
     rf"|\b(?:Council\s)?(?:Directive|Regulation)\s(?:\((?:EU|EC|EEC)\)\s)?(?:No\.?\s)?\d{{2,4}}/\d{{1,4}}(?:/(?:EU|EC|EEC))?"
@@ -207,14 +207,14 @@ def _is_kept(word: str) -> bool:
     )
 
 
-EMAIL = re.compile(r"<?\b[\w.+-]+(?:@|\s?(?:\(at\)|\[at\]|\sat\s)\s?)[\w-]+(?:\.[\w-]+)+>?")
+EMAIL = re.compile(r"<?\b[\w.+-]{1,64}(?:@|\s?(?:\(at\)|\[at\]|\sat\s)\s?)[\w-]+(?:\.[\w-]+)+>?")
 ADDRESS = re.compile(r"<?\b(?:https?://|ftp://|www\.)[^\s<>()\"]*[^\s<>()\".,;:]>?")
 YEAR = r"(?:19|20)\d\d(?:\s?[-–,]\s?(?:\d{2}|(?:19|20)\d\d))*"
 HOLDERS = re.compile(
     rf"(?P<sign>(?:\bcopyright\b\s*)?(?:\(c\)|©|&copy;)(?:\s*copyright\b)?|\bcopyright\b(?=\s+(?:by\s+)?{YEAR}))"
-    rf"(?:\s*,?\s*(?P<year>{YEAR}))?,?(?:\s+by\b)?"
-    r"(?P<holder>\s+(?!all\s+rights|and\b|or\b|notice|permission)[^\n.;]{2,60}?(?:\s(?:Inc|Ltd|Corp|Co)\.)?)?"
-    r"(?=\s*(?:[.;]|\n|$|,?\s+all\s+rights|\s+permission|\s+licensed|\s+this\s|\s+under\s|\s+distributed))",
+    rf"(?:\s*(?:,\s*)?(?P<year>{YEAR}))?,?(?:\s+by\b)?"
+    r"(?P<holder>\s+(?=\S)(?!all\s+rights|and\b|or\b|notice|permission)[^\n.;]{2,60}?(?:\s(?:Inc|Ltd|Corp|Co)\.)?)?"
+    r"(?<!\s)(?=\s*(?:[.;]|$|,\s+all\s+rights)|[^\S\n]*\n|\s+(?:all\s+rights|permission|licensed|this\s|under\s|distributed))",
     re.IGNORECASE,
 )
 

@@ -38,7 +38,7 @@ UNFAIR = {
 """Category of a potentially unfair term → what such a term says (after Lippi et al., 2019)."""
 FACTS = frozenset({"filename", "document name", "parties", "agreement date", "effective date", "expiration date"})
 """Columns of CUAD that hold facts of the contract, not clauses."""
-ANSWER = re.compile(r"\s*-\s*answer\s*$", re.IGNORECASE)
+ANSWER = re.compile(r"(?<!\s)\s*-\s*answer\s*$", re.IGNORECASE)
 
 
 @readers.register("legal.cuad", tasks=("classification",))
@@ -225,7 +225,7 @@ def _parse_categories(value: Any, where: str) -> tuple[str, ...]:
 
 ADDRESS = re.compile(r"\s*(?:https?://|www\.)\S+\s*")
 DATE = re.compile(
-    r"\W*(?:(?:last )?(?:updated|modified|revised)|effective(?: date)?|date)?\W*"
+    r"\W*(?:(?:(?:last )?(?:updated|modified|revised)|effective(?: date)?|date)\W*)?"
     r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|(?:[a-z]{3,9}\.? \d{1,2}|\d{1,2}\.? [a-z]{3,9})\.?,? \d{4})\W*",
     re.IGNORECASE,
 )

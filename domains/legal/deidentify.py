@@ -28,7 +28,7 @@ OF_A_NAME = (
     "first bank savings insurance railroad railway airlines motors industries systems technologies products international "
     "jr sr mr mrs ms dr sir hon doe roe et al plaintiff plaintiffs defendant defendants petitioner respondent appellant appellee"
 )
-WORD = r"(?:[A-Z]\.(?:\s?[A-Z]\.)*|(?:Bros|Dept|Ass'n|Comm'n|Int'l|Nat'l|Dr|Mr|Mrs|Ms|St|Hon)\.|[A-Z][\w'’-]*+)"
+WORD = r"(?:[A-Z]\.(?:\s?[A-Z]\.){0,7}+|(?:Bros|Dept|Ass'n|Comm'n|Int'l|Nat'l|Dr|Mr|Mrs|Ms|St|Hon)\.|[A-Z][\w'’-]*+)"
 LINK = r"(?:(?:of|and|for)(?:\sthe)?|de|la|le|du|des|von|van|der|den|del|di|da|ex|rel\.|on|&)"
 FIRM = r"(?:,?\s(?:Inc|Corp|Co|Ltd|Jr|Sr)\.|,?\s(?:Inc|LLC|L\.L\.C\.|LLP|L\.P\.|LP|Ltd|Limited|PLC|plc|N\.A\.|S\.A\.|GmbH|AG)(?!\w))"
 NAME = rf"(?!(?:{INTRODUCES})\b){WORD}(?:(?:(?:\s{LINK}){{0,2}}|{FIRM}(?:\s{LINK}){{1,2}})\s{WORD}){{0,9}}{FIRM}?"
@@ -67,7 +67,7 @@ OWN = (
         "PARTY",
         (
             (rf"(?<![\w.'’&-]){NAME}(?=(?:,?\set\sal\.)?,?\s{AGAINST}\s+[A-Z])", 0.7),
-            (rf"(?<=(?:(?<![\w.'’&-])[A-Z][\w.'’&-]*|\bal\.|\bothers),?\s{AGAINST}\s+){NAME}", 0.7),
+            (rf"(?=[A-Z])(?<=(?:(?<![\w.'’&-])[A-Z][\w.'’&-]*|\bal\.|\bothers),?\s{AGAINST}\s+){NAME}", 0.7),
         ),
         hint=rf"\s{AGAINST}\s+[A-Z]",
         names=frozenset(OF_A_NAME.split()),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from vertical_sdk.catalog import metrics
+from vertical_sdk.catalog import SHARE, metrics
 from vertical_sdk.metrics.classification import Ints, macro_f1
 
 __all__ = ["unfair_f1"]
 
 
-@metrics.register("legal.unfair_f1", tasks=("multilabel",))
+@metrics.register("legal.unfair_f1", within=SHARE, tasks=("multilabel",))
 def unfair_f1(predictions: Ints, references: Ints) -> float:
     """Macro F1 of "unfair in any way" against "fair", whichever categories it was (the detection of Lippi et al., 2019).
 

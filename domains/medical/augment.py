@@ -209,7 +209,7 @@ def drop_sentences(example: Example, rng: random.Random, *, p: Share = 0.15, fir
     return change_text(example, change)
 
 
-TURN = re.compile(r"\n+(?=\s*[^\W\d][\w ]{1,20}:)")
+TURN = re.compile(r"(?<!\n)\n+(?!\n)(?=\s{0,99}[^\W\d][\w ]{1,20}:)")
 """The end of a line before one that says who speaks."""
 ASKS = re.compile(r"\s*(?:doctor|dr|physician|clinician|nurse|guest_clinici?an)\w*\s*[:.]", re.IGNORECASE)
 

@@ -63,7 +63,7 @@ WORDS = {
     22: "special",
 }
 """Chapter → what a causal model answers: short, and all different from the first letters on."""
-RANGE = re.compile(r"\s*\([A-Z]\w\w(?:-[A-Z]\w\w)?\)\s*$")
+RANGE = re.compile(r"(?<!\s)\s*\([A-Z]\w\w(?:-[A-Z]\w\w)?\)\s*$")
 
 
 CONDITIONS = (

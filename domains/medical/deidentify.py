@@ -72,7 +72,7 @@ OWN = (
         "BED_OR_WARD",
         (
             (
-                r"(?<=(?<![A-Za-z-])(?i:bed|ward|room|bay|cot|cubicle)(?i:\s+(?:no\.?|number)\s*|\s*#\s*|:\s*|\s+))"
+                r"(?=[A-Z\d])(?<=(?<![A-Za-z-])(?i:bed|ward|room|bay|cot|cubicle)(?i:\s+(?:no\.?|number)\s*|\s*#\s*|:\s*|\s+))"
                 rf"(?<![\w-])(?:[A-Z]{{1,2}}-?)?\d{{1,4}}[A-Z]?(?:[-/][A-Z]?\d{{0,3}}[A-Z]?)?(?![\w.]*\d)(?!\w)(?!\s*(?i:{UNITS})(?!\w))",
                 0.6,
             ),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.catalog import metrics
+from vertical_sdk.catalog import SHARE, metrics
 from vertical_sdk.data.texts import prompt_text
 from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.types import Example
@@ -18,7 +18,7 @@ from .faithfulness import find_entities, find_figures, find_numbers
 Ints = NDArray[np.int64]
 
 
-@metrics.register("medical.number_faithfulness", tasks=("generation",))
+@metrics.register("medical.number_faithfulness", within=SHARE, tasks=("generation",))
 def number_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> float:
     """Share of the numbers in figures in all answers that their questions contain, in figures or in words.
 
@@ -30,7 +30,7 @@ def number_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> 
     return _supported_share(_count_numbers, predictions, rows)
 
 
-@metrics.register("medical.entity_faithfulness", tasks=("generation",))
+@metrics.register("medical.entity_faithfulness", within=SHARE, tasks=("generation",))
 def entity_faithfulness(predictions: Sequence[str], rows: Sequence[Example]) -> float:
     """Share of the drugs and diseases of all answers that their questions name by the same word.
 

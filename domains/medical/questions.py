@@ -29,7 +29,7 @@ WHETHER = (
     "It was to be determined whether {}.",
 )
 """Around a question that has become a clause."""
-AUXILIARY = re.compile(r"(Does|Do|Did|Can|Could|Should|Will|Would|May|Might|Must)\s+(.+)\?$", re.DOTALL)
+AUXILIARY = re.compile(r"(Does|Do|Did|Can|Could|Should|Will|Would|May|Might|Must)\s+(\S.*)\?$", re.DOTALL)
 # fmt: off
 VERBS = frozenset(words("""
     accelerate achieve affect aggravate allow alleviate alter attenuate contribute correlate detect determine

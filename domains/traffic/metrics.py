@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from vertical_sdk.catalog import metrics
+from vertical_sdk.catalog import POSITIVE, metrics
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.metrics.forecasting import Floats, forecast_mae, forecast_mape, forecast_rmse
 
@@ -63,7 +63,7 @@ def _register(minutes: int) -> None:
         full = f"{name}_{minutes}min"
         part.__name__ = part.__qualname__ = full
         part.__doc__ = f"{what} {minutes} minutes ahead; `seconds` is the length of a step."
-        metrics.register(f"traffic.{full}", tasks=("forecasting",), higher_is_better=False)(part)
+        metrics.register(f"traffic.{full}", within=POSITIVE, tasks=("forecasting",), higher_is_better=False)(part)
 
 
 for _minutes in MINUTES:

@@ -1,4 +1,4 @@
-"""A text names a folder or a version in the registry; one never hides the other."""
+"""A text names a folder or a version in the registry by how it is written, whatever the working folder contains."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class OneVersion:
         self.path, self.store, self.offline = place, self, offline
 
     def find(self, reference: Any) -> list[str]:
-        if self.offline:
-            raise OfflineError("cannot be reached.")
-        return ["entry"] if reference.name == "my-team" and reference.version in {None, 1} else []
+        return ["entry"] if reference.name == "my-team" else []
 
     def resolve(self, reference: str, *, allow_revoked: Any = ()) -> OneVersion:
+        if self.offline:
+            raise OfflineError("cannot be reached.")
         if not reference.startswith("my-team"):
             raise RegistryError(f"no adapter is called {reference!r}.")
         return self
@@ -40,47 +40,48 @@ def make_run(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["my-team", "my-team@1"])
-def test_a_folder_of_other_things_does_not_hide_a_version(registry: Any, name: str) -> None:
-    Path(name).mkdir()
+def test_a_folder_of_the_same_name_does_not_hide_a_version(registry: Any, name: str) -> None:
+    make_run(Path(name))
 
     assert find_adapter(name, registry) == registry.path
 
 
-def test_a_file_does_not_hide_a_version(registry: Any) -> None:
-    Path("my-team").write_text("notes")
-
-    assert find_adapter("my-team", registry) == registry.path
-
-
-def test_a_run_of_the_same_name_is_refused_with_both_ways_to_write_it(registry: Any) -> None:
+def test_a_path_names_a_folder_although_a_version_has_its_name(registry: Any) -> None:
     adapter = make_run(Path("my-team"))
 
-    with pytest.raises(AdapterError, match=r"'my-team' is a folder here and a name in the registry\. Write \./my-team"):
-        find_adapter("my-team", registry)
     assert find_adapter("./my-team", registry) == adapter
     assert find_adapter(Path("my-team"), registry) == adapter
     assert find_adapter(str(Path("my-team").absolute()), registry) == adapter.absolute()
 
 
-def test_a_run_that_the_registry_does_not_name_is_found(registry: Any) -> None:
+def test_a_run_in_runs_is_found_without_a_dot(registry: Any) -> None:
     adapter = make_run(Path("runs/my-team-1"))
 
     assert find_adapter("runs/my-team-1", registry) == adapter
     assert find_adapter("runs/my-team-1/adapter", registry) == adapter
 
 
-def test_a_run_is_found_while_the_registry_cannot_be_reached(tmp_path: Path) -> None:
-    adapter = make_run(Path("my-team"))
+@pytest.mark.parametrize("name", ["other", "out/other", "Out/Other/run", "other@latest"])
+def test_a_folder_without_a_dot_is_refused_with_how_to_write_it(registry: Any, name: str) -> None:
+    make_run(Path(name))
+
+    with pytest.raises(RegistryError, match=rf"A folder of this name is here; to load it, write \./{name}\."):
+        find_adapter(name, registry)
+
+
+def test_a_registry_that_cannot_be_reached_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    make_run(Path("my-team"))
     away: Any = OneVersion(tmp_path, offline=True)
 
-    assert find_adapter("my-team", away) == adapter
+    with pytest.raises(OfflineError, match="cannot be reached"):
+        find_adapter("my-team", away)
 
 
-def test_a_folder_that_is_neither_is_refused(registry: Any) -> None:
+def test_a_folder_without_an_adapter_is_refused(registry: Any) -> None:
     Path("other").mkdir()
 
     with pytest.raises(AdapterError, match="other: this folder is neither a run nor an adapter"):
-        find_adapter("other", registry)
+        find_adapter("./other", registry)
     with pytest.raises(AdapterError, match="this folder does not exist"):
         find_adapter("./gone", registry)
     with pytest.raises(RegistryError, match="'gone'"):

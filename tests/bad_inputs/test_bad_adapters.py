@@ -18,7 +18,7 @@ from vertical_sdk.cli.app import main
 
 __all__ = ["refused"]
 
-ASK = ["predict", "run", "red itch on skin"]
+ASK = ["predict", "./run", "red itch on skin"]
 WEIGHTS = Path("run/adapter/adapter_model.safetensors")
 CARD = Path("run/adapter/vertical.json")
 
@@ -134,7 +134,7 @@ def test_a_cut_adapter_is_refused(project: Path, refused: Refused) -> None:
         WEIGHTS.write_bytes(whole[:kept])
         said = refused(ASK, 6)
         assert f"{WEIGHTS}: this file is cut or not a safetensors file" in said
-        assert "Download the adapter again" in said
+        assert "ownload the adapter again" in said
 
 
 def test_an_adapter_of_zeros_is_refused(project: Path, refused: Refused) -> None:
@@ -183,7 +183,7 @@ def test_a_pickle_in_place_of_safetensors_is_refused_unread(project: Path, refus
 def test_an_adapter_without_its_card_is_refused(project: Path, refused: Refused) -> None:
     CARD.unlink()
 
-    for words in (ASK, ["evaluate", "run"]):
+    for words in (ASK, ["evaluate", "./run"]):
         assert "run/adapter: this folder has no vertical.json" in refused(words, 6)
 
 
@@ -230,7 +230,7 @@ def test_a_label_that_was_not_in_training_is_refused_with_its_row(project: Path,
     before = contents(Path("run"))
     data = write_csv(Path("new.csv"), [("red itch", "skin"), ("stone", "kidney"), ("cough", "lnug")])
 
-    said = refused(["evaluate", "run", "--data", str(data)], 3)
+    said = refused(["evaluate", "./run", "--data", str(data)], 3)
 
     assert said.startswith("new.csv: ")
     assert "2 labels are not among those that were trained" in said
@@ -243,7 +243,7 @@ def test_evaluating_on_rows_without_labels_is_refused(project: Path, refused: Re
     before = contents(Path("run"))
     data = write_csv(Path("new.csv"), [("red itch",)], ("text",))
 
-    said = refused(["evaluate", "run", "--data", str(data)], 3)
+    said = refused(["evaluate", "./run", "--data", str(data)], 3)
 
     assert said.startswith("new.csv: data.columns.label: no column 'label'.")
     assert "The columns are 'text'." in said
@@ -253,7 +253,7 @@ def test_evaluating_on_rows_without_labels_is_refused(project: Path, refused: Re
 def test_evaluating_on_a_row_whose_label_is_empty_is_refused_with_its_line(project: Path, refused: Refused) -> None:
     data = write_csv(Path("new.csv"), [("red itch", "skin"), ("cough", "")])
 
-    assert "new.csv:3: no label" in refused(["evaluate", "run", "--data", str(data)], 3)
+    assert "new.csv:3: no label" in refused(["evaluate", "./run", "--data", str(data)], 3)
 
 
 def test_evaluating_on_rows_that_were_changed_since_training_is_refused(project: Path, refused: Refused) -> None:
@@ -263,7 +263,7 @@ def test_evaluating_on_rows_that_were_changed_since_training_is_refused(project:
     whole = source.read_bytes()
     try:
         write_csv(source, topic_rows(90, seed=3))
-        said = refused(["evaluate", "run"], 3)
+        said = refused(["evaluate", "./run"], 3)
     finally:
         source.write_bytes(whole)
 
@@ -272,12 +272,12 @@ def test_evaluating_on_rows_that_were_changed_since_training_is_refused(project:
 
 
 def test_a_question_that_is_not_utf_8_is_refused(project: Path, refused: Refused) -> None:
-    assert "text 2 is not UTF-8" in refused(["predict", "run", "red itch", os.fsdecode(b"fi\xe8vre")], 3)
+    assert "text 2 is not UTF-8" in refused(["predict", "./run", "red itch", os.fsdecode(b"fi\xe8vre")], 3)
 
 
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_question_is_refused(project: Path, refused: Refused, text: str) -> None:
-    said = refused(["predict", "run", "red itch", text], 3)
+    said = refused(["predict", "./run", "red itch", text], 3)
 
     assert "text 2" in said
     assert "empty" in said
@@ -285,7 +285,7 @@ def test_an_empty_question_is_refused(project: Path, refused: Refused, text: str
 
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_question_to_a_specialist_that_writes_is_refused(writing: Path, refused: Refused, text: str) -> None:
-    assert "empty" in refused(["predict", "run", text], 3)
+    assert "empty" in refused(["predict", "./run", text], 3)
 
 
 def test_a_specialist_that_writes_is_asked_by_the_same_verb_and_answers_in_words(

@@ -158,7 +158,7 @@ def test_rows_without_a_validation_part_give_an_adapter_that_answers_as_it_was_m
     recipe = topic_recipe(tmp_path, encoder, data__split={"use": "stratified", "validation": 0.0})
 
     assert main(["train", str(recipe), "--out", "run"]) == 0
-    assert main(["predict", "run", "red itch"]) == 0
+    assert main(["predict", "./run", "red itch"]) == 0
 
 
 def test_too_few_rows_for_a_test_part_are_refused(tmp_path: Path, encoder: Path, refused: Refused) -> None:

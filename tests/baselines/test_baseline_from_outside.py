@@ -14,8 +14,8 @@ import yaml
 from conftest import write_csv
 
 from vertical_sdk import VerticalModel, catalog, evaluate, train
+from vertical_sdk.adapters.folder import read_adapter
 from vertical_sdk.baselines.fitted import Arrays, save_arrays
-from vertical_sdk.baselines.stacking import load_ensemble
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.outputs import Outputs
@@ -101,7 +101,7 @@ def test_an_outside_baseline_is_measured_under_its_title(run: Path) -> None:
 def test_an_outside_member_predicts_the_same_after_loading(run: Path) -> None:
     rows = [Example(str(debt), f"debt: {debt}", record=(("debt", float(debt)),)) for debt in range(10)]
 
-    ensemble = load_ensemble(run / "adapter")
+    ensemble = read_adapter(run / "adapter").ensemble
     answers = VerticalModel.from_pretrained(run).predict([{"debt": 9.0}, {"debt": 1.0}])
 
     assert ensemble is not None

@@ -7,6 +7,7 @@ from typing import Any
 import peft
 import pytest
 import transformers
+from registry.conftest import resolve_recipe
 from torch import nn
 
 from vertical_sdk.card import Card, Fingerprint, Parent, SourceRecord, read_card, write_card
@@ -36,8 +37,8 @@ def published(tmp_path: Path) -> Registry:
         base = Fingerprint(name="tiny", architecture="BertModel", weights="0" * 64, tokenizer="1" * 64, vocab_size=10)
         measured = {"macro_f1": {"value": 0.8 + seed / 100, "low": 0.7, "high": 0.9}}
         card = Card(
-            name="medical/triage", task="classification", family="encoder", base=base, recipe_digest="2" * 64, parent=parent,
-            recipe={"name": "medical/triage", "domain": "medical", "train": {"seed": seed}, "evaluate": {"gate": False}},
+            name="medical/triage", task="classification", family="encoder", base=base, parent=parent,
+            **resolve_recipe("medical/triage", domain="medical", train={"seed": seed}, evaluate={"gate": False}),
             sources=(SourceRecord(source="notes.csv", sha256=RAW if seed == 1 else "cd" * 32, license="CC0-1.0"),),
             metrics={"systems": {"adapter": {"metrics": measured}}, "rows": 9},
         )  # fmt: skip

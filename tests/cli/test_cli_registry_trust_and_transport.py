@@ -135,7 +135,7 @@ def test_a_copy_and_a_bundle_predict_as_the_original(
     assert main(["registry", "bundle", published, "-o", file, "--registry", copied, "--json"]) == 0
     bundle = document(capsys)
     assert (bundle["versions"], bundle["bytes"]) == (["topics@1"], Path(file).stat().st_size)
-    assert main(["registry", "unbundle", file, "--registry", carried]) == 0
+    assert main(["registry", "unbundle", file, "--trust-notes", "--registry", carried]) == 0
     assert "topics@production → 1" in capsys.readouterr().out
     assert main(["registry", "unbundle", file, "--registry", carried, "--json"]) == 0
     assert document(capsys)["versions"][0]["new"] is False
@@ -175,3 +175,18 @@ def test_an_alias_at_another_version_is_kept_and_reported(
     assert "topics@production points at version 1 in the target and was not moved" in capsys.readouterr().err
     assert main(["registry", "copy", str(home / "registry"), there, "--overwrite-aliases"]) == 0
     assert "topics@production → 2" in capsys.readouterr().out
+
+
+def test_a_check_replays_self_tests_and_is_shown(published: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["registry", "show", published]) == 0
+    assert "reported by the publisher" in capsys.readouterr().out
+
+    assert main(["registry", "check", published]) == 0
+
+    assert "self-tests replayed by" in capsys.readouterr().out
+    assert main(["registry", "show", published]) == 0
+    assert "reported by the publisher; self-tests replayed by" in " ".join(capsys.readouterr().out.split())
+    assert main(["registry", "history", "topics", "--json"]) == 0
+    assert document(capsys)[-1]["action"] == "check"
+    assert main(["registry", "verify"]) == 0
+    assert main(["registry", "tag", "topics", "1", "vertical.replayed=me, today"]) == 7

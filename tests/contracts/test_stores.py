@@ -8,11 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers.http_server import RECORD
 
-from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.errors import CorruptAdapter, RegistryError, SourceError
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, Store, Stored, manifest_digest
+from vertical_sdk.registry.store import (
+    PURGED,
+    REVOKED,
+    Entry,
+    Event,
+    Manifest,
+    Store,
+    Stored,
+    manifest_digest,
+    replay_tags,
+)
 from vertical_sdk.registry.stores import STORES, open_store
+from vertical_sdk.registry.stores.file import FileStore
+from vertical_sdk.registry.stores.hf import HfStore
+from vertical_sdk.registry.stores.http import HttpStore
 
 MAKERS: dict[str, Callable[[Path, pytest.FixtureRequest], Store]] = {
     "file": lambda folder, _: open_store(f"file://{folder}/store"),
@@ -50,7 +64,7 @@ def write_files(folder: Path, **content: str) -> tuple[dict[str, Path], Manifest
 
 def put(store: Store, folder: Path, name: str = "a/b", **content: str) -> Entry:
     files, manifest = write_files(folder, **content)
-    return store.put(name, files, manifest, record={"forced": False}, tags={"k": "v"}, event=event())
+    return store.put(name, files, manifest, record=RECORD, tags={"k": "v"}, event=event())
 
 
 def test_every_store_in_the_table_is_tested_here() -> None:
@@ -61,7 +75,7 @@ def test_find_returns_what_put_stored(store: Store, tmp_path: Path) -> None:
     entry = put(store, tmp_path, x="one", y="two")
 
     assert (entry.name, entry.number, entry.who, entry.tags) == ("a/b", 1, "ada", {"k": "v"})
-    assert entry.record == {"forced": False}
+    assert entry.record == RECORD
     assert (store.folder(entry.digest) / "sub" / "x.json").read_text() == "one"
     assert sorted(store.manifest(entry.digest)) == ["sub/x.json", "sub/y.json"]
     assert manifest_digest(store.manifest(entry.digest)) == entry.digest
@@ -150,6 +164,66 @@ def test_gc_keeps_published_files(store: Store, tmp_path: Path) -> None:
 
     assert store.gc() == 0
     assert (store.folder(entry.digest) / "sub" / "x.json").read_text() == "1"
+
+
+def test_the_log_says_which_tags_a_version_must_have(store: Store, tmp_path: Path) -> None:
+    put(store, tmp_path, x="1")
+
+    store.tag("a/b", 1, {"k": None, "team": "é"}, event("tag"))
+    store.tag("a/b", 1, {REVOKED: "wrong labels"}, event("revoke"))
+
+    (entry,) = store.find(Reference("a/b", version=1))
+    assert entry.tags == {"team": "é", REVOKED: "wrong labels"}
+    assert replay_tags(store.history("a/b")) == {1: dict(entry.tags)}
+    assert store.problems() == []
+
+
+def test_a_purged_version_loses_its_files_and_keeps_its_number(store: Store, tmp_path: Path) -> None:
+    first = put(store, tmp_path, x="shared", y="secret")
+    second = put(store, tmp_path, x="shared", y="harmless")
+    store.folder(first.digest)
+    if isinstance(store, HttpStore):
+        with pytest.raises(RegistryError, match=r"can only be purged by the operator, on the server's machine"):
+            store.tag("a/b", 1, {PURGED: "a request"}, event("purge"))
+        with pytest.raises(RegistryError, match=r"vertical registry purge a/b@1 --reason TEXT --registry FOLDER"):
+            store.erase("a/b", 1)
+        return
+
+    store.tag("a/b", 1, {PURGED: "a request"}, event("purge"))
+    erased = store.erase("a/b", 1)
+    again = store.erase("a/b", 1)
+
+    (entry,) = store.find(Reference("a/b", version=1))
+    assert (entry.number, entry.digest, entry.tags[PURGED]) == (1, first.digest, "a request")
+    assert erased.remains
+    assert (again.freed, again.shared) == (0, erased.shared)
+    assert set(erased.shared.values()) <= {"a/b@2"}
+    assert manifest_digest(store.manifest(first.digest)) == first.digest
+    assert (store.folder(second.digest) / "sub" / "x.json").read_text() == "shared"
+    assert store.problems() == []
+    assert store.history("a/b")[-1].action == "purge"
+    if not isinstance(store, HfStore):  # the hub keeps every commit
+        with pytest.raises((CorruptAdapter, SourceError, FileNotFoundError)):
+            (store.folder(first.digest) / "sub" / "y.json").read_text()
+    with pytest.raises(RegistryError, match=r"a/b@1, which has exactly these files, was purged: a request"):
+        put(store, tmp_path, x="shared", y="secret")
+    store.gc()
+    assert put(store, tmp_path, "c", x="shared", y="secret").number == 1  # another name is another decision
+
+
+def test_a_purge_that_was_interrupted_is_finished_by_the_next(store: Store, tmp_path: Path) -> None:
+    """After its tag is set, no file of it can be seen through the registry; the next purge removes them."""
+    if isinstance(store, HttpStore):
+        pytest.skip("the server's own store is tested")
+    first = put(store, tmp_path, x="one")
+    put(store, tmp_path, x="two")
+    store.tag("a/b", 1, {PURGED: "a request"}, event("purge"))
+
+    store.erase("a/b", 1)
+
+    assert store.problems() == []
+    if isinstance(store, FileStore):
+        assert not store.folder(first.digest).exists()
 
 
 def test_the_error_for_an_unknown_scheme_lists_the_known_schemes() -> None:

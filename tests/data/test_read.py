@@ -28,6 +28,7 @@ def test_the_general_reader_is_in_the_catalog() -> None:
         "header",
         "sheet",
         "rows",
+        "any_size",
         "record",
         "values",
         "missing_words",

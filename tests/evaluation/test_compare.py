@@ -107,7 +107,7 @@ def test_publishing_refuses_an_evaluation_of_another_adapter(run: Path, tmp_path
     evaluation["systems"]["base"] = {}
     evaluation["adapter"] = hashlib.sha256((changed / "adapter" / "vertical.json").read_bytes()).hexdigest()
     (changed / "evaluation.json").write_text(json.dumps(evaluation))
-    with pytest.raises(CorruptAdapter, match=r"evaluation\.json is malformed \('metrics'\)\. Run `vertical evaluate`"):
+    with pytest.raises(CorruptAdapter, match=r"metrics\.tests\.0: 'macro_f1' of the specialist or of 'base' is not among"):
         registry.publish(changed, force=True, reason="a test")
 
     assert registry.list_adapters() == []
@@ -160,7 +160,9 @@ def test_report_is_published_with_rows_if_the_recipe_says_so(
 ) -> None:
     shutil.copytree(run, tmp_path / "run")
     card = read_card(run / "adapter")
-    write_card(tmp_path / "run" / "adapter", card.model_copy(update={"recipe": {**card.recipe, "report": {"rows": True}}}))
+    recipe = Recipe.model_validate({**card.recipe, "report": {"rows": True}})
+    changes = {"recipe": recipe.to_dict(), "recipe_digest": recipe.digest}
+    write_card(tmp_path / "run" / "adapter", card.model_copy(update=changes))
     shown = evaluate(tmp_path / "run").examples[0].text
 
     code = main(["registry", "publish", str(tmp_path / "run"), "--registry", str(tmp_path / "registry"), "--json"])

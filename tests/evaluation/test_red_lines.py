@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from vertical_sdk.card import Card, Fingerprint
-from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.red_lines import describe_gaps, find_faults
-from vertical_sdk.evaluation.statistics import PairedTest
 from vertical_sdk.evaluation.test_set import Benchmark, create_benchmark
+from vertical_sdk.gate import decide
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Gate, Recipe
-from vertical_sdk.types import Example, Interval, LabelSpace, Message, Target
+from vertical_sdk.types import Example, Interval, LabelSpace, Message, PairedTest, Target
 
 LABELS = LabelSpace(("ok", "fraud", "spam"))
 BASE = Fingerprint(name="tiny", architecture="BertModel", weights="0" * 64, tokenizer="1" * 64, vocab_size=10)

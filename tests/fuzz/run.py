@@ -4,17 +4,19 @@
 
 It begins with the honest inputs of a target, and with its corpus in tests/fuzz/corpus/TARGET: inputs that reach new code, found by
 earlier runs. New ones go to .fuzz/TARGET, which the next run reads too. An input that crashes, hangs for more than ten seconds, takes
-more than two gigabytes, or raises an exception that is no error of vertical_sdk is kept there as crash-*, timeout-* or oom-*, and the
-command ends with 1. After the mend, move it into the corpus: `make test` runs every file of it.
+more than two gigabytes, or raises an exception outside the errors of vertical_sdk is kept there as crash-*, timeout-* or oom-*, and the
+command ends with 1. After the fix, move it into the corpus: `make test` runs every file of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -92,7 +94,17 @@ def fuzz(name: str, options: list[str]) -> int:
         for content in target.seeds():  # imports what the target uses, so that it is instrumented
             target(content)
             (FOUND / name / hashlib.sha1(content, usedforsecurity=False).hexdigest()).write_bytes(content)
-    atheris.Setup([sys.argv[0], *options], target)
+
+    def run_one(content: bytes) -> None:
+        try:
+            target(content)
+        except Exception:  # noqa: BLE001  (written here: libFuzzer's own way out waits for threads of other libraries)
+            (FOUND / name / f"crash-{hashlib.sha1(content, usedforsecurity=False).hexdigest()}").write_bytes(content)
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+    atheris.Setup([sys.argv[0], *options], run_one)
     atheris.Fuzz()
     return 0
 

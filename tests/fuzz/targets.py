@@ -7,6 +7,7 @@ begin with.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import io
 import itertools
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from registry.conftest import write_adapter
 
 from vertical_sdk.errors import VerticalError
@@ -33,7 +35,7 @@ ROWS = [{"text": "red itch", "label": "skin", "id": "p1"}, {"text": "slow pulse"
 @dataclass(frozen=True)
 class Target:
     """run   does what a user would do with these bytes
-    seeds  honest inputs
+    seeds  inputs to begin with, of which the first is honest
     """
 
     run: Callable[[bytes], object]
@@ -116,16 +118,37 @@ def read_recipe(content: bytes) -> None:
     json.dumps(recipe.to_dict())
 
 
-def read_one_card(content: bytes) -> None:
-    """Read a card, and write what is written from it: facts, metrics, README."""
-    from vertical_sdk.card import CARD, hide_paths, read_card
-    from vertical_sdk.model_card import render_readme
-    from vertical_sdk.registry.checks import build_record
+def publish_card(content: bytes) -> None:
+    """Publish an adapter whose card has these bytes, by force, and look at its pages."""
+    from vertical_sdk.card import CARD
 
+    registry, pages = served_registry(next(NUMBERS) // 500)
     with copied_adapter(CARD, content) as folder:
-        card = read_card(folder)
-        render_readme(hide_paths(card), None)
-        build_record(card, gate="passed", forced=False, reason="")
+        version = registry.publish(folder, name="medical/triage", force=True, reason="to fuzz")
+    json.dumps(version.to_dict())
+    for path in ("/", f"/a/{version.name}@{version.number}", f"/a/{version.name}", f"/log/{version.name}"):
+        answer = pages.get(path)
+        if answer.status_code >= 500:
+            raise AssertionError(f"{path}: {answer.status_code}")
+
+
+@functools.lru_cache(maxsize=1)
+def served_registry(number: int) -> tuple[Any, Any]:
+    """A registry in memory, and a client of its pages."""
+    from starlette.testclient import TestClient
+
+    from vertical_sdk.registry import Registry
+    from vertical_sdk.server.app import create_app
+    from vertical_sdk.server.security.tokens import Tokens
+    from vertical_sdk.server.settings import Limits, ServerSettings
+
+    registry = Registry(f"memory://served-{number}")
+    tokens = Tokens(work_folder() / "tokens.json")
+    if not tokens.path.exists():
+        tokens.add("fuzz", ["read"])
+    settings = ServerSettings(anonymous_read=True, limits=Limits(rate=1e9, burst=10**9), uploads=work_folder() / "uploads")
+    app = create_app(registry, tokens, settings, log=lambda _: None)
+    return registry, TestClient(app, base_url="http://localhost", raise_server_exceptions=True)
 
 
 def read_bundle(content: bytes) -> None:
@@ -195,16 +218,125 @@ def search(content: bytes) -> None:
 
 
 def read_ensemble(content: bytes) -> None:
-    """Read the members of an adapter."""
-    from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
+    """Read the members of an adapter, and ask them."""
+    import numpy as np
 
-    with copied_adapter(ENSEMBLE, content) as folder:
-        load_ensemble(folder)
+    from vertical_sdk.baselines.stacking import load_ensemble
+    from vertical_sdk.members import ENSEMBLE
+
+    (work_folder() / ENSEMBLE).write_bytes(content)
+    recipe, labels, rows = ensemble_case()
+    ensemble = load_ensemble(work_folder(), recipe, labels)
+    with np.errstate(all="ignore"):
+        ensemble.combine(np.zeros((len(rows), 2)), rows, None)
+
+
+@functools.cache
+def ensemble_case() -> tuple[Any, Any, Any]:
+    """A recipe with two members, its labels, and rows that they read."""
+    from vertical_sdk.recipe import Data, Part, Recipe
+    from vertical_sdk.types import Example, LabelSpace
+
+    parts = (Part(use="tfidf"), Part(use="boosted_trees", n_estimators=4, num_leaves=4, min_child_samples=2))
+    recipe = Recipe(name="own", task="classification", data=Data(source="rows.csv"), ensemble=parts)
+    rows = [
+        Example(
+            str(n),
+            ("red itch", "slow pulse")[n % 2],
+            ("skin", "heart")[n % 2],
+            record=(("age", n / 7), ("sex", "fm"[n % 3 > 0])),
+        )
+        for n in range(60)
+    ]
+    return recipe, LabelSpace(("skin", "heart")), rows
 
 
 def honest_ensembles() -> list[bytes]:
-    """Files of members: a linear model, and boosted trees."""
-    return []
+    """Files of members: a linear model and boosted trees, as arrays and as the text that earlier versions stored."""
+    import numpy as np
+    from safetensors.numpy import load, save
+
+    from vertical_sdk.baselines.stacking import fit_ensemble, save_ensemble
+    from vertical_sdk.members import ENSEMBLE, decode_json, encode_json
+
+    recipe, labels, rows = ensemble_case()
+    ensemble, _ = fit_ensemble(recipe, rows[:40], rows[40:], np.zeros((20, 2)), labels, 0, None)
+    save_ensemble(work_folder(), ensemble)
+    content = (work_folder() / ENSEMBLE).read_bytes()
+    arrays = load(content)
+    earlier = {name: values for name, values in arrays.items() if not name.startswith("1.trees.")}
+    earlier["1.settings"] = encode_json(decode_json(arrays["1.settings"]) | {"models": [TREES_TEXT]})
+    return [content, save(earlier)]
+
+
+TREES_TEXT = """tree
+version=v4
+num_class=1
+num_tree_per_iteration=1
+max_feature_idx=1
+objective=binary sigmoid:1
+
+Tree=0
+num_leaves=3
+num_cat=1
+split_feature=0 1
+threshold=0.5 0
+decision_type=10 1
+left_child=1 -1
+right_child=-2 -3
+leaf_value=-0.4 0.1 0.3
+cat_boundaries=0 1
+cat_threshold=2
+is_linear=0
+
+end of trees
+"""
+
+
+VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 0.5, 1e308, -1e308, 2**31, 2**63, 10**300, 1e-320),
+    *("", "x", "x" * 5000, "\x1b[31m", "\u202e", "a/b", "../x", "0" * 64, "NaN", "(a+)+$", "<script>", "{{ 1/0 }}", "\ud800"),
+    *([], {}, [[]], [None], [0] * 300, {"": None}, {"x": {"x": {"x": 1}}}, [{"a": 1}] * 50, {str(n): n for n in range(300)}),
+)
+"""What an edit puts into a document."""
+
+
+def edit(document: Any, content: bytes) -> Any:
+    """A copy of a document with some values replaced: three bytes are an edit, two for the place and one for the value.
+
+    The last places of values are other parts of the same document, so that an edit may also repeat, move or swap.
+    """
+    edited = json.loads(json.dumps(document))
+    for at in range(0, min(len(content) - 2, 24), 3):
+        places = [*list_places(edited)]
+        if not places:
+            break
+        holder, key = places[int.from_bytes(content[at : at + 2], "big") % len(places)]
+        choice = content[at + 2]
+        if choice == 255:
+            del holder[key]
+        elif choice < len(VALUES):
+            holder[key] = copy.deepcopy(VALUES[choice])
+        else:
+            other, name = places[choice % len(places)]
+            holder[key] = json.loads(json.dumps(other[name]))
+    return edited
+
+
+def list_places(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of a value in a document: the list or object that has it, and its index or key."""
+    for key in list(document) if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ():
+        yield document, key
+        yield from list_places(document[key])
+
+
+def edited(run: Callable[[bytes], object], honest: Callable[[], Any]) -> Target:
+    """A target that reads an honest document in which some values were replaced."""
+
+    def run_edited(content: bytes) -> None:
+        run(json.dumps(edit(honest(), content)).encode())
+
+    return Target(run_edited, lambda: [b"", *(bytes((0, 6 * n, n)) for n in range(40))])
 
 
 def json_lines() -> bytes:
@@ -246,12 +378,19 @@ evaluate: {metrics: [accuracy, {use: macro_f1}], gate: {metric: macro_f1, beats:
 
 TARGETS: dict[str, Target] = {
     "recipe": Target(read_recipe, lambda: [RECIPE]),
-    "card": Target(read_one_card, honest_file("vertical.json")),
+    "card": Target(publish_card, honest_file("vertical.json")),
+    "card_values": edited(publish_card, lambda: json.loads((honest_adapter() / "vertical.json").read_bytes())),
     "adapter_config": Target(functools.partial(publish, "adapter_config.json"), honest_file("adapter_config.json")),
+    "adapter_config_values": edited(
+        functools.partial(publish, "adapter_config.json"),
+        lambda: json.loads((honest_adapter() / "adapter_config.json").read_bytes()),
+    ),
     "safetensors": Target(functools.partial(publish, "adapter_model.safetensors"), honest_file("adapter_model.safetensors")),
     "ensemble": Target(read_ensemble, honest_ensembles),
     "bundle": Target(read_bundle, lambda: [honest_bundle()]),
     "bundle_contents": Target(read_contents, lambda: [honest_contents()]),
+    "bundle_contents_values": edited(read_contents, lambda: json.loads(honest_contents())),
+    "recipe_values": edited(read_recipe, lambda: yaml.safe_load(RECIPE)),
     "csv": Target(read_rows(".csv"), lambda: [b'text,label,age\nred itch,skin,3\n"slow, pulse",heart,\n', b"a;b\n1;2\n"]),
     "jsonl": Target(read_rows(".jsonl"), lambda: [json_lines()]),
     "json": Target(read_rows(".json"), lambda: [json.dumps(ROWS).encode(), json.dumps({"rows": ROWS}).encode()]),

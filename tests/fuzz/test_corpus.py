@@ -1,4 +1,4 @@
-"""Every input that fuzzing has found, once more: a fault that was mended stays mended."""
+"""Every input that fuzzing has found, once more: a fault that was fixed stays fixed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ CORPUS = Path(__file__).parent / "corpus"
 def test_known_inputs_are_read_or_refused(name: str) -> None:
     """An input raises an error of vertical_sdk, or none."""
     target = TARGETS[name]
-    for content in target.seeds():
-        target.run(content)
+    honest, *others = target.seeds()
+    target.run(honest)
+    for content in others:
+        target(content)
     for path in sorted((CORPUS / name).glob("*")):
         target(path.read_bytes())

@@ -13,7 +13,8 @@ import yaml
 from conftest import write_csv
 
 from vertical_sdk import VerticalModel, evaluate, train
-from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
+from vertical_sdk.adapters.folder import read_adapter
+from vertical_sdk.baselines.stacking import ENSEMBLE
 from vertical_sdk.calibration.temperature import to_probabilities
 from vertical_sdk.card import read_card
 from vertical_sdk.checking import check_recipe
@@ -95,7 +96,7 @@ def test_the_members_decide_where_the_adapter_knows_nothing(run: Path) -> None:
 
     fused, alone = model.outputs(rows), model.outputs(rows, fused=False)
 
-    kept = load_ensemble(run / "adapter")
+    kept = read_adapter(run / "adapter").ensemble
     assert kept is not None
     trees = kept.members[0].predict(rows, None).probabilities
     assert trees is not None

@@ -12,10 +12,31 @@ import pytest
 from safetensors.numpy import save_file
 
 from vertical_sdk.card import Card, Fingerprint, Verdict, write_card
+from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry import Registry
+from vertical_sdk.registry.keys import create_key_pair, read_fingerprint
+from vertical_sdk.registry.signing import sign
 
 MakeAdapter = Callable[..., Path]
 PASSED = Verdict(passed=True, reasons=("0.91 against 0.55",))
 GATE = {"metric": "macro_f1", "beats": ["base"]}
+RESULTS: dict[str, Any] = {
+    "systems": {
+        "adapter": {"metrics": {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}},
+        "base": {"metrics": {"macro_f1": {"value": 0.55, "low": 0.5, "high": 0.6}}},
+    },
+    "tests": [
+        {"baseline": "base", "metric": "macro_f1", "difference": {"value": 0.36, "low": 0.3, "high": 0.4}, "p_value": 0.002}
+    ],
+    "confidence": 0.95,
+}
+"""An evaluation that passes GATE."""
+
+
+def resolve_recipe(name: str, **keys: Any) -> dict[str, Any]:
+    """The keys of a recipe and its digest, as a card has them."""
+    recipe = Recipe.model_validate({"name": name, "task": "classification", "data": {"source": "rows.csv"}} | keys)
+    return {"recipe": recipe.to_dict(), "recipe_digest": recipe.digest}
 
 
 def write_adapter(
@@ -40,9 +61,8 @@ def write_adapter(
         task="classification",
         family="encoder",
         base=base,
-        recipe={"name": name, "evaluate": {"metrics": [{"use": "accuracy"}], "gate": gate}},
-        recipe_digest="2" * 64,
-        metrics={"systems": {"adapter": {"metrics": {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}}}},
+        **resolve_recipe(name, evaluate={"metrics": ["macro_f1"], "gate": gate}),
+        metrics=RESULTS,
         gate=verdict,
     )
     write_card(folder, card)
@@ -57,3 +77,10 @@ def make_adapter(tmp_path: Path) -> MakeAdapter:
         return write_adapter(folder or tmp_path / f"made-{name.replace('/', '-')}-{seed}", seed, name=name, **what)
 
     return make
+
+
+def sign_with_new_key(registry: Registry, reference: str, key: Path) -> str:
+    """Sign a version with a key that is created for it; return the fingerprint."""
+    create_key_pair(key)
+    sign(registry, reference, key)
+    return read_fingerprint(key.with_name(f"{key.name}.pub"))

@@ -126,7 +126,7 @@ def test_a_copy_carries_a_forced_alias_and_says_so(registry: Registry, tmp_path:
 
     copy_versions(registry, target)
     bundle(registry, [f"{NAME}@production", f"{NAME}@3"], tmp_path / "all.zip")
-    unbundle(tmp_path / "all.zip", unbundled)
+    unbundle(tmp_path / "all.zip", unbundled, trust_notes=True)
 
     event = next(event for event in target.history(NAME) if event.alias == "production")
     assert (event.action, event.after) == ("alias by force", 2)

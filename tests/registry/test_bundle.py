@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registry.conftest import sign_with_new_key
 
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError
@@ -34,7 +35,7 @@ def registry(tmp_path: Path, make_adapter: MakeAdapter, monkeypatch: pytest.Monk
         registry.publish(make_adapter(seed), tags={"seed": str(seed)})
     registry.publish(make_adapter(3, verdict=Verdict(passed=False, reasons=("worse",))), force=True, reason="to show")
     registry.set_alias("medical/triage", "production", 2)
-    registry.add_signature(registry.resolve("medical/triage@2"), "ab" * 32, "{}")
+    sign_with_new_key(registry, "medical/triage@2", tmp_path / "signer")
     return registry
 
 
@@ -55,7 +56,7 @@ def test_a_bundled_version_arrives_unchanged(registry: Registry, target: Registr
     file = tmp_path / "out" / "adapters.zip"
 
     versions = bundle(registry, [f"medical/triage@{n}" for n in (3, 1, 2)], file)
-    report = unbundle(file, target)
+    report = unbundle(file, target, trust_notes=True)
 
     assert [str(version) for version in versions] == ["medical/triage@1", "medical/triage@2", "medical/triage@3"]
     assert [(v.before, v.after, v.new) for v in report.versions] == [(1, 1, True), (2, 2, True), (3, 3, True)]
@@ -70,7 +71,7 @@ def test_the_same_versions_give_the_same_bytes(registry: Registry, target: Regis
     one, two, three = (tmp_path / name for name in ("one.zip", "two.zip", "three.zip"))
     bundle(registry, ["medical/triage@1", "medical/triage@production"], one)
     bundle(registry, ["medical/triage@2", "medical/triage@1", "medical/triage@2"], two)
-    unbundle(one, target)
+    unbundle(one, target, trust_notes=True)
     bundle(target, ["medical/triage@1", "medical/triage@2"], three)
 
     assert one.read_bytes() == two.read_bytes() == three.read_bytes()
@@ -108,7 +109,7 @@ def test_a_revoked_version_is_bundled_only_if_allowed_and_stays_revoked(
         bundle(registry, ["medical/triage@2"], file)
     assert not file.exists()
     bundle(registry, ["medical/triage@2"], file, allow_revoked=["medical/triage@2"])
-    unbundle(file, target)
+    unbundle(file, target, trust_notes=True)
     with pytest.raises(RegistryError, match="wrong labels"):
         target.resolve("medical/triage")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from registry.conftest import sign_with_new_key
 
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import CorruptAdapter, RegistryError, RunError
@@ -36,11 +37,11 @@ def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Registry, Re
 def source(tmp_path: Path, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch) -> Registry:
     """A registry with two names; one has three versions, aliases, and one tag of each kind."""
     registry = Registry(tmp_path / "source")
-    fill(registry, make_adapter, monkeypatch)
+    fill(registry, make_adapter, monkeypatch, tmp_path / "ada")
     return registry
 
 
-def fill(registry: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch) -> None:
+def fill(registry: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch, key: Path) -> None:
     monkeypatch.setenv("VERTICAL_USER", "ada")
     for seed in (1, 2):
         registry.publish(make_adapter(seed), tags={"seed": str(seed)}, reason="a try")
@@ -49,7 +50,7 @@ def fill(registry: Registry, make_adapter: MakeAdapter, monkeypatch: pytest.Monk
     registry.publish(make_adapter(4, name="legal/clause"))
     registry.set_alias("medical/triage", "production", 2)
     registry.set_alias("medical/triage", "candidate", 3)
-    registry.add_signature(registry.resolve("medical/triage@2"), "ab" * 32, "{}")
+    sign_with_new_key(registry, "medical/triage@2", key)
     registry.revoke("medical/triage@1", "wrong labels")
     monkeypatch.setenv("VERTICAL_USER", "bob")
 
@@ -66,10 +67,10 @@ def plain(registry: Registry, name: str) -> list[dict[str, object]]:
 
 
 def test_a_copy_equals_its_source(
-    places: tuple[Registry, Registry], make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch
+    places: tuple[Registry, Registry], make_adapter: MakeAdapter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     source, target = places
-    fill(source, make_adapter, monkeypatch)
+    fill(source, make_adapter, monkeypatch, tmp_path / "ada")
 
     report = copy_versions(source, target)
 
@@ -228,14 +229,14 @@ def test_a_second_copy_adds_later_signatures_and_revocations(source: Registry, t
     target = Registry(tmp_path / "target")
     copy_versions(source, target)
     source.revoke("medical/triage@2", "leaked rows")
-    source.add_signature(source.resolve("medical/triage@3", check=False), "cd" * 32, "{}")
+    signer = sign_with_new_key(source, "medical/triage@3", tmp_path / "bob")
     target.tag("medical/triage", 3, {"seed": "own"})
     source.tag("medical/triage", 3, {"seed": "3"})
 
     copy_versions(source, target)
 
     assert target.resolve("medical/triage@2", check=False).revoked == "leaked rows"
-    assert list(target.resolve("medical/triage@3").signatures) == ["cd" * 32]
+    assert list(target.resolve("medical/triage@3").signatures) == [signer]
     assert target.resolve("medical/triage@3").tags == {"seed": "own"}
     assert [e.action for e in target.history("medical/triage")][-3:] == ["tag", "revoke", "tag"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from registry.conftest import resolve_recipe
 
 from vertical_sdk.card import Parent, SourceRecord, Verdict, read_card, write_card
 from vertical_sdk.errors import CorruptAdapter, RegistryError
@@ -60,10 +61,10 @@ def test_lineage_lists_base_recipe_sources_gate_and_publisher(
 
     assert (result.reference, result.digest, result.who) == ("medical/triage@1", version.digest, "ada")
     assert (result.base["name"], result.base["weights"]) == ("tiny", "0" * 64)
-    assert result.recipe == {"name": "medical/triage", "digest": "2" * 64}
+    assert result.recipe == {"name": "medical/triage", "digest": read_card(adapter).recipe_digest}
     assert result.sources == [{"source": "pypi:notes==1.0", "sha256": RAW, "license": "CC-BY-4.0"}]
     assert result.versions == {"torch": "2.9"}
-    assert result.metrics == {"adapter": {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}}
+    assert result.metrics["adapter"] == {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}
     assert (result.gate, result.forced, result.reason, result.revoked) == ("failed", True, "a trial", "a wrong label")
     assert result.verdict == {"passed": False, "reasons": ["worse"]}
     assert (result.parents, result.children, result.signed_by, result.aliases) == ([], [], [], ["candidate"])
@@ -98,11 +99,13 @@ def test_lineage_refuses_a_changed_card(registry: Registry, make_adapter: MakeAd
 
 
 def test_diff_lists_recipe_sources_metrics_and_files_of_two_versions(registry: Registry, make_adapter: MakeAdapter) -> None:
-    recipe = {"name": "medical/triage", "train": {"seed": 0, "learning_rate": 1e-3}, "data": {"clean": [{"use": "normalize"}]}}
-    other = {"name": "medical/triage", "train": {"seed": 1, "learning_rate": 1e-3}, "data": {"clean": []}}
+    data = {"source": "rows.csv", "clean": [{"use": "normalize"}]}
+    ungated = {"evaluate": {"gate": False}}
+    recipe = resolve_recipe("medical/triage", train={"seed": 0, "learning_rate": 1e-3}, data=data, **ungated)
+    other = resolve_recipe("medical/triage", train={"seed": 1, "learning_rate": 1e-3}, data=data | {"clean": []}, **ungated)
     metrics = {"systems": {"adapter": {"metrics": {"macro_f1": {"value": 0.95, "low": 0.9, "high": 0.99}}}}}
-    registry.publish(update_card(make_adapter(1), recipe=recipe, sources=source(RAW)))
-    registry.publish(update_card(make_adapter(2), recipe=other, sources=source(OTHER), metrics=metrics))
+    registry.publish(update_card(make_adapter(1), **recipe, sources=source(RAW)))
+    registry.publish(update_card(make_adapter(2), **other, sources=source(OTHER), metrics=metrics))
 
     result = diff(registry, "medical/triage@1", "medical/triage@2")
 

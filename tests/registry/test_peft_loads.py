@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from registry.conftest import resolve_recipe
 from torch import nn
 
 from vertical_sdk.card import Card, Fingerprint, write_card
@@ -37,8 +38,8 @@ def test_peft_loads_a_version_from_its_folder(tmp_path: Path) -> None:
         json.dumps({**json.loads(config.read_text()), "auto_mapping": None})
     )  # PEFT would import the module of this test from it
     base = Fingerprint(name="tiny", architecture="Tiny", weights="0" * 64, tokenizer="1" * 64, vocab_size=1)
-    recipe = {"evaluate": {"gate": False}}
-    card = Card(name="tiny", task="regression", family="encoder", base=base, recipe=recipe, recipe_digest="2" * 64)
+    recipe = resolve_recipe("tiny", task="regression", evaluate={"gate": False})
+    card = Card(name="tiny", task="regression", family="encoder", base=base, **recipe)
     write_card(tmp_path / "adapter", card)
 
     version = Registry(tmp_path / "registry").publish(tmp_path / "adapter")

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from registry.conftest import RESULTS, resolve_recipe
 
 from vertical_sdk.card import CARD, read_card, write_card
 from vertical_sdk.paths import file_digest, public_source
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.checks import find_adapter_folder
-from vertical_sdk.registry.public_report import describe_report
+from vertical_sdk.registry.public_report import describe_report, public_report
 from vertical_sdk.report_rows import BEGIN, END, GENERATOR
 
 MakeAdapter = Callable[..., Path]
@@ -62,7 +63,8 @@ def test_rows_stay_in_the_report_if_the_recipe_publishes_them(make_adapter: Make
     folder = make_adapter(folder=tmp_path / "run" / "adapter")
     (tmp_path / "run" / "report.html").write_text(PAGE)
     card = read_card(folder)
-    write_card(folder, card.model_copy(update={"recipe": {**card.recipe, "report": {"language": "en", "rows": True}}}))
+    recipe = resolve_recipe(card.name, evaluate=card.recipe["evaluate"], report={"rows": True})
+    write_card(folder, card.model_copy(update=recipe))
 
     assert publish(tmp_path / "run", tmp_path / "registry") == PAGE
     assert "shows test rows to everyone" in tell(tmp_path / "run")
@@ -70,12 +72,12 @@ def test_rows_stay_in_the_report_if_the_recipe_publishes_them(make_adapter: Make
 
 @pytest.mark.parametrize("rows", [1, "yes", None])
 def test_only_a_plain_true_publishes_rows(rows: object, make_adapter: MakeAdapter, tmp_path: Path) -> None:
-    folder = make_adapter(folder=tmp_path / "run" / "adapter")
-    (tmp_path / "run" / "report.html").write_text(PAGE)
+    folder = make_adapter(folder=tmp_path / "adapter")
+    (tmp_path / "report.html").write_text(PAGE)
     card = read_card(folder)
-    write_card(folder, card.model_copy(update={"recipe": {**card.recipe, "report": {"rows": rows}}}))
+    card = card.model_copy(update={"recipe": {**card.recipe, "report": {"rows": rows}}})
 
-    assert publish(tmp_path / "run", tmp_path / "registry") == PUBLIC
+    assert public_report(tmp_path / "report.html", card, None) == PUBLIC
 
 
 def test_report_whose_rows_are_not_marked_is_not_published(make_adapter: MakeAdapter, tmp_path: Path) -> None:
@@ -86,9 +88,7 @@ def test_report_whose_rows_are_not_marked_is_not_published(make_adapter: MakeAda
         "adapter": file_digest(folder / CARD),
         "hub_id": None,
         "rows": 4,
-        "systems": {"adapter": {"title": "specialist", "metrics": {"macro_f1": {"value": 0.9, "low": 0.8, "high": 1.0}}}},
-        "tests": [],
-        "confidence": 0.95,
+        **RESULTS,
         "baseline": None,
         "gate": {"passed": True, "reasons": []},
         "examples": [{"text": "a patient's words"}],

@@ -218,7 +218,7 @@ def test_a_pickle_named_safetensors_is_refused(registry: Registry, make_adapter:
     (adapter / "head.safetensors").write_bytes(b"\x80\x04\x95pickled")
     write_card(adapter, read_card(adapter))
 
-    with pytest.raises(CorruptAdapter, match=r"head\.safetensors is not a safetensors file"):
+    with pytest.raises(CorruptAdapter, match=r"head\.safetensors: this file is cut or not a safetensors file"):
         registry.publish(adapter)
 
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from vertical_sdk.errors import CorruptAdapter, MissingExtra, RegistryError
-from vertical_sdk.registry import Registry, signature_check
+from vertical_sdk.registry import Registry, Version, signature_check
 from vertical_sdk.registry.keys import create_key_pair, read_fingerprint, read_private_key
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.signature_check import verify_signature
 from vertical_sdk.registry.signing import sign, signature_problems
+from vertical_sdk.registry.store import SIGNATURE
 
 MakeAdapter = Callable[..., Path]
 
@@ -48,6 +49,11 @@ def public(key: Path) -> Path:
 def trusting(registry: Registry, *keys: Path) -> Registry:
     """The same registry, for a user who trusts these keys."""
     return Registry(registry.location, Policy(trusted_keys=tuple(public(key) for key in keys)))
+
+
+def put_unchecked(registry: Registry, version: Version, made_by: str, text: str) -> None:
+    """Store a signature as another program would."""
+    registry.store.tag(version.name, version.number, {SIGNATURE + made_by: text}, registry.new_event(version.name, "sign"))
 
 
 def test_a_key_pair_has_a_private_file_and_a_public_file(tmp_path: Path) -> None:
@@ -132,7 +138,7 @@ def test_a_signature_of_another_version_is_rejected(registry: Registry, make_ada
     first = sign(registry, "medical/triage@1", key)
     second = registry.resolve("medical/triage@2")
 
-    registry.add_signature(second, read_fingerprint(public(key)), next(iter(first.signatures.values())))
+    put_unchecked(registry, second, read_fingerprint(public(key)), next(iter(first.signatures.values())))
 
     with pytest.raises(RegistryError, match=r"medical/triage@2: its signature by .*ada\.pub.* is not valid: .*adapter_model"):
         trusting(registry, key).resolve("medical/triage@2")
@@ -151,7 +157,7 @@ def test_a_signature_made_by_another_key_is_rejected(
     renamed = eves.replace(read_fingerprint(tmp_path / "eve.pub"), read_fingerprint(public(key)))
 
     for text, message in ((eves, "it names .* as its signer"), (renamed, "another key made it")):
-        registry.add_signature(version, read_fingerprint(public(key)), text)
+        put_unchecked(registry, version, read_fingerprint(public(key)), text)
         with pytest.raises(RegistryError, match=message):
             trusting(registry, key).resolve("medical/triage")
 
@@ -175,7 +181,7 @@ def test_a_damaged_signature_is_rejected(damage: str, registry: Registry, make_a
     elif damage == "no signature":
         envelope["signatures"] = []
     texts = {"cut": text[:-40], "empty": "", "list": "[1, 2]", "deep": "[" * 30_000}
-    registry.add_signature(version, made_by, texts.get(damage, json.dumps(bundle)))
+    put_unchecked(registry, version, made_by, texts.get(damage, json.dumps(bundle)))
 
     with pytest.raises(RegistryError, match=r"medical/triage@1: its signature by .*ada\.pub"):
         trusting(registry, key).resolve("medical/triage")
@@ -205,7 +211,7 @@ def test_a_signature_that_leaves_out_a_file_is_rejected(registry: Registry, make
     incomplete = hashing.Config().set_ignored_paths(paths=["adapter_model.safetensors"])
     file = key.with_name("signature")
     Config().use_elliptic_key_signer(private_key=key).set_hashing_config(incomplete).sign(version.path, file)
-    registry.add_signature(version, read_fingerprint(public(key)), file.read_text())
+    put_unchecked(registry, version, read_fingerprint(public(key)), file.read_text())
 
     with pytest.raises(RegistryError, match=r"it does not cover adapter_model\.safetensors"):
         trusting(registry, key).resolve("medical/triage")

@@ -17,6 +17,7 @@ from vertical_sdk.registry.identities import Identity, parse_identities
 from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.signature_check import verify_identity
 from vertical_sdk.registry.signing import sign_with_sigstore, signature_problems
+from vertical_sdk.registry.store import SIGNATURE
 
 MakeAdapter = Callable[..., Path]
 ADA, EVE = Identity("ada@example.org", ISSUER), Identity("eve@example.org", ISSUER)
@@ -47,6 +48,12 @@ def trusting(registry: Registry, *who: Identity, sigstore: Path | None = None) -
     return Registry(registry.location, Policy(trusted_identities=who, sigstore=sigstore or registry.policy.sigstore))
 
 
+def put_unchecked(registry: Registry, number: int, text: str) -> None:
+    """Store a signature as another program would."""
+    event = registry.new_event("medical/triage", "sign")
+    registry.store.tag("medical/triage", number, {SIGNATURE + ADA.fingerprint: text}, event)
+
+
 def test_a_version_signed_by_a_trusted_identity_is_loaded(registry: Registry, tmp_path: Path) -> None:
     signed = sign_with_sigstore(registry, "medical/triage@1", token(ADA.name))
 
@@ -75,8 +82,11 @@ def test_a_signature_is_valid_without_network_and_in_a_bundle(tmp_path: Path, ma
 
 def test_a_sigstore_signature_of_another_version_is_rejected(registry: Registry) -> None:
     signed = sign_with_sigstore(registry, "medical/triage@1", token(ADA.name))
-    registry.add_signature(registry.resolve("medical/triage@2"), ADA.fingerprint, signed.signatures[ADA.fingerprint])
+    stolen = signed.signatures[ADA.fingerprint]
 
+    with pytest.raises(RegistryError, match="is not valid, so it is not stored: adapter_model"):
+        registry.add_signature(registry.resolve("medical/triage@2"), ADA.fingerprint, stolen)
+    put_unchecked(registry, 2, stolen)
     with pytest.raises(
         RegistryError, match=r"medical/triage@2: its signature by ada@example.org of .* is not valid: .*adapter_model"
     ):
@@ -87,8 +97,11 @@ def test_a_sigstore_signature_of_another_version_is_rejected(registry: Registry)
 
 def test_a_signature_of_another_identity_is_rejected(registry: Registry) -> None:
     signed = sign_with_sigstore(registry, "medical/triage@1", token(EVE.name))
-    registry.add_signature(signed, ADA.fingerprint, signed.signatures[EVE.fingerprint])
+    stolen = signed.signatures[EVE.fingerprint]
 
+    with pytest.raises(RegistryError, match="is not valid, so it is not stored: it names"):
+        registry.add_signature(signed, ADA.fingerprint, stolen)
+    put_unchecked(registry, 1, stolen)
     with pytest.raises(RegistryError, match=f"is malformed: it names {EVE.fingerprint[:16]}… as its signer"):
         trusting(registry, ADA).resolve("medical/triage@1")
 
@@ -114,8 +127,10 @@ def test_a_damaged_sigstore_signature_is_rejected(damage: str, registry: Registr
     else:
         other = sign_with_sigstore(registry, "medical/triage@2", token(ADA.name))
         text["dsseEnvelope"]["payload"] = json.loads(other.signatures[ADA.fingerprint])["dsseEnvelope"]["payload"]
-    registry.add_signature(signed, ADA.fingerprint, json.dumps(text))
 
+    with pytest.raises(RegistryError, match="is not valid, so it is not stored"):
+        registry.add_signature(signed, ADA.fingerprint, json.dumps(text))
+    put_unchecked(registry, 1, json.dumps(text))
     with pytest.raises(RegistryError, match=r"medical/triage@1: its signature by ada@example.org"):
         trusting(registry, ADA).resolve("medical/triage@1")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import multiprocessing
 import os
 import subprocess
@@ -20,7 +21,7 @@ from vertical_sdk.errors import DigestMismatch, MissingExtra, RegistryError, Run
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.store import REVOKED, Entry, Event, Stored
 from vertical_sdk.registry.stores import mlflow_lease, mlflow_server, open_store
 from vertical_sdk.registry.stores.mlflow import MlflowStore
 from vertical_sdk.registry.stores.mlflow_files import create_run
@@ -198,15 +199,15 @@ def test_all_pages_of_a_search_are_read(store: MlflowStore, tmp_path: Path, monk
 def test_texts_longer_than_a_tag_are_stored_whole(store: MlflowStore, client: Any, tmp_path: Path) -> None:
     facts = [f"{n:064x}" for n in range(1500)]  # some 100,000 characters
     put(store, tmp_path, "1", facts={"source": facts})
-    store.tag(
-        "a/b", 1, {"note": "é" * 300, "vertical.signature.x": "s" * 32_000, "none": ""}, event("tag", evidence="e" * 9000)
-    )
+    store.tag("a/b", 1, {"note": "é" * 900, "vertical.signature.x": "s" * 32_000, "none": ""}, event("tag", why="w" * 9000))
     store.tag("a/b", 1, {"note": None}, event("tag", why="wrong"))
 
     (entry,) = store.find(Reference("a/b"))
     assert entry.record == {"facts": {"source": facts}}
     assert entry.tags == {"vertical.signature.x": "s" * 32_000, "none": ""}
-    assert [(e.action, e.evidence, e.why) for e in store.history("a/b")[1:]] == [("tag", "e" * 9000, ""), ("tag", "", "wrong")]
+    first, second = store.history("a/b")[1:]
+    assert (first.why, json.loads(first.evidence)["note"]) == ("w" * 9000, "é" * 900)
+    assert (second.why, second.evidence) == ("wrong", '{"note": null}')
     assert max(map(len, client.get_registered_model("a~b").tags.values())) <= 5000  # MLflow's column on PostgreSQL
 
 
@@ -414,3 +415,15 @@ assert get_telemetry_client() is None and dict(os.environ) == before
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_revocation_whose_tag_was_deleted_in_mlflow_still_holds(store: MlflowStore, client: Any, tmp_path: Path) -> None:
+    put(store, tmp_path, "1")
+    store.tag("a/b", 1, {REVOKED: "wrong labels"}, event("revoke"))
+
+    client.delete_model_version_tag("a~b", "1", REVOKED)
+
+    for reference in (Reference("a/b"), Reference("a/b", version=1)):
+        assert [entry.tags.get(REVOKED) for entry in store.find(reference)] == ["wrong labels"]
+    assert [entry.tags.get(REVOKED) for entry in store.versions("a/b")] == ["wrong labels"]
+    assert store.problems() == [f"a/b@1: its tag {REVOKED} is missing, but the log has it"]

@@ -34,4 +34,4 @@ def test_an_endpoint_from_outside_is_served_with_tokens_and_documented(tmp_path:
     assert client.get("/api/v1/count?name=a").status_code == 401
     assert client.get("/api/v1/count?name=a", headers=token).json() == 0
     assert client.get("/api/v1/health").json() == {"ok": True}
-    assert "/api/v1/count" in client.get("/api/v1/openapi.json").json()["paths"]
+    assert "/api/v1/count" in client.get("/api/v1/openapi.json", headers=token).json()["paths"]

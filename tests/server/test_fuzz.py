@@ -27,8 +27,8 @@ def run(server: Any, make_adapter: MakeAdapter, examples: int) -> None:
     served.registry.publish(make_adapter(1))
     served.registry.publish(make_adapter(2))
     served.registry.set_alias("medical/triage", "production", 1)
-    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app)
     headers = {"Authorization": f"Bearer {served.secrets['boss']}"}
+    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app, headers=headers)
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) == 19
     for operation, mode in itertools.product(operations, GenerationMode):

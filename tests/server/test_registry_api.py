@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from registry.conftest import sign_with_new_key
 from servers.http_server import serving
 
 from vertical_sdk.card import Verdict
@@ -417,20 +418,19 @@ def fail_with(number: int) -> Callable[..., None]:
     return fail
 
 
-def test_only_a_promoting_token_replaces_a_signature(served: Any, make_adapter: MakeAdapter) -> None:
+def test_only_valid_signatures_are_stored(served: Any, make_adapter: MakeAdapter, tmp_path: Path) -> None:
     served.registry.publish(make_adapter(1))
-    body = {"name": "medical/triage", "version": 1, "fingerprint": DIGEST}
+    other = Registry(tmp_path / "other")
+    other.publish(make_adapter(1, folder=tmp_path / "again"))
+    made_by = sign_with_new_key(other, "medical/triage@1", tmp_path / "ada")
+    text = other.resolve("medical/triage@1").signatures[made_by]
 
-    def sign(who: str, signature: str) -> int:
-        return int(served.ask("POST", f"{API}/signatures", who, json={**body, "signature": signature}).status_code)
+    def sign(fingerprint: str, signature: str) -> int:
+        body = {"name": "medical/triage", "version": 1, "fingerprint": fingerprint, "signature": signature}
+        return int(served.ask("POST", f"{API}/signatures", "publisher", json=body).status_code)
 
-    assert [sign("publisher", "one"), sign("publisher", "one"), sign("publisher", "two"), sign("boss", "two")] == [
-        200,
-        200,
-        409,
-        200,
-    ]
-    assert served.registry.resolve("medical/triage@1", check=False).signatures == {DIGEST: "two"}
+    assert [sign(made_by, "x"), sign(DIGEST, text), sign(made_by, text), sign(made_by, text)] == [422, 422, 200, 200]
+    assert served.registry.resolve("medical/triage@1", check=False).signatures == {made_by: text}
     refused = served.ask(
         "POST", f"{API}/tags", "boss", json={"name": "medical/triage", "version": 1, "tags": {"vertical.revoked": "x"}}
     )

@@ -36,6 +36,13 @@ def serving(app: Any, limits: Limits | None = None, *, certificate: Path | None 
         listening.close()
 
 
+RECORD: dict[str, Any] = {
+    "task": "classification", "base": "tiny", "metric": None, "value": None, "gate": "passed", "forced": False, "reason": "",
+    "facts": {}, "metrics": {},
+}  # fmt: skip
+"""The metadata of a version that was published without checks."""
+
+
 class UncheckedRegistry(Registry):
     """A registry that publishes any files, so the contract of all stores can be tested with files of a few bytes.
 
@@ -56,7 +63,7 @@ class UncheckedRegistry(Registry):
         manifest = read_tree(folder)
         files = {path: folder / path for path in manifest}
         event = self.new_event(name, "publish", why=reason)
-        return self.store.put(name, files, manifest, record={"forced": force}, tags=tags or {}, event=event)
+        return self.store.put(name, files, manifest, record={**RECORD, "forced": force}, tags=tags or {}, event=event)
 
     def set_alias(
         self,

@@ -13,8 +13,7 @@ from servers.local_server import serving
 
 from vertical_sdk.errors import DigestMismatch, OfflineError, SourceError
 from vertical_sdk.sources import fetch
-from vertical_sdk.sources.fetched import folder_digest
-from vertical_sdk.sources.files import hide_secrets
+from vertical_sdk.sources.fetched import folder_digest, hide_secrets
 
 
 @pytest.fixture

@@ -3,83 +3,144 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vertical_sdk.card import CARD, Card, read_card
-from vertical_sdk.errors import AdapterError, VerticalError
+from pydantic import ValidationError
+
+from vertical_sdk.card import CARD, Card, parse_card, read_card
+from vertical_sdk.errors import AdapterError, CorruptAdapter, RegistryError, VerticalError
+from vertical_sdk.members import ENSEMBLE, check_members
 from vertical_sdk.paths import expand_home, report_full_disk
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.registry.references import parse_reference
+from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.registry.references import RUNS, parse_reference
 
 if TYPE_CHECKING:
     from vertical_sdk.baselines.stacking import Ensemble
     from vertical_sdk.registry import Registry
+    from vertical_sdk.registry.version import Version
 
-__all__ = ["Adapter", "copy_adapter", "find_adapter", "read_adapter"]
+__all__ = ["Adapter", "copy_adapter", "find_adapter", "names_folder", "open_adapter", "read_adapter"]
+
+
+README = "README.md"
 
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """An adapter folder with its card and its recipe, each read once."""
 
-    folder: Path
+    files: CheckedFiles
     card: Card
     recipe: Recipe
+    version: Version | None = None
+    """The published version that it is; None for a folder."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder. What is loaded is read through `files`, which compares it with its digests."""
+        return self.files.folder
 
     @functools.cached_property
     def ensemble(self) -> Ensemble | None:
         """The members that answer together with the adapter; None if there are none.
 
-        Raises CorruptAdapter for a file that cannot be read.
+        Raises CorruptAdapter for a file that cannot be read, and for members that the card's recipe does not name.
         """
-        from vertical_sdk.baselines.stacking import ENSEMBLE, load_ensemble
+        if not check_members(self.folder, self.card.recipe, has_file=ENSEMBLE in self.card.files):
+            return None
+        from vertical_sdk.baselines.stacking import load_ensemble
 
-        return load_ensemble(self.folder) if ENSEMBLE in self.card.files else None
+        return load_ensemble(self.files, self.recipe, self.card.labels)
 
 
-def read_adapter(folder: Path) -> Adapter:
-    """Read the card of an adapter folder and the recipe in it, but no weights.
+def read_adapter(source: Path | Version) -> Adapter:
+    """Read the card of an adapter and the recipe in it, but no weights.
 
-    Raises CorruptAdapter if the card is missing or damaged.
+    source  an adapter folder, of which the card lists the digests of the other files; or a version, whose manifest lists all
+
+    Raises CorruptAdapter if the card is missing, damaged or not that of the version.
     """
-    card = read_card(folder)
-    return Adapter(folder, card, Recipe.model_validate(card.recipe))
+    if isinstance(source, Path):
+        folder, version = source, None
+        card = read_card(folder)
+        files = CheckedFiles(folder, card.files)
+    else:
+        folder, version = source.path, source
+        files = CheckedFiles(folder, {path: file.sha256 for path, file in source.manifest.items()}, at_once=True)
+        card = parse_card(files.read(CARD), folder)
+    try:
+        return Adapter(files, card, Recipe.model_validate(card.recipe), version)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(("recipe", *map(str, first["loc"])))
+        raise CorruptAdapter(f"{CARD}: {at}: {first['msg']}. Download or train the adapter again.", where=folder) from None
+
+
+def open_adapter(adapter: str | Path, registry: Registry | None = None, *, allow_revoked: Collection[str] = ()) -> Adapter:
+    """Find an adapter, as `find_adapter` does, and read its card.
+
+    What is loaded from it later are the files that were compared here: those of the version, or those that the folder's card lists.
+    Raises RegistryError for a folder if the policy requires signatures, which a folder does not have; what `find_adapter` and
+    `read_adapter` raise.
+    """
+    from vertical_sdk.registry.policy import Policy
+
+    found = _locate(adapter, registry, allow_revoked)
+    policy = registry.policy if registry is not None else Policy.from_environment()
+    if isinstance(found, Path) and policy.requires_signature:
+        raise RegistryError(
+            "a folder has no signature, and $VERTICAL_TRUSTED_KEYS or $VERTICAL_TRUSTED_IDENTITIES requires one of each adapter that is "
+            "loaded. Publish and sign it, and load it by its reference. If you trust the folder, unset these variables.",
+            where=found,
+        )
+    return read_adapter(found)
 
 
 def find_adapter(adapter: str | Path, registry: Registry | None = None, *, allow_revoked: Collection[str] = ()) -> Path:
     """Find the folder of an adapter.
 
-    adapter        a run folder, an adapter folder, or a registry reference ("medical/icd-chapter@production"). A Path, and a text
-                   that starts with ".", "/" or "~", is a folder. Any other text is a reference if the registry has that name; a
-                   folder of the same name that is neither a run nor an adapter does not hide it
+    adapter        a registry reference ("medical/icd-chapter@production"), a run folder, or an adapter folder. A folder is a Path, or a
+                   text that starts with "./", "../", "/", "~" or "runs/"; any other text is a reference
     allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
 
-    Raises AdapterError for a folder that is not an adapter, and for a name that means both an adapter's folder and a version;
-    RegistryError for a reference that does not exist.
+    Raises AdapterError for a folder that is not an adapter, RegistryError for a reference that does not exist.
     """
-    path = expand_home(adapter)
-    if isinstance(adapter, Path) or adapter.startswith((".", "/", "~")) or path.is_absolute():
-        return _adapter_inside(path)
+    found = _locate(adapter, registry, allow_revoked)
+    return found if isinstance(found, Path) else found.path
+
+
+def names_folder(adapter: str | Path) -> bool:
+    """Whether a text is the path of a folder, and not a reference. A folder that exists never changes the answer."""
+    path = Path(adapter)
+    return not isinstance(adapter, str) or adapter.startswith((".", "/", "~", RUNS)) or path.is_absolute()
+
+
+def _locate(adapter: str | Path, registry: Registry | None, allow_revoked: Collection[str]) -> Path | Version:
+    """The adapter's folder that a path names, or the version that a reference names."""
+    if names_folder(adapter):
+        return _adapter_inside(expand_home(adapter))
     from vertical_sdk.registry import Registry
 
-    store = registry or Registry()
-    if not path.exists() or (not _looks_like_adapter(path) and _has_version(store, adapter)):
-        return store.resolve(adapter, allow_revoked=allow_revoked).path
-    if _looks_like_adapter(path) and _has_version(store, adapter):
-        raise AdapterError(
-            f"{adapter!r} is a folder here and a name in the registry. Write ./{adapter} for the folder, or "
-            f"{adapter.partition('@')[0]}@VERSION from a folder that does not contain {path.parts[0]}."
-        )
-    return _adapter_inside(path)
+    store, reference = registry or Registry(), str(adapter)
+    try:
+        return store.resolve(reference, allow_revoked=allow_revoked)
+    except RegistryError as error:
+        if not os.path.isdir(reference) or _has_version(store, reference):  # noqa: PTH112  (a long text is no folder, and no error)
+            raise
+        raise RegistryError(
+            f"{error.message} A folder of this name is here; to load it, write ./{adapter}.", where=error.where
+        ) from None
 
 
 def _adapter_inside(path: Path) -> Path:
     """The adapter's folder in a run folder or an adapter folder. Raises AdapterError for any other folder."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112  (a long text is no folder, and no error)
         raise AdapterError(
             "this folder does not exist. Give a run folder, an adapter folder, or a registry reference.", where=path
         )
@@ -94,22 +155,18 @@ def _adapter_inside(path: Path) -> Path:
     raise AdapterError(f"this folder is neither a run nor an adapter: it has no adapter/ and no {CARD}.", where=path)
 
 
-def _looks_like_adapter(path: Path) -> bool:
-    return any((path / name).exists() for name in (CARD, "adapter_config.json", "adapter", "recipe.json"))
-
-
 def _has_version(registry: Registry, reference: str) -> bool:
-    """Whether a registry that can be reached has the version that a text names."""
+    """Whether a registry has the version that a text names."""
     try:
         return len(registry.store.find(parse_reference(reference))) == 1
     except VerticalError:
         return False
 
 
-def copy_adapter(folder: Path, target: Path) -> None:
-    """Copy an adapter folder to a place that is new or empty; it appears there complete or not at all.
+def copy_adapter(adapter: Adapter, target: Path) -> None:
+    """Copy an adapter's files to a folder that is new or empty; it appears there complete or not at all.
 
-    Raises AdapterError if the target contains something, RunError if it cannot be written.
+    Raises AdapterError if the target contains something, CorruptAdapter if a file has changed, RunError if it cannot be written.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise AdapterError("this folder is not empty. Choose a new folder.", where=target)
@@ -118,7 +175,13 @@ def copy_adapter(folder: Path, target: Path) -> None:
         staged = target.with_name(f".{target.name}.part")
         shutil.rmtree(staged, ignore_errors=True)
         try:
-            shutil.copytree(folder, staged)
+            staged.mkdir()
+            for name in adapter.files.digests or ():
+                (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                (staged / name).write_bytes(adapter.files.read(name))
+            for name in {CARD, README} - set(adapter.files.digests or ()):  # of a folder, whose card does not list them
+                if (adapter.folder / name).is_file():
+                    shutil.copyfile(adapter.folder / name, staged / name)
             if target.exists():
                 target.rmdir()
             staged.rename(target)

@@ -9,7 +9,6 @@ continue from the latter (`vertical train RECIPE --from NAME`), which gives it a
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 import time
@@ -28,11 +27,13 @@ from vertical_sdk.errors import (
     RegistryError,
     VerticalError,
 )
-from vertical_sdk.families.lora_settings import find_refused
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import report_full_disk, write_whole
+from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.registry.references import check_name
+from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.registry.references import check_new_name
 from vertical_sdk.registry.registry import Registry
 from vertical_sdk.registry.version import Version
 from vertical_sdk.tasks import get_task
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Imported", "import_adapter"]
 
-CONFIG, WEIGHTS, README = "adapter_config.json", "adapter_model.safetensors", "README.md"
+CONFIG, WEIGHTS, README = ADAPTER_CONFIG, "adapter_model.safetensors", "README.md"
+LARGEST_JSON = 4 << 20
+"""Bytes of the largest tokenizer_config.json that is read: with some thousand added tokens it has 1 MB."""
 TAKEN = (
     CONFIG,
     WEIGHTS,
@@ -112,7 +115,7 @@ def import_adapter(  # noqa: PLR0913  (each option is one fact that the folder d
     from vertical_sdk.bases.base import pull_base
 
     source = Path(folder)
-    check_name(name)
+    check_new_name(name)
     if PROMPTED not in prompt:
         raise AdapterError(f"the prompt {prompt!r} has no {PROMPTED}, so the text would not be in it.")
     config = _read_config(source)
@@ -122,6 +125,7 @@ def import_adapter(  # noqa: PLR0913  (each option is one fact that the folder d
     with tempfile.TemporaryDirectory(prefix="vertical-import-") as staging, _naming_source(Path(staging) / "adapter", source):
         staged = Path(staging) / "adapter"
         left_out = _stage(source, staged)
+        config = parse_config((staged / CONFIG).read_bytes(), staged / CONFIG)  # the copy is what is published
         progress(f"loading {named}", None)
         pulled = pull_base(named, progress=progress)
         kind = str(config.get("task_type") or "")
@@ -189,33 +193,20 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CorruptAdapter(
             f"{folder}: {what}. If you trust it, load it with PEFT and save it again: save_pretrained(..., safe_serialization=True)."
         )
-    config = _json(folder / CONFIG)
-    for file in (CONFIG, "config.json", "tokenizer_config.json"):
+    config = parse_config((folder / CONFIG).read_bytes(), folder / CONFIG)
+    for file in ("config.json", "tokenizer_config.json"):
         if (folder / file).is_file() and _json(folder / file).get("auto_map"):
             raise CorruptAdapter(
                 f"{folder / file}: auto_map names code that comes with it, and such code is never run. Take it out."
             )
-    if config.get("peft_type") != "LORA":
-        raise AdapterError(f"{folder / CONFIG}: peft_type is {config.get('peft_type')!r}; adapters here are LORA.")
-    mapping = config.get("auto_mapping") or {"parent_library": "transformers."}
-    if not isinstance(mapping, Mapping) or not str(mapping.get("parent_library")).startswith("transformers."):
-        raise CorruptAdapter(
-            f"{folder / CONFIG}: auto_mapping names a module to import that is not of transformers. Take it out."
-        )
-    if refused := find_refused(config):
-        raise AdapterError(
-            f"{refused}. If only the start was another, save it as plain LoRA: "
-            "save_pretrained(..., path_initial_model_for_weight_conversion=...).",
-            where=folder / CONFIG,
-        )
     return config
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        plain = json.loads(path.read_bytes())
+        plain = parse_json(path.read_bytes(), largest=LARGEST_JSON)
     except (OSError, ValueError) as error:
-        raise CorruptAdapter(f"{path}: cannot be read as JSON: {error}.") from None
+        raise CorruptAdapter(f"{path}: cannot be read as JSON: {str(error)[:300]}.") from None
     if not isinstance(plain, dict):
         raise CorruptAdapter(f"{path}: is not a JSON object.")
     return plain
@@ -316,7 +307,7 @@ def _record_self_tests(staged: Path, base: Base, recipe: Recipe, card: Card, tas
     if get_task(task).written:
         require_template(load_tokenizer(base), base.name)
     backbone = attach(load_backbone(base), staged)
-    specialist: Any = specialist_class(card.family).load_trained(backbone, base, recipe, card, staged)
+    specialist: Any = specialist_class(card.family).load_trained(backbone, base, recipe, card, CheckedFiles(staged))
     specialist.to(next(backbone.parameters()).device).eval()
     self_tests = record_self_tests(specialist)
     if any(probe.base == probe.adapter for probe in self_tests):

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from vertical_sdk.adapters.folder import Adapter
-from vertical_sdk.adapters.self_test import replay_self_tests
+from vertical_sdk.adapters.self_test import Whole, replay_self_tests
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Fingerprint
-from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
+from vertical_sdk.errors import AdapterError, BaseMismatch
+from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.families.lora import attach, hide_peft_notice
 from vertical_sdk.families.specialist import LARGE, Specialist, specialist_class
-from vertical_sdk.registry.tree import cached_digest
+from vertical_sdk.tensors import check_tensors
 
-__all__ = ["load_specialist", "require_same_base"]
+__all__ = ["load_specialist", "replay_adapter", "require_same_base"]
 
 
 def require_same_base(trained_on: Fingerprint, base: Fingerprint, where: str) -> None:
@@ -60,19 +61,22 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
     require_same_base(card.base, base.fingerprint, str(folder))
     if unread := card.training.get("unread"):
         raise AdapterError(str(unread), where=folder)
-    adapted = attach(backbone, folder)
-    for file, digest in card.files.items():
-        if not (folder / file).is_file():
-            raise CorruptAdapter("this file is missing. Download the adapter again.", where=folder / file)
-        if cached_digest(folder / file) != digest:
-            raise CorruptAdapter(
-                "this file was changed or cut after the adapter was saved. Download the adapter again.", where=folder / file
-            )
+    adapted = attach(backbone, adapter.files)
+    adapter.files.check()
+    if PROBE_HEAD in card.files:
+        check_tensors(adapter.files.read(PROBE_HEAD), folder / PROBE_HEAD)  # evaluations read it, and nothing here
     device = next(adapted.parameters()).device
     with hide_peft_notice():
-        specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, folder)
+        specialist: Any = specialist_class(card.family).load_trained(adapted, base, adapter.recipe, card, adapter.files)
     specialist.to(device)
     specialist.eval()
-    replay_self_tests(specialist, card.self_tests, str(folder), large=base.parameters > LARGE)
     result: Specialist = specialist
+    replay_adapter(adapter, base, result)
     return result
+
+
+def replay_adapter(adapter: Adapter, base: Base, specialist: Specialist) -> None:
+    """Check that a loaded adapter gives the answers of its self-tests, members and calibration included. Raises IdleAdapter."""
+    whole = Whole(adapter.ensemble, adapter.card.calibration, adapter.files, adapter.card.fields)
+    where, large = str(adapter.folder), base.parameters > LARGE
+    replay_self_tests(specialist, adapter.card.self_tests, where, whole=whole, large=large)

@@ -6,18 +6,29 @@ anyone's data.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from vertical_sdk.card import SelfTest
-from vertical_sdk.errors import IdleAdapter
+from vertical_sdk.baselines.frozen_base import FrozenBase
+from vertical_sdk.baselines.stacking import Ensemble
+from vertical_sdk.card import Calibration, Field, SelfTest
+from vertical_sdk.data.texts import stable_hash
+from vertical_sdk.errors import DataError, IdleAdapter
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
+from vertical_sdk.outputs import Outputs
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
+from vertical_sdk.types import Example
 
-__all__ = ["record_self_tests", "replay_self_tests"]
+__all__ = ["Whole", "record_self_tests", "replay_self_tests"]
 
 SENTENCES = (
     "The first of two parts is complete.",
@@ -30,27 +41,89 @@ MOST_TOKENS = 24
 """Tokens of a self-test that a generation specialist is compared on."""
 
 
-def record_self_tests(specialist: Specialist, most: int = 4) -> tuple[SelfTest, ...]:
-    """Record the outputs of base and adapter for the same few inputs."""
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """What answers together with an adapter: the members of its ensemble, and its calibration.
+
+    files   those of the adapter, for members that read the base's linear probe
+    fields  of the adapter's records
+    """
+
+    ensemble: Ensemble | None
+    calibration: Calibration
+    files: CheckedFiles | None = None
+    fields: tuple[Field, ...] = ()
+
+    def answer(self, specialist: Specialist, texts: Sequence[str], raw: Tensor) -> NDArray[np.float64]:
+        """Answer self-tests as predictions are answered: combine, calibrate, decide. (rows, numbers), about MOST_NUMBERS at most.
+
+        raw  the adapter's outputs
+
+        Raises DataError for a member that cannot read the inputs of self-tests, IdleAdapter for a number that is not finite.
+        """
+        rows, own = [self._build_row(specialist, text) for text in texts], raw.numpy()
+        if self.ensemble is not None:
+            own = self.ensemble.combine(own, rows, FrozenBase(specialist, self.files))
+        numbers = _list_numbers(get_task(specialist.task).decode(own, self.calibration, rows))
+        if not np.isfinite(numbers).all():
+            raise IdleAdapter("a self-test is answered with a number that is not finite. Train the adapter again.")
+        return numbers[:, :: max(1, numbers.shape[1] // MOST_NUMBERS)]
+
+    def _build_row(self, specialist: Specialist, text: str) -> Example:
+        """The row of a self-test, with what the members and the task read besides: a time, the next step, fields and numbers."""
+        row, rng = specialist.self_test_row(text), np.random.default_rng(stable_hash(text) % 2**32)
+        if get_task(specialist.task).ahead and row.values is not None:
+            row = replace(row, time=f"2024-01-{1 + int(28 * rng.random()):02d}T{int(24 * rng.random()):02d}:00:00")
+            row = replace(row, target=np.asarray(row.values)[:1])
+        for member in self.ensemble.members if self.ensemble is not None else ():
+            fill_row = getattr(member, "fill_row", None)
+            row = fill_row(row, rng) if fill_row is not None else row
+        known = dict(row.record)
+        rest = ((field.name, "" if field.words else rng.random()) for field in self.fields if field.name not in known)
+        return replace(row, record=(*row.record, *rest))
+
+
+def _list_numbers(outputs: Outputs) -> NDArray[np.float64]:
+    """All numbers of an answer, and how far each label and score is on the way to being chosen."""
+    p, scores = outputs.probabilities, outputs.values
+    parts = [p, scores, outputs.quantiles]
+    if p is not None and outputs.offsets is not None:
+        odds = p * np.exp(outputs.offsets)
+        parts.append(odds / (1 - p + odds))
+    if scores is not None and outputs.threshold is not None:
+        parts.append(scores / (scores + outputs.threshold))
+    return np.concatenate([part.reshape(len(part), -1) for part in parts if part is not None], axis=1)
+
+
+def record_self_tests(specialist: Specialist, whole: Whole | None = None, most: int = 4) -> tuple[SelfTest, ...]:
+    """Record the outputs of base and adapter for the same few inputs, and the answers of the whole."""
     labels = specialist.labels
     texts = [labels.describe(label) for label in labels.labels[: most - 1]] if labels else list(SENTENCES[1:])
     texts.append(SENTENCES[0])
     rows = _encode(specialist, texts)
-    adapter = _outputs(specialist, rows)
+    adapter, raw = _outputs(specialist, rows)
     with switched_off(specialist):
-        base = _outputs(specialist, rows)
+        base, _ = _outputs(specialist, rows)
+    answers: Any = [()] * len(texts)
+    if whole is not None and raw is not None:
+        with contextlib.suppress(DataError):  # a member from outside that needs more than the row of a self-test has
+            answers = whole.answer(specialist, texts, raw).tolist()
     return tuple(
-        SelfTest(text=text, base=tuple(before.tolist()), adapter=tuple(after.tolist()))
-        for text, before, after in zip(texts, base, adapter, strict=True)
+        SelfTest(text=text, base=tuple(before.tolist()), adapter=tuple(after.tolist()), whole=tuple(answer))
+        for text, before, after, answer in zip(texts, base, adapter, answers, strict=True)
     )
 
 
-def replay_self_tests(specialist: Specialist, self_tests: Sequence[SelfTest], where: str, *, large: bool = False) -> None:
+def replay_self_tests(
+    specialist: Specialist, self_tests: Sequence[SelfTest], where: str, *, whole: Whole | None = None, large: bool = False
+) -> None:
     """Check that the adapter gives the recorded outputs, and that they come from the adapter and not from the base alone.
 
     The base runs only if the adapter's outputs do not already show that: its weights are known by their fingerprint. Numbers may
     differ by 2% of what the adapter changes (or 1e-3), because processors round differently.
 
+    whole  members and calibration, whose answers are compared too. Cards of earlier versions have none recorded: then the answers
+           need only be finite numbers
     large  the base may have run in bfloat16, so 10% are allowed
 
     Raises IdleAdapter if the adapter changes nothing, or something else than when it was trained.
@@ -58,8 +131,52 @@ def replay_self_tests(specialist: Specialist, self_tests: Sequence[SelfTest], wh
     if not self_tests:
         raise IdleAdapter("the adapter has no self-tests, so nothing shows that it works. Train it again.", where=where)
     rows = _encode(specialist, [self_test.text for self_test in self_tests])
-    outputs = _outputs(specialist, rows)
+    outputs, raw = _outputs(specialist, rows)
     share = 0.1 if large else 0.02
+    _compare_adapter(specialist, self_tests, rows, outputs, share, where)
+    if whole is not None and raw is not None:
+        _compare_whole(whole, specialist, self_tests, raw, share, where)
+
+
+def _compare_whole(
+    whole: Whole, specialist: Specialist, self_tests: Sequence[SelfTest], raw: Tensor, share: float, where: str
+) -> None:
+    """Compare the answers of adapter, members and calibration together with the recorded ones."""
+    try:
+        answers = whole.answer(specialist, [self_test.text for self_test in self_tests], raw)
+    except DataError as error:
+        if any(self_test.whole for self_test in self_tests):
+            raise IdleAdapter(
+                f"the members do not answer a self-test that they answered in training: {error}", where=where
+            ) from None
+        return
+    for self_test, answer in zip(self_tests, answers, strict=True):
+        recorded = np.array(self_test.whole)
+        if not len(recorded):
+            continue
+        if recorded.shape != answer.shape:
+            raise IdleAdapter(
+                f"a self-test is answered with {len(answer)} numbers; {len(recorded)} were recorded.", where=where
+            )
+        distance, allowed = float(np.abs(recorded - answer).max()), max(1e-3, share * float(np.abs(recorded).max()))
+        if distance > allowed:
+            raise IdleAdapter(
+                f"adapter, members and calibration together give another answer than when the adapter was trained: {self_test.text!r} "
+                f"differs by {distance:.4g}, and {allowed:.4g} is allowed. The members, the calibration or library versions have "
+                "changed.",
+                where=where,
+            )
+
+
+def _compare_adapter(
+    specialist: Specialist,
+    self_tests: Sequence[SelfTest],
+    rows: list[Encoded],
+    outputs: list[Tensor],
+    share: float,
+    where: str,
+) -> None:
+    """Compare the adapter's outputs with the recorded ones, and with the base's if they do not differ from those enough."""
     recorded = [(torch.tensor(self_test.base), torch.tensor(self_test.adapter)) for self_test in self_tests]
     changes = [float((adapter - base).abs().max()) if len(base) == len(adapter) else 0.0 for base, adapter in recorded]
     allowed = [max(1e-3, share * change) for change in changes]
@@ -72,7 +189,7 @@ def replay_self_tests(specialist: Specialist, self_tests: Sequence[SelfTest], wh
     if all(distance <= limit < change for distance, limit, change in zip(distances, allowed, changes, strict=True)):
         return  # the outputs are as recorded, and further from the base than the tolerance
     with switched_off(specialist):
-        bare = _outputs(specialist, rows)
+        bare, _ = _outputs(specialist, rows)
     for n, self_test in enumerate(self_tests):
         if changes[n] == 0.0 or float((outputs[n] - bare[n]).abs().max()) < min(changes[n] / 2, 1e-6):
             raise IdleAdapter(
@@ -95,14 +212,18 @@ def _encode(specialist: Specialist, texts: Sequence[str]) -> list[Encoded]:
     return rows
 
 
-def _outputs(specialist: Specialist, rows: Sequence[Encoded]) -> list[Tensor]:
-    """Outputs of each row (k,), or every n-th of them if there are many; for generation each token's log-likelihood after the first."""
+def _outputs(specialist: Specialist, rows: Sequence[Encoded]) -> tuple[list[Tensor], Tensor | None]:
+    """Outputs of each row (k,), or every n-th of them if there are many; for generation each token's log-likelihood after the first.
+
+    returns  also the raw outputs of all rows; None for generation
+    """
     if not get_task(specialist.task).written:
-        whole = run_rows(specialist, rows, lambda batch: specialist(batch)[0]).flatten(1)
-        return list(whole[:, :: max(1, whole.shape[1] // MOST_NUMBERS)])
+        raw = run_rows(specialist, rows, lambda batch: specialist(batch)[0])
+        flat = raw.flatten(1)
+        return list(flat[:, :: max(1, flat.shape[1] // MOST_NUMBERS)]), raw
     with torch.inference_mode():
         device = next(specialist.backbone.parameters()).device
         outputs, targets = specialist({key: value.to(device) for key, value in specialist.collate(rows).items()})
         assert targets is not None
         likelihoods = outputs.float().log_softmax(-1).gather(1, targets[:, None])[:, 0].cpu()
-        return list(torch.split(likelihoods, [row.units for row in rows]))
+        return list(torch.split(likelihoods, [row.units for row in rows])), None

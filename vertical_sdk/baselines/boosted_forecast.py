@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, take_array
 from vertical_sdk.baselines.seasonal_mean import SeasonalMean
 from vertical_sdk.baselines.timeline import (
     build_timeline,
@@ -20,11 +20,13 @@ from vertical_sdk.baselines.timeline import (
     read_histories,
     read_layout,
     read_moments,
+    take_neighbours,
 )
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, MissingExtra
 from vertical_sdk.families.clock import neighbour_weights
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.trees import Trees, join_trees, parse_trees, read_trees
 from vertical_sdk.types import DAY, WEEK, Example, LabelSpace, SeriesLayout, TaskName
 
 __all__ = ["BoostedForecast", "boosted_forecast"]
@@ -36,12 +38,14 @@ LARGEST_TABLE = 20_000_000
 """Numbers in a table of features at once."""
 FEATURES = 64
 """Features of a table's row at most, to size the tables before they are computed."""
+OBJECTIVE = "regression_l1"
+"""LightGBM's name of the loss that the trees are fitted with."""
 Positive = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, eq=False)
 class BoostedForecast:
-    """LightGBM's trees, stored in its own text format, and what their features are computed from.
+    """Boosted trees, and what their features are computed from.
 
     mean, spread  (channels,) mean and standard deviation of each
     neighbours    (channels, channels) weights of the neighbour channels; (0, 0) without a graph
@@ -52,7 +56,7 @@ class BoostedForecast:
     mean: Floats
     spread: Floats
     neighbours: Floats
-    model: str
+    trees: Trees
 
     def features(
         self, histories: Floats, moments: Floats, *, leave_own_out: bool = False
@@ -124,37 +128,42 @@ class BoostedForecast:
 
     def predict(self, rows: Sequence[Example], base: Any) -> Outputs:
         """Forecast: (rows, horizon, channels)."""
-        import lightgbm
-
-        booster = lightgbm.Booster(model_str=self.model)
         shape = (len(self.spread), self.layout.horizon)
-        chunk_size = max(1, LARGEST_TABLE // (shape[0] * shape[1] * booster.num_feature()))
+        chunk_size = max(1, LARGEST_TABLE // (shape[0] * shape[1] * FEATURES))
         forecasts = []
         for start in range(0, len(rows), chunk_size):
             chunk = rows[start : start + chunk_size]
             table, last = self.features(read_histories(chunk, self.layout), read_moments(chunk))
-            steps = np.asarray(booster.predict(table.reshape(-1, table.shape[-1]))).reshape(len(chunk), *shape)
+            steps = self.trees.sums(table.reshape(-1, table.shape[-1]), 1).reshape(len(chunk), *shape)
             forecasts.append(last[:, None] + self.spread * steps.transpose(0, 2, 1))
         return Outputs(values=np.concatenate(forecasts))
 
     def to_arrays(self) -> Arrays:
         """Return the trees, and what their features are computed from."""
-        settings = layout_settings(self.layout) | {"period": self.seasonal_mean.period, "model": self.model}
+        settings = layout_settings(self.layout) | {"period": self.seasonal_mean.period}
         return {
             "settings": encode_json(settings),
             "seasonal_mean": self.seasonal_mean.mean,
             "mean": self.mean,
             "spread": self.spread,
             "neighbours": self.neighbours,
+            **self.trees.to_arrays(),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> BoostedForecast:
-        """Restore the baseline from `to_arrays`."""
+        """Restore the baseline from `to_arrays`, or from the arrays of earlier versions, which had LightGBM's text of the trees."""
         settings = decode_json(arrays["settings"])
-        seasonal_mean = SeasonalMean.from_mean(arrays["seasonal_mean"], settings["period"], settings["seconds"])
-        statistics = (arrays["mean"], arrays["spread"], arrays["neighbours"])
-        return cls(layout_from_settings(settings), seasonal_mean, *statistics, settings["model"])
+        layout, text = layout_from_settings(settings), settings.get("model")
+        channels = len(layout.channels)
+        means = take_array(arrays, "seasonal_mean", None, channels)
+        seasonal_mean = SeasonalMean.from_mean(means, settings["period"], layout.seconds)
+        mean, spread = take_array(arrays, "mean", channels), take_array(arrays, "spread", channels)
+        trees = read_trees(arrays) if text is None else parse_trees(text, OBJECTIVE)
+        restored = cls(layout, seasonal_mean, mean, spread, take_neighbours(arrays, channels), trees)
+        table, _ = restored.features(np.zeros((1, layout.history, channels)), np.zeros(1))
+        trees.require(outputs=1, features=table.shape[-1])
+        return restored
 
 
 @baselines.register(
@@ -198,7 +207,7 @@ def boosted_forecast(
     seasonal_mean, neighbours = SeasonalMean.fit(timeline, layout), neighbour_weights(layout)
     mean, spread = timeline.mean_and_spread()
     neighbours = np.zeros((0, 0)) if neighbours is None else neighbours
-    unfitted = BoostedForecast(layout, seasonal_mean, mean, spread, neighbours, "")
+    unfitted = BoostedForecast(layout, seasonal_mean, mean, spread, neighbours, join_trees([]))
     table, target, weight = _training_table(unfitted, train, most, np.random.default_rng(seed))
     params = {
         "objective": "l1",
@@ -212,7 +221,8 @@ def boosted_forecast(
         "verbosity": -1,
     }
     data = lightgbm.Dataset(table, label=target, weight=weight)
-    return replace(unfitted, model=str(lightgbm.train(params, data, num_boost_round=n_estimators).model_to_string()))
+    text = str(lightgbm.train(params, data, num_boost_round=n_estimators).model_to_string())
+    return replace(unfitted, trees=parse_trees(text, OBJECTIVE))
 
 
 def _training_table(

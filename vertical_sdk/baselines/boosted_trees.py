@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read_targets
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read_targets, take_array
+from vertical_sdk.calibration.temperature import to_probabilities
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, MissingExtra
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
+from vertical_sdk.trees import Trees, join_trees, parse_trees, read_trees
 from vertical_sdk.types import Example, LabelSpace, TaskName
 
 __all__ = ["BoostedTrees", "boosted_trees"]
@@ -26,16 +28,17 @@ Fields = tuple[tuple[str, tuple[str, ...] | None], ...]
 
 @dataclass(frozen=True, eq=False)
 class BoostedTrees:
-    """LightGBM's trees, stored in its own text format, and how to turn fields into numbers.
+    """Boosted trees, and how to turn fields into numbers.
 
-    models  one text for labels or numbers; for multilabel one per label ("" for a label that no row or every row has)
+    trees   one output for two labels or for numbers, else one for each label; for multilabel, a label that no row or every row has
+            has no trees
     share   (labels,) the labels' shares of the training rows: the prediction for a label without trees
     values  number of a row's `values`, which come after its fields in the table
     """
 
     task: TaskName
     fields: Fields
-    models: tuple[str, ...]
+    trees: Trees
     share: NDArray[np.float64]
     values: int = 0
 
@@ -44,30 +47,84 @@ class BoostedTrees:
 
         Raises DataError for a row without the values that the trees read.
         """
-        import lightgbm
-
         table, task = _build_table(rows, self.fields, self.values), get_task(self.task)
-        raw = [np.asarray(lightgbm.Booster(model_str=text).predict(table)) if text else None for text in self.models]
-        if task.labelled and not task.single_label:
-            columns = [np.full(len(rows), self.share[k]) if column is None else column for k, column in enumerate(raw)]
-            return Outputs(probabilities=np.stack(columns, axis=1))
-        (result,) = raw
-        assert result is not None
+        sums = self.trees.sums(table, _count_outputs(self.task, len(self.share)))
         if task.numeric:
-            return Outputs(values=result)
-        return Outputs(probabilities=result if result.ndim == 2 else np.stack([1 - result, result], axis=1))
+            return Outputs(values=sums[:, 0])
+        if not task.single_label:
+            columns = zip(_sigmoid(sums).T, self.share, strict=True)
+            known = [
+                column if self.trees.has_output(k) else np.full(len(rows), share) for k, (column, share) in enumerate(columns)
+            ]
+            return Outputs(probabilities=np.stack(known, axis=1))
+        if len(self.share) == 2:
+            result = _sigmoid(sums[:, 0])
+            return Outputs(probabilities=np.stack([1 - result, result], axis=1))
+        return Outputs(probabilities=to_probabilities(sums))
+
+    def fill_row(self, row: Example, rng: np.random.Generator) -> Example:
+        """Give a row of a self-test values that its record and `values` lack, near the numbers that the trees compare with."""
+        known = dict(row.record)
+        cells = list(row.record)
+        for column, (name, words) in enumerate(self.fields):
+            if name not in known:
+                cells.append((name, self._draw_number(column, rng) if words is None else words[int(len(words) * rng.random())]))
+        if self.values and _value_count(row) != self.values:
+            numbers = [self._draw_number(len(self.fields) + number, rng) for number in range(self.values)]
+            row = replace(row, values=np.array(numbers))
+        return replace(row, record=tuple(cells))
+
+    def _draw_number(self, column: int, rng: np.random.Generator) -> float:
+        """One of the numbers that the trees compare a column with."""
+        numbers = self.trees.threshold[self.trees.feature == column]
+        return float(numbers[int(len(numbers) * rng.random())]) if len(numbers) else rng.random()
 
     def to_arrays(self) -> Arrays:
         """Return fields and trees."""
-        settings = {"task": self.task, "fields": self.fields, "models": self.models, "values": self.values}
-        return {"settings": encode_json(settings), "share": self.share}
+        settings = {"task": self.task, "fields": self.fields, "values": self.values}
+        return {"settings": encode_json(settings), "share": self.share, **self.trees.to_arrays()}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> BoostedTrees:
-        """Restore the baseline from `to_arrays`."""
+        """Restore the baseline from `to_arrays`, or from the arrays of earlier versions, which had LightGBM's text of the trees."""
         settings = decode_json(arrays["settings"])
-        fields = tuple((name, None if words is None else tuple(words)) for name, words in settings["fields"])
-        return cls(settings["task"], fields, tuple(settings["models"]), arrays["share"], settings["values"])
+        fields = tuple((str(name), None if words is None else tuple(map(str, words))) for name, words in settings["fields"])
+        task, values = settings["task"], settings["values"]
+        if not isinstance(values, int) or values < 0 or any(words == () for _, words in fields):
+            raise ValueError(f"values must be a number of columns, and is {values!r}; a field of words needs words")
+        share = take_array(arrays, "share", None, least=0)
+        texts = settings.get("models")
+        trees = read_trees(arrays) if texts is None else _parse_models(texts, task, len(share))
+        trees.require(outputs=_count_outputs(task, len(share)), features=len(fields) + values)
+        return cls(task, fields, trees, share, values)
+
+
+def _count_outputs(task: TaskName, labels: int) -> int:
+    """The numbers that the trees of a task add up to."""
+    return 1 if get_task(task).numeric or (get_task(task).single_label and labels == 2) else labels
+
+
+def _parse_models(texts: Sequence[str], task: TaskName, labels: int) -> Trees:
+    """Parse LightGBM's texts: one for all labels or for numbers; for multilabel one for each label, "" for one without trees.
+
+    Raises ValueError for a text of another objective.
+    """
+    objective, kind = "binary sigmoid:1", get_task(task)
+    if kind.numeric:
+        objective = "regression"
+    elif kind.single_label and labels != 2:
+        objective = f"multiclass num_class:{labels}"
+    several = kind.labelled and not kind.single_label
+    if len(texts) != (labels if several else 1):
+        raise ValueError(f"{len(texts)} texts of trees do not fit {labels} labels of {task}")
+    if not several:
+        return parse_trees(texts[0], objective)
+    return join_trees([parse_trees(text, objective) if text else None for text in texts])
+
+
+def _sigmoid(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-sums)))
 
 
 @baselines.register(
@@ -138,12 +195,14 @@ def boosted_trees(
         return str(lightgbm.train(params | objective, data, num_boost_round=n_estimators).model_to_string())
 
     if get_task(task).numeric:
-        return BoostedTrees(task, fields, (grow(truth, {"objective": "regression"}),), np.zeros(1), values)
-    if not get_task(task).single_label:
-        models = [grow(truth[:, k], {"objective": "binary"}) if 0 < truth[:, k].sum() < len(truth) else "" for k in range(size)]
-        return BoostedTrees(task, fields, tuple(models), truth.mean(axis=0), values)
-    objective = {"objective": "binary"} if size == 2 else {"objective": "multiclass", "num_class": size}
-    return BoostedTrees(task, fields, (grow(truth, objective),), np.bincount(truth, minlength=size) / len(truth), values)
+        texts, share = [grow(truth, {"objective": "regression"})], np.zeros(1)
+    elif not get_task(task).single_label:
+        texts = [grow(truth[:, k], {"objective": "binary"}) if 0 < truth[:, k].sum() < len(truth) else "" for k in range(size)]
+        share = truth.mean(axis=0)
+    else:
+        texts = [grow(truth, {"objective": "binary"} if size == 2 else {"objective": "multiclass", "num_class": size})]
+        share = np.bincount(truth, minlength=size) / len(truth)
+    return BoostedTrees(task, fields, _parse_models(texts, task, len(share)), share, values)
 
 
 def _value_count(row: Example) -> int:

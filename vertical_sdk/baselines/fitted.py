@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, RecipeError
+from vertical_sdk.members import Arrays, decode_json, encode_json, take_array
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, TaskName
 
-__all__ = ["Arrays", "Fitted", "decode_json", "encode_json", "load_fitted", "read_targets", "save_arrays"]
-
-Arrays = dict[str, NDArray[Any]]
+__all__ = ["Arrays", "Fitted", "decode_json", "encode_json", "load_fitted", "read_targets", "save_arrays", "take_array"]
 
 
 class Fitted(Protocol):
@@ -34,17 +31,10 @@ class Fitted(Protocol):
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Fitted:
-        """Restore the fitted baseline from `to_arrays`."""
+        """Restore the fitted baseline from `to_arrays`, which somebody may have changed.
 
-
-def encode_json(value: Any) -> NDArray[np.uint8]:
-    """Encode plain data as an array of bytes: JSON in UTF-8."""
-    return np.frombuffer(json.dumps(value, ensure_ascii=False).encode(), dtype=np.uint8).copy()
-
-
-def decode_json(array: NDArray[Any]) -> Any:
-    """Decode the plain data that `encode_json` encoded."""
-    return json.loads(array.astype(np.uint8).tobytes())
+        Raises KeyError, TypeError or ValueError that names what is missing, of another shape or out of range.
+        """
 
 
 def save_arrays(name: str, fitted: Fitted, where: str) -> Arrays:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vertical_sdk.data.texts import comparable_values
 from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.types import Example, Progress, silent
 
 __all__ = ["FrozenBase"]
@@ -18,12 +18,12 @@ __all__ = ["FrozenBase"]
 class FrozenBase:
     """A specialist's base with the adapter switched off. The features of each row are computed once.
 
-    folder  the adapter's folder, which may contain the linear probe of the base; None if there is no such folder
+    files  of the adapter, which may contain the linear probe of the base; None if there is no adapter yet
     """
 
-    def __init__(self, specialist: Specialist, folder: Path | None = None, progress: Progress = silent) -> None:
+    def __init__(self, specialist: Specialist, files: CheckedFiles | None = None, progress: Progress = silent) -> None:
         self.specialist = specialist
-        self.folder = folder
+        self.files = files
         self.progress = progress
         self._features: dict[tuple[object, ...], Tensor] = {}
 

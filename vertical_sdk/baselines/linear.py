@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, take_array
 from vertical_sdk.baselines.seasonal_mean import SeasonalMean
 from vertical_sdk.baselines.timeline import (
     build_timeline,
@@ -20,6 +20,7 @@ from vertical_sdk.baselines.timeline import (
     read_histories,
     read_layout,
     read_moments,
+    take_neighbours,
 )
 from vertical_sdk.catalog import NotNegative, baselines
 from vertical_sdk.errors import DataError
@@ -91,9 +92,17 @@ class Linear:
     def from_arrays(cls, arrays: Arrays) -> Linear:
         """Restore the baseline from `to_arrays`."""
         settings = decode_json(arrays["settings"])
-        mean = SeasonalMean.from_mean(arrays["seasonal_mean"], settings["period"], settings["seconds"])
-        weights = (arrays[name] for name in ("spread", "neighbours", "weight", "bias"))
-        return cls(layout_from_settings(settings), mean, *weights)
+        layout = layout_from_settings(settings)
+        channels = len(layout.channels)
+        mean = take_array(arrays, "seasonal_mean", None, channels)
+        spread, neighbours = take_array(arrays, "spread", channels), take_neighbours(arrays, channels)
+        weight = take_array(arrays, "weight", _count_features(layout, neighbours), layout.horizon)
+        seasonal_mean = SeasonalMean.from_mean(mean, settings["period"], layout.seconds)
+        return cls(layout, seasonal_mean, spread, neighbours, weight, take_array(arrays, "bias", layout.horizon))
+
+
+def _count_features(layout: SeriesLayout, neighbours: Floats) -> int:
+    return 2 * layout.history + layout.horizon - 1 + (layout.history if neighbours.size else 0)
 
 
 @baselines.register("linear", tasks=("forecasting",), title="linear model", saves_as=Linear, classical=3)
@@ -122,7 +131,7 @@ def linear(
     seasonal_mean, neighbours = SeasonalMean.fit(timeline, layout), neighbour_weights(layout)
     neighbours = np.zeros((0, 0)) if neighbours is None else neighbours
     spread = timeline.mean_and_spread()[1]
-    size = 2 * layout.history + layout.horizon - 1 + (layout.history if neighbours.size else 0)
+    size = _count_features(layout, neighbours)
     unfitted = Linear(layout, seasonal_mean, spread, neighbours, np.zeros((size, 1)), np.zeros(1))
     chosen = train[:: 1 + len(train) * len(spread) * size // LARGEST_TABLE]
     features, last = unfitted.features(read_histories(chosen, layout), read_moments(chosen), leave_own_out=True)

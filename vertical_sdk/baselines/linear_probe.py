@@ -64,8 +64,8 @@ def probe(
 
     C  inverse strength of the L2 penalty, for a probe that is fitted here
     """
-    if base.folder is not None and (base.folder / PROBE_HEAD).is_file():
-        return LinearProbe(task, load_head(base.folder, PROBE_HEAD))
+    if base.files is not None and PROBE_HEAD in base.files:
+        return LinearProbe(task, load_head(base.files, PROBE_HEAD))
     chosen = train if len(train) <= most else random.Random(seed).sample(list(train), most)  # noqa: S311
     targets = [base.specialist.encode(row, learn=True).target for row in chosen]
     return LinearProbe(

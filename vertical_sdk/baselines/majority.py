@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read_targets
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read_targets, take_array
 from vertical_sdk.catalog import baselines
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
@@ -48,7 +48,10 @@ class Majority:
     def from_arrays(cls, arrays: Arrays) -> Majority:
         """Restore the baseline from `to_arrays`."""
         settings = decode_json(arrays["settings"])
-        return cls(settings["task"], arrays.get("share"), settings["answer"])
+        if "share" not in arrays:
+            return cls(settings["task"], None, str(settings["answer"]))
+        least = None if get_task(settings["task"]).numeric else 0.0
+        return cls(settings["task"], take_array(arrays, "share", None, least=least), str(settings["answer"]))
 
 
 @baselines.register("majority", saves_as=Majority, classical=4)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, take_array
 from vertical_sdk.baselines.timeline import (
     build_timeline,
     fill_gaps,
@@ -44,7 +44,8 @@ class Persistence:
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Persistence:
         """Restore the baseline from `to_arrays`."""
-        return cls(layout_from_settings(decode_json(arrays["settings"])), arrays["mean"])
+        layout = layout_from_settings(decode_json(arrays["settings"]))
+        return cls(layout, take_array(arrays, "mean", len(layout.channels)))
 
 
 @baselines.register("persistence", tasks=("forecasting",), title="the last value", saves_as=Persistence)

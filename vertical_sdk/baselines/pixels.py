@@ -44,7 +44,10 @@ class Pixels:
     def from_arrays(cls, arrays: Arrays) -> Pixels:
         """Restore the baseline from `to_arrays`."""
         settings = decode_json(arrays["settings"])
-        return cls(settings["task"], settings["side"], head_from_arrays(arrays))
+        side, head = settings["side"], head_from_arrays(arrays)
+        if not isinstance(side, int) or not 2 <= side <= 128 or head.linear.in_features != side**2:
+            raise ValueError(f"side is {side!r}, and linear.weight reads {head.linear.in_features} pixels")
+        return cls(settings["task"], side, head)
 
 
 @baselines.register(

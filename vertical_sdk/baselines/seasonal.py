@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, take_array
 from vertical_sdk.baselines.seasonal_mean import SeasonalMean
 from vertical_sdk.baselines.timeline import (
     build_timeline,
@@ -57,8 +57,9 @@ class Seasonal:
     def from_arrays(cls, arrays: Arrays) -> Seasonal:
         """Restore the baseline from `to_arrays`."""
         settings = decode_json(arrays["settings"])
-        mean = SeasonalMean.from_mean(arrays["seasonal_mean"], settings["period"], settings["seconds"])
-        return cls(layout_from_settings(settings), mean)
+        layout = layout_from_settings(settings)
+        mean = take_array(arrays, "seasonal_mean", None, len(layout.channels))
+        return cls(layout, SeasonalMean.from_mean(mean, settings["period"], layout.seconds))
 
 
 @baselines.register("seasonal", tasks=("forecasting",), title="the usual value at that time", saves_as=Seasonal)

@@ -58,7 +58,13 @@ class SeasonalMean:
 
     @classmethod
     def from_mean(cls, mean: Floats, period: float, seconds: float) -> SeasonalMean:
-        """Restore from a stored mean, without what each period adds to it."""
+        """Restore from a stored mean, without what each period adds to it.
+
+        Raises ValueError for a period without slots, or a mean of another shape.
+        """
+        slots = max(1, round(period / seconds)) if period > 0 else 0
+        if mean.ndim != 2 or len(mean) != slots:
+            raise ValueError(f"seasonal_mean has the shape {mean.shape}, and a period of {period:g} seconds has {slots} slots")
         empty = np.zeros((0, *mean.shape))
         return cls(mean, period, seconds, empty, empty)
 

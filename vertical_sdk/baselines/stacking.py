@@ -13,7 +13,6 @@ mean with the least absolute error, and the adapter's quantiles move with its me
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,18 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk import catalog
-from vertical_sdk.baselines.fitted import Arrays, Fitted, decode_json, encode_json, load_fitted, save_arrays
+from vertical_sdk.baselines.fitted import Arrays, Fitted, encode_json, load_fitted, save_arrays
 from vertical_sdk.calibration.stacking import pool
 from vertical_sdk.data.texts import stable_hash
-from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.errors import AdapterError, CorruptAdapter
+from vertical_sdk.members import ENSEMBLE, read_members
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Progress, TaskName, silent
 
 __all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "load_ensemble", "save_ensemble"]
 
-ENSEMBLE = "ensemble.safetensors"
 FOLDS = 3
 Floats = NDArray[np.float64]
 
@@ -63,9 +63,20 @@ class Ensemble:
         own      the adapter's raw outputs: logits, numbers, or quantiles
         base     the frozen base model (`FrozenBase`), for members that need it
         returns  the raw outputs of the whole, in the shape of `own`
+
+        Raises AdapterError that names a member whose answers have another shape or are not finite.
         """
         task = get_task(self.task)
-        systems = [task.raw_evidence(own), *(task.evidence(member.predict(rows, base)) for member in self.members)]
+        systems = [task.raw_evidence(own)]
+        for part, member in zip(self.parts, self.members, strict=True):
+            evidence = task.evidence(member.predict(rows, base))
+            if evidence.shape != systems[0].shape or not np.isfinite(evidence).all():
+                problem = "numbers that are not finite" if evidence.shape == systems[0].shape else f"the shape {evidence.shape}"
+                raise AdapterError(
+                    f"the member {part.use} answers with {problem}; finite numbers of the shape {systems[0].shape} are needed. Train the "
+                    "adapter again."
+                )
+            systems.append(evidence)
         return task.pooled_raw(own, pool(systems, self.weights, self.bias))
 
     def predict_member(self, part: Part, rows: Sequence[Example], base: Any) -> Outputs | None:
@@ -144,36 +155,42 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / ENSEMBLE)
 
 
-def load_ensemble(folder: Path) -> Ensemble | None:
-    """Load the ensemble from an adapter's folder; None if the adapter has no ensemble.
+def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpace | None = None) -> Ensemble:
+    """Load the ensemble from an adapter's folder.
 
-    Raises CorruptAdapter if the file is incomplete or not an ensemble.
+    recipe, labels  those of the adapter's card: the members must be the recipe's, and fit the labels
+
+    Raises CorruptAdapter if the file is incomplete, not an ensemble, another one, or contains numbers that cannot be right.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = folder / ENSEMBLE
-    if not path.is_file():
-        return None
+    files, task = CheckedFiles.from_source(source), get_task(recipe.task)
+    path = files.folder / ENSEMBLE
+    stored = read_members(files.read(ENSEMBLE), path, recipe.ensemble)
+    outputs = len(labels) if labels is not None else 1
     try:
-        tensors = load_file(path)
-        settings = decode_json(tensors["settings"])
-        parts = tuple(Part.model_validate(part) for part in settings["parts"])
-        members = tuple(load_fitted(part.use, _arrays_of(tensors, number)) for number, part in enumerate(parts))
-        if len(tensors["weights"]) != len(parts) + 1:
-            raise ValueError(f"{len(tensors['weights'])} weights for {len(parts)} members")
-        offsets = tuple(map(tuple, settings["offsets"]))
-        return Ensemble(settings["task"], parts, members, tensors["weights"], tensors["bias"], offsets)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, json.JSONDecodeError) as error:
+        if stored.task != recipe.task:
+            raise ValueError(f"the file is for {stored.task}, and the adapter for {recipe.task}")
+        if len(stored.bias) != outputs:
+            raise ValueError(f"bias has {len(stored.bias)} numbers, and {outputs} are needed")
+        for offsets in stored.offsets:
+            if offsets and (not task.labelled or len(offsets) != outputs):
+                raise ValueError(f"the offsets of a member are {len(offsets)} numbers, and {outputs} labels are known")
+        entries = enumerate(zip(stored.parts, stored.arrays, strict=True))
+        members = tuple(_load_member(number, part, arrays) for number, (part, arrays) in entries)
+    except ValueError as error:
         raise CorruptAdapter(
-            f"The members of the ensemble cannot be read: {error}. Download the adapter again.", where=path
+            f"The members of the ensemble cannot be read: {error}. Train or download the adapter again.",
+            where=path,
         ) from None
+    return Ensemble(stored.task, stored.parts, members, stored.weights, stored.bias, stored.offsets)
 
 
-def _arrays_of(tensors: Arrays, number: int) -> Arrays:
-    """Select the arrays of one member from the ensemble's file."""
-    prefix = f"{number}."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+def _load_member(number: int, part: Part, arrays: Arrays) -> Fitted:
+    """Load a member. Raises ValueError that names its array or setting which is wrong."""
+    try:
+        return load_fitted(part.use, arrays)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{number}.{problem} ({part.use})") from None
 
 
 def _join_folds(fold_outputs: Sequence[tuple[list[int], Outputs]]) -> Outputs:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read_targets
+from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read_targets, take_array
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.scripts import CJK
 from vertical_sdk.errors import DataError
@@ -82,9 +82,11 @@ class Tfidf:
     def from_arrays(cls, arrays: Arrays) -> Tfidf:
         """Restore the baseline from `to_arrays`."""
         settings = decode_json(arrays["settings"])
-        names = (tuple(settings["words"]), tuple(settings["pieces"]))
-        numbers = (arrays["idf"], arrays["weight"], arrays["bias"])
-        return cls(settings["task"], *names, *numbers, by_script=settings.get("by_script", False))
+        words, pieces = (tuple(map(str, settings[name])) for name in ("words", "pieces"))
+        idf = take_array(arrays, "idf", len(words) + len(pieces))
+        weight = take_array(arrays, "weight", len(idf), None)
+        bias = take_array(arrays, "bias", weight.shape[1])
+        return cls(settings["task"], words, pieces, idf, weight, bias, by_script=bool(settings.get("by_script", False)))
 
 
 @dataclass(frozen=True, eq=False)

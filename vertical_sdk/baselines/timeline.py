@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vertical_sdk.baselines.fitted import Arrays, take_array
 from vertical_sdk.errors import DataError
 from vertical_sdk.families import clock
 from vertical_sdk.families.clock import seconds_since_monday
-from vertical_sdk.types import Example, SeriesLayout
+from vertical_sdk.types import Example, SeriesLayout, check_layout
 
 __all__ = [
     "Timeline",
@@ -24,6 +25,7 @@ __all__ = [
     "read_histories",
     "read_layout",
     "read_moments",
+    "take_neighbours",
 ]
 
 Floats = NDArray[np.float64]
@@ -57,8 +59,19 @@ def layout_settings(layout: SeriesLayout) -> dict[str, Any]:
 
 
 def layout_from_settings(settings: dict[str, Any]) -> SeriesLayout:
-    """Restore a layout from `layout_settings`."""
-    return SeriesLayout(tuple(settings["channels"]), settings["seconds"], settings["history"], settings["horizon"])
+    """Restore a layout from `layout_settings`.
+
+    Raises ValueError for one that no series has.
+    """
+    layout = SeriesLayout(tuple(settings["channels"]), settings["seconds"], settings["history"], settings["horizon"])
+    check_layout(layout)
+    return layout
+
+
+def take_neighbours(arrays: Arrays, channels: int) -> Floats:
+    """Take the weights of the neighbour channels from a stored baseline: (channels, channels), or (0, 0) without a graph."""
+    size = channels if arrays["neighbours"].size else 0
+    return take_array(arrays, "neighbours", size, size, least=0)
 
 
 def read_moments(rows: Sequence[Example]) -> Floats:

@@ -62,7 +62,10 @@ class ZeroShot:
         """Restore the baseline from `to_arrays`. Members of an ensemble do not write, so `max_new_tokens` is not stored."""
         settings = decode_json(arrays["settings"])
         labels = settings["labels"] and LabelSpace(tuple(settings["labels"]["labels"]), settings["labels"]["descriptions"])
-        return cls(settings["task"], labels, settings["sharpness"], 0)
+        sharpness = float(settings["sharpness"])
+        if not sharpness > 0:
+            raise ValueError(f"sharpness must be more than 0, and is {sharpness:g}")
+        return cls(settings["task"], labels, sharpness, 0)
 
 
 @baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot)

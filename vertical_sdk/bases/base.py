@@ -24,7 +24,7 @@ from vertical_sdk.bases.reading import LanguageReading, group_languages
 from vertical_sdk.bases.text_tokenizer import TextTokenizer
 from vertical_sdk.bases.weights import count_parameters, read_json, read_tensors
 from vertical_sdk.card import Fingerprint
-from vertical_sdk.errors import BaseModelError, OfflineError, VerticalError, did_you_mean
+from vertical_sdk.errors import BaseModelError, DigestMismatch, OfflineError, VerticalError, did_you_mean
 from vertical_sdk.paths import cache_home, expand_home, report_full_disk
 from vertical_sdk.sources import pypi
 from vertical_sdk.sources.hub import hub_is_off
@@ -38,6 +38,7 @@ __all__ = [
     "describe_bases",
     "estimate_memory",
     "fingerprint",
+    "is_folder",
     "is_on_this_machine",
     "list_reading_anything",
     "load_config",
@@ -205,7 +206,7 @@ def describe_bases() -> list[BaseInfo]:
             license=entry.license,
             source=entry.source,
             hub_id=entry.hub_id,
-            cached=_embedded_folder(name) is not None,
+            cached=is_on_this_machine(name),
             training_bytes=_estimate_embedded_memory(entry, training=True),
             inference_bytes=_estimate_embedded_memory(entry, training=False),
             max_length=entry.max_length,
@@ -218,8 +219,11 @@ def describe_bases() -> list[BaseInfo]:
 def is_on_this_machine(name: str) -> bool:
     """Whether `pull_base` needs no download for a base."""
     if name in EMBEDDED:
-        return _embedded_folder(name) is not None
-    if _is_folder(name):
+        try:
+            return _embedded_folder(name) is not None
+        except DigestMismatch:  # it is here; loading it says what has changed
+            return True
+    if is_folder(name):
         return True
     from huggingface_hub import try_to_load_from_cache
 
@@ -273,7 +277,7 @@ def pull_base(name: str, *, revision: str | None = None, progress: Progress = si
     Raises BaseModelError for an unknown or unusable base; OfflineError if it must be downloaded and no network is available;
     SourceError and RunError as `vertical_sdk.sources.fetch`.
     """
-    if name in EMBEDDED or _is_folder(name):
+    if name in EMBEDDED or is_folder(name):
         if revision is not None:
             raise BaseModelError(f"only a model of the hub has a revision. Leave revision = {revision!r} out.", where=name)
         if name not in EMBEDDED:
@@ -308,7 +312,7 @@ def load_tokenizer(base: Base) -> Any:
             shared.no_truncation()
             shared.no_padding()
         return tokenizer
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # transformers and tokenizers raise all kinds for a file that is wrong
         raise BaseModelError(f"its tokenizer cannot be loaded: {_first_line(error)}", where=base.path) from error
 
 
@@ -330,11 +334,12 @@ def load_config(base: Base) -> Any:
 
     try:
         return AutoConfig.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # transformers and tokenizers raise all kinds for a file that is wrong
         raise BaseModelError(f"its config.json cannot be loaded: {_first_line(error)}", where=base.path) from error
 
 
-def _is_folder(name: str) -> bool:
+def is_folder(name: str) -> bool:
+    """Whether the name of a base is that of a folder."""
     try:
         return expand_home(name).is_dir()
     except (OSError, RuntimeError, ValueError):  # too long, ~ of an unknown user, a NUL

@@ -14,8 +14,9 @@ from vertical_sdk.bases.images import FILES as PICTURES
 from vertical_sdk.bases.images import read_picture_settings
 from vertical_sdk.bases.weights import Tensor, read_json, read_tensors, weight_files, weights_digest
 from vertical_sdk.card import Fingerprint
-from vertical_sdk.errors import BaseModelError, RunError
-from vertical_sdk.paths import cache_home, file_digest, write_whole
+from vertical_sdk.errors import BaseModelError, DigestMismatch, RunError
+from vertical_sdk.json_text import parse_json
+from vertical_sdk.paths import cache_home, file_digest, stamp_file, write_whole
 
 __all__ = ["fingerprint", "template_digest"]
 
@@ -45,16 +46,25 @@ OTHERS = (
 def fingerprint(folder: Path, name: str, *, revision: str | None = None, license_name: str | None = None) -> Fingerprint:
     """Compute the fingerprint of a model folder. A copy of the folder has the same fingerprint.
 
-    The digests are cached, and used as long as size, time and inode of every file are unchanged.
+    The digests are cached, and used as long as size, times and inode of every file are unchanged.
 
-    Raises BaseModelError for a file that is missing, cut or not safetensors.
+    Raises BaseModelError for a file that is missing, cut or not safetensors; DigestMismatch if the folder is a commit of the hub and
+    its bytes have changed, as those of a commit never do.
     """
     folder = folder.resolve()
     stamps = _list_stamps(folder)
     cache = cache_home() / "fingerprints" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:24]}.json"
-    known = _read_known_digests(cache, stamps)
+    kept = _read_known_digests(cache)
+    known = kept["digests"] if kept is not None and kept["stamps"] == stamps else None
     if known is None:
         known = _compute_digests(folder)
+        if kept is not None and revision == folder.name and kept["digests"] != known and kept["stamps"].keys() == stamps.keys():
+            changed = [part for part in known if known[part] != kept["digests"].get(part)]
+            raise DigestMismatch(
+                f"its {' and '.join(changed)} changed since it was first read, and a commit of the hub never changes. Delete the "
+                f"folder: it is downloaded again when it is needed.",
+                where=folder,
+            )
         if _list_stamps(folder) == stamps:
             with contextlib.suppress(RunError, OSError):  # a cache that cannot be written costs time only
                 write_whole(cache, json.dumps({"folder": str(folder), "stamps": stamps, "digests": known}) + "\n")
@@ -63,20 +73,17 @@ def fingerprint(folder: Path, name: str, *, revision: str | None = None, license
 
 def _list_stamps(folder: Path) -> dict[str, list[int]]:
     files = [*weight_files(folder), *(folder / name for name in OTHERS)]
-    stats = {file.name: file.stat() for file in files if file.is_file()}
-    return {name: [s.st_size, s.st_mtime_ns, s.st_ino] for name, s in stats.items()}
+    return {file.name: list(stamp_file(file.resolve())) for file in files if file.is_file()}
 
 
-def _read_known_digests(cache: Path, stamps: Mapping[str, list[int]]) -> dict[str, Any] | None:
+def _read_known_digests(cache: Path) -> dict[str, Any] | None:
+    """Read the stamps and digests that were found before."""
     try:
-        entry = json.loads(cache.read_text(encoding="utf-8"))
-        if entry["stamps"] != stamps:
-            return None
+        entry: dict[str, Any] = parse_json(cache.read_bytes())
         Fingerprint(name="", **entry["digests"])
+        return {"stamps": dict(entry["stamps"]), "digests": entry["digests"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    digests: dict[str, Any] = entry["digests"]
-    return digests
 
 
 def _compute_digests(folder: Path) -> dict[str, Any]:
@@ -143,7 +150,7 @@ def template_digest(folder: Path, settings: Mapping[str, Any]) -> str | None:
     if not template:
         return None
     text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _read_vocab_size(folder: Path, tensors: list[Tensor], config: Mapping[str, Any]) -> int:

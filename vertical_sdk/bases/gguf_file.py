@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vertical_sdk.bases.chat_template import render_turns
 from vertical_sdk.errors import BaseModelError, VerticalError
 from vertical_sdk.paths import is_disk_full
 from vertical_sdk.types import Progress, silent
@@ -81,7 +82,7 @@ def _check_tokenizer(tokenizer: Any, vocab_size: int, file: Path) -> None:
     text = "The don't-stop café: 42  words, naïve\n"
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]
     try:
-        tokens = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)["input_ids"]
+        tokens = tokenizer(render_turns(tokenizer, turns, question=False), add_special_tokens=False)["input_ids"]
         good = (
             tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
             and None not in {tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}

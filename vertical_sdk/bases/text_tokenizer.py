@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vertical_sdk.bases.chat_template import render_turns
 from vertical_sdk.errors import BaseModelError
 
 __all__ = ["TextTokenizer", "TextTokens"]
@@ -112,7 +113,7 @@ def _find_control_tokens(tokenizer: Any) -> dict[str, int]:
     if getattr(tokenizer, "chat_template", None):
         try:
             question = [{"role": "user", "content": "x"}]
-            rendered = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
+            rendered = render_turns(tokenizer, question, question=True)
         except Exception:  # noqa: BLE001  (a template is a program of the base's; a conversation that it refuses is reported where it is used)
             rendered = ""
     return {

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import BaseModelError
+from vertical_sdk.json_text import parse_json
 
 __all__ = ["Tensor", "count_parameters", "read_json", "read_tensors", "weight_files", "weights_digest"]
 
 BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16}
 BITS |= {"U8": 8, "BOOL": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "C64": 64}
 LONGEST_HEADER = 100_000_000
+LARGEST_JSON = 256 << 20
+"""Bytes of a JSON file of a base: the tokenizer of a vocabulary of 260,000 words has 35 MB."""
 UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
 
@@ -114,7 +117,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises BaseModelError.
     """
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = parse_json(path.read_bytes(), largest=LARGEST_JSON)
     except FileNotFoundError:
         raise BaseModelError(f"is missing; {path.parent} is not the folder of a transformers model.", where=path) from None
     except (OSError, ValueError) as error:
@@ -131,7 +134,7 @@ def _read_header(file: Path) -> list[Tensor]:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > min(LONGEST_HEADER, size - 8):
                 raise ValueError("its header is longer than the file")
-            header = json.loads(opened.read(length))
+            header = parse_json(opened.read(length), largest=LONGEST_HEADER)
         header.pop("__metadata__", None)
         tensors = [_tensor(file, name, entry, 8 + length) for name, entry in header.items()]
         ends = [8 + length, *(t.end for t in sorted(tensors, key=lambda t: (t.begin, t.end)))]

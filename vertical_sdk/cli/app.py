@@ -29,7 +29,7 @@ from vertical_sdk.cli import (
     train,
 )
 from vertical_sdk.cli.registry.app import verbs as registry_verbs
-from vertical_sdk.errors import RunError, VerticalError
+from vertical_sdk.errors import DataError, RecipeError, RunError, VerticalError
 
 __all__ = ["app", "main"]
 
@@ -103,6 +103,9 @@ def main(args: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(output.documents_only())
+        if isinstance(logging.lastResort, logging.Handler):  # writes the warnings of libraries to stderr
+            stack.callback(logging.lastResort.setFormatter, logging.lastResort.formatter)
+            logging.lastResort.setFormatter(_Escaping())
         if not debug:
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
@@ -114,11 +117,19 @@ def main(args: Sequence[str] | None = None) -> int:
             return code if isinstance(code, int) else 0
         except BaseException as error:  # noqa: BLE001  (the end of the process: every error becomes a message and a code)
             if debug:
-                traceback.print_exc()
+                for line in traceback.format_exc().split("\n"):
+                    output.say(line)
             message, code = _report(error)
             if message and as_json:
                 output.emit({"error": {"type": type(error).__name__, "message": message, "exit_code": code}})
             return code
+
+
+class _Escaping(logging.Formatter):
+    """A line of the log without characters that control a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return output.escape(super().format(record), lines=True)
 
 
 def _report(error: BaseException) -> tuple[str, int]:
@@ -132,6 +143,7 @@ def _report(error: BaseException) -> tuple[str, int]:
         output.say("Stopped.")
         return "", STOPPED
     if isinstance(error, UsageError):
+        error.message = output.escape(error.message)  # type: ignore[attr-defined]
         error.show()  # type: ignore[attr-defined]
         return error.format_message(), int(error.exit_code)  # type: ignore[attr-defined]
     message, code = str(error).strip(), 1
@@ -144,5 +156,6 @@ def _report(error: BaseException) -> tuple[str, int]:
         code = RunError.exit_code
     else:
         message = f"{type(error).__name__}: {message}. This is a bug; --debug shows where it happened."
-    typer.secho(f"Error: {message}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+    shown = output.escape(message, lines=isinstance(error, DataError | RecipeError))  # a line for each wrong key
+    typer.secho(f"Error: {shown}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
     return message, code

@@ -10,6 +10,7 @@ import typer
 
 from vertical_sdk.cli.options import Json, group
 from vertical_sdk.cli.output import emit, show, showing, size, table
+from vertical_sdk.errors import DigestMismatch
 
 if TYPE_CHECKING:
     from vertical_sdk.bases.reading import LanguageReading
@@ -68,6 +69,29 @@ def pull(
         named = zip(("reads", "reads in small pieces", "does not know"), _name_languages(languages), strict=True)
         show("; ".join(f"{words} {group}" for words, group in named if group))
     show(f"{base.path}")
+
+
+@verbs.command()
+def verify(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[BASE]", help="A base; all of the cache, data too, if it is left out.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read every file of the cached bases and of cached data again, and list what has changed since it was saved."""
+    with showing() as progress:
+        from vertical_sdk.bases.verify import verify_cache
+
+        count, problems = verify_cache(name, progress=progress)
+    if as_json:
+        emit({"folders": count, "problems": problems})
+    else:
+        for problem in problems:
+            show(problem)
+        show(f"{count} folders were read: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}.")
+    if problems:
+        raise typer.Exit(DigestMismatch.exit_code)
 
 
 def _name_languages(reads: Mapping[str, LanguageReading]) -> list[str]:

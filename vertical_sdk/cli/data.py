@@ -80,7 +80,10 @@ def check(
         emit(result)
         return
     show(
-        table(["", ""], [[key, _join(value)] for key, value in result.items() if key != "problems" and value not in ({}, None)])
+        table(
+            ["", ""],
+            [[key, _list_lines(value)] for key, value in result.items() if key != "problems" and value not in ({}, None)],
+        )
     )
     for problem in result["problems"]:
         say(f"{problem['severity']}: {problem['problem']}")
@@ -152,11 +155,11 @@ def _show_file(path: Path, count: int, options: Mapping[str, Any], *, as_json: b
     show(table(columns, lines, title=f"{path}: {content.format}, {len(content.rows)} rows"))
 
 
-def _describe_step(step: Mapping[str, Any]) -> str:
-    """What a step did, one reason a line: `dropped 768: duplicate`."""
+def _describe_step(step: Mapping[str, Any]) -> list[str]:
+    """What a step did, by reason: `dropped 768: duplicate`."""
     kinds = (("changed", "changed"), ("dropped", "dropped"), ("set_aside", "set aside"), ("added", "added"))
     lines = [f"{word} {count}: {reason}" for key, word in kinds for reason, count in step[key].items()]
-    return "\n".join([*lines, *filter(None, [step.get("about")])])
+    return [*lines, *filter(None, [step.get("about")])]
 
 
 def _row(example: Example) -> dict[str, Any]:
@@ -182,7 +185,12 @@ def _shorten(text: str, most: int = 300) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def _join(value: Any, between: str = "\n") -> Any:
+def _list_lines(value: Any) -> Any:
+    """A value for a cell: a list has a line for each item."""
+    return [str(_join(item, "~")) for item in value] if isinstance(value, list | tuple) else _join(value, " ")
+
+
+def _join(value: Any, between: str = " ") -> Any:
     """A value as one line: `a 3, b 5` for a mapping, without its empty lists."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_join(item, ' ')}" for key, item in value.items() if item not in ([], ()))

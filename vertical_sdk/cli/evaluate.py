@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vertical_sdk.cli.comparison import show_evaluation, show_report
-from vertical_sdk.cli.options import AllowRevoked, Json, RegistryAt
+from vertical_sdk.cli.options import AllowRevoked, AllowSource, Json, RegistryAt
 from vertical_sdk.cli.output import emit, showing
 from vertical_sdk.errors import RunError
 
@@ -16,7 +16,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="NAME@VERSION, or a folder: ./RUN, /path/RUN or runs/RUN.")],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -25,6 +25,7 @@ def evaluate(
     ] = None,
     registry: RegistryAt = None,
     allow_revoked: AllowRevoked = None,
+    allow_source: AllowSource = None,
     as_json: Json = False,
 ) -> None:
     """Measure a specialist, its base and its recipe's baselines, with intervals."""
@@ -33,7 +34,12 @@ def evaluate(
         from vertical_sdk.registry import Registry
 
         evaluation = measure(
-            adapter, data=data, registry=Registry(registry), allow_revoked=allow_revoked or (), progress=progress
+            adapter,
+            data=data,
+            registry=Registry(registry),
+            allow_revoked=allow_revoked or (),
+            allow_sources=allow_source or (),
+            progress=progress,
         ).to_dict()
     if as_json:
         emit(evaluation)

@@ -37,7 +37,7 @@ class _Line:
 
 
 def forecast(
-    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="A run's folder, an adapter's folder, or NAME@VERSION.")],
+    adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="NAME@VERSION, or a folder: ./RUN, /path/RUN or runs/RUN.")],
     data: Annotated[
         Path, typer.Option(metavar="FILE", help="One line for each step and one column for each channel, up to now.")
     ],

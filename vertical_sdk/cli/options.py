@@ -12,11 +12,27 @@ from vertical_sdk.errors import AdapterError
 if TYPE_CHECKING:
     from vertical_sdk.inference import VerticalModel
 
-__all__ = ["AllowRevoked", "Json", "RegistryAt", "Settings", "TimeColumn", "check_verb", "group", "read_settings"]
+__all__ = [
+    "AllowRevoked",
+    "AllowSource",
+    "Json",
+    "RegistryAt",
+    "Settings",
+    "TimeColumn",
+    "check_verb",
+    "group",
+    "read_settings",
+]
 
 AllowRevoked = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME@3", help="Use this version although it was revoked. May be repeated."),
+]
+AllowSource = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="SOURCE", help="Fetch this source of data although only the adapter's card names it. May be repeated."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to stdout, and nothing else.")]
 RegistryAt = Annotated[

@@ -90,7 +90,7 @@ def show_(recipe: RecipeName, settings: Settings = None, as_json: Json = False) 
     if as_json:
         emit({**loaded.to_dict(), "digest": loaded.digest})
         return
-    show(yaml.safe_dump(loaded.to_dict(), sort_keys=False, allow_unicode=True, width=120).rstrip())
+    show(yaml.safe_dump(loaded.to_dict(), sort_keys=False, allow_unicode=True, width=120).rstrip(), lines=True)
     say(f"digest {loaded.digest}")
 
 
@@ -107,7 +107,7 @@ def check(
         emit(results)
     else:
         for result in results:
-            show(f"{result['recipe']}: ok" if result["ok"] else result["problem"])
+            show(f"{result['recipe']}: ok" if result["ok"] else result["problem"], lines=True)
     if not all(result["ok"] for result in results):
         raise typer.Exit(RecipeError.exit_code)
 

@@ -28,7 +28,9 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="REFERENCE", help="An adapter to start from: a reference in your registry, or a run's folder."
+            "--from",
+            metavar="REFERENCE",
+            help="An adapter to start from: a reference in your registry, or a folder: ./RUN, /path/RUN or runs/RUN.",
         ),
     ] = None,
     as_json: Json = False,
@@ -44,12 +46,15 @@ def train(
     try:
         with showing() if first else contextlib.nullcontext(silent) as progress:
             from vertical_sdk.evaluation import evaluate
+            from vertical_sdk.registry import Registry
+            from vertical_sdk.registry.policy import Policy
             from vertical_sdk.training import train as train_recipe
 
             run = train_recipe(recipe, base=base, settings=chosen, out=out, resume=resume, start=start, progress=progress)
             if not first:
                 raise typer.Exit
-            evaluation = evaluate(run.path, progress=progress).to_dict()
+            # written by this process just now, so it has no signature yet
+            evaluation = evaluate(run.path, registry=Registry(policy=Policy()), progress=progress).to_dict()
     except KeyboardInterrupt:
         options = [*(["--base", base] if base else []), *(f"--set={text}" for text in settings or ())]
         options += ["--from", start] if start else []

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vertical_sdk.data.rows import FileOptions, check_columns
 from vertical_sdk.errors import DataError
 
 __all__ = ["Arff", "read_arff"]
 
 NUMBERS = {"numeric", "real", "integer"}
 TEXTS = {"string", "date"}
+MOST_CLASSES = 10_000
+USUAL = FileOptions()
 TOKEN = re.compile(r"""\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^\s,{}'"%]\S*?))(?=[\s{]|$)""")
 FIELD = re.compile(r"""[^\S\t]*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([^,\t'"][^,\t]*)?)[^\S\t]*(,|\t|$)""")
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
@@ -34,14 +37,14 @@ class Arff:
     names: dict[str, tuple[str, ...]]
 
 
-def read_arff(path: Path, lines: Iterable[tuple[int, str]]) -> Arff:
+def read_arff(path: Path, lines: Iterable[tuple[int, str]], options: FileOptions = USUAL) -> Arff:
     """Read all rows. Numbers become floats, `?` becomes None, all else is a string.
 
     lines  line numbers from 1, and the lines
 
     Raises DataError with file and line.
     """
-    types: dict[str, str | tuple[str, ...]] = {}
+    types: dict[str, str | dict[str, None]] = {}
     rows: list[dict[str, Any]] = []
     places: list[int] = []
     in_data = False
@@ -56,6 +59,13 @@ def read_arff(path: Path, lines: Iterable[tuple[int, str]]) -> Arff:
         word = line.split(maxsplit=1)[0].lower()
         if word == "@attribute":
             name, kind = _parse_attribute(line[len(word) :], where)
+            check_columns(len(types) + 1, options, path)
+            if len(kind) > MOST_CLASSES and not options.any_size:
+                raise DataError(
+                    f"the attribute {name!r} has {len(kind):,} classes, and at most {MOST_CLASSES:,} are read. Declare it as string; "
+                    "or set data.reader.any_size: true.",
+                    where=where,
+                )
             if name in types:
                 raise DataError(f"the attribute {name!r} is declared twice. Remove one of them.", where=where)
             types[name] = kind
@@ -70,10 +80,10 @@ def read_arff(path: Path, lines: Iterable[tuple[int, str]]) -> Arff:
             )
     if not in_data:
         raise DataError("has no @data line: it is cut, or not an ARFF file. Download it again.", where=path)
-    return Arff(tuple(types), rows, places, {name: kind for name, kind in types.items() if isinstance(kind, tuple)})
+    return Arff(tuple(types), rows, places, {name: tuple(kind) for name, kind in types.items() if isinstance(kind, dict)})
 
 
-def _parse_attribute(text: str, where: str) -> tuple[str, str | tuple[str, ...]]:
+def _parse_attribute(text: str, where: str) -> tuple[str, str | dict[str, None]]:
     """Read the name and the type of `'a name' numeric` or `colour {red, 'dark blue'}`; the type of a nominal attribute is its classes."""
     match = TOKEN.match(text)
     if match is None:
@@ -85,7 +95,7 @@ def _parse_attribute(text: str, where: str) -> tuple[str, str | tuple[str, ...]]
         classes = [value for value in _split_fields(kind[1:-1], where) if value is not None]
         if not classes or len(set(classes)) < len(classes):
             raise DataError(f"the attribute {name!r} {'has a class twice' if classes else 'has no classes'}.", where=where)
-        return name, tuple(classes)
+        return name, dict.fromkeys(classes)
     plain = kind.split(maxsplit=1)[0].lower() if kind else ""
     if plain not in NUMBERS | TEXTS:
         known = ", ".join(sorted(NUMBERS | TEXTS))
@@ -95,7 +105,7 @@ def _parse_attribute(text: str, where: str) -> tuple[str, str | tuple[str, ...]]
     return name, "number" if plain in NUMBERS else "text"
 
 
-def _parse_row(line: str, types: dict[str, str | tuple[str, ...]], where: str) -> dict[str, Any]:
+def _parse_row(line: str, types: dict[str, str | dict[str, None]], where: str) -> dict[str, Any]:
     if line.startswith("{"):
         raise DataError("a sparse row ('{index value, ...}') is not supported. Save the file as dense ARFF.", where=where)
     cells = _split_fields(line, where)
@@ -106,12 +116,12 @@ def _parse_row(line: str, types: dict[str, str | tuple[str, ...]], where: str) -
     return {name: _parse_value(cell, kind, name, where) for (name, kind), cell in zip(types.items(), cells, strict=True)}
 
 
-def _parse_value(cell: str | None, kind: str | tuple[str, ...], name: str, where: str) -> Any:
+def _parse_value(cell: str | None, kind: str | dict[str, None], name: str, where: str) -> Any:
     if cell is None or kind == "text":
         return cell
-    if isinstance(kind, tuple):
+    if isinstance(kind, dict):
         if cell not in kind:
-            shown = ", ".join(kind[:10]) + (", …" if len(kind) > 10 else "")
+            shown = ", ".join(list(kind)[:10]) + (", …" if len(kind) > 10 else "")
             raise DataError(f"{cell[:60]!r} is not a class of {name!r}, which has {shown}.", where=where)
         return cell
     try:

@@ -25,7 +25,9 @@ HAN = "[\u4e00-\u9fff]"
 
 def match_after_word(words: str, value: str) -> str:
     """Build a pattern for a value after a Chinese word and at most a few signs: "手机号：138...", "手机号是 138..."."""
-    return rf"(?<=(?:{words})(?:号码|号|證號)?\s*[是为為:：()（）\s「“\"]{{0,4}})(?<![A-Za-z0-9])(?:{value})(?![A-Za-z0-9])"
+    return (
+        rf"(?<=(?:{words})(?:号码|号|證號)?\s{{0,8}}[是为為:：()（）\s「“\"]{{0,4}})(?<![A-Za-z0-9])(?:{value})(?![A-Za-z0-9])"
+    )
 
 
 def alone(value: str) -> str:

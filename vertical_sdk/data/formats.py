@@ -8,14 +8,16 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.delimited import DELIMITERS, count_fields, read_delimited
 from vertical_sdk.data.encodings import encoding_title, find_encoding
 from vertical_sdk.data.excel import read_excel
 from vertical_sdk.data.nested import flatten_rows, read_json
-from vertical_sdk.data.rows import LINE_LIMIT, FileOptions, Rows, read_lines
+from vertical_sdk.data.rows import CELL, LINE_LIMIT, ROW, Budget, FileOptions, Rows, check_columns, read_lines
 from vertical_sdk.errors import DataError
+from vertical_sdk.json_text import parse_json
 
 __all__ = [
     "BROKEN_ZIP",
@@ -84,7 +86,7 @@ def read_file(path: Path, options: FileOptions | None = None) -> Rows:
     options = options or FileOptions()
     kind = file_format(path, options)
     if kind == "Parquet":
-        rows = _read_parquet(path)
+        rows = _read_parquet(path, options)
     elif kind == "Excel":
         rows = read_excel(path, options)
     else:
@@ -94,7 +96,7 @@ def read_file(path: Path, options: FileOptions | None = None) -> Rows:
         if kind in {"JSON", "JSONL"}:
             rows = read_json(path, kind, encoding, options)
         elif kind == "ARFF":
-            rows = _read_arff_file(path, encoding)
+            rows = _read_arff_file(path, encoding, options)
         else:
             rows = read_delimited(path, encoding, options)
     if not rows.rows:
@@ -215,10 +217,10 @@ def _is_jsonl(path: Path, encoding: str) -> bool:
         return False
 
 
-def _read_arff_file(path: Path, encoding: str) -> Rows:
+def _read_arff_file(path: Path, encoding: str, options: FileOptions) -> Rows:
     from vertical_sdk.data.arff import read_arff
 
-    arff = read_arff(path, read_lines(path, encoding))
+    arff = read_arff(path, read_lines(path, encoding), options)
     title = encoding_title(encoding)
     return Rows(
         path,
@@ -231,31 +233,64 @@ def _read_arff_file(path: Path, encoding: str) -> Rows:
     )
 
 
-def _read_parquet(path: Path) -> Rows:
-    import pyarrow
+def _read_parquet(path: Path, options: FileOptions) -> Rows:
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+        texts = [field.name for field in schema if pyarrow.types.is_string(field.type) or pyarrow.types.is_binary(field.type)]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
             names = _class_names(file.schema_arrow.metadata)
             columns = tuple(file.schema_arrow.names)
+            check_columns(len(columns), options, path)
+            budget = Budget(path, options)
+            budget.spend(file.metadata.num_rows * (ROW + CELL * len(columns)))
             twice = sorted(name for name, count in Counter(columns).items() if count > 1)
             if twice:
                 raise DataError(f"the file has the column {twice[0]!r} twice. Rename one of them.", where=path)
-            rows = [row for batch in file.iter_batches(10_000) for row in batch.to_pylist()]
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"broken Parquet: {str(error).splitlines()[0]}. Download the file again.", where=path) from None
+            rows = []
+            for batch in file.iter_batches(_choose_batch(file)):
+                budget.spend(sum(map(_count_bytes, batch.columns)))
+                rows += batch.to_pylist()
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001  (Arrow's own, and those of Python for a time, a number or a text that cannot be)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"broken Parquet: {reason}. Download the file again.", where=path) from None
     return Rows(path, "Parquet", columns, rows, list(range(1, len(rows) + 1)), unit="row", names=names)
+
+
+def _choose_batch(file: Any) -> int:
+    """How many rows are decoded at once: few if one value may be large. Texts are decoded once for each different one."""
+    import pyarrow.types
+
+    if not any(pyarrow.types.is_nested(field.type) for field in file.schema_arrow):
+        return 10_000
+    groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
+    largest = max((group.total_byte_size for group in groups), default=0)
+    return max(16, min(10_000, (1 << 30) // max(1, largest)))
+
+
+def _count_bytes(column: Any) -> int:
+    """Bytes of a column's values as Python has them, besides those of their cells."""
+    import pyarrow.compute
+    import pyarrow.types
+
+    if pyarrow.types.is_dictionary(column.type):
+        lengths = pyarrow.compute.binary_length(column.dictionary)
+        return int(pyarrow.compute.sum(lengths.take(column.indices).cast("int64")).as_py() or 0)
+    return int(column.nbytes) if pyarrow.types.is_nested(column.type) else 0
 
 
 def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:
     """Read the class names that the `datasets` library writes into the schema of a file."""
     try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        features = parse_json((metadata or {})[b"huggingface"])["info"]["features"]
         return {
             column: tuple(str(name) for name in feature["names"])
             for column, feature in features.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return {}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.cells import is_empty, to_number
-from vertical_sdk.data.rows import FileOptions, Rows
+from vertical_sdk.data.rows import FileOptions, Rows, check_columns
 from vertical_sdk.errors import DataError
 
 __all__ = ["Record", "build_rows"]
@@ -33,6 +33,7 @@ def build_rows(
     """
     if not records:
         raise DataError("the file has only empty lines.", where=path)
+    check_columns(len(records[0][1]), options, path)
     header: list[str | None]
     body: Sequence[Record]
     if options.header == "none":

@@ -30,7 +30,7 @@ SHORT = 60
 """Mean characters of a label, at most."""
 SHOWN = 8
 DAY = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ]\d.*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}( \d.*)?")
-NUMBERED = re.compile(r"(.+?)\.0\..+")
+NUMBERED = re.compile(r"(.+?)\.0\..+", re.DOTALL)
 """The name of a column in the first item of a list."""
 WIDE = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 

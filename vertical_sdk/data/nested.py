@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.data.encodings import encoding_title
-from vertical_sdk.data.rows import FileOptions, Rows, read_lines
+from vertical_sdk.data.rows import FileOptions, Rows, check_columns, read_lines
 from vertical_sdk.errors import DataError, did_you_mean
 
 __all__ = ["flatten_rows", "parse_json", "read_json"]
@@ -46,7 +46,7 @@ def read_json(path: Path, kind: str, encoding: str, options: FileOptions) -> Row
                 rows.append(row)
                 places.append(number)
         _refuse_wrong_path(rows, options.rows, path, ())
-        return Rows(path, named, _list_columns(rows), rows, places, details=details)
+        return Rows(path, named, _list_columns(rows, options, path), rows, places, details=details)
     if path.stat().st_size > JSON_LIMIT:
         raise DataError(f"one JSON value of over {JSON_LIMIT >> 20} MB. Write JSONL, with one object on each line.", where=path)
     whole = parse_json(path.read_text(encoding=encoding), str(path))
@@ -57,7 +57,8 @@ def read_json(path: Path, kind: str, encoding: str, options: FileOptions) -> Row
         name, items = _find_rows(whole, path)
         rows = [_require_object(row, f"{path}: row {number}") for number, row in enumerate(items, 1)]
         details |= {"list": name} if name else {}
-    return Rows(path, named, _list_columns(rows), rows, list(range(1, len(rows) + 1)), unit="row", details=details)
+    columns = _list_columns(rows, options, path)
+    return Rows(path, named, columns, rows, list(range(1, len(rows) + 1)), unit="row", details=details)
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -93,7 +94,7 @@ def flatten_rows(rows: Rows) -> Rows:
                 raise DataError(f"two values for the column {name!r}. Rename one of the keys.", where=rows.at(index))
             cells[name] = value
         flat.append(cells)
-    columns = _list_columns(flat)
+    columns = tuple(dict.fromkeys(key for row in flat for key in row))
     if len(columns) > COLUMN_LIMIT:
         raise DataError(
             f"the objects have {len(columns):,} different values. Set data.reader.rows to the list whose items are the rows.",
@@ -226,5 +227,7 @@ def _require_object(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _list_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(key for row in rows for key in row))
+def _list_columns(rows: Sequence[Mapping[str, Any]], options: FileOptions, path: Path) -> tuple[str, ...]:
+    columns = tuple(dict.fromkeys(key for row in rows for key in row))
+    check_columns(len(columns), options, path)
+    return columns

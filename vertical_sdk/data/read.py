@@ -116,6 +116,7 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
     header: Header = None,
     sheet: str | None = None,
     rows: str | None = None,
+    any_size: bool = False,
     record: Literal["all"] | dict[str, str] | None = None,
     values: Literal["all"] | list[str] | None = None,
     missing_words: list[str] | None = None,
@@ -132,6 +133,7 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
                column_1, column_2, ...
     sheet      of an Excel file; None means its only one with cells
     rows       the list of rows inside a JSON file: names, joined by dots. The objects above give each row their values
+    any_size   read a file that has more than 10,000 columns, or whose rows need 1,000 times its size and over 256 MB of memory
     record     the row is a record, and its text is written from these columns: column → its name in the text, or "all" columns
                that `columns` does not name, with their own names
     values     the row is numbers, such as a signal of a fixed number of steps: these columns in order, or "all" columns that
@@ -140,7 +142,7 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
 
     Rows without a label are dropped and counted. Raises DataError with file and line.
     """
-    file_options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows)
+    file_options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows, any_size=any_size)
     options: dict[str, Any] = {
         "separator": separator,
         "file_options": file_options,

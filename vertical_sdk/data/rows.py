@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,13 @@ from typing import Any, Literal
 
 from vertical_sdk.errors import DataError
 
-__all__ = ["LINE_LIMIT", "FileOptions", "Rows", "read_lines"]
+__all__ = ["CELL", "LINE_LIMIT", "MOST_COLUMNS", "ROW", "Budget", "FileOptions", "Rows", "check_columns", "read_lines"]
 
+MOST_COLUMNS = 10_000
+SMALL, DENSEST = 256 << 20, 1000
+"""Bytes of rows that every file may have, and how many times its size they may be otherwise."""
+ROW, CELL = 100, 16
+"""Bytes that a row and a cell need, about, besides the characters of texts."""
 LINE_LIMIT = 16 << 20
 """Characters of the longest line. A longer line is a sign of a broken file, and would fill the memory."""
 
@@ -24,6 +30,7 @@ class FileOptions:
     header     the line of the header, from 1, in a CSV or a sheet; "none": the columns are called column_1, column_2, …
     sheet      of an Excel file
     rows       the list of rows inside a JSON file: names, joined by dots
+    any_size   read a file that has more columns than MOST_COLUMNS, or needs much more memory than its size lets expect
     """
 
     delimiter: str | None = None
@@ -31,6 +38,34 @@ class FileOptions:
     header: int | Literal["none"] | None = None
     sheet: str | None = None
     rows: str | None = None
+    any_size: bool = False
+
+
+class Budget:
+    """The memory that the rows of a file may need. A small file that needs much is broken, or made to fill the memory."""
+
+    def __init__(self, path: Path, options: FileOptions) -> None:
+        self._path = path
+        self._left = math.inf if options.any_size else max(SMALL, DENSEST * path.stat().st_size)
+
+    def spend(self, count: int) -> None:
+        """Count some bytes. Raises DataError if they are too many in all."""
+        self._left -= count
+        if self._left < 0:
+            raise DataError(
+                f"its {self._path.stat().st_size:,} bytes become more than {max(SMALL, DENSEST * self._path.stat().st_size) >> 20} MB "
+                "of rows. If the file is good, set data.reader.any_size: true.",
+                where=self._path,
+            )
+
+
+def check_columns(count: int, options: FileOptions, where: str | Path) -> None:
+    """Raise DataError for more columns than a table has."""
+    if count > MOST_COLUMNS and not options.any_size:
+        raise DataError(
+            f"{count:,} columns, and at most {MOST_COLUMNS:,} are read. If the file is good, set data.reader.any_size: true.",
+            where=where,
+        )
 
 
 @dataclass(frozen=True)

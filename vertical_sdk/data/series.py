@@ -30,7 +30,7 @@ from vertical_sdk.types import DAY, LARGEST, NO_ZONE, SeriesLayout, TaskName
 __all__ = ["TIMES", "Count", "Resampling", "Seconds", "build_series", "find_time_column", "require_series_task", "series"]
 
 Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=1e-6, le=1e10)]
 TIMES = ("time", "timestamp", "date", "datetime", "date_time", "ds")
 """Common names of the column with the times, in small letters."""
 SHOWN = 8
@@ -60,6 +60,7 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
     header: Header = None,
     sheet: str | None = None,
     rows: str | None = None,
+    any_size: bool = False,
 ) -> Table:
     """Read a table of measurements: a line for each step, a column for each channel. A row is a moment with its past and future.
 
@@ -79,7 +80,7 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
                      for training
     zone             for times with a zone: the zone in whose clock the time of day is read, such as Europe/Berlin. None means the
                      offset of the times if they all have the same one, else UTC
-    delimiter        and encoding, header, sheet, rows: how to read the file, as in the reader "table"
+    delimiter        and encoding, header, sheet, rows, any_size: how to read the file, as in the reader "table"
 
     Missing steps stay unknown, repeated steps are replaced by their mean, and values beyond 1e16 count as not measured; all are
     counted. Raises DataError, with file and line, for a cell that is not a number or a time, and for times at uneven distances, and if
@@ -99,7 +100,7 @@ def series(  # noqa: PLR0913  (keyword options, which a recipe sets)
         labels=labels,
         zone=zone,
     )
-    options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows)
+    options = FileOptions(delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows, any_size=any_size)
     return build_series(read_columns(file, options), columns, task, missing, resampling)
 
 
@@ -275,7 +276,12 @@ def _group_series(
         start = parse_time(resampling.start, "data.reader", "start")
         zone = choose_zone([start], ["data.reader: start"], resampling.zone)
         start = start if zone == NO_ZONE else start.astimezone(timezone.utc)
-        steps = [start + timedelta(seconds=step * seconds) for step in range(max(map(len, indices.values())))]
+        try:
+            steps = [start + timedelta(seconds=step * seconds) for step in range(max(map(len, indices.values())))]
+        except OverflowError:
+            raise DataError(
+                f"steps of {seconds:g} seconds end after the year 9999. Set seconds to their pace.", where=rows.path
+            ) from None
         return seconds, zone, {name: (lines, steps[: len(lines)]) for name, lines in indices.items()}
     column = names.time
     times = [parse_time(row[column], rows.at(index), column) for index, row in enumerate(rows.rows)]

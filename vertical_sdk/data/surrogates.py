@@ -22,6 +22,9 @@ __all__ = ["Surrogates", "replace_digits", "scramble"]
 TRIES = 8
 """Draws of a value. If all of them give the original value, which happens for short ones, it is masked."""
 
+LAST_NAMES = 200
+"""Draws of a last name, after which two are joined: a document may have more names than there are last names."""
+
 
 class Surrogates:
     """The invented values of one document. Another document gets other values."""
@@ -32,6 +35,7 @@ class Surrogates:
         self._own = {kind.name: kind for kind in own}
         self._salt = (seed, document)
         self._names: dict[str, str] = {}
+        self._taken: set[str] = set()
         self._values: dict[tuple[str, str], str] = {}
         drawn = stable_hash(seed, document, "days")
         self.days = (30 + drawn % 335) * (1 if drawn >> 63 else -1)
@@ -74,10 +78,12 @@ class Surrogates:
             if known not in self._names:
                 self._faker.seed_instance(stable_hash(*self._salt, "PERSON", known))
                 first = len(words) > 1 and match.start() == value.index(words[0])
-                taken = set(self._names.values())
                 new = str(self._faker.first_name() if first else self._faker.last_name())
-                while new in taken or new.casefold() == known:
-                    new = str(self._faker.last_name())
+                tries = 0
+                while new in self._taken or new.casefold() == known:
+                    tries += 1
+                    new = "-".join(str(self._faker.last_name()) for _ in range(1 if tries < LAST_NAMES else 2))
+                self._taken.add(new)
                 self._names[known] = new
             return _copy_case(self._names[known], bare) + possessive
 

@@ -35,6 +35,8 @@ Numbers = NDArray[np.float32]
 DENSEST = 1 << 27
 """The largest number of values of a series after its missing steps are filled in."""
 TOO_LARGE = "cells too large to be measurements"
+SMALL, SPARSEST = 1 << 20, 1000
+"""Values that a series may always have, and steps for each measured one that a longer series may have."""
 OFF = 0.01
 """The largest distance between a time and the grid, as a share of a step."""
 
@@ -111,6 +113,14 @@ def place_on_grid(
     """
     first = min(times)
     steps = np.array([(time - first).total_seconds() / seconds for time in times])
+    last = int(steps.argmax())
+    size = (float(steps[last]) + 1) * values.shape[1]
+    if size > DENSEST or (size > SMALL and steps[last] > SPARSEST * len(times)):
+        raise DataError(
+            f"{times[last].isoformat()} is {steps[last]:,.0f} steps of {seconds:g} seconds after {first.isoformat()}, and {len(times):,} "
+            "steps were measured. Correct the time, or set seconds to a larger number.",
+            where=places[last],
+        )
     positions = np.rint(steps).astype(np.int64)
     odd = np.flatnonzero(np.abs(steps - positions) > OFF)
     if len(odd):
@@ -118,13 +128,6 @@ def place_on_grid(
             f"{times[odd[0]].isoformat()} is not a whole number of steps of {seconds:g} seconds after {first.isoformat()}. "
             "Measure series at even distances: resample them, or set seconds to their pace.",
             where=places[odd[0]],
-        )
-    last = int(positions.argmax())
-    if (int(positions[last]) + 1) * values.shape[1] > DENSEST:
-        raise DataError(
-            f"{times[last].isoformat()} is too far after {first.isoformat()} for steps of {seconds:g} seconds. "
-            "Correct the time, or set seconds to a larger number.",
-            where=places[last],
         )
     total = np.zeros((int(positions[last]) + 1, values.shape[1]))
     count = np.zeros_like(total)

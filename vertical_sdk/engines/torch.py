@@ -6,6 +6,7 @@ nothing that changes.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -17,11 +18,11 @@ import torch
 from torch import Tensor
 
 from vertical_sdk.adapters.folder import Adapter
-from vertical_sdk.adapters.load import load_specialist
+from vertical_sdk.adapters.load import load_specialist, replay_adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
 from vertical_sdk.engines.engine import Raw, Stream, check_batch_size
-from vertical_sdk.errors import AdapterError
+from vertical_sdk.errors import AdapterError, IdleAdapter
 from vertical_sdk.families.chat import encode_turns
 from vertical_sdk.families.shared_base import share_weights
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
@@ -31,6 +32,8 @@ __all__ = ["TorchEngine"]
 
 _LOADING = threading.RLock()
 """transformers and PEFT change settings of the whole process while they build a model, so one load runs at a time."""
+REPLAYED = 4
+"""How many of the adapters that are loaded already, the newest, answer their self-tests again after each load."""
 _computing = False
 """Whether an adapter was loaded in this process, so that torch has started threads of its own."""
 
@@ -106,8 +109,8 @@ class TorchEngine:
             if name in self._loaded:
                 raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
             backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
-            specialist = load_specialist(adapter, self._base, share_weights(backbone))
-            _ = adapter.ensemble  # a damaged file is an error now, not at the first prediction
+            with self._watch_loaded():
+                specialist = load_specialist(adapter, self._base, share_weights(backbone))
             self._backbone = backbone
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name
@@ -150,7 +153,7 @@ class TorchEngine:
     def general(self, name: str, progress: Progress = silent) -> FrozenBase:
         """Return the base without the adapter, reading rows as the adapter does."""
         loaded = self._get(name)
-        return FrozenBase(loaded.specialist, loaded.adapter.folder, progress)
+        return FrozenBase(loaded.specialist, loaded.adapter.files, progress)
 
     def generate(
         self,
@@ -184,6 +187,36 @@ class TorchEngine:
             texts |= zip(positions, written, strict=True)
         return [texts[position] for position in range(len(prompts))]
 
+    @contextlib.contextmanager
+    def _watch_loaded(self) -> Iterator[None]:
+        """Check that the adapters that are loaded already compute the same after the block, whether it fails or not.
+
+        Layers and tensors of all of them are compared with before, and REPLAYED of them answer their self-tests. One that has changed is
+        unloaded: no answer is better than another answer. Raises IdleAdapter.
+        """
+        before = {name: _describe_layers(loaded.specialist.backbone) for name, loaded in self._loaded.items()}
+        try:
+            yield
+        finally:
+            changed = {
+                name for name, state in before.items() if _describe_layers(self._loaded[name].specialist.backbone) != state
+            }
+            for name in [name for name in before if name not in changed][-REPLAYED:]:
+                loaded = self._loaded[name]
+                try:
+                    if not _is_out_of_reach(loaded):
+                        replay_adapter(loaded.adapter, self._base, loaded.specialist)
+                except IdleAdapter:
+                    changed.add(name)
+            if changed:
+                self._backbone = None  # the next adapter gets weights that are read again
+                for name in changed:
+                    del self._loaded[name]
+                raise IdleAdapter(
+                    f"loading another adapter changed what {', '.join(sorted(changed))} computes, so it was unloaded. Do not load that "
+                    "other adapter, and load this one again."
+                )
+
     def _groups(self, adapters: Sequence[str]) -> Iterator[tuple[Specialist, list[int]]]:
         """Each adapter that is named, with the positions of its rows; all of them are looked up before the first one runs."""
         loaded = {name: self._get(name) for name in dict.fromkeys(adapters)}
@@ -194,12 +227,26 @@ class TorchEngine:
         loaded = self._loaded.get(name)
         if loaded is None:
             raise AdapterError(f"no adapter is called {name!r} here. Loaded: {', '.join(self._loaded)}.")
-        if loaded.process != os.getpid() and next(loaded.specialist.backbone.parameters()).is_cuda:
+        if _is_out_of_reach(loaded):
             raise AdapterError(
                 f"{name!r} is on a GPU, which a forked process cannot use. Load it in that process, or start the process with "
                 "multiprocessing's 'spawn'."
             )
         return loaded
+
+
+def _is_out_of_reach(loaded: _Loaded) -> bool:
+    """Whether an adapter is on a GPU that belongs to the parent of this process."""
+    return loaded.process != os.getpid() and next(loaded.specialist.backbone.parameters()).is_cuda
+
+
+def _describe_layers(model: torch.nn.Module) -> tuple[Any, ...]:
+    """What a model computes with: the place and class of each layer, and the memory of each tensor with its count of changes."""
+    tensors = (*model.parameters(), *model.buffers())
+    return (
+        tuple((name, type(module), module.training) for name, module in model.named_modules()),
+        tuple((tensor.data_ptr(), tensor.shape, 0 if tensor.is_inference() else tensor._version) for tensor in tensors),
+    )
 
 
 def _check_device(name: str) -> torch.device:

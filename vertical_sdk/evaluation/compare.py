@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vertical_sdk.adapters.folder import open_adapter
 from vertical_sdk.data.prepare import read_rows
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.evaluation import measure
 from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_general, with_forgetting
-from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.learned_rows import KnownRows, Party, count_repeated, leave_out_learned
 from vertical_sdk.evaluation.record import describe_provenance, record_evaluation
 from vertical_sdk.evaluation.red_lines import describe_gaps, describe_undefined, find_faults
 from vertical_sdk.evaluation.result import Evaluation, System
 from vertical_sdk.evaluation.systems import SPECIALIST, Setup, classical_baseline, run_systems, system_title
 from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
-from vertical_sdk.inference import VerticalModel, find_adapter
+from vertical_sdk.evaluation_record import find_run
+from vertical_sdk.gate import decide
+from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
+from vertical_sdk.sources.permission import for_card
 from vertical_sdk.tasks import get_gate
 from vertical_sdk.types import Progress, log_progress
 
@@ -36,11 +40,13 @@ def evaluate(
     registry: Registry | None = None,
     base: str | None = None,
     allow_revoked: Collection[str] = (),
+    allow_sources: Collection[str] = (),
     progress: Progress = log_progress,
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
 
-    adapter        a run's folder, an adapter's folder, or a registry reference
+    adapter        a registry reference, or the folder of a run or an adapter: a Path, or a text that starts with "./", "../", "/", "~" or
+                   "runs/"
     data           a CSV or JSONL file with the recipe's columns. Its rows are scored without those that the specialist was
                    trained on, which are counted (`Evaluation.left_out`); None: the recipe's own test rows. The evaluation of a run
                    on its own test rows is written into the run, as evaluation.json and report.html; publishing copies it into the
@@ -48,30 +54,35 @@ def evaluate(
                    evaluation is returned with the reason (`Evaluation.unwritten`)
     base           another place of the same base model
     allow_revoked  versions ("medical/icd-chapter@3") that may be evaluated although they were revoked
+    allow_sources  sources to fetch although only the card of the adapter names them: files and folders of this machine, and
+                   addresses that are not public. The adapter in a run's folder is the user's own and needs none
 
     Raises what loading an adapter raises, and DataError for rows that cannot be scored, or test rows that have changed since
     training.
     """
     data = None if data is None else Path(data)
-    folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
+    found = open_adapter(adapter, registry, allow_revoked=allow_revoked)
     progress("loading the specialist", None)
-    model = VerticalModel.from_pretrained(folder, base=base, progress=progress)
-    setup, known = _prepare(folder, model, data, progress)
-    return record_evaluation(folder, _evaluate(setup, data, known), model.base.hub_id, data, model.adapter.recipe.report)
+    model = VerticalModel.from_adapter(found, base=base, progress=progress)
+    own_run = found.version is None and find_run(found.folder) is not None
+    with contextlib.nullcontext() if own_run else for_card(model.card, allowed=allow_sources):
+        setup, known = _prepare(model, data, progress)
+        evaluation = _evaluate(setup, data, known)
+    return record_evaluation(found.folder, evaluation, model.base.hub_id, data, model.adapter.recipe.report)
 
 
-def _prepare(folder: Path, model: VerticalModel, data: Path | None, progress: Progress) -> tuple[Setup, KnownRows]:
+def _prepare(model: VerticalModel, data: Path | None, progress: Progress) -> tuple[Setup, KnownRows]:
     """Read the rows that the specialist was not trained on, and bind the metrics of the recipe."""
     card, recipe = model.card, model.adapter.recipe
     own = Party(card.name, card)
     prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
         given = read_rows(data, recipe, card.contract, require_label=True)[0]
-        rows, known = leave_out_learned(given, own, folder, prepared, unprepared, data)
+        rows, known = leave_out_learned(given, own, model.adapter.folder, prepared, unprepared, data)
     else:
         assert prepared is not None
         rows, known = list(prepared.test), count_repeated(prepared, own)
-    return Setup(folder, model, create_benchmark(card, recipe, rows), prepared, unprepared, progress), known
+    return Setup(model, create_benchmark(card, recipe, rows), prepared, unprepared, progress), known
 
 
 def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:

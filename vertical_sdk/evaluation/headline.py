@@ -46,7 +46,8 @@ def headline(evaluation: Evaluation) -> str:
         return f"The specialist was not measured{f': {adapter.error}' if adapter and adapter.error else ''}."
     baselines = [system for _, system in _baselines(evaluation) if not system.error and system.metrics]
     counted = [m for m in adapter.metrics if m in {"accuracy", "exact_match"}]
-    metric = counted[0] if counted else evaluation.tests[0].metric if evaluation.tests else next(iter(adapter.metrics))
+    tested = [test.metric for test in evaluation.tests[:1] if test.metric in adapter.metrics]
+    metric = next(iter([*counted, *tested, *adapter.metrics]))
     own = adapter.metrics[metric].value
     others = [(system.title, system.metrics[metric].value) for system in baselines if metric in system.metrics]
     if counted and all(map(math.isfinite, (own, *(value for _, value in others)))):

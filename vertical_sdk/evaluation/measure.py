@@ -15,7 +15,7 @@ from vertical_sdk.evaluation.audit import Audited, find_general_model, group_aud
 from vertical_sdk.evaluation.forecasts import forecast_curves
 from vertical_sdk.evaluation.pictures import draw_evidence
 from vertical_sdk.evaluation.result import Bin, Comparison, ExampleRow
-from vertical_sdk.evaluation.statistics import PairedTest, bootstrap_interval, mcnemar, paired_bootstrap
+from vertical_sdk.evaluation.statistics import bootstrap_interval, mcnemar, paired_bootstrap
 from vertical_sdk.evaluation.systems import SPECIALIST, system_title
 from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 from vertical_sdk.evaluation.test_set import Benchmark
@@ -23,7 +23,7 @@ from vertical_sdk.metrics.abstention import abstention_curve
 from vertical_sdk.metrics.measure import draw_curve
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.outputs import Outputs, prompt_of
-from vertical_sdk.types import Interval, SeriesLayout
+from vertical_sdk.types import Interval, PairedTest, SeriesLayout
 
 __all__ = [
     "audit_labels_and_groups",

@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.types import Interval
+from vertical_sdk.types import Interval, PairedTest
 
 __all__ = [
     "Bootstrap",
     "Ints",
     "OfRows",
-    "PairedTest",
     "bootstrap_interval",
     "mcnemar",
     "paired_bootstrap",
@@ -31,15 +30,6 @@ __all__ = [
 Ints = NDArray[np.int64]
 OfRows = Callable[[Ints], float]
 """A metric of the rows at these positions; a position may occur more than once."""
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Two systems on the same rows: the difference first minus second, and its two-sided p-value; NaN if it is undefined."""
-
-    difference: Interval
-    p_value: float
-    confidence: float = 0.95
 
 
 @dataclass(frozen=True)

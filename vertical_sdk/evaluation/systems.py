@@ -6,7 +6,6 @@ import functools
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vertical_sdk.baselines.fitted import Fitted
@@ -42,7 +41,6 @@ SPECIALIST, ALONE = "adapter", "alone"
 class Setup:
     """What an evaluation works on.
 
-    folder      of the adapter
     model       with the specialist loaded
     benchmark   the rows and metrics
     prepared    the specialist's own rows, which baselines are trained on; None if they cannot be prepared here
@@ -50,7 +48,6 @@ class Setup:
     progress    receives the name of each step
     """
 
-    folder: Path
     model: VerticalModel
     benchmark: Benchmark
     prepared: Prepared | None
@@ -60,7 +57,7 @@ class Setup:
     @functools.cached_property
     def general(self) -> FrozenBase:
         """The base without the adapter; it reads each row once for all systems."""
-        return FrozenBase(self.model.specialist(), self.folder, self.progress)
+        return FrozenBase(self.model.specialist(), self.model.adapter.files, self.progress)
 
     @property
     def members(self) -> Collection[str]:
@@ -137,7 +134,7 @@ def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Output
     member = ensemble.predict_member(part, benchmark.rows, general) if ensemble is not None else None
     if member is not None:
         return member
-    trained = part.use == "base" or (part.use == "probe" and (setup.folder / PROBE_HEAD).is_file())
+    trained = part.use == "base" or (part.use == "probe" and PROBE_HEAD in setup.model.adapter.files)
     if prepared is None and not trained:
         raise DataError(f"{part.use} could not be trained: {setup.unprepared}")
     train = prepared.originals if prepared else ()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_text_tokenizer, load_tokenizer
 from vertical_sdk.card import Card
+from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
@@ -20,6 +21,7 @@ from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.families.streaming import Pieces
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, TaskName, silent
 
@@ -67,9 +69,9 @@ class CausalSpecialist(nn.Module):
         return cls(backbone, base, recipe, labels)
 
     @classmethod
-    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> CausalSpecialist:
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> CausalSpecialist:
         """Load the files of `save` onto a backbone that already carries the adapter."""
-        return cls(backbone, base, recipe, card.labels, load_head(folder) if HEAD in card.files else None)
+        return cls(backbone, base, recipe, card.labels, load_head(files) if HEAD in card.files else None)
 
     def save(self, folder: Path) -> None:
         """Write the head if there is one."""
@@ -177,8 +179,18 @@ class CausalSpecialist(nn.Module):
                     pad_token_id=pad_id,
                     eos_token_id=self.tokenizer.eos_token_id,
                     streamer=pieces,
+                    logits_processor=[_require_numbers],
                 )
             for number, row in zip(group, out[:, ids.shape[1] :], strict=True):
                 texts[number] = self.tokenizer.decode(row, skip_special_tokens=True).strip()
             progress("writing", (start + len(group)) / len(order))
         return texts
+
+
+def _require_numbers(_ids: Tensor, scores: Tensor) -> Tensor:
+    """Return the scores of the next token unchanged. Raises AdapterError for NaN, of which the likeliest token would be any."""
+    if bool(scores.isnan().any()):
+        raise AdapterError(
+            "the specialist's output is not a number. Its weights are wrong. Train it again, or load another version."
+        )
+    return scores

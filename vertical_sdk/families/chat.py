@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from vertical_sdk.bases.base import Base, load_text_tokenizer
+from vertical_sdk.bases.chat_template import render_turns
 from vertical_sdk.bases.reading import Reading, read_texts
 from vertical_sdk.bases.text_tokenizer import TextTokenizer
 from vertical_sdk.data.texts import format_prompt
@@ -31,8 +32,7 @@ def _render(texts: TextTokenizer, messages: Sequence[Message], *, question: bool
     """Write a conversation by the base's template, for `TextTokenizer.encode`."""
 
     def write(turns: list[dict[str, str]]) -> str:
-        rendered: str = texts.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=question)
-        return rendered
+        return render_turns(texts.tokenizer, turns, question=question)
 
     try:
         return texts.render([{"role": m.role, "content": m.content} for m in messages], write)

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.members import take_array
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
+from vertical_sdk.tensors import load_tensors
 
 __all__ = [
     "HEAD",
@@ -61,23 +64,33 @@ def save_head(folder: Path, head: Head, name: str = HEAD) -> None:
     save_file({key: value.contiguous() for key, value in head.state_dict().items()}, folder / name)
 
 
-def load_head(folder: Path, name: str = HEAD) -> Head:
+def load_head(source: CheckedFiles | Path, name: str = HEAD) -> Head:
     """Read a head.
 
     Raises CorruptAdapter if the file is incomplete or does not contain a head.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    files = CheckedFiles.from_source(source)
+    state = load_tensors(files.read(name), files.folder / name)
     try:
-        state = load_file(folder / name)
-        outputs, width = state["linear.weight"].shape
-        head = Head(width, outputs)
-        head.load_state_dict(state)
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        return _build_head(state)
+    except (KeyError, ValueError, RuntimeError) as error:
         raise CorruptAdapter(
-            f"The adapter's head cannot be read: {error}. Download the adapter again.", where=folder / name
+            f"The adapter's head cannot be read: {error}. Download the adapter again.", where=files.folder / name
         ) from None
+
+
+def _build_head(state: Mapping[str, Tensor]) -> Head:
+    """Build a head from its tensors.
+
+    Raises KeyError, ValueError or RuntimeError if they are not those of a head.
+    """
+    outputs, width = state["linear.weight"].shape
+    if not outputs or not width or state["linear.bias"].shape != (outputs,):
+        raise ValueError(
+            f"linear.bias has the shape {tuple(state['linear.bias'].shape)}, and linear.weight ({outputs}, {width})"
+        )
+    head = Head(width, outputs)
+    head.load_state_dict(dict(state))
     return head
 
 
@@ -91,10 +104,11 @@ def head_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Head:
 
     Raises KeyError if an array is missing, ValueError for a wrong shape.
     """
-    outputs, width = arrays["linear.weight"].shape
-    head = Head(width, outputs)
-    head.load_state_dict({name: torch.from_numpy(arrays[name]) for name in head.state_dict()})
-    return head
+    weight, bias = take_array(arrays, "linear.weight", None, None), take_array(arrays, "linear.bias", None)
+    # the ensemble's file has single numbers as arrays of one
+    mean, std = (take_array({name: np.atleast_1d(arrays[name])}, name, 1)[0] for name in ("mean", "std"))
+    state = {"linear.weight": weight, "linear.bias": bias, "mean": mean, "std": std}
+    return _build_head({name: torch.from_numpy(np.array(values)) for name, values in state.items()})
 
 
 def fit_probe(

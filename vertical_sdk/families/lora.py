@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RecipeError
+from vertical_sdk.errors import BaseMismatch, CorruptAdapter, IdleAdapter, RecipeError
 from vertical_sdk.families.shared_base import read_context
+from vertical_sdk.peft_config import ADAPTER_CONFIG, find_wrong_rank, parse_config, select_settings
+from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.tensors import load_tensors
 
-__all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "read_weights", "with_lora"]
+__all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "list_modules", "read_weights", "with_lora"]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+HARMLESS = 64
+"""A rank that every base may have, however small its weights are."""
 DEFAULTS = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 
 
@@ -28,8 +34,12 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
     import peft
 
     try:
-        unread = {"exclude_modules": r".*pooler.*"} if any("pooler" in name for name, _ in model.named_modules()) else {}
-        config = peft.LoraConfig(task_type=task_type, **{**DEFAULTS, **unread, **settings})
+        unread = list_modules(model, "pooler")
+        config = peft.LoraConfig(
+            task_type=task_type, **{**DEFAULTS, **({"exclude_modules": unread} if unread else {}), **settings}
+        )
+        _check_ranks(model, config)
+        _write_out_patterns(config, model)
         with hide_peft_notice(), _refuse_without_effect():
             adapted = peft.get_peft_model(model, config)
         _check_saved_modules(adapted, config.modules_to_save or (), all_exist=True)
@@ -37,6 +47,35 @@ def with_lora(model: Any, settings: Mapping[str, Any], task_type: str | None, wh
         return adapted
     except (ValueError, TypeError, KeyError, ImportError) as error:
         raise RecipeError(f"adapter: {str(error).strip()}", where=where) from None
+
+
+def list_modules(model: Any, *parts: str) -> list[str]:
+    """List the modules without submodules of which the name contains one of these texts."""
+    return [
+        name for name, module in model.named_modules() if any(part in name for part in parts) and not any(module.children())
+    ]
+
+
+def _write_out_patterns(config: Any, model: Any) -> None:
+    """Replace a regular expression by the names of the modules that it matches: a saved adapter contains only names.
+
+    A pattern that matches nothing stays, and PEFT refuses it.
+    """
+    for key in ("target_modules", "exclude_modules"):
+        pattern = getattr(config, key)
+        if isinstance(pattern, str) and pattern != "all-linear":
+            names = {name for name, _ in model.named_modules() if re.fullmatch(pattern, name)}
+            setattr(config, key, names or pattern)
+
+
+def _check_ranks(model: Any, config: Any) -> None:
+    """Raise ValueError for a rank that no weight of the base has: a higher one adds memory and nothing else."""
+    widest = max((min(weight.shape[0], weight[0].numel()) for weight in model.parameters() if weight.ndim > 1), default=1)
+    highest = max([config.r, *(config.rank_pattern or {}).values()])
+    if highest > max(widest, HARMLESS):
+        raise ValueError(
+            f"r = {highest:,}, but the weights of this base have at most the rank {widest:,}. Choose a smaller one."
+        )
 
 
 @contextlib.contextmanager
@@ -81,66 +120,73 @@ def _check_saved_modules(model: Any, names: Sequence[str], *, all_exist: bool = 
             )
 
 
-def read_weights(folder: Path) -> dict[str, Any]:
+def read_weights(source: CheckedFiles | Path) -> dict[str, Any]:
     """Read the adapter's tensors.
 
-    Raises CorruptAdapter for a file that is missing, cut or a pickle.
+    Raises CorruptAdapter for a file that is missing, cut or a pickle, or holds other than finite floating-point numbers.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    path = folder / ADAPTER_WEIGHTS
+    files = CheckedFiles.from_source(source)
+    path = files.folder / ADAPTER_WEIGHTS
     if not path.is_file():
-        pickles = sorted(p.name for p in folder.glob("*") if p.suffix in {".bin", ".pt", ".pkl", ".pth", ".ckpt"})
+        pickles = sorted(p.name for p in files.folder.glob("*") if p.suffix in {".bin", ".pt", ".pkl", ".pth", ".ckpt"})
         if pickles:
             raise CorruptAdapter(
                 f"the weights are a pickle ({', '.join(pickles)}), which can run code when it is read. Save them again with PEFT's "
                 "save_pretrained, which writes adapter_model.safetensors.",
-                where=folder,
+                where=files.folder,
             )
-        raise CorruptAdapter(f"this folder has no {ADAPTER_WEIGHTS}.", where=folder)
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
+        raise CorruptAdapter(f"this folder has no {ADAPTER_WEIGHTS}.", where=files.folder)
+    weights = load_tensors(files.read(ADAPTER_WEIGHTS), path)
+    odd = next((name for name, tensor in weights.items() if tensor.dtype not in _number_types()), None)
+    if odd is not None:
         raise CorruptAdapter(
-            f"this file is cut or not a safetensors file ({error}). Download the adapter again.", where=path
-        ) from None
+            f"{odd[:200]!r} holds {weights[odd].dtype}, not numbers that LoRA is made of. Train it again.", where=path
+        )
+    return weights
 
 
-def attach(model: Any, folder: Path) -> Any:
+def _number_types() -> set[Any]:
+    import torch
+
+    return {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
+
+def attach(model: Any, source: CheckedFiles | Path) -> Any:
     """Put a saved adapter on a base model; no tensor may be missing or left over.
 
     model    its layers are changed: to put several adapters on one base, give a copy by `share_weights` for each
+    source   the adapter's files, or a folder that PEFT wrote
     returns  the peft.PeftModel, in which the adapter is called "default"
-    Raises CorruptAdapter, BaseMismatch (keys or shapes that do not fit), IdleAdapter (all its weights are zero).
+    Raises CorruptAdapter, BaseMismatch (keys or shapes that do not fit), IdleAdapter (all its weights are zero). The model is touched only
+    after configuration and tensors were compared.
     """
     import peft
 
-    weights = read_weights(folder)
-    try:
-        config = peft.PeftConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise CorruptAdapter(f"this file cannot be read: {error}", where=folder / "adapter_config.json") from None
-    if getattr(config, "peft_type", None) != peft.PeftType.LORA:
-        raise AdapterError(f"this is a {config.peft_type} adapter. Only LoRA is supported.", where=folder)
-    config.inference_mode = True
-    config.base_model_name_or_path = getattr(model, "name_or_path", None)  # bases are compared by fingerprint, not by name
+    files = CheckedFiles.from_source(source)
+    folder = files.folder
+    weights = read_weights(files)
+    settings = parse_config(files.read(ADAPTER_CONFIG), folder / ADAPTER_CONFIG)
+    if wrong := find_wrong_rank(settings, {name: tensor.shape for name, tensor in weights.items()}):
+        raise BaseMismatch(f"{wrong}.", where=folder)
     if not any(bool(tensor.any()) for key, tensor in weights.items() if "lora_B" in key or "lora_embedding_A" in key):
         raise IdleAdapter(
             "all weights are zero, so the adapter would change nothing. Train it again.", where=folder / ADAPTER_WEIGHTS
         )
+    # bases are compared by fingerprint, not by name; weights that are replaced at once need no first values
+    unread: dict[str, Any] = {"base_model_name_or_path": getattr(model, "name_or_path", None), "init_lora_weights": False}
     try:
         with hide_peft_notice():
+            config = peft.LoraConfig(**select_settings(settings), inference_mode=True, **unread)
             model = peft.get_peft_model(model, config, low_cpu_mem_usage=True)
             _check_saved_modules(model, config.modules_to_save or ())
             expected = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    except ValueError as error:
-        raise BaseMismatch(f"the adapter does not fit this base: {error}", where=folder) from None
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
+        raise BaseMismatch(f"the adapter does not fit this base: {str(error).strip()[:1000]}", where=folder) from None
     weights = _without_own_embeddings(model, weights, expected, folder)
     missing, extra = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
     if missing or extra:
         differences = [
-            f"{len(keys)} {word}, such as {keys[0]}"
+            f"{len(keys)} {word}, such as {keys[0][:200]}"
             for keys, word in ((missing, "missing"), (extra, "unknown to the base"))
             if keys
         ]

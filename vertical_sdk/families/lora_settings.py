@@ -1,29 +1,15 @@
-"""Which settings of peft.LoraConfig an adapter may have here, and why not the others."""
+"""Which settings of peft.LoraConfig a recipe may have, and why not the others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["find_refused", "find_refused_in_recipe"]
+from vertical_sdk.peft_config import find_refused
 
-CHANGES_BASE = ("corda", "loftq", "lora_ga", "mica", "olora", "pissa")
-"""Ways to begin (init_lora_weights) that take from the base's own weights what they give the adapter."""
+__all__ = ["find_refused_in_recipe"]
+
 OTHER_START = "it serves only an init_lora_weights that is not supported"
-OTHER_KIND = "it makes more than low-rank weights beside the base's own, which is not supported"
-REFUSED: Mapping[str, str] = {
-    "alora_invocation_tokens": OTHER_KIND,
-    "arrow_config": OTHER_KIND,
-    "kasa_config": OTHER_KIND,
-    "layer_replication": "it changes the layers of the base, so the adapter would not fit the base that others load",
-    "megatron_config": "it imports classes by name, which is not supported",
-    "monteclora_config": OTHER_KIND,
-    "trainable_token_indices": "it changes the base's own embeddings; target them with LoRA: target_modules: [..., embed_tokens]",
-    "use_bdlora": OTHER_KIND,
-    "use_qalora": OTHER_KIND,
-    "velora_config": OTHER_KIND,
-}
-"""Keys of any adapter, with the reason; a value that is empty or false is allowed."""
 REFUSED_IN_RECIPES: Mapping[str, str] = {
     "corda_config": OTHER_START,
     "eva_config": OTHER_START,
@@ -37,18 +23,6 @@ REFUSED_IN_RECIPES: Mapping[str, str] = {
     "runtime_config": "it is not part of a saved adapter",
 }
 """Keys that a saved configuration may have, but a recipe does not set."""
-
-
-def find_refused(settings: Mapping[str, Any]) -> str | None:
-    """Find a setting that no adapter may have: "KEY = VALUE: REASON"; None if all are allowed."""
-    begun = settings.get("init_lora_weights")
-    if isinstance(begun, str) and begun.lower().startswith(CHANGES_BASE):
-        return f"init_lora_weights = {begun!r}: it changes the base's own weights, so the adapter would not fit the base that others load"
-    bias = settings.get("bias", "none")
-    if bias != "none":
-        return f"bias = {bias!r}: it changes the base's own biases, so the adapter would not fit the base that others load"
-    key = next((key for key in REFUSED if settings.get(key) not in (None, False)), None)
-    return f"{key} = {settings[key]!r}: {REFUSED[key]}" if key else None
 
 
 def find_refused_in_recipe(settings: Mapping[str, Any]) -> str | None:

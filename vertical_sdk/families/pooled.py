@@ -15,6 +15,7 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import Head, load_head, save_head
 from vertical_sdk.families.specialist import Batch
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.types import LabelSpace, TaskName
 
 __all__ = ["PooledSpecialist"]
@@ -38,9 +39,9 @@ class PooledSpecialist(nn.Module, ABC):
         self.dropout = nn.Dropout(recipe.head.dropout)
 
     @classmethod
-    def load_trained(cls: type[S], backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> S:
+    def load_trained(cls: type[S], backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> S:
         """What `save` wrote, on a backbone that the adapter is on already."""
-        return cls(backbone, base, recipe, card.labels, load_head(folder))
+        return cls(backbone, base, recipe, card.labels, load_head(files))
 
     def save(self, folder: Path) -> None:
         """Write the head."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,10 +31,12 @@ from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.clock import SMOOTHING_SECONDS, WEEKLY_FROM, fill_gaps, neighbour_weights, seconds_since_monday
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
-from vertical_sdk.families.lora import with_lora
+from vertical_sdk.families.lora import list_modules, with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
+from vertical_sdk.tensors import load_tensors
 from vertical_sdk.types import DAY, LARGEST, WEEK, Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
 __all__ = ["SERIES", "SeriesSpecialist", "seconds_of_week"]
@@ -264,8 +266,8 @@ class SeriesSpecialist(nn.Module):
             most = model.config.num_hidden_layers
             if recipe.series.layers > most:
                 raise RecipeError(f"{recipe.name}: series.layers = {recipe.series.layers}, and {base.name} has {most}.")
-            rest = "|".join(map(str, range(recipe.series.layers, most)))
-            settings.setdefault("exclude_modules", rf".*(pooler|\.(?:{rest})\.).*")
+            rest = [f".{layer}." for layer in range(recipe.series.layers, most)]
+            settings.setdefault("exclude_modules", list_modules(model, "pooler", *rest))
         made = cls(with_lora(model, settings, "FEATURE_EXTRACTION", recipe.name), recipe, labels, layout)
         if (
             layout is not None
@@ -283,22 +285,20 @@ class SeriesSpecialist(nn.Module):
         return channels if self.settings.tokens == "channels" else 1 + math.ceil(steps / self.settings.patch)
 
     @classmethod
-    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> SeriesSpecialist:
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> SeriesSpecialist:
         """Load the files of `save` onto a backbone that already carries the adapter."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        head = load_head(folder) if HEAD in card.files else None
+        head = load_head(files) if HEAD in card.files else None
+        state = load_tensors(files.read(SERIES), files.folder / SERIES)
         try:
-            state = load_file(folder / SERIES)
+            _check_sizes(state, recipe, card.layout)
             graph = state.get("course.near")
             layout = card.layout
             if layout is not None and graph is not None and graph.any():
                 layout = replace(layout, graph=graph.numpy())
             made = cls(backbone, recipe, card.labels, layout, head)
             made.own.load_state_dict(state)
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise CorruptAdapter(f"{folder / SERIES}: cannot be read: {error}. Download the adapter again.") from None
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise CorruptAdapter(f"cannot be read: {error}. Download the adapter again.", where=files.folder / SERIES) from None
         return made
 
     def save(self, folder: Path) -> None:
@@ -425,6 +425,26 @@ class SeriesSpecialist(nn.Module):
         more: dict[str, Any] = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
         hidden: Tensor = model(inputs_embeds=tokens, **more).last_hidden_state
         return hidden
+
+
+def _check_sizes(state: Mapping[str, Tensor], recipe: Recipe, layout: SeriesLayout | None) -> None:
+    """Compare the sizes that recipe and layout ask for with the tensors, before memory is taken for them.
+
+    Raises KeyError for a missing tensor, ValueError that names one of another size.
+    """
+    if layout is None or recipe.series.tokens == "patches":
+        size = 2 * recipe.series.patch
+        if state["embed.weight"].shape[1] != size:
+            raise ValueError(f"embed.weight has the shape {tuple(state['embed.weight'].shape)}, and {size} columns are needed")
+    if layout is None:
+        return
+    usual, linear = state["course.usual"].shape, state["course.linear.weight"].shape
+    slots = max(1, round(WEEK / layout.seconds))
+    if usual != (slots, len(layout.channels)):
+        raise ValueError(f"course.usual has the shape {tuple(usual)}, and ({slots}, {len(layout.channels)}) is needed")
+    outputs = layout.horizon * (1 + len(recipe.series.quantiles))
+    if linear[0] != outputs or linear[1] < layout.history + layout.horizon:
+        raise ValueError(f"course.linear.weight has the shape {tuple(linear)}, and {outputs} rows are needed")
 
 
 def _drop_layers(model: Any, count: int | None) -> None:

@@ -24,6 +24,7 @@ from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.shared_base import use_base
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tables import FAMILIES
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
@@ -67,7 +68,7 @@ class Specialist(Protocol):
         """Build an untrained specialist: LoRA that changes nothing yet."""
 
     @classmethod
-    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, folder: Path) -> Specialist:
+    def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> Specialist:
         """Load the files of `save` onto a backbone that already carries the adapter."""
 
     def save(self, folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,7 @@ class Answer:
     def raw(self) -> NDArray[np.float32]:
         """The raw outputs of adapter and members together, in the shape of `own`."""
         ensemble = self.adapter.ensemble
+        self._require_finite(self.own_raw)
         return self.own_raw if ensemble is None or not self.rows else ensemble.combine(self.own_raw, self.rows, self.general())
 
     @functools.cached_property
@@ -72,7 +74,20 @@ class Answer:
         if self.texts is not None:
             return Outputs(texts=self.texts)
         card = self.adapter.card
-        return get_task(card.task).decode(self.raw, card.calibration, self.rows)
+        outputs = get_task(card.task).decode(self.raw, card.calibration, self.rows)
+        for numbers in (outputs.probabilities, outputs.values, outputs.quantiles):
+            if numbers is not None:
+                self._require_finite(numbers)
+        return outputs
+
+    def _require_finite(self, numbers: NDArray[Any]) -> None:
+        """Raise AdapterError that names the first row with a number that is not finite."""
+        wrong = np.flatnonzero(~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)) if len(numbers) else numbers[:0]
+        if len(wrong):
+            raise AdapterError(
+                f"{self.adapter.card.name} answers {self.rows[int(wrong[0])].id!r} with a number that is not finite. Its weights or its "
+                "calibration are wrong, so none of its answers can be used. Train it again, or load another version."
+            )
 
     @functools.cached_property
     def alone(self) -> Outputs:

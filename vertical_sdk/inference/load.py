@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vertical_sdk.adapters.folder import find_adapter
+from vertical_sdk.adapters.folder import open_adapter
 from vertical_sdk.inference.model import VerticalModel
 from vertical_sdk.types import Progress, log_progress
 
@@ -25,6 +25,9 @@ def load(
     device: str | None = None,
     progress: Progress = log_progress,
 ) -> VerticalModel:
-    """Load a run folder, an adapter folder or a registry reference, checked as `VerticalModel.from_pretrained` does."""
-    folder = find_adapter(adapter, registry, allow_revoked=allow_revoked)
-    return VerticalModel.from_pretrained(folder, name=str(adapter), base=base, device=device, progress=progress)
+    """Load a run folder, an adapter folder or a registry reference, checked as `VerticalModel.from_pretrained` does.
+
+    adapter  as for `find_adapter`: a text is a reference unless it starts with "./", "../", "/", "~" or "runs/"
+    """
+    found = open_adapter(adapter, registry, allow_revoked=allow_revoked)
+    return VerticalModel.from_adapter(found, name=str(adapter), base=base, device=device, progress=progress)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.adapters.folder import Adapter, copy_adapter, find_adapter, read_adapter
+from vertical_sdk.adapters.folder import Adapter, copy_adapter, open_adapter, read_adapter
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine, Stream
@@ -56,7 +56,7 @@ class VerticalModel:
         from vertical_sdk.registry import Registry
 
         version = (registry or Registry()).resolve(reference, allow_revoked=allow_revoked)
-        return cls.from_pretrained(version.path, name=reference, **options)
+        return cls.from_adapter(read_adapter(version), name=reference, **options)
 
     @classmethod
     def from_pretrained(
@@ -74,9 +74,22 @@ class VerticalModel:
         base    another place of the same base model, such as a local folder
         device  such as "cpu" or "cuda:1"; None: a GPU if there is one
 
-        Raises CorruptAdapter, BaseMismatch, IdleAdapter, BaseModelError, OfflineError; and AdapterError if the device is not available.
+        Raises CorruptAdapter, BaseMismatch, IdleAdapter, BaseModelError, OfflineError; AdapterError if the device is not available; and
+        RegistryError if the policy of the environment requires signatures, which a folder does not have.
         """
-        adapter = read_adapter(find_adapter(Path(path)))
+        return cls.from_adapter(open_adapter(Path(path)), name=name, base=base, device=device, progress=progress)
+
+    @classmethod
+    def from_adapter(
+        cls,
+        adapter: Adapter,
+        *,
+        name: str | None = None,
+        base: str | None = None,
+        device: str | None = None,
+        progress: Progress = log_progress,
+    ) -> VerticalModel:
+        """Load an adapter that `open_adapter` found; for the options see `from_pretrained`, which raises."""
         trained_on = adapter.card.base
         pulled = pull_base(base or trained_on.name, revision=trained_on.revision, progress=progress)
         engine: Engine = ENGINES.load("torch")(pulled, device=device)
@@ -85,9 +98,11 @@ class VerticalModel:
     def add(self, adapter: str | Path, registry: Registry | None = None, *, name: str | None = None) -> str:
         """Load one more specialist from a reference, a run folder or an adapter folder, and return its name for `use`.
 
+        adapter  as for `find_adapter`: a text is a reference unless it starts with "./", "../", "/", "~" or "runs/"
+
         Raises BaseMismatch, and what `from_pretrained` raises; the model is then as before.
         """
-        return self.engine.load(read_adapter(find_adapter(adapter, registry)), name or str(adapter))
+        return self.engine.load(open_adapter(adapter, registry), name or str(adapter))
 
     def use(self, name: str) -> VerticalModel:
         """Choose the specialist that answers if a call names none. Raises AdapterError, which lists the loaded ones."""
@@ -213,4 +228,4 @@ class VerticalModel:
 
     def save_pretrained(self, path: str | Path) -> None:
         """Copy the complete adapter in use into a folder that is new or empty. Raises AdapterError, RunError."""
-        copy_adapter(self.adapter.folder, Path(path))
+        copy_adapter(self.adapter, Path(path))

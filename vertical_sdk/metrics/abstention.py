@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.catalog import metrics
+from vertical_sdk.catalog import SHARE, metrics
 from vertical_sdk.metrics.classification import Ints
 
 __all__ = ["MOST_POINTS", "abstention_curve", "accuracy_at_coverage", "aurc"]
@@ -27,6 +27,7 @@ MOST_POINTS = 40
 
 @metrics.register(
     "aurc",
+    within=SHARE,
     tasks=("classification", "ordinal"),
     higher_is_better=False,
     title="AURC",
@@ -41,6 +42,7 @@ def aurc(probabilities: Floats, references: Ints) -> float:
 
 @metrics.register(
     "accuracy_at_coverage",
+    within=SHARE,
     tasks=("classification", "ordinal"),
     title="Accuracy at coverage",
     meaning="Share that is right if only the surest rows are answered.",

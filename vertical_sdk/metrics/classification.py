@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.catalog import metrics
+from vertical_sdk.catalog import CORRELATION, POSITIVE, SHARE, metrics
 from vertical_sdk.metrics.measure import LABELLED, NO_ANSWER, UNDEFINED
 from vertical_sdk.types import LabelSpace
 
@@ -53,7 +53,7 @@ def label_counts(predictions: Ints, references: Ints, size: int | None = None) -
     return right.astype(np.float64), predicted.astype(np.float64), np.bincount(references, minlength=size).astype(np.float64)
 
 
-@metrics.register("accuracy", tasks=LABELLED, title="Accuracy", meaning="Share of rows that are right.")
+@metrics.register("accuracy", within=SHARE, tasks=LABELLED, title="Accuracy", meaning="Share of rows that are right.")
 def accuracy(predictions: Ints, references: Ints) -> float:
     """Share of correct rows; for multilabel, of rows with every label correct."""
     right = predictions == references
@@ -62,6 +62,7 @@ def accuracy(predictions: Ints, references: Ints) -> float:
 
 @metrics.register(
     "macro_f1",
+    within=SHARE,
     tasks=LABELLED,
     title="Macro F1",
     meaning="F1 averaged over labels; every label counts the same.",
@@ -80,7 +81,11 @@ def macro_f1(predictions: Ints, references: Ints) -> float:
 
 
 @metrics.register(
-    "weighted_f1", tasks=LABELLED, title="Weighted F1", meaning="F1 averaged over labels; frequent labels count more."
+    "weighted_f1",
+    within=SHARE,
+    tasks=LABELLED,
+    title="Weighted F1",
+    meaning="F1 averaged over labels; frequent labels count more.",
 )
 def weighted_f1(predictions: Ints, references: Ints) -> float:
     """F1 of each label, weighted by how many references have it; undefined as `macro_f1` is."""
@@ -91,7 +96,7 @@ def weighted_f1(predictions: Ints, references: Ints) -> float:
 
 
 @metrics.register(
-    "micro_f1", tasks=LABELLED, title="Micro F1", meaning="F1 over all decisions; every decision counts the same."
+    "micro_f1", within=SHARE, tasks=LABELLED, title="Micro F1", meaning="F1 over all decisions; every decision counts the same."
 )
 def micro_f1(predictions: Ints, references: Ints) -> float:
     """F1 over all decisions together; with one label a row and no answer missing, this is the accuracy.
@@ -105,6 +110,7 @@ def micro_f1(predictions: Ints, references: Ints) -> float:
 
 @metrics.register(
     "balanced_accuracy",
+    within=SHARE,
     tasks=LABELLED,
     title="Balanced accuracy",
     meaning="Share of each label's rows that are right, averaged over labels.",
@@ -117,7 +123,7 @@ def balanced_accuracy(predictions: Ints, references: Ints) -> float:
     return float((right[here] / true[here]).mean()) if _tells_apart(references, true) else UNDEFINED
 
 
-@metrics.register("hierarchical_f1", tasks=("classification", "ordinal"))
+@metrics.register("hierarchical_f1", within=SHARE, tasks=("classification", "ordinal"))
 def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
     """F1 over labels and their parents together: the right family earns half (Kiritchenko et al., 2006).
 
@@ -138,6 +144,7 @@ def hierarchical_f1(predictions: Ints, references: Ints, labels: LabelSpace | No
 
 @metrics.register(
     "mcc",
+    within=CORRELATION,
     tasks=("classification", "ordinal"),
     title="MCC",
     meaning="Agreement with the truth beyond chance; 1 is perfect, 0 is chance.",
@@ -162,6 +169,7 @@ def mcc(predictions: Ints, references: Ints) -> float:
 
 @metrics.register(
     "quadratic_kappa",
+    within=CORRELATION,
     tasks=("ordinal",),
     title="Quadratic kappa",
     meaning="Agreement in rank beyond chance; large errors cost more.",
@@ -177,7 +185,14 @@ def quadratic_kappa(predictions: Ints, references: Ints, labels: LabelSpace | No
     return float(1 - np.square(p - r).mean() / by_chance) if by_chance > 0 else UNDEFINED
 
 
-@metrics.register("rank_mae", tasks=("ordinal",), higher_is_better=False, title="Ranks off", meaning="Average error in ranks.")
+@metrics.register(
+    "rank_mae",
+    within=POSITIVE,
+    tasks=("ordinal",),
+    higher_is_better=False,
+    title="Ranks off",
+    meaning="Average error in ranks.",
+)
 def rank_mae(predictions: Ints, references: Ints, labels: LabelSpace | None = None) -> float:
     """How many ranks a prediction is off, on average. A missing answer counts as the rank farthest from the truth."""
     p, r = _ranks(predictions, references, labels)

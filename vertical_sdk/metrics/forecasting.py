@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.catalog import metrics
+from vertical_sdk.catalog import POSITIVE, SHARE, metrics
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.types import TaskName
@@ -24,19 +24,19 @@ Level = Annotated[float, Field(gt=0, lt=1)]
 NUMBERS: tuple[TaskName, ...] = ("forecasting", "regression")
 
 
-@metrics.register("forecast_mae", tasks=("forecasting",), higher_is_better=False)
+@metrics.register("forecast_mae", within=POSITIVE, tasks=("forecasting",), higher_is_better=False)
 def forecast_mae(predictions: Floats, references: Floats, *, step: Step | None = None) -> float:
     """Mean absolute error; of one step ahead, from 1, or of all of them if `step` is None."""
     return _mean(np.abs(_at(predictions, step) - _at(references, step)))
 
 
-@metrics.register("forecast_rmse", tasks=("forecasting",), higher_is_better=False)
+@metrics.register("forecast_rmse", within=POSITIVE, tasks=("forecasting",), higher_is_better=False)
 def forecast_rmse(predictions: Floats, references: Floats, *, step: Step | None = None) -> float:
     """Root of the mean squared error; of one step ahead, or of all of them."""
     return float(np.sqrt(_mean(np.square(_at(predictions, step) - _at(references, step)))))
 
 
-@metrics.register("forecast_mape", tasks=("forecasting",), higher_is_better=False)
+@metrics.register("forecast_mape", within=POSITIVE, tasks=("forecasting",), higher_is_better=False)
 def forecast_mape(
     predictions: Floats, references: Floats, *, step: Step | None = None, least: Annotated[float, Field(gt=0)] = 1.0
 ) -> float:
@@ -52,7 +52,7 @@ def forecast_mape(
     return _mean(np.abs(_at(predictions, step) - truth)[counted] / size[counted])
 
 
-@metrics.register("coverage", tasks=NUMBERS)
+@metrics.register("coverage", within=SHARE, tasks=NUMBERS)
 def coverage(references: Floats, quantiles: Floats) -> float:
     """Share of the truths within the outer quantiles; it should equal the nominal level of the interval."""
     low, high = _bounds(quantiles)
@@ -60,7 +60,7 @@ def coverage(references: Floats, quantiles: Floats) -> float:
     return _mean(((references >= low) & (references <= high))[known].astype(np.float64))
 
 
-@metrics.register("coverage_gap", tasks=NUMBERS, higher_is_better=False)
+@metrics.register("coverage_gap", within=SHARE, tasks=NUMBERS, higher_is_better=False)
 def coverage_gap(references: Floats, quantiles: Floats, *, level: Level = 0.9) -> float:
     """Absolute difference between the coverage and the nominal level of the interval.
 
@@ -70,14 +70,14 @@ def coverage_gap(references: Floats, quantiles: Floats, *, level: Level = 0.9) -
     return abs(share - level)
 
 
-@metrics.register("interval_width", tasks=NUMBERS, higher_is_better=False)
+@metrics.register("interval_width", within=POSITIVE, tasks=NUMBERS, higher_is_better=False)
 def interval_width(references: Floats, quantiles: Floats) -> float:
     """Mean width of the interval at known truths. Of two intervals with the same coverage, the narrower one is better."""
     low, high = _bounds(quantiles)
     return _mean((high - low)[~np.isnan(references)])
 
 
-@metrics.register("pinball_loss", tasks=NUMBERS, higher_is_better=False)
+@metrics.register("pinball_loss", within=POSITIVE, tasks=NUMBERS, higher_is_better=False)
 def pinball_loss(references: Floats, quantiles: Floats, *, levels: tuple[Level, ...] = (0.05, 0.95)) -> float:
     """The quantile loss, mean over the median and these levels, times 2 (Koenker and Bassett, 1978); without levels, the MAE.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vertical_sdk.catalog import metrics
+from vertical_sdk.catalog import POSITIVE, SHARE, metrics
 from vertical_sdk.metrics.classification import Ints
 from vertical_sdk.metrics.measure import LABELLED, UNDEFINED
 
@@ -55,6 +55,7 @@ def calibration_bins(probabilities: Floats, references: Ints, bins: int) -> tupl
 
 @metrics.register(
     "ece",
+    within=SHARE,
     tasks=LABELLED,
     higher_is_better=False,
     title="ECE",
@@ -68,6 +69,7 @@ def ece(probabilities: Floats, references: Ints, *, bins: Annotated[int, Field(g
 
 @metrics.register(
     "log_loss",
+    within=POSITIVE,
     tasks=LABELLED,
     higher_is_better=False,
     title="Log loss",
@@ -99,6 +101,7 @@ def draw_roc(probabilities: Floats | None, references: Ints) -> dict[str, Any] |
 
 @metrics.register(
     "auc",
+    within=SHARE,
     tasks=(*LABELLED, "anomaly"),
     curve=draw_roc,
     title="AUC",
@@ -116,6 +119,7 @@ def auc(probabilities: Floats, references: Ints) -> float:
 
 @metrics.register(
     "average_precision",
+    within=SHARE,
     tasks=(*LABELLED, "anomaly"),
     title="Average precision",
     meaning="Precision averaged over the ranking.",
@@ -126,7 +130,7 @@ def average_precision(probabilities: Floats, references: Ints) -> float:
     return _each_label(_average_precision, probabilities, references)
 
 
-@metrics.register("precision_at_recall", tasks=LABELLED, each_label=True)
+@metrics.register("precision_at_recall", within=SHARE, tasks=LABELLED, each_label=True)
 def precision_at_recall(probabilities: Floats, references: Ints, *, recall: Annotated[float, Field(gt=0, le=1)] = 0.8) -> float:
     """The best precision at a threshold that finds at least this share of the rows with the label.
 
@@ -135,7 +139,7 @@ def precision_at_recall(probabilities: Floats, references: Ints, *, recall: Anno
     return _each_label(functools.partial(_precision_at_recall, recall=recall), probabilities, references)
 
 
-@metrics.register("sensitivity_at_specificity", tasks=LABELLED, each_label=True)
+@metrics.register("sensitivity_at_specificity", within=SHARE, tasks=LABELLED, each_label=True)
 def sensitivity_at_specificity(
     probabilities: Floats, references: Ints, *, specificity: Annotated[float, Field(ge=0, le=1)] = 0.9
 ) -> float:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from vertical_sdk.catalog import metrics
+from vertical_sdk.catalog import SHARE, metrics
 from vertical_sdk.metrics.measure import UNDEFINED
 
 __all__ = ["exact_match", "rouge_l", "token_f1", "tokens"]
@@ -31,21 +31,31 @@ def tokens(text: str) -> tuple[str, ...]:
 
 
 @metrics.register(
-    "exact_match", tasks=("generation",), title="Exact match", meaning="Share of answers with exactly the right words."
+    "exact_match",
+    within=SHARE,
+    tasks=("generation",),
+    title="Exact match",
+    meaning="Share of answers with exactly the right words.",
 )
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
     """Share of answers with the same words in the same order as the reference."""
     return _mean(_exact, predictions, references)
 
 
-@metrics.register("token_f1", tasks=("generation",), title="Token F1", meaning="Overlap of words between answer and reference.")
+@metrics.register(
+    "token_f1", within=SHARE, tasks=("generation",), title="Token F1", meaning="Overlap of words between answer and reference."
+)
 def token_f1(predictions: Sequence[str], references: Sequence[str]) -> float:
     """F1 of the words that answer and reference share, in any order (Rajpurkar et al., 2016)."""
     return _mean(_shared, predictions, references)
 
 
 @metrics.register(
-    "rouge_l", tasks=("generation",), title="ROUGE-L", meaning="Overlap of words between answer and reference, in order."
+    "rouge_l",
+    within=SHARE,
+    tasks=("generation",),
+    title="ROUGE-L",
+    meaning="Overlap of words between answer and reference, in order.",
 )
 def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
     """F1 of the longest common subsequence of words (ROUGE-L; Lin, 2004), a row at a time, without stemming."""

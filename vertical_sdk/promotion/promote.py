@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, DataError, RegistryError
-from vertical_sdk.evaluation.gate import decide
 from vertical_sdk.evaluation.learned_rows import Party, explain_unknown_parent, find_overlap, list_learned
 from vertical_sdk.evaluation.measure import measure_interval, paired_test
 from vertical_sdk.evaluation.red_lines import find_faults
 from vertical_sdk.evaluation.result import finite
 from vertical_sdk.evaluation.test_set import Benchmark, create_benchmark, prepare_own_rows
+from vertical_sdk.gate import decide
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import inputs as metric_inputs
 from vertical_sdk.outputs import Outputs
@@ -29,6 +29,7 @@ from vertical_sdk.promotion.shared_rows import (
 from vertical_sdk.recipe import Gate
 from vertical_sdk.registry.checks import require_reason
 from vertical_sdk.registry.references import check_alias
+from vertical_sdk.sources.permission import for_card
 from vertical_sdk.tasks import main_metric
 from vertical_sdk.types import Example, Interval, Progress, log_progress
 
@@ -77,7 +78,7 @@ class Promotion:
         return plain
 
 
-def promote(
+def promote(  # noqa: PLR0913  (each option is one decision of the user)
     registry: Registry,
     challenger: str,
     alias: str,
@@ -86,6 +87,7 @@ def promote(
     margin: float = 0.0,
     force: bool = False,
     why: str = "",
+    allow_sources: Collection[str] = (),
     progress: Progress = log_progress,
 ) -> Promotion:
     """Move an alias to the challenger, if the challenger beats the version that the alias points at.
@@ -95,6 +97,8 @@ def promote(
     data        a CSV or JSONL file to compare on; None: the test rows of the challenger's own recipe
     margin      the challenger's advantage must exceed this with confidence; in the metric's unit, as in a recipe's gate
     force       move the alias although the verdict is negative; the log records this permanently, with `why`, which it needs
+    allow_sources  sources of data that are fetched although the challenger's card names them and the champion's does not, or although
+                   they are not public; see below
 
     Both versions answer the same rows. The first metric of the challenger's recipe is compared by the paired bootstrap, over groups if
     the recipe says so. The challenger passes if the lower end of the interval of its advantage is above `margin`, as for the gate.
@@ -102,6 +106,10 @@ def promote(
     not a reason. If newer data or a smaller model is the reason, the challenger need only not be worse: -0.01 allows it to lose up to
     0.01 (a test of non-inferiority). How much loss matters depends on the use and on the metric's unit, so there is no default for it;
     choose it before you look at the numbers (Piaggio et al., CONSORT extension for non-inferiority trials, 2012).
+
+    A card is written by its publisher, so its sources are fetched only if the champion's card names them too, if they are a file of
+    the user with the bytes that the challenger was trained on, or if they are in `allow_sources`. Addresses of this machine and of
+    private networks, where a redirect leads to as well, and `file://` are fetched only if they are in `allow_sources`.
 
     Rows that the champion was trained on (training or validation) are left out, and with `data` those of the challenger too; see
     `evaluation.learned_rows.find_overlap`. If the training rows of a version cannot be prepared here, a note says so: such rows would
@@ -127,7 +135,8 @@ def promote(
         raise RegistryError(
             f"the alias already points at version {current}. Choose another challenger.", where=f"{version.name}@{alias}"
         )
-    result = _Comparison(registry, version, alias, current, data, margin, progress).decide()
+    allowed = frozenset(allow_sources)
+    result = _Comparison(registry, version, alias, current, data, margin, allowed, progress).decide()
     if not result.verdict.passed and not force:
         return result
     result = replace(result, moved=True, forced=not result.verdict.passed)
@@ -154,6 +163,7 @@ class _Comparison:
     current: int | None
     data: Path | None
     margin: float
+    allow_sources: frozenset[str]
     progress: Progress
 
     def decide(self) -> Promotion:
@@ -181,7 +191,7 @@ class _Comparison:
         rows, dropped, notes = self._select_rows(own, other)
         benchmark = create_benchmark(own.card, own.recipe, rows)
         try:
-            outputs, champion_outputs = self._answer(champion, own, other, rows)
+            outputs, champion_outputs = self._answer(own, other, rows)
         except _ChampionUnusable as error:
             return self._decide_by_own_gate(
                 f"The champion {champion} cannot be loaded, so nothing was compared: {error.__cause__}"
@@ -213,20 +223,20 @@ class _Comparison:
             **measured,
         )
 
-    def _answer(self, champion: Version, own: Party, other: Party, rows: Sequence[Example]) -> tuple[Outputs, Outputs]:
+    def _answer(self, own: Party, other: Party, rows: Sequence[Example]) -> tuple[Outputs, Outputs]:
         """The answers of both versions. Two versions on one base share it; otherwise one base is in memory at a time.
 
         Raises _ChampionUnusable if the champion cannot be loaded; what loading the challenger raises.
         """
         progress = self.progress
-        model = VerticalModel.from_pretrained(self.challenger.path, name=own.name, progress=progress)
+        model = VerticalModel.from_registry(own.name, self.registry, progress=progress)
         outputs = model.answer(rows, progress=progress).outputs
         try:
             if _have_same_base(own.card.base, other.card.base):
-                model.use(model.add(champion.path, name=other.name))
+                model.use(model.add(other.name, self.registry))
             else:
                 del model
-                model = VerticalModel.from_pretrained(champion.path, name=other.name, progress=progress)
+                model = VerticalModel.from_registry(other.name, self.registry, progress=progress)
         except AdapterError as error:
             raise _ChampionUnusable from error
         champion_outputs = model.answer(rewrite_rows(rows, own, other), progress=progress).outputs
@@ -234,7 +244,8 @@ class _Comparison:
 
     def _select_rows(self, own: Party, other: Party) -> tuple[list[Example], int, list[str]]:
         """The rows that neither version was trained on, how many were left out, and notes about them."""
-        prepared, unprepared = prepare_own_rows(own.card, own.recipe, needed=self.data is None, progress=self.progress)
+        with for_card(own.card, known=other.card, allowed=self.allow_sources):
+            prepared, unprepared = prepare_own_rows(own.card, own.recipe, needed=self.data is None, progress=self.progress)
         trained_on: list[tuple[Party, Prepared | None, str]] = []
         if self.data is None:
             assert prepared is not None
@@ -244,16 +255,18 @@ class _Comparison:
             trained_on.append((own, prepared, unprepared))
         if not have_same_rows(own, other):
             self.progress("preparing the champion's rows", None)
-            trained_on.append((other, *prepare_own_rows(other.card, other.recipe, needed=False, progress=self.progress)))
+            with for_card(other.card, known=other.card, allowed=self.allow_sources):
+                learned = prepare_own_rows(other.card, other.recipe, needed=False, progress=self.progress)
+            trained_on.append((other, *learned))
         notes: list[str] = []
         left_out: set[int] = set()
-        for party, learned, reason in trained_on:
-            if learned is None:
+        for party, known, reason in trained_on:
+            if known is None:
                 notes.append(
                     f"It is unknown whether {party.name} was trained on some of these rows, which would favor it: {reason}"
                 )
                 continue
-            positions = find_overlap(rewrite_rows(rows, own, party), list_learned(learned), party)
+            positions = find_overlap(rewrite_rows(rows, own, party), list_learned(known), party)
             left_out |= positions
             if positions:
                 notes.append(f"{party.name} was trained on {len(positions)} of the {len(rows)} rows, which were left out.")

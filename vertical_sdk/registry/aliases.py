@@ -22,7 +22,7 @@ ROLLBACK = "rollback"
 
 @dataclass(frozen=True)
 class Move:
-    """An alias that was moved from version `before` to version `after`. `skipped` are revoked versions between them."""
+    """An alias that was moved from version `before` to version `after`. `skipped` are revoked and purged versions between them."""
 
     name: str
     alias: str
@@ -35,7 +35,7 @@ def rollback(registry: Registry, name: str, alias: str, *, force: bool = False, 
     """Point an alias at the version that it pointed at before the current one, as recorded in the log.
 
     A second rollback goes one version further back and never forward, because the version rolled back from was bad: after 1, 2, 3
-    the first rollback leads to 2, the second to 1. To go forward, promote again. Versions revoked since then are skipped.
+    the first rollback leads to 2, the second to 1. To go forward, promote again. Versions revoked or purged since then are skipped.
 
     force  roll back to a version that did not pass its gate; `why` must then say why
 
@@ -56,7 +56,8 @@ def rollback(registry: Registry, name: str, alias: str, *, force: bool = False, 
     for number in reversed(path[:-1]):
         if number == current or number in skipped:
             continue
-        if registry.resolve(f"{name}@{number}", check=False).revoked is not None:
+        version = registry.resolve(f"{name}@{number}", check=False)
+        if version.revoked is not None or version.purged is not None:
             skipped.append(number)
             continue
         registry.resolve(f"{name}@{number}")  # raises if that version cannot be loaded

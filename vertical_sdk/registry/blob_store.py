@@ -161,6 +161,12 @@ class BlobStore:
             place.rename(removed)
             shutil.rmtree(removed, ignore_errors=True)
 
+    def forget(self, digest: str, manifest: Manifest) -> None:
+        """Remove a downloaded tree and its objects. A tree that shares an object has its own link or copy of it."""
+        self.remove_tree(digest)
+        for file in manifest.values():
+            self.blob_path(file.sha256).unlink(missing_ok=True)
+
 
 def copy_checked(source: Path, target: Path, sha256: str) -> None:
     """Copy a file and check that the copied bytes have the digest of the manifest. Raises CorruptAdapter."""

@@ -17,6 +17,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError
@@ -25,7 +26,7 @@ from vertical_sdk.registry.bundle_reader import BLOCK, CONTENTS, FORMAT, LIMIT, 
 from vertical_sdk.registry.copying import CopyReport, copy_from
 from vertical_sdk.registry.references import Reference
 from vertical_sdk.registry.registry import Registry
-from vertical_sdk.registry.store import Entry, Stored, canonical_json
+from vertical_sdk.registry.store import REPLAYED, Entry, Stored, canonical_json, check_not_purged
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress, silent
 
@@ -94,24 +95,40 @@ def unbundle(
     names: Sequence[str] = (),
     *,
     limit: int = LIMIT,
+    trust_notes: bool = False,
     overwrite_aliases: bool = False,
     progress: Progress = silent,
 ) -> CopyReport:
     """Publish the versions of a bundle, as `copying.copy_versions` does, after the checks of a publish.
 
-    names  only these; all if empty
-    limit  bytes of the largest bundle that is read
+    names              only these; all if empty
+    limit              bytes of the largest bundle that is read
+    trust_notes        believe what the bundle says besides its files: tags, aliases, revocations, signatures, users and times
+    overwrite_aliases  move aliases that point at other versions in the target; it needs `trust_notes`
 
+    By default the files, the numbers and the reasons of versions are taken, and the signatures of keys that the policy trusts. The user of
+    this registry publishes them, and the log says whom the bundle names. What was not believed is in the notes of the report.
     The metadata of a version is computed from its card and never taken from the bundle, except the mark that it was published
     against its gate. If the registry's policy requires signatures, each version must have one.
 
     Raises RegistryError for a file that is not a bundle, contains anything that a bundle may not contain, is too large, or that the
-    policy refuses; CorruptAdapter if a file in it is cut, changed or missing. In both cases nothing is published.
+    policy refuses, or that this registry purged; CorruptAdapter if a file in it is cut, changed or missing. In both cases nothing is published.
     """
+    if overwrite_aliases and not trust_notes:
+        raise RegistryError(
+            "aliases of a bundle are not taken, so none can be overwritten. Add trust_notes=True, --trust-notes."
+        )
     with Bundle(file, limit) as opened_bundle:
         opened_bundle.check(names, registry.policy, progress)
+        for entry in (entry for name in names or opened_bundle.names() for entry in opened_bundle.versions(name)):
+            for existing in registry.store.find(Reference(entry.name, digest=entry.digest)):
+                check_not_purged(existing)
+        notes = () if trust_notes else opened_bundle.leave_out_notes(names, registry.policy)
         origin = f"the bundle {file.name}"
-        return copy_from(opened_bundle, origin, registry, names, overwrite_aliases=overwrite_aliases, progress=progress)
+        report = copy_from(
+            opened_bundle, origin, registry, names, believe=trust_notes, overwrite_aliases=overwrite_aliases, progress=progress
+        )
+        return replace(report, notes=(*notes, *report.notes))
 
 
 def _describe(entry: Entry) -> BundledVersion:
@@ -123,7 +140,7 @@ def _describe(entry: Entry) -> BundledVersion:
         who=entry.who,
         forced=entry.record["forced"],
         reason=entry.record["reason"],
-        tags=dict(sorted(entry.tags.items())),
+        tags={key: value for key, value in sorted(entry.tags.items()) if key != REPLAYED},
         aliases=sorted(entry.aliases),
     )
 

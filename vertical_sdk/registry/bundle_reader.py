@@ -23,14 +23,14 @@ from typing import IO, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vertical_sdk.card import CARD, read_card
-from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import parse_manifest
-from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate
+from vertical_sdk.registry.checks import NEEDED, build_record, check_files, check_gate, check_text_sizes, settle_gate
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.references import check_alias, check_name
-from vertical_sdk.registry.registry import LONGEST_TAG, OURS, REVOKED, SIGNATURE, TAG
-from vertical_sdk.registry.store import Entry, Event, Stored
+from vertical_sdk.registry.registry import LONGEST_TAG, TAG
+from vertical_sdk.registry.store import OURS, REVOCATION, REVOKED, SIGNATURE, Entry, Event, Stored
 from vertical_sdk.registry.version import Version
 from vertical_sdk.types import Progress
 
@@ -168,7 +168,7 @@ class Bundle:
     def check(self, names: Sequence[str], policy: Policy, progress: Progress) -> None:
         """Check that each version could be published here, and compute its metadata from its card.
 
-        Raises CorruptAdapter or RegistryError with the bundle, the version and the file.
+        Raises CorruptAdapter, GateFailed or RegistryError with the bundle, the version and the file.
         """
         used = {digest for entry in self._entries for digest in {entry.digest, *self._digests(entry)}}
         spare = sorted(self._members.keys() - used)
@@ -181,13 +181,48 @@ class Bundle:
             if entry.name in names or not names:
                 try:
                     self._entries[place] = self._checked(entry, policy)
-                except (CorruptAdapter, RegistryError) as error:
+                except (CorruptAdapter, GateFailed, RegistryError) as error:
                     raise type(error)(f"{entry.name}@{entry.number}: {error.message}", where=self.file) from None
 
+    def leave_out_notes(self, names: Sequence[str], policy: Policy) -> list[str]:
+        """Remove what only the bundle says: tags, aliases, revocations, and signatures of keys that the policy does not trust.
+
+        names  of the versions that are published; all if empty
+
+        returns  what was removed, a sentence for each version
+        """
+        from vertical_sdk.registry.signature_check import trusted_signers
+
+        trusted = (
+            {kind + made_by for made_by in trusted_signers(policy) for kind in (SIGNATURE, REVOCATION)}
+            if policy.requires_signature
+            else set()
+        )
+        notes = []
+        for place, entry in enumerate(self._entries):
+            kept = {key: text for key, text in entry.tags.items() if key in trusted}
+            removed = [f"revoked: {entry.tags[REVOKED]}"] if REVOKED in entry.tags else []
+            removed += [f"the alias {alias}" for alias in entry.aliases]
+            removed += [
+                f"the signature by {key.removeprefix(SIGNATURE)[:16]}…"
+                if key.startswith(SIGNATURE)
+                else f"the tag {key}={value}"
+                for key, value in entry.tags.items()
+                if key not in kept and key != REVOKED
+            ]
+            if removed and (entry.name in names or not names):
+                notes.append(f"{entry.name}@{entry.number}: the bundle says this, and it was not taken: {'; '.join(removed)}.")
+            self._entries[place] = replace(entry, aliases=(), tags=kept)
+        return notes
+
     def _checked(self, entry: Entry, policy: Policy) -> Entry:
-        folder = self.folder(entry.digest)
+        folder, manifest = self.folder(entry.digest), self.manifest(entry.digest)
+        check_text_sizes(manifest)
         card = read_card(folder)
-        check_files(folder, card, self.manifest(entry.digest))
+        check_files(folder, card, manifest)
+        settled = settle_gate(card)
+        if settled != card and settled.gate:
+            raise GateFailed(f"the verdict of its gate does not follow from its results: {' '.join(settled.gate.reasons)}")
         check_licenses(card, policy.licenses)
         gate, forced = check_gate(card, force=True)
         if forced and not entry.record["forced"]:
@@ -199,7 +234,13 @@ class Bundle:
 
             signatures = {k.removeprefix(SIGNATURE): text for k, text in entry.tags.items() if k.startswith(SIGNATURE)}
             version = Version(
-                entry.name, entry.number, entry.digest, entry.created, signatures=signatures, folder=lambda: folder
+                entry.name,
+                entry.number,
+                entry.digest,
+                entry.created,
+                signatures=signatures,
+                folder=lambda: folder,
+                read_manifest=lambda: self.manifest(entry.digest),
             )
             require_signature(version, policy)
         record = build_record(card, gate=gate, forced=entry.record["forced"], reason=entry.record["reason"])
@@ -285,7 +326,8 @@ class Bundle:
         except RegistryError as error:
             raise self._malformed(error.message) from None
         for key, value in version.tags.items():
-            ours = key == REVOKED or (key.startswith(SIGNATURE) and re.fullmatch(DIGEST, key.removeprefix(SIGNATURE)))
+            signed = key.startswith((SIGNATURE, REVOCATION)) and re.fullmatch(DIGEST, key.rpartition(".")[2])
+            ours = key == REVOKED or (signed and key.count(".") == 2)
             if not (ours or (TAG.fullmatch(key) and not key.startswith(OURS))):
                 raise self._malformed(f"{name}: {key[:200]!a} cannot be the name of a tag. Create the bundle again.")
             if len(value) > (LONGEST_OF_OURS if ours else LONGEST_TAG):

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError, safe_open
-
-from vertical_sdk.card import CARD, Card, hide_paths
+from vertical_sdk.card import CARD, Card, Verdict, hide_paths
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import CorruptAdapter, GateFailed, RegistryError, VerticalError
 from vertical_sdk.evaluation_record import find_run
+from vertical_sdk.members import ENSEMBLE, check_members, read_members
+from vertical_sdk.peft_config import ADAPTER_CONFIG, find_wrong_rank, parse_config
 from vertical_sdk.registry.store import Manifest
+from vertical_sdk.tensors import check_tensors
 
 __all__ = [
+    "LONGEST_PATH",
     "UNGATED",
     "build_record",
     "check_files",
     "check_gate",
+    "check_text_sizes",
     "find_adapter_folder",
     "require_reason",
+    "settle_gate",
 ]
 
 UNGATED = "ungated"
@@ -32,7 +35,11 @@ README = "README.md"
 REPORT = "report.html"
 UNLISTED = {CARD, README, REPORT}
 """Files that a card does not list."""
-NEEDED = ("adapter_config.json", "adapter_model.safetensors")
+NEEDED = (ADAPTER_CONFIG, "adapter_model.safetensors")
+LONGEST_PATH = 500
+"""Characters of a file's path in a version."""
+LARGEST_TEXTS = {CARD: 4 << 20, NEEDED[0]: 4 << 20, README: 4 << 20, REPORT: 64 << 20}
+"""The most bytes of the files that are read whole. A card has some 100 kB; its parsed form takes fifty times as much memory."""
 
 
 def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
@@ -51,6 +58,26 @@ def find_adapter_folder(path: Path) -> tuple[Path, Path | None]:
     raise RegistryError(
         f"{problem}. Publish the folder of a finished run (runs/NAME), or the adapter folder in it.", where=path
     )
+
+
+def check_text_sizes(manifest: Manifest, where: str | Path = "") -> None:
+    """Check paths, and the sizes of the files that are read whole, before any of them is read.
+
+    where  the folder, for the error
+
+    Raises CorruptAdapter.
+    """
+    for path, file in manifest.items():
+        if len(path) > LONGEST_PATH:
+            raise CorruptAdapter(
+                f"{path[:80]}… is a path of {len(path)} characters, and at most {LONGEST_PATH} are accepted. Rename it.",
+                where=where,
+            )
+        if file.size > LARGEST_TEXTS.get(path, file.size):
+            raise CorruptAdapter(
+                f"{path} has {file.size} bytes, and at most {LARGEST_TEXTS[path]} are accepted. Remove from it what is not needed.",
+                where=where,
+            )
 
 
 def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
@@ -72,40 +99,45 @@ def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
                 f"{path} has changed since its card was written. Publish the unchanged folder of the run.", where=folder
             )
         if path.endswith(".safetensors"):
-            try:
-                with safe_open(folder / path, framework="np") as tensors:
-                    names = list(tensors.keys())
-            except SafetensorError as error:
-                raise CorruptAdapter(
-                    f"{path} is not a safetensors file ({error}). Train or copy it again.", where=folder
-                ) from None
+            shapes = check_tensors((folder / path).read_bytes(), folder / path)
             if path == NEEDED[1]:
-                _check_peft(folder, names)
+                _check_peft(folder, shapes)
+    if named := check_members(folder, card.recipe, has_file=ENSEMBLE in card.files):
+        read_members((folder / ENSEMBLE).read_bytes(), folder / ENSEMBLE, named)
 
 
-def _check_peft(folder: Path, tensors: Sequence[str]) -> None:
-    """Check that PEFT alone can load the folder: a LoRA configuration, and tensors with the names that PEFT expects."""
-    file = NEEDED[0]
-    try:
-        config = json.loads((folder / NEEDED[0]).read_bytes())
-        kind = config["peft_type"]
-    except (ValueError, TypeError, KeyError):
-        raise CorruptAdapter(
-            f"{file} is not a PEFT configuration: it must be a JSON object with a peft_type.", where=folder
-        ) from None
-    if kind != "LORA":
-        raise CorruptAdapter(f"{file}: peft_type is {kind!r}; only LORA adapters can be published.", where=folder)
-    mapping = config.get("auto_mapping") or {"parent_library": "transformers."}
-    if not isinstance(mapping, Mapping) or not str(mapping.get("parent_library")).startswith("transformers."):
-        raise CorruptAdapter(
-            f"{file}: auto_mapping names a module to import from outside transformers. Remove it.", where=folder
-        )
-    unexpected = [name for name in tensors if not name.startswith("base_model.model.")]
-    if unexpected or not any(".lora_" in name for name in tensors):
-        problem = f"has the tensor {unexpected[0]!r}" if unexpected else "has no LoRA weights"
+def _check_peft(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Check that PEFT alone can load the folder: a LoRA configuration, and tensors with the names and ranks that PEFT expects."""
+    config = parse_config((folder / NEEDED[0]).read_bytes(), folder / NEEDED[0])
+    unexpected = [name for name in shapes if not name.startswith("base_model.model.")]
+    if unexpected or not any(".lora_" in name for name in shapes):
+        problem = f"has the tensor {unexpected[0][:200]!r}" if unexpected else "has no LoRA weights"
         raise CorruptAdapter(
             f"{NEEDED[1]} {problem}; PEFT would load it without effect. Save it with save_pretrained.", where=folder
         )
+    if wrong := find_wrong_rank(config, shapes):
+        raise CorruptAdapter(f"{wrong}. Save it with save_pretrained.", where=folder)
+
+
+def settle_gate(card: Card) -> Card:
+    """Check what a card claims, and return it with the verdict that follows from its results.
+
+    A card that says that it passed its gate gets the other verdict, with the reasons, if its own comparisons, warnings and reasons do
+    not lead to it (`gate.decide_again`).
+
+    Raises CorruptAdapter for a claim that cannot be true (`claims.check_claims`).
+    """
+    from vertical_sdk.gate import decide_again  # with claims, the metrics and tasks: looking up a version needs none of them
+    from vertical_sdk.registry.claims import check_claims
+
+    recipe = check_claims(card)
+    if card.gate is None or not card.gate.passed:
+        return card
+    verdict = decide_again(card, recipe)
+    if verdict.passed:
+        return card
+    reasons = (*verdict.reasons, "The card said that it passed, which does not follow from the results in it.")
+    return card.model_copy(update={"gate": Verdict(passed=False, reasons=reasons)})
 
 
 def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
@@ -150,7 +182,7 @@ def build_record(card: Card, *, gate: str, forced: bool, reason: str) -> dict[st
     card = hide_paths(card)
     try:
         metric, facts, metrics = _headline(card), _facts(card, gate=gate, forced=forced), _metrics(card)
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptAdapter(
             f"{card.name}: the recipe or the results in its card are malformed ({error}). Publish the unchanged folder of a run."
         ) from None

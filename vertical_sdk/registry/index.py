@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,7 +23,17 @@ from vertical_sdk.errors import RegistryError, RunError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, check_expected_version
+from vertical_sdk.registry.store import (
+    PURGED,
+    REVOKED,
+    Entry,
+    Event,
+    check_expected_version,
+    log_first_tags,
+    log_tags,
+    replay_tags,
+    tag_problems,
+)
 
 __all__ = ["Index"]
 
@@ -32,6 +42,11 @@ SqlValue: TypeAlias = str | int | float | bytes | None
 PATIENCE = 60.0
 """Seconds to wait for another process that writes."""
 SCHEMA_VERSION = 2
+REVOKES = f"""instr(evidence, '"{REVOKED}"') > 0"""
+"""The lines of the log that may revoke a version. They are few, and have an index of their own."""
+COMPLETE_LOG = "revocations"
+"""The name of that index. A file without it was made by an earlier version of vertical_sdk, whose log has no first tags and no
+signatures."""
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE names (name TEXT PRIMARY KEY, newest INTEGER NOT NULL) WITHOUT ROWID;
@@ -60,6 +75,7 @@ CREATE TABLE history (
     alias TEXT, before INTEGER, after INTEGER, why TEXT NOT NULL, evidence TEXT NOT NULL, seal BLOB NOT NULL
 );
 CREATE INDEX history_by_name ON history (name, id);
+CREATE INDEX {COMPLETE_LOG} ON history (name, after) WHERE {REVOKES};
 CREATE TRIGGER versions_stay BEFORE UPDATE ON versions BEGIN SELECT RAISE(ABORT, 'a version never changes'); END;
 CREATE TRIGGER versions_remain BEFORE DELETE ON versions BEGIN SELECT RAISE(ABORT, 'a version is never removed'); END;
 CREATE TRIGGER history_stays BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'the log never changes'); END;
@@ -67,13 +83,16 @@ CREATE TRIGGER history_remains BEFORE DELETE ON history BEGIN SELECT RAISE(ABORT
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
-COLUMNS = """
+COLUMNS = f"""
 SELECT v.name, v.number, v.digest, v.created, v.who, v.record, v.seal,
     (SELECT json_group_array(alias) FROM (SELECT alias FROM aliases WHERE name = v.name AND number = v.number ORDER BY alias)),
-    (SELECT json_group_array(json_array(key, value, hex(seal))) FROM tags WHERE name = v.name AND number = v.number)
-"""
+    (SELECT json_group_array(json_array(key, value, hex(seal))) FROM tags WHERE name = v.name AND number = v.number),
+    (SELECT json_group_array(json_array(at, who, name, action, alias, before, after, why, evidence)) FROM
+        (SELECT * FROM history WHERE name = v.name AND after = v.number AND {REVOKES} ORDER BY id))
+"""  # noqa: S608
 ENTRY = f"{COLUMNS} FROM versions AS v "
 AT_ALIAS = f"{COLUMNS}, a.seal FROM aliases AS a JOIN versions AS v USING (name, number) WHERE a.name = ? AND a.alias = ?"
+IS_PURGED = f"EXISTS (SELECT 1 FROM tags WHERE name = v.name AND number = v.number AND key = '{PURGED}')"  # noqa: S608
 NONE = "[]"
 LOGGED = "at, who, name, action, alias, before, after, why, evidence"
 RARE = 3000
@@ -209,9 +228,15 @@ class Index:
         query = f"WHERE (v.name, v.number) IN ({met} ORDER BY name, number LIMIT ?) ORDER BY v.name, v.number"
         return self._entries(query, *parameters, most)
 
-    def digests(self) -> list[str]:
-        """List the digests of all versions."""
-        return [row[0] for row in self._read("SELECT DISTINCT digest FROM versions ORDER BY digest")]
+    def digests(self) -> dict[str, bool]:
+        """List the digests of all versions, and whether a version that was not purged has it."""
+        query = f"SELECT digest, MIN({IS_PURGED}) FROM versions AS v GROUP BY digest ORDER BY digest"  # noqa: S608
+        return {digest: not all_purged for digest, all_purged in self._read(query)}
+
+    def users(self, digest: str) -> list[str]:
+        """List the versions with this digest that were not purged, as NAME@NUMBER."""
+        query = f"SELECT name, number FROM versions AS v WHERE digest = ? AND NOT {IS_PURGED} ORDER BY name, number"  # noqa: S608
+        return [f"{name}@{number}" for name, number in self._read(query, digest)]
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
         """Read the log of a name, or a part of it."""
@@ -234,7 +259,7 @@ class Index:
         connection.executemany(
             "INSERT INTO tags VALUES (?, ?, ?, ?, ?)", [_add_seal(name, number, k, v) for k, v in tags.items()]
         )
-        self._log(event, None, number)
+        self._log(log_first_tags(event, tags), None, number)
 
     def move_alias(self, name: str, alias: str, number: int | None, expected: int | None, event: Event) -> None:
         """Move an alias (compare and swap). Raises RegistryError if it does not point at the expected version."""
@@ -257,42 +282,47 @@ class Index:
                 connection.execute("DELETE FROM tags WHERE name = ? AND number = ? AND key = ?", (name, number, key))
                 if value is not None:
                     connection.execute("INSERT INTO tags VALUES (?, ?, ?, ?, ?)", _add_seal(name, number, key, value))
-            self._log(event, number, number)
+            self._log(log_tags(event, tags), number, number)
 
     def problems(self) -> list[str]:
         """List the results of SQLite's own check, rows that were changed by hand, and differences from the log."""
         lines = [str(row[0]) for row in self._read("PRAGMA integrity_check")]
-        if lines not in ([], ["ok"]):
-            return [f"{self.path.name}: {line}" for line in lines]
-        seal, broken = b"", []
-        logged: dict[tuple[str, str], int] = {}
-        published: set[tuple[str, int]] = set()
-        for *row, stored in self._read(f"SELECT {LOGGED}, seal FROM history ORDER BY id"):  # noqa: S608
-            seal = _seal(seal.hex(), *row)
-            if seal != stored:
-                broken.append(
+        problems = [f"{self.path.name}: {line}" for line in lines if line != "ok"]
+        checks = (self._log_problems, self._alias_problems, self._version_problems, self._tag_problems, self._search_problems)
+        return [*problems, *(line for check in checks for line in _run_check(check))]
+
+    def _log_problems(self) -> list[str]:
+        """List each change of the log, and lines that were removed."""
+        problems, before, last = [], b"", 0
+        for number, *row, seal in self._read(f"SELECT id, {LOGGED}, seal FROM history ORDER BY id"):  # noqa: S608
+            if seal != _seal(before.hex(), *row):
+                problems.append(
                     f"{self.path.name}: the log was changed at {row[0]} ({row[2]}, {row[3]}), or a line before it was removed"
                 )
-                break
-            name, action, alias, after = row[2], row[3], row[4], row[6]
-            if alias is not None:
-                logged[name, alias] = after or 0
-            elif action.startswith("publish"):
-                published.add((name, after))
-        else:
-            broken += self._log_differences(logged, published)
-        return broken
+            before, last = seal, number
+        written = self._read("SELECT seq FROM sqlite_sequence WHERE name = 'history'")
+        if written and written[0][0] > last:
+            problems.append(f"{self.path.name}: the end of the log was removed: {written[0][0] - last} lines")
+        return problems
 
-    def _log_differences(self, logged: Mapping[tuple[str, str], int], published: set[tuple[str, int]]) -> list[str]:
-        """List aliases and versions that differ from the log, and versions whose row was changed."""
-        problems = []
+    def _alias_problems(self) -> list[str]:
+        logged = {
+            (name, alias): after or 0
+            for name, alias, after in self._read("SELECT name, alias, after FROM history WHERE alias IS NOT NULL ORDER BY id")
+        }
         aliases = {(name, alias): number for name, alias, number in self._read("SELECT name, alias, number FROM aliases")}
+        problems = []
         for key in sorted({key for key, number in logged.items() if number} | set(aliases)):
             current, expected = aliases.get(key, 0), logged.get(key, 0)
             if current != expected:
                 problems.append(
                     f"{key[0]}@{key[1]} points at version {current or 'none'}, but the log says {expected or 'none'}"
                 )
+        return problems
+
+    def _version_problems(self) -> list[str]:
+        problems = []
+        published = set(self._read("SELECT name, after FROM history WHERE alias IS NULL AND action LIKE 'publish%'"))
         rows = self._read("SELECT name, number, digest, created, who, record, seal FROM versions")
         for *row, seal in rows:
             if _seal(*row) != seal:
@@ -300,13 +330,50 @@ class Index:
         indexed = {(row[0], row[1]) for row in rows}
         problems += [f"{name}@{number} is in the log but not in the index" for name, number in sorted(published - indexed)]
         problems += [f"{name}@{number} was never published" for name, number in sorted(indexed - published)]
-        for name, number, key, value, seal in self._read("SELECT name, number, key, value, seal FROM tags"):
-            if _seal(name, number, key, value) != seal:
-                problems.append(f"{self.path.name}: the tag {key} of {name}@{number} was changed by hand")
         newest = "SELECT n.name FROM names AS n WHERE newest IS NOT (SELECT MAX(number) FROM versions WHERE name = n.name)"
         return problems + [
             f"{self.path.name}: the newest version of {name} is recorded wrongly" for (name,) in self._read(newest)
         ]
+
+    def _tag_problems(self) -> list[str]:
+        """List tags that were changed by hand, and those that differ from the log: revocations and signatures among them."""
+        problems = []
+        tags: dict[tuple[str, int], dict[str, str]] = {}
+        for name, number, key, value, seal in self._read("SELECT name, number, key, value, seal FROM tags"):
+            if _seal(name, number, key, value) != seal:
+                problems.append(f"{self.path.name}: the tag {key} of {name}@{number} was changed by hand")
+            tags.setdefault((name, number), {})[key] = value
+        complete = bool(self._read("SELECT 1 FROM sqlite_master WHERE name = ?", COMPLETE_LOG))
+        events: dict[str, list[Event]] = {}
+        for row in self._read(f"SELECT {LOGGED} FROM history WHERE alias IS NULL AND evidence != '' ORDER BY id"):  # noqa: S608
+            events.setdefault(row[2], []).append(Event(*row))
+        logged = {(name, n): value for name, lines in events.items() for n, value in replay_tags(lines).items()}
+        for name, number in sorted(tags.keys() | logged.keys()):
+            entry = Entry(name, number, "", "", "", tags=tags.get((name, number), {}))
+            problems += tag_problems(entry, logged.get((name, number), {}), complete=complete)
+        return problems
+
+    def _search_problems(self) -> list[str]:
+        """List versions whose facts or metrics, which searches read, differ from their rows."""
+        found: dict[tuple[str, int], int] = {}
+        for key, value, name, number in self._read("SELECT key, value, name, number FROM facts"):
+            found[name, number] = found.get((name, number), 0) ^ hash((key, value))
+        for key, name, number, value in self._read("SELECT key, name, number, value FROM metrics"):
+            found[name, number] = found.get((name, number), 0) ^ hash((key, "", value))
+        for *row, seal in self._read("SELECT name, number, digest, created, who, record, seal FROM versions"):
+            name, number = row[0], row[1]
+            if seal != _seal(*row):  # `_version_problems` lists it
+                found[name, number] = 0
+                continue
+            record, expected = json.loads(row[5]), hash(("name", name))
+            for key, values in record.get("facts", {}).items():
+                for value in set(values) - ({name} if key == "name" else set()):
+                    expected ^= hash((key, value))
+            for key, value in record.get("metrics", {}).items():
+                expected ^= hash((key, "", float(value)))
+            found[name, number] = found.get((name, number), 0) ^ expected
+        wrong = sorted(version for version, difference in found.items() if difference)
+        return [f"{self.path.name}: the facts or metrics of {name}@{number} were changed by hand" for name, number in wrong]
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -347,7 +414,7 @@ class Index:
 
     def _entry(self, *row: Any) -> Entry:
         """Convert a row of ENTRY to an Entry. Raises RegistryError if it, or a tag, was changed by hand."""
-        *columns, seal, aliases, tags_json = row
+        *columns, seal, aliases, tags_json, revoking = row
         name, number, digest, created, who, record = columns
         if seal != _seal(*columns):
             raise self._tampered(f"the row of {name}@{number}")
@@ -356,6 +423,9 @@ class Index:
             if sealed != _seal(name, number, key, value).hex().upper():
                 raise self._tampered(f"the tag {key} of {name}@{number}")
             tags[key] = value
+        if revoking != NONE:  # the log decides, also if the tag's row was removed
+            logged = replay_tags(Event(*line) for line in json.loads(revoking)).get(number, {})
+            tags |= {key: value for key, value in logged.items() if key == REVOKED and key not in tags}
         named = tuple(json.loads(aliases)) if aliases != NONE else ()
         return Entry(name, number, digest, created, who, json.loads(record), named, tags)
 
@@ -473,6 +543,14 @@ class Index:
             if type(error) is not sqlite3.DatabaseError:
                 raise
             raise RegistryError(f"the index is damaged ({text}). Restore a backup of it.", where=self.path) from error
+
+
+def _run_check(check: Callable[[], list[str]]) -> list[str]:
+    """Run a check; an error, such as a page of the file that cannot be read, is its result."""
+    try:
+        return check()
+    except RegistryError as error:
+        return [str(error)]
 
 
 def _seal(*row: object) -> bytes:

@@ -11,7 +11,8 @@ from vertical_sdk.errors import MissingExtra, RegistryError
 from vertical_sdk.paths import report_full_disk, write_whole
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurve, EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.hashes import HashAlgorithm
 
 __all__ = [
     "CURVES",
@@ -21,10 +22,25 @@ __all__ = [
     "missing_sign_extra",
     "read_fingerprint",
     "read_private_key",
+    "recover_public_key",
+    "sign_message",
+    "verify_message",
 ]
 
 CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 """The curves that sigstore's bundles support."""
+FIELDS = {
+    "secp256r1": 2**256 - 2**224 + 2**192 + 2**96 - 1,
+    "secp384r1": 2**384 - 2**128 - 2**96 + 2**32 - 1,
+    "secp521r1": 2**521 - 1,
+}
+"""The prime of each curve's coordinates (SEC 2)."""
+ORDERS = {
+    "secp256r1": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    "secp384r1": 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973,
+    "secp521r1": 2**521 - 0x5AE79787C40D069948033FEB708F65A2FC44A36477663B851449048E16EC79BF7,
+}
+"""The order of each curve's group (SEC 2)."""
 SHORTEST = 8
 """Characters of a passphrase."""
 
@@ -119,6 +135,82 @@ def is_encrypted(file: Path) -> bool:
 def compute_fingerprint(key: EllipticCurvePublicKey) -> str:
     """Compute the fingerprint of a key in memory, as `read_fingerprint` does for a file."""
     return hashlib.sha256(_pem(key)).hexdigest()
+
+
+def sign_message(key: EllipticCurvePrivateKey, message: bytes) -> bytes:
+    """Sign bytes with ECDSA and the hash that sigstore uses for the curve; return the signature in DER."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return key.sign(message, ec.ECDSA(_hash_of(key.curve)))
+
+
+def verify_message(key: EllipticCurvePublicKey, signature: bytes, message: bytes) -> bool:
+    """Whether the private key of a public key made the signature of these bytes."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key.verify(signature, message, ec.ECDSA(_hash_of(key.curve)))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def recover_public_key(signature: bytes, message: bytes, fingerprint: str) -> EllipticCurvePublicKey | None:
+    """Compute the public key that made an ECDSA signature of these bytes, if it has this fingerprint. None means that no such key did.
+
+    A signature of model-signing names its key by the fingerprint only. The key follows from the signature (SEC 1, 4.1.6): with
+    u = -hash / r and v = s / r, it is uG + vR for one of the two points R whose x is r. The fingerprint then tells which, and the
+    signature is verified with that key in the usual way.
+    """
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ec, utils
+    except ImportError:
+        raise missing_sign_extra() from None
+    try:
+        r, s = utils.decode_dss_signature(signature)
+        curve = next(
+            curve for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()) if max(r, s).bit_length() <= curve.key_size
+        )
+        candidates = _recover_candidates(curve, r, s, message)
+    except (ValueError, StopIteration, ArithmeticError):  # not a signature, or r is not the x of a point
+        return None
+    for key in candidates:
+        if compute_fingerprint(key) == fingerprint and verify_message(key, signature, message):
+            return key
+    return None
+
+
+def _recover_candidates(curve: EllipticCurve, r: int, s: int, message: bytes) -> list[EllipticCurvePublicKey]:
+    """The two keys that may have made the signature (r, s). Raises ValueError if there are none."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    hashing = hashes.Hash(_hash_of(curve))
+    hashing.update(message)
+    order, prime = ORDERS[curve.name], FIELDS[curve.name]
+    inverse = pow(r, -1, order)
+    size = (curve.key_size + 7) // 8
+
+    def find_point(x: bytes) -> EllipticCurvePublicKey:
+        return ec.EllipticCurvePublicKey.from_encoded_point(curve, b"\x02" + x)
+
+    u = -int.from_bytes(hashing.finalize(), "big") * inverse % order
+    first = ec.derive_private_key(u, curve).public_key().public_numbers()
+    v = ec.derive_private_key(s * inverse % order, curve)
+    second = find_point(v.exchange(ec.ECDH(), find_point(r.to_bytes(size, "big")))).public_numbers()  # vR, up to its sign
+    keys = []
+    for y in (second.y, prime - second.y):
+        slope = (y - first.y) * pow(second.x - first.x, -1, prime)
+        x = (slope * slope - first.x - second.x) % prime
+        keys.append(ec.EllipticCurvePublicNumbers(x, (slope * (first.x - x) - first.y) % prime, curve).public_key())
+    return keys
+
+
+def _hash_of(curve: EllipticCurve) -> HashAlgorithm:
+    from cryptography.hazmat.primitives import hashes
+
+    return {256: hashes.SHA256(), 384: hashes.SHA384(), 521: hashes.SHA512()}[curve.key_size]
 
 
 def missing_sign_extra() -> MissingExtra:

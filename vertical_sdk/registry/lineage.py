@@ -11,6 +11,7 @@ from vertical_sdk.card import Card, Parent, hide_paths
 from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.record_index import KINDS, RECORD_INDEX, Kind, count_records, find_record
 from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.signature_check import check_signatures
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.registry.version import Version
@@ -61,6 +62,7 @@ class Lineage:
     remembers   part of the data → "id" or "group" → how many its record index contains; empty if it has no index
     metrics     system → metric → value with interval, on the test rows
     verdict     result of the gate with reasons; None if it was not evaluated
+    vouched     who vouches for the results, in words
     signed_by   fingerprints of keys
     """
 
@@ -84,6 +86,7 @@ class Lineage:
     forced: bool
     reason: str
     revoked: str | None
+    vouched: str
     signed_by: list[str]
     aliases: list[str]
 
@@ -161,6 +164,7 @@ def lineage(registry: Registry, reference: str) -> Lineage:
     version, card = _get_version(registry, reference)
     systems: Mapping[str, Any] = card.metrics.get("systems") or {}
     weights = version.facts.get("weights", ())
+    signatures = check_signatures(version, registry.store.manifest(version.digest), registry.policy)
     return Lineage(
         reference=str(version),
         digest=version.digest,
@@ -182,7 +186,8 @@ def lineage(registry: Registry, reference: str) -> Lineage:
         forced=version.forced,
         reason=version.reason,
         revoked=version.revoked,
-        signed_by=sorted(version.signatures),
+        vouched=version.vouched,
+        signed_by=[signature.made_by for signature in signatures if signature.state != "invalid"],
         aliases=list(version.aliases),
     )
 
@@ -248,6 +253,8 @@ def find_record_uses(registry: Registry, name: str, kind: Kind | None = None) ->
         raise RegistryError("the id is empty. Write the id as it is in the source.")
     uses = []
     for version in _search(registry):
+        if version.purged is not None:
+            continue
         manifest = registry.store.manifest(version.digest)
         if RECORD_INDEX not in manifest:
             continue

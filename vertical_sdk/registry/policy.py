@@ -17,6 +17,14 @@ __all__ = ["FREE_ALIASES", "Policy", "check_licenses"]
 FREE_ALIASES = ("candidate", "challenger", "staging")
 """Aliases of versions on trial, which may point at one that did not pass its gate. All other names may be what a service loads."""
 
+SEPARATORS = {
+    "VERTICAL_TRUSTED_KEYS": os.pathsep,
+    "VERTICAL_LICENSES": ",",
+    "VERTICAL_TRUSTED_IDENTITIES": ",",
+    "VERTICAL_SIGSTORE": ",",
+}
+"""Variables that require something, and what separates the parts of each."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -50,8 +58,10 @@ class Policy:
         VERTICAL_SIGSTORE            a file
         VERTICAL_FREE_ALIASES        names separated by commas, instead of FREE_ALIASES; empty: no alias is free
 
-        Raises RegistryError if the file of a key does not exist or a folder contains no keys: a broken policy is never ignored.
+        Raises RegistryError if the file of a key does not exist or a folder contains no keys, and if one of the first four is set but
+        names nothing: a broken policy is never ignored.
         """
+        _refuse_empty_settings()
         keys: list[Path] = []
         for place in filter(None, os.environ.get("VERTICAL_TRUSTED_KEYS", "").split(os.pathsep)):
             path = Path(place)
@@ -88,6 +98,15 @@ class Policy:
                 f"{version} {problem}, so the alias {alias!r} does not move to it. Choose a version that passed, or move the alias by "
                 "force with a reason, which is recorded: --force --reason TEXT (force=True, why=TEXT)."
             )
+
+
+def _refuse_empty_settings() -> None:
+    """Raise RegistryError for a setting that is there and names nothing, such as that of a variable which was not filled in."""
+    for name, separator in SEPARATORS.items():
+        value = os.environ.get(name)
+        if value is not None and not value.replace(separator, "").strip():
+            message = "this variable is set but empty, so it is not clear whether anything is required. Name something in it, or unset it."
+            raise RegistryError(message, where=f"${name}")
 
 
 def check_licenses(card: Card, allowed: Iterable[str]) -> None:

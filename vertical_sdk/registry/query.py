@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertical_sdk.errors import RegistryError, did_you_mean
+from vertical_sdk.registry.references import check_text
 
-__all__ = ["FACTS", "Condition", "parse_condition"]
+__all__ = ["FACTS", "LONGEST", "MOST", "Condition", "parse_condition"]
 
 FACTS = (
     "base",
@@ -43,7 +44,11 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "=": operator.eq,
 }
-SYNTAX = re.compile(r"\s*([A-Za-z0-9_.@-]+)\s*(>=|<=|!=|>|<|=)\s*(.+?)\s*")
+SYNTAX = re.compile(r"([A-Za-z0-9_.@-]+)\s*(>=|<=|!=|>|<|=)\s*(\S.*)")
+LONGEST = 1100
+"""Characters of a condition: a tag has at most 1000."""
+MOST = 20
+"""Conditions of one search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,10 @@ def parse_condition(text: str) -> Condition:
 
     Raises RegistryError with the syntax of a condition.
     """
-    match = SYNTAX.fullmatch(text)
+    if len(text) > LONGEST:
+        raise RegistryError(f"a condition has {len(text)} characters, and at most {LONGEST} are read: {text[:40]!r}…")
+    check_text(text, "a condition")
+    match = SYNTAX.fullmatch(text.strip())
     if not match:
         raise RegistryError(f"{text!r} is not a condition. Write domain=medical, tag.stage=pilot or macro_f1>0.8.")
     key, test, value = match.groups()

@@ -18,16 +18,20 @@ from dataclasses import dataclass
 
 from vertical_sdk.errors import RegistryError
 
-__all__ = ["Reference", "check_alias", "check_name", "parse_reference"]
+__all__ = ["RUNS", "Reference", "check_alias", "check_name", "check_new_name", "check_text", "parse_reference"]
 
 PART = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9_])?")
 LONGEST = 64
 """Characters of one part of a name, and of an alias."""
+LONGEST_TEXT = 32_000
+"""Characters of a reason, or of the evidence for a move."""
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 DIGITS = re.compile(r"[0-9]+")
 VERSION_LIKE = re.compile(r"v[0-9]+")
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 SCHEME = "sha256:"
+RUNS = "runs/"
+"""Where training writes runs if it is given no folder. A text that starts so names a folder, so nothing is published under it."""
 GRAMMAR = "a reference is NAME, NAME@3, NAME@ALIAS or NAME@sha256:DIGEST, such as medical/icd-chapter@production"
 
 
@@ -74,6 +78,26 @@ def parse_reference(text: str) -> Reference:
     return Reference(name, alias=rest)
 
 
+def check_text(text: str, what: str) -> str:
+    """Return a text that a user gives, if every store can keep it.
+
+    what  its name in the error: "the reason"
+
+    Raises RegistryError if it is too long, or is not Unicode: a byte of a command line or a file that is not UTF-8 is half a
+    character (U+DC80 to U+DCFF).
+    """
+    if len(text) > LONGEST_TEXT:
+        raise RegistryError(f"{what} has {len(text)} characters, and at most {LONGEST_TEXT} are kept. Write less.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = ascii(text[error.start])
+        raise RegistryError(
+            f"{what} is not Unicode text: it has {shown} at character {error.start + 1}. Write UTF-8."
+        ) from None
+    return text
+
+
 def check_name(name: str) -> str:
     """Return the name if it is valid.
 
@@ -87,6 +111,18 @@ def check_name(name: str) -> str:
         raise RegistryError(
             f"{name!r} is not a valid adapter name: it {problem}. A name is task or domain/task, of a-z, 0-9, '_', '.' and '-', "
             f"at most {LONGEST} characters a part, such as medical/icd-chapter."
+        )
+    return name
+
+
+def check_new_name(name: str) -> str:
+    """Return the name if something may be published under it.
+
+    Raises RegistryError.
+    """
+    if check_name(name).startswith(RUNS):
+        raise RegistryError(
+            f"{name!r} cannot be published: texts that start with {RUNS!r} name folders. Choose another domain."
         )
     return name
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import getpass
-import json
 import os
 import re
 import tempfile
@@ -14,38 +12,52 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.card import CARD, Card, read_card
-from vertical_sdk.errors import CorruptAdapter, RegistryError
+from vertical_sdk.errors import CorruptAdapter, RegistryError, find_similar
 from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_evaluation, find_run, read_evaluation
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
+from vertical_sdk.registry.answers import check_found, check_history, check_matching, check_newest, check_versions
 from vertical_sdk.registry.checks import (
     README,
     REPORT,
     build_record,
     check_files,
     check_gate,
+    check_text_sizes,
     find_adapter_folder,
     require_reason,
+    settle_gate,
 )
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
-from vertical_sdk.registry.query import parse_condition
-from vertical_sdk.registry.references import Reference, check_alias, check_name, parse_reference
-from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Stored
+from vertical_sdk.registry.query import MOST, parse_condition
+from vertical_sdk.registry.references import Reference, check_alias, check_name, check_new_name, check_text, parse_reference
+from vertical_sdk.registry.revocations import find_trusted_reason, read_revocation
+from vertical_sdk.registry.store import (
+    BY_FORCE,
+    OURS,
+    PURGED,
+    REPLAYED,
+    REVOCATION,
+    REVOKED,
+    SIGNATURE,
+    Entry,
+    Erased,
+    Event,
+    Stored,
+)
 from vertical_sdk.registry.stores import open_store
 from vertical_sdk.registry.tree import read_tree, tree_problems
+from vertical_sdk.registry.verification import read_all, version_problems
 from vertical_sdk.registry.version import Summary, Version
 
 __all__ = ["Registry"]
 
 TAG = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 LONGEST_TAG = 1000
-MANY = 10_000
+MANY = 200
 """The most names that are compared with an unknown name to suggest a similar one."""
-OURS = "vertical."
-"""The prefix of internal tags: the signatures of a version, and the reason of its revocation."""
-REVOKED = f"{OURS}revoked"
-SIGNATURE = f"{OURS}signature."
 
 
 class Registry:
@@ -95,22 +107,25 @@ class Registry:
         The evaluation of the run (`evaluation_record`) goes into the published card and README, and its report beside them, without
         rows of data unless the recipe says `report: {rows: true}`; the run is not changed.
         If the name already has a version with this content, that version is returned.
-        Raises CorruptAdapter if a file differs from the card, or the evaluation is that of another adapter; GateFailed; RegistryError
-        for a bad name, alias, tag, file or licence, or force without a reason; RunError if the registry cannot be written.
+        Raises CorruptAdapter if a file differs from the card, the card claims what cannot be true, or the evaluation is that of another
+        adapter; GateFailed, also if a passed gate does not follow from the results in the card; RegistryError for a bad name, alias, tag,
+        file or licence, or force without a reason; RunError if the registry cannot be written.
         """
         if force:
             require_reason(reason, "publishing")
         folder, report = find_adapter_folder(Path(adapter))
         manifest = read_tree(folder)
+        check_text_sizes(manifest, folder)
         card = original = read_card(folder)
         check_files(folder, card, manifest)
         run = find_run(folder.absolute())
         evaluation = read_evaluation(run) if run is not None else None
         if evaluation is not None:
             card = add_evaluation(card, evaluation)
+        card = settle_gate(card)
         check_licenses(card, self.policy.licenses)
         gate, forced = check_gate(card, force=force)
-        name = check_name(card.name if name is None else name)
+        name = check_new_name(card.name if name is None else name)
         tags = dict(tags or {})
         _check_tags(tags)
         if alias is not None:
@@ -130,6 +145,7 @@ class Registry:
                 _write_public_report(Path(staging), files, card, evaluation)
                 manifest = {path: file for path, file in manifest.items() if path in files}
             manifest |= {path: _describe_file(file) for path, file in files.items() if file != folder / path}
+            check_text_sizes(manifest, folder)
             version = self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
         if alias is None:
             return version
@@ -143,21 +159,23 @@ class Registry:
                        process, and again if its inode, size or times have changed. False is for inspecting a version, not for using it
         allow_revoked  versions ("medical/icd-chapter@3") that may be used although they were revoked
 
-        Raises RegistryError if there is no such version, or it was revoked or not signed by a trusted key; CorruptAdapter with the name
-        of the file if one has changed.
+        Raises RegistryError if there is no such version, or it was revoked, purged or not signed by a trusted key; SourceError if the
+        registry answers with another version; CorruptAdapter with the name of the file if one has changed.
         """
         wanted = parse_reference(reference)
-        entries = self.store.find(wanted)
+        entries = self._find(wanted)
         if len(entries) != 1:
             raise self._resolution_error(wanted, entries)
         version = self._version(entries[0])
         if check:
+            if version.purged is not None:
+                raise _purged_error(version)
             if version.revoked is not None and str(version) not in allow_revoked:
                 raise RegistryError(
                     f"{version} was revoked: {version.revoked}. Use another version, or allow this one by name: "
                     f"allow_revoked=['{version}'], --allow-revoked {version}."
                 )
-            problems = tree_problems(version.path, self.store.manifest(version.digest))
+            problems = tree_problems(version.path, version.manifest)
             if problems:
                 raise CorruptAdapter(
                     f"{version}: {'; '.join(problems)}. Publish the same adapter again to repair it, or restore a backup.",
@@ -174,7 +192,9 @@ class Registry:
 
         The result has at most `limit` names after the name `after`, in alphabetical order.
         """
-        return [_summary(*newest) for newest in self.store.newest(prefix or "", after=after, limit=limit)]
+        newest = self.store.newest(check_text(prefix or "", "the prefix"), after=after, limit=limit)
+        check_newest((entry for entry, _ in newest), prefix or "", after, self.location)
+        return [self._summary(*pair) for pair in newest]
 
     def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Version]:
         """List versions of a name, oldest first: the `limit` newest with a number below `before`. Without both, all versions.
@@ -182,18 +202,21 @@ class Registry:
         Raises RegistryError if there is no such name.
         """
         entries = self.store.versions(check_name(name), before=before, limit=limit)
-        if not entries and not self.store.find(Reference(name)):
+        if not entries and not self._find(Reference(name)):
             raise self._resolution_error(Reference(name), ())
-        return [self._version(entry) for entry in entries]
+        return [self._version(entry) for entry in check_versions(name, entries, self.location, before=before, limit=limit)]
 
     def search(self, *conditions: str, after: Version | None = None, limit: int | None = None) -> Sequence[Version]:
         """Find the versions that meet all conditions ("domain=medical", "license=cc-by-4.0", "macro_f1>0.8"), by name and number.
 
         The result has at most `limit` versions after the version `after`. Raises RegistryError for a malformed condition.
         """
+        if len(conditions) > MOST:
+            raise RegistryError(f"a search has at most {MOST} conditions, not {len(conditions)}. Leave some out.")
         parsed = [parse_condition(text) for text in conditions]
         start = (after.name, after.number) if after is not None else None
-        return [self._version(entry) for entry in self.store.search(parsed, after=start, limit=limit)]
+        entries = self.store.search(parsed, after=start, limit=limit)
+        return [self._version(entry) for entry in check_matching(parsed, entries, self.location, after=start)]
 
     def set_alias(
         self,
@@ -216,10 +239,14 @@ class Registry:
         action    the action in the log: "alias", "promote", "rollback"
 
         Raises GateFailed if the version did not pass its gate; RegistryError if there is no such version, the alias does not point
-        at the expected one, or force has no reason.
+        at the expected one, force has no reason, or the evidence is not JSON.
         """
         check_alias(alias, name)
-        gate = self._version(self._find_version(name, version)).gate
+        _check_evidence(evidence)
+        found = self._version(self._find_version(name, version))
+        if found.purged is not None:
+            raise _purged_error(found)
+        gate = found.gate
         if force:
             require_reason(why, "moving an alias")
             if self.policy.needs_force(alias, gate) and not action.endswith(BY_FORCE):
@@ -231,8 +258,9 @@ class Registry:
     def delete_alias(self, name: str, alias: str, *, expected: int | None = None, why: str = "", evidence: str = "") -> None:
         """Delete an alias; its version remains. Raises RegistryError if there is no such alias."""
         check_alias(alias, name)
+        _check_evidence(evidence)
         wanted = Reference(check_name(name), alias=alias)
-        if not self.store.find(wanted):
+        if not self._find(wanted):
             raise self._resolution_error(wanted, ())
         self.store.move_alias(name, alias, None, expected, self.new_event(name, "delete alias", alias, why, evidence))
 
@@ -254,9 +282,75 @@ class Registry:
         self._tag(version.name, version.number, {REVOKED: reason}, "revoke", reason)
         return self.resolve(str(version), check=False)
 
-    def add_signature(self, version: Version, fingerprint: str, signature: str) -> None:
-        """Store a signature of a version (`registry.signing` makes signatures, `registry.signature_check` checks them)."""
-        self._tag(version.name, version.number, {SIGNATURE + fingerprint: signature}, "sign", f"with the key {fingerprint}")
+    def add_revocation(self, version: Version, statement: str) -> Version:
+        """Revoke a version with a signed statement (`signing.sign_revocation` makes it). Raises RegistryError if it is not valid."""
+        made_by, reason = read_revocation(statement, version.digest)
+        tags = self._find_version(version.name, version.number).tags
+        new = {key: value for key, value in {REVOKED: reason, REVOCATION + made_by: statement}.items() if key not in tags}
+        if new:
+            self._tag(version.name, version.number, new, "revoke", f"{reason} (signed by the key {made_by})")
+        return self.resolve(str(version), check=False)
+
+    def add_signature(self, version: Version, made_by: str, signature: str) -> None:
+        """Check a signature of a version and store it (`registry.signing` makes signatures).
+
+        made_by  the fingerprint of its key or identity
+
+        A version has one signature of each signer, and at most 20 besides those of trusted keys (`signature_check.MOST`). An invalid
+        one, which another program stored, makes room for a valid one.
+        Raises RegistryError if it is not valid for the version's files, or the version has too many; OfflineError if it was made with
+        sigstore and sigstore cannot be reached; MissingExtra.
+        """
+        from vertical_sdk.registry.signature_check import MOST, check_new_signature, check_signatures, trusted_signers
+
+        current = self._version(self._find_version(version.name, version.number))
+        if current.signatures.get(made_by) == signature:
+            return
+        manifest = self.store.manifest(current.digest)
+        check_new_signature(current, made_by, signature, manifest, self.policy)
+        removed: dict[str, str | None] = {}
+        others = current.signatures.keys() - {made_by}
+        if len(others) >= MOST and made_by not in trusted_signers(self.policy):
+            removed = {
+                SIGNATURE + checked.made_by: None
+                for checked in check_signatures(current, manifest, self.policy)
+                if checked.state == "invalid" and checked.made_by in others
+            }
+            if len(others) - len(removed) >= MOST:
+                raise RegistryError(f"{current} has {len(others)} signatures; at most {MOST} are stored.")
+        tags = {**removed, SIGNATURE + made_by: signature}
+        self._tag(current.name, current.number, tags, "sign", f"with the key {made_by}")
+
+    def purge(self, reference: str, reason: str, *, force: bool = False) -> Erased:
+        """Remove the files of a version for ever, such as for a request to erase data, or because of a leaked secret.
+
+        force  also if an alias points at the version, which then no longer loads
+
+        The version's number, digest, list of files, metadata and log remain, with the reason; files that other versions have remain
+        as well. The same content cannot be published under this name again. After an interruption, call it again (or `gc`).
+
+        Raises RegistryError if there is no such version, the reason is empty, an alias points at it, or the registry is a server's:
+        there, the operator purges on the server's machine.
+        """
+        version = self.resolve(reference, check=False)
+        if version.purged is None:
+            if not reason.strip():
+                raise RegistryError(f"{version}: the reason is empty. Give the reason of the purge; it is recorded.")
+            if version.aliases and not force:
+                raise RegistryError(
+                    f"{version}: these aliases point at it, and would no longer load: {', '.join(version.aliases)}. Move or delete them "
+                    "first with `vertical registry alias`, or purge it by force (--force, force=True)."
+                )
+            self._tag(version.name, version.number, {PURGED: reason}, "purge" + BY_FORCE * bool(version.aliases), reason)
+        return self.store.erase(version.name, version.number)
+
+    def record_replay(self, version: Version) -> Version:
+        """Record that the self-tests of a version were replayed here, by the user of this registry, today."""
+        event = self.new_event(version.name, "check")
+        self._tag(
+            version.name, version.number, {REPLAYED: f"{event.who}, {event.at[:10]}"}, "check", "its self-tests were replayed"
+        )
+        return self.resolve(str(version), check=False)
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
         """Read the audit log of a name: at most `limit` lines after the first `skip`.
@@ -266,17 +360,19 @@ class Registry:
         events = self.store.history(check_name(name), skip=skip, limit=limit, newest_first=newest_first)
         if not events and not self.store.history(name, limit=1):
             raise self._resolution_error(Reference(name), ())
-        return events
+        return check_history(name, events, self.location)
 
     def verify(self, reference: str | None = None) -> list[str]:
-        """List the problems of one version, or of the whole registry, a sentence each. Every file is read again.
+        """List all problems of one version, or of the whole registry, a sentence each. Every file is read again.
 
-        Raises RegistryError if there is no such version.
+        Versions, tags, revocations, aliases, facts and metrics are compared with the log and with the cards. A file that cannot be
+        read is a problem, and the rest is checked. Raises RegistryError if there is no such version.
         """
         if reference is not None:
-            return self._problems(self.resolve(reference, check=False))
-        problems = [line for name in self.store.names() for version in self.versions(name) for line in self._problems(version)]
-        return [*problems, *self.store.problems()]
+            return version_problems(self, self.resolve(reference, check=False))
+        versions, problems = read_all(self)
+        problems += [line for version in versions for line in version_problems(self, version)]
+        return list(dict.fromkeys([*problems, *self.store.problems()]))
 
     def gc(self) -> int:
         """Remove files that no version uses, such as those of an interrupted publish, and return the number of freed bytes."""
@@ -286,52 +382,99 @@ class Registry:
         """Close what this thread has open. The registry can still be used; the next use opens it again."""
         self.store.close()
 
-    def _problems(self, version: Version) -> list[str]:
-        try:
-            manifest = self.store.manifest(version.digest)
-        except CorruptAdapter as error:
-            return [f"{version}: {error}"]
-        return [f"{version}: {line}" for line in tree_problems(version.path, manifest, reread=True)]
-
     def _version(self, entry: Entry) -> Version:
-        record = entry.record
-        return Version(
-            name=entry.name,
-            number=entry.number,
-            digest=entry.digest,
-            created=entry.created,
-            who=entry.who,
-            aliases=entry.aliases,
-            tags={key: value for key, value in entry.tags.items() if not key.startswith(OURS)},
-            facts={key: tuple(values) for key, values in record["facts"].items()},
-            metrics=record["metrics"],
-            metric=record["metric"],
-            gate=record["gate"],
-            forced=record["forced"],
-            reason=record["reason"],
-            revoked=entry.tags.get(REVOKED),
-            signatures={key.removeprefix(SIGNATURE): value for key, value in entry.tags.items() if key.startswith(SIGNATURE)},
-            folder=lambda: self.store.folder(entry.digest),
-        )
+        record, purged = entry.record, entry.tags.get(PURGED)
+
+        def folder() -> Path:
+            if purged is not None:
+                raise _purged_error(version)
+            return self.store.folder(entry.digest)
+
+        try:
+            version = Version(
+                name=entry.name,
+                number=entry.number,
+                digest=entry.digest,
+                created=entry.created,
+                who=entry.who,
+                aliases=entry.aliases,
+                tags={key: value for key, value in entry.tags.items() if not key.startswith(OURS)},
+                facts={key: tuple(values) for key, values in record["facts"].items()},
+                metrics=record["metrics"],
+                metric=record["metric"],
+                gate=record["gate"],
+                forced=record["forced"],
+                reason=record["reason"],
+                revoked=self._revoked(entry),
+                purged=purged,
+                replayed=entry.tags.get(REPLAYED),
+                signatures={k.removeprefix(SIGNATURE): value for k, value in entry.tags.items() if k.startswith(SIGNATURE)},
+                folder=folder,
+                read_manifest=lambda: self.store.manifest(entry.digest),
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise _malformed_error(entry, self.location) from None
+        return version
+
+    def _revoked(self, entry: Entry) -> str | None:
+        """Why a version was revoked, by the registry or by a trusted key; None if it was not."""
+        reason = entry.tags.get(REVOKED)
+        if reason is None and self.policy.trusted_keys and any(key.startswith(REVOCATION) for key in entry.tags):
+            return find_trusted_reason(entry, self.policy)
+        return reason
+
+    def _summary(self, newest: Entry, aliases: Mapping[str, int]) -> Summary:
+        record: Mapping[str, Any] = newest.record
+        try:
+            return Summary(
+                name=newest.name,
+                newest=newest.number,
+                aliases=aliases,
+                task=record["task"],
+                base=record["base"],
+                metric=record["metric"],
+                value=record["value"],
+                created=newest.created,
+                gate=record["gate"],
+                forced=record["forced"],
+                revoked=self._revoked(newest),
+            )
+        except KeyError:
+            raise _malformed_error(newest, self.location) from None
+
+    def _find(self, wanted: Reference) -> Sequence[Entry]:
+        """Find the versions that a reference may mean, and check that these are the answer."""
+        return check_found(wanted, self.store.find(wanted), self.location)
 
     def _tag(self, name: str, version: int, tags: Mapping[str, str | None], action: str, why: str) -> None:
         self._find_version(name, version)
-        evidence = json.dumps({key: value for key, value in tags.items() if not key.startswith(SIGNATURE)}, sort_keys=True)
-        self.store.tag(name, version, tags, self.new_event(name, action, why=why, evidence=evidence))
+        self.store.tag(name, version, tags, self.new_event(name, action, why=why))
 
     def new_event(self, name: str, action: str, alias: str | None = None, why: str = "", evidence: str = "") -> Event:
-        """Create a log line with the current time and the user of this registry."""
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        return Event(
-            at=now, who=self._who or _current_user(), name=name, action=action, alias=alias, why=why, evidence=evidence
-        )
+        """Create a log line with the current time and the user of this registry. Raises RegistryError for a text that cannot be kept."""
+        now, who = datetime.now(timezone.utc).isoformat(timespec="milliseconds"), self._who or _current_user()
+        for text, what in ((who, "the user's name"), (why, "the reason"), (evidence, "the evidence")):
+            check_text(text, what)
+        return Event(at=now, who=who, name=name, action=action, alias=alias, why=why, evidence=evidence)
 
     def _find_version(self, name: str, version: int) -> Entry:
         wanted = Reference(check_name(name), version=version)
-        entries = self.store.find(wanted)
+        entries = self._find(wanted)
         if not entries:
             raise self._resolution_error(wanted, ())
         return entries[0]
+
+    def _names_like(self, name: str) -> list[str]:
+        """The names with the same start as an unknown name, of which the longest start counts most."""
+        found: dict[str, None] = {}
+        domain = len(name) - len(name.rpartition("/")[2])
+        for length in sorted(
+            {len(name) - 1, len(name) * 3 // 4, len(name) // 2, domain + 2, domain + 1, domain, 1}, reverse=True
+        ):
+            found |= dict.fromkeys(self.store.names(name[:length], limit=MANY))
+            if len(found) >= MANY:
+                break
+        return list(found)[:MANY]
 
     def _resolution_error(self, wanted: Reference, entries: Sequence[Entry]) -> RegistryError:
         """Explain why a reference does not mean exactly one version, and suggest valid ones."""
@@ -342,8 +485,9 @@ class Registry:
         newest = self.store.newest(name, limit=1)
         if not newest or newest[0][0].name != name:
             names = self.store.names(limit=MANY)
-            same_task = [known for known in names if known.rpartition("/")[2] == name.rpartition("/")[2]]
-            near = same_task or difflib.get_close_matches(name, names, n=3)
+            candidates = names if len(names) < MANY else self._names_like(name)
+            same_task = [known for known in candidates if known.rpartition("/")[2] == name.rpartition("/")[2]]
+            near = same_task or find_similar(name, candidates, most=3)
             hint = f" Did you mean {' or '.join(repr(n) for n in near[:3])}?" if near else ""
             known = (", ".join(names[:10]) + (", …" if len(names) > 10 else "")) or "nothing yet"
             return RegistryError(f"{wanted}: no adapter is called {name!r}.{hint} Published: {known}.", where=self.location)
@@ -356,21 +500,13 @@ class Registry:
         return RegistryError(f"{wanted}: there is no such alias. Aliases: {known or 'none'}. {available}.")
 
 
-def _summary(newest: Entry, aliases: Mapping[str, int]) -> Summary:
-    record: Mapping[str, Any] = newest.record
-    return Summary(
-        name=newest.name,
-        newest=newest.number,
-        aliases=aliases,
-        task=record["task"],
-        base=record["base"],
-        metric=record["metric"],
-        value=record["value"],
-        created=newest.created,
-        gate=record["gate"],
-        forced=record["forced"],
-        revoked=newest.tags.get(REVOKED),
-    )
+def _purged_error(version: Version) -> RegistryError:
+    return RegistryError(f"{version} was purged: {version.purged}. Its files do not exist any more. Use another version.")
+
+
+def _malformed_error(entry: Entry, where: str) -> RegistryError:
+    message = f"the metadata of {entry.name}@{entry.number} are malformed. Run `vertical registry verify` on its machine."
+    return RegistryError(message, where=where)
 
 
 def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None, *, rewrite: bool) -> dict[str, Path]:
@@ -392,6 +528,7 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
 def _write_public_report(staging: Path, files: dict[str, Path], card: Card, evaluation: EvaluationRecord | None) -> None:
     """Replace the report among the files by one without rows of data; leave it out if its rows cannot be found in it."""
     report = files.pop(REPORT)
+    check_text_sizes({REPORT: Stored("", report.stat().st_size)}, report)
     page = public_report(report, card, evaluation)
     if page is None:
         return
@@ -416,6 +553,17 @@ def _current_user() -> str:
         return f"user {os.getuid()}"
 
 
+def _check_evidence(evidence: str) -> None:
+    """Check that the evidence for a move is JSON that every reader of the log can parse. Raises RegistryError."""
+    try:
+        if evidence:
+            parse_json(evidence)
+    except ValueError as error:
+        raise RegistryError(
+            f"the evidence is not JSON that the log can keep: {error}. Leave it out, or write a JSON object."
+        ) from None
+
+
 def _check_tags(tags: Mapping[str, str | None]) -> None:
     for key, value in tags.items():
         if key.startswith(OURS):
@@ -426,3 +574,4 @@ def _check_tags(tags: Mapping[str, str | None]) -> None:
             raise RegistryError(f"{key!r} cannot be the name of a tag. Use a-z, 0-9, '_', '.' and '-', at most 64 characters.")
         if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TAG):
             raise RegistryError(f"tag {key}: the value must be text of at most {LONGEST_TAG} characters.")
+        check_text(value or "", f"tag {key}: the value")

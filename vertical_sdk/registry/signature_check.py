@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from vertical_sdk.errors import OfflineError, RegistryError
+from vertical_sdk.errors import OfflineError, RegistryError, VerticalError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry.identities import Identity, read_identity
-from vertical_sdk.registry.keys import missing_sign_extra, read_fingerprint
+from vertical_sdk.registry.keys import missing_sign_extra, read_fingerprint, recover_public_key
 from vertical_sdk.registry.policy import Policy
+from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.version import Version
 
 __all__ = [
+    "LONGEST",
+    "MOST",
     "SHOWN",
+    "CheckedSignature",
     "Signer",
     "call_sigstore",
+    "check_new_signature",
     "check_signature",
+    "check_signatures",
     "compare_files",
+    "find_invalid",
     "load_model_signing",
     "read_statement",
     "require_signature",
@@ -33,6 +41,11 @@ __all__ = [
 
 SHOWN = 16
 """Digits of a fingerprint that are shown."""
+LONGEST = 32_000
+"""Characters of a signature that every store can hold; enough for about 120 files."""
+MOST = 20
+"""Signatures of a version, besides those of trusted keys."""
+IN_TOTO = "application/vnd.in-toto+json"
 T = TypeVar("T")
 PREDICATE = "https://model_signing/signature/v1.0"
 
@@ -119,11 +132,106 @@ def check_signature(version: Version, signer: Signer) -> None:
     except ValueError as error:
         raise RegistryError(f"{title} is malformed: {error}. Sign it again.") from None
     problem = _verify(version.path, text, signer)
-    files = {path.relative_to(version.path).as_posix() for path in version.path.rglob("*") if not path.is_dir()}
-    left_out = sorted(files - statement.keys())
-    if problem or left_out:
-        problem = problem or f"it does not cover {', '.join(left_out[:3])}"
+    left_out = sorted(version.manifest.keys() - statement.keys())
+    if not problem and left_out:
+        problem = f"it does not cover {', '.join(left_out[:3])}"
+    # what is loaded are the files of the manifest, so these are compared, and not what is in the folder now
+    problem = problem or compare_files(statement, {path: file.sha256 for path, file in version.manifest.items()})
+    if problem:
         raise RegistryError(f"{title} is not valid: {problem}. Use another version, or let its signer sign it again.")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedSignature:
+    """A signature of a version, and what this machine can say about it.
+
+    state  "trusted": valid, and the policy trusts its key; "valid": it is valid, by a key that the policy does not name; "unchecked":
+           it needs the network, or the extra 'sign' is not installed; "invalid"
+    """
+
+    made_by: str
+    state: Literal["trusted", "valid", "unchecked", "invalid"]
+    problem: str = ""
+
+
+def check_signatures(version: Version, manifest: Manifest, policy: Policy) -> list[CheckedSignature]:
+    """Check all signatures of a version without the network: that each key signed exactly the files of the manifest."""
+    checked = []
+    for made_by, text in sorted(version.signatures.items()):
+        try:
+            trusted = {read_fingerprint(file) for file in policy.trusted_keys}
+            problem = find_invalid(text, made_by, manifest)
+        except VerticalError as error:
+            checked.append(CheckedSignature(made_by, "unchecked", error.message))
+            continue
+        if problem is None:
+            checked.append(
+                CheckedSignature(made_by, "unchecked", "a signature made with sigstore is checked when it is loaded")
+            )
+        elif problem:
+            checked.append(CheckedSignature(made_by, "invalid", problem))
+        else:
+            checked.append(CheckedSignature(made_by, "trusted" if made_by in trusted else "valid"))
+    return checked
+
+
+def check_new_signature(version: Version, made_by: str, text: str, manifest: Manifest, policy: Policy) -> None:
+    """Check a signature before it is stored: its signer signed exactly the files of the version.
+
+    A key's signature is verified without the key's file, as the key follows from signature and fingerprint
+    (`keys.recover_public_key`). One made with sigstore is verified with sigstore, which needs the network.
+
+    Raises RegistryError if it is not valid; OfflineError if sigstore cannot be reached; MissingExtra.
+    """
+    problem: str | None = f"it has {len(text)} characters; at most {LONGEST} are stored" if len(text) > LONGEST else ""
+    problem = problem or find_invalid(text, made_by, manifest)
+    if problem is None:
+        identity = _read_signing_identity(text)
+        assert identity is not None  # find_invalid has read it
+        problem = _verify(version.path, text, _identity_signer(identity, policy.sigstore))
+    if problem:
+        raise RegistryError(f"{version}: the signature by {made_by[:SHOWN]}… is not valid, so it is not stored: {problem}.")
+
+
+def find_invalid(text: str, made_by: str, manifest: Manifest) -> str | None:
+    """What is wrong with a signature, "" if a key made it for these files; None if it was made with sigstore.
+
+    Raises MissingExtra.
+    """
+    try:
+        files = read_statement(text, made_by)[1]
+    except ValueError as error:
+        return str(error)
+    difference = compare_files(files, {path: file.sha256 for path, file in manifest.items()})
+    if difference:
+        return difference
+    if _read_signing_identity(text) is not None:
+        return None
+    return _find_wrong_key(text, made_by)
+
+
+@lru_cache(maxsize=512)
+def _find_wrong_key(text: str, made_by: str) -> str:
+    """Why a readable signature was not made by the key with a fingerprint; "" if it was."""
+    envelope = parse_json(text)["dsseEnvelope"]
+    try:
+        (signature,) = envelope["signatures"]
+        signed = base64.b64decode(signature["sig"], validate=True)
+        payload, kind = base64.b64decode(envelope["payload"], validate=True), envelope["payloadType"]
+    except (ValueError, KeyError, TypeError):
+        return "it does not contain one signature"
+    message = b"DSSEv1 %d %s %d %s" % (len(IN_TOTO), IN_TOTO.encode(), len(payload), payload)
+    if kind == IN_TOTO and recover_public_key(signed, message, made_by) is not None:
+        return ""
+    return "another key made it, or it was changed"
+
+
+def _read_signing_identity(text: str) -> Identity | None:
+    """The identity that a readable signature names; None if a key made it."""
+    material = parse_json(text)["verificationMaterial"]
+    if material.get("publicKey"):
+        return None
+    return read_identity(base64.b64decode(material["certificate"]["rawBytes"], validate=True))
 
 
 def call_sigstore(action: Callable[[], T], sigstore: Path | None) -> T:
@@ -158,11 +266,11 @@ def read_statement(text: str, made_by: str | None = None) -> tuple[str, dict[str
     Raises ValueError if the text is cut or malformed.
     """
     try:
-        bundle = json.loads(text)
+        bundle = parse_json(text)
         material = bundle["verificationMaterial"]
         key, certificate = material.get("publicKey"), material.get("certificate")
         signer = key["hint"] if key else read_identity(base64.b64decode(certificate["rawBytes"], validate=True)).fingerprint
-        payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"], validate=True))
+        payload = parse_json(base64.b64decode(bundle["dsseEnvelope"]["payload"], validate=True))
         kind, predicate = payload["predicateType"], payload["predicate"]
         method = predicate["serialization"]["method"], predicate["serialization"]["hash_type"]
         files = {resource["name"]: resource["digest"] for resource in predicate["resources"]}

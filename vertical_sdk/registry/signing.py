@@ -18,23 +18,24 @@ from typing import Any
 from vertical_sdk.errors import CorruptAdapter, RegistryError, VerticalError
 from vertical_sdk.registry.keys import compute_fingerprint, is_encrypted, read_private_key
 from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.revocations import build_revocation
 from vertical_sdk.registry.signature_check import (
+    LONGEST,
     SHOWN,
     Signer,
     call_sigstore,
     check_signature,
     compare_files,
+    find_invalid,
     load_model_signing,
     read_statement,
     trusted_signers,
 )
 from vertical_sdk.registry.tree import tree_problems
+from vertical_sdk.registry.verification import read_all
 from vertical_sdk.registry.version import Version
 
-__all__ = ["sign", "sign_with_sigstore", "signature_problems"]
-
-LONGEST = 32_000
-"""Characters of a signature that every store can hold; enough for about 120 files."""
+__all__ = ["sign", "sign_revocation", "sign_with_sigstore", "signature_problems"]
 
 TOKEN = "SIGSTORE_IDENTITY_TOKEN"  # noqa: S105  (the variable's name)
 """The environment variable with an identity provider's token, as in sigstore's own command line."""
@@ -77,20 +78,31 @@ def sign_with_sigstore(registry: Registry, reference: str, token: str = "") -> V
     return _sign(registry, reference, configure, None)
 
 
+def sign_revocation(registry: Registry, reference: str, reason: str, key: Path, password: str = "") -> Version:
+    """Revoke a version with a statement signed by a private key, or add the statement to a version that is already revoked.
+
+    key       an elliptic curve's private key in PEM (`keys.create_key_pair` creates one)
+    password  its passphrase, if it is encrypted
+
+    Raises RegistryError if there is no such version, the reason is empty or too long, or the key cannot be used; MissingExtra.
+    """
+    version = registry.resolve(reference, check=False)
+    return registry.add_revocation(version, build_revocation(version.digest, reason, key, password))
+
+
 def signature_problems(registry: Registry, reference: str | None = None) -> list[str]:
     """List the problems with the signatures of one version, or of all versions, a sentence each.
 
-    The signature of a trusted signer (`registry.policy`) is verified. For any other signature, only its list of files is compared with
-    the version's files. If the policy trusts a signer, versions that no trusted signer signed are listed too.
+    The signature of a trusted signer (`registry.policy`) is verified with the files. For any other signature, its list of files is
+    compared with the version's manifest, and a key's signature is verified. If the policy trusts a signer, versions that no trusted
+    signer signed are listed too. Versions that cannot be read are left out: `Registry.verify` lists them.
     """
     trusted = trusted_signers(registry.policy)
-    versions = (
-        [registry.resolve(reference, check=False)]
-        if reference is not None
-        else [version for name in registry.store.names() for version in registry.versions(name)]
-    )
+    versions = [registry.resolve(reference, check=False)] if reference is not None else read_all(registry)[0]
     problems = []
     for version in versions:
+        if version.purged is not None:
+            continue
         problems += [_problem(registry, version, made_by, trusted.get(made_by)) for made_by in sorted(version.signatures)]
         if trusted and not trusted.keys() & version.signatures.keys():
             problems.append(f"{version} has no signature of a trusted signer")
@@ -103,12 +115,9 @@ def _problem(registry: Registry, version: Version, made_by: str, signer: Signer 
         if signer is not None:
             check_signature(version, signer)
             return ""
-        files = {path: file.sha256 for path, file in registry.store.manifest(version.digest).items()}
-        problem = compare_files(read_statement(version.signatures[made_by], made_by)[1], files)
+        problem = find_invalid(version.signatures[made_by], made_by, registry.store.manifest(version.digest)) or ""
     except VerticalError as error:
         return str(error)
-    except ValueError as error:
-        problem = str(error)
     return problem and f"{version}: its signature by {made_by[:SHOWN]}… is not valid: {problem}"
 
 

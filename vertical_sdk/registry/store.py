@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from vertical_sdk.errors import RegistryError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
 
 __all__ = [
     "BY_FORCE",
+    "OURS",
+    "PURGED",
+    "REPLAYED",
+    "REVOCATION",
+    "REVOKED",
+    "SIGNATURE",
     "Entry",
+    "Erased",
     "Event",
     "Manifest",
     "MoveAction",
@@ -27,10 +35,28 @@ __all__ = [
     "Stored",
     "canonical_json",
     "check_expected_version",
+    "check_not_purged",
+    "log_first_tags",
+    "log_tags",
     "manifest_digest",
     "matches",
+    "replay_tags",
     "slice_log",
+    "tag_problems",
 ]
+
+OURS = "vertical."
+"""The prefix of internal tags, which only the registry sets."""
+REVOKED = f"{OURS}revoked"
+"""Why a version was revoked."""
+REVOCATION = f"{OURS}revocation."
+"""Before a key's fingerprint: its signed revocation (`registry.revocations`)."""
+SIGNATURE = f"{OURS}signature."
+"""Before a signer's fingerprint: its signature (`registry.signing`)."""
+REPLAYED = f"{OURS}replayed"
+"""The tag that says who replayed the self-tests of a version, and when."""
+PURGED = f"{OURS}purged"
+"""Why the files of a version were removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +110,20 @@ BY_FORCE = " by force"
 """The end of an action in the log that overrode a gate or a verdict."""
 
 
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What removing the files of a version did.
+
+    freed    bytes
+    shared   paths of files that remain because other versions have them too, with one of these versions
+    remains  where copies remain that this store cannot remove, as sentences; "" if there are none
+    """
+
+    freed: int
+    shared: Mapping[str, str] = field(default_factory=dict)
+    remains: str = ""
+
+
 class Store(Protocol):
     """A backend. Every method raises RunError if its place cannot be read or written."""
 
@@ -104,7 +144,7 @@ class Store(Protocol):
         record    metadata, stored permanently with the version
 
         If the name already has a version with this content, its entry is returned. `event` is logged with the number of the
-        version. Raises CorruptAdapter if a file differs from the manifest.
+        version. Raises CorruptAdapter if a file differs from the manifest, RegistryError if the version with this content was purged.
         """
 
     def find(self, reference: Reference) -> Sequence[Entry]:
@@ -144,6 +184,13 @@ class Store(Protocol):
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
         """Set a version's tags; the value None removes a tag."""
 
+    def erase(self, name: str, number: int) -> Erased:
+        """Remove the files of a version with the tag PURGED that no other version has. Its manifest stays.
+
+        A second call finishes what an interrupted one left. Raises RegistryError if the version is not purged, or if this store
+        cannot remove files.
+        """
+
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> Sequence[Event]:
         """Read the audit log of a name: at most `limit` lines after the first `skip`."""
 
@@ -172,6 +219,87 @@ def check_expected_version(name: str, alias: str, before: int | None, expected: 
     raise RegistryError(
         f"{name}@{alias} {current}, but it was expected {wanted}. Someone else moved it: read its history, then try again."
     )
+
+
+def check_not_purged(entry: Entry) -> None:
+    """Raise RegistryError if the files of a version were removed: its content cannot become a version of this name again."""
+    if PURGED in entry.tags:
+        raise RegistryError(
+            f"{entry.name}@{entry.number}, which has exactly these files, was purged: {entry.tags[PURGED]}. A purged version cannot be "
+            "published again under its name. Publish an adapter that was trained without what had to be removed."
+        )
+
+
+def log_tags(event: Event, tags: Mapping[str, str | None]) -> Event:
+    """Return the log line of a change of tags, with the tags as its evidence."""
+    return replace(event, evidence=json.dumps(_shorten_tags(tags), sort_keys=True))
+
+
+def log_first_tags(event: Event, tags: Mapping[str, str]) -> Event:
+    """Return the log line of a publish, with the version's first tags in its evidence."""
+    if not tags:
+        return event
+    evidence = {**json.loads(event.evidence or "{}"), "tags": _shorten_tags(tags)}
+    return replace(event, evidence=json.dumps(evidence, sort_keys=True))
+
+
+def replay_tags(events: Iterable[Event]) -> dict[int, dict[str, str]]:
+    """Read from the lines of a name's log which tags each version must have; a signature is its SHA-256, as in the log."""
+    tags: dict[int, dict[str, str]] = {}
+    for event in events:
+        if event.after is None or event.alias is not None:
+            continue
+        changes = _read_object(event.evidence)
+        if event.action.startswith("publish"):
+            first = changes.get("tags")
+            changes = first if isinstance(first, dict) else {}
+        of_version = tags.setdefault(event.after, {})
+        for key, value in changes.items():
+            if value is None:
+                of_version.pop(key, None)
+            else:
+                of_version[key] = str(value)
+    return tags
+
+
+def tag_problems(entry: Entry, logged: Mapping[str, str], *, complete: bool = True) -> list[str]:
+    """List the tags of a version that differ from the log, a sentence each.
+
+    complete  whether the log has every tag; logs of earlier versions of vertical_sdk have neither first tags nor signatures
+    """
+    actual = _shorten_tags(entry.tags)
+    problems = []
+    for key in sorted(actual.keys() | logged.keys()):
+        if actual.get(key) == logged.get(key) or (key not in logged and not complete):
+            continue
+        what = (
+            "is missing, but the log has it"
+            if key not in actual
+            else "differs from the log"
+            if key in logged
+            else "is not in the log"
+        )
+        problems.append(f"{entry.name}@{entry.number}: its tag {key} {what}")
+    return problems
+
+
+def _shorten_tags(tags: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Replace signatures, which are long, by their SHA-256."""
+    return {
+        key: f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
+        if value is not None and key.startswith((SIGNATURE, REVOCATION))
+        else value
+        for key, value in tags.items()
+    }
+
+
+def _read_object(text: str) -> dict[str, Any]:
+    """Read a JSON object; anything else is an empty one."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def matches(entry: Entry, conditions: Sequence[Condition]) -> bool:

@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from vertical_sdk.errors import CorruptAdapter, RegistryError
-from vertical_sdk.paths import file_digest
+from vertical_sdk.paths import known_digest
 from vertical_sdk.registry.store import Manifest, Stored
 
 __all__ = ["cached_digest", "check_path", "has_digest", "read_tree", "tree_problems"]
 
 PICKLED = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 """Endings of files that run code when they are loaded."""
-
-_checked: dict[tuple[int, int, int, int, int], str] = {}
-"""A file's device, inode, size and times → its SHA-256, so that a process reads an unchanged file once."""
 
 
 def read_tree(folder: Path) -> dict[str, Stored]:
@@ -72,6 +69,8 @@ def tree_problems(folder: Path, manifest: Manifest, *, reread: bool = False) -> 
         remaining = dict(_walk(str(folder)))
     except FileNotFoundError:
         return ["its folder is missing"]
+    except OSError as error:
+        return [f"its folder cannot be read ({error.strerror}: {Path(error.filename).name})"]
     for path, file in manifest.items():
         entry = remaining.pop(path, None)
         if entry is None:
@@ -113,11 +112,6 @@ def cached_digest(entry: str | Path, *, reread: bool = False) -> str:
 
     Raises CorruptAdapter for a link or a special file, OSError if it cannot be read.
     """
-    status = os.lstat(entry)
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(os.lstat(entry).st_mode):
         raise CorruptAdapter(f"{Path(entry).name} is not a regular file")
-    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    known = None if reread else _checked.get(key)
-    if known is None:
-        known = _checked[key] = file_digest(Path(entry))
-    return known
+    return known_digest(entry, reread=reread)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.card import Card, read_card
+from vertical_sdk.registry.store import Manifest
+from vertical_sdk.types import REPORTED
 
 __all__ = ["Summary", "Version"]
 
@@ -38,12 +40,23 @@ class Version:
     reason: str = ""
     revoked: str | None = None
     """Why it was revoked; None if it was not."""
+    purged: str | None = None
+    """Why its files were removed; None if they were not. It cannot be loaded."""
+    replayed: str | None = None
+    """Who loaded it with its base and replayed its self-tests, and when; None if no user has. Until then, all results are reported by
+    the publisher."""
     signatures: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Fingerprint of a key → the signature, as `model-signing` writes it."""
     folder: Callable[[], Path] = field(default=Path, repr=False, compare=False)
+    read_manifest: Callable[[], Manifest] = field(default=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.number}"
+
+    @property
+    def vouched(self) -> str:
+        """Who vouches for its results, in words."""
+        return REPORTED if self.replayed is None else f"{REPORTED}; self-tests replayed by {self.replayed}"
 
     @cached_property
     def path(self) -> Path:
@@ -53,9 +66,14 @@ class Version:
         """
         return self.folder()
 
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Path → SHA-256 and size of each of its files. Its own digest is `digest`. Raises CorruptAdapter."""
+        return self.read_manifest()
+
     def to_dict(self) -> dict[str, Any]:
         """All fields except the files, as plain data."""
-        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"folder", "signatures"}}
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"folder", "read_manifest", "signatures"}}
         return {"reference": str(self), **shown, "signed_by": sorted(self.signatures)}
 
     @property

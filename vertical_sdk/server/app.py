@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Scope
 
 from vertical_sdk import __version__
 from vertical_sdk.errors import VerticalError
@@ -17,6 +18,7 @@ from vertical_sdk.registry import Registry
 from vertical_sdk.server.errors import TooLarge, error_response, public_message, status_of
 from vertical_sdk.server.pages.routes import error_page, page_routes
 from vertical_sdk.server.presence import Presence
+from vertical_sdk.server.quotas import PublishedBytes
 from vertical_sdk.server.registry_routes import (
     aliases,
     files,
@@ -82,7 +84,14 @@ def create_app(
     waiting = Uploads(settings.uploads or cache_home() / "uploads" / own, settings.limits)
     waiting.sweep()
     presence = Presence(registry, tokens)
-    service = Service(registry, waiting, settings.limits, anonymous_read=settings.anonymous_read, presence=presence)
+    service = Service(
+        registry,
+        waiting,
+        settings.limits,
+        anonymous_read=settings.anonymous_read,
+        presence=presence,
+        published=PublishedBytes(tokens.path, settings.limits.published),
+    )
     app = FastAPI(
         title="vertical registry",
         version=__version__,
@@ -95,9 +104,26 @@ def create_app(
         app.include_router(router(service))
     app.include_router(page_routes(registry), dependencies=[Depends(service.may_read)], include_in_schema=False)
     _handle_errors(app)
-    app.add_middleware(Guard, tokens=tokens, limits=settings.limits, unbuffered=uploads.PREFIX, presence=presence)
+    app.add_middleware(
+        Guard,
+        tokens=tokens,
+        limits=settings.limits,
+        unbuffered=uploads.PREFIX,
+        presence=presence,
+        refuse=_refuse,
+        anonymous_read=settings.anonymous_read,
+    )
     app.add_middleware(AccessLog, log=log or open_log(settings.log))
     return app
+
+
+def _refuse(scope: Scope, status: int, message: str, headers: Mapping[str, str]) -> Response:
+    """An error as JSON for a client of the API, and as a page for a browser."""
+    if is_api(scope["path"]):
+        return error_response(status, message, headers=headers)
+    page = error_page(Request(scope), status, message)
+    page.headers.update(headers)
+    return page
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -115,11 +141,7 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def handle_http_error(request: Request, error: HTTPException) -> Response:
-        if is_api(request.url.path):
-            return error_response(error.status_code, str(error.detail), headers=error.headers)
-        page = error_page(request, error.status_code, str(error.detail))
-        page.headers.update(error.headers or {})
-        return page
+        return _refuse(request.scope, error.status_code, str(error.detail), error.headers or {})
 
     @app.exception_handler(TimeoutError)
     def handle_timeout(*_: object) -> Response:

@@ -19,6 +19,7 @@ from vertical_sdk.errors import (
     SourceError,
     VerticalError,
 )
+from vertical_sdk.paths import hide_addresses
 from vertical_sdk.registry.references import parse_reference
 
 __all__ = ["Problem", "TooLarge", "error_response", "public_message", "status_of"]
@@ -64,7 +65,8 @@ def status_of(error: VerticalError, method: str = "POST") -> int:
 
 def public_message(error: VerticalError) -> str:
     """The message of an error without places on this machine: its place is shown only if it is a reference."""
-    return f"{error.where}: {error.message}" if _is_reference(error.where) else error.message
+    message = hide_addresses(error.message)
+    return f"{error.where}: {message}" if _is_reference(error.where) else message
 
 
 def error_response(

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
+    from vertical_sdk.server.security.access_log import Log
+
 __all__ = ["find_tokens", "make_server", "serve_registry"]
+
+IDLE = 15
+"""Seconds that a connection waits for its next request."""
 
 
 def find_tokens(registry: Registry, path: Path | None = None) -> Tokens:
@@ -53,16 +58,26 @@ def serve_registry(
         import uvicorn  # noqa: F401
 
         from vertical_sdk.server.app import create_app
+        from vertical_sdk.server.security.access_log import open_log
+        from vertical_sdk.server.security.guard import CHECKS
+        from vertical_sdk.server.security.hosts import HostCheck, accepted_hosts
     except ImportError:
         raise MissingExtra("server", "`vertical registry serve`") from None
     settings = settings or ServerSettings()
+    log = open_log(settings.log)
     if not tokens.list() and not settings.anonymous_read:
         raise RegistryError(
             "there are no tokens, so no client could use the server. Create one with "
             "`vertical registry token add NAME --scope read`, or allow reading without a token with --anonymous-read.",
             where=tokens.path,
         )
-    server = make_server(create_app(registry, tokens, settings), settings)
+    own = create_app(registry, tokens, settings, log=log)
+    own.openapi()  # builds the routes, for which the first clients would wait
+    app: ASGIApp = own
+    hosts = accepted_hosts(settings.host, settings.allowed_hosts, proxy=settings.proxy is not None)
+    if hosts is not None:
+        app = HostCheck(app, hosts, exempt=CHECKS)
+    server = make_server(app, settings, log=log)
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -76,13 +91,31 @@ def serve_registry(
         server.run(sockets=[listening])
 
 
-def make_server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
-    """Build the uvicorn server of an application: no log of its own, no banner, one process.
+def make_server(app: ASGIApp, settings: ServerSettings, *, log: Log | None = None) -> uvicorn.Server:
+    """Build the uvicorn server of an application: guarded connections, no log of its own, no banner, one process.
 
-    Raises RegistryError if the certificate or its key cannot be used.
+    log  receives a dict when connections were refused or closed; None means a line in `settings.log`
+
+    Raises RegistryError if the certificate or its key cannot be used, RunError if the process may open too few files.
     """
     import uvicorn
 
+    from vertical_sdk.server.security.access_log import open_log, timestamp
+    from vertical_sdk.server.security.connections import ConnectionGuard, is_proxy, most_connections
+    from vertical_sdk.server.security.http_server import GuardedServer, guarded_protocol
+    from vertical_sdk.server.security.quiet_log import limit_library_logs
+
+    limits, write = settings.limits, log or open_log(settings.log)
+    most = most_connections(limits.connections, limits.together)
+    guard = ConnectionGuard(
+        most,
+        min(limits.each, max(1, most * 2 // 3)),
+        head=limits.head,
+        idle=IDLE,
+        stall=limits.silence,
+        exempt=is_proxy(settings.proxy),
+    )
+    limit_library_logs()
     certificate, key = settings.certificate, settings.key
     if (certificate is None) != (key is None):
         raise RegistryError("a certificate needs its key: give both --certificate FILE and --key FILE.")
@@ -93,11 +126,10 @@ def make_server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
         server_header=False,
         lifespan="off",
         loop="asyncio",
-        http="h11",
+        http=guarded_protocol(guard),  # type: ignore[arg-type]
         ws="none",
         h11_max_incomplete_event_size=settings.limits.headers,
-        limit_concurrency=settings.limits.together,
-        timeout_keep_alive=15,
+        timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=30,
         proxy_headers=settings.proxy is not None,
         forwarded_allow_ips=settings.proxy,
@@ -109,4 +141,4 @@ def make_server(app: ASGIApp, settings: ServerSettings) -> uvicorn.Server:
     except (OSError, ssl.SSLError) as error:
         message = f"these files are not a certificate and its key ({error}). Give PEM files."
         raise RegistryError(message, where=f"{certificate}, {key}") from None
-    return uvicorn.Server(config)
+    return GuardedServer(config, guard, lambda counts: write({"time": timestamp(), "connections": counts}))

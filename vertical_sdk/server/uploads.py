@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterable, Iterator
@@ -18,6 +19,7 @@ from vertical_sdk.errors import DigestMismatch, RegistryError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.server.errors import TooLarge
+from vertical_sdk.server.quotas import WaitingFiles
 from vertical_sdk.server.settings import Limits
 
 __all__ = ["Uploads", "check_sizes"]
@@ -25,7 +27,7 @@ __all__ = ["Uploads", "check_sizes"]
 BLOCK = 1 << 20
 AHEAD = 4
 """A token may upload this many versions of the largest size before it publishes them."""
-FULL = "too many uploaded files are not published yet. Publish them, or wait a day until they are removed."
+TRIES = 3
 
 
 class Uploads:
@@ -34,6 +36,9 @@ class Uploads:
     def __init__(self, root: Path, limits: Limits) -> None:
         self.root = root
         self.limits = limits
+        self._waiting = WaitingFiles(AHEAD * limits.version, AHEAD * limits.files, self._list_sizes)
+        self._lock = threading.Lock()
+        self._publishing: dict[tuple[str, str], tuple[threading.Lock, int]] = {}
 
     def path_of(self, token: str, digest: str, sha256: str) -> Path:
         """The path of an uploaded file of a version, whether it exists or not."""
@@ -50,33 +55,65 @@ class Uploads:
         Raises TooLarge, DigestMismatch, RunError if the disk is full.
         """
         place = self.path_of(token, digest, sha256)
-        room = await run_in_threadpool(self._free_bytes, token)
-        self._check_fits(length or 0, room)
-        part = place.with_name(f"{sha256}.{uuid.uuid4().hex}")
-        digester, size = hashlib.sha256(), 0
+        part = self.root / token / f"{uuid.uuid4().hex}.part"  # not in the folder that publishing removes
+        digester, size, counted = hashlib.sha256(), 0, length or 0
+        self._check_size(counted)
+        await run_in_threadpool(self._waiting.set, token, part, counted)
         try:
             with report_full_disk(self.root):
-                place.parent.mkdir(parents=True, exist_ok=True)
+                part.parent.mkdir(parents=True, exist_ok=True)
                 with part.open("wb") as file:
                     block = bytearray()
 
                     def write() -> None:
+                        if size > counted:
+                            self._waiting.set(token, part, size)
                         digester.update(block)
                         file.write(block)
                         block.clear()
 
                     async for piece in stream:
                         size += len(piece)
-                        self._check_fits(size, room)
+                        self._check_size(size)
                         block += piece
                         if len(block) >= BLOCK:
                             await run_in_threadpool(write)
                     await run_in_threadpool(write)
                 if digester.hexdigest() != sha256:
                     raise DigestMismatch(f"what was uploaded as {sha256[:12]}… has another SHA-256. Upload it again.")
-                part.replace(place)
+                await run_in_threadpool(self._keep, token, part, place)
         finally:
             part.unlink(missing_ok=True)
+            self._waiting.remove(token, part)
+
+    def _keep(self, token: str, part: Path, place: Path) -> None:
+        """Give a file its final name. Another request may remove the folder at the same time, because it has published it."""
+        for attempt in range(TRIES):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                part.replace(place)
+            except FileNotFoundError:
+                if attempt == TRIES - 1:
+                    raise
+            else:
+                self._waiting.move(token, part, place)
+                return
+
+    @contextlib.contextmanager
+    def publishing(self, token: str, digest: str) -> Iterator[None]:
+        """Publish a version of a token alone: a request for the same one waits, and finds it published."""
+        key = token, digest
+        with self._lock:
+            lock, waiting = self._publishing.get(key, (threading.Lock(), 0))
+            self._publishing[key] = lock, waiting + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, waiting = self._publishing.pop(key)
+                if waiting > 1:
+                    self._publishing[key] = lock, waiting - 1
 
     @contextlib.contextmanager
     def stage(self, token: str, digest: str, manifest: Manifest) -> Iterator[Path]:
@@ -111,6 +148,7 @@ class Uploads:
     def drop(self, token: str, digest: str) -> None:
         """Remove a version's uploads once it is published."""
         shutil.rmtree(self.root / token / digest, ignore_errors=True)
+        self._waiting.remove(token, self.root / token / digest)
 
     def sweep(self) -> None:
         """Remove files that have waited too long, or that a killed server left."""
@@ -119,23 +157,20 @@ class Uploads:
             with contextlib.suppress(OSError):
                 if path.is_file() and path.lstat().st_mtime < eldest:
                     path.unlink()
+                    self._waiting.remove(path.relative_to(self.root).parts[0], path)
         for path in sorted(self.root.rglob("*"), reverse=True):
             with contextlib.suppress(OSError):  # a folder that is not empty stays
                 if path.is_dir() and path.lstat().st_mtime < eldest:
                     path.rmdir()
 
-    def _free_bytes(self, token: str) -> int:
-        """Bytes that a token may still upload. Raises TooLarge if it has too many files here."""
-        sizes = [_size(path) for path in (self.root / token).rglob("*")]
-        if len(sizes) >= AHEAD * self.limits.files:
-            raise TooLarge(FULL)
-        return AHEAD * self.limits.version - sum(size or 0 for size in sizes)
+    def _list_sizes(self, token: str) -> dict[Path, int]:
+        """The files of a token that are on disk, with their sizes."""
+        sizes = {path: _size(path) for path in (self.root / token).rglob("*")}
+        return {path: size for path, size in sizes.items() if size is not None}
 
-    def _check_fits(self, size: int, room: int) -> None:
+    def _check_size(self, size: int) -> None:
         if size > self.limits.file:
             raise TooLarge(f"the file has more than {self.limits.file} bytes, which is the limit of this server.")
-        if size > room:
-            raise TooLarge(FULL)
 
 
 def check_sizes(manifest: Manifest, limits: Limits) -> None:

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import importlib
 import re
+from urllib.parse import urlsplit
 
 from vertical_sdk.errors import SourceError
 from vertical_sdk.sources.fetched import Fetched
+from vertical_sdk.sources.permission import current_permission
 from vertical_sdk.types import Progress, silent
 
 __all__ = ["SCHEMES", "Fetched", "fetch"]
@@ -41,11 +43,24 @@ def fetch(
     sha256    the expected digest: of the wheel for pypi, else of the file, or of the folder (see `folder_digest`)
     revision  branch, tag or commit of a hub data set
 
+    If a card names the source, and not the user, it may be refused (`sources.permission`).
     Raises SourceError; OfflineError if a network is needed and there is none; DigestMismatch if the bytes are not those that
     were pinned; RunError if the cache cannot be written.
     """
     if sha256 is not None and not DIGEST.fullmatch(sha256):
         raise SourceError(f"sha256 = {sha256!r} is not a digest. Write 64 hexadecimal digits in lower case.", where=source)
+    try:
+        "".join((source, file or "", revision or "")).encode()
+        urlsplit(source if "://" in source else "")
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            f"contains {error.object[error.start]!r}, which is not a character. Write it again.", where=repr(source)
+        ) from None
+    except ValueError as error:
+        raise SourceError(f"is not an address ({error}). Write it again.", where=f"{source.partition('://')[0]}://…") from None
+    permission = current_permission()
+    if permission is not None:
+        permission.check(source)
     module, _, function = SCHEMES.get(source.partition(":")[0], OTHERWISE).partition(":")
     fetched: Fetched = getattr(importlib.import_module(module), function)(
         source, file=file, sha256=sha256, revision=revision, progress=progress

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit, urlunsplit
 
-from vertical_sdk.errors import DigestMismatch, SourceError
+from vertical_sdk.errors import DigestMismatch, SourceError, find_similar
 from vertical_sdk.paths import file_digest
 
-__all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "list_nearest", "pick_file"]
+__all__ = ["Fetched", "check_digest", "content_digest", "folder_digest", "hide_secrets", "list_nearest", "pick_file"]
+
+SECRET = re.compile(r"sig|token|key|secret|pass|cred|auth", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,18 @@ class Fetched:
     sha256: str
     license: str | None
     revision: str | None = None
+
+
+def hide_secrets(source: str) -> str:
+    """Remove the user, password and signed query from an address, so it can be shown and recorded."""
+    if "://" not in source or source.startswith("github://"):  # OWNER:REPOSITORY@REVISION is at the place of the user
+        return source
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # not an address, such as a bracket that is not closed
+        return f"{source.partition('://')[0]}://…"
+    query = "" if SECRET.search(parts.query) else parts.query
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
 def folder_digest(folder: Path) -> str:
@@ -78,8 +93,8 @@ def list_nearest(name: str, known: Iterable[str], *, place: str = "") -> str:
     """
     known = sorted(known)
     last = {k: k.rpartition("/")[2] for k in known}
-    like = difflib.get_close_matches(name.rpartition("/")[2], set(last.values()), n=5, cutoff=0.5)
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    like = find_similar(name.rpartition("/")[2], sorted(set(last.values())), most=5, cutoff=0.5)
+    near = find_similar(name, known, most=5, cutoff=0.5)
     near += [k for k in known if last[k] in like and k not in near]
     if near:
         return f"Similar names{f' in {place}' if place else ''}: {', '.join(near[:8])}."

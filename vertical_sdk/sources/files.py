@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from vertical_sdk.errors import OfflineError, SourceError, VerticalError, did_you_mean
 from vertical_sdk.paths import cache_home, expand_home, is_disk_full
-from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, list_nearest, pick_file
+from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, hide_secrets, list_nearest, pick_file
 from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
+from vertical_sdk.sources.permission import NotPublic, current_permission
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["fetch", "hide_secrets"]
+__all__ = ["fetch"]
 
-SECRET = re.compile(r"sig|token|key|secret|pass|cred|auth", re.IGNORECASE)
 STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "updated", "md5Hash", "generation")
 """The names by which stores call a value that changes with the file."""
 
@@ -72,15 +71,6 @@ def _hint(name: str, path: Path) -> str:
     return " Give the path of a file or folder. A relative path starts in the folder of the recipe's file."
 
 
-def hide_secrets(source: str) -> str:
-    """Remove the user, password and signed query from an address, so it can be shown and recorded."""
-    if "://" not in source or source.startswith("github://"):  # OWNER:REPOSITORY@REVISION is at the place of the user
-        return source
-    parts = urlsplit(source)
-    query = "" if SECRET.search(parts.query) else parts.query
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
-
-
 def _copy_remote(source: str, file: str | None, sha256: str | None, progress: Progress) -> Fetched:
     shown = hide_secrets(source)
     if "::" in source:
@@ -127,7 +117,7 @@ def _look_up(address: str) -> tuple[Any, str, str | None]:
     import fsspec
 
     try:
-        store, path = fsspec.core.url_to_fs(address)
+        store, path = fsspec.core.url_to_fs(address, **_connect_options(address))
         store.invalidate_cache()
         info = store.info(path)
     except Exception as error:
@@ -135,6 +125,21 @@ def _look_up(address: str) -> tuple[Any, str, str | None]:
     stamps = {name: str(info[name]) for name in STAMPS if info.get(name) is not None}
     stamp = json.dumps({"size": info.get("size"), **stamps}, sort_keys=True) if stamps and info.get("type") == "file" else None
     return store, path, stamp
+
+
+def _connect_options(address: str) -> dict[str, Any]:
+    """Options of the store of a web address that a card names: every connection needs permission, after a redirect too."""
+    permission = current_permission()
+    connect = permission.find_connect(address) if permission is not None else None
+    if connect is None:
+        return {}
+
+    async def get_client(**options: Any) -> Any:
+        import aiohttp
+
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=connect), **options)
+
+    return {"get_client": get_client, "skip_instance_cache": True}
 
 
 def _copy(store: Any, path: str, copy: Path) -> None:
@@ -161,6 +166,12 @@ def _explain(address: str, error: Exception) -> Exception:
     reason = (str(error).replace(address, shown) or type(error).__name__).strip()
     if isinstance(error, VerticalError) or is_disk_full(error):
         return error
+    if private := _find_private(error):
+        return SourceError(
+            f"it was not fetched: the card of an adapter names it, and {private}. Give rows with --data FILE, or allow the address "
+            "that it leads to: --allow-source ADDRESS.",
+            where=shown,
+        )
     if _is_unreachable(error):
         return OfflineError(
             f"cannot be reached ({reason}). Copy it to this machine and name its path as the source, or try again later.",
@@ -168,11 +179,18 @@ def _explain(address: str, error: Exception) -> Exception:
         )
     if isinstance(error, FileNotFoundError):
         return SourceError("nothing is at this address. Check its spelling and whether it needs a login.", where=shown)
-    if isinstance(error, ImportError):
-        return SourceError(reason, where=shown)
     if isinstance(error, PermissionError):
         return SourceError(f"access was refused ({reason}). Check the login settings of the store.", where=shown)
-    return SourceError(f"cannot be read ({reason}).", where=shown)
+    return SourceError(reason if isinstance(error, ImportError) else f"cannot be read ({reason}).", where=shown)
+
+
+def _find_private(error: BaseException | None) -> str:
+    """Which address was refused because it is not public; "" if none was."""
+    while error is not None:
+        if isinstance(error, NotPublic):
+            return str(error)
+        error = error.__cause__
+    return ""
 
 
 def _is_unreachable(error: BaseException | None) -> bool:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import OfflineError, SourceError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.paths import cache_home, write_whole
 from vertical_sdk.sources.fetched import Fetched, check_digest, content_digest, pick_file
 from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Progress, silent
 
-__all__ = ["fetch", "hub_is_off", "keep_splits", "parse"]
+__all__ = ["fetch", "hub_cache", "hub_is_off", "keep_splits", "parse"]
 
 ADDRESS = re.compile(r"hf:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<config>[\w.+-]+))?(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -37,6 +38,13 @@ def hub_is_off() -> bool:
     return any(
         os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     )
+
+
+def hub_cache(name: str | None) -> Path:
+    """The folder of a model in the hub's own cache, or that cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE) / ("models--" + name.replace("/", "--") if name else "")
 
 
 def fetch(
@@ -87,8 +95,9 @@ def _resolve_revision(source: str, name: str, wanted: str, home: Path) -> tuple[
     """Find the current commit of a revision, and the licence; the last known ones if the hub cannot be reached."""
     known_at = home / "revisions.json"
     try:
-        known = json.loads(known_at.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        read = parse_json(known_at.read_bytes())
+        known = {at: (str(entry[0]), entry[1]) for at, entry in read.items() if len(entry) == 2}
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
         known = {}
     if wanted in known and (COMMIT.fullmatch(wanted) or hub_is_off()):
         return known[wanted][0], known[wanted][1]

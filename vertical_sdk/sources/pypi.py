@@ -212,7 +212,7 @@ def _explain_failure(source: str, name: str, version: str, temporary: Path, outp
     if "No matching distribution" in output and _is_without_index():
         return OfflineError(f"is not in the cache, and PIP_NO_INDEX forbids the index. {ways}", where=source)
     if "No matching distribution" in output:
-        known = re.search(r"\(from versions: ([^)]*)\)", output)
+        known = re.search(r"\(from versions: ([^()]*)\)", output)
         available = f"; it has {known[1]}" if known and known[1] != "none" else ""
         return SourceError(
             f"the index has no wheel of {name} {version} for this Python{available}. Only wheels are read: a source archive is "

@@ -17,6 +17,8 @@ __all__ = ["LARGEST", "unpack", "wheel_license"]
 LARGEST = 8 << 30
 """Bytes that a wheel may unpack to."""
 MOST_FILES = 100_000
+LONGEST = 1024
+"""Characters of a path inside a wheel; a part of it has at most 255 bytes, as file systems have it."""
 DENSEST = 300
 """The largest ratio of the unpacked size to the archive; deflate reaches 1032 on zeros alone."""
 SMALL = 64 << 20
@@ -64,6 +66,8 @@ def _check(entries: Sequence[zipfile.ZipInfo], packed: int, source: str) -> None
         fault = None
         if "\\" in name or "\0" in name or ":" in name or place.is_absolute() or ".." in place.parts or not place.parts:
             fault = "would be written outside its folder"
+        elif len(name) > LONGEST or any(len(part.encode(errors="replace")) > 255 for part in place.parts):
+            fault = "has a name that is too long"
         elif kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
             fault = "is a link or a device"
         elif entry.flag_bits & 1:
@@ -71,7 +75,7 @@ def _check(entries: Sequence[zipfile.ZipInfo], packed: int, source: str) -> None
         elif str(place) in seen:
             fault = "is repeated"
         if fault:
-            raise SourceError(f"the wheel is refused: its entry {name!r} {fault}. Use another source.", where=source)
+            raise SourceError(f"the wheel is refused: its entry {name[:200]!r} {fault}. Use another source.", where=source)
         seen.add(str(place))
     total = sum(entry.file_size for entry in entries)
     if total > LARGEST or len(entries) > MOST_FILES or (total > SMALL and total > DENSEST * packed):

@@ -65,7 +65,7 @@ def train(
     resume    continue a stopped run from its last complete checkpoint. The final weights are those of a run that was never
               stopped (on a CPU, bit for bit). The recipe, the data's bytes, the prepared rows and the base must be those that the
               run began with. Without `out`: the newest unfinished run of this recipe
-    start     an adapter to continue from (warm start): a run's folder, an adapter's folder, or a registry reference. It must have
+    start     an adapter to continue from (warm start): a registry reference, or a folder as for `evaluate`. It must have
               the same base, task, labels and adapter settings. The new card records it as its parent. To resume such a run, pass
               the same adapter again
 

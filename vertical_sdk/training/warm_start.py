@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,29 @@ from typing import Any
 import torch
 
 from vertical_sdk.bases.base import Base
-from vertical_sdk.card import Card, Parent, read_card
+from vertical_sdk.card import Card, Parent
 from vertical_sdk.data.prepare import Prepared
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RunError
 from vertical_sdk.families.head import HEAD, load_head
 from vertical_sdk.families.lora import ADAPTER_WEIGHTS, read_weights
 from vertical_sdk.families.series import SERIES
 from vertical_sdk.families.specialist import Specialist, family_for
-from vertical_sdk.paths import file_digest
+from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.tensors import load_tensors
 
 __all__ = ["Start", "check_start", "find_start", "load_start_weights", "require_same_start"]
 
-CONFIG = "adapter_config.json"
 LORA_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 """Keys of peft.LoraConfig that change the effect of the same weights, or their shapes. The names of the weights show target_modules."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """An adapter to continue from: its folder, its card, and how the new card names it."""
+    """An adapter to continue from: its files, its card, and how the new card names it."""
 
-    folder: Path
+    files: CheckedFiles
     card: Card
     parent: Parent
 
@@ -44,36 +44,25 @@ class Start:
 def find_start(adapter: str | Path) -> Start:
     """Find the adapter to continue from, and compare its files with its card.
 
-    adapter  a run's folder, an adapter's folder, or a registry reference ("medical/icd-chapter@production")
+    adapter  a registry reference ("medical/icd-chapter@production"), a run's folder or an adapter's folder, as for `find_adapter`
 
     Raises AdapterError for a folder that is not an adapter, RegistryError for a reference that does not exist, CorruptAdapter for a
     changed file.
     """
-    from vertical_sdk.adapters.folder import find_adapter
+    from vertical_sdk.adapters.folder import open_adapter
 
-    version = None
-    if isinstance(adapter, Path) or Path(adapter).exists() or adapter.startswith((".", "/", "~")):
-        folder = find_adapter(adapter)
-    else:
-        from vertical_sdk.registry import Registry
-
-        version = Registry().resolve(adapter)
-        folder = version.path
-    card = read_card(folder)
-    for file in (CONFIG, ADAPTER_WEIGHTS, HEAD, SERIES):
-        if file in card.files and (not (folder / file).is_file() or file_digest(folder / file) != card.files[file]):
-            raise CorruptAdapter(
-                "The file is missing or was changed after training. Download or train the adapter again.", where=folder / file
-            )
+    found = open_adapter(adapter)
+    card, version = found.card, found.version
+    found.files.check()
     weights = card.files.get(ADAPTER_WEIGHTS)
     if weights is None:
-        raise CorruptAdapter(f"The card lists no {ADAPTER_WEIGHTS}. Download or train the adapter again.", where=folder)
+        raise CorruptAdapter(f"The card lists no {ADAPTER_WEIGHTS}. Download or train the adapter again.", where=found.folder)
     parent = Parent(
         reference=str(version) if version is not None else card.name,
         weights=weights,
         version=version.digest if version is not None else None,
     )
-    return Start(folder, card, parent)
+    return Start(found.files, card, parent)
 
 
 def require_same_start(folder: Path, recorded: Parent | None, start: Start | None) -> None:
@@ -98,7 +87,7 @@ def check_start(start: Start, specialist: Specialist, base: Base, recipe: Recipe
     require_same_base(start.card.base, base.fingerprint, start.where)
     _require_same_task(start, base, recipe, prepared)
     _require_same_lora(start, specialist.backbone, recipe)
-    weights = read_weights(start.folder)
+    weights = read_weights(start.files)
     expected = peft.get_peft_model_state_dict(specialist.backbone, save_embedding_layers=False)
     wrong = sorted(set(weights) ^ set(expected)) or [k for k, v in expected.items() if v.shape != weights[k].shape]
     if wrong:
@@ -120,9 +109,9 @@ def load_start_weights(start: Start, specialist: Specialist) -> None:
     """
     import peft
 
-    peft.set_peft_model_state_dict(specialist.backbone, read_weights(start.folder))
+    peft.set_peft_model_state_dict(specialist.backbone, read_weights(start.files))
     if specialist.head is not None and HEAD in start.card.files:
-        head = load_head(start.folder)
+        head = load_head(start.files)
         if head.linear.weight.shape != specialist.head.linear.weight.shape:
             raise AdapterError(
                 f"The adapter's head has the shape {tuple(head.linear.weight.shape)}, this recipe's "
@@ -188,12 +177,7 @@ def _require_same_labels(start: Start, prepared: Prepared) -> None:
 
 def _require_same_lora(start: Start, backbone: Any, recipe: Recipe) -> None:
     """Compare the adapter's adapter_config.json with this recipe's adapter."""
-    try:
-        parent_config = json.loads((start.folder / CONFIG).read_bytes())
-    except (OSError, ValueError) as error:
-        raise CorruptAdapter(
-            f"The file cannot be read: {error}. Download or train the adapter again.", where=start.folder / CONFIG
-        ) from None
+    parent_config = parse_config(start.files.read(ADAPTER_CONFIG), start.files.folder / ADAPTER_CONFIG)
     config = backbone.peft_config["default"]
     for key in LORA_KEYS:
         parent_value, value = parent_config.get(key), getattr(config, key, None)
@@ -205,18 +189,14 @@ def _require_same_lora(start: Start, backbone: Any, recipe: Recipe) -> None:
 
 
 def _load_series(start: Start, specialist: Specialist) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     own: Any = getattr(specialist, "own", None)
-    path = start.folder / SERIES
+    state = load_tensors(start.files.read(SERIES), start.files.folder / SERIES)
     try:
-        state = load_file(path)
         learned = {name: state[name] for name, _ in own.named_parameters()}
         with torch.no_grad():
             own.load_state_dict(learned, strict=False)
-    except (SafetensorError, OSError, KeyError, RuntimeError, AttributeError) as error:
+    except (KeyError, RuntimeError, AttributeError) as error:
         raise CorruptAdapter(
-            f"{path} cannot be read into this recipe's specialist: {error}. Download or train the adapter again.",
+            f"{SERIES} cannot be read into this recipe's specialist: {error}. Download or train the adapter again.",
             where=start.where,
         ) from None

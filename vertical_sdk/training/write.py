@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vertical_sdk.adapters.self_test import record_self_tests
+from vertical_sdk.adapters.self_test import Whole, record_self_tests
 from vertical_sdk.baselines.stacking import Ensemble, save_ensemble
 from vertical_sdk.card import Calibration, Card, library_versions, write_card
 from vertical_sdk.evaluation.learned_rows import SAME_ROWS, continues_on_same_rows
@@ -17,6 +17,7 @@ from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.record_index import write_record_index
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.training.job import Job
 from vertical_sdk.types import Example, Split
 
@@ -40,7 +41,7 @@ def write_adapter(
         if ensemble is not None:
             save_ensemble(staged, ensemble)
         _write_record_index(job, staged)
-        card = _create_card(job, specialist, calibration, facts)
+        card = _create_card(job, specialist, Whole(ensemble, calibration, CheckedFiles(staged), job.prepared.fields), facts)
         write_whole(staged / "README.md", render_readme(card, job.base.hub_id))
         write_card(staged, card)
         staged.rename(job.folder / "adapter")
@@ -70,7 +71,7 @@ def _write_record_index(job: Job, folder: Path) -> None:
     write_record_index(folder, splits, groups=prepared.layout is None)
 
 
-def _create_card(job: Job, specialist: Specialist, calibration: Calibration, facts: Mapping[str, Any]) -> Card:
+def _create_card(job: Job, specialist: Specialist, whole: Whole, facts: Mapping[str, Any]) -> Card:
     recipe, prepared = job.recipe, job.prepared
     return Card(
         name=recipe.name,
@@ -87,8 +88,8 @@ def _create_card(job: Job, specialist: Specialist, calibration: Calibration, fac
         layout=prepared.layout,
         sources=prepared.sources,
         account=prepared.account.to_dict(),
-        calibration=calibration,
-        self_tests=record_self_tests(specialist),
+        calibration=whole.calibration,
+        self_tests=record_self_tests(specialist, whole),
         training=dict(facts) | _describe_start(job),
         parent=job.start.parent if job.start is not None else None,
         versions=library_versions(),

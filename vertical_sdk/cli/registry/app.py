@@ -31,7 +31,9 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("unbundle", transport.unbundle),
     ("keygen", trust.keygen),
     ("sign", trust.sign),
+    ("check", trust.check),
     ("revoke", trust.revoke),
+    ("purge", trust.purge),
 )
 TOKEN_VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("add", server.add_token),

@@ -60,7 +60,9 @@ def import_adapter(
         emit({**result.version.to_dict(), **gaps})
         return
     show(f"{result.version} (sha256:{result.version.digest[:16]}…)")
-    show("Its card does not state:\n" + "\n".join(f"  {line}" for line in result.missing))
+    show("Its card does not state:")
+    for line in result.missing:
+        show(f"  {line}")
     if result.left_out:
         say(f"Not published, because these files are not part of an adapter: {', '.join(result.left_out)}")
     if result.unread:

@@ -10,6 +10,7 @@ from vertical_sdk.cli.comparison import describe_gate, interval_text
 from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, say, show, table
 from vertical_sdk.cli.registry.arguments import Reference
+from vertical_sdk.types import REPORTED
 
 __all__ = ["diff", "lineage", "search", "used_data"]
 
@@ -64,7 +65,7 @@ def lineage(reference: Reference, registry: RegistryAt = None, as_json: Json = F
         ),
         ("continued by", ", ".join(origin.children) or None),
         ("software", ", ".join(f"{name} {number}" for name, number in origin.versions.items()) or None),
-        ("gate", describe_gate(origin.gate, origin.forced)),
+        ("gate", f"{describe_gate(origin.gate, origin.forced)} ({origin.vouched})"),
         *(("", reason) for reason in (origin.verdict or {}).get("reasons", ())),
     ]
     show(table(["", ""], rows))
@@ -156,7 +157,8 @@ def search(
         ]
         for v in versions
     ]
-    show(table(["version", "aliases", "task", "base", "gate", "revoked"], rows) if rows else "No version meets all conditions.")
+    columns = ["version", "aliases", "task", "base", "gate", "revoked"]
+    show(table(columns, rows, title=f"Gates as {REPORTED}") if rows else "No version meets all conditions.")
     if limit is not None and len(versions) == limit:
         say(f"There may be more: --after {versions[-1]}")
 

@@ -12,6 +12,7 @@ from vertical_sdk.cli.options import Json, RegistryAt
 from vertical_sdk.cli.output import emit, show, size, table
 from vertical_sdk.cli.registry.arguments import Name, Reference
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.types import REPORTED
 
 __all__ = ["gc", "history", "list_adapters", "show_version", "verify"]
 
@@ -45,7 +46,7 @@ def list_adapters(
         for s in summaries
     ]
     show(
-        table(["name", "newest", "aliases", "task", "base", "result", "gate"], rows)
+        table(["name", "newest", "aliases", "task", "base", "result", "gate"], rows, title=f"Results and gates as {REPORTED}")
         if rows
         else f"Nothing is published in {store.location}."
     )
@@ -73,6 +74,7 @@ def show_version(reference: Reference, registry: RegistryAt = None, as_json: Jso
         ("recipe", f"{card.recipe['name']} ({card.recipe_digest[:12]})"),
         ("labels", len(card.labels) if card.labels else None),
         ("gate", describe_gate(version.gate, version.forced)),
+        ("results", version.vouched),
         ("folder", version.path),
     ]
     show(table(["", ""], facts))
@@ -112,7 +114,8 @@ def verify(
         emit({"ok": not problems, "problems": problems})
     else:
         signed = " and signed by a trusted key" if store.policy.requires_signature else ""
-        show("\n".join(problems) if problems else f"Every file is as it was published{signed}.")
+        for problem in problems or [f"Every file is as it was published{signed}."]:
+            show(problem)
     if problems:
         raise typer.Exit(CorruptAdapter.exit_code)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vertical_sdk.cli.comparison import interval_text, p_text
-from vertical_sdk.cli.options import Json, RegistryAt
+from vertical_sdk.cli.options import AllowSource, Json, RegistryAt
 from vertical_sdk.cli.output import emit, show, showing, table
 from vertical_sdk.cli.registry.arguments import Force, Name, Why
 from vertical_sdk.errors import GateFailed
@@ -38,6 +38,7 @@ def promote(
         ),
     ] = False,
     why: Why = "",
+    allow_source: AllowSource = None,
     registry: RegistryAt = None,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +48,15 @@ def promote(
         from vertical_sdk.registry import Registry
 
         result = compare_and_move(
-            Registry(registry), f"{name}@{source}", target, data=data, margin=margin, force=force, why=why, progress=progress
+            Registry(registry),
+            f"{name}@{source}",
+            target,
+            data=data,
+            margin=margin,
+            force=force,
+            why=why,
+            allow_sources=allow_source or (),
+            progress=progress,
         ).to_dict()
     if as_json:
         emit(result)

@@ -44,6 +44,11 @@ def serve(
         float, typer.Option(min=0.01, help="Requests a second for each token, or for each address without a token.")
     ] = 100.0,
     largest: Annotated[int, typer.Option(min=1, metavar="MB", help="The size of the largest upload.")] = 4000,
+    quota: Annotated[int, typer.Option(min=1, metavar="GB", help="What one token may publish in all.")] = 200,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A host name that clients use; others are refused. May be repeated."),
+    ] = None,
     registry: RegistryAt = None,
 ) -> None:
     """Serve a registry over HTTP to clients with a token, until Ctrl-C."""
@@ -67,7 +72,14 @@ def serve(
         anonymous_read=anonymous_read,
         log=log,
         proxy=proxy,
-        limits=Limits(rate=rate, burst=max(1, round(10 * rate)), file=largest * 10**6, version=2 * largest * 10**6),
+        limits=Limits(
+            rate=rate,
+            burst=max(1, round(10 * rate)),
+            file=largest * 10**6,
+            version=2 * largest * 10**6,
+            published=quota * 10**9,
+        ),
+        allowed_hosts=tuple(allowed_host or ()),
         uploads=uploads,
     )
     serve_registry(served, find_tokens(served, token_file), settings, ready=ready)

@@ -70,6 +70,10 @@ def bundle(
 def unbundle(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `vertical registry bundle` wrote.")],
     name: Names = None,
+    trust_notes: Annotated[
+        bool,
+        typer.Option("--trust-notes", help="Also take its tags, aliases, revocations, signatures, users and times."),
+    ] = False,
     overwrite_aliases: Overwrite = False,
     limit: Annotated[
         float | None, typer.Option(metavar="GB", min=0.0, help="The size of the largest bundle to read; default: 10 GB.")
@@ -88,6 +92,7 @@ def unbundle(
             Registry(registry),
             name or (),
             limit=LIMIT if limit is None else int(limit * GB),
+            trust_notes=trust_notes,
             overwrite_aliases=overwrite_aliases,
             progress=progress,
         )
@@ -106,6 +111,8 @@ def _show_report(report: CopyReport, *, as_json: bool) -> None:
     for alias in report.aliases:
         if alias.outcome in {"set", "moved"}:
             show(f"{alias.name}@{alias.alias} → {alias.version}")
+    for line in report.notes:
+        say(line)
     for alias in report.conflicts:
         say(
             f"{alias.name}@{alias.alias} points at version {alias.previous} in the target and was not moved. In the source it points at the "

@@ -1,19 +1,20 @@
-"""vertical registry keygen, sign and revoke: establish trust in versions, and withdraw it."""
+"""vertical registry keygen, sign, check, revoke and purge: establish trust in versions, withdraw it, and remove their files."""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vertical_sdk.cli.options import Json, RegistryAt
-from vertical_sdk.cli.output import emit, say, show
+from vertical_sdk.cli.output import emit, say, show, showing, size
 from vertical_sdk.cli.registry.arguments import Reference
 
-__all__ = ["keygen", "revoke", "sign"]
+__all__ = ["check", "keygen", "purge", "revoke", "sign"]
 
 PASSPHRASE = "VERTICAL_KEY_PASSWORD"  # noqa: S105  (the name of the variable)
 
@@ -58,20 +59,13 @@ def sign(
 ) -> None:
     """Sign all files of a version with a key or with sigstore; the registry stores the signature."""
     from vertical_sdk.registry import Registry
-    from vertical_sdk.registry.keys import is_encrypted
     from vertical_sdk.registry.signing import sign as sign_version
     from vertical_sdk.registry.signing import sign_with_sigstore
 
     if sigstore == (key is not None):
         raise typer.BadParameter("give either --key FILE or --sigstore.")
     store = Registry(registry)
-    if key is None:
-        version = sign_with_sigstore(store, reference)
-    else:
-        secret = os.environ.get(PASSPHRASE, "")
-        if not secret and is_encrypted(key) and sys.stdin.isatty():
-            secret = typer.prompt(f"Passphrase of {key}", hide_input=True, err=True)
-        version = sign_version(store, reference, key, secret)
+    version = sign_with_sigstore(store, reference) if key is None else sign_version(store, reference, key, _passphrase(key))
     if as_json:
         emit(version.to_dict())
     else:
@@ -80,16 +74,44 @@ def sign(
         )
 
 
+def check(
+    reference: Reference,
+    base: Annotated[str | None, typer.Option(help="Another place of the same base model.")] = None,
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Load a version with its base, replay its self-tests and record that: lists and pages then say who did it and when."""
+    with showing() as progress:
+        from vertical_sdk.inference import VerticalModel
+        from vertical_sdk.registry import Registry
+
+        store = Registry(registry)
+        version = store.resolve(reference)
+        VerticalModel.from_pretrained(version.path, name=str(version), base=base, progress=progress)
+        version = store.record_replay(version)
+    if as_json:
+        emit(version.to_dict())
+    else:
+        show(f"{version}: self-tests replayed by {version.replayed}")
+
+
 def revoke(
     reference: Reference,
     reason: Annotated[str, typer.Option(help="Why; shown to anyone who tries to use the version.")],
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Sign the revocation with this private key, for all who trust the key.")
+    ] = None,
     registry: RegistryAt = None,
     as_json: Json = False,
 ) -> None:
     """Refuse to load a version from now on. The version and its aliases stay."""
     from vertical_sdk.registry import Registry
+    from vertical_sdk.registry.signing import sign_revocation
 
-    version = Registry(registry).revoke(reference, reason)
+    store = Registry(registry)
+    version = (
+        store.revoke(reference, reason) if key is None else sign_revocation(store, reference, reason, key, _passphrase(key))
+    )
     if as_json:
         emit(version.to_dict())
         return
@@ -97,3 +119,35 @@ def revoke(
     if version.aliases:
         aliases = ", ".join(version.aliases)
         say(f"These aliases still point at it and no longer load: {aliases}. Move them with `vertical registry alias`.")
+
+
+def purge(
+    reference: Reference,
+    reason: Annotated[str, typer.Option(help="Why; recorded permanently.")],
+    force: Annotated[bool, typer.Option("--force", help="Also if aliases point at it; they no longer load.")] = False,
+    registry: RegistryAt = None,
+    as_json: Json = False,
+) -> None:
+    """Remove the files of a version for ever. Its number, digest and log stay; files that other versions have stay too."""
+    from vertical_sdk.registry import Registry
+
+    store = Registry(registry)
+    erased = store.purge(reference, reason, force=force)
+    version = store.resolve(reference, check=False)
+    if as_json:
+        emit({**version.to_dict(), **asdict(erased)})
+        return
+    show(f"{version} is purged: {version.purged} ({size(erased.freed)} removed)")
+    for path, other in erased.shared.items():
+        say(f"{path} remains, because {other} has it too.")
+    say(erased.remains)
+
+
+def _passphrase(key: Path) -> str:
+    """The passphrase of a private key: from the environment, or asked for on a terminal."""
+    from vertical_sdk.registry.keys import is_encrypted
+
+    secret = os.environ.get(PASSPHRASE, "")
+    if not secret and is_encrypted(key) and sys.stdin.isatty():
+        secret = typer.prompt(f"Passphrase of {key}", hide_input=True, err=True)
+    return secret

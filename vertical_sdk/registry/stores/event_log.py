@@ -16,8 +16,16 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from vertical_sdk.errors import RegistryError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry.references import Reference, check_alias
-from vertical_sdk.registry.store import Entry, Event, check_expected_version
+from vertical_sdk.registry.store import (
+    Entry,
+    Event,
+    check_expected_version,
+    check_not_purged,
+    log_first_tags,
+    log_tags,
+)
 
 __all__ = ["EventLog", "build_alias_line", "build_publish_line", "build_tag_line"]
 
@@ -45,7 +53,7 @@ class EventLog:
     def append(self, content: bytes) -> None:
         """Read the next line. Raises RegistryError if it is not a valid line, or if its seal or the previous seal is wrong."""
         try:
-            line = json.loads(content)
+            line = parse_json(content)
             change, event = line["line"], Event(**line["line"]["event"])
             if line["before"] != self._seal or line["seal"] != _seal(self._seal, change) or event.name != self.name:
                 raise ValueError("its seal is wrong")
@@ -122,9 +130,11 @@ def build_publish_line(
     log: EventLog, digest: str, record: Mapping[str, Any], tags: Mapping[str, str], event: Event
 ) -> dict[str, Any] | None:
     """Build the line that makes content the next version. None means that the name has this content already."""
-    if log.find(Reference(log.name, digest=digest)):
+    existing = log.find(Reference(log.name, digest=digest))
+    if existing:
+        check_not_purged(existing[0])
         return None
-    published = asdict(replace(event, name=log.name, after=log.newest + 1))
+    published = asdict(replace(log_first_tags(event, tags), name=log.name, after=log.newest + 1))
     return {"kind": "publish", "event": published, "digest": digest, "record": record, "tags": dict(tags)}
 
 
@@ -144,6 +154,7 @@ def build_alias_line(
 
 def build_tag_line(log: EventLog, number: int, tags: Mapping[str, str | None], event: Event) -> dict[str, Any]:
     """Build the line that sets a version's tags, or removes those that are None."""
+    event = log_tags(event, tags)
     return {"kind": "tag", "event": asdict(replace(event, name=log.name, before=number, after=number)), "tags": dict(tags)}
 
 

@@ -22,7 +22,16 @@ from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import BlobStore, copy_checked, parse_manifest, write_synced
 from vertical_sdk.registry.index import Index
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest
+from vertical_sdk.registry.store import (
+    Entry,
+    Erased,
+    Event,
+    Manifest,
+    Stored,
+    canonical_json,
+    check_not_purged,
+    manifest_digest,
+)
 from vertical_sdk.registry.tree import has_digest, tree_problems
 
 __all__ = ["FileStore"]
@@ -66,6 +75,8 @@ class FileStore:
         digest = manifest_digest(manifest)
         reference = Reference(name, digest=digest)
         published = self.index.find(reference)
+        for entry in published:
+            check_not_purged(entry)
         if published and not tree_problems(self.folder(digest), manifest):
             return published[0]
         with report_full_disk(self.root), self._open_staging() as staging:
@@ -76,22 +87,29 @@ class FileStore:
                 for sha256 in {digest, *(file.sha256 for file in manifest.values())}:
                     self._blobs.add_blob(staging / sha256, sha256)
                 self._blobs.add_tree(staging / "tree", digest, manifest)
-                if not self.index.find(reference):
+                existing = self.index.find(reference)
+                for entry in existing:
+                    check_not_purged(entry)
+                if not existing:
                     self.index.add(name, digest, record, tags, event)
         return self.index.find(reference)[0]
 
     def problems(self) -> list[str]:
         """List damage of the index, and objects that are missing or do not have the digest in their name."""
         problems = self.index.problems()
-        for digest in self.index.digests():
+        for digest, used in self.index.digests().items():
             try:
                 manifest = self._manifest(digest)
             except CorruptAdapter as error:
                 problems.append(str(error))
                 continue
-            for path, file in manifest.items():
+            for path, file in manifest.items() if used else ():
                 if not has_digest(self._blobs.blob_path(file.sha256), file.sha256):
-                    problems.append(f"objects/{file.sha256[:2]}/{file.sha256} ({path}) is missing or has changed")
+                    problems.append(
+                        f"objects/{file.sha256[:2]}/{file.sha256} ({path}) is missing, cannot be read or has changed"
+                    )
+            if not used and self.folder(digest).exists():
+                problems.append(f"trees/{digest} was purged and is still there. Run `vertical registry gc`.")
         return sorted(set(problems))
 
     def gc(self) -> int:
@@ -100,8 +118,9 @@ class FileStore:
             return 0
         freed = 0
         with report_full_disk(self.root), self.index.writing():
-            digests = set(self.index.digests())
-            objects = digests | {file.sha256 for digest in digests for file in self._manifest(digest).values()}
+            known = self.index.digests()
+            digests = {digest for digest, used in known.items() if used}
+            objects = set(known) | {file.sha256 for digest in digests for file in self._manifest(digest).values()}
             for tree in _list_children(self._blobs.trees):
                 if tree.name not in digests:
                     self._blobs.staging.mkdir(exist_ok=True)
@@ -118,12 +137,36 @@ class FileStore:
                 draft.unlink(missing_ok=True)
         return freed
 
+    def erase(self, name: str, number: int) -> Erased:
+        """Remove the files of a purged version that no other version has."""
+        (entry,) = self.index.find(Reference(name, version=number))
+        with report_full_disk(self.root), self.index.writing():
+            manifest = self._manifest(entry.digest)
+            users: dict[str, str] = {}
+            for digest, used in self.index.digests().items():
+                if used:
+                    users |= dict.fromkeys((file.sha256 for file in self._manifest(digest).values()), digest)
+            if not self.index.users(entry.digest):
+                self._blobs.remove_tree(entry.digest)
+            freed = 0
+            for file in {file.sha256: file for file in manifest.values() if file.sha256 not in users}.values():
+                blob = self._blobs.blob_path(file.sha256)
+                if blob.is_file():
+                    freed += file.size
+                    blob.unlink()
+        shared = {path: self.index.users(users[file.sha256])[0] for path, file in manifest.items() if file.sha256 in users}
+        return Erased(freed, shared, "Backups of the registry's folder still have the files.")
+
     def _manifest(self, digest: str) -> dict[str, Stored]:
         path = self._blobs.blob_path(digest)
         try:
             return parse_manifest(path.read_bytes(), digest, str(path))
         except FileNotFoundError:
             raise CorruptAdapter("the manifest is missing. Publish the adapter again, or restore a copy.", where=path) from None
+        except OSError as error:
+            raise CorruptAdapter(
+                f"the manifest cannot be read ({error.strerror}). Check its permissions.", where=path
+            ) from None
 
     @contextlib.contextmanager
     def _open_staging(self) -> Iterator[Path]:

@@ -38,7 +38,18 @@ from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import copy_checked, open_downloads, parse_manifest
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest, matches, slice_log
+from vertical_sdk.registry.store import (
+    PURGED,
+    Entry,
+    Erased,
+    Event,
+    Manifest,
+    Stored,
+    canonical_json,
+    manifest_digest,
+    matches,
+    slice_log,
+)
 from vertical_sdk.registry.stores.event_log import EventLog, build_alias_line, build_publish_line, build_tag_line
 from vertical_sdk.registry.stores.hf_client import (
     MAIN,
@@ -189,8 +200,30 @@ class HfStore:
         self._commit_line(name, lambda snapshot: build_alias_line(snapshot.log, alias, number, expected, event))
 
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
-        """Set a version's tags, or remove those that are None."""
-        self._commit_line(name, lambda snapshot: build_tag_line(snapshot.log, number, tags, event))
+        """Set a version's tags, or remove those that are None. If it is purged, the same commit removes its files from main."""
+
+        def decide(snapshot: _Snapshot) -> tuple[Line, Mapping[str, Path | None]]:
+            newest = tags.get(PURGED) is not None and number == len(snapshot.manifests)
+            return build_tag_line(snapshot.log, number, tags, event), dict.fromkeys(snapshot.manifests[-1] if newest else ())
+
+        self._commit_change(name, decide)
+
+    def erase(self, name: str, number: int) -> Erased:
+        """Remove a purged version's git tag and this machine's download; `tag` removed its files from main. Its commit stays."""
+        repository, tag = self._repository(name), f"v{number}"
+        if tag in list_tags(repository):
+            with translate_errors(repository):
+                open_client().delete_tag(repository, tag=tag)
+        (entry,) = self.find(Reference(name, version=number))
+        open_downloads().forget(entry.digest, self.manifest(entry.digest))
+        return Erased(
+            0,
+            {},
+            f"The hub keeps every commit: the files of {tag} remain in the history and the LFS storage of {repository}, where everyone who "
+            "may read the repository can read them. To erase them, copy the registry to another place and delete the repository, or let "
+            "its owner rewrite its history and delete its LFS files on the hub's page. Machines that downloaded the version keep it in "
+            "their cache folder.",
+        )
 
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
         """Read the log of a name, or a part of it."""
@@ -360,7 +393,11 @@ class HfStore:
 
     def _find_tag_problems(self, snapshot: _Snapshot) -> list[str]:
         name, tags, problems = snapshot.log.name, list_tags(self._repository(snapshot.log.name)), []
-        for number in range(1, len(snapshot.manifests) + 1):
+        purged = {entry.number for entry in snapshot.log.entries() if PURGED in entry.tags}
+        problems += [
+            f"{name}@{n} was purged, but its git tag is still there. Purge it again." for n in sorted(purged) if f"v{n}" in tags
+        ]
+        for number in sorted(set(range(1, len(snapshot.manifests) + 1)) - purged):
             tag, expected = f"v{number}", snapshot.commits.get(number)
             if tag not in tags or expected not in {None, tags[tag]}:
                 what = f"is at {tags[tag][:12]}, not at {str(expected)[:12]}. Delete it there" if tag in tags else "is missing"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import os
 import re
 import ssl
@@ -25,10 +24,26 @@ import httpx2
 
 from vertical_sdk import __version__, errors
 from vertical_sdk.errors import CorruptAdapter, DigestMismatch, OfflineError, RegistryError, SourceError, VerticalError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry.blob_store import BlobStore, open_downloads, parse_manifest
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import BY_FORCE, Entry, Event, Manifest, MoveAction, Stored, canonical_json, manifest_digest
+from vertical_sdk.registry.store import (
+    BY_FORCE,
+    OURS,
+    PURGED,
+    REVOCATION,
+    REVOKED,
+    SIGNATURE,
+    Entry,
+    Erased,
+    Event,
+    Manifest,
+    MoveAction,
+    Stored,
+    canonical_json,
+    manifest_digest,
+)
 
 __all__ = ["HttpStore", "open_http", "open_https", "trusted_certificates"]
 
@@ -41,16 +56,13 @@ TRIES = 5
 FIRST_WAIT = 0.25
 """Seconds before the second try; each wait is twice the last."""
 LONGEST_WAIT = 60.0
-RETRIED = {429, 502, 503, 504}
+RETRIED = {429, 500, 502, 503, 504}
 BUSY = 429
 """The server has done nothing, so every request may be repeated."""
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
 PATIENCE = httpx2.Timeout(900.0, connect=10.0)
 """For slow requests: publishing, checking and gc."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
-PREFIX = "vertical."
-REVOKED = f"{PREFIX}revoked"
-SIGNATURE = f"{PREFIX}signature."
 
 
 def open_http(rest: str) -> HttpStore:
@@ -129,9 +141,9 @@ class HttpStore:
                 f"{self.location}: the server requests the same files again and again. Report this to its administrator."
             )
         entry = self._parse_entry(response)
-        if entry.digest != digest:
+        if (entry.name, entry.digest) != (name, digest):
             raise SourceError(
-                f"{self.location}: the server published {entry.digest[:12]}…, but {digest[:12]}… was uploaded. "
+                f"{self.location}: the server published {entry.name} with {entry.digest[:12]}…, but {name} with {digest[:12]}… was uploaded. "
                 "Report this to its administrator."
             )
         missing = {key: value for key, value in registry_tags.items() if entry.tags.get(key) != value}
@@ -166,6 +178,8 @@ class HttpStore:
             if before is not None and before < 2:
                 break
             older = [self._parse_entry(row) for row in self._get_rows("/versions", name=name, limit=page, **below)]
+            if older and before is not None and older[0].number >= before:
+                raise self._unexpected_answer()  # it would never end
             entries = older + entries
             if len(older) < page:
                 break
@@ -220,6 +234,16 @@ class HttpStore:
             )
         self._set_registry_tags(name, number, registry_tags)
 
+    def erase(self, name: str, number: int) -> Erased:
+        """Refuse: files are removed on the server's machine only."""
+        raise self._cannot_purge(name, number)
+
+    def _cannot_purge(self, name: str, number: int) -> RegistryError:
+        return RegistryError(
+            f"{self.location}: {name}@{number} can only be purged by the operator, on the server's machine: "
+            f"`vertical registry purge {name}@{number} --reason TEXT --registry FOLDER`. The server may run meanwhile."
+        )
+
     def history(self, name: str, *, skip: int = 0, limit: int | None = None, newest_first: bool = False) -> list[Event]:
         """Read the log of a name, or a part of it."""
         next_skip = count(skip + PAGE, PAGE)
@@ -245,12 +269,17 @@ class HttpStore:
         """Set the registry's own tags: revoke a version, or add its signatures."""
         for key, value in tags.items():
             version = {"name": name, "version": number}
-            if value is None or not (key == REVOKED or key.startswith(SIGNATURE)):
+            if key == PURGED:
+                raise self._cannot_purge(name, number)
+            if value is None or not (key == REVOKED or key.startswith((SIGNATURE, REVOCATION))):
                 raise RegistryError(
-                    f"{name}@{number}: a server only sets {REVOKED} and {SIGNATURE}…, and removes neither. Leave out the tag {key}."
+                    f"{name}@{number}: a server only sets {REVOKED}, {REVOCATION}… and {SIGNATURE}…, and removes none of them. "
+                    f"Leave out the tag {key}."
                 )
             if key == REVOKED:
                 self._request("POST", "/revocations", json={**version, "reason": value}, once=True)
+            elif key.startswith(REVOCATION):
+                self._request("POST", "/revocations", json={**version, "statement": value}, once=True)
             else:
                 signed = {**version, "fingerprint": key.removeprefix(SIGNATURE), "signature": value}
                 self._request("POST", "/signatures", json=signed)
@@ -309,7 +338,10 @@ class HttpStore:
                 return
             left = None if left is None else left - len(rows)
             with self._check_format():
-                query = {**query, **next_query(rows[-1])}
+                following = {**query, **next_query(rows[-1])}
+                if following == query:  # it would never end
+                    raise ValueError
+                query = following
 
     def _get_rows(self, path: str, **query: Any) -> list[Any]:
         rows = self._request("GET", path, params=query)
@@ -475,7 +507,7 @@ def trusted_certificates() -> ssl.SSLContext:
 
 def _split_tags(tags: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split tags into the user's and the registry's own."""
-    registry_tags = {key: value for key, value in tags.items() if key.startswith(PREFIX)}
+    registry_tags = {key: value for key, value in tags.items() if key.startswith(OURS)}
     return {key: value for key, value in tags.items() if key not in registry_tags}, registry_tags
 
 
@@ -513,8 +545,8 @@ def _read_body(response: httpx2.Response) -> bytes:
 def _parse_json(content: bytes) -> Any:
     """Parse a body. None means that it is not JSON."""
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
+        return parse_json(content, largest=LARGEST)
+    except ValueError:
         return None
 
 

@@ -40,9 +40,26 @@ from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RegistryError, S
 from vertical_sdk.registry.blob_store import open_downloads, parse_manifest, write_synced
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference
-from vertical_sdk.registry.store import Entry, Event, Manifest, check_expected_version, manifest_digest, matches, slice_log
+from vertical_sdk.registry.store import (
+    PURGED,
+    REVOKED,
+    Entry,
+    Erased,
+    Event,
+    Manifest,
+    check_expected_version,
+    check_not_purged,
+    log_first_tags,
+    log_tags,
+    manifest_digest,
+    matches,
+    replay_tags,
+    slice_log,
+    tag_problems,
+)
 from vertical_sdk.registry.stores.mlflow_files import (
     EXPERIMENT,
+    FOLDER,
     MANIFEST,
     RunFetcher,
     check_paths,
@@ -131,6 +148,8 @@ class MlflowStore:
         digest, model = manifest_digest(manifest), encode_name(name)
         check_paths(manifest)
         published = self._find_digest(name, digest)
+        if published:
+            check_not_purged(self._read_entry(*published))
         if published and not find_damage(self.server, published[0].run_id, digest):
             return self._read_entry(*published)
         run = published[0].run_id if published else create_run(self.server, name, digest, event.who)
@@ -149,10 +168,10 @@ class MlflowStore:
                 model,
                 source,
                 run_id=run,
-                tags={**tags, **build_version_tags(digest, record, event, line)},
+                tags={**tags, **build_version_tags(digest, record, log_first_tags(event, tags), line)},
                 await_creation_for=0,
             )
-            self._write_line(model, replace(event, after=int(version.version)), line)
+            self._write_line(model, replace(log_first_tags(event, tags), after=int(version.version)), line)
         return self._read_entry(version, ())
 
     def find(self, reference: Reference) -> list[Entry]:
@@ -163,8 +182,8 @@ class MlflowStore:
             firsts: dict[str, Any] = {}
             for version in filter(is_ours, self._search_versions(query)):
                 firsts.setdefault(version.tags[DIGEST], version)
-            aliases = self._read_aliases(model) if firsts else {}
-            return [self._read_entry(version, select_aliases(aliases, version)) for version in firsts.values()]
+            registered = self.server.call("get_registered_model", model, none_for={MISSING}) if firsts else None
+            return self._read_entries(registered, firsts.values())
         if reference.version is not None:
             if reference.version > LARGEST:
                 return []
@@ -175,7 +194,10 @@ class MlflowStore:
         else:
             registered = self.server.call("get_registered_model", model, none_for={MISSING})
             return [entry for entry in [self._find_newest(registered)] if entry] if registered is not None else []
-        return [self._read_entry(version, version.aliases)] if version is not None and is_ours(version) else []
+        if version is None or not is_ours(version):
+            return []
+        registered = self.server.call("get_registered_model", model, none_for={MISSING})
+        return self._read_entries(registered, [version])
 
     def names(self, prefix: str = "", *, after: str = "", limit: int | None = None) -> list[str]:
         """List the names with a prefix, sorted; at most `limit` of those after `after`."""
@@ -202,8 +224,8 @@ class MlflowStore:
                 break
             if is_intact(version):
                 versions[int(version.version)] = version
-        aliases = self._read_aliases(model) if versions else {}
-        return [self._read_entry(version, select_aliases(aliases, version)) for _, version in sorted(versions.items())]
+        registered = self.server.call("get_registered_model", model, none_for={MISSING}) if versions else None
+        return self._read_entries(registered, (version for _, version in sorted(versions.items())))
 
     def search(
         self, conditions: Sequence[Condition], *, after: tuple[str, int] | None = None, limit: int | None = None
@@ -267,7 +289,7 @@ class MlflowStore:
     def tag(self, name: str, number: int, tags: Mapping[str, str | None], event: Event) -> None:
         """Set a version's tags, or remove those that are None."""
         model = encode_name(name)
-        with self._log_change(model, replace(event, before=number, after=number)):
+        with self._log_change(model, replace(log_tags(event, tags), before=number, after=number)):
             for key, value in tags.items():
                 if value is None:
                     self.server.call("delete_model_version_tag", model, str(number), key)
@@ -293,11 +315,17 @@ class MlflowStore:
         """
         problems: list[str] = []
         damaged: dict[tuple[str, str], list[str]] = {}
+        tags_of: dict[str, dict[int, dict[str, str]]] = {}
         for version in self._search_versions(f"tags.`{DIGEST}` LIKE '%'"):
             try:
                 entry = self._read_entry(version, ())
             except RegistryError as error:
                 problems.append(str(error))
+                continue
+            if entry.name not in tags_of:
+                tags_of[entry.name] = self._read_logged_tags(entry.name)
+            problems += tag_problems(entry, tags_of[entry.name].get(entry.number, {}), complete=False)
+            if PURGED in entry.tags:
                 continue
             files = (version.run_id, entry.digest)
             if files not in damaged:
@@ -316,6 +344,30 @@ class MlflowStore:
                         f"{entry.name}@{alias} points at {_describe_version(actual)}; in the log it points at {_describe_version(expected)}"
                     )
         return problems
+
+    def _read_logged_tags(self, name: str) -> dict[int, dict[str, str]]:
+        try:
+            return replay_tags(self.history(name))
+        except RegistryError:
+            return {}  # `problems` reports it with the aliases
+
+    def erase(self, name: str, number: int) -> Erased:
+        """Remove a purged version's files from its run, unless another version uses the run, and this machine's download."""
+        version = self.server.call("get_model_version", encode_name(name), str(number))
+        entry = self._read_entry(version, ())
+        manifest = self.manifest(entry.digest)
+        others = [self._read_entry(v, ()) for v in self._search_versions(f"run_id = '{version.run_id}'") if is_intact(v)]
+        users = [f"{e.name}@{e.number}" for e in others if PURGED not in e.tags]
+        open_downloads().forget(entry.digest, manifest)
+        kept = "Machines that downloaded the version keep it in their cache folder; MLflow's storage may keep old versions and backups."
+        if users:
+            return Erased(0, dict.fromkeys(manifest, users[0]), kept)
+        run = self.server.call("get_run", version.run_id)
+        freed = self.server.delete_folder(run, FOLDER)
+        if freed is None:
+            uri = run.info.artifact_uri
+            kept = f"The server does not let its clients remove artifacts: remove {uri}/{FOLDER} in its storage. {kept}"
+        return Erased(freed or 0, {}, kept)
 
     def gc(self) -> int:
         """Remove runs that a killed publish left, `safe_age` seconds after they started. Return the freed bytes."""
@@ -350,11 +402,24 @@ class MlflowStore:
         latest = max(model.latest_versions, key=lambda version: int(version.version), default=None)
         if latest is None or not is_intact(latest):
             latest = next(filter(is_intact, self._search_versions(f"name = '{model.name}'", "version_number DESC")), None)
-        return self._read_entry(latest, select_aliases(model.aliases, latest)) if latest is not None else None
+        return self._read_entries(model, [latest])[0] if latest is not None else None
 
     def _read_aliases(self, model: str) -> Mapping[str, str]:
         registered = self.server.call("get_registered_model", model, none_for={MISSING})
         return registered.aliases if registered is not None else {}
+
+    def _read_entries(self, registered: Any, versions: Iterable[Any]) -> list[Entry]:
+        """Read versions of a registered model, with its aliases. A revocation in its log holds even if the version's tag was removed."""
+        if registered is None:
+            return []
+        lines = read_lines(registered.tags, f"{self.server.uri}: {registered.name}")
+        events = [event for _, event in sorted(lines.items())]
+        entries = []
+        for version in versions:
+            entry = self._read_entry(version, select_aliases(registered.aliases, version))
+            logged = replay_tags([read_publish_line(version)[1], *events]).get(entry.number, {}).get(REVOKED)
+            entries.append(replace(entry, tags={REVOKED: logged, **entry.tags}) if logged is not None else entry)
+        return entries
 
     def _read_entry(self, version: Any, aliases: Iterable[str]) -> Entry:
         return read_entry(version, aliases, self.server.uri)

@@ -99,6 +99,17 @@ class Server:
             return 0
         return freed
 
+    def delete_folder(self, run: Any, folder: str) -> int | None:
+        """Delete a folder of a run's artifacts. Return the freed bytes; None if the server does not let its clients delete."""
+        uri = run.info.artifact_uri
+        freed = sum(self._list_sizes(uri, folder))
+        try:
+            if freed:
+                self.call_artifacts(uri, "delete_artifacts", folder)
+        except (RunError, RegistryError):
+            return None
+        return freed
+
     def _list_sizes(self, uri: str, folder: str | None = None) -> Iterator[int]:
         for file in self.call_artifacts(uri, "list_artifacts", folder):
             if file.is_dir:

@@ -31,7 +31,19 @@ from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.blob_store import copy_checked, open_downloads, parse_manifest, write_synced
 from vertical_sdk.registry.query import Condition
 from vertical_sdk.registry.references import Reference, check_name
-from vertical_sdk.registry.store import Entry, Event, Manifest, Stored, canonical_json, manifest_digest, matches, slice_log
+from vertical_sdk.registry.store import (
+    PURGED,
+    Entry,
+    Erased,
+    Event,
+    Manifest,
+    Stored,
+    canonical_json,
+    check_not_purged,
+    manifest_digest,
+    matches,
+    slice_log,
+)
 from vertical_sdk.registry.stores.bucket import MAX_REQUESTS, Bucket, run_in_parallel
 from vertical_sdk.registry.stores.event_log import EventLog, build_alias_line, build_publish_line, build_tag_line
 from vertical_sdk.registry.tree import tree_problems
@@ -100,12 +112,16 @@ class ObjectStore:
                 copy_checked(files[path], staging[file.sha256], file.sha256)
             staging[digest] = Path(folder) / digest
             write_synced(staging[digest], canonical_json(manifest))
-            log = self._load_log(name)
-            if log.find(reference):
+            log, marks = self._load_log(name), None
+            if existing := log.find(reference):
+                check_not_purged(existing[0])
                 run_in_parallel(lambda file: self._repair_object(file[1], file[0]), staging.items())
             else:
-                self._upload_files(staging, self._list_used_files(log))
-        return self._append_line(name, lambda log: build_publish_line(log, digest, record, tags, event)).find(reference)[0]
+                marks = self._upload_files(staging, self._list_used_files(log))
+            log = self._append_line(name, lambda log: build_publish_line(log, digest, record, tags, event))
+            if marks is not None and self._read_gc_marks()[0] != marks:  # a purge may have removed what was uploaded
+                self._upload_files(staging, ())
+        return log.find(reference)[0]
 
     def find(self, reference: Reference) -> list[Entry]:
         """Find the versions that a reference may mean."""
@@ -169,6 +185,7 @@ class ObjectStore:
         problems: list[str] = []
         objects = self.bucket.list_all("objects")
         intact: dict[str, bool] = {}
+        purged: dict[str, str] = {}
         for name in self.names():
             log, folder = EventLog(name), f"names/{_name_key(name)}/log"
             count = len(self.bucket.list_all(folder))
@@ -186,12 +203,17 @@ class ObjectStore:
                 except CorruptAdapter as error:
                     problems.append(str(error))
                     continue
+                if PURGED in entry.tags:
+                    purged |= {file.sha256: f"{entry.name}@{entry.number}" for file in manifest.values()}
+                    continue
                 for path, file in manifest.items():
                     if file.sha256 not in intact:
                         size = objects.get(file.sha256, (-1, 0.0))[0]
                         intact[file.sha256] = size == file.size and self._is_intact(file.sha256, size)
                     if not intact[file.sha256]:
                         problems.append(f"{_object_key(file.sha256)} ({path}) is missing or has changed")
+        left = sorted({purged[sha256] for sha256 in purged.keys() & objects.keys() - intact.keys()})
+        problems += [f"{version} was purged, but some of its files are still there. Purge it again." for version in left]
         return sorted(set(problems))
 
     def gc(self) -> int:
@@ -212,24 +234,56 @@ class ObjectStore:
         for mark, (_, age) in self.bucket.list_all("gc").items():
             if age > SAFE_AGE:
                 self.bucket.remove(f"gc/{mark}")
-        start, token = time.monotonic(), uuid.uuid4().hex
-        self.bucket.create(f"gc/{token}.json", json.dumps({"until": time.time() + GC_TIME}).encode())
-        freed = 0
-        try:
+        start, freed = time.monotonic(), 0
+        with self._mark_removal():
             old = {sha256: size for sha256, (size, age) in self.bucket.list_all("objects").items() if age > SAFE_AGE}
-            used: set[str] = set()
-            for log in run_in_parallel(self._load_log, self.names()):
-                digests = [entry.digest for entry in log.entries()]
-                manifests = run_in_parallel(self.manifest, digests)
-                used.update(digests, *({file.sha256 for file in manifest.values()} for manifest in manifests))
-            for sha256 in sorted(set(old) - used):
+            for sha256 in sorted(old.keys() - self._read_users().keys()):
                 if time.monotonic() - start > GC_TIME:
                     break
                 self.bucket.remove(_object_key(sha256))
                 freed += old[sha256]
+        return freed
+
+    def erase(self, name: str, number: int) -> Erased:
+        """Remove the objects of a purged version that no other version has, and this machine's download of it."""
+        self._check_writable()
+        (entry,) = self.find(Reference(name, version=number))
+        manifest, freed = self.manifest(entry.digest), 0
+        with self._mark_removal():
+            users = self._read_users()
+            for file in {file.sha256: file for file in manifest.values() if file.sha256 not in users}.values():
+                if self.bucket.find_size_and_age(_object_key(file.sha256)) is not None:
+                    self.bucket.remove(_object_key(file.sha256))
+                    freed += file.size
+        shared = {path: users[file.sha256] for path, file in manifest.items() if file.sha256 in users}
+        open_downloads().forget(entry.digest, manifest)
+        return Erased(
+            freed,
+            shared,
+            f"If {self.bucket.where} keeps old versions of its objects (versioning, backups), remove them there. Machines that "
+            "downloaded the version keep it in their cache folder.",
+        )
+
+    @contextlib.contextmanager
+    def _mark_removal(self) -> Iterator[None]:
+        """Leave a mark while objects are removed, by which publishers check their uploads again."""
+        token = uuid.uuid4().hex
+        self.bucket.create(f"gc/{token}.json", json.dumps({"until": time.time() + GC_TIME}).encode())
+        try:
+            yield
         finally:
             self.bucket.create(f"gc/{token}.done", b"")
-        return freed
+
+    def _read_users(self) -> dict[str, str]:
+        """List the digests of all manifests, and of the files of versions that were not purged, with a version that has each."""
+        users: dict[str, str] = {}
+        for log in run_in_parallel(self._load_log, self.names()):
+            entries = log.entries()
+            users |= {entry.digest: f"{entry.name}@{entry.number}" for entry in entries}
+            entries = [entry for entry in entries if PURGED not in entry.tags]
+            for entry, manifest in zip(entries, run_in_parallel(self.manifest, [e.digest for e in entries]), strict=True):
+                users |= {file.sha256: f"{entry.name}@{entry.number}" for file in manifest.values()}
+        return users
 
     def close(self) -> None:
         """Do nothing: no resource belongs to one thread."""
@@ -295,8 +349,8 @@ class ObjectStore:
             )
             self.bucket.create(f"{folder}/packs/{pack:08}.json", b"\n".join(line or b"" for line in lines))
 
-    def _upload_files(self, staging: Mapping[str, Path], used: Collection[str]) -> None:
-        """Upload files to their keys, so that no gc removes them within half a day."""
+    def _upload_files(self, staging: Mapping[str, Path], used: Collection[str]) -> list[str]:
+        """Upload files to their keys, so that no gc removes them within half a day. Return the marks of recent removals."""
         start = time.monotonic()
 
         def upload_if_needed(sha256: str) -> None:
@@ -310,7 +364,7 @@ class ObjectStore:
             if running is None:
                 run_in_parallel(upload_if_needed, staging)
                 if self._read_gc_marks() == (marks, None) and time.monotonic() - start < SAFE_AGE / 2:
-                    return
+                    return marks
             if time.monotonic() - start > PATIENCE:
                 raise RunError(
                     f"{self.bucket.where}: the upload took too long, or a gc is running there. Publish again. If that gc was killed, "
@@ -343,9 +397,10 @@ class ObjectStore:
         return digest.hexdigest() == sha256
 
     def _list_used_files(self, log: EventLog) -> set[str]:
-        """The files of a name's newest version, which are used for ever. The next version often has them too."""
+        """The files of a name's newest version, which stay unless it is purged. The next version often has them too."""
         try:
-            return {file.sha256 for entry in log.entries(limit=1) for file in self.manifest(entry.digest).values()}
+            entries = [entry for entry in log.entries(limit=1) if PURGED not in entry.tags]
+            return {file.sha256 for entry in entries for file in self.manifest(entry.digest).values()}
         except CorruptAdapter:
             return set()
 

@@ -7,10 +7,9 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
-from vertical_sdk.card import CARD
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.registry import Registry, Version
-from vertical_sdk.server.pages.published import digest_of, load_evaluation
+from vertical_sdk.server.pages.published import load_evaluation
 from vertical_sdk.server.pages.rendering import read_count, render
 
 __all__ = ["adapter_page", "log_page"]
@@ -56,7 +55,7 @@ def _read_result(registry: Registry, version: Version) -> dict[str, Any]:
     evaluation = None
     try:
         manifest = registry.store.manifest(version.digest)
-        evaluation = load_evaluation(version.path, digest_of(manifest, CARD))
+        evaluation = load_evaluation(version.path, manifest)
     except VerticalError:  # the version's own page says what is wrong
         pass
     metric = version.metric or next(iter(version.metrics), None)

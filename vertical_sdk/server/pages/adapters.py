@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry import Registry, Version
@@ -18,6 +19,8 @@ from vertical_sdk.server.pages.rendering import redirect, render
 
 __all__ = ["list_page"]
 
+LONGEST_QUERY = 2000
+"""Characters of a search."""
 ROWS = 50
 """Rows of the list on one page."""
 
@@ -41,7 +44,9 @@ class _Row:
 
 def list_page(registry: Registry, request: Request) -> Response:
     """List adapters, or the versions that meet the conditions of a search; a reference redirects to its version."""
-    text, after = request.query_params.get("q", "").strip(), request.query_params.get("after", "")
+    text, after = (request.query_params.get(key, "").strip() for key in ("q", "after"))
+    if max(len(text), len(after)) > LONGEST_QUERY:
+        raise HTTPException(400, f"The search is too long: at most {LONGEST_QUERY} characters.")
     words = _split_conditions(text)
     searched = any(re.search("[<>=]", word) for word in words)
     problem: str | None = None
@@ -91,7 +96,7 @@ def _list(registry: Registry, prefix: str, after: str) -> tuple[list[_Row], str 
 
 def _split_conditions(text: str) -> list[str]:
     """The conditions of a search, separated by spaces; there may be spaces around a sign and inside quotes."""
-    tight = re.sub(r"\s*([<>=!]+)\s*", r"\1", text)
+    tight = "".join(part.strip() for part in re.split("([<>=!]+)", text))
     return [word.replace('"', "") for word in re.findall(r'(?:[^\s"]|"[^"]*"?)+', tight)]
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -17,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from vertical_sdk.evaluation.headline import describe_rows, headline, metric_title, p_text
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.result import Evaluation
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry import Registry
 
 __all__ = ["REPORT", "REPORT_GUARDS", "STYLE", "TEMPLATES", "metric_names", "read_count", "redirect", "render", "style_sheet"]
@@ -24,6 +26,8 @@ __all__ = ["REPORT", "REPORT_GUARDS", "STYLE", "TEMPLATES", "metric_names", "rea
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = "page.css"
 REPORT = "report.html"
+LONGEST_VALUE = 20_000
+"""Characters of a fact, and of the evidence in the log, that a page shows."""
 LONGEST_README = 100_000
 """Characters of a README that a page shows."""
 GUARDS = {
@@ -91,9 +95,10 @@ def _environment() -> Environment:
         headline=headline,
         rows=_describe_rows,
         metrics=metric_names,
-        plain=_format_value,
+        plain=lambda value: _shorten(_format_value(value)),
         when=_format_time,
         pretty=_format_json,
+        urlencode=functools.partial(urlencode, errors="replace"),
     )
     environment.globals.update(most_readme=LONGEST_README, report=REPORT)
     return environment
@@ -119,12 +124,20 @@ def _format_value(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}" if value >= 10_000 else str(value)
+    if isinstance(value, float) and abs(value) > 1e100:
+        return str(value)
     return number(value) if value is None or isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _format_json(text: str) -> str:
-    """JSON on several lines; any other text unchanged."""
+    """JSON on several lines; any other text unchanged. Only the start of a long text."""
     try:
-        return json.dumps(json.loads(text), indent=1, ensure_ascii=False)
+        if len(text) <= LONGEST_VALUE:
+            text = json.dumps(parse_json(text), indent=1, ensure_ascii=False)
     except ValueError:
-        return text
+        pass
+    return _shorten(text)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} …"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from vertical_sdk.errors import RegistryError, RunError, SourceError, VerticalError
 from vertical_sdk.registry import Registry
@@ -17,13 +18,28 @@ from vertical_sdk.server.pages.version import report_page, version_page
 
 __all__ = ["error_page", "page_routes"]
 
+
+class _Adapter(PathConvertor):
+    """A name in an address. It has no @, so that no address is tried in more than one way."""
+
+    regex = "[^@]+"
+
+
+class _Version(PathConvertor):
+    """What follows the @: a number, an alias or a digest."""
+
+    regex = "[^@/]+"
+
+
+register_url_convertor("adapter", _Adapter())
+register_url_convertor("version", _Version())
 Page = Callable[[Registry, Request], Response]
 PAGES: tuple[tuple[str, str, Page], ...] = (
     ("/", "page_list", list_page),
-    ("/a/{name:path}@{version}/report", "page_report", report_page),
-    ("/a/{name:path}@{version}", "page_version", version_page),
-    ("/a/{name:path}", "page_adapter", adapter_page),
-    ("/log/{name:path}", "page_log", log_page),
+    ("/a/{name:adapter}@{version:version}/report", "page_report", report_page),
+    ("/a/{name:adapter}@{version:version}", "page_version", version_page),
+    ("/a/{name:adapter}", "page_adapter", adapter_page),
+    ("/log/{name:adapter}", "page_log", log_page),
     (f"/{STYLE}", "page_style", style_sheet),
 )
 """The pages: path, name of the route, function. The first path that matches counts."""

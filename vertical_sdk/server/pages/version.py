@@ -5,26 +5,33 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from fastapi import Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import FileResponse, Response
 from markupsafe import Markup
 
-from vertical_sdk.card import CARD, hide_paths
+from vertical_sdk.card import hide_paths
 from vertical_sdk.errors import RegistryError, VerticalError
 from vertical_sdk.evaluation.plots import interval_plot
 from vertical_sdk.evaluation.result import Evaluation
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.registry import Registry, Version
+from vertical_sdk.registry.signature_check import CheckedSignature, check_signatures
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.registry.tree import tree_problems
 from vertical_sdk.server.errors import public_message
-from vertical_sdk.server.pages.published import digest_of, load_card, load_file, read_evaluation
-from vertical_sdk.server.pages.rendering import REPORT, REPORT_GUARDS, redirect, render
+from vertical_sdk.server.pages.published import check_file, load_card, read_evaluation, read_start
+from vertical_sdk.server.pages.rendering import LONGEST_README, REPORT, REPORT_GUARDS, redirect, render
 
 __all__ = ["report_page", "version_page"]
 
 README, CONFIG = "README.md", "adapter_config.json"
+SHOWN = {README: 4 * LONGEST_README, CONFIG: 100_000}
+"""The files that a page shows, and how many bytes of them it reads."""
+LONGEST_RECIPE = 50_000
+"""Characters of a recipe that are written as YAML."""
 
 
 def version_page(registry: Registry, request: Request) -> Response:
@@ -33,29 +40,34 @@ def version_page(registry: Registry, request: Request) -> Response:
     if request.path_params["version"] != str(version.number):  # an alias or a digest: redirect to the only address of a version
         return redirect(request, 307, "page_version", name=version.name, version=version.number)
     problems: list[str] = []
+    unshown = ""
     manifest: Manifest = {}
     card = None
     texts = {}
+    signatures = [CheckedSignature(made_by, "unchecked", "the list of files cannot be read") for made_by in version.signatures]
     try:
         manifest = registry.store.manifest(version.digest)
+        signatures = check_signatures(version, manifest, registry.policy)
         problems = tree_problems(version.path, manifest)
-        card = hide_paths(load_card(version.path, digest_of(manifest, CARD)))
-        for path in (README, CONFIG):
+        for path, size in SHOWN.items():
             if path in manifest:
-                texts[path] = load_file(version.path, path, digest_of(manifest, path)).decode(errors="replace")
+                texts[path] = read_start(version.path, path, manifest, size)
+        card = hide_paths(load_card(version.path, manifest))
     except VerticalError as error:
-        problems = problems or [public_message(error)]
+        unshown = "" if problems or version.purged is not None else public_message(error)
     evaluation = read_evaluation(card)
     return render(
         request,
         "version.html",
         version=version,
+        signatures=signatures,
         card=card,
         evaluation=evaluation,
         plot=_draw_plot(evaluation, version.metric),
         manifest=manifest,
         problems=problems,
-        recipe=yaml.safe_dump(card.recipe, sort_keys=False, allow_unicode=True, width=100) if card else "",
+        unshown=unshown,
+        recipe=_write_recipe(card.recipe) if card else "",
         readme=texts.get(README, ""),
         base=_base_of(texts.get(CONFIG)) or (card.base.name if card else ""),
         here=str(request.base_url).rstrip("/"),
@@ -68,7 +80,15 @@ def report_page(registry: Registry, request: Request) -> Response:
     manifest = registry.store.manifest(version.digest)
     if REPORT not in manifest:
         raise RegistryError(f"{version} was published without a report.")
-    return HTMLResponse(load_file(version.path, REPORT, digest_of(manifest, REPORT)), headers=REPORT_GUARDS)
+    return FileResponse(check_file(version.path, REPORT, manifest), media_type="text/html", headers=REPORT_GUARDS)
+
+
+def _write_recipe(recipe: dict[str, Any]) -> str:
+    """A recipe as YAML; a very long one as the start of its JSON, which takes far less time."""
+    text = json.dumps(recipe, ensure_ascii=False)
+    if len(text) > LONGEST_RECIPE:
+        return f"{text[:LONGEST_RECIPE]} …"
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _resolve(registry: Registry, request: Request) -> Version:
@@ -90,7 +110,7 @@ def _draw_plot(evaluation: Evaluation | None, metric: str | None) -> Markup:
 def _base_of(config: str | None) -> str | None:
     """The base that PEFT would load the adapter onto, from its configuration; None if it is a local path or missing."""
     try:
-        base = json.loads(config or "null")["base_model_name_or_path"]
+        base = parse_json(config or "null")["base_model_name_or_path"]
     except (ValueError, TypeError, KeyError):
         return None
     return base if isinstance(base, str) and not Path(base).is_absolute() else None

@@ -10,7 +10,7 @@ from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.store import BY_FORCE, MoveAction
 from vertical_sdk.server.errors import error_response, public_message
-from vertical_sdk.server.registry_routes.service import LARGEST, Body, Done, Number, Service, Why, registry_router
+from vertical_sdk.server.registry_routes.service import LARGEST, Body, Done, Named, Number, Service, Why, registry_router
 from vertical_sdk.server.security.tokens import Token
 
 __all__ = ["routes"]
@@ -19,7 +19,7 @@ __all__ = ["routes"]
 class Move(Body):
     """An alias, and the version that it should point at."""
 
-    name: str = Field(max_length=129)
+    name: Named
     alias: str = Field(max_length=64)
     version: Number | None = Field(description="None deletes the alias.")
     expected: int | None = Field(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import Field
 
-from vertical_sdk.registry.query import parse_condition
+from vertical_sdk.registry.query import LONGEST, MOST, parse_condition
 from vertical_sdk.registry.store import Entry
 from vertical_sdk.server.registry_routes.service import LARGEST, PAGE, After, Limit, Service, registry_router
 
@@ -20,7 +21,8 @@ def routes(service: Service) -> APIRouter:
     @router.get("/search", name="search", dependencies=[Depends(service.may_read)])
     def search_versions(
         condition: Annotated[
-            list[str] | None, Query(max_length=20, description="Such as domain=medical, macro_f1>0.8.")
+            list[Annotated[str, Field(max_length=LONGEST)]] | None,
+            Query(max_length=MOST, description="Such as domain=medical, macro_f1>0.8."),
         ] = None,
         after_name: After = "",
         after_number: Annotated[int, Query(ge=0, le=LARGEST)] = 0,

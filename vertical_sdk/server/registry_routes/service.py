@@ -6,7 +6,8 @@ it and publishes the folder itself, with every check that publishing has. The au
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,25 +18,33 @@ from pydantic import BaseModel, ConfigDict, Field
 from vertical_sdk.registry import Registry
 from vertical_sdk.server.errors import Problem
 from vertical_sdk.server.presence import Presence
+from vertical_sdk.server.quotas import PublishedBytes
 from vertical_sdk.server.security.authentication import require
 from vertical_sdk.server.security.tokens import Token
 from vertical_sdk.server.settings import Limits
 from vertical_sdk.server.uploads import Uploads
 
-__all__ = ["API", "LARGEST", "PAGE", "Body", "Done", "Service", "registry_router"]
+__all__ = ["API", "LARGEST", "MOST_TAGS", "PAGE", "Body", "Done", "Service", "registry_router"]
 
 API = "/api/v1"
 PAGE = 1000
 """The most rows of one answer."""
 BYTES = "application/octet-stream"
 LARGEST = 10**18 - 1
-STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 422, 429, 431, 500, 502, 503, 507)
+MOST_TAGS = 100
+"""Tags of one request."""
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 414, 422, 429, 431, 500, 502, 503, 507)
 
-Name = Annotated[str, Query(max_length=129, description="Such as medical/icd-chapter.")]
-Prefix = Annotated[str, Query(max_length=129, description="Only names with this prefix.")]
-After = Annotated[str, Query(max_length=129, description="Only names after this one.")]
+NAME = 129
+"""Characters of the longest name."""
+Name = Annotated[str, Query(max_length=NAME, description="Such as medical/icd-chapter.")]
+Prefix = Annotated[str, Query(max_length=NAME, description="Only names with this prefix.")]
+After = Annotated[str, Query(max_length=NAME, description="Only names after this one.")]
 Number = Annotated[int, Field(ge=1, le=LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=PAGE)]
+Named = Annotated[str, Field(max_length=NAME)]
+Key = Annotated[str, Field(max_length=200)]
+Tag = Annotated[str, Field(max_length=2000)]
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Why = Annotated[str, Field(max_length=10_000)]
@@ -62,19 +71,33 @@ class Service:
     limits: Limits
     anonymous_read: bool = False
     presence: Presence | None = None
+    published: PublishedBytes | None = None
+
+    @contextlib.contextmanager
+    def counting(self, token: Token, size: int) -> Iterator[None]:
+        """Count a version of this size for a token while it is published; if that fails, it counts no longer. Raises TooLarge."""
+        if self.published is None or not size:
+            yield
+            return
+        self.published.add(token.name, size)
+        try:
+            yield
+        except BaseException:
+            self.published.add(token.name, -size)
+            raise
 
     @property
-    def may_read(self) -> Callable[[Request], Token | None]:
+    def may_read(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller may read."""
         return require("read", anonymous_read=self.anonymous_read)
 
     @property
-    def may_publish(self) -> Callable[[Request], Token | None]:
+    def may_publish(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller's token may publish."""
         return require("publish", anonymous_read=self.anonymous_read)
 
     @property
-    def may_promote(self) -> Callable[[Request], Token | None]:
+    def may_promote(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller's token may promote."""
         return require("promote", anonymous_read=self.anonymous_read)
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from vertical_sdk.server.registry_routes.service import Body, Done, Number, Service, Why, registry_router
+from vertical_sdk.server.registry_routes.service import (
+    MOST_TAGS,
+    Body,
+    Done,
+    Key,
+    Named,
+    Number,
+    Service,
+    Tag,
+    Why,
+    registry_router,
+)
 from vertical_sdk.server.security.tokens import Token
 
 __all__ = ["routes"]
@@ -14,9 +25,9 @@ __all__ = ["routes"]
 class Tags(Body):
     """Tags to set, or to delete (None)."""
 
-    name: str = Field(max_length=129)
+    name: Named
     version: Number
-    tags: dict[str, str | None]
+    tags: dict[Key, Tag | None] = Field(max_length=MOST_TAGS)
     why: Why = ""
 
 

@@ -19,10 +19,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.server.errors import error_response
+from vertical_sdk.server.security.quiet_log import Allowance
 from vertical_sdk.server.security.tokens import PREFIX, TOKEN_KEY
 
-__all__ = ["AccessLog", "Log", "open_log"]
+__all__ = ["AccessLog", "Log", "open_log", "timestamp"]
 
+LONGEST_PATH = 1000
+"""Characters of a path in the log."""
+MOST_STRANGE = 100
+"""Lines a second about requests without a token, or above their rate: anybody can send those."""
 Log = Callable[[dict[str, Any]], None]
 SECRET = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{20,}")
 SAFETY = {
@@ -50,7 +55,7 @@ def open_log(path: Path | None) -> Log:
 
     def write(line: dict[str, Any]) -> None:
         text = (
-            SECRET.sub(f"{PREFIX}***", json.dumps(line)) + "\n"
+            SECRET.sub(f"{PREFIX}***", json.dumps(line)).replace("\x7f", "\\u007f") + "\n"
         )  # only ASCII: a terminal would execute some control characters
         with lock:
             if path is not None:
@@ -63,12 +68,18 @@ def open_log(path: Path | None) -> Log:
     return write
 
 
+def timestamp() -> str:
+    """The time for a line of the log."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
 class AccessLog:
     """The outermost ASGI middleware: logs every request, answers an unexpected error with a plain 500, adds safety headers."""
 
     def __init__(self, app: ASGIApp, log: Log) -> None:
         self.app = app
         self.log = log
+        self.strangers = Allowance(MOST_STRANGE, 1.0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
@@ -101,14 +112,18 @@ class AccessLog:
         finally:
             token = scope.get(TOKEN_KEY)
             client = scope.get("client")
-            line = {
-                "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            line: dict[str, Any] = {
+                "time": timestamp(),
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": scope["path"][:LONGEST_PATH],
                 "status": status,
                 "ms": round((time.monotonic() - start) * 1000, 1),
                 "token": token.name if token else None,
                 "address": client[0] if client else None,
                 "bytes": sent,
             }
-            self.log(line if trace is None else {**line, "trace": trace})
+            if trace is not None:
+                line["trace"] = trace
+            left_out = self.strangers.take() if token is None or status == 429 else 0
+            if left_out is not None:
+                self.log({**line, "left_out": left_out} if left_out else line)

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import HTTPException, Request
 
 from vertical_sdk.server.security.tokens import TOKEN_KEY, Scope, Token
 
-__all__ = ["challenge", "is_api", "read_secret", "require"]
+__all__ = ["NO_TOKEN", "WRONG_TOKEN", "challenge", "is_api", "read_secret", "require"]
+
+NO_TOKEN = "a token is needed. Set $VERTICAL_TOKEN to yours; ask the administrator of the registry for one."  # noqa: S105
+WRONG_TOKEN = "the token is unknown here or has expired. Ask the administrator of the registry for a new one."  # noqa: S105
 
 
-def require(scope: Scope, *, anonymous_read: bool) -> Callable[[Request], Token | None]:
+def require(scope: Scope, *, anonymous_read: bool) -> Callable[[Request], Awaitable[Token | None]]:
     """A FastAPI dependency that rejects a token without this scope. Its value is the token.
 
     anonymous_read  allow reading without a token
     """
 
-    def check(request: Request) -> Token | None:
+    async def check(request: Request) -> Token | None:  # a plain function would wait for a thread
         token: Token | None = request.scope.get(TOKEN_KEY)
         if token is None:
             if scope == "read" and anonymous_read:
                 return None
-            message = "a token is needed. Set $VERTICAL_TOKEN to yours; ask the administrator of the registry for one."
-            raise HTTPException(401, message, challenge(request.url.path))
+            raise HTTPException(401, NO_TOKEN, challenge(request.url.path))
         if not token.may(scope):
             has = ", ".join(token.scopes)
             raise HTTPException(403, f"the token {token.name!r} may not do this: it needs the scope {scope}, and has {has}.")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vertical_sdk.errors import RegistryError
+from vertical_sdk.json_text import parse_json
 from vertical_sdk.paths import report_full_disk, write_whole
 
 __all__ = ["FILE", "PREFIX", "SCOPES", "TOKEN_KEY", "Scope", "Token", "Tokens"]
@@ -69,7 +70,7 @@ class Tokens:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, int, int, int] | None = None
         self._known: tuple[Token, ...] = ()
         self._seen = False
 
@@ -87,11 +88,11 @@ class Tokens:
             except OSError as error:
                 raise RegistryError(f"cannot be read ({error.strerror}).", where=self.path) from None
             self._seen = True
-            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if os.name != "nt" and status.st_mode & 0o077:  # at every read: it may be opened to others after the first one
+                message = "other users may read or write this file. Run `chmod 600` on it."
+                raise RegistryError(message, where=self.path)
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             if stamp != self._stamp:
-                if os.name != "nt" and status.st_mode & 0o077:
-                    message = "other users may read or write this file. Run `chmod 600` on it."
-                    raise RegistryError(message, where=self.path)
                 self._known, self._stamp = _read_tokens(self.path), stamp
             return self._known
 
@@ -165,7 +166,7 @@ class Tokens:
 
 def _read_tokens(path: Path) -> tuple[Token, ...]:
     try:
-        rows = json.loads(path.read_bytes())["tokens"]
+        rows = parse_json(path.read_bytes())["tokens"]
         tokens = tuple(Token(**{**row, "scopes": tuple(row["scopes"])}) for row in rows)
         if all(len(t.sha256) == 64 and set(t.scopes) <= set(SCOPES) and (t.expired or True) for t in tokens):
             return tokens

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from vertical_sdk.evaluation.gate import decide
-from vertical_sdk.evaluation.statistics import PairedTest
+from vertical_sdk.gate import decide
 from vertical_sdk.recipe import Gate
-from vertical_sdk.types import Interval
+from vertical_sdk.types import Interval, PairedTest
 
 
 def _test(value: float, low: float, high: float, confidence: float = 0.95) -> PairedTest:
