@@ -34,7 +34,7 @@ check: $(DEV)
 	$(BIN)/python -m pytest -m slow tests/test_readme.py
 
 fuzz: $(DEV)
-	$(PIP) -e '.[fuzz]'
+	$(PIP) atheris
 	$(BIN)/python tests/fuzz/run.py $(FUZZ)
 
 recipes: $(DEV)
