@@ -37,7 +37,7 @@ def test_a_broken_cache_is_measured_again(content: str) -> None:
     assert len(json.loads(file.read_text())) == 1
 
 
-def test_a_cache_that_cannot_be_written_is_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VERTICAL_HOME", str(tmp_path / "file"))
 

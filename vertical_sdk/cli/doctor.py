@@ -85,7 +85,7 @@ def _machine() -> dict[str, Any]:
 
     from vertical_sdk.kernels.rates import measure_rates, processor_name
 
-    rates = measure_rates(TYPICAL_WIDTH)
+    rates = measure_rates(TYPICAL_WIDTH, keep=False)
     memory = psutil.virtual_memory()
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return {

@@ -58,23 +58,24 @@ class Rates:
         return self.bf16 >= WORTH * max(self.fp32, self.onednn)
 
 
-def measure_rates(width: int) -> Rates:
-    """Measure products of a batch and a square matrix of this width; .3 s at most, and kept in the cache folder for the next time.
+def measure_rates(width: int, *, keep: bool = True) -> Rates:
+    """Measure products of a batch and a square matrix of this width: .3 s.
 
-    A result belongs to the processor, the version of PyTorch and the width.
+    keep  write the result into the cache folder for the next time. It belongs to the processor, the version of PyTorch and the width
     """
     key = f"{processor_name()}, torch {torch.__version__}, width {width}"
-    return _measure_once(key, width)
+    return _measure_once(key, width, keep)
 
 
 @functools.cache
-def _measure_once(key: str, width: int) -> Rates:
+def _measure_once(key: str, width: int, keep: bool) -> Rates:
     file = cache_home() / "rates.json"
     known = _read_rates(file)
     if key not in known:
         rates = _measure(width)
-        with contextlib.suppress(OSError):  # a cache that cannot be written: it is measured again next time
-            write_whole(file, json.dumps({**known, key: asdict(rates)}, indent=1) + "\n")
+        if keep:
+            with contextlib.suppress(OSError):  # a cache that cannot be written: it is measured again next time
+                write_whole(file, json.dumps({**known, key: asdict(rates)}, indent=1) + "\n")
         return rates
     return Rates(**known[key])
 

@@ -16,7 +16,7 @@ __all__ = ["count_free_threads", "use_threads"]
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """The processor time that a container may use, of each period: "200000 100000" are two cores, "max 100000" all (cgroup v2)."""
 OLD_QUOTA = (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
-"""The same of cgroup v1; a quota of -1 is none."""
+"""The same of cgroup v1; -1 means no quota."""
 SECONDS = 0.05
 WORTH = 1.2
 """More threads are used if they are so many times as fast as half of them."""

@@ -114,7 +114,7 @@ def _load(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: dict[str, 
 def _create_job(
     recipe: Recipe, folder: Path, start: Start | None, compute: Compute | None, *, resume: bool, progress: Progress
 ) -> Job:
-    """Prepare the rows, fetch the base, and choose how to compute, unless the run has begun already."""
+    """Prepare the rows, fetch the base, and choose how to compute, unless the run has started already."""
     arguments = training_arguments(recipe.train, folder, recipe.name)
     prepared = prepare(recipe, progress=progress)
     for gap in describe_untested(prepared.test, prepared.labels):
