@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.json_text import parse_json
-from vertical_sdk.paths import file_digest, hide_path, public_source, write_whole
+from vertical_sdk.json_text import LARGEST, parse_json
+from vertical_sdk.paths import file_digest, hide_path, public_source, read_regular, write_whole
 from vertical_sdk.types import Family, LabelSpace, SeriesLayout, TaskName, check_layout
 
 __all__ = [
@@ -41,6 +42,8 @@ Share: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=0, le=1)]
 Temperature: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=1e-3, le=1e3)]
 Offset: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=-500, le=500)]
 """Numbers of a calibration, in ranges far wider than fits give: answers stay finite."""
+Output: TypeAlias = Annotated[FiniteFloat, pydantic.Field(ge=-1e30, le=1e30)]
+"""A number of a self-test, which is compared in 32 bits."""
 
 
 class _Frozen(BaseModel):
@@ -124,10 +127,10 @@ class SelfTest(_Frozen):
     whole    the answer of adapter, members and calibration together; empty in cards of earlier versions, and for generation
     """
 
-    text: str
-    base: tuple[FiniteFloat, ...]
-    adapter: tuple[FiniteFloat, ...]
-    whole: tuple[FiniteFloat, ...] = ()
+    text: Annotated[str, pydantic.Field(max_length=50_000)]
+    base: tuple[Output, ...]
+    adapter: tuple[Output, ...]
+    whole: tuple[Output, ...] = ()
 
 
 FieldKind: TypeAlias = Literal["words", "truth", "whole", "numbers", "mixed"]
@@ -224,7 +227,7 @@ class Card(_Frozen):
     sources: tuple[SourceRecord, ...] = ()
     account: dict[str, Any] = {}
     calibration: Calibration = Calibration()
-    self_tests: tuple[SelfTest, ...] = ()
+    self_tests: Annotated[tuple[SelfTest, ...], pydantic.Field(max_length=100)] = ()
     training: dict[str, Any] = {}
     """Steps, seconds, final losses, seed, world size; for an imported adapter, what is known about its origin."""
     parent: Parent | None = None
@@ -243,6 +246,8 @@ class Card(_Frozen):
     @model_validator(mode="after")
     def _check_numbers(self) -> Card:
         """Check that the layout can be held, and that the calibration fits labels and layout."""
+        if self.labels is not None and len(set(self.labels.labels)) != len(self.labels):
+            raise ValueError("labels.labels has a label twice")
         if self.layout is not None:
             check_layout(self.layout)
         self.calibration.require_fit(self.labels, self.layout)
@@ -303,11 +308,13 @@ def read_card(folder: Path) -> Card:
     Raises CorruptAdapter if it is missing or malformed.
     """
     try:
-        content = (folder / CARD).read_bytes()
+        content = read_regular(folder / CARD, largest=LARGEST)
     except FileNotFoundError:
         raise CorruptAdapter(
             f"this folder has no {CARD}. It is not a vertical_sdk adapter, or it was copied incompletely.", where=folder
         ) from None
+    except OSError as error:
+        raise CorruptAdapter(f"{CARD} cannot be read ({error.strerror}). A link is not followed.", where=folder) from None
     return parse_card(content, folder)
 
 
@@ -319,11 +326,15 @@ def parse_card(content: bytes, folder: Path) -> Card:
     Raises CorruptAdapter that names the key that is wrong.
     """
     try:
-        return Card.model_validate(parse_json(content))
+        card = parse_json(content)
+        json.dumps(card, ensure_ascii=False).encode()
+        return Card.model_validate(card)
     except ValidationError as error:
         first = error.errors()[0]
         at = ": ".join((CARD, ".".join(str(step) for step in first["loc"]))).removesuffix(": ")
         problem = f"{at}: {first['msg'].removeprefix('Value error, ')}"
+    except UnicodeEncodeError:
+        problem = f"{CARD}: a text has half of a character that needs two (a surrogate)"
     except ValueError as error:
         problem = f"{CARD}: Invalid JSON: {error}"
     raise CorruptAdapter(f"{problem}. The card was cut or changed. Download or train the adapter again.", where=folder)

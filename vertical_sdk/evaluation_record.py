@@ -12,11 +12,14 @@ from pydantic import ValidationError
 
 from vertical_sdk.card import CARD, Card, Verdict
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.paths import file_digest, write_whole
+from vertical_sdk.json_text import parse_json
+from vertical_sdk.paths import file_digest, read_regular, write_whole
 
 __all__ = ["EVALUATION", "EvaluationRecord", "add_evaluation", "find_run", "read_evaluation", "write_evaluation"]
 
 EVALUATION = "evaluation.json"
+LARGEST = 64 << 20
+"""Bytes of the largest evaluation."""
 IN_CARD = ("rows", "systems", "tests", "confidence", "baseline")
 """The part of an evaluation that the card keeps as its `metrics`."""
 IF_SET = ("repeated", "unknown", "warnings")
@@ -61,11 +64,11 @@ def read_evaluation(run: Path) -> EvaluationRecord | None:
     """
     path = run / EVALUATION
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = parse_json(read_regular(path, largest=LARGEST), largest=LARGEST)
         adapter, hub_id = results.pop("adapter"), results.pop("hub_id")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         message = f"{EVALUATION} is malformed. Run `vertical evaluate` on the run again."
         raise CorruptAdapter(message, where=run) from None
     if adapter != file_digest(run / "adapter" / CARD):

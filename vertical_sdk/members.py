@@ -93,6 +93,8 @@ def take_array(arrays: Mapping[str, NDArray[Any]], name: str, *shape: int | None
         raise ValueError(f"{name} must be floats of the shape ({wanted}), and is {values.dtype} {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError(f"{name} contains a number that is not finite")
+    if values.dtype == np.float64 and (np.abs(values) > 1e100).any():  # the sum of their squares could be infinite
+        raise ValueError(f"{name} contains a number beyond 1e100")
     if least is not None and (values < least).any():
         raise ValueError(f"{name} contains a number below {least:g}")
     return values

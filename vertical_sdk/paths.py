@@ -25,6 +25,7 @@ __all__ = [
     "is_disk_full",
     "known_digest",
     "public_source",
+    "read_regular",
     "registry_home",
     "report_full_disk",
     "rows_home",
@@ -96,6 +97,19 @@ def known_digest(path: str | Path, *, reread: bool = False) -> str:
     if known is None:
         known = _known[key] = file_digest(Path(path))
     return known
+
+
+def read_regular(path: str | Path, *, largest: int) -> bytes:
+    """Read a whole file of at most so many bytes. Raises OSError, also for a larger one, a link, a pipe or a device, of which the
+    content could be anything and have no end."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > largest:
+            raise OSError(errno.EFBIG, f"it has {status.st_size} bytes, and at most {largest} are read", str(path))
+        return file.read(largest)
 
 
 def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:

@@ -13,6 +13,8 @@ from pydantic.fields import FieldInfo
 
 from vertical_sdk.errors import did_you_mean
 
+MOST = 20
+"""Errors that are described at once: for each of 100,000 unknown keys, similar names would be searched."""
 __all__ = ["describe_expected", "describe_schema_errors"]
 
 
@@ -22,7 +24,7 @@ def describe_schema_errors(schema: type[BaseModel], plain: dict[str, Any], error
     For a value of several possible types, pydantic reports an error for each type. Only the deepest errors are reported.
     """
     wrong: dict[tuple[str, ...], list[Any]] = {}
-    for detail in error.errors():
+    for detail in error.errors(include_url=False, include_context=True, include_input=False)[:MOST]:
         path, *place = _locate_error(schema, plain, detail["loc"])
         wrong.setdefault(path, []).append((detail, *place))
     deepest = {path: each for path, each in wrong.items() if not any(p != path and p[: len(path)] == path for p in wrong)}

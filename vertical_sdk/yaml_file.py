@@ -20,7 +20,8 @@ __all__ = ["read_yaml", "yaml_value"]
 LARGEST = 1 << 20
 """The largest size of a file, in characters."""
 MOST = 100_000
-"""The largest number of values of a file after its aliases are expanded."""
+"""The largest number of values of a file after its aliases are expanded; WRITTEN characters of text count as one value."""
+WRITTEN = 100
 MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -108,7 +109,9 @@ def yaml_value(text: str, where: str) -> Any:
 
 def _count(value: Any, left: int) -> int:
     """Return how many values may still follow this one and all inside it; below 0 means too many."""
-    left -= 1
+    left -= 1 + (len(value) // WRITTEN if isinstance(value, str) else 0)
+    if isinstance(value, dict):
+        left -= sum(len(key) // WRITTEN for key in value if isinstance(key, str))
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for item in inner:
         if left < 0:

@@ -192,6 +192,9 @@ def test_honest_sources_are_fetched(tmp_path: Path) -> None:
         ("::ffff:127.0.0.1", False),
         ("2002:7f00:1::", False),
         ("64:ff9b::7f00:1", False),
+        ("64:ff9b::808:808", True),
+        ("::127.0.0.1", False),
+        ("fec0::1", False),
     ],
 )
 def test_only_addresses_of_the_public_network_are_public(address: str, public: bool) -> None:

@@ -17,6 +17,9 @@ GOOD = """{%- macro mark(x) -%}<|{{ x }}|>{%- endmacro -%}{{ bos_token }}{%- set
 {% endfor %}{% for message in messages[::-1] %}{{ message.role.upper() }}{% generation %}x{% endgeneration %}{% endfor %}
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
 DOUBLED = "{%% set ns = namespace(x=%s) %%}{%% for i in range(1000) %%}%s{%% endfor %%}{{ ns.x }}"
+LISTED = "{%% set big = range(99999)|list %%}{%% for i in range(60000) %%}{%% set y = %s %%}{%% endfor %%}"
+NESTED = "{%% set ns = namespace(x=(1,)) %%}{%% for i in range(40) %%}{%% set ns.x = (ns.x, ns.x) %%}{%% endfor %%}{{ %s }}"
+"""Values that contain one another: 40 pairs in memory, a million millions to read."""
 BAD = (
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "{% for a in 'x'*99999 recursive %}{{ loop('x'*99999) }}{% endfor %}",
@@ -41,6 +44,14 @@ BAD = (
     DOUBLED % ("'aaaa'", "{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}"),
     DOUBLED % ("[1]", "{% set ns.x = [ns.x, ns.x] %}"),
     DOUBLED % ("7", "{% set ns.x = ns.x * ns.x %}"),
+    *(LISTED % work for work in ("-1 in big", "-1 is in(big)", "big == big[:]", "big|sum", "big[::-1]", "big.count(-1)")),
+    "{% set x = 'a ' * 100000 %}{% for i in range(60000) %}{% set y = x|wordcount %}{% endfor %}",
+    *(
+        NESTED % work
+        for work in ("ns.x == (ns.x, 1)", "ns.x ~ ''", "ns ~ ''", "'%s' % ns.x", "{ns.x: 1}", "{}[ns.x]", "ns.x|string")
+    ),
+    *(NESTED % work for work in ("{}.get(ns.x)", "'{}'.format(ns.x)", "{1: ns.x}.items() - {}.items()")),
+    "{{ 1 }}" * 100_000,
 )
 
 

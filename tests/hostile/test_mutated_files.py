@@ -21,7 +21,8 @@ from conftest import write_workbook
 from vertical_sdk.bases.weights import read_json, read_tensors
 from vertical_sdk.data.dates import shift_dates
 from vertical_sdk.data.formats import read_columns
-from vertical_sdk.errors import BaseModelError, RecipeError, SourceError, VerticalError
+from vertical_sdk.data.rows import FileOptions
+from vertical_sdk.errors import BaseModelError, DataError, RecipeError, SourceError, VerticalError
 from vertical_sdk.overrides import apply_settings
 from vertical_sdk.recipe import load_recipe, parse_setting
 from vertical_sdk.registry.references import parse_reference
@@ -207,3 +208,29 @@ def test_a_wheel_with_a_name_that_is_too_long_is_refused(tmp_path: Path, name: s
 
     with pytest.raises(SourceError, match="has a name that is too long"):
         unpack(wheel, tmp_path / "files", "pypi:wheel==1")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "pypi:" + "a" * 300 + "==1",
+        "pypi:a==" + "1" * 5000,
+        "pypi:a==1!" + "9" * 1500,
+        "package:medical/" + "a" * 500,
+        "hf:" + "a" * 5000,
+        "file:///" + "a" * 5000,
+    ],
+)
+def test_a_source_with_a_part_that_is_too_long_is_refused(source: str) -> None:
+    with pytest.raises(SourceError) as raised:
+        fetch(source)
+    assert len(str(raised.value)) < 3000
+
+
+@pytest.mark.parametrize("name", ["punycode", "idna"])
+def test_a_codec_of_host_names_is_no_encoding_of_a_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "a" * 2000 + "-9" * 2000, encoding="utf-8")
+
+    with pytest.raises(DataError, match=f"no encoding is called '{name}'"):
+        read_columns(path, FileOptions(encoding=name))

@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import itertools
 import json
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -493,3 +494,56 @@ def test_a_client_repeats_a_request_after_an_error_of_the_server_if_that_is_safe
             remote.store.move_alias("medical/triage", "production", 1, None, EVENT)
         remote.close()
     assert asked == ["GET", "GET", "POST"]
+
+
+def test_a_body_with_many_wrong_keys_is_refused_with_a_short_answer(served: Served) -> None:
+    files = {f"f{n}": {"sha256": "x", "size": -1} for n in range(900)}
+    bodies: list[tuple[str, dict[str, Any], int, str]] = [
+        (
+            "tags",
+            {f"k{n}": "v" for n in range(60_000)},
+            422,
+            "it has 60000 keys. Those that it may have: name, version, tags, why",
+        ),
+        ("publish", {"name": "a", "files": {f"f{n}": {} for n in range(25_000)}}, 413, "the version has 25000 files"),
+        ("publish", {"name": "a", "files": {"f": dict.fromkeys(map(str, range(60_000)))}}, 422, "it has 60000 keys"),
+        ("publish", {"name": "a", "files": files}, 422, "and 1780 more"),
+    ]
+    for path, body, status, message in bodies:
+        start = time.monotonic()
+        answer = served.ask("POST", f"/api/v1/{path}", "boss", json=body)
+        assert answer.status_code == status
+        assert message in answer.json()["error"]["message"]
+        assert len(answer.content) < 10_000
+        assert time.monotonic() - start < 5
+
+
+def test_a_request_with_two_lengths_ends_its_connection(served: Served) -> None:
+    """A proxy that reads the other length would take the rest for another client's request."""
+    parts = urlsplit(served.address)
+    hidden = b"GET /api/v1/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    head = f"POST /api/v1/tags HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {served.secrets['boss']}\r\n"
+    body = b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + hidden
+    with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=10) as connection:
+        connection.sendall(head.encode() + body)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert received.startswith(b"HTTP/1.1 400")
+    assert b"both Content-Length and Transfer-Encoding" in received
+    assert received.count(b"HTTP/1.1") == 1
+
+
+def test_a_flood_from_an_address_leaves_its_health_checks(server: Server) -> None:
+    app, served = server.app(Limits(rate=0.01, burst=3))
+    with serving(app) as served.address:
+        assert [served.ask("GET", "/api/v1/names").status_code for _ in range(5)] == [401] * 3 + [429] * 2
+        assert [served.ask("GET", "/api/v1/health").status_code for _ in range(4)] == [200] * 3 + [429]
+
+
+@pytest.mark.parametrize("host", ["[::1].evil.example", "[127.0.0.1]evil.example", "[localhost]evil"])
+def test_a_host_that_begins_like_an_address_is_refused(server: Server, host: str) -> None:
+    app, _ = server.app()
+    client = TestClient(HostCheck(app, {"localhost"}))
+
+    assert client.get("/api/v1/names", headers={"Host": host}).status_code == 421
+    assert client.get("/api/v1/names", headers={"Host": "[::1]:8080"}).status_code == 401

@@ -19,6 +19,7 @@ from vertical_sdk.data.rows import FileOptions
 from vertical_sdk.data.windows import place_on_grid
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.families.lora import with_lora
+from vertical_sdk.recipe import load_recipe
 from vertical_sdk.yaml_file import yaml_value
 
 ANY_SIZE = "data.reader.any_size: true"
@@ -164,3 +165,41 @@ def test_a_rank_that_no_weight_has_is_refused(encoder: Path) -> None:
     with pytest.raises(RecipeError, match=r"r = 1,000,000,000, but the weights of this base have at most the rank"):
         with_lora(model, {"r": 10**9}, "FEATURE_EXTRACTION", "recipe")
     assert with_lora(model, {"r": 8}, "FEATURE_EXTRACTION", "recipe") is not None
+
+
+def test_one_long_text_under_many_aliases_is_refused() -> None:
+    text = f"a: &a '{'x' * 500_000}'\nb: [{', '.join(['*a'] * 50_000)}]"
+
+    with pytest.raises(RecipeError, match="its aliases expand to more than"):
+        yaml_value(text, "recipe")
+    assert len(yaml_value(f"a: &a '{'x' * 500_000}'\nb: *a", "recipe")["b"]) == 500_000
+
+
+def test_very_many_unknown_keys_are_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("".join(f"k{number}: 1\n" for number in range(30_000)))
+
+    with pytest.raises(RecipeError, match="unknown key 'k1'") as raised:
+        load_recipe(path)
+    assert len(str(raised.value)) < 20_000
+
+
+@pytest.mark.parametrize("part", ["xl/worksheets/sheet1.xml", "xl/styles.xml", "docProps/core.xml"])
+def test_a_workbook_with_very_many_elements_is_refused(tmp_path: Path, part: str) -> None:
+    import openpyxl
+
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["a"])
+    book.active.append(["x"])
+    book.save(path)
+    assert read_file(path).rows == [{"a": "x"}]
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts[part] = b"<a>" + b"<x>" * 3_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+    with pytest.raises(DataError, match="become more than 256 MB of rows"):
+        read_file(path)

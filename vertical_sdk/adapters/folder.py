@@ -75,11 +75,15 @@ def read_adapter(source: Path | Version) -> Adapter:
         files = CheckedFiles(folder, {path: file.sha256 for path, file in source.manifest.items()}, at_once=True)
         card = parse_card(files.read(CARD), folder)
     try:
-        return Adapter(files, card, Recipe.model_validate(card.recipe), version)
+        recipe = Recipe.model_validate(card.recipe)
     except ValidationError as error:
         first = error.errors()[0]
         at = ".".join(("recipe", *map(str, first["loc"])))
         raise CorruptAdapter(f"{CARD}: {at}: {first['msg']}. Download or train the adapter again.", where=folder) from None
+    if recipe.task != card.task:
+        problem = f"task: the card is for {card.task!r}, and its recipe for {recipe.task!r}"
+        raise CorruptAdapter(f"{CARD}: {problem}. Download or train the adapter again.", where=folder)
+    return Adapter(files, card, recipe, version)
 
 
 def open_adapter(adapter: str | Path, registry: Registry | None = None, *, allow_revoked: Collection[str] = ()) -> Adapter:

@@ -29,12 +29,13 @@ from vertical_sdk.errors import (
 )
 from vertical_sdk.json_text import parse_json
 from vertical_sdk.model_card import render_readme
-from vertical_sdk.paths import report_full_disk, write_whole
+from vertical_sdk.paths import read_regular, report_full_disk, write_whole
 from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.registry.references import check_new_name
 from vertical_sdk.registry.registry import Registry
+from vertical_sdk.registry.tree import LARGEST, LARGEST_WEIGHTS
 from vertical_sdk.registry.version import Version
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Progress, TaskName, silent
@@ -193,7 +194,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CorruptAdapter(
             f"{folder}: {what}. If you trust it, load it with PEFT and save it again: save_pretrained(..., safe_serialization=True)."
         )
-    config = parse_config((folder / CONFIG).read_bytes(), folder / CONFIG)
+    config = parse_config(CheckedFiles(folder).read(CONFIG), folder / CONFIG)
     for file in ("config.json", "tokenizer_config.json"):
         if (folder / file).is_file() and _json(folder / file).get("auto_map"):
             raise CorruptAdapter(
@@ -204,7 +205,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        plain = parse_json(path.read_bytes(), largest=LARGEST_JSON)
+        plain = parse_json(read_regular(path, largest=LARGEST_JSON))
     except (OSError, ValueError) as error:
         raise CorruptAdapter(f"{path}: cannot be read as JSON: {str(error)[:300]}.") from None
     if not isinstance(plain, dict):
@@ -219,6 +220,9 @@ def _stage(folder: Path, staged: Path) -> tuple[str, ...]:
         if (folder / file).is_symlink():
             raise RegistryError(f"{folder}: {file} is a symbolic link. Copy the folder with what it points at: cp -rL.")
         if (folder / file).is_file():
+            size, largest = (folder / file).stat().st_size, LARGEST_WEIGHTS if file == WEIGHTS else LARGEST
+            if size > largest:
+                raise RegistryError(f"{folder}: {file} has {size} bytes, and at most {largest} are imported.")
             with report_full_disk(staged):
                 shutil.copyfile(folder / file, staged / file)
     return tuple(sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name not in TAKEN))
@@ -324,7 +328,7 @@ def _verify(staged: Path, base: Base, kind: str, card: Card) -> tuple[SelfTest, 
     from vertical_sdk.families.shared_base import use_base
     from vertical_sdk.families.specialist import load_backbone
 
-    weights = read_weights(staged)
+    weights = read_weights(staged, base.parameters)
     model = _with_classifier(base, weights) if kind == "SEQ_CLS" else load_backbone(base)
     if kind != "SEQ_CLS" and base.family == "causal":
         model = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model

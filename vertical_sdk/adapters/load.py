@@ -8,7 +8,7 @@ from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.self_test import Whole, replay_self_tests
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Fingerprint
-from vertical_sdk.errors import AdapterError, BaseMismatch
+from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter
 from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.families.lora import attach, hide_peft_notice
 from vertical_sdk.families.specialist import LARGE, Specialist, specialist_class
@@ -59,6 +59,8 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
     """
     card, folder = adapter.card, adapter.folder
     require_same_base(card.base, base.fingerprint, str(folder))
+    if base.family not in specialist_class(card.family).bases:
+        raise CorruptAdapter(f"the card is for a base of the kind {card.family}, and {base.name} is not one.", where=folder)
     if unread := card.training.get("unread"):
         raise AdapterError(str(unread), where=folder)
     adapted = attach(backbone, adapter.files)

@@ -50,6 +50,9 @@ ENOUGH = 40
 RARE = {"cp874", "cp1253", "cp1255", "cp1256"}
 """Encodings in which short Chinese texts may look like a language. They need ten times as many bytes."""
 
+OF_NAMES = frozenset({"punycode", "idna"})
+"""Codecs of Python for host names: they take more than linear time, and read no files."""
+
 
 def encoding_title(encoding: str) -> str:
     """Return the name of an encoding for people."""
@@ -98,6 +101,8 @@ def check_encoding(name: str, where: str | Path) -> str:
     try:
         info = codecs.lookup(name)
         "".encode(name)  # refuses codecs that are not of texts, such as base64
+        if info.name in OF_NAMES:
+            raise LookupError(name)
     except (LookupError, TypeError, ValueError):
         known = (
             "utf-8",

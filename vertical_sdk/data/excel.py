@@ -18,6 +18,12 @@ __all__ = ["read_excel"]
 
 UNPACKED_LIMIT = 2 << 30
 """Bytes of the unpacked file. A small file that unpacks to more is broken, or made to fill the memory."""
+WHOLE = ("xl/styles.xml", "xl/workbook.xml", "xl/_rels/", "[Content_Types].xml", "docProps/", "xl/theme/")
+"""The parts of a file that are read whole, as elements of XML; of other parts, cells are read one by one."""
+ELEMENT = 40
+"""Bytes of memory that a byte of XML takes as an element."""
+DENSEST, SMALL = 200, 4 << 20
+"""How much a part with cells shrinks at most when it is packed, and the size from which it counts: nested tags shrink more."""
 SHOWN = 20
 
 
@@ -32,9 +38,10 @@ def read_excel(path: Path, options: FileOptions) -> Rows:
     except ImportError:
         raise MissingExtra("excel", f"Reading {path.name}") from None
     with zipfile.ZipFile(path) as archive:
-        size = sum(item.file_size for item in archive.infolist())
+        parts = archive.infolist()
+    size = sum(part.file_size for part in parts)
     budget = Budget(path, options)
-    budget.spend(size)
+    budget.spend(size + sum(ELEMENT * part.file_size for part in parts if _becomes_elements(part)))
     if size > UNPACKED_LIMIT:
         raise DataError(f"the file unpacks to over {UNPACKED_LIMIT >> 30} GB. Save the sheet as CSV.", where=path)
     with warnings.catch_warnings():
@@ -56,6 +63,11 @@ def read_excel(path: Path, options: FileOptions) -> Rows:
         if header < 1 or not records or records[0][0] != header:
             raise DataError(f"no header on row {header} of {name!r}. Set data.reader.header to a row of the sheet.", where=path)
     return build_rows(path, f"Excel, sheet {name!r}", _trim(records), options, unit="row", details={"sheet": name})
+
+
+def _becomes_elements(part: zipfile.ZipInfo) -> bool:
+    dense = part.file_size > SMALL and part.file_size > DENSEST * part.compress_size
+    return part.filename.startswith(WHOLE) or (dense and part.filename.startswith("xl/worksheets/"))
 
 
 def _choose_sheet(book: Any, wanted: str | None, path: Path, budget: Budget) -> tuple[str, list[Record]]:

@@ -20,6 +20,8 @@ __all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "list_modules", "rea
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HARMLESS = 64
 """A rank that every base may have, however small its weights are."""
+MOST_UNKNOWN = 8
+"""Names that are left for the error if a base has none of them."""
 DEFAULTS = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 
 
@@ -120,10 +122,12 @@ def _check_saved_modules(model: Any, names: Sequence[str], *, all_exist: bool = 
             )
 
 
-def read_weights(source: CheckedFiles | Path) -> dict[str, Any]:
+def read_weights(source: CheckedFiles | Path, parameters: int) -> dict[str, Any]:
     """Read the adapter's tensors.
 
-    Raises CorruptAdapter for a file that is missing, cut or a pickle, or holds other than finite floating-point numbers.
+    parameters  numbers of the base: the adapter may have twice as many, as with the highest rank, and 32 million more
+
+    Raises CorruptAdapter for a file that is missing, too large, cut or a pickle, or holds other than finite floating-point numbers.
     """
     files = CheckedFiles.from_source(source)
     path = files.folder / ADAPTER_WEIGHTS
@@ -136,7 +140,8 @@ def read_weights(source: CheckedFiles | Path) -> dict[str, Any]:
                 where=files.folder,
             )
         raise CorruptAdapter(f"this folder has no {ADAPTER_WEIGHTS}.", where=files.folder)
-    weights = load_tensors(files.read(ADAPTER_WEIGHTS), path)
+    largest = 8 * (2 * parameters + (32 << 20))
+    weights = load_tensors(files.read(ADAPTER_WEIGHTS, largest=largest), path)
     odd = next((name for name, tensor in weights.items() if tensor.dtype not in _number_types()), None)
     if odd is not None:
         raise CorruptAdapter(
@@ -164,8 +169,8 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
 
     files = CheckedFiles.from_source(source)
     folder = files.folder
-    weights = read_weights(files)
     settings = parse_config(files.read(ADAPTER_CONFIG), folder / ADAPTER_CONFIG)
+    weights = read_weights(files, sum(weight.numel() for weight in model.parameters()))
     if wrong := find_wrong_rank(settings, {name: tensor.shape for name, tensor in weights.items()}):
         raise BaseMismatch(f"{wrong}.", where=folder)
     if not any(bool(tensor.any()) for key, tensor in weights.items() if "lora_B" in key or "lora_embedding_A" in key):
@@ -176,7 +181,8 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
     unread: dict[str, Any] = {"base_model_name_or_path": getattr(model, "name_or_path", None), "init_lora_weights": False}
     try:
         with hide_peft_notice():
-            config = peft.LoraConfig(**select_settings(settings), inference_mode=True, **unread)
+            known = _keep_known_names(select_settings(settings), model)
+            config = peft.LoraConfig(**known, inference_mode=True, **unread)
             model = peft.get_peft_model(model, config, low_cpu_mem_usage=True)
             _check_saved_modules(model, config.modules_to_save or ())
             expected = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -200,6 +206,29 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
     read_context(model)
     model.eval()
     return model
+
+
+def _keep_known_names(settings: dict[str, Any], model: Any) -> dict[str, Any]:
+    """Leave out the names of a configuration that change nothing for this base.
+
+    PEFT compares each name with all modules and with the other names, and compiles an expression for each pattern and module: with
+    thousands of names that takes minutes.
+    """
+    modules = [name.split(".") for name, _ in model.named_modules() if name]
+    endings = [[".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)] for parts in modules]  # the shortest first
+    kept = dict(settings)
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(names := kept.get(key), list):
+            given = set(names)
+            first = {next((ending for ending in group if ending in given), None) for group in endings}
+            kept[key] = sorted(first - {None}) or names[:MOST_UNKNOWN]
+    for key in ("rank_pattern", "alpha_pattern"):
+        place = {name: n for n, name in enumerate(kept.get(key, {}))}
+        if place:
+            found = [[name for name in (*group, f"^{group[-1]}") if name in place] for group in endings]
+            used = {min(names, key=place.__getitem__) for names in found if names}
+            kept[key] = {name: value for name, value in kept[key].items() if name in used}
+    return kept
 
 
 def _without_own_embeddings(model: Any, weights: dict[str, Any], expected: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from vertical_sdk.errors import CorruptAdapter, DigestMismatch, SourceError
+from vertical_sdk.errors import CorruptAdapter, DigestMismatch, RunError, SourceError
 from vertical_sdk.paths import cache_home, report_full_disk
 from vertical_sdk.registry.store import Manifest, Stored, manifest_digest
 from vertical_sdk.registry.tree import check_path, has_digest, tree_problems
@@ -92,7 +92,7 @@ class BlobStore:
                 if place.is_dir():
                     return place
                 for sha256, file in {file.sha256: file for file in manifest.values()}.items():
-                    if not has_digest(self.blob_path(sha256), sha256):
+                    if not has_digest(self.blob_path(sha256), sha256, file.size):
                         self._fetch_blob(file, fetch)
                 draft = self.staging / uuid.uuid4().hex
                 draft.mkdir()
@@ -107,17 +107,25 @@ class BlobStore:
 
         part = self.staging / f"{file.sha256}.part"
         with FileLock(self.staging / f"{file.sha256}.lock"):
-            if has_digest(self.blob_path(file.sha256), file.sha256):
+            if has_digest(self.blob_path(file.sha256), file.sha256, file.size):
                 return
             if part.exists() and part.stat().st_size > file.size:
                 part.unlink()
+            have = part.stat().st_size if part.exists() else 0
+            free = shutil.disk_usage(self.staging).free
+            if file.size - have > free:
+                raise RunError(
+                    f"{file.sha256[:12]}… has {file.size} bytes, and only {free} are free. Free some space, or set $VERTICAL_HOME to "
+                    "a folder of another disk.",
+                    where=self.root,
+                )
             fetch(file, part)
             size = part.stat().st_size if part.exists() else 0
             if size < file.size:
                 raise SourceError(
                     f"the download of {file.sha256[:12]}… was interrupted after {size} of {file.size} bytes. Run it again to resume it."
                 )
-            if size > file.size or not has_digest(part, file.sha256):
+            if size > file.size or not has_digest(part, file.sha256, size):
                 part.unlink()
                 raise DigestMismatch(
                     f"the downloaded file is not the published one: its SHA-256 is not {file.sha256[:12]}…. "
@@ -129,7 +137,7 @@ class BlobStore:
     def add_blob(self, draft: Path, sha256: str) -> None:
         """Move a file to its place, unless an intact copy is there."""
         place = self.blob_path(sha256)
-        if has_digest(place, sha256):
+        if has_digest(place, sha256, draft.stat().st_size):
             return
         place.parent.mkdir(parents=True, exist_ok=True)
         draft.replace(place)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from vertical_sdk.errors import CorruptAdapter
-from vertical_sdk.registry.tree import cached_digest
+from vertical_sdk.paths import read_regular
+from vertical_sdk.registry.tree import LARGEST, cached_digest
 
 __all__ = ["CheckedFiles"]
 
@@ -40,16 +40,16 @@ class CheckedFiles:
     def __contains__(self, name: str) -> bool:
         return (self.folder / name).is_file() if self.digests is None else name in self.digests
 
-    def read(self, name: str) -> bytes:
-        """Read a whole file.
+    def read(self, name: str, *, largest: int = LARGEST) -> bytes:
+        """Read a whole file of at most so many bytes.
 
-        Raises CorruptAdapter if it is missing, not a regular file, not one of the adapter, or changed.
+        Raises CorruptAdapter if it is missing, too large, not a regular file, not one of the adapter, or changed.
         """
         if self.digests is not None and name not in self.digests:
             raise CorruptAdapter(
                 "this file does not belong to the adapter. Download the adapter again.", where=self.folder / name
             )
-        content = _read_regular(self.folder / name)
+        content = _read(self.folder / name, largest)
         if self.digests is not None:
             self._read[name] = hashlib.sha256(content).hexdigest()
             if self._at_once:
@@ -64,8 +64,10 @@ class CheckedFiles:
         self._at_once = True
         for name in self.digests or ():
             path = self.folder / name
-            if name not in self._read and not path.is_file():
+            if name not in self._read and not os.path.isfile(path):  # noqa: PTH113  (a long name is no file, and no error)
                 raise CorruptAdapter("this file is missing. Download the adapter again.", where=path)
+            if name not in self._read and path.stat().st_size > LARGEST:
+                raise CorruptAdapter(f"this file has {path.stat().st_size} bytes, and at most {LARGEST} are read.", where=path)
             self._compare(name, self._read.get(name) or cached_digest(path))
 
     def _compare(self, name: str, digest: str) -> None:
@@ -76,15 +78,11 @@ class CheckedFiles:
             )
 
 
-def _read_regular(path: Path) -> bytes:
-    """Read a file; a link or a device is refused, which could be anything and may have no end."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+def _read(path: Path, largest: int) -> bytes:
     try:
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read()
+        return read_regular(path, largest=largest)
     except FileNotFoundError:
         raise CorruptAdapter("this file is missing. Download the adapter again.", where=path) from None
-    except OSError as error:
-        raise CorruptAdapter(f"this file cannot be read ({error.strerror}). A link is not followed.", where=path) from None
-    raise CorruptAdapter("this is not a regular file. Download the adapter again.", where=path)
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise CorruptAdapter(f"this file cannot be read ({problem}). A link is not followed.", where=path) from None

@@ -540,7 +540,7 @@ class Index:
             if number:
                 with report_full_disk(self.path):
                     raise OSError(number, os.strerror(number)) from error
-            if type(error) is not sqlite3.DatabaseError:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
                 raise
             raise RegistryError(f"the index is damaged ({text}). Restore a backup of it.", where=self.path) from error
 
@@ -555,7 +555,7 @@ def _run_check(check: Callable[[], list[str]]) -> list[str]:
 
 def _seal(*row: object) -> bytes:
     """SHA-256 of a row. It detects a flipped bit and an edit by hand, not an attacker with write access."""
-    return hashlib.sha256(json.dumps(row).encode()).digest()
+    return hashlib.sha256(json.dumps(row, default=repr).encode()).digest()
 
 
 def _add_seal(*row: SqlValue) -> tuple[SqlValue, ...]:

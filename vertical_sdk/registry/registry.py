@@ -17,7 +17,7 @@ from vertical_sdk.evaluation_record import EVALUATION, EvaluationRecord, add_eva
 from vertical_sdk.json_text import parse_json
 from vertical_sdk.model_card import render_readme
 from vertical_sdk.paths import file_digest, registry_home
-from vertical_sdk.registry.answers import check_found, check_history, check_matching, check_newest, check_versions
+from vertical_sdk.registry.answers import check_entry, check_found, check_history, check_matching, check_newest, check_versions
 from vertical_sdk.registry.checks import (
     README,
     REPORT,
@@ -146,7 +146,8 @@ class Registry:
                 manifest = {path: file for path, file in manifest.items() if path in files}
             manifest |= {path: _describe_file(file) for path, file in files.items() if file != folder / path}
             check_text_sizes(manifest, folder)
-            version = self._version(self.store.put(name, files, manifest, record=record, tags=tags, event=event))
+            entry = self.store.put(name, files, manifest, record=record, tags=tags, event=event)
+            version = self._version(check_entry(entry, self.location))
         if alias is None:
             return version
         self.set_alias(name, alias, version.number, force=force, why=reason)
@@ -193,7 +194,7 @@ class Registry:
         The result has at most `limit` names after the name `after`, in alphabetical order.
         """
         newest = self.store.newest(check_text(prefix or "", "the prefix"), after=after, limit=limit)
-        check_newest((entry for entry, _ in newest), prefix or "", after, self.location)
+        check_newest(newest, prefix or "", after, self.location)
         return [self._summary(*pair) for pair in newest]
 
     def versions(self, name: str, *, before: int | None = None, limit: int | None = None) -> Sequence[Version]:
@@ -390,30 +391,27 @@ class Registry:
                 raise _purged_error(version)
             return self.store.folder(entry.digest)
 
-        try:
-            version = Version(
-                name=entry.name,
-                number=entry.number,
-                digest=entry.digest,
-                created=entry.created,
-                who=entry.who,
-                aliases=entry.aliases,
-                tags={key: value for key, value in entry.tags.items() if not key.startswith(OURS)},
-                facts={key: tuple(values) for key, values in record["facts"].items()},
-                metrics=record["metrics"],
-                metric=record["metric"],
-                gate=record["gate"],
-                forced=record["forced"],
-                reason=record["reason"],
-                revoked=self._revoked(entry),
-                purged=purged,
-                replayed=entry.tags.get(REPLAYED),
-                signatures={k.removeprefix(SIGNATURE): value for k, value in entry.tags.items() if k.startswith(SIGNATURE)},
-                folder=folder,
-                read_manifest=lambda: self.store.manifest(entry.digest),
-            )
-        except (KeyError, TypeError, AttributeError):
-            raise _malformed_error(entry, self.location) from None
+        version = Version(
+            name=entry.name,
+            number=entry.number,
+            digest=entry.digest,
+            created=entry.created,
+            who=entry.who,
+            aliases=entry.aliases,
+            tags={key: value for key, value in entry.tags.items() if not key.startswith(OURS)},
+            facts={key: tuple(values) for key, values in record["facts"].items()},
+            metrics=record["metrics"],
+            metric=record["metric"],
+            gate=record["gate"],
+            forced=record["forced"],
+            reason=record["reason"],
+            revoked=self._revoked(entry),
+            purged=purged,
+            replayed=entry.tags.get(REPLAYED),
+            signatures={k.removeprefix(SIGNATURE): value for k, value in entry.tags.items() if k.startswith(SIGNATURE)},
+            folder=folder,
+            read_manifest=lambda: self.store.manifest(entry.digest),
+        )
         return version
 
     def _revoked(self, entry: Entry) -> str | None:
@@ -425,22 +423,19 @@ class Registry:
 
     def _summary(self, newest: Entry, aliases: Mapping[str, int]) -> Summary:
         record: Mapping[str, Any] = newest.record
-        try:
-            return Summary(
-                name=newest.name,
-                newest=newest.number,
-                aliases=aliases,
-                task=record["task"],
-                base=record["base"],
-                metric=record["metric"],
-                value=record["value"],
-                created=newest.created,
-                gate=record["gate"],
-                forced=record["forced"],
-                revoked=self._revoked(newest),
-            )
-        except KeyError:
-            raise _malformed_error(newest, self.location) from None
+        return Summary(
+            name=newest.name,
+            newest=newest.number,
+            aliases=aliases,
+            task=record["task"],
+            base=record["base"],
+            metric=record["metric"],
+            value=record["value"],
+            created=newest.created,
+            gate=record["gate"],
+            forced=record["forced"],
+            revoked=self._revoked(newest),
+        )
 
     def _find(self, wanted: Reference) -> Sequence[Entry]:
         """Find the versions that a reference may mean, and check that these are the answer."""
@@ -502,11 +497,6 @@ class Registry:
 
 def _purged_error(version: Version) -> RegistryError:
     return RegistryError(f"{version} was purged: {version.purged}. Its files do not exist any more. Use another version.")
-
-
-def _malformed_error(entry: Entry, where: str) -> RegistryError:
-    message = f"the metadata of {entry.name}@{entry.number} are malformed. Run `vertical registry verify` on its machine."
-    return RegistryError(message, where=where)
 
 
 def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None, *, rewrite: bool) -> dict[str, Path]:

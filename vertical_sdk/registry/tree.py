@@ -11,25 +11,35 @@ from vertical_sdk.errors import CorruptAdapter, RegistryError
 from vertical_sdk.paths import known_digest
 from vertical_sdk.registry.store import Manifest, Stored
 
-__all__ = ["cached_digest", "check_path", "has_digest", "read_tree", "tree_problems"]
+__all__ = ["LARGEST", "cached_digest", "check_path", "has_digest", "read_tree", "tree_problems"]
 
 PICKLED = {".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 """Endings of files that run code when they are loaded."""
+LARGEST = 512 << 20
+"""Bytes of the largest file of an adapter besides its weights."""
+LARGEST_WEIGHTS = 16 << 30
+"""Bytes of the largest weights that are published: rank 256 on a base of 70 billion numbers. `lora.read_weights` compares with the base."""
 
 
 def read_tree(folder: Path) -> dict[str, Stored]:
     """Build the manifest of a folder.
 
-    Raises RegistryError for a link, a special file, a path that is not allowed, or pickled weights.
+    Raises RegistryError for a link, a special file, a path that is not allowed, pickled weights, or a file that is too large.
     """
     manifest = {}
     for path, entry in sorted(_walk(str(folder))):
         check_path(path, folder)
-        mode = os.lstat(entry).st_mode
+        status = os.lstat(entry)
+        mode, largest = status.st_mode, LARGEST_WEIGHTS if path == "adapter_model.safetensors" else LARGEST
         if stat.S_ISLNK(mode):
             raise RegistryError(f"{path} is a symbolic link. Copy the folder with the link targets: cp -rL.", where=folder)
         if not stat.S_ISREG(mode):
             raise RegistryError(f"{path} is not a regular file. Publish a folder that contains only files.", where=folder)
+        if status.st_size > largest:
+            raise RegistryError(
+                f"{path} has {status.st_size} bytes, and at most {largest} are published. Remove from it what is not needed.",
+                where=folder,
+            )
         try:
             manifest[path] = Stored(cached_digest(entry, reread=True), os.lstat(entry).st_size)
         except OSError as error:
@@ -77,7 +87,8 @@ def tree_problems(folder: Path, manifest: Manifest, *, reread: bool = False) -> 
             problems.append(f"{path} is missing")
             continue
         try:
-            intact = cached_digest(entry, reread=reread) == file.sha256
+            same_size = os.lstat(entry).st_size == file.size  # so a file that was made huge is not read
+            intact = same_size and cached_digest(entry, reread=reread) == file.sha256
         except CorruptAdapter as error:
             problems.append(str(error))
             continue
@@ -89,10 +100,10 @@ def tree_problems(folder: Path, manifest: Manifest, *, reread: bool = False) -> 
     return problems + [f"{path} does not belong to it" for path in sorted(remaining)]
 
 
-def has_digest(path: Path, sha256: str) -> bool:
-    """Whether a regular file exists and has this digest. The file is read again."""
+def has_digest(path: Path, sha256: str, size: int) -> bool:
+    """Whether a regular file exists and has this digest and size. The file is read again, unless its size differs."""
     try:
-        return cached_digest(path, reread=True) == sha256
+        return path.lstat().st_size == size and cached_digest(path, reread=True) == sha256
     except (OSError, CorruptAdapter):
         return False
 

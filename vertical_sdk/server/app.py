@@ -65,6 +65,11 @@ ROUTES: tuple[Callable[[Service], APIRouter], ...] = (
 )
 """The endpoints of the API: one function for each resource."""
 
+MOST_PROBLEMS = 20
+"""Problems of one request that its answer names."""
+LONGEST_KEY = 200
+"""Characters of a key in them."""
+
 
 def create_app(
     registry: Registry,
@@ -136,8 +141,12 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def handle_invalid_request(_: Request, error: RequestValidationError) -> Response:
-        problems = (f"{'.'.join(str(step) for step in problem['loc'])}: {problem['msg']}" for problem in error.errors())
-        return error_response(422, "; ".join(problems))
+        problems = error.errors()
+        shown = [
+            f"{'.'.join(str(step)[:LONGEST_KEY] for step in one['loc'])}: {one['msg']}" for one in problems[:MOST_PROBLEMS]
+        ]
+        left = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+        return error_response(422, "; ".join([*shown, *left]))
 
     @app.exception_handler(HTTPException)
     def handle_http_error(request: Request, error: HTTPException) -> Response:

@@ -31,6 +31,8 @@ SCHEMES = {
 }
 OTHERWISE = "vertical_sdk.sources.files:fetch"
 
+LONGEST = 2000
+"""Characters of a source, and of a path or revision in it."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,6 +51,8 @@ def fetch(
     """
     if sha256 is not None and not DIGEST.fullmatch(sha256):
         raise SourceError(f"sha256 = {sha256!r} is not a digest. Write 64 hexadecimal digits in lower case.", where=source)
+    if max(len(source), len(file or ""), len(revision or "")) > LONGEST:
+        raise SourceError(f"is longer than {LONGEST} characters, which no source is. Write it again.", where=f"{source[:80]}…")
     try:
         "".join((source, file or "", revision or "")).encode()
         urlsplit(source if "://" in source else "")

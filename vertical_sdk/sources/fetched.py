@@ -80,7 +80,7 @@ def pick_file(folder: Path, file: str | None, source: str) -> Path:
     if inside.is_absolute() or ".." in inside.parts or "\\" in file:
         raise SourceError(f"file = {file!r} must be a path inside the source, such as 'data/train.csv'.", where=source)
     path = folder / inside
-    if path.is_file():
+    if all(len(part.encode()) <= 255 for part in inside.parts) and path.is_file():  # longer names are an error of the system
         return path
     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
     raise SourceError(f"has no file {file!r}. {list_nearest(file, names)}", where=source)

@@ -143,4 +143,5 @@ def _is_public(host: str) -> bool:
         if inner is None and address in TRANSLATED:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         address = inner or address
-    return address.is_global and not address.is_multicast
+    outside = address.is_multicast or address.is_reserved or getattr(address, "is_site_local", False)
+    return address.is_global and not outside

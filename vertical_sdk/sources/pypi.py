@@ -36,6 +36,8 @@ PINNED: Mapping[tuple[str, str], str] = {
 }
 """(name, version) → SHA-256 of the wheel, of the wheels that the SDK itself names."""
 
+LONGEST = 100
+"""Characters of a name and of a version."""
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.!+_-]*", re.ASCII)
 UNREACHED = re.compile(
@@ -57,6 +59,8 @@ def parse(source: str) -> tuple[str, str]:
     """
     name, equals, version = source.removeprefix("pypi:").partition("==")
     try:
+        if len(name) > LONGEST or len(version) > LONGEST:
+            raise InvalidVersion(version[:LONGEST])
         if not (equals and NAME.fullmatch(name) and VERSION.fullmatch(version)):
             raise InvalidVersion(version)
         return canonicalize_name(name), str(Version(version))

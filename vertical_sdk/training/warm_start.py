@@ -87,7 +87,7 @@ def check_start(start: Start, specialist: Specialist, base: Base, recipe: Recipe
     require_same_base(start.card.base, base.fingerprint, start.where)
     _require_same_task(start, base, recipe, prepared)
     _require_same_lora(start, specialist.backbone, recipe)
-    weights = read_weights(start.files)
+    weights = read_weights(start.files, base.parameters)
     expected = peft.get_peft_model_state_dict(specialist.backbone, save_embedding_layers=False)
     wrong = sorted(set(weights) ^ set(expected)) or [k for k, v in expected.items() if v.shape != weights[k].shape]
     if wrong:
@@ -109,7 +109,8 @@ def load_start_weights(start: Start, specialist: Specialist) -> None:
     """
     import peft
 
-    peft.set_peft_model_state_dict(specialist.backbone, read_weights(start.files))
+    size = sum(weight.numel() for weight in specialist.backbone.parameters())
+    peft.set_peft_model_state_dict(specialist.backbone, read_weights(start.files, size))
     if specialist.head is not None and HEAD in start.card.files:
         head = load_head(start.files)
         if head.linear.weight.shape != specialist.head.linear.weight.shape:

@@ -43,5 +43,9 @@ def open_store(location: str | Path) -> Store:
             f"{location}: no store has the scheme {scheme!r}. Known: {', '.join(sorted(STORES))}. Write a folder as its path."
         )
     module, _, name = STORES[scheme].partition(":")
-    store: Store = getattr(importlib.import_module(module), name)(rest)
+    try:
+        store: Store = getattr(importlib.import_module(module), name)(rest)
+    except (ValueError, OSError):  # a null character, an IPv6 address without its end, a path that is too long
+        shown = f"{str(location)[:100]!a}{'…' * (len(str(location)) > 100)}"
+        raise RegistryError(f"{shown} cannot be the place of a registry. Write a folder's path, or an address.") from None
     return store

@@ -41,6 +41,8 @@ class FileStore:
     """A registry in a folder; its methods are described in `Store`. Reading never creates or changes a file."""
 
     def __init__(self, location: str | Path) -> None:
+        if "\0" in str(location):
+            raise ValueError(location)
         self.root = Path(location).absolute()
         if any(folder.is_file() for folder in (self.root, *self.root.parents)):
             raise RegistryError(
@@ -104,7 +106,7 @@ class FileStore:
                 problems.append(str(error))
                 continue
             for path, file in manifest.items() if used else ():
-                if not has_digest(self._blobs.blob_path(file.sha256), file.sha256):
+                if not has_digest(self._blobs.blob_path(file.sha256), file.sha256, file.size):
                     problems.append(
                         f"objects/{file.sha256[:2]}/{file.sha256} ({path}) is missing, cannot be read or has changed"
                     )

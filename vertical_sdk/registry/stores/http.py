@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, get_args
 from urllib.parse import quote, urlsplit
 
@@ -50,8 +50,14 @@ __all__ = ["HttpStore", "open_http", "open_https", "trusted_certificates"]
 API = "/api/v1"
 PAGE = 1000
 BLOCK = 1 << 20
-LARGEST = 64 << 20
+LARGEST = 32 << 20
 """Bytes of the largest answer that is not a file."""
+MOST_PARTS = 1_000_000
+"""Lists, objects and their members in an answer: each takes much more memory than text."""
+LOST = re.compile("disconnected|closed connection")
+"""In the message of a protocol error that another try may not have."""
+LONGEST_MESSAGE = 10_000
+"""Characters of the longest message of a server that is shown."""
 TRIES = 5
 FIRST_WAIT = 0.25
 """Seconds before the second try; each wait is twice the last."""
@@ -60,6 +66,10 @@ RETRIED = {429, 500, 502, 503, 504}
 BUSY = 429
 """The server has done nothing, so every request may be repeated."""
 TIMEOUT = httpx2.Timeout(60.0, connect=10.0)
+ANSWER_TIME = 120.0
+"""Seconds for the body of an answer that is not a file, and for a download before it must have SLOWEST."""
+SLOWEST = 1000
+"""Bytes a second that a download must have on average."""
 PATIENCE = httpx2.Timeout(900.0, connect=10.0)
 """For slow requests: publishing, checking and gc."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -94,12 +104,14 @@ class HttpStore:
     """
 
     def __init__(self, location: str) -> None:
-        parts = urlsplit(location)
         try:
-            valid = bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
+            parts = urlsplit(location)
+            httpx2.URL(location)
+            valid = bool((parts.hostname or "").encode("idna")) and (parts.port or 1) > 0
+            valid = valid and not (parts.username is not None or parts.query or parts.fragment)
+        except (ValueError, httpx2.InvalidURL):
             valid = False
-        if not valid or parts.username is not None or parts.query or parts.fragment:
+        if not valid:
             raise RegistryError(
                 "wrong address of a registry. Write https://HOST, https://HOST:PORT or https://HOST/PATH, and nothing more. "
                 "Set a token as $VERTICAL_TOKEN."
@@ -298,11 +310,19 @@ class HttpStore:
             raise changed from None
 
     def _download(self, digest: str, path: str, file: Stored, part: Path) -> None:
-        """Download a file, or the rest of it. After a broken connection it continues, as long as each try brings some bytes."""
-        failures = 0
+        """Download a file, or the rest of it. After a broken connection it continues, as long as each try brings some bytes.
+
+        A download that stays too slow ends, and the blob store reports how much is missing.
+        """
+        failures, start = 0, monotonic()
+        first = part.stat().st_size if part.exists() else 0
+
+        def is_too_slow(size: int) -> bool:
+            return monotonic() - start > ANSWER_TIME + max(0, size - first) / SLOWEST
+
         while True:
             size = part.stat().st_size if part.exists() else 0
-            if part.exists() and size >= file.size:
+            if (part.exists() and size >= file.size) or is_too_slow(size):
                 return
             headers = {"Range": f"bytes={size}-", "If-Range": f'"{file.sha256}"'} if size else {}
             response, _ = self._send("GET", f"/files/{_check_digest(digest)}/{quote(path)}", headers=headers, read=False)
@@ -315,7 +335,7 @@ class HttpStore:
                             block
                         ) in response.iter_raw():  # in blocks as received: a larger buffer would be lost with the connection
                             target.write(block)
-                            if target.tell() > file.size:
+                            if target.tell() > file.size or is_too_slow(target.tell()):
                                 break  # the blob store reports it
                     return
             except httpx2.TransportError:
@@ -345,7 +365,7 @@ class HttpStore:
 
     def _get_rows(self, path: str, **query: Any) -> list[Any]:
         rows = self._request("GET", path, params=query)
-        if not isinstance(rows, list):
+        if not isinstance(rows, list) or len(rows) > PAGE:
             raise self._unexpected_answer()
         return rows
 
@@ -393,7 +413,7 @@ class HttpStore:
                 elif 300 <= status < 400:
                     response.close()
                     raise SourceError(
-                        f"{self.location}: the server redirects to {response.headers.get('location')!r}, but a token is not sent to "
+                        f"{self.location}: the server redirects to {response.headers.get('location', '')[:200]!r}, but a token is not sent to "
                         "another address. Write the address of the registry itself."
                     )
                 elif not read:
@@ -414,17 +434,25 @@ class HttpStore:
             except httpx2.LocalProtocolError:
                 raise
             except httpx2.TransportError as error:
-                if once:
-                    raise SourceError(
-                        f"{self.location}: the server did not answer ({type(error).__name__}), and may have executed the request. "
-                        "Look at the history before you repeat it."
-                    ) from None
+                self._refuse_to_repeat(error, once=once)
                 if last:
                     raise OfflineError(
                         f"{self.location}: the server does not answer ({type(error).__name__}: {error}). Try again."
                     ) from None
             sleep(wait)
         raise AssertionError("the last try returns or raises")
+
+    def _refuse_to_repeat(self, error: httpx2.TransportError, *, once: bool) -> None:
+        """Raise SourceError if a request that failed must not be repeated, or would fail again."""
+        if once:
+            raise SourceError(
+                f"{self.location}: the server did not answer ({type(error).__name__}), and may have executed the request. "
+                "Look at the history before you repeat it."
+            ) from None
+        if isinstance(error, httpx2.RemoteProtocolError) and not LOST.search(str(error)):
+            raise SourceError(
+                f"{self.location}: the server does not answer as one of HTTP does ({error}). Check the address."
+            ) from None
 
     def _client(self) -> httpx2.Client:
         """The connections of this thread in this process."""
@@ -455,7 +483,7 @@ class HttpStore:
         """Build the error that the server raised."""
         document = _parse_json(content)
         try:
-            kind, message = str(document["error"]["type"]), str(document["error"]["message"])
+            kind, message = str(document["error"]["type"]), str(document["error"]["message"])[:LONGEST_MESSAGE]
         except (TypeError, KeyError):
             return SourceError(
                 f"{self.location}: the server answered {response.status_code}, not as a registry does. Check the address."
@@ -533,10 +561,14 @@ def _read_blocks(path: Path) -> Iterator[bytes]:
 
 
 def _read_body(response: httpx2.Response) -> bytes:
-    """Read the body of an answer that is not a file. Raises SourceError if it is too long."""
-    body = bytearray()
-    for block in response.iter_raw(BLOCK):
+    """Read the body of an answer that is not a file. Raises SourceError if it is too long, or does not end."""
+    body, start = bytearray(), monotonic()
+    for block in response.iter_raw():
         body += block
+        if monotonic() - start > ANSWER_TIME:
+            raise SourceError(
+                f"{response.url.host}: the answer did not end within {ANSWER_TIME:.0f} s. Check the address, or try again."
+            )
         if len(body) > LARGEST:
             raise SourceError(f"{response.url.host}: the server answers with more than {LARGEST} bytes. Check the address.")
     return bytes(body)
@@ -544,6 +576,8 @@ def _read_body(response: httpx2.Response) -> bytes:
 
 def _parse_json(content: bytes) -> Any:
     """Parse a body. None means that it is not JSON."""
+    if sum(map(content.count, (b"{", b"[", b","))) > MOST_PARTS:
+        return None
     try:
         return parse_json(content, largest=LARGEST)
     except ValueError:
@@ -552,4 +586,4 @@ def _parse_json(content: bytes) -> Any:
 
 def _read_retry_after(response: httpx2.Response) -> float:
     value = response.headers.get("retry-after", "")
-    return min(LONGEST_WAIT, float(value)) if value.isdigit() else 0.0
+    return min(LONGEST_WAIT, float(value)) if re.fullmatch("[0-9]+", value) else 0.0

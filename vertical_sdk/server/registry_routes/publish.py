@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
 from vertical_sdk.registry.checks import LONGEST_PATH, check_text_sizes
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.store import Entry, Stored, check_not_purged, manifest_digest
 from vertical_sdk.registry.tree import check_path, tree_problems
-from vertical_sdk.server.errors import error_response
+from vertical_sdk.server.errors import TooLarge, error_response
 from vertical_sdk.server.registry_routes.service import (
     LARGEST,
     MOST_TAGS,
@@ -27,12 +27,16 @@ from vertical_sdk.server.registry_routes.service import (
     registry_router,
 )
 from vertical_sdk.server.security.tokens import Token
+from vertical_sdk.server.settings import Limits
 from vertical_sdk.server.uploads import check_sizes
 
 __all__ = ["routes"]
 
 AT_ONCE = 4
 """Versions that are published at the same time: reading cards takes memory, and other requests need the threads."""
+
+MOST_FILES = Limits.files
+"""Files of a request, before the limit of this server is compared."""
 
 
 class File(Body):
@@ -42,13 +46,22 @@ class File(Body):
     size: int = Field(ge=0, le=LARGEST)
 
 
+def _check_number(files: Any) -> Any:
+    """Refuse too many files before each is read. Raises TooLarge."""
+    if isinstance(files, dict) and len(files) > MOST_FILES:
+        raise TooLarge(f"the version has {len(files)} files; a server accepts at most {MOST_FILES}.")
+    return files
+
+
 class Publication(Body):
     """A new version."""
 
     name: Named
-    files: dict[Annotated[str, Field(max_length=LONGEST_PATH)], File] = Field(
-        description="Path in the adapter's folder → the file."
-    )
+    files: Annotated[
+        dict[Annotated[str, Field(max_length=LONGEST_PATH)], File],
+        BeforeValidator(_check_number),
+        Field(description="Path in the adapter's folder → the file."),
+    ]
     tags: dict[Key, Tag] = Field({}, max_length=MOST_TAGS)
     reason: Why = ""
     force: bool = False

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vertical_sdk.registry import Registry
 from vertical_sdk.server.errors import Problem
@@ -54,6 +54,14 @@ class Body(BaseModel):
     """The base of request bodies: no unknown keys, no conversion of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def check_keys(cls, value: Any) -> Any:
+        """Refuse too many keys at once: an error for each one would hold the event loop."""
+        if isinstance(value, dict) and len(value) > len(cls.model_fields):
+            raise ValueError(f"it has {len(value)} keys. Those that it may have: {', '.join(cls.model_fields)}")
+        return value
 
 
 class Done(BaseModel):

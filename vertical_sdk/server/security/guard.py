@@ -81,9 +81,9 @@ class Guard:
     def _authenticate(self, scope: Scope) -> Response | None:
         """Store the request's token in its scope. Returns an error to answer with, or None."""
         path = scope["path"]
-        too_long = self._check_length(scope)
-        if too_long is not None:
-            return too_long
+        problem = _check_framing(scope) or self._check_length(scope)
+        if problem is not None:
+            return problem
         secret = read_secret(_header(scope, b"authorization", b""), path)
         try:
             if path not in CHECKS:
@@ -94,7 +94,8 @@ class Guard:
         except RegistryError as error:  # the token file is broken: no token is accepted
             return error_response(503, f"the token file: {error.message}")
         scope[TOKEN_KEY] = token
-        seconds = self.buckets.take(_client(scope))
+        # A health check has its own share: others of its address must not make a server look ill.
+        seconds = self.buckets.take(f"check of {_client(scope)}" if path in CHECKS else _client(scope))
         if seconds:
             message = f"too many requests. Come back in {seconds} s."
             return error_response(429, message, headers={"Retry-After": str(seconds)})
@@ -132,6 +133,14 @@ class Guard:
         except TimeoutError:
             return error_response(408, "the request did not arrive completely in time.")
         return bytes(body)
+
+
+def _check_framing(scope: Scope) -> Response | None:
+    """An error for a request with two lengths: a proxy may read the other one, and then its next request starts elsewhere (smuggling)."""
+    if {b"content-length", b"transfer-encoding"} <= {name.lower() for name, _ in scope["headers"]}:
+        message = "the request has both Content-Length and Transfer-Encoding. Send one of them."
+        return error_response(400, message, headers={"Connection": "close"})
+    return None
 
 
 def _client(scope: Scope) -> str:

@@ -56,7 +56,8 @@ def _name(host: str) -> str:
     """A host without its port, in small letters, without the dot at its end."""
     host = host.strip().lower()
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        name, _, rest = host[1:].partition("]")
+        return name if not rest or rest.startswith(":") else host
     return (host if host.count(":") > 1 else host.partition(":")[0]).rstrip(".")
 
 
