@@ -14,7 +14,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from vertical_sdk.errors import MissingExtra, RecipeError, UnknownName
 
-__all__ = ["Arguments", "has_bf16", "training_arguments"]
+__all__ = ["Arguments", "training_arguments"]
 
 DEFAULTS: dict[str, Any] = {
     "num_train_epochs": 3,
@@ -53,16 +53,8 @@ class Arguments(transformers.TrainingArguments):
     )
 
 
-def has_bf16() -> bool:
-    """Whether bfloat16 is fast on this machine: a GPU that supports it, or a CPU with AVX-512 bf16 or AMX."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(check and check())
-
-
 def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) -> Arguments:
-    """Create the arguments of a run in a folder.
+    """Create the arguments of a run in a folder. Without bf16 or fp16 in the settings, they are in float32 (`choose_precision`).
 
     where  the recipe's name, for messages
 
@@ -80,7 +72,7 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
     for key, least in SMALLEST.items():
         if settings.get(key) is not None and settings[key] < least:
             raise RecipeError(f"{key} = {settings[key]!r} is wrong: it should be {least} or more.", where=where)
-    values = {**DEFAULTS, "bf16": has_bf16(), **settings}
+    values = {**DEFAULTS, **settings}
     if values.get("fp16"):
         values["bf16"] = False
     values["report_to"] = _list_trackers(values.get("report_to"))

@@ -17,7 +17,6 @@ from vertical_sdk.card import read_card, write_card
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, DataError, IdleAdapter
 from vertical_sdk.inference.predictions import predict_proba
 from vertical_sdk.registry import Registry
-from vertical_sdk.training_arguments import has_bf16
 
 WEIGHTS = "adapter_model.safetensors"
 TEXTS = ["red itch rash", "cough and wheeze of the lung", "slow pulse"]
@@ -310,7 +309,6 @@ def test_a_published_specialist_is_used_by_its_alias(trained_run: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(not has_bf16(), reason="this machine has no bfloat16")
 @pytest.mark.parametrize("family", ["encoder", "causal"])
 def test_an_adapter_trained_in_bfloat16_proves_itself_in_float32(
     family: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -332,7 +330,7 @@ def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> No
     }
     recipe = topic_recipe(
         tmp_path, causal, name="echo", task="generation", data=data, evaluate={"resamples": 100, "baselines": ["base"]},
-        train__num_train_epochs=8, train__learning_rate=0.03, adapter={"r": 16, "lora_alpha": 32},
+        train__num_train_epochs=8, train__learning_rate=0.03, train__seed=2, adapter={"r": 16, "lora_alpha": 32},
     )  # fmt: skip
 
     run = train(recipe, out=tmp_path / "run")

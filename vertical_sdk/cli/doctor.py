@@ -9,6 +9,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ CGROUPS = (
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 """Linux files with the memory limit and the memory use of a container."""
+TYPICAL_WIDTH = 384
+"""The width of the base whose matrix products are measured."""
 PYTHON_AND_TORCH = 500 << 20
 """Bytes that Python with torch uses before a model is loaded."""
 
@@ -80,6 +83,9 @@ def _machine() -> dict[str, Any]:
     import psutil
     import torch
 
+    from vertical_sdk.kernels.rates import measure_rates, processor_name
+
+    rates = measure_rates(TYPICAL_WIDTH, keep=False)
     memory = psutil.virtual_memory()
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return {
@@ -88,17 +94,14 @@ def _machine() -> dict[str, Any]:
             "usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "threads": torch.get_num_threads(),
             "capability": torch.backends.cpu.get_cpu_capability(),
-            "bf16": _cpu_bf16(),
+            "processor": processor_name(),
+            "rates": asdict(rates),
+            "bf16": rates.prefers_bf16,
+            "onednn": rates.prefers_onednn,
         },
         "memory": {"total": memory.total, "available": min(memory.available, _cgroup_left())},
         "gpus": [{"name": gpu.name, "memory": gpu.total_memory, "bf16": torch.cuda.is_bf16_supported()} for gpu in gpus],
     }
-
-
-def _cpu_bf16() -> bool:
-    from vertical_sdk.training_arguments import has_bf16
-
-    return has_bf16()
 
 
 def _cgroup_left() -> int:
@@ -180,8 +183,9 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("extras", extras),
         (
             "CPU",
-            f"{cores}, {cpu['capability']}, bfloat16 {_yes(cpu['bf16'])}",
+            f"{cpu['processor']}, {cores}, {cpu['capability']}",
         ),
+        ("products", _describe_rates(cpu)),
         ("memory", f"{size(memory['available'])} of {size(memory['total'])} free"),
         (
             "GPU",
@@ -190,6 +194,15 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("cache", f"{report['cache']['folder']}, {size(report['cache']['free'])} free"),
         ("registry", f"{report['registry']['folder']}, {STATES[report['registry']['writable']]}"),
     ]
+
+
+def _describe_rates(cpu: dict[str, Any]) -> str:
+    """The measured rates of matrix products, and what training chooses by them."""
+    rates = cpu["rates"]
+    titles = {"fp32": "float32", "onednn": "float32 by oneDNN", "bf16": "bfloat16"}
+    shown = ", ".join(f"{title} {rates[name]:.0f}" for name, title in titles.items() if rates[name])
+    chosen = "bfloat16" if cpu["bf16"] else "float32 by oneDNN" if cpu["onednn"] else "float32"
+    return f"{shown} GFLOP/s in one thread; training on the CPU uses {chosen}"
 
 
 def _yes(value: bool) -> str:

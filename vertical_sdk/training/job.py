@@ -11,6 +11,7 @@ from vertical_sdk.data.prepare import Prepared
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.tasks.task import Task
+from vertical_sdk.training.compute import Compute
 from vertical_sdk.training.warm_start import Start
 from vertical_sdk.training_arguments import Arguments
 from vertical_sdk.types import Progress, silent
@@ -25,6 +26,7 @@ class Job:
     recipe     the checked recipe
     folder     the run's folder
     arguments  of the trainer
+    compute    precision, library and threads
     prepared   the rows of each split, labels, layout and account
     base       the base model that the adapter is trained on
     start      the adapter to continue from; None: a fresh adapter
@@ -35,6 +37,7 @@ class Job:
     recipe: Recipe
     folder: Path
     arguments: Arguments
+    compute: Compute
     prepared: Prepared
     base: Base
     start: Start | None = None

@@ -6,8 +6,9 @@ import contextlib
 import os
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -18,8 +19,10 @@ from vertical_sdk.data.labels import describe_untested
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.lora import hide_peft_notice
+from vertical_sdk.kernels.threads import use_threads
 from vertical_sdk.recipe import Recipe, load_recipe
 from vertical_sdk.sources.tables import is_table, keep_tables
+from vertical_sdk.training.compute import Compute, choose_compute
 from vertical_sdk.training.job import Job, is_main_process
 from vertical_sdk.training.run import Run, claim_folder, default_folder, find_unfinished
 from vertical_sdk.training.stages import (
@@ -37,6 +40,8 @@ from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.types import Progress, log_progress
 
 __all__ = ["train"]
+
+Choice = TypeVar("Choice")
 
 
 def train(
@@ -81,10 +86,12 @@ def train(
             return Run(folder)
     claim = claim_folder(folder, recipe, resume=resume) if is_main_process() else contextlib.nullcontext()
     with claim, _isolate_caller():
-        job = _create_job(recipe, folder, start_adapter, resume=resume, progress=progress)
+        compute = recorded.compute if recorded is not None else None
+        job = _create_job(recipe, folder, start_adapter, compute, resume=resume, progress=progress)
         if recorded is not None:
             check_resumed_job(job, recorded)
-        return _run_stages(job)
+        with use_threads(job.compute.threads):
+            return _run_stages(job)
 
 
 def _load(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: dict[str, Any]) -> Recipe:
@@ -104,15 +111,19 @@ def _load(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: dict[str, 
     return load_recipe(recipe, overrides)
 
 
-def _create_job(recipe: Recipe, folder: Path, start: Start | None, *, resume: bool, progress: Progress) -> Job:
-    """Prepare the rows and fetch the base."""
+def _create_job(
+    recipe: Recipe, folder: Path, start: Start | None, compute: Compute | None, *, resume: bool, progress: Progress
+) -> Job:
+    """Prepare the rows, fetch the base, and choose how to compute, unless the run has started already."""
     arguments = training_arguments(recipe.train, folder, recipe.name)
     prepared = prepare(recipe, progress=progress)
     for gap in describe_untested(prepared.test, prepared.labels):
         progress(f"warning: {gap}", None)
     progress(f"loading {recipe.base}", None)
     base = pull_base(recipe.base, progress=progress)
-    return Job(recipe, folder, arguments, prepared, base, start, resume, progress)
+    compute = _agree(compute or choose_compute(arguments, set(recipe.train), base))
+    arguments = replace(arguments, bf16=compute.bf16)
+    return Job(recipe, folder, arguments, compute, prepared, base, start, resume, progress)
 
 
 def _run_stages(job: Job) -> Run:
@@ -133,18 +144,22 @@ def _run_stages(job: Job) -> Run:
 
 
 def _choose_folder(recipe: Recipe, out: str | Path | None, *, resume: bool) -> Path:
-    """The run's folder. All processes of a training use the choice of the first."""
+    """The run's folder."""
     root = Path("runs")
-    folder = Path(out) if out else (find_unfinished(recipe, root) if resume else None) or default_folder(recipe, root)
+    return _agree(Path(out) if out else (find_unfinished(recipe, root) if resume else None) or default_folder(recipe, root))
+
+
+def _agree(choice: Choice) -> Choice:
+    """What the first process of a training chose."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return folder
+        return choice
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
     PartialState(cpu=not torch.cuda.is_available())
-    shared = [str(folder)]
+    shared = [choice]
     broadcast_object_list(shared)
-    return Path(shared[0])
+    return shared[0]
 
 
 @contextlib.contextmanager

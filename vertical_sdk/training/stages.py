@@ -117,12 +117,13 @@ def train_weights(job: Job, specialist: Specialist, rows: JobRows) -> tuple[Vert
     trainer = VerticalTrainer(specialist, arguments, rows.train, rows.validation, loss, job.progress)
     checkpoint = last_checkpoint(job.folder / "checkpoints") if job.resume else None
     started = time.monotonic()
-    with fast_training(specialist.backbone, bf16=arguments.bf16):
+    with fast_training(specialist.backbone, bf16=job.compute.bf16, onednn=job.compute.onednn):
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
     # accelerate made forward run in bfloat16; the stored weights must be what a plain load gives
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False).eval()
-    return trainer, _list_facts(trainer, rows, float(result.training_loss), seconds, checkpoint)
+    facts = _list_facts(trainer, rows, float(result.training_loss), seconds, checkpoint)
+    return trainer, {**facts, "onednn": job.compute.onednn}
 
 
 def _list_facts(

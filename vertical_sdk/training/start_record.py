@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from vertical_sdk.card import Parent, SourceRecord, library_versions
 from vertical_sdk.errors import RunError
 from vertical_sdk.paths import write_whole
+from vertical_sdk.training.compute import Compute
 from vertical_sdk.training.job import Job
 from vertical_sdk.types import Example
 
@@ -30,6 +31,7 @@ class StartRecord(BaseModel):
     rows      split → number of rows and digest of everything in them, augmented copies included
     labels    in the order of the outputs; None for a task without labels
     base      digest of the base's weights
+    compute   precision, library and threads; None in the runs of earlier versions
     parent    the adapter of a warm start; None without one
     versions  of the libraries
     """
@@ -40,6 +42,7 @@ class StartRecord(BaseModel):
     labels: tuple[str, ...] | None
     base: str
     parent: Parent | None
+    compute: Compute | None = None
     versions: dict[str, str]
 
 
@@ -53,6 +56,7 @@ def record_start(job: Job) -> StartRecord:
         labels=prepared.labels.labels if prepared.labels else None,
         base=job.base.fingerprint.weights,
         parent=job.start.parent if job.start is not None else None,
+        compute=job.compute,
         versions=library_versions(),
     )
 
