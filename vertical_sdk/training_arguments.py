@@ -40,6 +40,8 @@ SMALLEST: dict[str, float] = {
     "save_steps": 0, "eval_steps": 0,
 }  # fmt: skip
 """Smallest allowed values. The libraries accept smaller ones silently and fail later."""
+MOST_WORKERS = 256
+"""Of `dataloader_num_workers`: each is a process."""
 
 
 @dataclass
@@ -72,6 +74,9 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
     for key, least in SMALLEST.items():
         if settings.get(key) is not None and settings[key] < least:
             raise RecipeError(f"{key} = {settings[key]!r} is wrong: it should be {least} or more.", where=where)
+    if (settings.get("dataloader_num_workers") or 0) > MOST_WORKERS:
+        workers = settings["dataloader_num_workers"]
+        raise RecipeError(f"dataloader_num_workers = {workers!r} is wrong: at most {MOST_WORKERS} are started.", where=where)
     values = {**DEFAULTS, **settings}
     if values.get("fp16"):
         values["bf16"] = False

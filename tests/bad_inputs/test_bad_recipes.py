@@ -65,6 +65,7 @@ def test_a_value_of_the_wrong_type_that_a_library_takes_is_refused_too(
         ("train.per_device_train_batch_size=0", "train: per_device_train_batch_size = 0 is wrong: it should be 1 or more."),
         ("train.gradient_accumulation_steps=0", "train: gradient_accumulation_steps = 0 is wrong: it should be 1 or more."),
         ("train.learning_rate=-1", "train: learning_rate = -1 is wrong: it should be 0 or more."),
+        ("train.dataloader_num_workers=100000", "dataloader_num_workers = 100000 is wrong: at most 256 are started."),
         ("train.seed=-1", "train: seed = -1 is wrong: it should be 0 or more."),
         ("train.report_to=mlfow", "no tracker is called 'mlfow'. Did you mean 'mlflow'?"),
         ("train.label_smoothing_factor=0.1", "set loss: {use: cross_entropy, smoothing: ...}."),

@@ -228,7 +228,7 @@ def test_a_source_with_a_part_that_is_too_long_is_refused(source: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["punycode", "idna"])
-def test_a_codec_of_host_names_is_no_encoding_of_a_file(tmp_path: Path, name: str) -> None:
+def test_a_codec_of_host_names_is_refused_as_an_encoding(tmp_path: Path, name: str) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "a" * 2000 + "-9" * 2000, encoding="utf-8")
 

@@ -39,7 +39,7 @@ SCANNING = frozenset(
     "in eq == equalto ne != lt < lessthan le <= gt > greaterthan ge >= lower upper".split()  # noqa: SIM905  (a list of 17 lines)
 )
 """Tests that read their whole arguments."""
-VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _left: contextvars.ContextVar[list[int]] = contextvars.ContextVar("left")
 
 
