@@ -97,8 +97,9 @@ def _measure(value: Any, left: int | None = None) -> int:
     if not isinstance(value, (list, tuple, dict, *VIEWS)):
         return 0
     left = _left.get()[0] if left is None else left
-    count = len(value)
-    for item in value.values() if isinstance(value, dict) else value:
+    items: Any = value.values() if isinstance(value, dict) else value
+    count = len(items)
+    for item in items:
         if count > left:
             break
         count += 1 + _measure(item, left - count)
