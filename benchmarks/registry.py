@@ -56,8 +56,11 @@ def write_adapter(folder: Path, number: int, name: str = "bench/task") -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
-    weights = np.full((16, 16), number, dtype=np.float32)
-    save_file({"base_model.model.query.lora_B.weight": weights}, folder / "adapter_model.safetensors")
+    weights = {
+        "base_model.model.query.lora_A.weight": np.ones((8, 16), np.float32),
+        "base_model.model.query.lora_B.weight": np.full((16, 8), number, np.float32),
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
     base = Fingerprint(name="none", architecture="none", weights="0" * 64, tokenizer="0" * 64, vocab_size=1)
     keys = {"name": name, "task": "classification", "data": {"source": "rows.csv"}, "evaluate": {"gate": False}}
     recipe = Recipe.model_validate(keys)
