@@ -587,11 +587,11 @@ def attach() -> dict[str, Any]:
     import peft
     import torch
 
+    from vertical_sdk import paths
     from vertical_sdk.adapters import load as loading
     from vertical_sdk.adapters.folder import read_adapter
     from vertical_sdk.bases.base import pull_base
     from vertical_sdk.families.specialist import load_backbone
-    from vertical_sdk.registry import tree
     from vertical_sdk.training import train
 
     warnings.simplefilter("ignore")
@@ -614,7 +614,7 @@ def attach() -> dict[str, Any]:
         ours, theirs = [], []
         for _ in range(11):
             backbones = [load_backbone(base), load_backbone(base)]
-            tree._checked.clear()  # as in a fresh process: every file is read and compared
+            paths._known.clear()  # as in a fresh process: every file is read and compared
             begun = time.perf_counter()
             loading.load_specialist(read_adapter(registry.resolve("bench/attach@1").path), base, backbones[0])
             ours.append(time.perf_counter() - begun)
