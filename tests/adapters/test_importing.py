@@ -159,7 +159,10 @@ def test_a_pickle_is_refused_with_what_to_do(registry: Registry, writer: Path, c
     ("change", "told"),
     [
         ({"auto_map": {"AutoModel": "evil.Model"}}, "auto_map names code"),
-        ({"auto_mapping": {"base_model_class": "X", "parent_library": "os"}}, "a module to import that is neither of transformers nor of vertical_sdk"),
+        (
+            {"auto_mapping": {"base_model_class": "X", "parent_library": "os"}},
+            "a module to import that is neither of transformers nor of vertical_sdk",
+        ),
         ({"peft_type": "IA3"}, "peft_type is 'IA3'"),
         ({"layer_replication": [[0, 2]]}, "it changes the layers of the base"),
         ({"megatron_config": {"a": 1}}, "it imports classes by name"),

@@ -286,3 +286,14 @@ def test_an_answer_that_is_not_finite_is_an_error(adapter: Path) -> None:
         model.predict(ASKED)
     with pytest.raises(AdapterError, match="risk answers 'record 0' with a number that is not finite"):
         model.predict_proba(ASKED)
+
+
+def test_a_member_of_another_task_is_refused(adapter: Path, tmp_path: Path) -> None:
+    tensors = load_file(adapter / ENSEMBLE)
+    settings = json.loads(tensors["0.settings"].numpy().tobytes())
+    encoded = json.dumps({**settings, "task": "regression"}).encode()
+    tensors["0.settings"] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+    save_file(tensors, adapter / ENSEMBLE)
+    edit_card(adapter, lambda _: None)
+    with pytest.raises(CorruptAdapter, match=r"cannot be read: 0\."):
+        VerticalModel.from_pretrained(adapter)

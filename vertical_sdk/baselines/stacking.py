@@ -175,7 +175,7 @@ def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpac
             if offsets and (not task.labelled or len(offsets) != outputs):
                 raise ValueError(f"the offsets of a member are {len(offsets)} numbers, and {outputs} labels are known")
         entries = enumerate(zip(stored.parts, stored.arrays, strict=True))
-        members = tuple(_load_member(number, part, arrays) for number, (part, arrays) in entries)
+        members = tuple(_load_member(number, part, arrays, stored.task) for number, (part, arrays) in entries)
     except ValueError as error:
         raise CorruptAdapter(
             f"The members of the ensemble cannot be read: {error}. Train or download the adapter again.",
@@ -184,10 +184,13 @@ def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpac
     return Ensemble(stored.task, stored.parts, members, stored.weights, stored.bias, stored.offsets)
 
 
-def _load_member(number: int, part: Part, arrays: Arrays) -> Fitted:
-    """Load a member. Raises ValueError that names its array or setting which is wrong."""
+def _load_member(number: int, part: Part, arrays: Arrays, task: str) -> Fitted:
+    """Load a member of an ensemble for a task. Raises ValueError that names its array or setting which is wrong."""
     try:
-        return load_fitted(part.use, arrays)
+        member = load_fitted(part.use, arrays)
+        if (its := getattr(member, "task", task)) != task:
+            raise ValueError(f"task is {its!r}, and that of the ensemble is {task!r}")
+        return member
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{number}.{problem} ({part.use})") from None

@@ -80,9 +80,12 @@ class Tfidf:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Tfidf:
-        """Restore the baseline from `to_arrays`."""
+        """Restore the baseline from `to_arrays`. Raises ValueError for a feature that is named twice."""
         settings = decode_json(arrays["settings"])
         words, pieces = (tuple(map(str, settings[name])) for name in ("words", "pieces"))
+        for name, features in (("words", words), ("pieces", pieces)):
+            if len(set(features)) < len(features):
+                raise ValueError(f"{name} contains the same feature twice")
         idf = take_array(arrays, "idf", len(words) + len(pieces))
         weight = take_array(arrays, "weight", len(idf), None)
         bias = take_array(arrays, "bias", weight.shape[1])
