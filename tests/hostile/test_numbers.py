@@ -290,10 +290,10 @@ def test_an_answer_that_is_not_finite_is_an_error(adapter: Path) -> None:
 
 def test_a_member_of_another_task_is_refused(adapter: Path, tmp_path: Path) -> None:
     tensors = load_file(adapter / ENSEMBLE)
-    settings = json.loads(tensors["0.settings"].numpy().tobytes())
+    settings = json.loads(tensors["1.settings"].numpy().tobytes())
     encoded = json.dumps({**settings, "task": "regression"}).encode()
-    tensors["0.settings"] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+    tensors["1.settings"] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
     save_file(tensors, adapter / ENSEMBLE)
     edit_card(adapter, lambda _: None)
-    with pytest.raises(CorruptAdapter, match=r"cannot be read: 0\."):
+    with pytest.raises(CorruptAdapter, match=r"1\.task is 'regression', and that of the ensemble is 'classification'"):
         VerticalModel.from_pretrained(adapter)
