@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import socket
@@ -533,3 +534,17 @@ def test_the_client_address_is_taken_only_from_a_trusted_proxy(server: Any) -> N
             served.ask("GET", "/api/v1/health", headers={"X-Forwarded-For": "192.0.2.7"})
 
     assert [line["address"] for line in served.log] == ["127.0.0.1", "192.0.2.7"]
+
+
+def test_a_registry_that_is_dropped_closes_its_connections(served: Any, client: Registry, make_adapter: MakeAdapter) -> None:
+    served.registry.publish(make_adapter(1))
+    registry = Registry(client.location)
+    registry.list_adapters()
+    store: Any = registry.store
+    connections = store._client()
+    store.itself = store  # a cycle, as a caught error makes one
+
+    del registry, store
+    gc.collect()
+
+    assert connections.is_closed

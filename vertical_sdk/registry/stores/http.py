@@ -12,6 +12,7 @@ import os
 import re
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
@@ -91,10 +92,13 @@ class _Connections:
     def __init__(self, client: httpx2.Client) -> None:
         self.client = client
         self.process = os.getpid()
+        weakref.finalize(self, _close, client, self.process)
 
-    def __del__(self) -> None:
-        if self.process == os.getpid():  # after a fork, they belong to the parent
-            self.client.close()
+
+def _close(client: httpx2.Client, process: int) -> None:
+    """Close the connections that this process opened: after a fork, they belong to the parent."""
+    if process == os.getpid():
+        client.close()
 
 
 class HttpStore:
