@@ -53,7 +53,7 @@ def require_same_base(trained_on: Fingerprint, base: Fingerprint, where: str) ->
 def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
     """Load an adapter onto the model of its base, and replay its self-tests.
 
-    backbone  the base's model. Its layers are changed: to load several adapters, give a copy by `share_weights` for each
+    backbone  the base's model, which all adapters on it share
 
     Raises CorruptAdapter, BaseMismatch or IdleAdapter, which name the file and what is wrong with it.
     """

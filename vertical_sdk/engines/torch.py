@@ -24,7 +24,6 @@ from vertical_sdk.bases.base import Base
 from vertical_sdk.engines.engine import Raw, Stream, check_batch_size
 from vertical_sdk.errors import AdapterError, IdleAdapter
 from vertical_sdk.families.chat import encode_turns
-from vertical_sdk.families.shared_base import share_weights
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
 from vertical_sdk.types import Example, Message, Progress, silent
 
@@ -110,7 +109,7 @@ class TorchEngine:
                 raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
             backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
             with self._watch_loaded():
-                specialist = load_specialist(adapter, self._base, share_weights(backbone))
+                specialist = load_specialist(adapter, self._base, backbone)
             self._backbone = backbone
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name

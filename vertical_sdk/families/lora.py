@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.errors import BaseMismatch, CorruptAdapter, IdleAdapter, RecipeError
-from vertical_sdk.families.shared_base import read_context
+from vertical_sdk.families.lora_plan import adapt, keep_known_names
+from vertical_sdk.families.shared_base import read_context, share_weights
 from vertical_sdk.peft_config import ADAPTER_CONFIG, find_wrong_rank, parse_config, select_settings
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tensors import load_tensors
@@ -20,8 +21,6 @@ __all__ = ["ADAPTER_WEIGHTS", "attach", "hide_peft_notice", "list_modules", "rea
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HARMLESS = 64
 """A rank that every base may have, however small its weights are."""
-MOST_UNKNOWN = 8
-"""Names that are left for the error if a base has none of them."""
 DEFAULTS = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 
 
@@ -159,14 +158,12 @@ def _number_types() -> set[Any]:
 def attach(model: Any, source: CheckedFiles | Path) -> Any:
     """Put a saved adapter on a base model; no tensor may be missing or left over.
 
-    model    its layers are changed: to put several adapters on one base, give a copy by `share_weights` for each
+    model    is not changed; all adapters on it share its weights
     source   the adapter's files, or a folder that PEFT wrote
-    returns  the peft.PeftModel, in which the adapter is called "default"
-    Raises CorruptAdapter, BaseMismatch (keys or shapes that do not fit), IdleAdapter (all its weights are zero). The model is touched only
-    after configuration and tensors were compared.
-    """
-    import peft
+    returns  an AdaptedModel for plain LoRA on linear layers; else a peft.PeftModel, in which the adapter is called "default"
 
+    Raises CorruptAdapter, BaseMismatch (keys or shapes that do not fit), IdleAdapter (all its weights are zero).
+    """
     files = CheckedFiles.from_source(source)
     folder = files.folder
     settings = parse_config(files.read(ADAPTER_CONFIG), folder / ADAPTER_CONFIG)
@@ -177,11 +174,19 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
         raise IdleAdapter(
             "all weights are zero, so the adapter would change nothing. Train it again.", where=folder / ADAPTER_WEIGHTS
         )
+    adapted = adapt(model, settings, weights)
+    return _attach_by_peft(share_weights(model), settings, weights, folder) if adapted is None else adapted
+
+
+def _attach_by_peft(model: Any, settings: Mapping[str, Any], weights: dict[str, Any], folder: Path) -> Any:
+    """Let PEFT change the layers of a model, and compare the tensors that it expects with those of the adapter."""
+    import peft
+
     # bases are compared by fingerprint, not by name; weights that are replaced at once need no first values
     unread: dict[str, Any] = {"base_model_name_or_path": getattr(model, "name_or_path", None), "init_lora_weights": False}
     try:
         with hide_peft_notice():
-            known = _keep_known_names(select_settings(settings), model)
+            known = keep_known_names(select_settings(settings), model)
             config = peft.LoraConfig(**known, inference_mode=True, **unread)
             model = peft.get_peft_model(model, config, low_cpu_mem_usage=True)
             _check_saved_modules(model, config.modules_to_save or ())
@@ -206,29 +211,6 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
     read_context(model)
     model.eval()
     return model
-
-
-def _keep_known_names(settings: dict[str, Any], model: Any) -> dict[str, Any]:
-    """Leave out the names of a configuration that change nothing for this base.
-
-    PEFT compares each name with all modules and with the other names, and compiles an expression for each pattern and module: with
-    thousands of names that takes minutes.
-    """
-    modules = [name.split(".") for name, _ in model.named_modules() if name]
-    endings = [[".".join(parts[start:]) for start in range(len(parts) - 1, -1, -1)] for parts in modules]  # the shortest first
-    kept = dict(settings)
-    for key in ("target_modules", "exclude_modules"):
-        if isinstance(names := kept.get(key), list):
-            given = set(names)
-            first = {next((ending for ending in group if ending in given), None) for group in endings}
-            kept[key] = sorted(first - {None}) or names[:MOST_UNKNOWN]
-    for key in ("rank_pattern", "alpha_pattern"):
-        place = {name: n for n, name in enumerate(kept.get(key, {}))}
-        if place:
-            found = [[name for name in (*group, f"^{group[-1]}") if name in place] for group in endings]
-            used = {min(names, key=place.__getitem__) for names in found if names}
-            kept[key] = {name: value for name, value in kept[key].items() if name in used}
-    return kept
 
 
 def _without_own_embeddings(model: Any, weights: dict[str, Any], expected: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Many adapters on the weights of one base, safe for many threads at once.
 
 PEFT keeps the active adapter and "adapters off" as attributes of the shared layers, so one thread could change what another
-computes. Here a forward pass only reads. Each adapter gets layers of its own around the base's tensors (`share_weights`), and
-whether the adapter takes part in a call is a context variable, which each thread and each asyncio task has for itself
+computes. Here a forward pass only reads. Each adapter gets layers of its own around the base's tensors (`low_rank`, or
+`share_weights` for what only PEFT computes), and whether the adapter takes part in a call is a context variable, which each thread and each asyncio task has for itself
 (`use_base`).
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["read_context", "share_weights", "use_base"]
+__all__ = ["computes_base", "read_context", "share_weights", "use_base"]
 
 _BASE_ONLY: ContextVar[bool] = ContextVar("base_only", default=False)
 
@@ -30,6 +30,11 @@ def use_base() -> Iterator[None]:
         yield
     finally:
         _BASE_ONLY.reset(token)
+
+
+def computes_base() -> bool:
+    """Whether this thread or task computes without adapters."""
+    return _BASE_ONLY.get()
 
 
 def share_weights(model: nn.Module) -> Any:

@@ -1,0 +1,248 @@
+"""A plain LoRA adapter on a base, for inference: light layers beside the base's own, for one adapter or a batch that mixes several.
+
+The base's modules are never changed. An adapter gets a copy of the modules that lead to its layers (`copy_structure`); all other
+modules and all weights are the base's own objects. So attaching costs about a millisecond, whatever else is attached, and threads
+share nothing that changes. A model for mixed batches has layers without weights of their own: which rows get which adapter is a
+context of the calling thread (`mix_adapters`).
+
+A layer computes W x + scale · B (A x) (Hu et al., 2021), in float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vertical_sdk.families.shared_base import computes_base
+
+__all__ = ["AdaptedModel", "LowRank", "Part", "copy_structure", "has_plain_structure", "mix_adapters"]
+
+FEW = 4
+"""Up to so many adapters in a batch, each runs its own two products a layer; for more, one batched product over stacked weights is
+faster (`python benchmarks/inference.py --parts classify` prints both)."""
+
+
+class Part(NamedTuple):
+    """An adapter's weights for one linear layer.
+
+    down   A, (rank, in)
+    up     B, (out, rank)
+    scale  alpha / rank, or alpha / sqrt(rank) of rank-stabilized LoRA
+    """
+
+    down: Tensor
+    up: Tensor
+    scale: float
+
+    def compute(self, x: Tensor) -> Tensor:
+        """scale · B (A x): (..., in) → (..., out), in the type of the weights, or that of autocast."""
+        return F.linear(F.linear(x.to(self.down.dtype), self.down), self.up) * self.scale
+
+    def add_to(self, out: Tensor, x: Tensor) -> Tensor:
+        """Add the part to `out` (..., out), in place if no gradient is needed."""
+        if torch.is_grad_enabled() or not x.dtype == out.dtype == self.down.dtype:
+            return (out + self.compute(x)).to(out.dtype)
+        inner = x.reshape(-1, x.shape[-1]).mm(self.down.T)
+        out.view(-1, out.shape[-1]).addmm_(inner, self.up.T, alpha=self.scale)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """The weights of one adapter.
+
+    parts    name of the base's linear layer → its part
+    numbers  (n,) float32: all of them in one tensor, of which the parts are views, so one counter tells whether any was changed
+    """
+
+    parts: Mapping[str, Part]
+    numbers: Tensor
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, tuple[Tensor, Tensor, float]], device: torch.device) -> LowRank:
+        """Copy the tensors A and B of each layer, with the scale, into one tensor on a device."""
+        with torch.inference_mode(False):  # a tensor of inference mode has no counter of changes
+            flat = [tensor.reshape(-1).float() for down, up, _ in tensors.values() for tensor in (down, up)]
+            numbers = torch.cat(flat).to(device)
+            views = iter(numbers.split([len(tensor) for tensor in flat]))
+            return cls(
+                {
+                    name: Part(next(views).view(down.shape), next(views).view(up.shape), scale)
+                    for name, (down, up, scale) in tensors.items()
+                },
+                numbers,
+            )
+
+
+class LowRankLinear(nn.Module):
+    """A base's linear layer with an adapter's part; without one it computes as the base, or as `mix_adapters` says."""
+
+    def __init__(self, base_layer: nn.Linear, name: str, part: Part | None) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.name = name
+        self.part = part
+        self.training = False
+
+    @property
+    def weight(self) -> Tensor:
+        """The base's weight, (out, in)."""
+        return self.base_layer.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The base's bias, (out,)."""
+        return self.base_layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) → (..., out)."""
+        out: Tensor = self.base_layer(x)
+        if computes_base():
+            return out
+        mixture = _MIXTURE.get()
+        if mixture is not None:
+            return mixture.add_to(out, x, self.name)
+        return out if self.part is None else self.part.add_to(out, x)
+
+
+class AdaptedModel(nn.Module):
+    """A base with light layers, in the form of a peft.PeftModel as far as inference needs it.
+
+    low_rank  the adapter; None for a model of mixed batches
+
+    Nothing in it is trained, so it stays in evaluation mode.
+    """
+
+    def __init__(self, base: nn.Module, names: Iterable[str], low_rank: LowRank | None) -> None:
+        """Copy the structure of a base, of which the linear layers with these names get a part.
+
+        names  as in base.named_modules()
+        """
+        super().__init__()
+        parts = low_rank.parts if low_rank is not None else {}
+        layers = {name: LowRankLinear(_get_linear(base, name), name, parts.get(name)) for name in names}
+        self.model = copy_structure(base, layers)
+        self.low_rank = low_rank
+        self.names = frozenset(layers)
+        self.training = False
+
+    def get_base_model(self) -> Any:
+        """The base's model with the light layers in it."""
+        return self.model
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the base's model."""
+        return self.model(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> AdaptedModel:  # noqa: ARG002
+        """Do nothing: layers are shared with other adapters."""
+        return self
+
+
+def _get_linear(model: nn.Module, name: str) -> nn.Linear:
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Linear)
+    return module
+
+
+def copy_structure(model: nn.Module, layers: Mapping[str, nn.Module]) -> Any:
+    """Copy a model with other layers in the place of those named; modules that do not contain any are the model's own objects.
+
+    Weights are not copied. Raises KeyError for a name that the model does not have.
+    """
+    inside: dict[str, dict[str, nn.Module]] = {}
+    for name, layer in layers.items():
+        child, _, rest = name.partition(".")
+        inside.setdefault(child, {})[rest] = layer
+    copy = object.__new__(type(model))
+    copy.__dict__ = {key: value.copy() if type(value) in {dict, *_HOOKS} else value for key, value in vars(model).items()}
+    for child, below in inside.items():
+        whole = below.get("")
+        copy.__dict__["_modules"][child] = whole if whole is not None else copy_structure(model._modules[child], below)  # type: ignore[arg-type]
+    return copy
+
+
+_HOOKS = {type(nn.Module()._forward_hooks)}
+"""The type of the tables in which torch keeps the hooks of a module."""
+
+
+def has_plain_structure(model: nn.Module) -> bool:
+    """Whether `copy_structure` copies all that a model's modules know of each other: none keeps another one outside its table."""
+    return not any(
+        isinstance(value, nn.Module | MethodType)
+        or (isinstance(value, list | tuple) and any(isinstance(item, nn.Module) for item in value))
+        for module in model.modules()
+        for value in vars(module).values()
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixture:
+    """Rows in segments: rows[n] rows of the batch, one after another, get adapters[n]."""
+
+    adapters: Sequence[LowRank]
+    rows: Sequence[int]
+
+    def add_to(self, out: Tensor, x: Tensor, name: str) -> Tensor:
+        """Add to each row of `out` (rows, tokens, out) its own adapter's part for x (rows, tokens, in).
+
+        Raises UnmixableBatch for a batch in which the rows cannot be told apart.
+        """
+        if x.ndim != 3 or len(x) != sum(self.rows):
+            raise UnmixableBatch(f"{name} reads {tuple(x.shape)}, and the batch has {sum(self.rows)} rows.")
+        parts = [adapter.parts.get(name) for adapter in self.adapters]
+        if all(part is None for part in parts):
+            return out
+        if len(parts) <= FEW or torch.is_grad_enabled() or x.dtype != torch.float32 or out.dtype != torch.float32:
+            pieces = zip(out.split(list(self.rows)), x.split(list(self.rows)), parts, strict=True)
+            added = [piece if part is None else part.add_to(piece, own) for piece, own, part in pieces]
+            in_place = all(new.data_ptr() == old.data_ptr() for new, old in zip(added, out.split(list(self.rows)), strict=True))
+            return out if in_place else torch.cat(added)
+        return self._add_stacked(out, x, parts)
+
+    def _add_stacked(self, out: Tensor, x: Tensor, parts: Sequence[Part | None]) -> Tensor:
+        """By batched products over stacked weights, which are padded with zeros to the highest rank."""
+        known = next(part for part in parts if part is not None)
+        none = Part(known.down[:0], known.up[:, :0], 0.0)
+        rank = max(len(part.down) for part in parts if part is not None)
+        whole = [_pad(none if part is None else part, rank) for part in parts]
+        if len(set(self.rows)) > 1:
+            whole = [part for part, count in zip(whole, self.rows, strict=True) for _ in range(count)]
+        down, up = torch.stack([part.down for part in whole]), torch.stack([part.up for part in whole])
+        scale = torch.tensor([part.scale for part in whole], device=x.device)
+        inner = torch.bmm(x.reshape(len(whole), -1, x.shape[-1]), down.transpose(1, 2)) * scale[:, None, None]
+        out.view(len(whole), -1, out.shape[-1]).baddbmm_(inner, up.transpose(1, 2))
+        return out
+
+
+class UnmixableBatch(Exception):
+    """A layer of the base reads the tokens of a batch without their rows, as those of experts do."""
+
+
+def _pad(part: Part, rank: int) -> Part:
+    short = rank - len(part.down)
+    return Part(F.pad(part.down, (0, 0, 0, short)), F.pad(part.up, (0, short)), part.scale) if short else part
+
+
+_MIXTURE: ContextVar[_Mixture | None] = ContextVar("mixture", default=None)
+
+
+@contextlib.contextmanager
+def mix_adapters(adapters: Sequence[LowRank], rows: Sequence[int]) -> Iterator[None]:
+    """Give rows[n] rows of a batch, one after another, adapters[n], in this thread or task alone.
+
+    It holds for an AdaptedModel whose `names` contain those of all the adapters.
+    """
+    token = _MIXTURE.set(_Mixture(adapters, rows))
+    try:
+        yield
+    finally:
+        _MIXTURE.reset(token)
