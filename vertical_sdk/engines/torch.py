@@ -10,11 +10,12 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vertical_sdk.adapters.folder import Adapter
@@ -22,8 +23,11 @@ from vertical_sdk.adapters.load import load_specialist, replay_adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
 from vertical_sdk.engines.engine import Raw, Stream, check_batch_size
+from vertical_sdk.engines.mixed_batch import can_mix, run_mixed
 from vertical_sdk.errors import AdapterError, IdleAdapter
+from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.chat import encode_turns
+from vertical_sdk.families.low_rank import AdaptedModel, UnmixableBatch
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
 from vertical_sdk.types import Example, Message, Progress, silent
 
@@ -32,7 +36,9 @@ __all__ = ["TorchEngine"]
 _LOADING = threading.RLock()
 """transformers and PEFT change settings of the whole process while they build a model, so one load runs at a time."""
 REPLAYED = 4
-"""How many of the adapters that are loaded already, the newest, answer their self-tests again after each load."""
+"""How many of the adapters that are loaded already, the newest, answer their self-tests again after a load by PEFT."""
+WATCHED = 64
+"""How many of the loaded adapters have their layers compared at a load, in turns; the weights of all are compared."""
 _computing = False
 """Whether an adapter was loaded in this process, so that torch has started threads of its own."""
 
@@ -71,6 +77,8 @@ class TorchEngine:
         self._device = _check_device(device) if device else None
         self._backbone: Any = None
         self._loaded: dict[str, _Loaded] = {}
+        self._watched = 0
+        self._mixing: AdaptedModel | None = None
 
     @property
     def base(self) -> Base:
@@ -108,8 +116,9 @@ class TorchEngine:
             if name in self._loaded:
                 raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
             backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
-            with self._watch_loaded():
+            with self._watch_loaded() as plain:
                 specialist = load_specialist(adapter, self._base, backbone)
+                plain += [specialist] if isinstance(specialist.backbone, AdaptedModel) else []
             self._backbone = backbone
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name
@@ -131,23 +140,45 @@ class TorchEngine:
         batch_size: int | None = None,
         progress: Progress = silent,
     ) -> list[Raw]:
-        """Compute the raw output of each row by its adapter; the rows of one adapter run together."""
+        """Compute the raw output of each row by its adapter; adapters of plain LoRA share each pass through the base."""
         check_batch_size(batch_size)
-        results: dict[int, Raw] = {}
-        for specialist, positions in self._groups(adapters):
-            encoded = [specialist.encode(rows[position], learn=False) for position in positions]
-            values = run_rows(
-                specialist,
-                encoded,
-                functools.partial(_forward, specialist),
-                batch_size=batch_size,
-                progress=lambda share: progress("running the specialist", share),
-            ).numpy()
-            results |= {
-                position: Raw(value, row.cut, row.unknown, row.control)
-                for position, value, row in zip(positions, values, encoded, strict=True)
-            }
-        return [results[position] for position in range(len(rows))]
+        groups = list(self._groups(adapters))
+        encoded: dict[int, Encoded] = {}
+        for specialist, positions in groups:
+            encoded |= {position: specialist.encode(rows[position], learn=False) for position in positions}
+        values: dict[int, NDArray[Any]] = {}
+
+        def report(share: float) -> None:
+            progress("running the specialist", (len(values) + share) / len(rows))
+
+        mixed = [(specialist, positions) for specialist, positions in groups if self._can_mix(specialist)]
+        if len(mixed) > 1:
+            owners = {position: specialist for specialist, positions in mixed for position in positions}
+            own = [encoded[position] for position in owners]
+            with contextlib.suppress(UnmixableBatch):
+                results = run_mixed(
+                    list(owners.values()), own, self._mixing_model(owners.values()), batch_size=batch_size, progress=report
+                )
+                values |= {position: value.numpy() for position, value in zip(owners, results, strict=True)}
+        for specialist, positions in groups:
+            if positions[0] not in values:
+                own = [encoded[position] for position in positions]
+                outputs = run_rows(
+                    specialist, own, functools.partial(_forward, specialist), batch_size=batch_size, progress=report
+                )
+                values |= zip(positions, outputs.numpy(), strict=True)
+        return [Raw(values[n], encoded[n].cut, encoded[n].unknown, encoded[n].control) for n in range(len(rows))]
+
+    def _can_mix(self, specialist: Specialist) -> bool:
+        return can_mix(specialist) and specialist.backbone.base is self._backbone
+
+    def _mixing_model(self, specialists: Iterable[Specialist]) -> AdaptedModel:
+        """The model of mixed batches; it has the layers of all adapters that were in one until now."""
+        model, names = self._mixing, frozenset[str]().union(*{specialist.backbone.names for specialist in specialists})
+        if model is None or model.base is not self._backbone or not names <= model.names:
+            before = model.names if model is not None and model.base is self._backbone else frozenset()
+            self._mixing = model = AdaptedModel(self._backbone, sorted(names | before), None)
+        return model
 
     def general(self, name: str, progress: Progress = silent) -> FrozenBase:
         """Return the base without the adapter, reading rows as the adapter does."""
@@ -187,20 +218,25 @@ class TorchEngine:
         return [texts[position] for position in range(len(prompts))]
 
     @contextlib.contextmanager
-    def _watch_loaded(self) -> Iterator[None]:
+    def _watch_loaded(self) -> Iterator[list[Specialist]]:
         """Check that the adapters that are loaded already compute the same after the block, whether it fails or not.
 
-        Layers and tensors of all of them are compared with before, and REPLAYED of them answer their self-tests. One that has changed is
-        unloaded: no answer is better than another answer. Raises IdleAdapter.
+        Weights of all of them, and layers of WATCHED, are compared with before. REPLAYED of them answer their self-tests, unless the
+        block adds to the list that it gets: plain LoRA was loaded, so nothing but this library's own code has run, and the new
+        adapter's self-tests have run through the base that all share. One that has changed is unloaded: no answer is better than another answer. Raises IdleAdapter.
         """
-        before = {name: _describe_layers(loaded.specialist.backbone) for name, loaded in self._loaded.items()}
+        names = list(self._loaded)
+        chosen = {names[(self._watched + n) % len(names)] for n in range(min(WATCHED, len(names)))}
+        self._watched += WATCHED
+        before = self._describe_loaded(chosen)
+        plain: list[Specialist] = []
         try:
-            yield
+            yield plain
         finally:
-            changed = {
-                name for name, state in before.items() if _describe_layers(self._loaded[name].specialist.backbone) != state
-            }
-            for name in [name for name in before if name not in changed][-REPLAYED:]:
+            after = self._describe_loaded(chosen)
+            changed = {name for name, state in before.items() if after[name] != state}
+            replayed = () if plain else [name for name in before if name not in changed][-REPLAYED:]
+            for name in replayed:
                 loaded = self._loaded[name]
                 try:
                     if not _is_out_of_reach(loaded):
@@ -215,6 +251,21 @@ class TorchEngine:
                     f"loading another adapter changed what {', '.join(sorted(changed))} computes, so it was unloaded. Do not load that "
                     "other adapter, and load this one again."
                 )
+
+    def _describe_loaded(self, names: Collection[str]) -> dict[str, tuple[Any, ...]]:
+        """What each loaded adapter computes with: its weights and the base's; of those named, also the layers."""
+        bases: dict[int, int] = {}
+        states: dict[str, tuple[Any, ...]] = {}
+        for name, loaded in self._loaded.items():
+            model = loaded.specialist.backbone
+            if not isinstance(model, AdaptedModel):
+                states[name] = _describe_layers(model)
+                continue
+            if id(model.base) not in bases:
+                bases[id(model.base)] = hash(_describe_layers(model.base))
+            layers = model.describe_layers() if name in names else ()
+            states[name] = (bases[id(model.base)], *model.describe_weights(), *layers)
+        return states
 
     def _groups(self, adapters: Sequence[str]) -> Iterator[tuple[Specialist, list[int]]]:
         """Each adapter that is named, with the positions of its rows; all of them are looked up before the first one runs."""

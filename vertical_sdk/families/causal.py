@@ -16,7 +16,7 @@ from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
-from vertical_sdk.families.label_words import Choices, plan_choices, tree_inputs
+from vertical_sdk.families.label_words import Choices, locate_nodes, plan_choices, tree_inputs
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.families.streaming import Pieces
@@ -113,37 +113,50 @@ class CausalSpecialist(nn.Module):
             batch["targets"] = torch.tensor([row.target for row in rows])
         return batch
 
-    def _hidden(self, **inputs: Tensor) -> Tensor:
-        model = self.backbone.get_base_model()
-        hidden: Tensor = getattr(model, model.base_model_prefix)(use_cache=False, **inputs).last_hidden_state
+    def backbone_inputs(self, batch: Batch) -> Batch:
+        """The prompts; with the tree of the labels' words after each if there is one: then also masks and positions of the tokens."""
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        if self.choices is None or not self.choices.tokens:
+            return {"input_ids": ids, "attention_mask": mask}
+        tree, attention, positions = tree_inputs(self.choices, ids, mask)
+        return {"input_ids": tree, "attention_mask": attention, "position_ids": positions}
+
+    def run_backbone(self, backbone: Any, inputs: Batch) -> Tensor:
+        """Hidden states (rows, tokens, width)."""
+        model = backbone.get_base_model()
+        mask = inputs["attention_mask"]
+        mask = mask.to(next(model.parameters()).dtype) if mask.ndim == 4 else mask
+        hidden: Tensor = getattr(model, model.base_model_prefix)(use_cache=False, **inputs | {"attention_mask": mask}).last_hidden_state
         return hidden
+
+    def read_hidden(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Outputs (rows, k) of hidden states (rows, tokens, width), which may have more tokens after those of `backbone_inputs`."""
+        rows, last = torch.arange(len(hidden), device=hidden.device), batch["attention_mask"].sum(1) - 1
+        if self.head is not None:
+            outputs: Tensor = self.head(hidden[rows, last])
+            return outputs
+        if self.choices is None:
+            raise ValueError("a generation specialist needs rows encoded to be learned from")
+        reads = locate_nodes(self.choices, batch["attention_mask"])
+        return self.choices.scores(self.backbone.get_base_model().get_output_embeddings()(hidden[rows[:, None], reads]).float())
+
+    def _read_prompts(self, batch: Batch) -> Tensor:
+        inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        return self.run_backbone(self.backbone, inputs)
 
     def features(self, batch: Batch) -> Tensor:
         """The hidden state of each prompt's last token: (rows, width)."""
-        hidden = self._hidden(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-        last = batch["attention_mask"].sum(1) - 1
+        hidden, last = self._read_prompts(batch), batch["attention_mask"].sum(1) - 1
         return hidden[torch.arange(len(last), device=last.device), last]
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Outputs and targets: (rows, k) and one target a row, or (answer tokens, vocabulary) and the tokens."""
-        model = self.backbone.get_base_model()
-        ids, mask = batch["input_ids"], batch["attention_mask"]
         if "learn" in batch:
-            hidden = self._hidden(input_ids=ids, attention_mask=mask)
-            wanted = batch["learn"][:, 1:]
-            return model.get_output_embeddings()(hidden[:, :-1][wanted]), ids[:, 1:][wanted]
-        if self.head is not None:
-            return self.head(self.features(batch)), batch.get("targets")
-        if self.choices is None:
-            raise ValueError("a generation specialist needs rows encoded to be learned from")
-        if self.choices.tokens:
-            tree, attention, positions, reads = tree_inputs(self.choices, ids, mask)
-            dtype = next(model.parameters()).dtype
-            hidden = self._hidden(input_ids=tree, attention_mask=attention.to(dtype), position_ids=positions)
-            nodes = hidden[torch.arange(len(reads), device=reads.device)[:, None], reads]
-        else:
-            nodes = self.features(batch)[:, None]
-        return self.choices.scores(model.get_output_embeddings()(nodes).float()), batch.get("targets")
+            hidden, wanted = self._read_prompts(batch), batch["learn"][:, 1:]
+            output_layer = self.backbone.get_base_model().get_output_embeddings()
+            return output_layer(hidden[:, :-1][wanted]), batch["input_ids"][:, 1:][wanted]
+        hidden = self.run_backbone(self.backbone, self.backbone_inputs(batch))
+        return self.read_hidden(hidden, batch), batch.get("targets")
 
     def write(
         self,

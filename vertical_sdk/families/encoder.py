@@ -77,7 +77,23 @@ class EncoderSpecialist(PooledSpecialist):
 
     def features(self, batch: Batch) -> Tensor:
         """Pooled over the tokens, of length 1: (rows, width)."""
-        hidden = self.backbone(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        return self._pool(self.run_backbone(self.backbone, self.backbone_inputs(batch)), batch)
+
+    def backbone_inputs(self, batch: Batch) -> Batch:
+        """input_ids and attention_mask (rows, tokens)."""
+        return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+    def run_backbone(self, backbone: Any, inputs: Batch) -> Tensor:
+        """Hidden states (rows, tokens, width)."""
+        hidden: Tensor = backbone(**inputs).last_hidden_state
+        return hidden
+
+    def read_hidden(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Outputs (rows, k)."""
+        outputs: Tensor = self.head(self._pool(hidden, batch))
+        return outputs
+
+    def _pool(self, hidden: Tensor, batch: Batch) -> Tensor:
         if self.pooling == "cls":
             return F.normalize(hidden[:, 0].float(), dim=-1)
         mask = batch["attention_mask"].unsqueeze(-1)

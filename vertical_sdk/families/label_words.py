@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vertical_sdk.errors import RecipeError
 
-__all__ = ["Choices", "plan_choices", "tree_inputs"]
+__all__ = ["Choices", "locate_nodes", "plan_choices", "tree_inputs"]
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,21 @@ def plan_choices(words: Sequence[str], sequences: Sequence[Sequence[int]], end: 
     )
 
 
-def tree_inputs(choices: Choices, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def locate_nodes(choices: Choices, mask: Tensor) -> Tensor:
+    """Return the positions of each node's next-token logits, the prompt's last token first: (batch, 1 + nodes).
+
+    mask  (batch, length)  1 for the prompts' tokens
+    """
+    nodes = mask.shape[1] + torch.arange(len(choices.tokens), device=mask.device)
+    return torch.cat([mask.sum(1)[:, None] - 1, nodes.expand(len(mask), -1)], dim=1)
+
+
+def tree_inputs(choices: Choices, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Append the tree to each prompt.
 
     ids, mask  (batch, length)  prompts padded on the right
     returns    ids (batch, length + nodes); attention (batch, 1, n, n), 0 where a token sees another and -inf elsewhere;
-               positions (batch, n); reads (batch, 1 + nodes), the positions of each node's next-token logits
+               positions (batch, n)
     """
     batch, length = ids.shape
     extra = len(choices.tokens)
@@ -100,5 +109,4 @@ def tree_inputs(choices: Choices, ids: Tensor, mask: Tensor) -> tuple[Tensor, Te
     sees[:, rows, rows] = True  # a padding token sees itself, so that no row of the softmax is empty
     attention = torch.zeros(batch, 1, size, size, device=ids.device).masked_fill(~sees[:, None], torch.finfo(torch.float32).min)
     positions = torch.cat([torch.arange(length, device=ids.device).expand(batch, -1), lengths[:, None] - 1 + depths], dim=1)
-    reads = torch.cat([lengths[:, None] - 1, (length + torch.arange(extra, device=ids.device)).expand(batch, -1)], dim=1)
-    return torch.cat([ids, tokens.expand(batch, -1)], dim=1), attention, positions, reads
+    return torch.cat([ids, tokens.expand(batch, -1)], dim=1), attention, positions

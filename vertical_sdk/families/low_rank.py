@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from vertical_sdk.families.shared_base import computes_base
 
-__all__ = ["AdaptedModel", "LowRank", "Part", "copy_structure", "has_plain_structure", "mix_adapters"]
+__all__ = ["AdaptedModel", "LowRank", "Part", "UnmixableBatch", "copy_structure", "has_plain_structure", "mix_adapters"]
 
 FEW = 4
 """Up to so many adapters in a batch, each runs its own two products a layer; for more, one batched product over stacked weights is
@@ -116,6 +116,7 @@ class LowRankLinear(nn.Module):
 class AdaptedModel(nn.Module):
     """A base with light layers, in the form of a peft.PeftModel as far as inference needs it.
 
+    base      the model whose structure was copied
     low_rank  the adapter; None for a model of mixed batches
 
     Nothing in it is trained, so it stays in evaluation mode.
@@ -130,9 +131,19 @@ class AdaptedModel(nn.Module):
         parts = low_rank.parts if low_rank is not None else {}
         layers = {name: LowRankLinear(_get_linear(base, name), name, parts.get(name)) for name in names}
         self.model = copy_structure(base, layers)
+        vars(self)["base"] = base  # not a submodule: its layers are not those of this model
         self.low_rank = low_rank
         self.names = frozenset(layers)
         self.training = False
+
+    def describe_weights(self) -> tuple[int, ...]:
+        """What tells whether the adapter's weights were changed: their memory and its count of changes."""
+        numbers = self.low_rank.numbers if self.low_rank is not None else None
+        return () if numbers is None else (numbers.data_ptr(), numbers._version)
+
+    def describe_layers(self) -> tuple[Any, ...]:
+        """What tells whether the modules that are not the base's were changed: their places, classes and parts."""
+        return tuple(_describe_copies(self.model, self.names))
 
     def get_base_model(self) -> Any:
         """The base's model with the light layers in it."""
@@ -145,6 +156,18 @@ class AdaptedModel(nn.Module):
     def train(self, mode: bool = True) -> AdaptedModel:  # noqa: ARG002
         """Do nothing: layers are shared with other adapters."""
         return self
+
+
+def _describe_copies(model: nn.Module, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """The class and children of each module that `copy_structure` has copied, and the part of each light layer."""
+    seen = set()
+    for name in names:
+        module: nn.Module = model
+        for step in ("", *name.split(".")):
+            module = module._modules[step] if step else module  # type: ignore[assignment]
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield type(module), id(getattr(module, "part", None)), *map(id, module._modules.values())
 
 
 def _get_linear(model: nn.Module, name: str) -> nn.Linear:

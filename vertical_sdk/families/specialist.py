@@ -29,6 +29,7 @@ from vertical_sdk.tables import FAMILIES
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
 __all__ = [
+    "TOKEN_BUDGET",
     "Batch",
     "Specialist",
     "create_specialist",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 Batch = dict[str, Tensor]
+TOKEN_BUDGET = 8192
+"""Tokens of a batch, padding included."""
 LARGE = 1_000_000_000
 """Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
 
@@ -189,7 +192,7 @@ def run_rows(
     rows: Sequence[Encoded],
     what: Callable[[Batch], Tensor],
     *,
-    token_budget: int = 8192,
+    token_budget: int = TOKEN_BUDGET,
     batch_size: int | None = None,
     bf16: bool = False,
     progress: Callable[[float], None] | None = None,
