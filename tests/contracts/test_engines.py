@@ -93,8 +93,9 @@ def test_a_mixed_batch_gives_what_each_adapter_gives_alone(reading: Engine) -> N
         positions = [n for n, owner in enumerate(names) if owner == name]
         alone = reading.outputs([ROWS[n] for n in positions], [name] * len(positions))
         for position, raw in zip(positions, alone, strict=True):
-            np.testing.assert_array_equal(mixed[position].values, raw.values)
-            assert mixed[position].cut == raw.cut
+            np.testing.assert_allclose(mixed[position].values, raw.values, atol=1e-5)
+            assert mixed[position].values.argmax() == raw.values.argmax()
+            assert (mixed[position].cut, mixed[position].unknown) == (raw.cut, raw.unknown)
     assert [raw.values.shape for raw in mixed] == [(2,), (3,), (3,), (2,)]
     assert mixed[2].cut > 0
     assert reading.outputs([], []) == []

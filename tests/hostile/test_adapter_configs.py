@@ -269,7 +269,7 @@ def test_an_adapter_that_another_load_has_changed_is_unloaded(run: Path, monkeyp
     model = VerticalModel.from_pretrained(run, name="good")
     before = model.predict_proba(TEXTS)
 
-    def change_the_base(adapter: Any, base: Any, backbone: Any) -> Any:
+    def change_the_base(adapter: Any, base: Any, backbone: Any, **options: Any) -> Any:
         with torch.no_grad():
             next(backbone.parameters()).add_(0.001)
         raise BaseMismatch("the load failed")

@@ -50,10 +50,11 @@ def require_same_base(trained_on: Fingerprint, base: Fingerprint, where: str) ->
         )
 
 
-def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
+def load_specialist(adapter: Adapter, base: Base, backbone: Any, *, replay: bool = True) -> Specialist:
     """Load an adapter onto the model of its base, and replay its self-tests.
 
     backbone  the base's model, which all adapters on it share
+    replay    False: the self-tests of this adapter, with files of these digests, were replayed on this backbone before
 
     Raises CorruptAdapter, BaseMismatch or IdleAdapter, which name the file and what is wrong with it.
     """
@@ -73,7 +74,8 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any) -> Specialist:
     specialist.to(device)
     specialist.eval()
     result: Specialist = specialist
-    replay_adapter(adapter, base, result)
+    if replay:
+        replay_adapter(adapter, base, result)
     return result
 
 

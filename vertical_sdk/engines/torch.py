@@ -13,6 +13,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.chat import encode_turns
 from vertical_sdk.families.low_rank import AdaptedModel, UnmixableBatch
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
+from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.types import Example, Message, Progress, silent
 
 __all__ = ["TorchEngine"]
@@ -37,7 +39,7 @@ _LOADING = threading.RLock()
 """transformers and PEFT change settings of the whole process while they build a model, so one load runs at a time."""
 REPLAYED = 4
 """How many of the adapters that are loaded already, the newest, answer their self-tests again after a load by PEFT."""
-WATCHED = 64
+WATCHED = 16
 """How many of the loaded adapters have their layers compared at a load, in turns; the weights of all are compared."""
 _computing = False
 """Whether an adapter was loaded in this process, so that torch has started threads of its own."""
@@ -77,6 +79,8 @@ class TorchEngine:
         self._device = _check_device(device) if device else None
         self._backbone: Any = None
         self._loaded: dict[str, _Loaded] = {}
+        self._verified: WeakSet[CheckedFiles] = WeakSet()
+        """Files of adapters whose self-tests were replayed here; they are read again at each load, and compared with their digests."""
         self._watched = 0
         self._mixing: AdaptedModel | None = None
 
@@ -107,6 +111,9 @@ class TorchEngine:
     def load(self, adapter: Adapter, name: str = "") -> str:
         """Load an adapter and check it; the first one loads the base's weights too.
 
+        Self-tests are replayed at the first load of an Adapter object. If it is loaded again after it was unloaded, its files are read
+        and compared with their digests again, and then it computes what it computed before.
+
         Raises AdapterError for a name that is taken, and what `load_specialist` raises; the engine is then as before.
         """
         global _computing  # noqa: PLW0603
@@ -117,9 +124,10 @@ class TorchEngine:
                 raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
             backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
             with self._watch_loaded() as plain:
-                specialist = load_specialist(adapter, self._base, backbone)
+                specialist = load_specialist(adapter, self._base, backbone, replay=adapter.files not in self._verified)
                 plain += [specialist] if isinstance(specialist.backbone, AdaptedModel) else []
             self._backbone = backbone
+            self._verified.add(adapter.files)
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name
 
@@ -148,8 +156,8 @@ class TorchEngine:
             encoded |= {position: specialist.encode(rows[position], learn=False) for position in positions}
         values: dict[int, NDArray[Any]] = {}
 
-        def report(share: float) -> None:
-            progress("running the specialist", (len(values) + share) / len(rows))
+        def report(done: int) -> None:
+            progress("running the specialist", (len(values) + done) / len(rows))
 
         mixed = [(specialist, positions) for specialist, positions in groups if self._can_mix(specialist)]
         if len(mixed) > 1:
@@ -164,7 +172,11 @@ class TorchEngine:
             if positions[0] not in values:
                 own = [encoded[position] for position in positions]
                 outputs = run_rows(
-                    specialist, own, functools.partial(_forward, specialist), batch_size=batch_size, progress=report
+                    specialist,
+                    own,
+                    functools.partial(_forward, specialist),
+                    batch_size=batch_size,
+                    progress=lambda share, count=len(own): report(round(share * count)),  # type: ignore[misc]
                 )
                 values |= zip(positions, outputs.numpy(), strict=True)
         return [Raw(values[n], encoded[n].cut, encoded[n].unknown, encoded[n].control) for n in range(len(rows))]
@@ -244,6 +256,7 @@ class TorchEngine:
                 except IdleAdapter:
                     changed.add(name)
             if changed:
+                self._verified.clear()
                 self._backbone = None  # the next adapter gets weights that are read again
                 for name in changed:
                     del self._loaded[name]
@@ -257,7 +270,7 @@ class TorchEngine:
         bases: dict[int, int] = {}
         states: dict[str, tuple[Any, ...]] = {}
         for name, loaded in self._loaded.items():
-            model = loaded.specialist.backbone
+            model: Any = loaded.specialist.backbone
             if not isinstance(model, AdaptedModel):
                 states[name] = _describe_layers(model)
                 continue

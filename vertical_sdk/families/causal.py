@@ -126,7 +126,9 @@ class CausalSpecialist(nn.Module):
         model = backbone.get_base_model()
         mask = inputs["attention_mask"]
         mask = mask.to(next(model.parameters()).dtype) if mask.ndim == 4 else mask
-        hidden: Tensor = getattr(model, model.base_model_prefix)(use_cache=False, **inputs | {"attention_mask": mask}).last_hidden_state
+        hidden: Tensor = getattr(model, model.base_model_prefix)(
+            use_cache=False, **inputs | {"attention_mask": mask}
+        ).last_hidden_state
         return hidden
 
     def read_hidden(self, hidden: Tensor, batch: Batch) -> Tensor:

@@ -21,8 +21,8 @@ OTHER_KINDS = ("ensure_weight_tying", "fan_in_fan_out", "lora_bias", "modules_to
 """Settings that only PEFT computes."""
 MOST_PLANS = 256
 
-Plan = Mapping[str, tuple[int, float]]
-"""The name of each linear layer → rank and scale of its part."""
+Plan = Mapping[str, tuple[int, int, int, float]]
+"""The name of each linear layer → rank, inputs, outputs and scale of its part."""
 
 _plans: WeakKeyDictionary[nn.Module, dict[str, Plan | None]] = WeakKeyDictionary()
 
@@ -44,17 +44,16 @@ def adapt(model: nn.Module, settings: Mapping[str, Any], weights: Mapping[str, A
     if plan is None or len(weights) != 2 * len(plan):
         return None
     tensors = {}
-    for name, (rank, scale) in plan.items():
+    for name, (rank, inputs, outputs, scale) in plan.items():
         down, up = (weights.get(f"base_model.model.{name}.lora_{side}.weight") for side in "AB")
-        linear: Any = model.get_submodule(name)
-        if down is None or up is None or down.shape != (rank, linear.in_features) or up.shape != (linear.out_features, rank):
+        if down is None or up is None or down.shape != (rank, inputs) or up.shape != (outputs, rank):
             return None
         tensors[name] = (down, up, scale)
     return AdaptedModel(model, plan, LowRank.from_tensors(tensors, next(model.parameters()).device))
 
 
 def plan_layers(model: nn.Module, settings: Mapping[str, Any]) -> Plan | None:
-    """List the layers that PEFT would change, with rank and scale.
+    """List the layers that PEFT would change, with rank, sizes and scale.
 
     returns  None if the configuration is not plain LoRA, PEFT refuses it, or a layer is not a linear one
     """
@@ -76,7 +75,8 @@ def plan_layers(model: nn.Module, settings: Mapping[str, Any]) -> Plan | None:
     for name in names:
         rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern.keys(), name), config.r)
         alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), name), config.lora_alpha)
-        plan[name] = (rank, alpha / (math.sqrt(rank) if config.use_rslora else rank))
+        linear: Any = model.get_submodule(name)
+        plan[name] = rank, linear.in_features, linear.out_features, alpha / (math.sqrt(rank) if config.use_rslora else rank)
     return plan
 
 

@@ -46,13 +46,13 @@ class Part(NamedTuple):
         """scale · B (A x): (..., in) → (..., out), in the type of the weights, or that of autocast."""
         return F.linear(F.linear(x.to(self.down.dtype), self.down), self.up) * self.scale
 
-    def add_to(self, out: Tensor, x: Tensor) -> Tensor:
-        """Add the part to `out` (..., out), in place if no gradient is needed."""
-        if torch.is_grad_enabled() or not x.dtype == out.dtype == self.down.dtype:
-            return (out + self.compute(x)).to(out.dtype)
-        inner = x.reshape(-1, x.shape[-1]).mm(self.down.T)
-        out.view(-1, out.shape[-1]).addmm_(inner, self.up.T, alpha=self.scale)
-        return out
+    def add_to(self, out: Tensor, x: Tensor) -> None:
+        """Add the part for x (..., in) to `out` (..., out), in place."""
+        if x.dtype == out.dtype == self.down.dtype:
+            inner = x.reshape(-1, x.shape[-1]).mm(self.down.T)
+            out.view(-1, out.shape[-1]).addmm_(inner, self.up.T, alpha=self.scale)
+        else:
+            out.add_(self.compute(x))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class LowRank:
         with torch.inference_mode(False):  # a tensor of inference mode has no counter of changes
             flat = [tensor.reshape(-1).float() for down, up, _ in tensors.values() for tensor in (down, up)]
             numbers = torch.cat(flat).to(device)
-            views = iter(numbers.split([len(tensor) for tensor in flat]))
+            views = iter(torch.split(numbers, [len(tensor) for tensor in flat]))
             return cls(
                 {
                     name: Part(next(views).view(down.shape), next(views).view(up.shape), scale)
@@ -109,8 +109,12 @@ class LowRankLinear(nn.Module):
             return out
         mixture = _MIXTURE.get()
         if mixture is not None:
-            return mixture.add_to(out, x, self.name)
-        return out if self.part is None else self.part.add_to(out, x)
+            mixture.add_to(out, x, self.name)
+        elif self.part is not None and torch.is_grad_enabled():
+            return (out + self.part.compute(x)).to(out.dtype)
+        elif self.part is not None:
+            self.part.add_to(out, x)
+        return out
 
 
 class AdaptedModel(nn.Module):
@@ -122,6 +126,8 @@ class AdaptedModel(nn.Module):
     Nothing in it is trained, so it stays in evaluation mode.
     """
 
+    base: nn.Module
+
     def __init__(self, base: nn.Module, names: Iterable[str], low_rank: LowRank | None) -> None:
         """Copy the structure of a base, of which the linear layers with these names get a part.
 
@@ -130,7 +136,8 @@ class AdaptedModel(nn.Module):
         super().__init__()
         parts = low_rank.parts if low_rank is not None else {}
         layers = {name: LowRankLinear(_get_linear(base, name), name, parts.get(name)) for name in names}
-        self.model = copy_structure(base, layers)
+        self._copies: list[nn.Module] = []
+        self.model = copy_structure(base, layers, self._copies)
         vars(self)["base"] = base  # not a submodule: its layers are not those of this model
         self.low_rank = low_rank
         self.names = frozenset(layers)
@@ -142,8 +149,10 @@ class AdaptedModel(nn.Module):
         return () if numbers is None else (numbers.data_ptr(), numbers._version)
 
     def describe_layers(self) -> tuple[Any, ...]:
-        """What tells whether the modules that are not the base's were changed: their places, classes and parts."""
-        return tuple(_describe_copies(self.model, self.names))
+        """What tells whether the modules that are not the base's were changed: their classes, parts and children."""
+        return tuple(
+            (type(module), id(vars(module).get("part")), *map(id, module._modules.values())) for module in self._copies
+        )
 
     def get_base_model(self) -> Any:
         """The base's model with the light layers in it."""
@@ -158,26 +167,16 @@ class AdaptedModel(nn.Module):
         return self
 
 
-def _describe_copies(model: nn.Module, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-    """The class and children of each module that `copy_structure` has copied, and the part of each light layer."""
-    seen = set()
-    for name in names:
-        module: nn.Module = model
-        for step in ("", *name.split(".")):
-            module = module._modules[step] if step else module  # type: ignore[assignment]
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield type(module), id(getattr(module, "part", None)), *map(id, module._modules.values())
-
-
 def _get_linear(model: nn.Module, name: str) -> nn.Linear:
     module = model.get_submodule(name)
     assert isinstance(module, nn.Linear)
     return module
 
 
-def copy_structure(model: nn.Module, layers: Mapping[str, nn.Module]) -> Any:
+def copy_structure(model: nn.Module, layers: Mapping[str, nn.Module], copies: list[nn.Module]) -> Any:
     """Copy a model with other layers in the place of those named; modules that do not contain any are the model's own objects.
+
+    copies  gets the modules that are not the model's own, the layers included
 
     Weights are not copied. Raises KeyError for a name that the model does not have.
     """
@@ -187,9 +186,12 @@ def copy_structure(model: nn.Module, layers: Mapping[str, nn.Module]) -> Any:
         inside.setdefault(child, {})[rest] = layer
     copy = object.__new__(type(model))
     copy.__dict__ = {key: value.copy() if type(value) in {dict, *_HOOKS} else value for key, value in vars(model).items()}
+    copies.append(copy)
     for child, below in inside.items():
-        whole = below.get("")
-        copy.__dict__["_modules"][child] = whole if whole is not None else copy_structure(model._modules[child], below)  # type: ignore[arg-type]
+        layer = below.get("")
+        if layer is not None:
+            copies.append(layer)
+        copy.__dict__["_modules"][child] = copy_structure(model.get_submodule(child), below, copies) if layer is None else layer
     return copy
 
 
@@ -214,36 +216,38 @@ class _Mixture:
     adapters: Sequence[LowRank]
     rows: Sequence[int]
 
-    def add_to(self, out: Tensor, x: Tensor, name: str) -> Tensor:
-        """Add to each row of `out` (rows, tokens, out) its own adapter's part for x (rows, tokens, in).
+    def add_to(self, out: Tensor, x: Tensor, name: str) -> None:
+        """Add to each row of `out` (rows, tokens, out) its own adapter's part for x (rows, tokens, in), in place.
 
         Raises UnmixableBatch for a batch in which the rows cannot be told apart.
         """
         if x.ndim != 3 or len(x) != sum(self.rows):
             raise UnmixableBatch(f"{name} reads {tuple(x.shape)}, and the batch has {sum(self.rows)} rows.")
         parts = [adapter.parts.get(name) for adapter in self.adapters]
-        if all(part is None for part in parts):
-            return out
-        if len(parts) <= FEW or torch.is_grad_enabled() or x.dtype != torch.float32 or out.dtype != torch.float32:
-            pieces = zip(out.split(list(self.rows)), x.split(list(self.rows)), parts, strict=True)
-            added = [piece if part is None else part.add_to(piece, own) for piece, own, part in pieces]
-            in_place = all(new.data_ptr() == old.data_ptr() for new, old in zip(added, out.split(list(self.rows)), strict=True))
-            return out if in_place else torch.cat(added)
-        return self._add_stacked(out, x, parts)
+        known = [part for part in parts if part is not None]
+        if len(known) > FEW:
+            self._add_stacked(out, x, parts, known)
+        elif known:
+            counts = list(self.rows)
+            for part, piece, own in zip(parts, torch.split(out, counts), torch.split(x, counts), strict=True):
+                if part is not None:
+                    part.add_to(piece, own)
 
-    def _add_stacked(self, out: Tensor, x: Tensor, parts: Sequence[Part | None]) -> Tensor:
+    def _add_stacked(self, out: Tensor, x: Tensor, parts: Sequence[Part | None], known: Sequence[Part]) -> None:
         """By batched products over stacked weights, which are padded with zeros to the highest rank."""
-        known = next(part for part in parts if part is not None)
-        none = Part(known.down[:0], known.up[:, :0], 0.0)
-        rank = max(len(part.down) for part in parts if part is not None)
+        none = Part(known[0].down[:0], known[0].up[:, :0], 0.0)
+        rank = max(len(part.down) for part in known)
         whole = [_pad(none if part is None else part, rank) for part in parts]
         if len(set(self.rows)) > 1:
             whole = [part for part, count in zip(whole, self.rows, strict=True) for _ in range(count)]
         down, up = torch.stack([part.down for part in whole]), torch.stack([part.up for part in whole])
-        scale = torch.tensor([part.scale for part in whole], device=x.device)
-        inner = torch.bmm(x.reshape(len(whole), -1, x.shape[-1]), down.transpose(1, 2)) * scale[:, None, None]
-        out.view(len(whole), -1, out.shape[-1]).baddbmm_(inner, up.transpose(1, 2))
-        return out
+        scale = torch.tensor([part.scale for part in whole], device=x.device)[:, None, None]
+        inner = torch.bmm(x.reshape(len(whole), -1, x.shape[-1]).to(down.dtype), down.transpose(1, 2)) * scale
+        wide = out.view(len(whole), -1, out.shape[-1])
+        if out.dtype == down.dtype:
+            wide.baddbmm_(inner, up.transpose(1, 2))
+        else:
+            wide.add_(torch.bmm(inner, up.transpose(1, 2)))
 
 
 class UnmixableBatch(Exception):

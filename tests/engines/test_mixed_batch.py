@@ -1,0 +1,127 @@
+"""Rows of several specialists in one pass through their base answer as each specialist alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import topic_recipe, topic_rows, write_csv
+
+from vertical_sdk import train
+from vertical_sdk.adapters.folder import Adapter, read_adapter
+from vertical_sdk.bases.base import pull_base
+from vertical_sdk.engines.torch import TorchEngine
+from vertical_sdk.types import Example
+
+ROWS = [Example(id=str(n), text=text) for n, (text, _) in enumerate(topic_rows(20))]
+SHORT = {"train__max_steps": 4, "train__learning_rate": 0.05, "evaluate__gate": False}
+
+
+def train_adapter(folder: Path, base: Path, name: str, words: dict[str, str] | None = None, **settings: Any) -> Adapter:
+    """Train a specialist of topics; `words` replaces labels."""
+    (folder / name).mkdir()
+    rows = [(text, (words or {}).get(label, label)) for text, label in topic_rows(60)]
+    data = {"source": str(write_csv(folder / f"{name}.csv", rows)), "columns": {"text": "text", "label": "label"}}
+    own = {"data": {**data, "max_length": 300, "decontaminate": None}, "ensemble": [], **settings}
+    return read_adapter(
+        train(topic_recipe(folder / name, base, name=name, **SHORT, **own), out=folder / name / "run").path / "adapter"
+    )
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> TorchEngine:
+    """Six specialists on an encoder; they differ in rank, layers and pooling, and one is DoRA, which PEFT computes."""
+    folder = tmp_path_factory.mktemp("encoders")
+    engine = TorchEngine(pull_base(str(encoder)))
+    for name, settings in {
+        "plain": {},
+        "narrow": {"adapter": {"r": 2, "target_modules": ["query"]}},
+        "first": {"head": {"pooling": "cls"}},
+        "stable": {"adapter": {"r": 6, "use_rslora": True}},
+        "dora": {"adapter": {"r": 4, "use_dora": True}},
+        "wide": {"adapter": {"r": 9, "rank_pattern": {"value": 3}}},
+        "seed": {"train__seed": 5},
+    }.items():
+        engine.load(train_adapter(folder, encoder, name, **settings))
+    return engine
+
+
+@pytest.fixture(scope="module")
+def choosing(tmp_path_factory: pytest.TempPathFactory, causal: Path) -> TorchEngine:
+    """Specialists on a causal base that compare words: trees of several sizes, words of one token, and one with a head."""
+    folder = tmp_path_factory.mktemp("causal")
+    engine = TorchEngine(pull_base(str(causal)))
+    longer = {"skin": "a very long word", "lung": "a very short word", "heart": "a very odd word"}
+    engine.load(train_adapter(folder, causal, "words"))
+    engine.load(train_adapter(folder, causal, "tree", longer))
+    engine.load(train_adapter(folder, causal, "many", {label: f"{word} of it" for label, word in longer.items()}))
+    numbers = [(text, str(len(label))) for text, label in topic_rows(60)]
+    data = {
+        "source": str(write_csv(folder / "n.csv", numbers)),
+        "columns": {"text": "text", "label": "label"},
+        "max_length": 300,
+    }
+    (folder / "length").mkdir()
+    recipe = topic_recipe(
+        folder / "length", causal, name="length", task="regression", data=data | {"decontaminate": None}, **SHORT
+    )
+    engine.load(read_adapter(train(recipe, out=folder / "run").path / "adapter"))
+    return engine
+
+
+@pytest.mark.parametrize("fixture", ["reading", "choosing"])
+@pytest.mark.parametrize("batch_size", [None, 1, 7])
+def test_mixed_rows_are_answered_as_alone(request: pytest.FixtureRequest, fixture: str, batch_size: int | None) -> None:
+    engine: TorchEngine = request.getfixturevalue(fixture)
+    rng = np.random.default_rng(0)
+    names = [*engine.adapters, *rng.choice(engine.adapters, len(ROWS) - len(engine.adapters))]
+
+    mixed = engine.outputs(ROWS, names, batch_size=batch_size)
+
+    for row, name, raw in zip(ROWS, names, mixed, strict=True):
+        alone = engine.outputs([row], [name])[0]
+        np.testing.assert_allclose(raw.values, alone.values, atol=1e-5, rtol=1e-5)
+        assert raw.values.argmax() == alone.values.argmax()
+
+
+def test_one_pass_through_the_base_serves_all_adapters(reading: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = [name for name in reading.adapters if name != "dora"]
+    reading.outputs(ROWS[:6], plain)
+    assert reading._mixing is not None
+    passes: list[int] = []
+    reading._mixing.get_base_model().register_forward_hook(lambda *_: passes.append(1))
+
+    reading.outputs(ROWS[: len(plain)], plain)
+
+    assert len(passes) == 1
+
+
+def test_progress_ends_with_all_rows(reading: TorchEngine) -> None:
+    shares: list[float] = []
+
+    reading.outputs(ROWS, [reading.adapters[n % 7] for n in range(len(ROWS))], progress=lambda _, share: shares.append(share))
+
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert shares[0] > 0
+
+
+def test_a_base_that_joins_the_rows_of_a_batch_runs_each_adapter_alone(
+    reading: TorchEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a layer of experts does: it reads the tokens of all rows in one list."""
+    from vertical_sdk.families import low_rank
+
+    names = ["plain", "seed", "wide", "plain"]
+    before = reading.outputs(ROWS[:4], names)
+    forward = low_rank._Mixture.add_to
+    monkeypatch.setattr(
+        low_rank._Mixture, "add_to", lambda self, out, x, name: forward(self, out.flatten(0, 1), x.flatten(0, 1), name)
+    )
+
+    after = reading.outputs(ROWS[:4], names)
+
+    for one, other in zip(after, before, strict=True):
+        np.testing.assert_allclose(one.values, other.values, atol=1e-5)
