@@ -101,7 +101,7 @@ def test_a_card_is_read_without_loading_the_weights(folders: dict[str, Path], en
 
 
 def test_a_model_answers_with_all_adapters_that_are_found(folders: dict[str, Path], encoder: Path) -> None:
-    engine, inner = create_engine(folders, encoder, 1.5)
+    engine, _ = create_engine(folders, encoder, 1.5)
     model = VerticalModel(engine, "a")
     texts = [row.text for row in ROWS]
 

@@ -43,13 +43,12 @@ def run_mixed(
     model: AdaptedModel,
     *,
     batch_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> list[Tensor]:
     """Compute the outputs of rows in length-sorted batches, without gradients.
 
     specialists  one for each row; `can_mix` is true of all
     model        of mixed batches: its layers include those of all the adapters
-    progress     gets the number of rows that are done
     batch_size   at most so many rows in a batch; None: as many as TOKEN_BUDGET allows
 
     returns  (k,) float32 on the CPU for each row
@@ -71,7 +70,7 @@ def run_mixed(
             for segments in kinds.values():
                 outputs |= _run_segments(segments, model)
             if progress:
-                progress(len(outputs))
+                progress(len(outputs) / len(rows))
     return [outputs[position] for position in range(len(rows))]
 
 

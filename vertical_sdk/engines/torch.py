@@ -125,7 +125,8 @@ class TorchEngine:
             backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
             with self._watch_loaded() as plain:
                 specialist = load_specialist(adapter, self._base, backbone, replay=adapter.files not in self._verified)
-                plain += [specialist] if isinstance(specialist.backbone, AdaptedModel) else []
+                if isinstance(specialist.backbone, AdaptedModel):
+                    plain.append(specialist)
             self._backbone = backbone
             self._verified.add(adapter.files)
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
@@ -156,8 +157,8 @@ class TorchEngine:
             encoded |= {position: specialist.encode(rows[position], learn=False) for position in positions}
         values: dict[int, NDArray[Any]] = {}
 
-        def report(done: int) -> None:
-            progress("running the specialist", (len(values) + done) / len(rows))
+        def report(count: int, share: float) -> None:
+            progress("running the specialist", (len(values) + share * count) / len(rows))
 
         mixed = [(specialist, positions) for specialist, positions in groups if self._can_mix(specialist)]
         if len(mixed) > 1:
@@ -165,19 +166,18 @@ class TorchEngine:
             own = [encoded[position] for position in owners]
             with contextlib.suppress(UnmixableBatch):
                 results = run_mixed(
-                    list(owners.values()), own, self._mixing_model(owners.values()), batch_size=batch_size, progress=report
+                    list(owners.values()),
+                    own,
+                    self._mixing_model(owners.values()),
+                    batch_size=batch_size,
+                    progress=functools.partial(report, len(own)),
                 )
                 values |= {position: value.numpy() for position, value in zip(owners, results, strict=True)}
         for specialist, positions in groups:
             if positions[0] not in values:
                 own = [encoded[position] for position in positions]
-                outputs = run_rows(
-                    specialist,
-                    own,
-                    functools.partial(_forward, specialist),
-                    batch_size=batch_size,
-                    progress=lambda share, count=len(own): report(round(share * count)),  # type: ignore[misc]
-                )
+                step = functools.partial(_forward, specialist)
+                outputs = run_rows(specialist, own, step, batch_size=batch_size, progress=functools.partial(report, len(own)))
                 values |= zip(positions, outputs.numpy(), strict=True)
         return [Raw(values[n], encoded[n].cut, encoded[n].unknown, encoded[n].control) for n in range(len(rows))]
 
@@ -235,7 +235,8 @@ class TorchEngine:
 
         Weights of all of them, and layers of WATCHED, are compared with before. REPLAYED of them answer their self-tests, unless the
         block adds to the list that it gets: plain LoRA was loaded, so nothing but this library's own code has run, and the new
-        adapter's self-tests have run through the base that all share. One that has changed is unloaded: no answer is better than another answer. Raises IdleAdapter.
+        adapter's self-tests have run through the base that all share. One that has changed is unloaded: no answer is better than
+        another answer. Raises IdleAdapter.
         """
         names = list(self._loaded)
         chosen = {names[(self._watched + n) % len(names)] for n in range(min(WATCHED, len(names)))}

@@ -187,11 +187,13 @@ def copy_structure(model: nn.Module, layers: Mapping[str, nn.Module], copies: li
     copy = object.__new__(type(model))
     copy.__dict__ = {key: value.copy() if type(value) in {dict, *_HOOKS} else value for key, value in vars(model).items()}
     copies.append(copy)
+    modules: dict[str, nn.Module | None] = copy.__dict__["_modules"]
     for child, below in inside.items():
-        layer = below.get("")
-        if layer is not None:
-            copies.append(layer)
-        copy.__dict__["_modules"][child] = copy_structure(model.get_submodule(child), below, copies) if layer is None else layer
+        if "" in below:
+            copies.append(below[""])
+            modules[child] = below[""]
+        else:
+            modules[child] = copy_structure(model.get_submodule(child), below, copies)
     return copy
 
 

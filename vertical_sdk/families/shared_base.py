@@ -2,8 +2,8 @@
 
 PEFT keeps the active adapter and "adapters off" as attributes of the shared layers, so one thread could change what another
 computes. Here a forward pass only reads. Each adapter gets layers of its own around the base's tensors (`low_rank`, or
-`share_weights` for what only PEFT computes), and whether the adapter takes part in a call is a context variable, which each thread and each asyncio task has for itself
-(`use_base`).
+`share_weights` for what only PEFT computes). Whether the adapter takes part in a call is a context variable, which each thread and
+each asyncio task has for itself (`use_base`).
 """
 
 from __future__ import annotations
