@@ -152,7 +152,7 @@ class CausalSpecialist(nn.Module):
         plain = type(layer) is nn.Linear and not layer.weight.requires_grad
         return layer if plain else None
 
-    def _hidden(self, batch: Batch, **inputs: Tensor) -> Tensor:
+    def _hidden(self, batch: Batch, **inputs: Any) -> Tensor:
         """The states of all tokens, (rows, longest, width), or (1, tokens, width) of packed rows."""
         model = self.backbone.get_base_model()
         body = getattr(model, model.base_model_prefix)
@@ -161,7 +161,9 @@ class CausalSpecialist(nn.Module):
             hidden: Tensor = body(use_cache=False, **inputs).last_hidden_state
             return hidden
         with use_layout(layout):
-            packed: Tensor = body(use_cache=False, input_ids=batch["input_ids"], position_ids=layout.positions).last_hidden_state
+            packed: Tensor = body(
+                use_cache=False, input_ids=batch["input_ids"], position_ids=layout.positions
+            ).last_hidden_state
         return packed
 
     def features(self, batch: Batch) -> Tensor:
@@ -180,9 +182,9 @@ class CausalSpecialist(nn.Module):
         model = self.backbone.get_base_model()
         if "reads" in batch:
             return self._hidden(batch)[0, batch["reads"]], batch["targets"]
-        ids, mask = batch["input_ids"], batch.get("attention_mask")
         if "learn" in batch:
-            hidden = self._hidden(batch, input_ids=ids, attention_mask=mask)
+            ids = batch["input_ids"]
+            hidden = self._hidden(batch, input_ids=ids, attention_mask=batch["attention_mask"])
             wanted = batch["learn"][:, 1:]
             return model.get_output_embeddings()(hidden[:, :-1][wanted]), ids[:, 1:][wanted]
         if self.head is not None:
@@ -190,7 +192,7 @@ class CausalSpecialist(nn.Module):
         if self.choices is None:
             raise ValueError("a generation specialist needs rows encoded to be learned from")
         if self.choices.tokens:
-            tree, attention, positions, reads = tree_inputs(self.choices, ids, mask)
+            tree, attention, positions, reads = tree_inputs(self.choices, batch["input_ids"], batch["attention_mask"])
             dtype = next(model.parameters()).dtype
             hidden = self._hidden(batch, input_ids=tree, attention_mask=attention.to(dtype), position_ids=positions)
             nodes = hidden[torch.arange(len(reads), device=reads.device)[:, None], reads]

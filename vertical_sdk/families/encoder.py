@@ -86,7 +86,7 @@ class EncoderSpecialist(PooledSpecialist):
 
     def _packed_features(self, batch: Batch) -> Tensor:
         layout = batch["layout"]
-        embeddings = getattr(self.backbone.get_base_model(), "embeddings", None)
+        embeddings: Any = getattr(self.backbone.get_base_model(), "embeddings", None)
         # RoBERTa and its kind count positions from after that of padding
         first = embeddings.padding_idx + 1 if hasattr(embeddings, "create_position_ids_from_input_ids") else 0
         with use_layout(layout):

@@ -55,7 +55,9 @@ class _PackedAttention(torch.autograd.Function):
     """Attention within the rows of a layout. q (heads, tokens, width), k, v (key heads, tokens, width) → (tokens, heads, width)."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool, window: int | None, scale: float) -> Tensor:  # noqa: FBT001
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool, window: int | None, scale: float
+    ) -> Tensor:
         heads, tokens, width = q.shape
         out = q.new_empty(tokens, heads, width)
         kept: list[Tensor] = []
@@ -88,10 +90,8 @@ class _PackedAttention(torch.autograd.Function):
 
 def _take(x: Tensor, group: Group) -> Tensor:
     """The rows' own tokens of x (heads, tokens, width) → (heads × rows, longest, width)."""
-    if group.even:
-        taken = x[:, group.begin : group.begin + group.tokens]
-    else:
-        taken = x.index_select(1, group.queries.flatten())
+    own = slice(group.begin, group.begin + group.tokens)
+    taken = x[:, own] if group.even else x.index_select(1, group.queries.flatten())
     return taken.reshape(len(x) * len(group.lengths), group.longest, -1)
 
 
@@ -107,7 +107,7 @@ def _take_keys(x: Tensor, group: Group, heads: int) -> Tensor:
     return each.reshape(heads * len(group.lengths), *taken.shape[1:])
 
 
-def _weigh(q: Tensor, k: Tensor, group: Group, causal: bool, window: int | None, scale: float) -> Tensor:  # noqa: FBT001
+def _weigh(q: Tensor, k: Tensor, group: Group, causal: bool, window: int | None, scale: float) -> Tensor:
     """The weights of attention, (heads × rows, longest, before + longest)."""
     mask = group.mask(causal=causal, window=window)
     scores = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=scale)
@@ -132,7 +132,9 @@ def _add_keys(total: Tensor, values: Tensor, group: Group, heads: int) -> None:
     total[:, group.begin : group.begin + group.tokens] += own if group.even else own[:, group.valid.flatten()]
 
 
-def _attend_packed(module: Any, layout: Layout, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> tuple[Tensor, None]:
+def _attend_packed(
+    module: Any, layout: Layout, query: Tensor, key: Tensor, value: Tensor, **options: Any
+) -> tuple[Tensor, None]:
     """q, k, v (1, heads, tokens, width), as a layout places them → (1, tokens, heads, width)."""
     unknown = [name for name in ("softcap", "position_bias", "cache", "s_aux") if options.get(name) is not None]
     if unknown or options.get("dropout") or len(query) != 1 or query.shape[2] != layout.tokens or key.shape[2] != layout.tokens:
@@ -190,6 +192,7 @@ def _mask(*args: Any, **options: Any) -> Tensor | None:
 def short_attention(backbone: Any) -> Iterator[None]:
     """Within it, a transformers model on a CPU attends as above where it trains; elsewhere, and in other models, as before."""
     from transformers import AttentionInterface, AttentionMaskInterface
+
     config = backbone.get_base_model().config
     before = getattr(config, "_attn_implementation", None)
     if before != "sdpa" or next(backbone.parameters()).device.type != "cpu":

@@ -24,7 +24,7 @@ LOGITS = 16 << 20
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, layer: torch.nn.Linear, loss: Callable[..., Tensor], learns: bool, columns: tuple[Tensor, ...]  # noqa: FBT001
+        ctx: Any, states: Tensor, layer: torch.nn.Linear, loss: Callable[..., Tensor], learns: bool, columns: tuple[Tensor, ...]
     ) -> Tensor:
         weight, bias = layer.weight, layer.bias
         inputs = states.to(weight.dtype)

@@ -86,7 +86,7 @@ class Group:
     def _masks(self) -> dict[tuple[bool, int | None], Tensor | None]:
         return {}
 
-    def _build_mask(self, causal: bool, window: int | None) -> Tensor | None:  # noqa: FBT001
+    def _build_mask(self, causal: bool, window: int | None) -> Tensor | None:
         at = torch.arange(self.before + self.longest)
         distance = at[self.before :, None] - at
         if causal:  # the tokens behind a row's end are hidden as later ones
@@ -178,7 +178,7 @@ def plan_layout(rows: Sequence[Sequence[int]], *, share: bool) -> Layout:
 
 def _common(rows: Sequence[Sequence[int]]) -> int:
     """How many tokens all rows begin with, and have one more of their own."""
-    first, last = min(rows), max(rows)  # rows in between begin alike
+    first, last = min(map(tuple, rows)), max(map(tuple, rows))  # rows in between begin alike
     most = min(map(len, rows)) - 1
     return next((n for n in range(most) if first[n] != last[n]), max(0, most))
 

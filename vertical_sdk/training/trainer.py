@@ -120,7 +120,7 @@ class VerticalTrainer(transformers.Trainer):
         """Whether the base reads rows without padding; else each part is padded."""
         rows: Any = self.train_dataset
         with self.accelerator.autocast():
-            reason = find_obstacle(self.specialist, rows, checkpointing=self.args.gradient_checkpointing)
+            reason = find_obstacle(self.specialist, rows, checkpointing=bool(self.args.gradient_checkpointing))
         if reason:
             self.report(f"note: rows are padded in training: {reason}", None)
         return not reason
