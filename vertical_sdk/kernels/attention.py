@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vertical_sdk.kernels.packing import HIDDEN, Group, Layout, current_layout
 
-__all__ = ["short_attention"]
+__all__ = ["knows_layouts", "short_attention"]
 
 NAME = "short_rows"
 LONGEST = 1024
@@ -186,6 +186,11 @@ def _mask(*args: Any, **options: Any) -> Tensor | None:
     from transformers.masking_utils import sdpa_mask
 
     return None if current_layout() is not None else sdpa_mask(*args, **options)
+
+
+def knows_layouts(backbone: Any) -> bool:
+    """Whether a model attends as above now, so that its rows may lie one after another."""
+    return getattr(backbone.get_base_model().config, "_attn_implementation", None) == NAME
 
 
 @contextlib.contextmanager

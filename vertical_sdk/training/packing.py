@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist
+from vertical_sdk.kernels.attention import knows_layouts
 from vertical_sdk.kernels.chunked_loss import chunked_loss
 
 __all__ = ["find_obstacle", "packed_loss"]
@@ -35,6 +36,8 @@ def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpoint
         return "attention without padding is for a CPU"
     if checkpointing:
         return "gradient_checkpointing is on"
+    if not knows_layouts(specialist.backbone):
+        return "the base has an attention of its own"
     chosen = sorted(rows, key=lambda row: row.length)
     chosen = [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
     batch = pack(chosen)
