@@ -36,7 +36,14 @@ def write_adapters(folder: Path, count: int) -> list[Path]:
     base, labels = pull_base(BASE), LabelSpace(LABELS)
     adapter = {"r": RANK, "lora_alpha": 2 * RANK, "target_modules": "all-linear"}
     recipe = Recipe.model_validate(
-        {"name": "bench", "task": "classification", "base": BASE, "data": {"source": "x.csv"}, "adapter": adapter, "ensemble": []}
+        {
+            "name": "bench",
+            "task": "classification",
+            "base": BASE,
+            "data": {"source": "x.csv"},
+            "adapter": adapter,
+            "ensemble": [],
+        }
     )
     specialist: Any = create_specialist(base, recipe, labels).eval()  # type: ignore[attr-defined]
     trained = [parameter for parameter in specialist.parameters() if parameter.requires_grad]
@@ -185,7 +192,9 @@ def measure_classify(counts: Sequence[int], rounds: int) -> list[dict[str, Any]]
             if number < min(16, max(counts)):
                 with hide_peft_notice():
                     if model is None:
-                        model = peft.PeftModel.from_pretrained(load_backbone(base), str(folder), adapter_name=folder.name).eval()
+                        model = peft.PeftModel.from_pretrained(
+                            load_backbone(base), str(folder), adapter_name=folder.name
+                        ).eval()
                     else:
                         model.load_adapter(str(folder), adapter_name=folder.name)
         for count in counts:
@@ -222,7 +231,9 @@ def measure_classify(counts: Sequence[int], rounds: int) -> list[dict[str, Any]]
                 theirs = run_by_peft()
                 assert max(float(np.abs(theirs[n] - mixed[n]).max()) for n in range(BATCH)) < 10 * CLOSE
             times = time_in_turns(systems, rounds)
-            ratios = {f"{name} / base alone": value / times["base alone"] for name, value in times.items() if name != "base alone"}
+            ratios = {
+                f"{name} / base alone": value / times["base alone"] for name, value in times.items() if name != "base alone"
+            }
             results.append({"adapters": count, "ms": _round(times), **_round(ratios), "largest_difference": difference})
     return results
 

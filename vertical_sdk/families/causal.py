@@ -20,6 +20,7 @@ from vertical_sdk.families.label_words import Choices, locate_nodes, plan_choice
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.families.streaming import Pieces
+from vertical_sdk.kernels.packing import plan_layout, use_layout
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
@@ -131,16 +132,68 @@ class CausalSpecialist(nn.Module):
         ).last_hidden_state
         return hidden
 
+    def pack(self, rows: Sequence[Encoded]) -> Batch | None:
+        """Batch rows one after another; the tokens that all of them begin with once.
+
+        input_ids (1, tokens), layout; targets as `collate` has them. Of answers, states: the output layer is left to the loss.
+        reads (answer tokens,) are the positions before them, and targets the tokens.
+        None if the rows' labels have more than one word, each of which is read in its own way.
+        """
+        if self.choices is not None and self.choices.tokens:
+            return None
+        layout = plan_layout([row.ids for row in rows], share=self.shares)
+        batch: Batch = {"input_ids": torch.tensor([layout.place([row.ids for row in rows])]), "layout": layout}
+        if not rows[0].learn:
+            return batch if rows[0].target is None else {**batch, "targets": torch.tensor([row.target for row in rows])}
+        starts = layout.starts.tolist()
+        reads, tokens = [], []
+        for row, start in zip(rows, starts, strict=True):
+            for at in range(1, len(row.ids)):
+                if row.learn[at]:
+                    before = at - 1
+                    reads.append(before if before < layout.shared else start + before - layout.shared)
+                    tokens.append(row.ids[at])
+        if rows[0].avoid:
+            batch["avoid"] = pad([ids for row in rows for ids in row.avoid], -1)[0]
+        return {**batch, "reads": torch.tensor(reads), "targets": torch.tensor(tokens)}
+
+    @property
+    def shares(self) -> bool:
+        """Whether rows may share the tokens that they begin with: not if each pass drops numbers of its own."""
+        return not any(module.p > 0 for module in self.backbone.modules() if isinstance(module, nn.Dropout))
+
+    @property
+    def output_layer(self) -> nn.Linear | None:
+        """The layer that makes logits of states; None if it is trained, or is more than a linear layer."""
+        model = self.backbone.get_base_model()
+        layer = model.get_output_embeddings()
+        plain = type(layer) is nn.Linear and not layer.weight.requires_grad
+        return layer if plain else None
+
+    def _packed_hidden(self, batch: Batch) -> Tensor:
+        """The states of packed rows, (tokens, width)."""
+        model = self.backbone.get_base_model()
+        layout = batch["layout"]
+        with use_layout(layout):
+            packed: Tensor = getattr(model, model.base_model_prefix)(
+                use_cache=False, input_ids=batch["input_ids"], position_ids=layout.positions
+            ).last_hidden_state
+        return packed[0]
+
     def read_hidden(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Outputs (rows, k) of hidden states (rows, tokens, width), which may have more tokens after those of `backbone_inputs`."""
-        rows, last = torch.arange(len(hidden), device=hidden.device), batch["attention_mask"].sum(1) - 1
+        """Outputs (rows, k) of hidden states (rows, tokens, width)."""
+        rows, mask = torch.arange(len(hidden), device=hidden.device), batch["attention_mask"]
+        reads = mask.sum(1)[:, None] - 1 if self.choices is None else locate_nodes(self.choices, mask)
+        return self._read_states(hidden[rows[:, None], reads])
+
+    def _read_states(self, states: Tensor) -> Tensor:
+        """Outputs (rows, k) of the states of each prompt's last token, and of the tree's nodes: (rows, 1 + nodes, width)."""
         if self.head is not None:
-            outputs: Tensor = self.head(hidden[rows, last])
+            outputs: Tensor = self.head(states[:, 0])
             return outputs
         if self.choices is None:
             raise ValueError("a generation specialist needs rows encoded to be learned from")
-        reads = locate_nodes(self.choices, batch["attention_mask"])
-        return self.choices.scores(self.backbone.get_base_model().get_output_embeddings()(hidden[rows[:, None], reads]).float())
+        return self.choices.scores(self.backbone.get_base_model().get_output_embeddings()(states).float())
 
     def _read_prompts(self, batch: Batch) -> Tensor:
         inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
@@ -148,15 +201,24 @@ class CausalSpecialist(nn.Module):
 
     def features(self, batch: Batch) -> Tensor:
         """The hidden state of each prompt's last token: (rows, width)."""
+        if (layout := batch.get("layout")) is not None:
+            return self._packed_hidden(batch)[layout.starts + layout.counts - 1]
         hidden, last = self._read_prompts(batch), batch["attention_mask"].sum(1) - 1
         return hidden[torch.arange(len(last), device=last.device), last]
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Outputs and targets: (rows, k) and one target a row, or (answer tokens, vocabulary) and the tokens."""
+        """Outputs and targets: (rows, k) and one target a row, or (answer tokens, vocabulary) and the tokens.
+
+        Of packed answers (answer tokens, width), which `output_layer` turns into outputs.
+        """
+        if "reads" in batch:
+            return self._packed_hidden(batch)[batch["reads"]], batch["targets"]
         if "learn" in batch:
             hidden, wanted = self._read_prompts(batch), batch["learn"][:, 1:]
             output_layer = self.backbone.get_base_model().get_output_embeddings()
             return output_layer(hidden[:, :-1][wanted]), batch["input_ids"][:, 1:][wanted]
+        if "layout" in batch:
+            return self._read_states(self.features(batch)[:, None]), batch.get("targets")
         hidden = self.run_backbone(self.backbone, self.backbone_inputs(batch))
         return self.read_hidden(hidden, batch), batch.get("targets")
 

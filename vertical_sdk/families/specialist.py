@@ -40,7 +40,8 @@ __all__ = [
     "switched_off",
 ]
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
+"""Tensors by their names, and the layout of packed rows."""
 TOKEN_BUDGET = 8192
 """Tokens of a batch, padding included."""
 LARGE = 1_000_000_000
