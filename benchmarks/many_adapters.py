@@ -14,7 +14,21 @@ from typing import Any
 
 BASE = "minilm-l6"
 LABELS = ("cardiology", "dermatology", "neurology", "oncology", "paediatrics", "surgery", "urology", "none")
-WORDS = "patient fever with cough red skin itch heart pain in the chest lung during exercise after surgery of a child and no rash".split()
+WORDS = (
+    "patient",
+    "fever",
+    "with",
+    "cough",
+    "red",
+    "skin",
+    "itch",
+    "heart",
+    "pain",
+    "in the chest",
+    "after surgery",
+    "of a child",
+    "rash",
+)
 RANK = 8
 CLOSE = 1e-5
 BATCH = 64
