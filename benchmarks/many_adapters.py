@@ -33,7 +33,7 @@ RANK = 8
 CLOSE = 1e-5
 BATCH = 64
 SKEW = 1.0
-"""Exponent of Zipf's law: the n-th most popular adapter is asked for 1 / n as often as the first."""
+"""Exponent of Zipf's law: the n-th most popular adapter gets 1 / n of the requests of the first."""
 
 
 def write_adapters(folder: Path, count: int) -> list[Path]:

@@ -221,7 +221,7 @@ class _Mixture:
     def add_to(self, out: Tensor, x: Tensor, name: str) -> None:
         """Add to each row of `out` (rows, tokens, out) its own adapter's part for x (rows, tokens, in), in place.
 
-        Raises UnmixableBatch for a batch in which the rows cannot be told apart.
+        Raises UnmixableBatch for a layer that does not read the tokens of each row separately.
         """
         if x.ndim != 3 or len(x) != sum(self.rows):
             raise UnmixableBatch(f"{name} reads {tuple(x.shape)}, and the batch has {sum(self.rows)} rows.")
