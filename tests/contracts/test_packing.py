@@ -33,6 +33,8 @@ SIZES = {
 }
 KEYS = {"num_key_value_heads": 2, "head_dim": 8}
 OFF = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+DROPS = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
+DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 80, "dropout": 0.0}
 CAUSAL: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", {**SIZES, **KEYS}),
     "qwen2": ("Qwen2ForCausalLM", {**SIZES, "num_key_value_heads": 2}),
@@ -40,12 +42,12 @@ CAUSAL: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma": ("GemmaForCausalLM", {**SIZES, **KEYS}),
     "gemma2": ("Gemma2ForCausalLM", {**SIZES, **KEYS, "query_pre_attn_scalar": 8}),
     "mistral": ("MistralForCausalLM", {**SIZES, **KEYS, "sliding_window": 6}),
-    "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 80, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}),
+    "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 80, **dict.fromkeys(DROPS, 0.0)}),
 }  # fmt: skip
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("BertModel", {**SIZES, **OFF}),
     "roberta": ("RobertaModel", {**SIZES, **OFF, "pad_token_id": 0}),
-    "distilbert": ("DistilBertModel", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 80, "dropout": 0.0}),
+    "distilbert": ("DistilBertModel", DISTIL),
     "modernbert": ("ModernBertModel", {**SIZES, "local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3}),
 }  # fmt: skip
 PADDED = {"gemma2": "attention of its own", "modernbert": "windows"}
@@ -68,7 +70,7 @@ def _save(folder: Path, name: str) -> Path:
     return folder
 
 
-def _rows(causal: bool, *, seed: int = 0) -> list[Encoded]:  # noqa: FBT001
+def _rows(*, causal: bool, seed: int = 0) -> list[Encoded]:
     """Rows of 5 to 40 tokens; those of a causal base begin alike, and their answers are learned."""
     rng = torch.Generator().manual_seed(seed)
     rows = []
@@ -130,7 +132,7 @@ def _train(specialist: Any, loss: Any, rows: list[Encoded], folder: Path, **sett
 @pytest.mark.parametrize("name", [*CAUSAL, *ENCODERS])
 def test_losses_are_those_of_padded_rows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specialist, loss = _specialist(_save(tmp_path / "base", name), name)
-    rows = _rows(name in CAUSAL)
+    rows = _rows(causal=name in CAUSAL)
     twin = copy.deepcopy(specialist)
     packed = _train(specialist, loss, rows, tmp_path / "packed")
 
@@ -147,7 +149,7 @@ def test_rows_are_padded_only_if_the_attention_is_not_known(name: str, tmp_path:
     specialist, _ = _specialist(_save(tmp_path, name), name)
 
     with fast_training(specialist.backbone, bf16=False):
-        obstacle = find_obstacle(specialist, _rows(name in CAUSAL), checkpointing=False)
+        obstacle = find_obstacle(specialist, _rows(causal=name in CAUSAL), checkpointing=False)
 
     assert (PADDED[name] in obstacle) if name in PADDED else obstacle == ""
 

@@ -29,8 +29,7 @@ def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpoint
 
     checkpointing  activations are computed again in the backward pass, which does not know the layout
     """
-    pack: Any = getattr(specialist, "pack", None)
-    if pack is None or not rows:
+    if not hasattr(specialist, "pack") or not rows:
         return "this family of bases has no tokens to put one after another"
     if next(specialist.backbone.parameters()).device.type != "cpu":
         return "attention without padding is for a CPU"
@@ -39,15 +38,16 @@ def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpoint
     if not knows_layouts(specialist.backbone):
         return "the base has an attention of its own"
     chosen = sorted(rows, key=lambda row: row.length)
-    chosen = [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
-    batch = pack(chosen)
-    if batch is None:
-        return "its label words need more than one pass"
+    return _compare_features(specialist, [chosen[0], chosen[len(chosen) // 2], chosen[-1]])
+
+
+def _compare_features(specialist: Any, rows: Sequence[Encoded]) -> str:
+    """Say how the features of padded and of packed rows differ; "" if they agree."""
     specialist.backbone.eval()
     with torch.no_grad():
-        padded = specialist.features(specialist.collate(chosen)).float()
+        padded = specialist.features(specialist.collate(rows)).float()
         try:
-            packed = specialist.features(batch).float()
+            packed = specialist.features(specialist.pack(rows)).float()
         except (NotImplementedError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
             return f"the base cannot be read without ({str(error).splitlines()[0][:200]})"
     half = torch.is_autocast_enabled("cpu")
