@@ -19,6 +19,7 @@ from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.training import trainer as trainer_module
+from vertical_sdk.training.frozen_layers import count_frozen_layers
 from vertical_sdk.training.packing import find_obstacle, packed_loss
 from vertical_sdk.training.trainer import VerticalTrainer
 from vertical_sdk.training_arguments import training_arguments
@@ -232,3 +233,35 @@ def test_a_base_that_answers_otherwise_without_padding_is_padded(tmp_path: Path,
     monkeypatch.setattr(type(specialist), "pack", lambda _, rows: misplace(rows))
     with fast_training(specialist.backbone, bf16=False):
         assert "answers otherwise" in find_obstacle(specialist, _rows(causal=False), checkpointing=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("llama", "q_proj"), ("gpt2", "c_attn"), ("bert", "query"), ("roberta", "query"), ("distilbert", "q_lin")],
+)
+def test_layers_below_the_trained_ones_run_once_for_each_row(
+    name: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specialist, loss = _specialist(_save(tmp_path / "base", name), name, target_modules=[target], layers_to_transform=[1])
+    rows = _rows(causal=name in CAUSAL)
+    twin = copy.deepcopy(specialist)
+    below, layers = count_frozen_layers(specialist.backbone)
+    assert layers is not None
+    read: list[int] = []
+    attention: Any = next(module for module in layers[0].children() if any(module.children()))
+    attention.register_forward_hook(lambda _, inputs, output: read.append(_tokens(output)))
+
+    kept = _train(specialist, loss, rows, tmp_path / "kept")
+    monkeypatch.setattr(trainer_module, "open_cache", lambda *_: None)
+    computed = _train(twin, loss, rows, tmp_path / "computed")
+
+    assert below == 1
+    assert kept == pytest.approx(computed, rel=1e-5)
+    assert sum(read) <= sum(row.length for row in rows) * 2  # some when it is tried whether they can be packed
+    assert not list((tmp_path / "kept").rglob("*.bin"))
+
+
+def _tokens(output: Any) -> int:
+    """Tokens of which a layer has computed the states."""
+    states = output[0] if isinstance(output, tuple) else output
+    return int(states.shape[:-1].numel())

@@ -6,6 +6,7 @@ in a batch. That is not known by its name but tried: some rows are read padded a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.kernels.attention import knows_layouts
 from vertical_sdk.kernels.chunked_loss import chunked_loss
+from vertical_sdk.training.frozen_layers import FrozenLayers
 
 __all__ = ["find_obstacle", "packed_loss"]
 
@@ -56,14 +58,18 @@ def _compare_features(specialist: Any, rows: Sequence[Encoded]) -> str:
     return "" if difference <= allowed else f"the base answers otherwise without (by {difference:.2g})"
 
 
-def packed_loss(model: Any, specialist: Specialist, part: Sequence[Encoded], loss: Callable[..., Tensor]) -> Tensor:
+def packed_loss(
+    model: Any, specialist: Specialist, part: Sequence[Encoded], loss: Callable[..., Tensor], lower: FrozenLayers | None = None
+) -> Tensor:
     """The mean loss of some rows, read without padding.
 
     model  the specialist, or what accelerate made of it
+    lower  what the layers below the trained ones compute, if it is kept
     """
     own: Any = specialist
     batch = own.pack(part)
-    outputs, targets = model(batch)
+    with lower.use(part, batch["layout"]) if lower is not None else contextlib.nullcontext():
+        outputs, targets = model(batch)
     names = ["avoid"] if "avoid" in batch else []
     if "reads" not in batch:
         return loss(outputs.float(), targets)
