@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -47,11 +48,10 @@ class Tfidf:
     bias: Floats
     by_script: bool = True
 
-    def features(self, texts: Sequence[str]) -> Any:
-        """Compute sparse features (texts, features). Each half has length 1, so that words and pieces weigh the same."""
-        from scipy.sparse import hstack
-
-        halves = []
+    @functools.cached_property
+    def vectorizers(self) -> tuple[Any, ...]:
+        """What counts words and pieces in texts, as scikit-learn's vectorizers: built once, since a vocabulary has 10⁵ features."""
+        built = []
         for kind, names, idf in (
             ("words", self.words, self.idf[: len(self.words)]),
             ("pieces", self.pieces, self.idf[len(self.words) :]),
@@ -60,12 +60,20 @@ class Tfidf:
                 vocabulary = {name: i for i, name in enumerate(names)}
                 vectorizer = _vectorizer(kind, by_script=self.by_script, vocabulary=vocabulary)
                 vectorizer.idf_ = idf
-                halves.append(vectorizer.transform(texts))
-        return hstack(halves, format="csr")
+                built.append(vectorizer)
+        return tuple(built)
+
+    def features(self, texts: Sequence[str]) -> Any:
+        """Compute sparse features (texts, features). Each half has length 1, so that words and pieces weigh the same."""
+        from scipy.sparse import hstack
+
+        return hstack([vectorizer.transform(texts) for vectorizer in self.vectorizers], format="csr")
 
     def predict(self, rows: Sequence[Example], base: Any) -> Outputs:
         """Predict probabilities of the labels, or numbers."""
-        raw = np.asarray(self.features([prompt_of(row) for row in rows]) @ self.weight.astype(np.float64)) + self.bias
+        features = self.features([prompt_of(row) for row in rows])
+        used = np.unique(features.indices)  # of the weights only these become float64: a text has a few hundred features
+        raw = np.asarray(features[:, used] @ self.weight[used].astype(np.float64)) + self.bias
         if get_task(self.task).numeric:
             return Outputs(values=raw[:, 0])
         by_label = 0.5 * (1 + np.tanh(raw / 2))
