@@ -148,4 +148,4 @@ def _measure_forgetting(setup: Setup) -> Forgot | None:
     if settings is None:
         return None
     paragraphs = read_general(settings, setup.progress)
-    return measure_forgetting(setup.model.specialist(), paragraphs, progress=setup.progress)
+    return measure_forgetting(setup.model.specialist(), paragraphs, base=setup.model.base.fingerprint, progress=setup.progress)

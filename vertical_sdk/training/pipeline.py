@@ -30,6 +30,7 @@ from vertical_sdk.training.stages import (
     calibrate,
     encode_job_rows,
     fit_members,
+    read_with_base,
     start_specialist,
     train_weights,
 )
@@ -131,11 +132,12 @@ def _run_stages(job: Job) -> Run:
     transformers.set_seed(job.seed)
     specialist = build_specialist(job)
     rows = encode_job_rows(job, specialist)
-    start_specialist(job, specialist, rows)
+    base = read_with_base(job, specialist)
+    start_specialist(job, base, rows)
     trainer, facts = train_weights(job, specialist, rows)
     if is_main_process():
         job.progress("saving the adapter", None)
-        ensemble, outputs = fit_members(job, specialist, rows)
+        ensemble, outputs = fit_members(job, base, rows)
         if ensemble is not None:
             facts["ensemble"] = {name: round(weight, 4) for name, weight in ensemble.shares.items()}
         write_adapter(job, specialist, calibrate(job, outputs), ensemble, facts)

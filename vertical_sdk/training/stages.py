@@ -28,7 +28,16 @@ from vertical_sdk.training.start_record import read_start, record_start, save_st
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
 from vertical_sdk.training.warm_start import check_start, load_start_weights
 
-__all__ = ["JobRows", "build_specialist", "calibrate", "encode_job_rows", "fit_members", "start_specialist", "train_weights"]
+__all__ = [
+    "JobRows",
+    "build_specialist",
+    "calibrate",
+    "encode_job_rows",
+    "fit_members",
+    "read_with_base",
+    "start_specialist",
+    "train_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,14 @@ def build_specialist(job: Job) -> Specialist:
     if job.start is not None:
         check_start(job.start, specialist, job.base, job.recipe, job.prepared)
     return specialist
+
+
+def read_with_base(job: Job, specialist: Specialist) -> FrozenBase:
+    """Return the specialist's base, which reads each row once for the linear probe and the members.
+
+    It reads in the precision of the training. With members it reads in float32, as they will when they answer.
+    """
+    return FrozenBase(specialist, progress=job.progress, bf16=job.arguments.bf16 and not job.recipe.ensemble)
 
 
 def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
@@ -93,16 +110,19 @@ def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
     return JobRows(train, originals, validation, facts if tokenizer else {})
 
 
-def start_specialist(job: Job, specialist: Specialist, rows: JobRows) -> None:
+def start_specialist(job: Job, base: FrozenBase, rows: JobRows) -> None:
     """Set the weights that training starts from: those of the base and its linear probe, or of the job's start.
 
     A run first records what it begins with, so that nothing is stored that could be resumed without this record.
+
+    base  of the specialist
     """
+    specialist = base.specialist
     if is_main_process() and read_start(job.folder) is None:
         save_start(job.folder, record_start(job))
     specialist.fit_to_rows(rows.originals)
     if specialist.head is not None:
-        start_head(job, specialist, rows.originals, rows.validation)
+        start_head(job, base, rows.originals, rows.validation)
     if job.start is not None:
         load_start_weights(job.start, specialist)
 
@@ -149,15 +169,16 @@ def _list_facts(
     }
 
 
-def fit_members(job: Job, specialist: Specialist, rows: JobRows) -> tuple[Ensemble | None, NDArray[Any] | None]:
+def fit_members(job: Job, base: FrozenBase, rows: JobRows) -> tuple[Ensemble | None, NDArray[Any] | None]:
     """Fit the ensemble's members and their stacker, if the recipe names members.
 
+    base     of the specialist, with the features that were computed before training
     returns  the ensemble, None without members; the raw outputs for the validation rows that calibration is fitted on (of an
              ensemble those out of fold), None without validation rows or for generation
 
     Raises DataError if there are members but no validation rows.
     """
-    own: NDArray[Any] | None = None
+    specialist, own = base.specialist, None
     if rows.validation and not job.task.written:
         own = run_rows(specialist, rows.validation, lambda batch: specialist(batch)[0]).numpy()
     recipe, prepared = job.recipe, job.prepared
@@ -168,7 +189,8 @@ def fit_members(job: Job, specialist: Specialist, rows: JobRows) -> tuple[Ensemb
             "the stacker is fitted on validation rows, and there are none. Split off validation rows in data.split.",
             where=f"{recipe.name}: ensemble",
         )
-    base = FrozenBase(specialist, progress=job.progress)
+    if specialist.reads == "series":  # training has changed the layers through which the base reads numbers
+        base = FrozenBase(specialist, progress=job.progress)
     return fit_ensemble(recipe, prepared.originals, prepared.validation, own, prepared.labels, job.seed, base, job.progress)
 
 
