@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from vertical_sdk.baselines.frozen_base import FrozenBase
+from vertical_sdk.baselines.frozen_base import Features, FrozenBase
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
 from vertical_sdk.bases.reading import NOTHING_READ, WORTH_A_WARNING, mean_share, read_texts
 from vertical_sdk.card import Calibration
@@ -34,6 +34,7 @@ __all__ = [
     "calibrate",
     "encode_job_rows",
     "fit_members",
+    "keep_features",
     "read_with_base",
     "start_specialist",
     "train_weights",
@@ -73,6 +74,14 @@ def read_with_base(job: Job, specialist: Specialist) -> FrozenBase:
     It reads in the precision of the training. With members it reads in float32, as they will when they answer.
     """
     return FrozenBase(specialist, progress=job.progress, bf16=job.arguments.bf16 and not job.recipe.ensemble)
+
+
+def keep_features(base: FrozenBase) -> Features:
+    """Return the features that are those of the base in float32, whatever was trained since; {} for series.
+
+    The base reads numbers through layers that training changes.
+    """
+    return {} if base.bf16 or base.specialist.reads == "series" else base.known
 
 
 def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
@@ -189,8 +198,7 @@ def fit_members(job: Job, base: FrozenBase, rows: JobRows) -> tuple[Ensemble | N
             "the stacker is fitted on validation rows, and there are none. Split off validation rows in data.split.",
             where=f"{recipe.name}: ensemble",
         )
-    if specialist.reads == "series":  # training has changed the layers through which the base reads numbers
-        base = FrozenBase(specialist, progress=job.progress)
+    base = FrozenBase(specialist, progress=job.progress, known=keep_features(base))
     return fit_ensemble(recipe, prepared.originals, prepared.validation, own, prepared.labels, job.seed, base, job.progress)
 
 
