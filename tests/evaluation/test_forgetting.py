@@ -289,7 +289,7 @@ def test_another_adapter_on_the_same_base_reads_the_text_once(kind: str, request
     assert (one.before, other) == (plain.before, plain)
 
 
-def test_another_text_and_another_longest_text_are_measured_anew(encoder: Path) -> None:
+def test_each_text_and_each_longest_text_has_its_own_measurement(encoder: Path) -> None:
     fingerprint, model = pull_base(str(encoder)).fingerprint, specialist(encoder)
 
     for texts in (paragraphs(20), paragraphs(20, seed=1)):
