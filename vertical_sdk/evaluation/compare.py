@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vertical_sdk.adapters.folder import open_adapter
 from vertical_sdk.baselines.frozen_base import Features, InMemory
-from vertical_sdk.data.prepare import read_rows
+from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.evaluation import measure
 from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_general, with_forgetting
@@ -79,6 +79,7 @@ def _prepare(model: VerticalModel, data: Path | None, memory: InMemory | None, p
     """Read the rows that the specialist was not trained on, and bind the metrics of the recipe."""
     card, recipe = model.card, model.adapter.recipe
     own = Party(card.name, card)
+    prepared: Prepared | None
     features: Features = {}
     if memory is not None and memory.recipe_digest == card.recipe_digest:
         prepared, unprepared, features = memory.prepared, "", memory.features
