@@ -40,7 +40,8 @@ __all__ = [
     "switched_off",
 ]
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
+"""Tensors by their names, and the layout of packed rows."""
 USUAL_WIDTH = 384
 """The width of a base whose config.json does not name one."""
 LARGE = 1_000_000_000
