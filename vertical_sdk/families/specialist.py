@@ -23,6 +23,7 @@ from vertical_sdk.errors import BaseModelError, MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.shared_base import use_base
+from vertical_sdk.kernels.threads import SMALL_PRODUCT, count_threads_for, use_threads
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tables import FAMILIES
@@ -41,6 +42,8 @@ __all__ = [
 
 Batch = dict[str, Any]
 """Tensors by their names, and the layout of packed rows."""
+USUAL_WIDTH = 384
+"""The width of a base whose config.json does not name one."""
 LARGE = 1_000_000_000
 """Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
 
@@ -202,9 +205,11 @@ def run_rows(
     """
     parts: list[tuple[list[int], Tensor]] = []
     device = next(specialist.backbone.parameters()).device
-    specialist.backbone.eval()
+    if specialist.backbone.training:  # `eval` walks through all layers, which takes longer than one text
+        specialist.backbone.eval()
     done = 0
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    threads = _choose_threads(specialist, rows) if device.type == "cpu" else torch.get_num_threads()
+    with use_threads(threads), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for group in micro_batches([row.length for row in rows], token_budget, batch_size):
             batch = {key: value.to(device) for key, value in specialist.collate([rows[n] for n in group]).items()}
             parts.append((group, what(batch).float().cpu()))
@@ -217,6 +222,13 @@ def run_rows(
     for group, values in parts:
         out[group] = values
     return out
+
+
+def _choose_threads(specialist: Specialist, rows: Sequence[Encoded]) -> int:
+    """The threads that read so many rows fastest: one for a few tokens, else those that are free."""
+    tokens = sum(row.length for row in rows)
+    width = getattr(getattr(specialist.backbone, "config", None), "hidden_size", None) or USUAL_WIDTH
+    return count_threads_for(4.0 * tokens * width**2, SMALL_PRODUCT)
 
 
 @contextlib.contextmanager
