@@ -1,7 +1,7 @@
 """The SDK's training beside plain transformers.Trainer + PEFT, on the same rows, base, precision and threads.
 
     python benchmarks/training.py [--tasks classification,answers] [--dtypes fp32,bf16] [--rounds N] [--steps N] [--json]
-        [--data FOLDER] [--trl-python PYTHON] [--systems plain,sdk,trl,...]
+        [--data FOLDER] [--batch N] [--trl-python PYTHON] [--systems plain,sdk,trl,...]
 
 classification  minilm-l6 on the rows of medical/icd-chapter: pooled features and a linear head
 answers         smollm2-135m on 100 of these rows as conversations, of which only the answers are learned
@@ -235,9 +235,10 @@ def start_child(system: str, task: str, dtype: str, chosen: argparse.Namespace, 
         "--steps",
         str(chosen.steps),
     ]
+    words += ["--batch", str(BATCH[task])]
     command = [sys.executable, __file__]
     if system in TRL:
-        words += ["--batch", str(BATCH[task]), "--rank", str(RANK[task])]
+        words += ["--rank", str(RANK[task])]
         command = [chosen.trl_python, str(Path(__file__).parent / "peers" / "trl_training.py")]
     return subprocess.Popen(
         [*command, *words, "--rows", str(rows)],
@@ -332,6 +333,7 @@ def main() -> None:
     options.add_argument("--dtypes", default="fp32,bf16")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", type=int, default=3, help="optimizer steps of each system in a round")
+    options.add_argument("--batch", type=int, help="rows in a step, in place of those of the task")
     options.add_argument("--data", type=Path, help="folder with medical/dialogue_train.csv, for the instruction tasks")
     options.add_argument("--trl-python", help="python of an environment with trl")
     options.add_argument("--systems", help="default: plain,sdk, and trl for causal tasks if --trl-python is given")
@@ -340,6 +342,8 @@ def main() -> None:
     options.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     tasks, dtypes = chosen.tasks.split(","), chosen.dtypes.split(",")
+    if chosen.batch:
+        BATCH.update(dict.fromkeys(BATCH, chosen.batch))
     if chosen.child:
         train_child(chosen.child, tasks[0], dtypes[0], chosen.rounds, chosen.steps, chosen.rows)
         return
