@@ -55,11 +55,10 @@ def write_adapter(source: Path, target: Path, heads: int, key_heads: int) -> Non
     for name, values in sorted(load_file(source / "adapter_model.safetensors").items()):
         layer, _, rest = name.removeprefix("base_model.model.model.layers.").partition(".")
         module, side = rest.removesuffix(".weight").rsplit(".lora_", 1)
-        if side == "B" and module.endswith(("q_proj", "k_proj")):
-            values = _reorder(values, heads if module.endswith("q_proj") else key_heads)
-        writer.add_tensor(
-            f"blk.{layer}.{NAMES[module]}.weight.lora_{side.lower()}", np.ascontiguousarray(values, dtype=np.float32)
-        )
+        heads_of = {"self_attn.q_proj": heads, "self_attn.k_proj": key_heads}
+        rows = _reorder(values, heads_of[module]) if side == "B" and module in heads_of else values
+        key = f"blk.{layer}.{NAMES[module]}.weight.lora_{side.lower()}"
+        writer.add_tensor(key, np.ascontiguousarray(rows, dtype=np.float32))
     _write(writer)
 
 
