@@ -100,6 +100,14 @@ def run_system(python: str, script: str, work: Path, threads: int) -> dict[str, 
     return result
 
 
+def read_texts(result: dict[str, Any]) -> list[str]:
+    """The texts that a system wrote."""
+    from vertical_sdk.bases.base import load_tokenizer, pull_base
+
+    tokenizer = load_tokenizer(pull_base(BASE))
+    return [each if isinstance(each, str) else tokenizer.decode(each, skip_special_tokens=True) for each in result["answers"]]
+
+
 def main() -> None:
     """Measure, and print a table or one JSON document."""
     from vertical_sdk.kernels.rates import processor_name
@@ -140,18 +148,18 @@ def main() -> None:
     print(
         f"{measured['processor']}, {chosen.threads} threads; {chosen.rows} rows of {chosen.tokens} tokens, best of {chosen.rounds}\n"
     )
-    print("| system | tokens/s | times PEFT | same tokens as PEFT | peak | versions |")
+    texts = {name: read_texts(result) for name, result in found.items() if "error" not in result}
+    print("| system | tokens/s | times PEFT | same text as PEFT | peak | versions |")
     print("|---|---:|---:|---:|---:|---|")
     for name, result in found.items():
         if "error" in result:
             print(f"| {name} | not measured: {result['error']} | | | | |")
             continue
-        peft = found["peft"]
-        same = sum(a == b for a, b in zip(result["tokens"], peft["tokens"], strict=True))
+        same = sum(a == b for a, b in zip(texts[name], texts["peft"], strict=True))
         versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
         print(
-            f"| {name} | {result['tokens_per_second']:.0f} | {result['tokens_per_second'] / peft['tokens_per_second']:.2f} "
-            f"| {same} of {len(result['tokens'])} rows | {result['peak_bytes'] / 1e6:.0f} MB | {versions} |"
+            f"| {name} | {result['tokens_per_second']:.0f} | {result['tokens_per_second'] / found['peft']['tokens_per_second']:.2f} "
+            f"| {same} of {len(texts[name])} rows | {result['peak_bytes'] / 1e6:.0f} MB | {versions} |"
         )
 
 

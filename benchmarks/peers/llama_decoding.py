@@ -5,7 +5,6 @@ The server runs in this process. It decodes requests of different adapters in di
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,24 +21,24 @@ def main() -> None:
     params.n_parallel = len(work["prompts"])
     params.n_ctx = 1024 * len(work["prompts"])
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = work["threads"]
-    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0, "", "") for path in work["gguf_adapters"]]
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in work["gguf_adapters"]]
     server = xllamacpp.Server(params)
 
-    def complete(number: int) -> list[int]:
+    def complete(number: int) -> str:
         request: dict[str, Any] = {
             "prompt": work["prompts"][number],
             "n_predict": work["tokens"],
             "temperature": 0.0,
             "ignore_eos": True,
             "cache_prompt": False,
-            "return_tokens": True,
             "lora": [{"id": number, "scale": 1.0}],
         }
-        reply = server.handle_completions(json.dumps(request))
-        reply = json.loads(reply) if isinstance(reply, str) else reply
-        return list(reply["tokens"]) if "tokens" in reply else list(range(reply["tokens_predicted"]))
+        reply = server.handle_completions(request)
+        if reply["usage"]["completion_tokens"] != work["tokens"]:
+            raise RuntimeError(f"wrote {reply['usage']['completion_tokens']} tokens, not {work['tokens']}")
+        return str(reply["choices"][0]["text"])
 
-    def run() -> list[list[int]]:
+    def run() -> list[str]:
         with ThreadPoolExecutor(len(work["prompts"])) as pool:
             return list(pool.map(complete, range(len(work["prompts"]))))
 

@@ -24,23 +24,25 @@ def read_work() -> tuple[dict[str, Any], TextIO]:
     return work, answer
 
 
-def measure(run: Callable[[], Sequence[Sequence[int]]], work: dict[str, Any], answer: TextIO, packages: Sequence[str]) -> None:
+def measure(
+    run: Callable[[], Sequence[list[int] | str]], work: dict[str, Any], answer: TextIO, packages: Sequence[str]
+) -> None:
     """Run once to warm up and then `rounds` times, and write the result.
 
-    run  decodes all prompts, and returns the new tokens of each
+    run  decodes all prompts, and returns the new tokens or the text of each
     """
     run()
     seconds = []
     for _ in range(work["rounds"]):
         began = time.perf_counter()
-        tokens = [list(map(int, row)) for row in run()]
+        answers = list(run())
         seconds.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     result = {
         "seconds": seconds,
-        "tokens_per_second": sum(map(len, tokens)) / min(seconds),
-        "tokens": tokens,
+        "tokens_per_second": work["tokens"] * len(answers) / min(seconds),
+        "answers": answers,
         "peak_bytes": max(peak, children) * 1024,
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
