@@ -51,7 +51,7 @@ def write_adapters(folder: Path, base: Any, rows: int) -> list[str]:
 
 
 def write_work(folder: Path, chosen: argparse.Namespace) -> Path:
-    """Write adapters, prompts and what is asked of every system."""
+    """Write the adapters, the prompts and the file that every system reads."""
     from peers.gguf_files import write_adapter, write_q8
 
     from vertical_sdk.bases.base import EMBEDDED, load_config, load_text_tokenizer, pull_base

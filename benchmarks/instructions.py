@@ -86,14 +86,14 @@ def describe_rows(rows: Sequence[Row]) -> dict[str, float]:
     }
 
 
-def useful_flop(rows: Sequence[Row], batch: int, steps: range, trunk: int, head: int) -> float:
+def useful_flop(rows: Sequence[Row], batch: int, steps: range, layers: int, head: int) -> float:
     """Floating-point operations that LoRA training of these steps cannot do without.
 
-    Forward and gradient of the inputs are 2 operations each for every weight and token: 4 · trunk for each token, where the beginning
+    Forward and gradient of the inputs are 2 operations each for every weight and token: 4 · layers for each token, where the beginning
     that the rows of a batch share counts once, and 4 · head for each learned token. Attention and LoRA itself are not counted.
 
     steps  numbers of the steps, from 0; the rows come in their order, again and again
-    trunk  parameters of the layers; head: of the output layer
+    layers  parameters of the layers; head: of the output layer
     """
     total = 0.0
     per_epoch = -(-len(rows) // batch)
@@ -102,5 +102,5 @@ def useful_flop(rows: Sequence[Row], batch: int, steps: range, trunk: int, head:
         part = rows[start : start + batch]
         common = shared_beginning([ids for ids, _ in part]) if len(part) > 1 else 0
         tokens = sum(len(ids) for ids, _ in part) - (len(part) - 1) * common
-        total += 4.0 * trunk * tokens + 4.0 * head * sum(sum(learn[1:]) for _, learn in part)
+        total += 4.0 * layers * tokens + 4.0 * head * sum(sum(learn[1:]) for _, learn in part)
     return total

@@ -87,7 +87,7 @@ def instruction_task(task: str, data: Path | None) -> dict[str, Any]:
         task: [[ids, learn, None] for ids, learn in instruction_rows(data, task, base)],
         "base": str(base.path),
         "head": head,
-        "trunk": base.parameters - head,
+        "layers": base.parameters - head,
     }
 
 
@@ -316,7 +316,7 @@ def summarize(result: dict[str, Any], systems: list[str], rounds: int, rows: dic
                 [(ids, learn) for ids, learn, _ in rows[task]],
                 BATCH[task],
                 range(1, 1 + rounds * steps),
-                rows["trunk"],
+                rows["layers"],
                 rows["head"],
             )
             rate = flop / (rounds * steps) / own["median_seconds"] / 1e9
