@@ -1,6 +1,7 @@
 """The engine that runs everything in this process, on torch.
 
-The base's weights are in memory once. Each adapter has layers of its own around them, so calls for different adapters share
+The base's weights are in memory once, and once more in 4 bits if adapters were trained on that (`adapter.quantize`).
+Each adapter has layers of its own around them, so calls for different adapters share
 nothing that changes.
 """
 
@@ -70,7 +71,7 @@ class TorchEngine:
     def __init__(self, base: Base, *, device: str | None = None) -> None:
         self._base = base
         self._device = _check_device(device) if device else None
-        self._backbone: Any = None
+        self._backbones: dict[str | None, Any] = {}
         self._loaded: dict[str, _Loaded] = {}
 
     @property
@@ -108,10 +109,11 @@ class TorchEngine:
             _computing = True
             if name in self._loaded:
                 raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
-            backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
+            quantize = adapter.recipe.quantize
+            backbone = self._backbones.get(quantize) or load_backbone(self._base, device=self._device, quantize=quantize)
             with self._watch_loaded():
                 specialist = load_specialist(adapter, self._base, share_weights(backbone))
-            self._backbone = backbone
+            self._backbones[quantize] = backbone
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name
 
@@ -209,7 +211,7 @@ class TorchEngine:
                 except IdleAdapter:
                     changed.add(name)
             if changed:
-                self._backbone = None  # the next adapter gets weights that are read again
+                self._backbones.clear()  # the next adapter gets weights that are read again
                 for name in changed:
                     del self._loaded[name]
                 raise IdleAdapter(

@@ -22,6 +22,7 @@ from vertical_sdk.card import Card
 from vertical_sdk.errors import BaseModelError, MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
+from vertical_sdk.families.quantized import loading_options, prepare_layers
 from vertical_sdk.families.shared_base import use_base
 from vertical_sdk.kernels.threads import SMALL_PRODUCT, count_threads_for, use_threads
 from vertical_sdk.recipe import Recipe
@@ -109,17 +110,23 @@ def specialist_class(family: str) -> Any:
     return FAMILIES.load(family)
 
 
-def load_backbone(base: Base, *, device: torch.device | None = None) -> Any:
+def load_backbone(base: Base, *, device: torch.device | None = None, quantize: str | None = None) -> Any:
     """Load the base's weights as a transformers model, frozen and in evaluation mode.
 
     float32; bfloat16 for a LARGE base on a GPU that supports it. The base's own dropout is off, in training too: nothing of the base is
     trained, and LoRA has `lora_dropout`.
 
-    Raises BaseModelError.
+    quantize  "nf4": the linear layers in 4 bits (`families.quantized`)
+
+    Raises BaseModelError; MissingExtra without the library that quantizes.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = base.parameters > LARGE and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    model = _from_ours(base) or _from_transformers(base, torch.bfloat16 if half else torch.float32)
+    dtype = torch.bfloat16 if half else torch.float32
+    options = loading_options(dtype, device) if quantize else {}
+    model = _from_ours(base) or _from_transformers(base, dtype, **options)
+    if quantize:
+        prepare_layers(model, base.name)
     # PEFT writes this into adapter_config.json; it must not be a path of this machine
     model.name_or_path = base.hub_id or base.name
     model.requires_grad_(False)
@@ -142,7 +149,7 @@ def _from_ours(base: Base) -> Any:
     return None
 
 
-def _from_transformers(base: Base, dtype: torch.dtype) -> Any:
+def _from_transformers(base: Base, dtype: torch.dtype, **options: Any) -> Any:
     import transformers
 
     loader: Any = getattr(transformers, specialist_class(base.family).auto_class)
@@ -153,7 +160,13 @@ def _from_transformers(base: Base, dtype: torch.dtype) -> Any:
                 setattr(config, key, 0.0)
         with _no_bar():
             return loader.from_pretrained(
-                base.path, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+                base.path,
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                **options,
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BaseModelError(f"{base.name}: its weights in {base.path} cannot be loaded: {error}") from None
