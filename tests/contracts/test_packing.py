@@ -197,7 +197,7 @@ def test_a_token_of_the_shared_beginning_may_be_learned(tmp_path: Path) -> None:
     [{"lora_dropout": 0.5}, {"modules_to_save": ["lm_head"]}, {"target_modules": ["q_proj", "lm_head"]}],
     ids=["dropout", "trained head", "head with LoRA"],
 )
-def test_what_cannot_be_shared_is_computed_for_each_row(change: dict[str, Any], tmp_path: Path) -> None:
+def test_dropout_and_a_trained_head_keep_their_gradients(change: dict[str, Any], tmp_path: Path) -> None:
     folder = _save(tmp_path, "llama")
     config = transformers.AutoConfig.from_pretrained(folder)
     config.tie_word_embeddings = False

@@ -7,6 +7,7 @@ they are.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Iterable, Sequence
@@ -44,9 +45,8 @@ def prepare_layers(model: nn.Module, name: str) -> None:
 
     Raises BaseModelError if the model has no layer in 4 bits.
     """
-    from bitsandbytes.nn import Linear4bit
-
-    layers: list[Any] = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    linear: Any = importlib.import_module("bitsandbytes.nn").Linear4bit
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, linear)]
     if not layers:
         raise BaseModelError(f"{name} has no linear layers to store in 4 bits. Leave adapter.quantize out.")
     for layer in layers:
