@@ -15,6 +15,7 @@ A vertical's own parts have its name as a prefix ("medical.abbreviations") and a
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -276,6 +277,7 @@ def _place(function: Callable[..., Any]) -> tuple[str, str]:
     return function.__module__, function.__qualname__
 
 
+@functools.cache
 def _keyword_options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     options = {n: p for n, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
     # Evaluate only these annotations: those of positional parameters may name what is imported for type checkers only.

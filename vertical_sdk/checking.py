@@ -9,7 +9,7 @@ from vertical_sdk import catalog
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import RecipeError, did_you_mean
 from vertical_sdk.families.lora_settings import find_refused_in_recipe
-from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.recipe import QUANTIZE, Part, Recipe
 from vertical_sdk.schema_errors import describe_expected
 from vertical_sdk.tasks import Task, get_task
 
@@ -72,6 +72,11 @@ def _check_modality(recipe: Recipe, task: Task) -> None:
         )
     if modality == "text":
         return
+    if recipe.quantize is not None:
+        raise RecipeError(
+            f"quantize = {recipe.quantize!r}: only bases of text rows are stored in 4 bits, and data.modality is {modality}. Leave it out.",
+            where=f"{recipe.name}: adapter",
+        )
     if recipe.evaluate.forgetting is not None:
         raise RecipeError(
             f"forgetting is measured on prose, and this specialist reads {modality} rows. Leave it out.",
@@ -134,8 +139,8 @@ def _check_keys(recipe: Recipe) -> None:
 
     if refused := find_refused_in_recipe(recipe.adapter):
         raise RecipeError(f"{refused}. Leave it out, or choose another value.", where=f"{recipe.name}: adapter")
-    for section, target in (("adapter", LoraConfig), ("train", Arguments)):
-        known, types = inspect.signature(target).parameters, get_type_hints(target)
+    for section, target, ours in (("adapter", LoraConfig, (QUANTIZE,)), ("train", Arguments, ())):
+        known, types = (*inspect.signature(target).parameters, *ours), get_type_hints(target)
         where = f"{recipe.name}: {section}"
         for key, value in getattr(recipe, section).items():
             if key in OURS_OF_LORA and section == "adapter":

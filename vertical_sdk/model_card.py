@@ -29,6 +29,8 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     origin = f"trained by vertical_sdk with the recipe {_code(card.recipe['name'])} ({card.recipe_digest[:12]})"
     origin = "trained elsewhere and imported" if card.training.get("imported") else origin
     lines += [f"LoRA adapter on {_code(card.base.name)}, {origin}.", ""]
+    if method := card.recipe.get("adapter", {}).get("quantize"):
+        lines += [f"It was trained, and is used, with the base's linear layers in 4 bits ({_text(method)}, bitsandbytes).", ""]
     if card.parent:
         lines += [f"Its training started from {_code(card.parent.reference)} (weights {card.parent.weights[:12]}).", ""]
     if members := card.training.get("ensemble"):

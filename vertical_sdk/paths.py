@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
@@ -24,6 +25,7 @@ __all__ = [
     "hide_path",
     "is_disk_full",
     "known_digest",
+    "open_whole",
     "public_source",
     "read_regular",
     "registry_home",
@@ -117,13 +119,19 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> None:
 
     Raises RunError if the folder is read-only or the disk is full; the old content is then unchanged.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with open_whole(path, mode=mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def open_whole(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Open a file to write it in parts, as `write_whole` does in one: it has its name only after the block, and not if that raises."""
     with report_full_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(mode)

@@ -26,8 +26,21 @@ from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Modality, TaskName
 from vertical_sdk.yaml_file import read_yaml, yaml_value
 
-__all__ = ["Gate", "Part", "Recipe", "Report", "load_recipe", "parse_setting", "read_yaml", "recipe_names", "recipe_schema"]
+__all__ = [
+    "QUANTIZE",
+    "Gate",
+    "Part",
+    "Recipe",
+    "Report",
+    "load_recipe",
+    "parse_setting",
+    "read_yaml",
+    "recipe_names",
+    "recipe_schema",
+]
 
+QUANTIZE = "quantize"
+"""The key of `adapter` that is not peft.LoraConfig's."""
 NAME = re.compile(r"^([a-z0-9][a-z0-9_]*/)?[a-z0-9][a-z0-9_.-]*$")
 
 
@@ -233,7 +246,9 @@ class Recipe(Closed):
     series: Series = Series()
     image: Image = Image()
     prompt: Prompt = Prompt()
-    adapter: dict[str, Any] = Field(default_factory=dict, description="Keys of peft.LoraConfig.")
+    adapter: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of peft.LoraConfig, and quantize: nf4 for a base in 4 bits."
+    )
     loss: Part | None = Field(default=None, description="Default: the task's usual loss.")
     ensemble: tuple[Part, ...] = Field(
         default=(), description="Members whose predictions a calibrated stacker combines with those of the adapter."
@@ -256,6 +271,23 @@ class Recipe(Closed):
                 "task", "Input should be one of {known}{hint}", {"known": known, "hint": did_you_mean(task, TASKS)}
             )
         return task
+
+    @field_validator("adapter")
+    @classmethod
+    def _known_quantization(cls, adapter: dict[str, Any]) -> dict[str, Any]:
+        if adapter.get(QUANTIZE, "nf4") != "nf4":
+            raise PydanticCustomError("quantize", "Input should have quantize: nf4, or no such key")
+        return adapter
+
+    @property
+    def lora(self) -> dict[str, Any]:
+        """The keys of `adapter` that are peft.LoraConfig's."""
+        return {key: value for key, value in self.adapter.items() if key != QUANTIZE}
+
+    @property
+    def quantize(self) -> str | None:
+        """How the frozen linear layers of the base are stored: "nf4", or None for unchanged."""
+        return self.adapter.get(QUANTIZE)
 
     @property
     def digest(self) -> str:

@@ -19,6 +19,7 @@ from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.training import trainer as trainer_module
+from vertical_sdk.training.frozen_layers import count_frozen_layers
 from vertical_sdk.training.packing import find_obstacle, packed_loss
 from vertical_sdk.training.trainer import VerticalTrainer
 from vertical_sdk.training_arguments import training_arguments
@@ -33,6 +34,8 @@ SIZES = {
 }
 KEYS = {"num_key_value_heads": 2, "head_dim": 8}
 OFF = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+DROPS = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
+DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 80, "dropout": 0.0}
 CAUSAL: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaForCausalLM", {**SIZES, **KEYS}),
     "qwen2": ("Qwen2ForCausalLM", {**SIZES, "num_key_value_heads": 2}),
@@ -40,12 +43,12 @@ CAUSAL: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma": ("GemmaForCausalLM", {**SIZES, **KEYS}),
     "gemma2": ("Gemma2ForCausalLM", {**SIZES, **KEYS, "query_pre_attn_scalar": 8}),
     "mistral": ("MistralForCausalLM", {**SIZES, **KEYS, "sliding_window": 6}),
-    "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 80, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}),
+    "gpt2": ("GPT2LMHeadModel", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 80, **dict.fromkeys(DROPS, 0.0)}),
 }  # fmt: skip
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("BertModel", {**SIZES, **OFF}),
     "roberta": ("RobertaModel", {**SIZES, **OFF, "pad_token_id": 0}),
-    "distilbert": ("DistilBertModel", {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 80, "dropout": 0.0}),
+    "distilbert": ("DistilBertModel", DISTIL),
     "modernbert": ("ModernBertModel", {**SIZES, "local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3}),
 }  # fmt: skip
 PADDED = {"gemma2": "attention of its own", "modernbert": "windows"}
@@ -68,7 +71,7 @@ def _save(folder: Path, name: str) -> Path:
     return folder
 
 
-def _rows(causal: bool, *, seed: int = 0) -> list[Encoded]:  # noqa: FBT001
+def _rows(*, causal: bool, seed: int = 0) -> list[Encoded]:
     """Rows of 5 to 40 tokens; those of a causal base begin alike, and their answers are learned."""
     rng = torch.Generator().manual_seed(seed)
     rows = []
@@ -130,7 +133,7 @@ def _train(specialist: Any, loss: Any, rows: list[Encoded], folder: Path, **sett
 @pytest.mark.parametrize("name", [*CAUSAL, *ENCODERS])
 def test_losses_are_those_of_padded_rows(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specialist, loss = _specialist(_save(tmp_path / "base", name), name)
-    rows = _rows(name in CAUSAL)
+    rows = _rows(causal=name in CAUSAL)
     twin = copy.deepcopy(specialist)
     packed = _train(specialist, loss, rows, tmp_path / "packed")
 
@@ -147,7 +150,7 @@ def test_rows_are_padded_only_if_the_attention_is_not_known(name: str, tmp_path:
     specialist, _ = _specialist(_save(tmp_path, name), name)
 
     with fast_training(specialist.backbone, bf16=False):
-        obstacle = find_obstacle(specialist, _rows(name in CAUSAL), checkpointing=False)
+        obstacle = find_obstacle(specialist, _rows(causal=name in CAUSAL), checkpointing=False)
 
     assert (PADDED[name] in obstacle) if name in PADDED else obstacle == ""
 
@@ -194,7 +197,7 @@ def test_a_token_of_the_shared_beginning_may_be_learned(tmp_path: Path) -> None:
     [{"lora_dropout": 0.5}, {"modules_to_save": ["lm_head"]}, {"target_modules": ["q_proj", "lm_head"]}],
     ids=["dropout", "trained head", "head with LoRA"],
 )
-def test_what_cannot_be_shared_is_computed_for_each_row(change: dict[str, Any], tmp_path: Path) -> None:
+def test_dropout_and_a_trained_head_keep_their_gradients(change: dict[str, Any], tmp_path: Path) -> None:
     folder = _save(tmp_path, "llama")
     config = transformers.AutoConfig.from_pretrained(folder)
     config.tie_word_embeddings = False
@@ -230,3 +233,35 @@ def test_a_base_that_answers_otherwise_without_padding_is_padded(tmp_path: Path,
     monkeypatch.setattr(type(specialist), "pack", lambda _, rows: misplace(rows))
     with fast_training(specialist.backbone, bf16=False):
         assert "answers otherwise" in find_obstacle(specialist, _rows(causal=False), checkpointing=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("llama", "q_proj"), ("gpt2", "c_attn"), ("bert", "query"), ("roberta", "query"), ("distilbert", "q_lin")],
+)
+def test_layers_below_the_trained_ones_run_once_for_each_row(
+    name: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specialist, loss = _specialist(_save(tmp_path / "base", name), name, target_modules=[target], layers_to_transform=[1])
+    rows = _rows(causal=name in CAUSAL)
+    twin = copy.deepcopy(specialist)
+    below, layers = count_frozen_layers(specialist.backbone)
+    assert layers is not None
+    read: list[int] = []
+    attention: Any = next(module for module in layers[0].children() if any(module.children()))
+    attention.register_forward_hook(lambda _, inputs, output: read.append(_tokens(output)))
+
+    kept = _train(specialist, loss, rows, tmp_path / "kept")
+    monkeypatch.setattr(trainer_module, "open_cache", lambda *_: None)
+    computed = _train(twin, loss, rows, tmp_path / "computed")
+
+    assert below == 1
+    assert kept == pytest.approx(computed, rel=1e-5)
+    assert sum(read) <= sum(row.length for row in rows) * 2  # some when it is tried whether they can be packed
+    assert not list((tmp_path / "kept").rglob("*.bin"))
+
+
+def _tokens(output: Any) -> int:
+    """Tokens of which a layer has computed the states."""
+    states = output[0] if isinstance(output, tuple) else output
+    return int(states.shape[:-1].numel())

@@ -17,6 +17,7 @@ from conftest import WORDS
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import DataError
+from vertical_sdk.evaluation.base_ability import FILE, MOST
 from vertical_sdk.evaluation.forgetting import (
     Forgot,
     measure_forgetting,
@@ -28,6 +29,7 @@ from vertical_sdk.evaluation.forgetting import (
 from vertical_sdk.evaluation.report import render
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.families.specialist import Specialist, create_specialist
+from vertical_sdk.paths import cache_home
 from vertical_sdk.recipe import Forgetting, Recipe
 from vertical_sdk.types import LabelSpace
 
@@ -265,3 +267,47 @@ def test_json_and_report_contain_the_forgetting(forgot: Forgot) -> None:
     assert "What was forgotten" in page
     assert "over the budget" in page
     assert "What was forgotten" not in render(replace(evaluation, forgetting=None))
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_another_adapter_on_the_same_base_reads_the_text_once(kind: str, request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue(kind)
+    fingerprint, texts = pull_base(str(folder)).fingerprint, paragraphs(20)
+    first, second = specialist(folder), specialist(folder)
+    bend(second, 3.0)
+    steps: list[str] = []
+
+    def measure(model: Specialist) -> Forgot:
+        steps.clear()
+        return measure_forgetting(model, texts, base=fingerprint, progress=lambda what, _: steps.append(what))
+
+    plain = measure_forgetting(second, texts)
+    one = measure(first)
+    assert {*steps} == {"reading general text without the adapter", "reading general text with the adapter"}
+    other = measure(second)
+    assert {*steps} == {"reading general text with the adapter"}
+    assert (one.before, other) == (plain.before, plain)
+
+
+def test_each_text_and_each_longest_text_has_its_own_measurement(encoder: Path) -> None:
+    fingerprint, model = pull_base(str(encoder)).fingerprint, specialist(encoder)
+
+    for texts in (paragraphs(20), paragraphs(20, seed=1)):
+        measure_forgetting(model, texts, base=fingerprint)
+    model.max_length = 8
+    short = measure_forgetting(model, paragraphs(20), base=fingerprint)
+
+    kept = json.loads((cache_home() / FILE).read_text())
+    assert len(kept) == 3
+    assert short.before == measure_forgetting(model, paragraphs(20)).before
+
+
+def test_a_broken_file_of_kept_results_is_replaced(encoder: Path) -> None:
+    fingerprint, model = pull_base(str(encoder)).fingerprint, specialist(encoder)
+    expected = measure_forgetting(model, paragraphs(20))
+    cache_home().mkdir(parents=True, exist_ok=True)
+    for broken in ("{", "[1]", '{"a": "b"}', json.dumps({str(n): 0.5 for n in range(MOST + 10)})):
+        (cache_home() / FILE).write_text(broken)
+
+        assert measure_forgetting(model, paragraphs(20), base=fingerprint) == expected
+        assert len(json.loads((cache_home() / FILE).read_text())) <= MOST

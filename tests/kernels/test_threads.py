@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -70,3 +71,36 @@ def test_the_number_of_threads_is_restored() -> None:
 
 def test_products_are_counted() -> None:
     assert module._rate(1) > 0
+
+
+def test_small_work_has_one_thread_and_larger_work_those_measured_in_the_last_minute(
+    eight: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    measured: list[float] = []
+
+    def measure() -> int:
+        measured.append(now)
+        return 4
+
+    monkeypatch.setattr(module, "_measured", (-math.inf, 1))
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(module, "count_free_threads", measure)
+
+    assert [module.count_threads_for(size, 100) for size in (99, 100, 10**6)] == [1, 4, 4]
+    assert measured == [1000.0]
+    now += module.RECENT + 1
+    assert module.count_threads_for(100, 100) == 4
+    assert len(measured) == 2
+
+
+def test_a_fit_has_the_threads_of_its_size_and_the_others_come_back() -> None:
+    from threadpoolctl import threadpool_info
+
+    def count() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info()}
+
+    before = count()
+    with module.use_threads_for(module.SMALL - 1):
+        assert count() == {1}
+    assert count() == before

@@ -172,7 +172,7 @@ def test_force_without_a_reason_is_refused_before_anything_is_compared(registry:
 
 def test_two_versions_on_one_base_load_it_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    monkeypatch.setattr(torch_engine, "load_backbone", lambda base, device: loaded.append(base.name) or load_backbone(base))
+    monkeypatch.setattr(torch_engine, "load_backbone", lambda base, **_: loaded.append(base.name) or load_backbone(base))
     registry.set_alias("topics", "production", 1, force=True, why="a test")
 
     promote(registry, "topics@2", "production")

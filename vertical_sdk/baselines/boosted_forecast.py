@@ -25,6 +25,7 @@ from vertical_sdk.baselines.timeline import (
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, MissingExtra
 from vertical_sdk.families.clock import neighbour_weights
+from vertical_sdk.kernels.threads import SMALL_TABLE, count_threads_for
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.trees import Trees, join_trees, parse_trees, read_trees
 from vertical_sdk.types import DAY, WEEK, Example, LabelSpace, SeriesLayout, TaskName
@@ -218,6 +219,7 @@ def boosted_forecast(
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
+        "num_threads": count_threads_for(table.size, SMALL_TABLE),
         "verbosity": -1,
     }
     data = lightgbm.Dataset(table, label=target, weight=weight)

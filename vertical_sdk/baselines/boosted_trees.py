@@ -14,6 +14,7 @@ from vertical_sdk.baselines.fitted import Arrays, decode_json, encode_json, read
 from vertical_sdk.calibration.temperature import to_probabilities
 from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError, MissingExtra
+from vertical_sdk.kernels.threads import SMALL_TABLE, count_threads_for
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
 from vertical_sdk.trees import Trees, join_trees, parse_trees, read_trees
@@ -187,6 +188,7 @@ def boosted_trees(
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
+        "num_threads": count_threads_for(table.size, SMALL_TABLE),
         "verbosity": -1,
     }
 

@@ -2,45 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from vertical_sdk.data.prepare import Prepared
 from vertical_sdk.data.texts import comparable_values
+from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
+from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.types import Example, Progress, silent
 
-__all__ = ["FrozenBase"]
+__all__ = ["Features", "FrozenBase", "InMemory"]
+
+Features: TypeAlias = Mapping[tuple[object, ...], Tensor]
+"""What a row contains → its features (width,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """What a training leaves in memory for an evaluation in the same process.
+
+    recipe_digest  of the adapter's card: it belongs to this recipe alone
+    prepared       the rows
+    features       of the base without an adapter, in float32; those of the rows that were read
+    """
+
+    recipe_digest: str
+    prepared: Prepared
+    features: Features
 
 
 class FrozenBase:
     """A specialist's base with the adapter switched off. The features of each row are computed once.
 
     files  of the adapter, which may contain the linear probe of the base; None if there is no adapter yet
+    bf16   read under autocast to bfloat16, with the frozen weights in it
+    known  features that were computed before, as another FrozenBase's `known`
     """
 
-    def __init__(self, specialist: Specialist, files: CheckedFiles | None = None, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        specialist: Specialist,
+        files: CheckedFiles | None = None,
+        progress: Progress = silent,
+        *,
+        bf16: bool = False,
+        known: Features = MappingProxyType({}),
+    ) -> None:
         self.specialist = specialist
         self.files = files
         self.progress = progress
-        self._features: dict[tuple[object, ...], Tensor] = {}
+        self.bf16 = bf16
+        self.known: dict[tuple[object, ...], Tensor] = dict(known)
 
-    def features(self, rows: Sequence[Example]) -> Tensor:
-        """Compute the backbone's features of each row: (rows, width)."""
-        missing = list({_content(row): row for row in rows if _content(row) not in self._features}.values())
+    def features(self, rows: Sequence[Example], encoded: Sequence[Encoded] | None = None) -> Tensor:
+        """Compute the backbone's features of each row: (rows, width).
+
+        encoded  the same rows, if they are encoded already
+        """
+        contents = list(map(_content, rows))
+        missing = {content: place for place, content in enumerate(contents) if content not in self.known}
         if missing:
-            encoded = [self.specialist.encode(row, learn=False) for row in missing]
-            with switched_off(self.specialist):
+            places = list(missing.values())
+            read = [encoded[n] if encoded else self.specialist.encode(rows[n], learn=False) for n in places]
+            with switched_off(self.specialist), frozen_weights_in_bfloat16(self.specialist.backbone, enabled=self.bf16):
                 features = run_rows(
                     self.specialist,
-                    encoded,
+                    read,
                     self.specialist.features,
+                    bf16=self.bf16,
                     progress=lambda share: self.progress("reading with the base", share),
                 )
-            self._features.update(zip(map(_content, missing), features, strict=True))
-        return torch.stack([self._features[_content(row)] for row in rows])
+            self.known.update(zip(missing, features, strict=True))
+        return torch.stack([self.known[content] for content in contents])
 
 
 def _content(row: Example) -> tuple[object, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -24,6 +26,8 @@ WORD = r"(?u)\b\w+\b"
 """Words of one letter count too: a grade, a sign."""
 WORD_BY_SCRIPT = rf"(?u)[{CJK}]|[^\W{CJK}]+"
 """The same, and each Han, Kana or Hangul character by itself, as no space ends a word there. Two together are a pair."""
+PIECES = (2, 5)
+"""Characters of the shortest and the longest piece of a word."""
 CERTAIN = 1000.0
 """Log-odds of a label that every training row has; its negative for a label that no training row has."""
 Floats = NDArray[np.float64]
@@ -47,25 +51,44 @@ class Tfidf:
     bias: Floats
     by_script: bool = True
 
-    def features(self, texts: Sequence[str]) -> Any:
-        """Compute sparse features (texts, features). Each half has length 1, so that words and pieces weigh the same."""
-        from scipy.sparse import hstack
+    @functools.cached_property
+    def analyzers(self) -> tuple[tuple[Callable[[str], list[str]], dict[str, int]], ...]:
+        """How each half reads a text, and the place of each of its features: built once, since there are about 10⁵ of them."""
+        words = _vectorizer("words", by_script=self.by_script).build_analyzer()
+        pieces = _vectorizer("pieces").build_analyzer()
+        places = {name: len(self.words) + place for place, name in enumerate(self.pieces)}
+        return (words, {name: place for place, name in enumerate(self.words)}), (pieces, places)
 
-        halves = []
-        for kind, names, idf in (
-            ("words", self.words, self.idf[: len(self.words)]),
-            ("pieces", self.pieces, self.idf[len(self.words) :]),
-        ):
-            if names:
-                vocabulary = {name: i for i, name in enumerate(names)}
-                vectorizer = _vectorizer(kind, by_script=self.by_script, vocabulary=vocabulary)
-                vectorizer.idf_ = idf
-                halves.append(vectorizer.transform(texts))
-        return hstack(halves, format="csr")
+    def features(self, texts: Sequence[str]) -> Any:
+        """Compute sparse features (texts, features). Each half has length 1, so that words and pieces weigh the same.
+
+        They are those of scikit-learn's TfidfVectorizer, whose checks of its own arguments take longer than a short text.
+        """
+        from scipy.sparse import csr_matrix
+
+        places: list[int] = []
+        counts: list[int] = []
+        sizes: list[int] = []
+        for text in texts:
+            for analyze, vocabulary in self.analyzers:
+                found = Counter(map(vocabulary.get, analyze(text)))
+                del found[None]  # what no training text has
+                known = sorted(found)  # type: ignore[type-var]
+                places += known  # type: ignore[arg-type]
+                counts += map(found.__getitem__, known)
+                sizes.append(len(known))
+        indices = np.array(places, dtype=np.int32)
+        weights = (np.log(np.array(counts, dtype=np.float64)) + 1) * self.idf[indices]
+        half = np.repeat(np.arange(len(sizes)), sizes)
+        weights /= np.sqrt(np.bincount(half, weights=weights**2, minlength=len(sizes)))[half]
+        ends = np.cumsum([0, *sizes])[::2]  # two halves a text
+        return csr_matrix((weights, indices, ends), shape=(len(texts), len(self.idf)))
 
     def predict(self, rows: Sequence[Example], base: Any) -> Outputs:
         """Predict probabilities of the labels, or numbers."""
-        raw = np.asarray(self.features([prompt_of(row) for row in rows]) @ self.weight.astype(np.float64)) + self.bias
+        features = self.features([prompt_of(row) for row in rows])
+        used = np.unique(features.indices)  # of the weights only these become float64: a text has a few hundred features
+        raw = np.asarray(features[:, used] @ self.weight[used].astype(np.float64)) + self.bias
         if get_task(self.task).numeric:
             return Outputs(values=raw[:, 0])
         by_label = 0.5 * (1 + np.tanh(raw / 2))
@@ -168,26 +191,56 @@ def _vectorizer(kind: str, *, by_script: bool = True, **options: Any) -> Any:
         return TfidfVectorizer(
             ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD_BY_SCRIPT if by_script else WORD, **options
         )
-    return TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, **options)
+    return TfidfVectorizer(analyzer="char_wb", ngram_range=PIECES, sublinear_tf=True, **options)
 
 
 def _learn_features(texts: list[str], task: TaskName, min_df: int) -> tuple[Tfidf, Any]:
     """Return a Tfidf with features but no weights, and the features of the training rows."""
     from scipy.sparse import hstack
 
-    names, idf, halves = [], [], []
-    for kind in ("words", "pieces"):
-        vectorizer = _vectorizer(kind, min_df=min(min_df, len(texts)))
-        try:
-            halves.append(vectorizer.fit_transform(texts))
-        except ValueError as error:
-            raise DataError(
-                f"The tfidf baseline cannot be fitted: the {len(texts)} training texts contain no words ({error})."
-            ) from None
-        names.append(tuple(vectorizer.get_feature_names_out().tolist()))
-        idf.append(vectorizer.idf_)
-    unweighted = Tfidf(task, names[0], names[1], np.concatenate(idf), np.zeros((0, 0)), np.zeros(0))
-    return unweighted, hstack(halves, format="csr")
+    fewest = min(min_df, len(texts))
+    vectorizer = _vectorizer("words", min_df=fewest)
+    try:
+        words = vectorizer.fit_transform(texts)
+        names, pieces, idf = _learn_pieces(texts, fewest)
+    except ValueError as error:
+        raise DataError(
+            f"The tfidf baseline cannot be fitted: the {len(texts)} training texts contain no words ({error})."
+        ) from None
+    unweighted = Tfidf(
+        task,
+        tuple(vectorizer.get_feature_names_out().tolist()),
+        names,
+        np.concatenate([vectorizer.idf_, idf]),
+        np.zeros((0, 0)),
+        np.zeros(0),
+    )
+    return unweighted, hstack([words, pieces], format="csr")
+
+
+def _learn_pieces(texts: list[str], fewest: int) -> tuple[tuple[str, ...], Any, Floats]:
+    """Count pieces of words in texts as `_vectorizer("pieces")` does, but cut each word only once.
+
+    Pieces do not cross words, so (texts, words) counts times (words, pieces) counts are the counts of pieces.
+
+    fewest   texts that a piece must be in
+    returns  the pieces in order, their weights in each text (texts, pieces), and their idf
+
+    Raises ValueError if no piece is in so many texts.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+
+    split = CountVectorizer(tokenizer=str.split, token_pattern=None)
+    cut = CountVectorizer(analyzer="char_wb", ngram_range=PIECES)
+    counts = split.fit_transform(texts) @ cut.fit_transform(split.get_feature_names_out())
+    kept = np.flatnonzero(np.bincount(counts.indices, minlength=counts.shape[1]) >= fewest)
+    if not len(kept):
+        raise ValueError(f"no piece of a word is in {fewest} of them")
+    counts = counts[:, kept].astype(np.float64)
+    counts.sort_indices()
+    transformer = TfidfTransformer(sublinear_tf=True)
+    weights = transformer.fit_transform(counts)
+    return tuple(cut.get_feature_names_out()[kept].tolist()), weights, transformer.idf_
 
 
 def _with_weights(tfidf: Tfidf, weight: NDArray[Any], bias: Floats) -> Tfidf:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertical_sdk.cli.output import say, table, to_json
 from vertical_sdk.errors import DataError
+from vertical_sdk.paths import open_whole
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Prediction
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from vertical_sdk.card import Card
 
-__all__ = ["Answered", "Counts", "check_out", "format_csv", "format_jsonl", "list_answers", "to_document"]
+__all__ = ["Answered", "Counts", "check_out", "list_answers", "to_document", "write_answers"]
 
 SUFFIXES = (".csv", ".jsonl")
 LONGEST = 200
@@ -55,6 +57,11 @@ class Counts:
         self.errors: Counter[str] = Counter()
         self.first: dict[str, list[str]] = {}
 
+    @property
+    def failed(self) -> int:
+        """How many rows were not answered."""
+        return sum(self.errors.values())
+
     def add(self, answers: Sequence[Answered]) -> None:
         """Count some more answers."""
         self.rows += len(answers)
@@ -68,6 +75,11 @@ class Counts:
             self.truncated += answered.prediction.truncated > 0
             self.unknown += answered.prediction.unknown > 0
             self.control += answered.prediction.control > 0
+
+    def require_answers(self, where: str | Path) -> None:
+        """Raise DataError if no row was answered."""
+        if self.failed and self.failed == self.rows:
+            raise DataError(f"none of the {self.failed} rows could be answered: {next(iter(self.errors))}.", where=where)
 
     def report(self, base: str) -> None:
         """Write to stderr what the user must know about these answers."""
@@ -110,14 +122,34 @@ def to_document(answered: Answered, *, with_id: bool) -> dict[str, Any]:
     return document | counts | {"adapter": prediction.adapter}
 
 
-def format_jsonl(answers: Sequence[Answered], *, with_id: bool) -> str:
+@contextlib.contextmanager
+def write_answers(
+    path: Path, card: Card, *, with_id: bool, top_k: int | None
+) -> Iterator[Callable[[Sequence[Answered]], None]]:
+    """Open a .csv or .jsonl file of answers, and yield the function that writes some more of them.
+
+    The file has its name only after the block, and not if that raises. Raises what `write_whole` raises.
+    """
+    with open_whole(path) as file:
+
+        def write(answers: Sequence[Answered]) -> None:
+            if path.suffix.lower() == ".csv":
+                text = _format_csv(answers, card, with_id=with_id, top_k=top_k, header=not file.tell())
+            else:
+                text = _format_jsonl(answers, with_id=with_id)
+            file.write(text.encode())
+
+        yield write
+
+
+def _format_jsonl(answers: Sequence[Answered], *, with_id: bool) -> str:
     """Answers as JSON, one on each line."""
     documents = (to_json(to_document(answered, with_id=with_id)) for answered in answers)
     return "".join(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n" for document in documents)
 
 
-def format_csv(answers: Sequence[Answered], card: Card, *, with_id: bool, top_k: int | None) -> str:
-    """Answers as a CSV: id and text, what the task answers, and the reason for a row without an answer."""
+def _format_csv(answers: Sequence[Answered], card: Card, *, with_id: bool, top_k: int | None, header: bool) -> str:
+    """Answers as lines of a CSV: id and text, what the task answers, and the reason for a row without an answer."""
     task = get_task(card.task)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -126,7 +158,8 @@ def format_csv(answers: Sequence[Answered], card: Card, *, with_id: bool, top_k:
     )
     own = ["answer"] if task.written else ["label", *(["confidence"] if task.labelled else ["low", "high"]), *likeliest]
     ids = ["id"] if with_id or any(answered.wordless for answered in answers) else []
-    writer.writerow([*ids, "text", *own, "truncated", "unknown", "control", "error"])
+    if header:
+        writer.writerow([*ids, "text", *own, "truncated", "unknown", "control", "error"])
     for answered in answers:
         start = [answered.row.id] * len(ids) + [answered.text]
         prediction = answered.prediction

@@ -25,6 +25,7 @@ EXTRAS = {
     "deidentify": ("presidio_analyzer", "faker"),
     "excel": ("openpyxl",),
     "mlflow": ("mlflow",),
+    "quantize": ("bitsandbytes",),
     "s3": ("s3fs",),
     "server": ("fastapi", "uvicorn"),
     "sign": ("model_signing",),

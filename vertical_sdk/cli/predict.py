@@ -57,7 +57,7 @@ def predict(
         raise typer.BadParameter("give either texts or --data FILE.")
     if data is not None and not data.is_file():
         raise DataError("no such file.", where=data)
-    from vertical_sdk.cli.answers import Counts, check_out, format_csv, format_jsonl, list_answers, to_document
+    from vertical_sdk.cli.answers import Counts, check_out, write_answers
 
     if out is not None:
         check_out(out, data)
@@ -72,33 +72,36 @@ def predict(
         rows = _read_rows(data, model) if data is not None else _parse_texts(texts or (), model)
         skip = data is not None and on_error is OnError.skip
         chunks = _answer(model, rows, top_k, where=data or "", skip=skip)
-        first = list(next(chunks, ())) if skip else list(chain.from_iterable(chunks))
-    counts, with_id = Counts(), data is not None
-    every: list[Answered] = []
-    for chunk in chain([first], chunks):
-        counts.add(chunk)
-        if out is not None:
-            every += chunk
-        elif as_json:
-            for answered in chunk:
-                emit(to_document(answered, with_id=with_id), indent=None)
-        elif chunk:
-            show(list_answers(chunk, model.card, top_k=top_k))
-    failed = sum(counts.errors.values())
-    if failed and failed == counts.rows:
-        raise DataError(f"none of the {failed} rows could be answered: {next(iter(counts.errors))}.", where=data or "")
-    if out is not None:
-        from vertical_sdk.paths import write_whole
-
-        as_csv = out.suffix.lower() == ".csv"
-        write_whole(
-            out, format_csv(every, model.card, with_id=with_id, top_k=top_k) if as_csv else format_jsonl(every, with_id=with_id)
-        )
-        if as_json:
-            emit({"out": out, "rows": counts.rows, "not_answered": failed}, indent=None)
+        counts, with_id = Counts(), data is not None
+        if out is None:  # the first chunk is computed before progress is hidden and answers are shown
+            chunks = chain([next(chunks, [])], chunks) if skip else iter([list(chain.from_iterable(chunks))])
         else:
-            show(f"{out}: {counts.rows} rows")
+            with write_answers(out, model.card, with_id=with_id, top_k=top_k) as write:
+                for chunk in chunks:
+                    counts.add(chunk)
+                    write(chunk)
+                    progress("predicting", counts.rows / len(rows))
+                counts.require_answers(data or "")
+    if out is None:
+        for chunk in chunks:
+            counts.add(chunk)
+            _show_answers(chunk, model, as_json=as_json, with_id=with_id, top_k=top_k)
+        counts.require_answers(data or "")
+    elif as_json:
+        emit({"out": out, "rows": counts.rows, "not_answered": counts.failed}, indent=None)
+    else:
+        show(f"{out}: {counts.rows} rows")
     counts.report(model.base.name)
+
+
+def _show_answers(answers: Sequence[Answered], model: Any, *, as_json: bool, with_id: bool, top_k: int | None) -> None:
+    from vertical_sdk.cli.answers import list_answers, to_document
+
+    if as_json:
+        for answered in answers:
+            emit(to_document(answered, with_id=with_id), indent=None)
+    elif answers:
+        show(list_answers(answers, model.card, top_k=top_k))
 
 
 def _check_texts(texts: Sequence[str]) -> None:

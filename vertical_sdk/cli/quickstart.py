@@ -52,7 +52,7 @@ def quickstart(as_json: Json = False) -> None:
         from vertical_sdk.registry.policy import Policy
 
         # written by this process just now, so it has no signature yet
-        evaluation = evaluate(run.path, registry=Registry(policy=Policy()), progress=progress).to_dict()
+        evaluation = evaluate(run.path, registry=Registry(policy=Policy()), memory=run.memory, progress=progress).to_dict()
     if not as_json:
         show_evaluation(evaluation)
     document: dict[str, Any] = {

@@ -54,7 +54,7 @@ def train(
             if not first:
                 raise typer.Exit
             # written by this process just now, so it has no signature yet
-            evaluation = evaluate(run.path, registry=Registry(policy=Policy()), progress=progress).to_dict()
+            evaluation = evaluate(run.path, registry=Registry(policy=Policy()), memory=run.memory, progress=progress).to_dict()
     except KeyboardInterrupt:
         options = [*(["--base", base] if base else []), *(f"--set={text}" for text in settings or ())]
         options += ["--from", start] if start else []

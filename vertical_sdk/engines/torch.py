@@ -1,6 +1,7 @@
 """The engine that runs everything in this process, on torch.
 
-The base's weights are in memory once. Each adapter has layers of its own around them, so calls for different adapters share
+The base's weights are in memory once, and once more in 4 bits if adapters were trained on that (`adapter.quantize`).
+Each adapter has layers of its own around them, so calls for different adapters share
 nothing that changes.
 """
 
@@ -77,7 +78,7 @@ class TorchEngine:
     def __init__(self, base: Base, *, device: str | None = None) -> None:
         self._base = base
         self._device = _check_device(device) if device else None
-        self._backbone: Any = None
+        self._backbones: dict[str | None, Any] = {}
         self._loaded: dict[str, _Loaded] = {}
         self._verified: WeakSet[CheckedFiles] = WeakSet()
         """Files of adapters whose self-tests were replayed here; they are read again at each load, and compared with their digests."""
@@ -122,12 +123,13 @@ class TorchEngine:
             _computing = True
             if name in self._loaded:
                 raise AdapterError(f"an adapter is already called {name!r} here. Give another name=.")
-            backbone = self._backbone if self._backbone is not None else load_backbone(self._base, device=self._device)
+            quantize = adapter.recipe.quantize
+            backbone = self._backbones.get(quantize) or load_backbone(self._base, device=self._device, quantize=quantize)
             with self._watch_loaded() as plain:
                 specialist = load_specialist(adapter, self._base, backbone, replay=adapter.files not in self._verified)
                 if isinstance(specialist.backbone, AdaptedModel):
                     plain.append(specialist)
-            self._backbone = backbone
+            self._backbones[quantize] = backbone
             self._verified.add(adapter.files)
             self._loaded[name] = _Loaded(adapter, specialist, os.getpid())
         return name
@@ -182,14 +184,15 @@ class TorchEngine:
         return [Raw(values[n], encoded[n].cut, encoded[n].unknown, encoded[n].control) for n in range(len(rows))]
 
     def _can_mix(self, specialist: Specialist) -> bool:
-        return can_mix(specialist) and specialist.backbone.base is self._backbone
+        return can_mix(specialist) and specialist.backbone.base is self._backbones.get(None)
 
     def _mixing_model(self, specialists: Iterable[Specialist]) -> AdaptedModel:
         """The model of mixed batches; it has the layers of all adapters that were in one until now."""
         model, names = self._mixing, frozenset[str]().union(*{specialist.backbone.names for specialist in specialists})
-        if model is None or model.base is not self._backbone or not names <= model.names:
-            before = model.names if model is not None and model.base is self._backbone else frozenset()
-            self._mixing = model = AdaptedModel(self._backbone, sorted(names | before), None)
+        backbone = self._backbones[None]
+        if model is None or model.base is not backbone or not names <= model.names:
+            before = model.names if model is not None and model.base is backbone else frozenset()
+            self._mixing = model = AdaptedModel(backbone, sorted(names | before), None)
         return model
 
     def general(self, name: str, progress: Progress = silent) -> FrozenBase:
@@ -258,7 +261,7 @@ class TorchEngine:
                     changed.add(name)
             if changed:
                 self._verified.clear()
-                self._backbone = None  # the next adapter gets weights that are read again
+                self._backbones.clear()  # the next adapter gets weights that are read again
                 for name in changed:
                     del self._loaded[name]
                 raise IdleAdapter(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertical_sdk.adapters.folder import open_adapter
-from vertical_sdk.data.prepare import read_rows
+from vertical_sdk.baselines.frozen_base import Features, InMemory
+from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.evaluation import measure
 from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_general, with_forgetting
@@ -41,6 +42,7 @@ def evaluate(
     base: str | None = None,
     allow_revoked: Collection[str] = (),
     allow_sources: Collection[str] = (),
+    memory: InMemory | None = None,
     progress: Progress = log_progress,
 ) -> Evaluation:
     """Compare an adapter with its general base and the recipe's baselines, all on the same rows.
@@ -56,6 +58,8 @@ def evaluate(
     allow_revoked  versions ("medical/icd-chapter@3") that may be evaluated although they were revoked
     allow_sources  sources to fetch although only the card of the adapter names them: files and folders of this machine, and
                    addresses that are not public. The adapter in a run's folder is the user's own and needs none
+    memory         `Run.memory` of a training in this process: rows are not prepared and read by the base again. Ignored if it is
+                   of another recipe
 
     Raises what loading an adapter raises, and DataError for rows that cannot be scored, or test rows that have changed since
     training.
@@ -66,23 +70,28 @@ def evaluate(
     model = VerticalModel.from_adapter(found, base=base, progress=progress)
     own_run = found.version is None and find_run(found.folder) is not None
     with contextlib.nullcontext() if own_run else for_card(model.card, allowed=allow_sources):
-        setup, known = _prepare(model, data, progress)
+        setup, known = _prepare(model, data, memory, progress)
         evaluation = _evaluate(setup, data, known)
     return record_evaluation(found.folder, evaluation, model.base.hub_id, data, model.adapter.recipe.report)
 
 
-def _prepare(model: VerticalModel, data: Path | None, progress: Progress) -> tuple[Setup, KnownRows]:
+def _prepare(model: VerticalModel, data: Path | None, memory: InMemory | None, progress: Progress) -> tuple[Setup, KnownRows]:
     """Read the rows that the specialist was not trained on, and bind the metrics of the recipe."""
     card, recipe = model.card, model.adapter.recipe
     own = Party(card.name, card)
-    prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
+    prepared: Prepared | None
+    features: Features = {}
+    if memory is not None and memory.recipe_digest == card.recipe_digest:
+        prepared, unprepared, features = memory.prepared, "", memory.features
+    else:
+        prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
     if data is not None:
         given = read_rows(data, recipe, card.contract, require_label=True)[0]
         rows, known = leave_out_learned(given, own, model.adapter.folder, prepared, unprepared, data)
     else:
         assert prepared is not None
         rows, known = list(prepared.test), count_repeated(prepared, own)
-    return Setup(model, create_benchmark(card, recipe, rows), prepared, unprepared, progress), known
+    return Setup(model, create_benchmark(card, recipe, rows), prepared, unprepared, features, progress), known
 
 
 def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
@@ -148,4 +157,4 @@ def _measure_forgetting(setup: Setup) -> Forgot | None:
     if settings is None:
         return None
     paragraphs = read_general(settings, setup.progress)
-    return measure_forgetting(setup.model.specialist(), paragraphs, progress=setup.progress)
+    return measure_forgetting(setup.model.specialist(), paragraphs, base=setup.model.base.fingerprint, progress=setup.progress)

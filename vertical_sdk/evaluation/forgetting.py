@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vertical_sdk.card import Verdict
+from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.formats import SUFFIXES, read_file
 from vertical_sdk.errors import DataError
+from vertical_sdk.evaluation.base_ability import measure_base
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.causal import CausalSpecialist
-from vertical_sdk.families.specialist import Batch, Specialist, run_rows, switched_off
+from vertical_sdk.families.specialist import Batch, Specialist, run_rows
 from vertical_sdk.recipe import Forgetting
 from vertical_sdk.sources import fetch
 from vertical_sdk.types import Example, Progress, silent
@@ -45,6 +46,7 @@ WINDOW = 256
 LOGITS = 512
 """Tokens whose logits are in memory at once."""
 WHERE = "evaluate.forgetting"
+OFF, ON = "without the adapter", "with the adapter"
 HEADING = re.compile(r"\s*=.*=\s*")
 BOUNDARY = re.compile(r"""[.!?]["'’”)\]]*\s+(?![a-z])""")
 
@@ -98,11 +100,18 @@ def read_general(spec: Forgetting, progress: Progress = silent) -> list[str]:
 
 
 def measure_forgetting(
-    specialist: Specialist, paragraphs: Sequence[str], *, most: int = 256, progress: Progress = silent
+    specialist: Specialist,
+    paragraphs: Sequence[str],
+    *,
+    most: int = 256,
+    base: Fingerprint | None = None,
+    progress: Progress = silent,
 ) -> Forgot:
     """Measure the adapter's cost on at most `most` of these paragraphs, spread evenly over all of them.
 
     A causal model reads about CHARACTERS characters, because each token costs a pass through the output layer.
+
+    base  of the specialist: what it reaches alone is kept for the next adapter on it; None: keep nothing
 
     Raises DataError if too few paragraphs can be used.
     """
@@ -110,7 +119,8 @@ def measure_forgetting(
     if isinstance(specialist, CausalSpecialist):
         texts = [text[:LONGEST] for text in chosen]
         texts = _evenly(texts, max(1, len(texts) * CHARACTERS // max(CHARACTERS, sum(map(len, texts)))))
-        before, after = _measure_off_and_on(specialist, lambda state: _bits(specialist, texts, progress, state))
+        before = measure_base(specialist, texts, lambda: _bits(specialist, texts, progress, OFF), base)
+        after = _bits(specialist, texts, progress, ON)
         return Forgot("bits per character", before, after, after - before, "bits", len(texts))
     pairs = [pair for text in chosen if (pair := split_paragraph(text))]
     if len(pairs) < 2:
@@ -119,7 +129,9 @@ def measure_forgetting(
             "Name another source.",
             where=WHERE,
         )
-    before, after = _measure_off_and_on(specialist, lambda state: _recall(specialist, pairs, progress, state))
+    halves = [half for pair in pairs for half in pair]
+    before = measure_base(specialist, halves, lambda: _recall(specialist, pairs, progress, OFF), base)
+    after = _recall(specialist, pairs, progress, ON)
     return Forgot("recall@1", before, after, before - after, "share", len(pairs))
 
 
@@ -154,12 +166,6 @@ def with_forgetting(gate: Verdict | None, forgot: Forgot, budget: float) -> Verd
     if gate is None:
         return Verdict(passed=within, reasons=(reason,))
     return Verdict(passed=gate.passed and within, reasons=(*gate.reasons, reason))
-
-
-def _measure_off_and_on(specialist: Specialist, measure: Callable[[str], float]) -> tuple[float, float]:
-    with switched_off(specialist):
-        before = measure("without the adapter")
-    return before, measure("with the adapter")
 
 
 def _recall(specialist: Specialist, pairs: Sequence[tuple[str, str]], progress: Progress, state: str) -> float:

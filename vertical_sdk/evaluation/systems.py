@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vertical_sdk.baselines.fitted import Fitted
-from vertical_sdk.baselines.frozen_base import FrozenBase
+from vertical_sdk.baselines.frozen_base import Features, FrozenBase
 from vertical_sdk.card import Card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared
@@ -45,6 +45,7 @@ class Setup:
     benchmark   the rows and metrics
     prepared    the specialist's own rows, which baselines are trained on; None if they cannot be prepared here
     unprepared  the reason, if so
+    features    of the base without the adapter, as far as they are known
     progress    receives the name of each step
     """
 
@@ -52,12 +53,13 @@ class Setup:
     benchmark: Benchmark
     prepared: Prepared | None
     unprepared: str
+    features: Features = field(default_factory=dict)
     progress: Progress = silent
 
     @functools.cached_property
     def general(self) -> FrozenBase:
         """The base without the adapter; it reads each row once for all systems."""
-        return FrozenBase(self.model.specialist(), self.model.adapter.files, self.progress)
+        return FrozenBase(self.model.specialist(), self.model.adapter.files, self.progress, known=self.features)
 
     @property
     def members(self) -> Collection[str]:

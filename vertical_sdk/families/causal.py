@@ -66,7 +66,7 @@ class CausalSpecialist(nn.Module):
     ) -> CausalSpecialist:
         """Build an untrained specialist: LoRA that changes nothing yet."""
         require_template(load_tokenizer(base), base.name)
-        backbone = with_lora(load_backbone(base), recipe.adapter, "CAUSAL_LM", recipe.name)
+        backbone = with_lora(load_backbone(base, quantize=recipe.quantize), recipe.lora, "CAUSAL_LM", recipe.name)
         return cls(backbone, base, recipe, labels)
 
     @classmethod

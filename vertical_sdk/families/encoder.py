@@ -48,7 +48,7 @@ class EncoderSpecialist(PooledSpecialist):
             raise RecipeError(
                 f"{recipe.name}: {base.name} is an encoder and cannot write; choose a causal base such as smollm2-135m."
             )
-        backbone = with_lora(load_backbone(base), recipe.adapter, "FEATURE_EXTRACTION", recipe.name)
+        backbone = with_lora(load_backbone(base, quantize=recipe.quantize), recipe.lora, "FEATURE_EXTRACTION", recipe.name)
         return cls(backbone, base, recipe, labels)
 
     def self_test_row(self, text: str) -> Example:

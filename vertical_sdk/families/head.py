@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vertical_sdk.errors import CorruptAdapter
+from vertical_sdk.kernels.threads import use_threads_for
 from vertical_sdk.members import take_array
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
@@ -131,7 +132,7 @@ def fit_probe(
     head = Head(x.shape[1], outputs)
     weight: NDArray[Any] = np.zeros((outputs, x.shape[1]))
     bias: NDArray[Any] = np.full(outputs, -10.0)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), use_threads_for(x.size * outputs):
         warnings.simplefilter("ignore", ConvergenceWarning)
         if not task.labelled:
             mean, std = float(y.mean()), float(y.std()) or 1.0

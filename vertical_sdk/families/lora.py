@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from vertical_sdk.errors import BaseMismatch, CorruptAdapter, IdleAdapter, RecipeError
 from vertical_sdk.families.lora_plan import adapt, keep_known_names
+from vertical_sdk.families.quantized import count_weights, full_shape
 from vertical_sdk.families.shared_base import read_context, share_weights
 from vertical_sdk.peft_config import ADAPTER_CONFIG, find_wrong_rank, parse_config, select_settings
 from vertical_sdk.registry.checked_files import CheckedFiles
@@ -71,7 +73,8 @@ def _write_out_patterns(config: Any, model: Any) -> None:
 
 def _check_ranks(model: Any, config: Any) -> None:
     """Raise ValueError for a rank that no weight of the base has: a higher one adds memory and nothing else."""
-    widest = max((min(weight.shape[0], weight[0].numel()) for weight in model.parameters() if weight.ndim > 1), default=1)
+    shapes = [full_shape(weight) for weight in model.parameters() if weight.ndim > 1]
+    widest = max((min(shape[0], math.prod(shape[1:])) for shape in shapes), default=1)
     highest = max([config.r, *(config.rank_pattern or {}).values()])
     if highest > max(widest, HARMLESS):
         raise ValueError(
@@ -167,7 +170,7 @@ def attach(model: Any, source: CheckedFiles | Path) -> Any:
     files = CheckedFiles.from_source(source)
     folder = files.folder
     settings = parse_config(files.read(ADAPTER_CONFIG), folder / ADAPTER_CONFIG)
-    weights = read_weights(files, sum(weight.numel() for weight in model.parameters()))
+    weights = read_weights(files, count_weights(model.parameters()))
     if wrong := find_wrong_rank(settings, {name: tensor.shape for name, tensor in weights.items()}):
         raise BaseMismatch(f"{wrong}.", where=folder)
     if not any(bool(tensor.any()) for key, tensor in weights.items() if "lora_B" in key or "lora_embedding_A" in key):

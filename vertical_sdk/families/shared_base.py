@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import nn
 
+from vertical_sdk.families.quantized import list_quantization_states
+
 __all__ = ["computes_base", "read_context", "share_weights", "use_base"]
 
 _BASE_ONLY: ContextVar[bool] = ContextVar("base_only", default=False)
@@ -42,8 +44,8 @@ def share_weights(model: nn.Module) -> Any:
 
     PEFT changes the layers of the copy, and the original stays as it is.
     """
-    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, tensors)
+    shared = (*model.parameters(), *model.buffers(), *list_quantization_states(model))
+    return copy.deepcopy(model, {id(each): each for each in shared})
 
 
 def read_context(model: nn.Module) -> None:

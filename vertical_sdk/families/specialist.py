@@ -22,7 +22,9 @@ from vertical_sdk.card import Card
 from vertical_sdk.errors import BaseModelError, MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
+from vertical_sdk.families.quantized import loading_options, prepare_layers
 from vertical_sdk.families.shared_base import use_base
+from vertical_sdk.kernels.threads import SMALL_PRODUCT, count_threads_for, use_threads
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tables import FAMILIES
@@ -44,6 +46,8 @@ Batch = dict[str, Any]
 """Tensors by their names, and the layout of packed rows."""
 TOKEN_BUDGET = 8192
 """Tokens of a batch, padding included."""
+USUAL_WIDTH = 384
+"""The width of a base whose config.json does not name one."""
 LARGE = 1_000_000_000
 """Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
 
@@ -109,17 +113,23 @@ def specialist_class(family: str) -> Any:
     return FAMILIES.load(family)
 
 
-def load_backbone(base: Base, *, device: torch.device | None = None) -> Any:
+def load_backbone(base: Base, *, device: torch.device | None = None, quantize: str | None = None) -> Any:
     """Load the base's weights as a transformers model, frozen and in evaluation mode.
 
     float32; bfloat16 for a LARGE base on a GPU that supports it. The base's own dropout is off, in training too: nothing of the base is
     trained, and LoRA has `lora_dropout`.
 
-    Raises BaseModelError.
+    quantize  "nf4": the linear layers in 4 bits (`families.quantized`)
+
+    Raises BaseModelError; MissingExtra without the library that quantizes.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = base.parameters > LARGE and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    model = _from_ours(base) or _from_transformers(base, torch.bfloat16 if half else torch.float32)
+    dtype = torch.bfloat16 if half else torch.float32
+    options = loading_options(dtype, device) if quantize else {}
+    model = _from_ours(base) or _from_transformers(base, dtype, **options)
+    if quantize:
+        prepare_layers(model, base.name)
     # PEFT writes this into adapter_config.json; it must not be a path of this machine
     model.name_or_path = base.hub_id or base.name
     model.requires_grad_(False)
@@ -142,7 +152,7 @@ def _from_ours(base: Base) -> Any:
     return None
 
 
-def _from_transformers(base: Base, dtype: torch.dtype) -> Any:
+def _from_transformers(base: Base, dtype: torch.dtype, **options: Any) -> Any:
     import transformers
 
     loader: Any = getattr(transformers, specialist_class(base.family).auto_class)
@@ -153,7 +163,13 @@ def _from_transformers(base: Base, dtype: torch.dtype) -> Any:
                 setattr(config, key, 0.0)
         with _no_bar():
             return loader.from_pretrained(
-                base.path, config=config, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+                base.path,
+                config=config,
+                dtype=dtype,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                **options,
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BaseModelError(f"{base.name}: its weights in {base.path} cannot be loaded: {error}") from None
@@ -205,9 +221,11 @@ def run_rows(
     """
     parts: list[tuple[list[int], Tensor]] = []
     device = next(specialist.backbone.parameters()).device
-    specialist.backbone.eval()
+    if specialist.backbone.training:  # `eval` walks through all layers, which takes longer than one text
+        specialist.backbone.eval()
     done = 0
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    threads = _choose_threads(specialist, rows) if device.type == "cpu" else torch.get_num_threads()
+    with use_threads(threads), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for group in micro_batches([row.length for row in rows], token_budget, batch_size):
             batch = {key: value.to(device) for key, value in specialist.collate([rows[n] for n in group]).items()}
             parts.append((group, what(batch).float().cpu()))
@@ -220,6 +238,13 @@ def run_rows(
     for group, values in parts:
         out[group] = values
     return out
+
+
+def _choose_threads(specialist: Specialist, rows: Sequence[Encoded]) -> int:
+    """The threads that read so many rows fastest: one for a few tokens, else those that are free."""
+    tokens = sum(row.length for row in rows)
+    width = getattr(getattr(specialist.backbone, "config", None), "hidden_size", None) or USUAL_WIDTH
+    return count_threads_for(4.0 * tokens * width**2, SMALL_PRODUCT)
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
-"""Many inputs as a list: what a user may give to `predict`, `predict_proba` and `generate`, in the order of its rows."""
+"""Many inputs in the order of their rows: what a user may give to `predict`, `predict_iter`, `predict_proba` and `generate`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeGuard
@@ -12,8 +12,10 @@ import numpy as np
 
 from vertical_sdk.errors import DataError
 
-__all__ = ["TableRow", "check_count", "describe", "list_inputs", "list_names"]
+__all__ = ["TableRow", "check_count", "describe", "iterate_inputs", "list_inputs", "list_names"]
 
+ROWS = 1024
+"""Rows of a DataFrame that become TableRows at a time."""
 TEXTS = frozenset("OTU")
 """Kinds of numpy arrays whose items are Python objects or texts."""
 
@@ -41,13 +43,21 @@ def list_inputs(given: object, call: str, *, reads: str = "texts", one: str = "t
     Raises DataError for anything else: one input that is not in a list, a set, which has no order, or a table for a specialist that
     reads no columns.
     """
+    return list(iterate_inputs(given, call, reads=reads, one=one, tables=tables))
+
+
+def iterate_inputs(given: object, call: str, *, reads: str = "texts", one: str = "text", tables: bool = False) -> Iterator[Any]:
+    """Iterate over the inputs of a call; the arguments and errors are those of `list_inputs`.
+
+    An iterator and the rows of a table are read as they are needed. Errors are raised at once.
+    """
     table = _as_table(given)
     if table is not None:
         names, rows = table
-        return _list_rows(names, rows, call, "" if tables else reads)
+        return _iterate_rows(names, rows, call, "" if tables else reads)
     if isinstance(given, np.ndarray):
         if given.ndim == 1 and given.dtype.kind in TEXTS:
-            return list(given.tolist())
+            return iter(given.tolist())
         raise DataError(
             f"{call} takes a list of {reads}, not {describe(given)}. Write {call}(list(array)) if each of its rows is one input, "
             f"{call}([array]) if all of it is one."
@@ -57,7 +67,7 @@ def list_inputs(given: object, call: str, *, reads: str = "texts", one: str = "t
     if isinstance(given, str | bytes | bytearray | memoryview | Path | Mapping) or not _is_iterable(given):
         raise DataError(f"{call} takes a list of {reads}, not {describe(given)}; for one {one} write {call}([{one}]).")
     listed = getattr(given, "to_pylist", None) or getattr(given, "tolist", None)  # Arrow; pandas
-    return list(listed() if listed is not None and _library(given) in {"pandas", "pyarrow"} else given)
+    return iter(listed() if listed is not None and _library(given) in {"pandas", "pyarrow"} else given)
 
 
 def list_names(adapters: object) -> str | list[str]:
@@ -105,21 +115,21 @@ def _library(given: object) -> str:
     return type(given).__module__.partition(".")[0]
 
 
-def _as_table(given: object) -> tuple[list[object], Any] | None:
-    """The names of a table's columns and a function that lists its rows; None if it is not a table."""
+def _as_table(given: object) -> tuple[list[object], Callable[[], Iterable[Any]]] | None:
+    """The names of a table's columns and a function that reads its rows; None if it is not a table."""
     pandas, pyarrow, datasets = (sys.modules.get(name) for name in ("pandas", "pyarrow", "datasets"))
     if pandas is not None and isinstance(given, pandas.DataFrame):
-        return list(given.columns), lambda: _list_frame_rows(given)
+        return list(given.columns), lambda: _iterate_frame(given)
     if pyarrow is not None and isinstance(given, pyarrow.Table | pyarrow.RecordBatch):
         return list(given.schema.names), given.to_pylist
     if datasets is not None and isinstance(given, datasets.Dataset | datasets.IterableDataset):
-        return list(given.column_names or ()), lambda: list(given)
+        return list(given.column_names or ()), lambda: given
     if _library(given) == "polars" and hasattr(given, "to_dicts"):
         return list(given.columns), given.to_dicts  # type: ignore[attr-defined]
     return None
 
 
-def _list_rows(names: list[object], rows: Any, call: str, other: str) -> list[Any]:
+def _iterate_rows(names: list[object], rows: Callable[[], Iterable[Any]], call: str, other: str) -> Iterator[TableRow]:
     """The rows of a table. `other` is what the specialists read if they read no columns."""
     if other:
         shown = ", ".join(map(str, names[:10])) + (", …" if len(names) > 10 else "")
@@ -131,17 +141,19 @@ def _list_rows(names: list[object], rows: Any, call: str, other: str) -> list[An
     if odd is not None:
         problem = "twice" if isinstance(odd, str) else "whose name is not a text"
         raise DataError(f"{call} was given a table with the column {odd!r} {problem}. Rename it.")
-    return [row if isinstance(row, TableRow) else TableRow(row) for row in rows()]
+    return (row if isinstance(row, TableRow) else TableRow(row) for row in rows())
 
 
-def _list_frame_rows(frame: Any) -> list[TableRow]:
+def _iterate_frame(frame: Any) -> Iterator[TableRow]:
     """The rows of a DataFrame with their index, as far as it has names: a column is often moved there."""
-    rows = [TableRow(row) for row in frame.to_dict("records")]
-    levels = {
-        name: frame.index.get_level_values(level).tolist()
-        for level, name in enumerate(frame.index.names)
-        if isinstance(name, str)
-    }
-    for place, row in enumerate(rows):
-        row.index = {name: values[place] for name, values in levels.items()}
-    return rows
+    for start in range(0, len(frame), ROWS):
+        part = frame.iloc[start : start + ROWS]
+        levels = {
+            name: part.index.get_level_values(level).tolist()
+            for level, name in enumerate(part.index.names)
+            if isinstance(name, str)
+        }
+        for place, cells in enumerate(part.to_dict("records")):
+            row = TableRow(cells)
+            row.index = {name: values[place] for name, values in levels.items()}
+            yield row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from vertical_sdk.inference.answer import Answer, answer
 from vertical_sdk.inference.batches import check_count, list_inputs
 from vertical_sdk.inference.forecast import Forecast, Monitor, create_monitor, forecast
 from vertical_sdk.inference.inputs import Input, as_conversations
-from vertical_sdk.inference.predictions import label_names, predict, predict_proba
+from vertical_sdk.inference.predictions import label_names, predict, predict_iter, predict_proba
 from vertical_sdk.tables import ENGINES
 from vertical_sdk.types import Example, Message, Prediction, Progress, log_progress
 
@@ -162,6 +162,25 @@ class VerticalModel:
         """
         names = self._active if adapters is None else adapters
         return predict(self.engine, texts, names, top_k=top_k, batch_size=batch_size, progress=progress)
+
+    def predict_iter(
+        self,
+        texts: Iterable[Input],
+        *,
+        adapter: str | None = None,
+        top_k: int | None = None,
+        batch_size: int | None = None,
+        progress: Progress = log_progress,
+    ) -> Iterator[Prediction]:
+        """Predict as `predict` does, and yield each Prediction in order; memory does not grow with the number of texts.
+
+        1,024 texts are read, answered together and yielded before the next ones are read, so `texts` may be a generator that reads a
+        large file. The arguments and errors are those of `predict`. Wrong arguments raise at once; a text that cannot be read raises,
+        by its number from 0, when its chunk is reached.
+
+        adapter  the specialist that answers; None: the one in use at the time of the call
+        """
+        return predict_iter(self.engine, texts, adapter or self._active, top_k=top_k, batch_size=batch_size, progress=progress)
 
     def predict_proba(
         self,

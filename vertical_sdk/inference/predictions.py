@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,18 @@ from numpy.typing import NDArray
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine
+from vertical_sdk.engines.engine import check_batch_size
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.inference.answer import Answer, answer
-from vertical_sdk.inference.batches import check_count, list_inputs, list_names
+from vertical_sdk.inference.batches import check_count, iterate_inputs, list_names
 from vertical_sdk.inference.inputs import Input, as_rows, find_reads
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Prediction, Progress, silent
 
-__all__ = ["label_names", "predict", "predict_proba"]
+__all__ = ["label_names", "predict", "predict_iter", "predict_proba"]
+
+CHUNK = 1024
+"""Rows that `predict_iter` reads before it answers them: enough for batches of rows of similar length."""
 
 
 def predict(
@@ -35,20 +40,68 @@ def predict(
     check_count("top_k", top_k, "keep at least one label")
     given = list_names(adapters)
     loaded = {name: engine.adapter(name) for name in ([given] if isinstance(given, str) else dict.fromkeys(given))}
-    items = _list_items(inputs, loaded.values(), "predict")
+    items = list(_iterate_items(inputs, loaded.values(), "predict"))
     names = [given] * len(items) if isinstance(given, str) else given
     if len(names) != len(items):
         raise DataError(f"{len(items)} texts but {len(names)} adapters: give one adapter for each text, or one name for all.")
-    rows: dict[int, Example] = {}
     for name, adapter in loaded.items():
         _require_predict(adapter.card, name)
-        positions = [number for number, owner in enumerate(names) if owner == name]
-        rows |= zip(positions, as_rows([items[n] for n in positions], positions, adapter, name), strict=True)
-    ordered = [rows[number] for number in range(len(items))]
+    return _predict_items(engine, items, names, top_k=top_k, batch_size=batch_size, progress=progress)
+
+
+def predict_iter(
+    engine: Engine,
+    inputs: Iterable[Input],
+    adapter: str,
+    *,
+    top_k: int | None = None,
+    batch_size: int | None = None,
+    progress: Progress = silent,
+) -> Iterator[Prediction]:
+    """Predict inputs by one specialist as they are read, CHUNK at a time; see `VerticalModel.predict_iter`."""
+    check_count("top_k", top_k, "keep at least one label")
+    check_batch_size(batch_size)
+    _require_predict(engine.adapter(adapter).card, adapter)
+    items = _iterate_items(inputs, [engine.adapter(adapter)], "predict_iter")
+    total = len(inputs) if isinstance(inputs, Sized) else None
+    return _predict_chunks(engine, items, adapter, total, top_k=top_k, batch_size=batch_size, progress=progress)
+
+
+def _predict_chunks(
+    engine: Engine, items: Iterator[Any], adapter: str, total: int | None, *, progress: Progress, **options: int | None
+) -> Iterator[Prediction]:
+    """Predict a chunk, then read the next. `total` is the number of items, None if it is not known."""
+    done = 0
+    while chunk := list(islice(items, CHUNK)):
+        progress("predicting" if total else f"predicting from row {done}", done / total if total else None)
+        yield from _predict_items(engine, chunk, [adapter] * len(chunk), start=done, progress=silent, **options)
+        done += len(chunk)
+
+
+def _predict_items(
+    engine: Engine,
+    items: Sequence[Any],
+    names: Sequence[str],
+    *,
+    top_k: int | None,
+    batch_size: int | None,
+    progress: Progress,
+    start: int = 0,
+) -> list[Prediction]:
+    """Predict each item by its specialist.
+
+    start  the number of the first item among those that the user gave, for messages
+    """
+    rows: dict[int, Example] = {}
+    for name in dict.fromkeys(names):
+        places = [place for place, owner in enumerate(names) if owner == name]
+        numbers = [start + place for place in places]
+        rows |= zip(places, as_rows([items[n] for n in places], numbers, engine.adapter(name), name), strict=True)
+    ordered = [rows[place] for place in range(len(items))]
     predictions: dict[int, Prediction] = {}
     for name, result in answer(engine, ordered, names, batch_size=batch_size, progress=progress).items():
         predictions |= zip(result.positions, _to_predictions(result, name), strict=True)
-    return [_keep_likeliest(predictions[number], top_k) for number in range(len(items))]
+    return [_keep_likeliest(predictions[place], top_k) for place in range(len(items))]
 
 
 def predict_proba(
@@ -64,7 +117,7 @@ def predict_proba(
     labels = label_names(card)
     if not labels:
         raise AdapterError(f"{adapter} has no labels. Call {get_task(card.task).verb}() instead of predict_proba().")
-    items = _list_items(inputs, [engine.adapter(adapter)], "predict_proba")
+    items = list(_iterate_items(inputs, [engine.adapter(adapter)], "predict_proba"))
     predictions = predict(engine, items, adapter, batch_size=batch_size, progress=progress)
     table = [[prediction.probabilities[label] for label in labels] for prediction in predictions]
     return np.array(table, dtype=np.float64).reshape(len(predictions), len(labels))
@@ -75,13 +128,13 @@ def label_names(card: Card) -> tuple[str, ...]:
     return card.labels.labels if card.labels else ()
 
 
-def _list_items(inputs: object, adapters: Iterable[Adapter], call: str) -> list[Any]:
-    """List the inputs of a call for some specialists; a table is for those that read its columns."""
+def _iterate_items(inputs: object, adapters: Iterable[Adapter], call: str) -> Iterator[Any]:
+    """Iterate over the inputs of a call for some specialists; a table is for those that read its columns."""
     chosen = list(adapters)
     reads = dict(find_reads(adapter.card, adapter.recipe) for adapter in chosen)
     many = "records" if "records" in reads else next(iter(reads), "texts")
     tables = any(adapter.card.fields or adapter.card.values for adapter in chosen)
-    return list_inputs(inputs, call, reads=many, one=reads.get(many, "text"), tables=tables)
+    return iterate_inputs(inputs, call, reads=many, one=reads.get(many, "text"), tables=tables)
 
 
 def _require_predict(card: Card, name: str) -> None:

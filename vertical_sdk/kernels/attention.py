@@ -52,19 +52,24 @@ class _Attention(torch.autograd.Function):
 
 
 class _PackedAttention(torch.autograd.Function):
-    """Attention within the rows of a layout. q (heads, tokens, width), k, v (key heads, tokens, width) → (tokens, heads, width)."""
+    """Attention within the rows of a layout. q (tokens, heads, width), k, v (tokens, key heads, width) → (tokens, heads, width)."""
 
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool, window: int | None, scale: float
     ) -> Tensor:
-        heads, tokens, width = q.shape
-        out = q.new_empty(tokens, heads, width)
+        heads = q.shape[1]
+        out = torch.empty_like(q)
         kept: list[Tensor] = []
         for group in layout.groups:
-            own = _take(q, group), _take_keys(k, group, heads), _take_keys(v, group, heads)
-            p = _weigh(*own[:2], group, causal, window, scale)
-            _put(out, torch.bmm(p, own[2]), group, heads)
+            scores = torch.baddbmm(
+                q.new_empty(1), _take(q, group), _take_keys(k, group, heads).transpose(1, 2), beta=0, alpha=scale
+            )
+            mask = group.mask(causal=causal, window=window)
+            if mask is not None:
+                scores.view(heads, -1, *scores.shape[1:]).add_(mask.to(scores.dtype))
+            p = torch.softmax(scores, dim=-1)
+            _put(out, torch.bmm(p, _take_keys(v, group, heads)), group)
             kept.append(p)
         ctx.save_for_backward(q, k, v, *kept)
         ctx.layout, ctx.scale = layout, scale
@@ -73,63 +78,57 @@ class _PackedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, *kept = ctx.saved_tensors
-        heads = q.shape[0]
+        heads, back = q.shape[1], gradients[0].contiguous()
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        back = gradients[0].transpose(0, 1)
         for group, p in zip(ctx.layout.groups, kept, strict=True):
             do = _take(back, group)
             if not group.even:
-                do = do.view(heads, *group.valid.shape, -1).masked_fill(~group.valid[None, :, :, None], 0).view(do.shape)
+                do.view(heads, *group.valid.shape, -1).masked_fill_(~group.valid[:, :, None], 0)
             dp = torch.bmm(do, _take_keys(v, group, heads).transpose(1, 2))
             ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
-            _put(dq.transpose(0, 1), torch.bmm(ds, _take_keys(k, group, heads)).mul_(ctx.scale), group, heads)
-            _add_keys(dk, torch.bmm(ds.transpose(1, 2), _take(q, group)).mul_(ctx.scale), group, heads)
-            _add_keys(dv, torch.bmm(p.transpose(1, 2), do), group, heads)
+            _put(dq, torch.bmm(ds, _take_keys(k, group, heads)).mul_(ctx.scale), group)
+            _add_keys(dk, torch.bmm(ds.transpose(1, 2), _take(q, group)).mul_(ctx.scale), group)
+            _add_keys(dv, torch.bmm(p.transpose(1, 2), do), group)
         return dq, dk, dv, None, None, None, None
 
 
 def _take(x: Tensor, group: Group) -> Tensor:
-    """The rows' own tokens of x (heads, tokens, width) → (heads × rows, longest, width)."""
-    own = slice(group.begin, group.begin + group.tokens)
-    taken = x[:, own] if group.even else x.index_select(1, group.queries.flatten())
-    return taken.reshape(len(x) * len(group.lengths), group.longest, -1)
+    """A copy of the rows' own tokens of x (tokens, heads, width) → (heads × rows, longest, width)."""
+    own = x[group.begin : group.begin + group.tokens] if group.even else x.index_select(0, group.queries.flatten())
+    return _by_head(own, group.longest)
 
 
 def _take_keys(x: Tensor, group: Group, heads: int) -> Tensor:
-    """The tokens that the rows attend to, for each head: x (key heads, tokens, width) → (heads × rows, before + longest, width)."""
-    if group.even and not group.before:
-        taken = _take(x, group)
-    else:
-        taken = x.index_select(1, group.keys.flatten()).view(len(x) * len(group.lengths), group.before + group.longest, -1)
-    if heads == len(x):
+    """The tokens that the rows attend to, for each head: x (tokens, key heads, width) → (heads × rows, before + longest, width)."""
+    taken = (
+        _take(x, group) if not group.before else _by_head(x.index_select(0, group.keys.flatten()), group.before + group.longest)
+    )
+    if heads == x.shape[1]:
         return taken
-    each = taken.view(len(x), 1, len(group.lengths), *taken.shape[1:]).expand(-1, heads // len(x), -1, -1, -1)
-    return each.reshape(heads * len(group.lengths), *taken.shape[1:])
+    each = taken.view(x.shape[1], 1, -1, *taken.shape[1:]).expand(-1, heads // x.shape[1], -1, -1, -1)
+    return each.reshape(-1, *taken.shape[1:])
 
 
-def _weigh(q: Tensor, k: Tensor, group: Group, causal: bool, window: int | None, scale: float) -> Tensor:
-    """The weights of attention, (heads × rows, longest, before + longest)."""
-    mask = group.mask(causal=causal, window=window)
-    scores = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=scale)
-    if mask is not None:
-        scores.view(-1, len(group.lengths), *scores.shape[1:]).add_(mask.to(scores.dtype))
-    return torch.softmax(scores, dim=-1)
+def _by_head(x: Tensor, length: int) -> Tensor:
+    """x (rows × length, heads, width) → a copy (heads × rows, length, width)."""
+    by_head = x.view(-1, length, *x.shape[1:]).permute(2, 0, 1, 3)
+    return by_head.contiguous().view(-1, length, x.shape[2])
 
 
-def _put(out: Tensor, values: Tensor, group: Group, heads: int) -> None:
+def _put(out: Tensor, values: Tensor, group: Group) -> None:
     """Write values (heads × rows, longest, width) of the rows' own tokens into out (tokens, heads, width)."""
-    each = values.view(heads, len(group.lengths) * group.longest, -1).transpose(0, 1)
+    each = values.view(out.shape[1], -1, out.shape[2]).transpose(0, 1)
     out[group.begin : group.begin + group.tokens] = each if group.even else each[group.valid.flatten()]
 
 
-def _add_keys(total: Tensor, values: Tensor, group: Group, heads: int) -> None:
-    """Add values (heads × rows, before + longest, width) of the tokens that the rows attend to, to total (key heads, tokens, width)."""
-    each = values.view(len(total), heads // len(total), len(group.lengths), group.before + group.longest, -1)
-    each = each.sum(1) if heads > len(total) else each[:, 0]
+def _add_keys(total: Tensor, values: Tensor, group: Group) -> None:
+    """Add values (heads × rows, before + longest, width) of the tokens that the rows attend to, to total (tokens, key heads, width)."""
+    each = values.view(total.shape[1], -1, len(group.lengths), group.before + group.longest, total.shape[2])
+    each = each.sum(1) if each.shape[1] > 1 else each[:, 0]
     if group.before:
-        total[:, : group.before] += each[:, :, : group.before].sum(1)
-    own = each[:, :, group.before :].reshape(len(total), -1, each.shape[-1])
-    total[:, group.begin : group.begin + group.tokens] += own if group.even else own[:, group.valid.flatten()]
+        total[: group.before] += each[:, :, : group.before].sum(1).transpose(0, 1)
+    own = each[:, :, group.before :].flatten(1, 2).transpose(0, 1)
+    total[group.begin : group.begin + group.tokens] += own if group.even else own[group.valid.flatten()]
 
 
 def _attend_packed(
@@ -147,7 +146,7 @@ def _attend_packed(
     scale = options.get("scaling")
     dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else query.dtype
     with torch.autocast("cpu", enabled=False):
-        q, k, v = (one[0].to(dtype) for one in (query, key, value))
+        q, k, v = (one[0].transpose(0, 1).to(dtype).contiguous() for one in (query, key, value))
         scale = query.shape[-1] ** -0.5 if scale is None else scale
         out: Any = _PackedAttention.apply(q, k, v, layout, causal, window, scale)  # type: ignore[no-untyped-call]
     return out[None], None

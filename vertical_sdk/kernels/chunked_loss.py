@@ -51,7 +51,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def chunked_loss(states: Tensor, layer: torch.nn.Linear, loss: Callable[..., Tensor], *columns: Tensor) -> Tensor:
-    """The mean loss of tokens, as `loss(layer(states), *columns)` computes it, where the loss is a mean over tokens.
+    """The mean loss of tokens, as `loss(layer(states), *columns)` computes it. The loss must be a mean over tokens.
 
     states   (tokens, width) of any float; gradients reach them
     layer    the frozen output layer

@@ -32,7 +32,7 @@ class Group:
     rows    their numbers in the layout's order
     begin   the position of their first token among all tokens; theirs follow each other
     lengths their own tokens
-    before  tokens in front of their own that they attend to as well
+    before  tokens before their own that they attend to as well
     """
 
     begin: int
@@ -56,7 +56,7 @@ class Group:
 
     @functools.cached_property
     def queries(self) -> Tensor:
-        """Positions of the rows' own tokens, (rows, longest); where a row has ended, its first."""
+        """Positions of the rows' own tokens, (rows, longest); after a row's end, its first."""
         starts = torch.tensor([self.begin + sum(self.lengths[:n]) for n in range(len(self.lengths))])
         steps = torch.arange(self.longest)
         return starts[:, None] + steps * self.valid

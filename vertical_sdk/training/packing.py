@@ -6,6 +6,7 @@ in a batch. That is not known by its name but tried: some rows are read padded a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.kernels.attention import knows_layouts
 from vertical_sdk.kernels.chunked_loss import chunked_loss
+from vertical_sdk.training.frozen_layers import FrozenLayers
 
 __all__ = ["find_obstacle", "packed_loss"]
 
@@ -29,8 +31,7 @@ def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpoint
 
     checkpointing  activations are computed again in the backward pass, which does not know the layout
     """
-    pack: Any = getattr(specialist, "pack", None)
-    if pack is None or not rows:
+    if not hasattr(specialist, "pack") or not rows:
         return "this family of bases has no tokens to put one after another"
     if next(specialist.backbone.parameters()).device.type != "cpu":
         return "attention without padding is for a CPU"
@@ -39,15 +40,16 @@ def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpoint
     if not knows_layouts(specialist.backbone):
         return "the base has an attention of its own"
     chosen = sorted(rows, key=lambda row: row.length)
-    chosen = [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
-    batch = pack(chosen)
-    if batch is None:
-        return "its label words need more than one pass"
+    return _compare_features(specialist, [chosen[0], chosen[len(chosen) // 2], chosen[-1]])
+
+
+def _compare_features(specialist: Any, rows: Sequence[Encoded]) -> str:
+    """Say how the features of padded and of packed rows differ; "" if they agree."""
     specialist.backbone.eval()
     with torch.no_grad():
-        padded = specialist.features(specialist.collate(chosen)).float()
+        padded = specialist.features(specialist.collate(rows)).float()
         try:
-            packed = specialist.features(batch).float()
+            packed = specialist.features(specialist.pack(rows)).float()
         except (NotImplementedError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
             return f"the base cannot be read without ({str(error).splitlines()[0][:200]})"
     half = torch.is_autocast_enabled("cpu")
@@ -56,14 +58,18 @@ def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpoint
     return "" if difference <= allowed else f"the base answers otherwise without (by {difference:.2g})"
 
 
-def packed_loss(model: Any, specialist: Specialist, part: Sequence[Encoded], loss: Callable[..., Tensor]) -> Tensor:
+def packed_loss(
+    model: Any, specialist: Specialist, part: Sequence[Encoded], loss: Callable[..., Tensor], lower: FrozenLayers | None = None
+) -> Tensor:
     """The mean loss of some rows, read without padding.
 
     model  the specialist, or what accelerate made of it
+    lower  what the layers below the trained ones compute, if it is kept
     """
     own: Any = specialist
     batch = own.pack(part)
-    outputs, targets = model(batch)
+    with lower.use(part, batch["layout"]) if lower is not None else contextlib.nullcontext():
+        outputs, targets = model(batch)
     names = ["avoid"] if "avoid" in batch else []
     if "reads" not in batch:
         return loss(outputs.float(), targets)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
+from vertical_sdk.baselines.frozen_base import InMemory
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.labels import describe_untested
@@ -30,6 +31,8 @@ from vertical_sdk.training.stages import (
     calibrate,
     encode_job_rows,
     fit_members,
+    keep_features,
+    read_with_base,
     start_specialist,
     train_weights,
 )
@@ -131,16 +134,17 @@ def _run_stages(job: Job) -> Run:
     transformers.set_seed(job.seed)
     specialist = build_specialist(job)
     rows = encode_job_rows(job, specialist)
-    start_specialist(job, specialist, rows)
+    base = read_with_base(job, specialist)
+    start_specialist(job, base, rows)
     trainer, facts = train_weights(job, specialist, rows)
     if is_main_process():
         job.progress("saving the adapter", None)
-        ensemble, outputs = fit_members(job, specialist, rows)
+        ensemble, outputs = fit_members(job, base, rows)
         if ensemble is not None:
             facts["ensemble"] = {name: round(weight, 4) for name, weight in ensemble.shares.items()}
         write_adapter(job, specialist, calibrate(job, outputs), ensemble, facts)
     trainer.accelerator.wait_for_everyone()
-    return Run(job.folder, facts["resumed_from"])
+    return Run(job.folder, facts["resumed_from"], InMemory(job.recipe.digest, job.prepared, keep_features(base)))
 
 
 def _choose_folder(recipe: Recipe, out: str | Path | None, *, resume: bool) -> Path:

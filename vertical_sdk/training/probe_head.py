@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
-from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
-from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.training.job import Job, is_main_process
 
@@ -22,17 +21,21 @@ PROBE_TOKENS = 1_000_000
 """The linear probe is fitted on training rows of at most this many tokens in all; reading them costs a pass through the base."""
 
 
-def start_head(job: Job, specialist: Specialist, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
     """Fit the linear probe of the frozen base, store it in the run, and start the head from it if the recipe says so.
 
     A resumed run reads the stored probe.
+
+    base              of the specialist
+    rows, validation  the job's training rows without augmented copies, and its validation rows, in the job's order
     """
+    specialist = base.specialist
     head = specialist.head
     assert head is not None
     if (job.folder / PROBE_HEAD).is_file():
         probe = load_head(job.folder, PROBE_HEAD)
     else:
-        probe = _fit_head_probe(job, specialist, head, rows, validation)
+        probe = _fit_head_probe(job, base, head, rows, validation)
         if is_main_process():
             with report_full_disk(job.folder):
                 save_head(job.folder, probe, PROBE_HEAD)
@@ -43,21 +46,14 @@ def start_head(job: Job, specialist: Specialist, rows: Sequence[Encoded], valida
     head.to(next(specialist.backbone.parameters()).device)
 
 
-def _fit_head_probe(
-    job: Job, specialist: Specialist, head: Head, rows: Sequence[Encoded], validation: Sequence[Encoded]
-) -> Head:
+def _fit_head_probe(job: Job, base: FrozenBase, head: Head, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> Head:
     """Fit probes with several penalties on features of the frozen base; return the best on the validation rows."""
-    rows = _limit_tokens(rows, PROBE_TOKENS, job.seed)
-    validation = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
-    bf16 = job.arguments.bf16
-    with switched_off(specialist), frozen_weights_in_bfloat16(specialist.backbone, enabled=bf16):
-        features = run_rows(
-            specialist,
-            [*rows, *validation],
-            specialist.features,
-            bf16=bf16,
-            progress=lambda share: job.progress("reading with the base", share),
-        )
+    chosen = _limit_tokens(rows, PROBE_TOKENS, job.seed)
+    validated = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
+    originals = job.prepared.originals
+    rows, validation = [rows[n] for n in chosen], [validation[n] for n in validated]
+    examples = [originals[n] for n in chosen] + [job.prepared.validation[n] for n in validated]
+    features = base.features(examples, [*rows, *validation])
     targets = [row.target for row in rows]
     probes = [
         fit_probe(features[: len(rows)], targets, job.recipe.task, head.linear.out_features, seed=job.seed, strength=strength)
@@ -85,14 +81,14 @@ def _choose_probe(job: Job, probes: Sequence[Head], features: Tensor, validation
     return min(probes, key=measure_loss)
 
 
-def _limit_tokens(rows: Sequence[Encoded], tokens: int, seed: int) -> list[Encoded]:
-    """All rows, or as many randomly chosen ones as have at most this many tokens together."""
+def _limit_tokens(rows: Sequence[Encoded], tokens: int, seed: int) -> list[int]:
+    """The positions of all rows, or of as many randomly chosen ones as have at most this many tokens together."""
     if sum(row.length for row in rows) <= tokens:
-        return list(rows)
-    chosen: list[Encoded] = []
-    for row in random.Random(seed).sample(list(rows), len(rows)):  # noqa: S311
-        tokens -= row.length
+        return list(range(len(rows)))
+    chosen: list[int] = []
+    for place in random.Random(seed).sample(range(len(rows)), len(rows)):  # noqa: S311
+        tokens -= rows[place].length
         if tokens < 0:
             break
-        chosen.append(row)
+        chosen.append(place)
     return chosen

@@ -6,13 +6,17 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vertical_sdk.card import CARD, Card, read_card
 from vertical_sdk.errors import RunError
 from vertical_sdk.paths import report_full_disk, write_whole
 from vertical_sdk.recipe import Recipe
+
+if TYPE_CHECKING:
+    from vertical_sdk.baselines.frozen_base import InMemory
 
 __all__ = ["Run", "claim_folder", "default_folder", "find_unfinished"]
 
@@ -25,10 +29,12 @@ class Run:
 
     path          the run's folder: adapter/, checkpoints/, recipe.json; evaluation.json and report.html after an evaluation
     resumed_from  the step that it was resumed from, or None
+    memory        what this process still has of the training, for `evaluate`; None if it trained nothing
     """
 
     path: Path
     resumed_from: int | None = None
+    memory: InMemory | None = field(default=None, repr=False, compare=False)
 
     @property
     def adapter(self) -> Path:

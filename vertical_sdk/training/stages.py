@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from vertical_sdk.baselines.frozen_base import FrozenBase
+from vertical_sdk.baselines.frozen_base import Features, FrozenBase
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
 from vertical_sdk.bases.reading import NOTHING_READ, WORTH_A_WARNING, mean_share, read_texts
 from vertical_sdk.card import Calibration
@@ -28,7 +28,17 @@ from vertical_sdk.training.start_record import read_start, record_start, save_st
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
 from vertical_sdk.training.warm_start import check_start, load_start_weights
 
-__all__ = ["JobRows", "build_specialist", "calibrate", "encode_job_rows", "fit_members", "start_specialist", "train_weights"]
+__all__ = [
+    "JobRows",
+    "build_specialist",
+    "calibrate",
+    "encode_job_rows",
+    "fit_members",
+    "keep_features",
+    "read_with_base",
+    "start_specialist",
+    "train_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,22 @@ def build_specialist(job: Job) -> Specialist:
     if job.start is not None:
         check_start(job.start, specialist, job.base, job.recipe, job.prepared)
     return specialist
+
+
+def read_with_base(job: Job, specialist: Specialist) -> FrozenBase:
+    """Return the specialist's base, which reads each row once for the linear probe and the members.
+
+    It reads in the precision of the training. With members it reads in float32, as they will when they answer.
+    """
+    return FrozenBase(specialist, progress=job.progress, bf16=job.arguments.bf16 and not job.recipe.ensemble)
+
+
+def keep_features(base: FrozenBase) -> Features:
+    """Return the features that are those of the base in float32, whatever was trained since; {} for series.
+
+    The base reads numbers through layers that training changes.
+    """
+    return {} if base.bf16 or base.specialist.reads == "series" else base.known
 
 
 def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
@@ -93,16 +119,19 @@ def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
     return JobRows(train, originals, validation, facts if tokenizer else {})
 
 
-def start_specialist(job: Job, specialist: Specialist, rows: JobRows) -> None:
+def start_specialist(job: Job, base: FrozenBase, rows: JobRows) -> None:
     """Set the weights that training starts from: those of the base and its linear probe, or of the job's start.
 
     A run first records what it begins with, so that nothing is stored that could be resumed without this record.
+
+    base  of the specialist
     """
+    specialist = base.specialist
     if is_main_process() and read_start(job.folder) is None:
         save_start(job.folder, record_start(job))
     specialist.fit_to_rows(rows.originals)
     if specialist.head is not None:
-        start_head(job, specialist, rows.originals, rows.validation)
+        start_head(job, base, rows.originals, rows.validation)
     if job.start is not None:
         load_start_weights(job.start, specialist)
 
@@ -149,15 +178,16 @@ def _list_facts(
     }
 
 
-def fit_members(job: Job, specialist: Specialist, rows: JobRows) -> tuple[Ensemble | None, NDArray[Any] | None]:
+def fit_members(job: Job, base: FrozenBase, rows: JobRows) -> tuple[Ensemble | None, NDArray[Any] | None]:
     """Fit the ensemble's members and their stacker, if the recipe names members.
 
+    base     of the specialist, with the features that were computed before training
     returns  the ensemble, None without members; the raw outputs for the validation rows that calibration is fitted on (of an
              ensemble those out of fold), None without validation rows or for generation
 
     Raises DataError if there are members but no validation rows.
     """
-    own: NDArray[Any] | None = None
+    specialist, own = base.specialist, None
     if rows.validation and not job.task.written:
         own = run_rows(specialist, rows.validation, lambda batch: specialist(batch)[0]).numpy()
     recipe, prepared = job.recipe, job.prepared
@@ -168,7 +198,7 @@ def fit_members(job: Job, specialist: Specialist, rows: JobRows) -> tuple[Ensemb
             "the stacker is fitted on validation rows, and there are none. Split off validation rows in data.split.",
             where=f"{recipe.name}: ensemble",
         )
-    base = FrozenBase(specialist, progress=job.progress)
+    base = FrozenBase(specialist, progress=job.progress, known=keep_features(base))
     return fit_ensemble(recipe, prepared.originals, prepared.validation, own, prepared.labels, job.seed, base, job.progress)
 
 

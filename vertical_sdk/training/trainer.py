@@ -30,6 +30,7 @@ from vertical_sdk.errors import DataError, RunError
 from vertical_sdk.families.batching import Encoded, even_batches, micro_batches
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.paths import file_digest, report_full_disk, write_whole
+from vertical_sdk.training.frozen_layers import FrozenLayers, open_cache
 from vertical_sdk.training.packing import find_obstacle, packed_loss
 from vertical_sdk.training_arguments import Arguments
 from vertical_sdk.types import Progress
@@ -109,7 +110,7 @@ class VerticalTrainer(transformers.Trainer):
         """Sum the losses of some rows."""
         units = sum(row.units for row in part)
         if self._packs:
-            return packed_loss(model, self.specialist, part, self.loss) * units
+            return packed_loss(model, self.specialist, part, self.loss, self._lower) * units
         batch = {key: value.to(self.args.device) for key, value in self.specialist.collate(part).items()}
         more = {"avoid": batch["avoid"]} if "avoid" in batch else {}
         outputs, targets = model(batch)
@@ -124,6 +125,13 @@ class VerticalTrainer(transformers.Trainer):
         if reason:
             self.report(f"note: rows are padded in training: {reason}", None)
         return not reason
+
+    @functools.cached_property
+    def _lower(self) -> FrozenLayers | None:
+        """What the layers below the trained ones compute; None if the lowest layer is trained."""
+        rows: Any = [*(self.train_dataset or ()), *(self.eval_dataset or ())]  # type: ignore[misc]
+        width = self.specialist.backbone.get_base_model().config.hidden_size
+        return open_cache(self.specialist.backbone, rows, Path(str(self.args.output_dir)), width)
 
     def _split(self, rows: Sequence[Encoded], budget: int) -> list[list[int]]:
         """The positions of rows in parts under a budget of tokens."""

@@ -14,10 +14,11 @@ from vertical_sdk.data.prepare import Prepared
 from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RunError
 from vertical_sdk.families.head import HEAD, load_head
 from vertical_sdk.families.lora import ADAPTER_WEIGHTS, read_weights
+from vertical_sdk.families.quantized import count_weights
 from vertical_sdk.families.series import SERIES
 from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
-from vertical_sdk.recipe import Recipe
+from vertical_sdk.recipe import QUANTIZE, Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tensors import load_tensors
 
@@ -109,7 +110,7 @@ def load_start_weights(start: Start, specialist: Specialist) -> None:
     """
     import peft
 
-    size = sum(weight.numel() for weight in specialist.backbone.parameters())
+    size = count_weights(specialist.backbone.parameters())
     peft.set_peft_model_state_dict(specialist.backbone, read_weights(start.files, size))
     if specialist.head is not None and HEAD in start.card.files:
         head = load_head(start.files)
@@ -180,8 +181,9 @@ def _require_same_lora(start: Start, backbone: Any, recipe: Recipe) -> None:
     """Compare the adapter's adapter_config.json with this recipe's adapter."""
     parent_config = parse_config(start.files.read(ADAPTER_CONFIG), start.files.folder / ADAPTER_CONFIG)
     config = backbone.peft_config["default"]
-    for key in LORA_KEYS:
-        parent_value, value = parent_config.get(key), getattr(config, key, None)
+    parent_quantize = Recipe.model_validate(start.card.recipe).quantize
+    values = [(key, parent_config.get(key), getattr(config, key, None)) for key in LORA_KEYS]
+    for key, parent_value, value in (*values, (QUANTIZE, parent_quantize, recipe.quantize)):
         if (parent_value or None) != (value or None):
             raise AdapterError(
                 f"The adapter has adapter.{key} = {parent_value}, and {recipe.name} has {value}. Use the adapter's value.",

@@ -1,0 +1,72 @@
+"""What a base alone reaches on general text. It does not depend on an adapter, so it is measured once and kept in the cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+
+import torch
+import transformers
+
+from vertical_sdk.card import Fingerprint
+from vertical_sdk.errors import RunError
+from vertical_sdk.families.specialist import Specialist, switched_off
+from vertical_sdk.kernels.rates import processor_name
+from vertical_sdk.paths import cache_home, write_whole
+
+__all__ = ["measure_base"]
+
+FILE = "general-text.json"
+MOST = 200
+"""Measurements that are kept, the newest ones."""
+
+
+def measure_base(
+    specialist: Specialist, texts: Sequence[str], measure: Callable[[], float], fingerprint: Fingerprint | None
+) -> float:
+    """Measure with the adapter off, or return what was measured for the same base and texts before.
+
+    Only a digest of base and texts and the number are written, never a text. They belong to the way in which the specialist reads
+    (pooling, the longest text, types of weights, device), the processor, and the versions of torch and transformers.
+
+    fingerprint  of the base; None: measure now and keep nothing
+    """
+    if fingerprint is None:
+        return _measure_now(specialist, measure)
+    key, known = _digest(specialist, texts, fingerprint), _read_kept()
+    if key not in known:
+        known[key] = _measure_now(specialist, measure)
+        with contextlib.suppress(OSError, RunError):  # a cache that cannot be written: it is measured again next time
+            write_whole(cache_home() / FILE, json.dumps(dict(list(known.items())[-MOST:]), indent=1) + "\n")
+    return known[key]
+
+
+def _measure_now(specialist: Specialist, measure: Callable[[], float]) -> float:
+    with switched_off(specialist):
+        return measure()
+
+
+def _digest(specialist: Specialist, texts: Sequence[str], fingerprint: Fingerprint) -> str:
+    """The digest of everything that the result depends on."""
+    tensors = list(specialist.backbone.parameters())
+    reads = (
+        type(specialist).__name__,
+        getattr(specialist, "pooling", ""),
+        specialist.max_length,
+        sorted({str(tensor.dtype) for tensor in tensors}),
+        tensors[0].device.type,
+    )
+    base = (fingerprint.architecture, fingerprint.weights, fingerprint.tokenizer)
+    versions = (processor_name(), torch.__version__, transformers.__version__)
+    return hashlib.sha256(json.dumps([reads, base, versions, list(texts)]).encode()).hexdigest()
+
+
+def _read_kept() -> dict[str, float]:
+    """The kept results; none if the file is missing or is not what `measure_base` writes."""
+    try:
+        known = json.loads((cache_home() / FILE).read_bytes())
+        return {str(key): float(value) for key, value in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
