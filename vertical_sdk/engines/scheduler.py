@@ -12,7 +12,7 @@ import torch
 
 from vertical_sdk.engines.prefixes import Prefixes
 from vertical_sdk.errors import AdapterError
-from vertical_sdk.families.continuation import Continuation, require_numbers
+from vertical_sdk.families.continuation import NOT_A_NUMBER, Continuation
 from vertical_sdk.kernels.decoder import Decoder, Segment
 from vertical_sdk.kernels.low_rank import LowRank
 
@@ -31,13 +31,12 @@ class Request:
 
     prompt   token ids, at least one
     adapter  None: the base without an adapter
-    most     tokens of the answer at most
 
     `error` is set if the answer could not be written; `answer.finished` and `answer.text` tell the rest.
     """
 
-    def __init__(self, prompt: tuple[int, ...], adapter: LowRank | None, answer: Continuation, most: int) -> None:
-        self.prompt, self.adapter, self.answer, self.most = prompt, adapter, answer, most
+    def __init__(self, prompt: tuple[int, ...], adapter: LowRank | None, answer: Continuation) -> None:
+        self.prompt, self.adapter, self.answer = prompt, adapter, answer
         self.error: AdapterError | None = None
         self.cancelled = False
         self._next = -1
@@ -113,7 +112,7 @@ class Scheduler:
                     new.append(request)
         if new:
             slots = 1 << (len(self._running) + len(new) - 1).bit_length()
-            self._cache.reserve(min(slots, self._slots), max(len(request.prompt) + request.most for request in new))
+            self._cache.reserve(min(slots, self._slots), max(len(request.prompt) + request.answer.most for request in new))
         for request in new:
             self._cache.open()
             self._running.append(request)
@@ -128,7 +127,7 @@ class Scheduler:
                 self._cache.close(slot, clear=self._running[slot].error is not None)
                 self._running[slot] = self._running[-1]
                 self._running.pop()
-        if not self._running and sum(stack.nbytes for stack in (*self._cache.keys, *self._cache.values)) > IDLE_BYTES:
+        if not self._running and self._cache.nbytes > IDLE_BYTES:
             self._cache = self._decoder.create_cache()
         return left
 
@@ -168,18 +167,18 @@ class Scheduler:
         highest, likeliest = scores.max(dim=-1)  # NaN is the highest of scores with NaN
         wrong, tokens = highest.isnan().tolist(), likeliest.tolist()
         for row, request in enumerate(requests):
-            try:
-                if wrong[row]:
-                    require_numbers(scores[row])
-                request._next = tokens[row] if request.answer.takes_likeliest else request.answer.choose(scores[row])
-                request.answer.add(request._next)
-            except AdapterError as error:
-                request.error = error
+            if wrong[row]:
+                request.error = AdapterError(NOT_A_NUMBER)
+                continue
+            request._next = tokens[row] if request.answer.takes_likeliest else request.answer.choose(scores[row])
+            request.answer.add(request._next)
 
     def _drop_all(self) -> None:
         """Give up the batch after a step that was interrupted: what its slots hold is not known."""
         for request in self._running:
             if not request.done:
-                request.error = AdapterError("the answer was given up, as the computation of its batch was interrupted. Ask again.")
+                request.error = AdapterError(
+                    "the answer was given up, as the computation of its batch was interrupted. Ask again."
+                )
         self._running = []
         self._cache, self._stack = self._decoder.create_cache(), self._decoder.create_stack()

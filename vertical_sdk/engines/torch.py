@@ -21,9 +21,11 @@ from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.load import load_specialist, replay_adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
-from vertical_sdk.engines.engine import Raw, Stream, check_batch_size
+from vertical_sdk.engines.engine import LIKELIEST, Raw, Stream, check_batch_size
+from vertical_sdk.engines.writing import Writer
 from vertical_sdk.errors import AdapterError, IdleAdapter
 from vertical_sdk.families.chat import encode_turns
+from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.shared_base import share_weights
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
 from vertical_sdk.types import Example, Message, Progress, silent
@@ -72,6 +74,7 @@ class TorchEngine:
         self._device = _check_device(device) if device else None
         self._backbone: Any = None
         self._loaded: dict[str, _Loaded] = {}
+        self._writer = Writer()
 
     @property
     def base(self) -> Base:
@@ -160,32 +163,27 @@ class TorchEngine:
         prompts: Sequence[Sequence[Message]],
         adapters: Sequence[str],
         *,
-        max_new_tokens: int = 128,
+        decoding: Decoding = LIKELIEST,
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = silent,
     ) -> list[str]:
-        """Write an answer to each conversation; the prompts of one adapter run together.
+        """Write an answer to each conversation; a batch may mix adapters.
 
         Raises AdapterError if the base is an encoder, DataError for a prompt that is too long.
         """
         check_batch_size(batch_size)
         from vertical_sdk.families.causal import CausalSpecialist
 
-        texts: dict[int, str] = {}
-        for specialist, positions in self._groups(adapters):
+        specialists = {name: self._get(name).specialist for name in dict.fromkeys(adapters)}
+        encoded, writers = [], []
+        for name, prompt in zip(adapters, prompts, strict=True):
+            specialist = specialists[name]
             if not isinstance(specialist, CausalSpecialist):
-                raise AdapterError(f"{adapters[positions[0]]}: {self._base.name} cannot write text. Call predict() instead.")
-            encoded = [encode_turns(specialist.text_tokenizer, prompts[n], specialist.max_length) for n in positions]
-            written = specialist.write(
-                encoded,
-                max_new_tokens=max_new_tokens,
-                batch_size=batch_size,
-                progress=progress,
-                stream=_renumber(stream, positions),
-            )
-            texts |= zip(positions, written, strict=True)
-        return [texts[position] for position in range(len(prompts))]
+                raise AdapterError(f"{name}: {self._base.name} cannot write text. Call predict() instead.")
+            writers.append(specialist)
+            encoded.append(encode_turns(specialist.text_tokenizer, prompt, specialist.max_length))
+        return self._writer.write(writers, encoded, decoding, batch_size=batch_size, stream=stream, progress=progress)
 
     @contextlib.contextmanager
     def _watch_loaded(self) -> Iterator[None]:
@@ -262,11 +260,3 @@ def _check_device(name: str) -> torch.device:
 
 def _forward(specialist: Specialist, batch: Batch) -> Tensor:
     return specialist(batch)[0]
-
-
-def _renumber(stream: Stream | None, positions: Sequence[int]) -> Stream | None:
-    """A stream for some of the prompts, which it counts from 0."""
-    if stream is None:
-        return None
-    whole = stream
-    return lambda row, piece: whole(positions[row], piece)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-import numbers
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.kernels.sampling import sample_token
 
-__all__ = ["Continuation", "Decoding"]
+__all__ = ["NOT_A_NUMBER", "Continuation", "Decoding", "TokenTree"]
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 """What a tokenizer decodes half a character to: the rest is in the next token."""
 MOST_STOPS = 16
+NOT_A_NUMBER = "the specialist's output is not a number. Its weights are wrong. Train it again, or load another version."
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,17 @@ class Continuation:
     streamed   whether `take_piece` is called
     """
 
-    def __init__(self, tokenizer: Any, end: int, decoding: Decoding, *, tree: TokenTree | None = None, streamed: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Any, end: int, decoding: Decoding, *, tree: TokenTree | None = None, streamed: bool = False
+    ) -> None:
         self._tokenizer, self._end, self._decoding = tokenizer, end, decoding
         self._random = random.Random(decoding.seed)  # noqa: S311  (not for secrets)
         self._node: Any = None if tree is None else tree.root
         self._streamed, self._passed_on, self._stopped_at = streamed, 0, -1
         self._decoded = ""
         self._tokens: list[int] = []
+        self.most = decoding.max_new_tokens if tree is None else tree.depth
+        """Tokens that it may take."""
         self.finished = False
         self._follow_only_way()
 
@@ -111,7 +116,8 @@ class Continuation:
 
     def choose(self, scores: Tensor) -> int:
         """Choose the next token by its scores (vocabulary,). Raises AdapterError for NaN, of which the likeliest token would be any."""
-        require_numbers(scores)
+        if bool(scores.isnan().any()):
+            raise AdapterError(NOT_A_NUMBER)
         allowed = None if self._node is None else torch.tensor(sorted(self._node), device=scores.device)
         if allowed is not None:
             scores = scores[allowed]
@@ -131,7 +137,7 @@ class Continuation:
             self._node = self._node[token]
             self._follow_only_way()
             return
-        self.finished = token == self._end or len(self._tokens) >= self._decoding.max_new_tokens
+        self.finished = token == self._end or len(self._tokens) >= self.most
         if self._decoding.stop or self._streamed:
             self._decoded = self._tokenizer.decode(self._tokens, skip_special_tokens=True)
             found = [place for stop in self._decoding.stop if (place := self._decoded.find(stop)) >= 0]
@@ -162,14 +168,6 @@ class Continuation:
             self._node, self.finished = node, True
 
 
-def require_numbers(scores: Tensor) -> None:
-    """Raise AdapterError for scores with NaN."""
-    if bool(scores.isnan().any()):
-        raise AdapterError(
-            "the specialist's output is not a number. Its weights are wrong. Train it again, or load another version."
-        )
-
-
 def _overlap(text: str, stop: str) -> int:
     """The length of the longest end of a text that `stop` begins with."""
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
@@ -177,14 +175,16 @@ def _overlap(text: str, stop: str) -> int:
 
 def _number(value: object) -> float:
     """A number, NaN for anything else."""
-    return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    return (
+        math.nan if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating) else float(value)
+    )
 
 
-def _check_number(name: str, value: object, possible: bool, should: str) -> None:  # noqa: FBT001
+def _check_number(name: str, value: object, possible: bool, should: str) -> None:
     if not possible:
         raise DataError(f"{name} = {value!r:.60} is wrong: {should}.")
 
 
 def _check_whole(name: str, value: object, least: int, should: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise DataError(f"{name} = {value!r:.60} is wrong: {should}.")

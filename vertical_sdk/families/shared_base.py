@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["read_context", "share_weights", "use_base"]
+__all__ = ["read_context", "share_weights", "use_base", "uses_base"]
 
 _BASE_ONLY: ContextVar[bool] = ContextVar("base_only", default=False)
 
@@ -30,6 +30,11 @@ def use_base() -> Iterator[None]:
         yield
     finally:
         _BASE_ONLY.reset(token)
+
+
+def uses_base() -> bool:
+    """Whether this thread or task computes without adapters, within `use_base`."""
+    return _BASE_ONLY.get()
 
 
 def share_weights(model: nn.Module) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -20,32 +18,30 @@ class KeyValues:
     """
 
     def __init__(self, layers: int, heads: int, width: int, device: torch.device) -> None:
-        self._shape, self._device = (heads, width), device
-        self.keys = [torch.zeros(0, heads, 0, width, device=device) for _ in range(layers)]
-        """Of each layer, (slots, heads, tokens, width)."""
-        self.values = list(self.keys)
+        self._device = device
+        self.layers = [torch.zeros(0, 2, heads, 0, width, device=device) for _ in range(layers)]
+        """Of each layer, keys and values: (slots, 2, heads, tokens, width)."""
         self.lengths: list[int] = []
         """Tokens in each slot that is in use: the first ones."""
 
     @property
-    def tokens(self) -> int:
-        """Tokens that fit into a slot."""
-        return self.keys[0].shape[2]
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return sum(layer.nbytes for layer in self.layers)
 
     def reserve(self, slots: int, tokens: int) -> None:
         """Make room for so many slots of so many tokens; what is held is copied.
 
         Memory is 8 × layers × slots × heads × tokens × width bytes.
         """
-        have, room = self.keys[0].shape[0], self.tokens
+        have, _, heads, room, width = self.layers[0].shape
         if slots <= have and tokens <= room:
             return
         slots, tokens = max(slots, have), max(-(-tokens // STEP) * STEP, room)
         used, longest = len(self.lengths), max(self.lengths, default=0)
-        for stack in (self.keys, self.values):
-            for layer, old in enumerate(stack):
-                stack[layer] = torch.zeros(slots, self._shape[0], tokens, self._shape[1], device=self._device)
-                stack[layer][:used, :, :longest] = old[:used, :, :longest]
+        for number, old in enumerate(self.layers):
+            self.layers[number] = torch.zeros(slots, 2, heads, tokens, width, device=self._device)
+            self.layers[number][:used, :, :, :longest] = old[:used, :, :, :longest]
 
     def open(self) -> int:
         """Use one more slot, for which there is room, and return its number."""
@@ -58,35 +54,30 @@ class KeyValues:
         clear  overwrite it with zeros: what is left of other rows is multiplied by zero, which needs numbers
         """
         last = len(self.lengths) - 1
-        for stack in (*self.keys, *self.values):
+        for layer in self.layers:
             if clear:
-                stack[slot] = 0
+                layer[slot] = 0
             if slot != last:
-                stack[slot, :, : self.lengths[last]] = stack[last, :, : self.lengths[last]]
+                layer[slot, :, :, : self.lengths[last]] = layer[last, :, :, : self.lengths[last]]
         self.lengths[slot] = self.lengths[last]
         self.lengths.pop()
 
-    def append(self, layer: int, positions: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Write one token of each row: positions (rows,) within the slots, keys and values (rows, heads, width)."""
-        rows = torch.arange(len(positions), device=self._device)
-        self.keys[layer][rows, :, positions] = keys
-        self.values[layer][rows, :, positions] = values
+    def append(self, layer: int, rows: Tensor, positions: Tensor, pairs: Tensor) -> None:
+        """Write one token of each row: rows and positions (rows,), keys and values (rows, 2, heads, width)."""
+        self.layers[layer][rows, :, :, positions] = pairs
 
-    def write(self, layer: int, slot: int, first: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Write tokens of one row, (tokens, heads, width), and return all of the row: keys and values (1, heads, tokens, width)."""
-        end = first + len(keys)
-        self.keys[layer][slot, :, first:end] = keys.transpose(0, 1)
-        self.values[layer][slot, :, first:end] = values.transpose(0, 1)
-        return self.keys[layer][slot : slot + 1, :, :end], self.values[layer][slot : slot + 1, :, :end]
+    def write(self, layer: int, slot: int, first: int, pairs: Tensor) -> Tensor:
+        """Write tokens of one row, (tokens, 2, heads, width), and return all of the row: (2, heads, tokens, width)."""
+        end = first + len(pairs)
+        self.layers[layer][slot, :, :, first:end] = pairs.permute(1, 2, 0, 3)
+        return self.layers[layer][slot, :, :, :end]
 
     def copy_out(self, slot: int, tokens: int) -> Tensor:
         """Copy the first tokens of a row: (layers, 2, heads, tokens, width)."""
-        pairs = zip(self.keys, self.values, strict=True)
-        return torch.stack([torch.stack([keys[slot, :, :tokens], values[slot, :, :tokens]]) for keys, values in pairs])
+        return torch.stack([layer[slot, :, :, :tokens] for layer in self.layers])
 
-    def copy_in(self, slot: int, tokens: Sequence[Tensor] | Tensor) -> None:
-        """Begin an empty row with tokens from `copy_out`."""
-        for layer, (keys, values) in enumerate(tokens):
-            self.keys[layer][slot, :, : keys.shape[1]] = keys
-            self.values[layer][slot, :, : keys.shape[1]] = values
-        self.lengths[slot] = tokens[0].shape[2]
+    def copy_in(self, slot: int, pairs: Tensor) -> None:
+        """Begin an empty row with what `copy_out` returned."""
+        for layer, beginning in zip(self.layers, pairs, strict=True):
+            layer[slot, :, :, : beginning.shape[2]] = beginning
+        self.lengths[slot] = pairs.shape[3]
