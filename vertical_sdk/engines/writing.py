@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,7 +21,8 @@ from vertical_sdk.types import Progress, silent
 
 __all__ = ["Writer"]
 
-Deliver = Callable[[int, str], None]
+Deliver: TypeAlias = Callable[[int, str], None]
+State: TypeAlias = tuple[tuple[int, int], ...]
 
 
 class Writer:
@@ -30,9 +31,9 @@ class Writer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._embedding: Any = None
+        self._base: State | None = None
         self._scheduler: Scheduler | None = None
-        self._low_ranks: WeakKeyDictionary[CausalSpecialist, tuple[Any, LowRank | None]] = WeakKeyDictionary()
+        self._low_ranks: WeakKeyDictionary[CausalSpecialist, tuple[State, LowRank | None]] = WeakKeyDictionary()
 
     def write(
         self,
@@ -86,24 +87,25 @@ class Writer:
             adapter = None
             if not uses_base() and (adapter := self._read_adapter(specialist, model)) is None:
                 return None, None
-            embedding = model.get_input_embeddings()
-            weight = getattr(embedding, "weight", None)
-            if self._embedding is not weight or weight is None:
+            base = _describe(model, lora=False)
+            if self._base != base:
                 decoder = read_decoder(model)
-                self._embedding, self._scheduler = weight, None if decoder is None else Scheduler(decoder)
+                self._base, self._scheduler = base, None if decoder is None else Scheduler(decoder)
             return self._scheduler, adapter
 
     def _read_adapter(self, specialist: CausalSpecialist, model: Any) -> LowRank | None:
         """The adapter, read again if a number of it has changed."""
-        state = [
-            (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
-            for name, tensor in model.named_parameters()
-            if "lora_" in name
-        ]
+        state = _describe(model, lora=True)
         known = self._low_ranks.get(specialist)
         if known is None or known[0] != state:
             known = self._low_ranks[specialist] = state, read_low_rank(model)
         return known[1]
+
+
+def _describe(model: Any, *, lora: bool) -> State:
+    """The memory of the adapter's tensors, or of all others, each with its count of changes."""
+    tensors = [tensor for name, tensor in model.named_parameters() if ("lora_" in name) == lora]
+    return tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
 
 
 def _run(

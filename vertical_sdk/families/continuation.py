@@ -95,7 +95,7 @@ class Continuation:
         self._node: Any = None if tree is None else tree.root
         self._streamed, self._passed_on, self._stopped_at = streamed, 0, -1
         self._decoded = ""
-        self._tokens: list[int] = []
+        self.tokens: list[int] = []
         self.most = decoding.max_new_tokens if tree is None else tree.depth
         """Tokens that it may take."""
         self.finished = False
@@ -111,7 +111,7 @@ class Continuation:
         """The answer as far as it is written, without special tokens and without spaces around it."""
         if isinstance(self._node, str):
             return self._node
-        text = self._tokenizer.decode(self._tokens, skip_special_tokens=True) if not self._decoded else self._decoded
+        text = self._tokenizer.decode(self.tokens, skip_special_tokens=True) if not self._decoded else self._decoded
         return str(text[: self._stopped_at] if self._stopped_at >= 0 else text).strip()
 
     def choose(self, scores: Tensor) -> int:
@@ -132,14 +132,14 @@ class Continuation:
 
     def add(self, token: int) -> None:
         """Take the next token, and find out whether the answer ends."""
-        self._tokens.append(token)
+        self.tokens.append(token)
         if self._node is not None:
             self._node = self._node[token]
             self._follow_only_way()
             return
-        self.finished = token == self._end or len(self._tokens) >= self.most
+        self.finished = token == self._end or len(self.tokens) >= self.most
         if self._decoding.stop or self._streamed:
-            self._decoded = self._tokenizer.decode(self._tokens, skip_special_tokens=True)
+            self._decoded = self._tokenizer.decode(self.tokens, skip_special_tokens=True)
             found = [place for stop in self._decoding.stop if (place := self._decoded.find(stop)) >= 0]
             if found:
                 self._stopped_at, self.finished = min(found), True

@@ -76,6 +76,8 @@ def read_low_rank(model: Any) -> LowRank | None:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
+    if any(config.bias != "none" for config in getattr(model, "peft_config", {}).values()):
+        return None
     matrices, layers = {}, 0
     for number, layer in enumerate(_network(model).layers):
         for place, names in enumerate(PARTS):
