@@ -128,6 +128,7 @@ def measure_decoding(batch: int, tokens: int, rounds: int) -> dict[str, Any]:
             began = time.perf_counter()
             written[system] = write()
             seconds[system] = min(seconds.get(system, float("inf")), time.perf_counter() - began)
+            print(f"{system}: {seconds[system]:.2f} s", file=sys.stderr, flush=True)
     assert all(len(row) == tokens for rows in written.values() for row in rows)
     pairs = list(zip(written["sdk"], written["peft"], strict=True))
     return {
