@@ -22,7 +22,12 @@ from typing import Any
 
 BASE = "smollm2-135m"
 INSTRUCTION = "You help the staff of a hospital. Answer in short sentences, and never invent facts."
-QUESTIONS = ("What is fever?", "Name three signs of a cold, and what to do about each of them.", "Hello", "When is a rash dangerous?")
+QUESTIONS = (
+    "What is fever?",
+    "Name three signs of a cold, and what to do about each of them.",
+    "Hello",
+    "When is a rash dangerous?",
+)
 STD = 0.02
 """Of the adapters' B: their texts differ from the base's, and are still texts."""
 Ids = list[int]
@@ -112,21 +117,20 @@ def measure_decoding(batch: int, tokens: int, rounds: int) -> dict[str, Any]:
         adapters.append(read_low_rank(model.get_base_model()))
     before = _resident()
     scheduler = Scheduler(decoder)
-    systems: dict[str, Callable[[], list[Ids]]] = {
-        "sdk": lambda: write_by_sdk(scheduler, adapters, prompts, tokenizer, tokens),
-        "sdk base": lambda: write_by_sdk(scheduler, [None] * batch, prompts, tokenizer, tokens),
-        "peft": lambda: write_by_peft(model, names, prompts, tokenizer.pad_token_id, tokens),
+    systems: dict[str, Callable[[int], list[Ids]]] = {
+        "sdk": lambda count: write_by_sdk(scheduler, adapters, prompts, tokenizer, count),
+        "sdk base": lambda count: write_by_sdk(scheduler, [None] * batch, prompts, tokenizer, count),
+        "peft": lambda count: write_by_peft(model, names, prompts, tokenizer.pad_token_id, count),
     }
     seconds: dict[str, float] = {}
     written: dict[str, list[Ids]] = {}
-    for system, write in systems.items():  # once, to warm up: memory is new, and the SDK learns the common beginning
-        if system != "peft":
-            written[system] = write()
+    for system in ("sdk", "sdk base"):  # memory is new, and the common beginning of the prompts is not known yet
+        systems[system](2)
     memory += _resident() - before
     for _ in range(rounds):
         for system, write in systems.items():
             began = time.perf_counter()
-            written[system] = write()
+            written[system] = write(tokens)
             seconds[system] = min(seconds.get(system, float("inf")), time.perf_counter() - began)
             print(f"{system}: {seconds[system]:.2f} s", file=sys.stderr, flush=True)
     assert all(len(row) == tokens for rows in written.values() for row in rows)

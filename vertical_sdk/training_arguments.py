@@ -48,7 +48,7 @@ MOST_WORKERS = 256
 class Arguments(transformers.TrainingArguments):
     """TrainingArguments with the extra options of the SDK's trainer."""
 
-    token_budget: int = field(default=2048, metadata={"help": "Tokens, padding included, in one pass through the model."})
+    token_budget: int = field(default=2048, metadata={"help": "Tokens in one pass through the model."})
     early_stopping_patience: int | None = field(
         default=None,
         metadata={"help": "Stop after this many evaluations without a better eval loss, and keep the best weights."},

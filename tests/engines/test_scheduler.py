@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from engines.conftest import add_adapter, adapters_of, build_network, prompts_of, write_plainly
+from engines.conftest import adapters_of, add_adapter, build_network, prompts_of, write_plainly
 
 from vertical_sdk.engines.prefixes import Prefixes, common_length
 from vertical_sdk.engines.scheduler import Request, Scheduler
@@ -55,11 +55,14 @@ def test_a_mixed_batch_writes_the_tokens_of_transformers(network: Any) -> None:
     prompts = prompts_of(12)
     order = [n * 7 % 5 for n in range(12)]  # some adapters several times, none in order
 
-    written = run(create_scheduler(network), [ask(prompt, adapters[n], max_new_tokens=20) for prompt, n in zip(prompts, order)])
+    written = run(
+        create_scheduler(network),
+        [ask(prompt, adapters[n], max_new_tokens=20) for prompt, n in zip(prompts, order, strict=True)],
+    )
 
-    assert written == [write_plainly(models[n], prompt, 20) for prompt, n in zip(prompts, order)]
+    assert written == [write_plainly(models[n], prompt, 20) for prompt, n in zip(prompts, order, strict=True)]
     alone = [write_plainly(network, prompt, 20) for prompt in prompts]
-    assert all(tokens != base for tokens, base, n in zip(written, alone, order) if n < 4)
+    assert all(tokens != base for tokens, base, n in zip(written, alone, order, strict=True) if n < 4)
 
 
 def test_requests_that_join_and_leave_change_no_answer(llama: Any) -> None:
@@ -95,7 +98,7 @@ def test_a_row_does_not_depend_on_its_neighbours(llama: Any) -> None:
             stack.keep(owners)
             cache.reserve(6, 32)
             rows = [rest[0], prompt, *rest[1:]]
-            decoder.read([Segment(cache.open(), row, owner) for row, owner in zip(rows, owners)], cache, stack)
+            decoder.read([Segment(cache.open(), row, owner) for row, owner in zip(rows, owners, strict=True)], cache, stack)
             scores.append(decoder.step([5, 6, 7, 8, 9, 10], owners, cache, stack))
 
     torch.testing.assert_close(scores[0][1], scores[1][1], rtol=1e-5, atol=1e-5)
@@ -109,7 +112,9 @@ def test_a_common_beginning_is_computed_once_and_changes_no_answer(llama: Any, m
     scheduler = create_scheduler(llama)
     decoder, read = scheduler._decoder, []
     plain = decoder.read
-    monkeypatch.setattr(decoder, "read", lambda segments, *more: read.append([len(s.tokens) for s in segments]) or plain(segments, *more))
+    monkeypatch.setattr(
+        decoder, "read", lambda segments, *more: read.append([len(s.tokens) for s in segments]) or plain(segments, *more)
+    )
 
     written = run(scheduler, [ask(prompt, adapters[n % 2], max_new_tokens=9) for n, prompt in enumerate(prompts)])
     again = run(scheduler, [ask(prompts[0], adapters[0], max_new_tokens=9)])
@@ -144,14 +149,19 @@ def test_an_answer_that_is_not_a_number_is_an_error_of_its_request_alone(llama: 
     next(weight for name, weight in bad.named_parameters() if "lora_B" in name).fill_(torch.nan)
     prompts = prompts_of(3, seed=5)
     scheduler = create_scheduler(llama)
-    requests = [ask(prompt, read_adapter(model), max_new_tokens=8) for prompt, model in zip(prompts, (good, bad, good))]
+    requests = [
+        ask(prompt, read_adapter(model), max_new_tokens=8) for prompt, model in zip(prompts, (good, bad, good), strict=True)
+    ]
 
     written = run(scheduler, requests)
 
     assert isinstance(requests[1].error, AdapterError)
     assert [written[0], written[2]] == [write_plainly(good, prompts[n], 8) for n in (0, 2)]
     long = tuple(range(2, 60))
-    assert run(scheduler, [ask(long, read_adapter(good), max_new_tokens=30) for _ in range(3)]) == [write_plainly(good, long, 30)] * 3
+    assert (
+        run(scheduler, [ask(long, read_adapter(good), max_new_tokens=30) for _ in range(3)])
+        == [write_plainly(good, long, 30)] * 3
+    )
 
 
 def test_drawn_tokens_depend_on_the_seed_and_not_on_the_batch(llama: Any) -> None:
@@ -160,7 +170,9 @@ def test_drawn_tokens_depend_on_the_seed_and_not_on_the_batch(llama: Any) -> Non
     scheduler = create_scheduler(llama)
 
     def requests(seed: int) -> list[Request]:
-        return [ask(p, adapters[n % 4], max_new_tokens=12, temperature=1.5, top_p=0.9, seed=seed) for n, p in enumerate(prompts)]
+        return [
+            ask(p, adapters[n % 4], max_new_tokens=12, temperature=1.5, top_p=0.9, seed=seed) for n, p in enumerate(prompts)
+        ]
 
     together = run(scheduler, requests(3))
 
@@ -202,7 +214,13 @@ def test_cancelled_requests_leave_and_others_go_on(llama: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"use_dora": True}, {"bias": "lora_only"}, {"modules_to_save": ["lm_head"]}, {"target_modules": ["q_proj", "embed_tokens"]}]
+    "settings",
+    [
+        {"use_dora": True},
+        {"bias": "lora_only"},
+        {"modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+    ],
 )
 def test_adapters_that_are_more_than_lora_are_left_to_transformers(llama: Any, settings: dict[str, Any]) -> None:
     assert read_low_rank(add_adapter(llama, 1, **settings).get_base_model()) is None

@@ -141,7 +141,7 @@ def test_an_output_that_is_not_a_number_is_an_error(model: VerticalModel, name: 
 def test_a_stream_that_fails_ends_the_call_and_no_other(model: VerticalModel) -> None:
     expected = model.generate(PROMPTS, adapters="short", max_new_tokens=8)
 
-    def fail(row: int, piece: str) -> None:  # noqa: ARG001
+    def fail(row: int, piece: str) -> None:
         raise KeyError(row)
 
     with pytest.raises(KeyError):

@@ -23,7 +23,7 @@ SLOTS = 64
 IDLE_BYTES = 256 << 20
 """Memory of keys and values that is kept while there is nothing to do."""
 BASE = LowRank({})
-"""Stands for the base without an adapter."""
+"""The base without an adapter."""
 
 
 class Request:
@@ -50,7 +50,7 @@ class Request:
 class Scheduler:
     """Answers requests on one decoder. Every method may be called from many threads at once.
 
-    No thread of its own: whoever waits for an answer calls `step`, which computes a token for every request of everybody.
+    It has no thread: a caller that waits for an answer calls `step`, which computes a token for every request of every caller.
 
     slots  requests that are answered at once
     """
@@ -140,7 +140,7 @@ class Scheduler:
             adapter = group[0].adapter or BASE
             begin = self._prefixes.plan(adapter, [request.prompt for request in group])
             if begin:
-                known = self._begin(group[0], slots, (*begin, -1))
+                known = self._load_beginning(group[0], slots, (*begin, -1))
                 shared.append((adapter, begin, Segment(slots[id(group[0])], begin[known:], group[0].adapter)))
         if shared:
             self._decoder.read([segment for _, _, segment in shared], self._cache, self._stack)
@@ -150,11 +150,11 @@ class Scheduler:
         segments = []
         for request in ordered:
             slot = slots[id(request)]
-            known = self._cache.lengths[slot] or self._begin(request, slots, request.prompt)
+            known = self._cache.lengths[slot] or self._load_beginning(request, slots, request.prompt)
             segments.append(Segment(slot, request.prompt[known:], request.adapter))
         self._take(ordered, self._decoder.read(segments, self._cache, self._stack))
 
-    def _begin(self, request: Request, slots: dict[int, int], prompt: tuple[int, ...]) -> int:
+    def _load_beginning(self, request: Request, slots: dict[int, int], prompt: tuple[int, ...]) -> int:
         """Begin a request's slot with what is known of its prompt, and return the number of those tokens."""
         known = self._prefixes.find(request.adapter or BASE, prompt)
         if known is None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vertical_sdk.types import Numbers
 
-__all__ = ["Encoded", "micro_batches", "pad"]
+__all__ = ["Encoded", "even_batches", "micro_batches", "pad"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,26 @@ def micro_batches(lengths: Sequence[int], budget: int, most: int | None = None) 
         group.append(position)
     if group:
         yield group
+
+
+def even_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Positions of rows in groups of similar length, with about as many tokens in each, and at most `budget` or one row.
+
+    For rows that are not padded: short ones of a group cost nothing. The groups together are the rows, once each.
+    """
+    order = sorted(range(len(lengths)), key=lambda p: (lengths[p], p))
+    whole = sum(lengths)
+    share = whole / max(1, -(-whole // budget))
+    groups: list[list[int]] = []
+    tokens = 0
+    for position in order:
+        length = lengths[position]
+        if not groups or tokens + length > budget or tokens + length / 2 > share:
+            groups.append([])
+            tokens = 0
+        groups[-1].append(position)
+        tokens += length
+    return groups
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, plan_choices, tree_inputs
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
+from vertical_sdk.kernels.packing import plan_layout, use_layout
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
@@ -112,23 +113,77 @@ class CausalSpecialist(nn.Module):
             batch["targets"] = torch.tensor([row.target for row in rows])
         return batch
 
-    def _hidden(self, **inputs: Tensor) -> Tensor:
+    def pack(self, rows: Sequence[Encoded]) -> Batch | None:
+        """Batch rows one after another; the tokens that all of them begin with once.
+
+        input_ids (1, tokens), layout; targets as `collate` has them. Of answers, states: the output layer is left to the loss.
+        reads (answer tokens,) are the positions before them, and targets the tokens.
+        None if the rows' labels have more than one word, each of which is read in its own way.
+        """
+        if self.choices is not None and self.choices.tokens:
+            return None
+        layout = plan_layout([row.ids for row in rows], share=self.shares)
+        batch: Batch = {"input_ids": torch.tensor([layout.place([row.ids for row in rows])]), "layout": layout}
+        if not rows[0].learn:
+            return batch if rows[0].target is None else {**batch, "targets": torch.tensor([row.target for row in rows])}
+        starts = layout.starts.tolist()
+        reads, tokens = [], []
+        for row, start in zip(rows, starts, strict=True):
+            for at in range(1, len(row.ids)):
+                if row.learn[at]:
+                    before = at - 1
+                    reads.append(before if before < layout.shared else start + before - layout.shared)
+                    tokens.append(row.ids[at])
+        if rows[0].avoid:
+            batch["avoid"] = pad([ids for row in rows for ids in row.avoid], -1)[0]
+        return {**batch, "reads": torch.tensor(reads), "targets": torch.tensor(tokens)}
+
+    @property
+    def shares(self) -> bool:
+        """Whether rows may share the tokens that they begin with: not if each pass drops numbers of its own."""
+        return not any(module.p > 0 for module in self.backbone.modules() if isinstance(module, nn.Dropout))
+
+    @property
+    def output_layer(self) -> nn.Linear | None:
+        """The layer that makes logits of states; None if it is trained, or is more than a linear layer."""
         model = self.backbone.get_base_model()
-        hidden: Tensor = getattr(model, model.base_model_prefix)(use_cache=False, **inputs).last_hidden_state
-        return hidden
+        layer = model.get_output_embeddings()
+        plain = type(layer) is nn.Linear and not layer.weight.requires_grad
+        return layer if plain else None
+
+    def _hidden(self, batch: Batch, **inputs: Any) -> Tensor:
+        """The states of all tokens, (rows, longest, width), or (1, tokens, width) of packed rows."""
+        model = self.backbone.get_base_model()
+        body = getattr(model, model.base_model_prefix)
+        layout = batch.get("layout")
+        if layout is None:
+            hidden: Tensor = body(use_cache=False, **inputs).last_hidden_state
+            return hidden
+        with use_layout(layout):
+            packed: Tensor = body(
+                use_cache=False, input_ids=batch["input_ids"], position_ids=layout.positions
+            ).last_hidden_state
+        return packed
 
     def features(self, batch: Batch) -> Tensor:
         """The hidden state of each prompt's last token: (rows, width)."""
-        hidden = self._hidden(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        if (layout := batch.get("layout")) is not None:
+            return self._hidden(batch)[0, layout.starts + layout.counts - 1]
+        hidden = self._hidden(batch, input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         last = batch["attention_mask"].sum(1) - 1
         return hidden[torch.arange(len(last), device=last.device), last]
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Outputs and targets: (rows, k) and one target a row, or (answer tokens, vocabulary) and the tokens."""
+        """Outputs and targets: (rows, k) and one target a row, or (answer tokens, vocabulary) and the tokens.
+
+        Of packed answers (answer tokens, width), which `output_layer` turns into outputs.
+        """
         model = self.backbone.get_base_model()
-        ids, mask = batch["input_ids"], batch["attention_mask"]
+        if "reads" in batch:
+            return self._hidden(batch)[0, batch["reads"]], batch["targets"]
         if "learn" in batch:
-            hidden = self._hidden(input_ids=ids, attention_mask=mask)
+            ids = batch["input_ids"]
+            hidden = self._hidden(batch, input_ids=ids, attention_mask=batch["attention_mask"])
             wanted = batch["learn"][:, 1:]
             return model.get_output_embeddings()(hidden[:, :-1][wanted]), ids[:, 1:][wanted]
         if self.head is not None:
@@ -136,9 +191,9 @@ class CausalSpecialist(nn.Module):
         if self.choices is None:
             raise ValueError("a generation specialist needs rows encoded to be learned from")
         if self.choices.tokens:
-            tree, attention, positions, reads = tree_inputs(self.choices, ids, mask)
+            tree, attention, positions, reads = tree_inputs(self.choices, batch["input_ids"], batch["attention_mask"])
             dtype = next(model.parameters()).dtype
-            hidden = self._hidden(input_ids=tree, attention_mask=attention.to(dtype), position_ids=positions)
+            hidden = self._hidden(batch, input_ids=tree, attention_mask=attention.to(dtype), position_ids=positions)
             nodes = hidden[torch.arange(len(reads), device=reads.device)[:, None], reads]
         else:
             nodes = self.features(batch)[:, None]

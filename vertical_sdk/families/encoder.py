@@ -16,6 +16,7 @@ from vertical_sdk.families.head import Head
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.pooled import PooledSpecialist
 from vertical_sdk.families.specialist import Batch, load_backbone
+from vertical_sdk.kernels.packing import plan_layout, use_layout
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout
@@ -75,8 +76,30 @@ class EncoderSpecialist(PooledSpecialist):
             batch["targets"] = torch.tensor([row.target for row in rows])
         return batch
 
+    def pack(self, rows: Sequence[Encoded]) -> Batch:
+        """Batch rows one after another: input_ids (1, tokens), layout; targets as `collate` has them."""
+        layout = plan_layout([row.ids for row in rows], share=False)
+        batch: Batch = {"input_ids": torch.tensor([layout.place([row.ids for row in rows])]), "layout": layout}
+        if rows[0].target is not None:
+            batch["targets"] = torch.tensor([row.target for row in rows])
+        return batch
+
+    def _packed_features(self, batch: Batch) -> Tensor:
+        layout = batch["layout"]
+        embeddings: Any = getattr(self.backbone.get_base_model(), "embeddings", None)
+        # RoBERTa and its kind count positions from after that of padding
+        first = embeddings.padding_idx + 1 if hasattr(embeddings, "create_position_ids_from_input_ids") else 0
+        with use_layout(layout):
+            hidden = self.backbone(input_ids=batch["input_ids"], position_ids=layout.positions + first).last_hidden_state[0]
+        if self.pooling == "cls":
+            return F.normalize(hidden[layout.starts].float(), dim=-1)
+        total = hidden.new_zeros(len(layout.order), hidden.shape[-1], dtype=torch.float32)
+        return F.normalize(total.index_add(0, layout.owners, hidden.float()) / layout.counts[:, None], dim=-1)
+
     def features(self, batch: Batch) -> Tensor:
         """Pooled over the tokens, of length 1: (rows, width)."""
+        if "layout" in batch:
+            return self._packed_features(batch)
         hidden = self.backbone(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
         if self.pooling == "cls":
             return F.normalize(hidden[:, 0].float(), dim=-1)

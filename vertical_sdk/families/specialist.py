@@ -39,7 +39,8 @@ __all__ = [
     "switched_off",
 ]
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
+"""Tensors by their names, and the layout of packed rows."""
 LARGE = 1_000_000_000
 """Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
 

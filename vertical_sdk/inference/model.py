@@ -229,7 +229,7 @@ class VerticalModel:
         top_p, top_k    tokens are drawn from the likeliest only: those with this probability together, and so many
         seed            of the random numbers of each answer, so that an answer depends on its prompt, its specialist and the seed alone;
                         None: other ones each time
-        stop            a text, or up to 16, at which an answer ends; it is no part of the answer
+        stop            a text, or up to 16, before which an answer ends
         choices         each answer is one of these texts: at each token where they differ, one that the texts allow is chosen
         batch_size      prompts that are answered at once
         stream          called with a prompt's number and the next piece of its answer

@@ -57,9 +57,10 @@ class _LoraLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, frozen: _Frozen, a: Tensor, b: Tensor, scaling: float) -> Tensor:
         dtype = frozen.weight.dtype
         flat = x.reshape(-1, x.shape[-1]).to(dtype)
-        down, up = a.to(dtype), (b * scaling).to(dtype)
+        # BLAS is several times as fast with the small matrices stored as (r, ...)
+        down, up = a.to(dtype), (b.T * scaling).to(dtype).contiguous()
         out = frozen.forward(flat)
-        out.addmm_(flat @ down.T, up.T)
+        out.addmm_(flat @ down.T, up)
         ctx.save_for_backward(flat, down, up)
         ctx.frozen, ctx.scaling, ctx.shape, ctx.dtype = frozen, scaling, x.shape, x.dtype
         return out.view(*x.shape[:-1], -1)
@@ -68,12 +69,12 @@ class _LoraLinear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         flat, down, up = ctx.saved_tensors
         dy = gradients[0].reshape(-1, gradients[0].shape[-1]).to(flat.dtype)
-        back = dy @ up
+        back = dy @ up.T
         dx = None
         if ctx.needs_input_grad[0]:
             dx = ctx.frozen.backward(dy).addmm_(back, down).view(ctx.shape).to(ctx.dtype)
         inner = flat @ down.T  # computed again: a product with r columns is cheaper than keeping it
-        return dx, None, (back.T @ flat).float(), (dy.T @ inner).float() * ctx.scaling, None
+        return dx, None, (back.T @ flat).float(), (inner.T @ dy).T.float() * ctx.scaling, None
 
 
 @contextlib.contextmanager

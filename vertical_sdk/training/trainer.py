@@ -1,7 +1,8 @@
 """The trainer: transformers.Trainer with three changes, each exact.
 
-1. A batch goes through the model in length-sorted parts under a token budget. Every loss is a mean over rows, so the sum of the
-   parts' gradients, each weighted by its share of the learned units, is the batch's gradient.
+1. A batch goes through the model in length-sorted parts under a token budget, without padding if the base allows it
+   (`training.packing`). Every loss is a mean over rows, so the sum of the parts' gradients, each weighted by its share of the learned
+   units, is the batch's gradient.
 2. Only trained weights are saved, and a checkpoint counts only after its list of digests is written: resume skips a save that was
    killed or ran out of disk.
 3. The learned units are counted over all processes and accumulation steps, so that two processes learn the same as one.
@@ -10,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import shutil
@@ -25,9 +27,10 @@ from torch.utils.tensorboard import SummaryWriter
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from vertical_sdk.errors import DataError, RunError
-from vertical_sdk.families.batching import Encoded, micro_batches
+from vertical_sdk.families.batching import Encoded, even_batches, micro_batches
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.paths import file_digest, report_full_disk, write_whole
+from vertical_sdk.training.packing import find_obstacle, packed_loss
 from vertical_sdk.training_arguments import Arguments
 from vertical_sdk.types import Progress
 
@@ -51,6 +54,7 @@ class VerticalTrainer(transformers.Trainer):
     ) -> None:
         self.specialist = specialist
         self.loss = loss
+        self.report = progress
         self.budget = arguments.token_budget
         callbacks: list[transformers.TrainerCallback] = [_ReportProgress(progress)]
         if arguments.process_index == 0:
@@ -89,7 +93,7 @@ class VerticalTrainer(transformers.Trainer):
         """Run forward and backward over one batch in parts. Returns the batch's share of the step's mean loss."""
         model.train()
         rows: list[Encoded] = inputs
-        groups = list(micro_batches([row.length for row in rows], self.budget))
+        groups = self._split(rows, self.budget)
         total = torch.zeros((), device=self.args.device)
         for number, group in enumerate(groups):
             part = [rows[position] for position in group]
@@ -103,10 +107,28 @@ class VerticalTrainer(transformers.Trainer):
 
     def _part_loss(self, model: Any, part: Sequence[Encoded]) -> Tensor:
         """Sum the losses of some rows."""
+        units = sum(row.units for row in part)
+        if self._packs:
+            return packed_loss(model, self.specialist, part, self.loss) * units
         batch = {key: value.to(self.args.device) for key, value in self.specialist.collate(part).items()}
         more = {"avoid": batch["avoid"]} if "avoid" in batch else {}
         outputs, targets = model(batch)
-        return self.loss(outputs.float(), targets, **more) * sum(row.units for row in part)
+        return self.loss(outputs.float(), targets, **more) * units
+
+    @functools.cached_property
+    def _packs(self) -> bool:
+        """Whether the base reads rows without padding; else each part is padded."""
+        rows: Any = self.train_dataset
+        with self.accelerator.autocast():
+            reason = find_obstacle(self.specialist, rows, checkpointing=bool(self.args.gradient_checkpointing))
+        if reason:
+            self.report(f"note: rows are padded in training: {reason}", None)
+        return not reason
+
+    def _split(self, rows: Sequence[Encoded], budget: int) -> list[list[int]]:
+        """The positions of rows in parts under a budget of tokens."""
+        lengths = [row.length for row in rows]
+        return even_batches(lengths, budget) if self._packs else list(micro_batches(lengths, budget))
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """Measure the loss on the validation rows; every process gets the same value."""
@@ -115,7 +137,7 @@ class VerticalTrainer(transformers.Trainer):
         model.eval()
         total = 0.0
         with torch.no_grad(), self.accelerator.autocast():
-            for group in micro_batches([row.length for row in rows], 4 * self.budget):
+            for group in self._split(rows, 4 * self.budget):
                 total += float(self._part_loss(model, [rows[position] for position in group]))
         metrics = {f"{metric_key_prefix}_loss": total / sum(row.units for row in rows)}
         self.log(metrics)

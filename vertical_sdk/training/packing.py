@@ -1,0 +1,77 @@
+"""Training without padding: whether a base can, and the loss of rows that lie one after another.
+
+A base can if it reads tokens by their positions and attends through transformers' interface, with nothing that depends on the place
+in a batch. That is not known by its name but tried: some rows are read padded and without padding, and the features must agree.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.specialist import Specialist
+from vertical_sdk.kernels.attention import knows_layouts
+from vertical_sdk.kernels.chunked_loss import chunked_loss
+
+__all__ = ["find_obstacle", "packed_loss"]
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
+"""Of the largest feature: what the features may differ by, since sums are rounded in another order."""
+
+
+def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpointing: bool) -> str:
+    """Return why these rows are padded in training; "" if they need not be.
+
+    checkpointing  activations are computed again in the backward pass, which does not know the layout
+    """
+    pack: Any = getattr(specialist, "pack", None)
+    if pack is None or not rows:
+        return "this family of bases has no tokens to put one after another"
+    if next(specialist.backbone.parameters()).device.type != "cpu":
+        return "attention without padding is for a CPU"
+    if checkpointing:
+        return "gradient_checkpointing is on"
+    if not knows_layouts(specialist.backbone):
+        return "the base has an attention of its own"
+    chosen = sorted(rows, key=lambda row: row.length)
+    chosen = [chosen[0], chosen[len(chosen) // 2], chosen[-1]]
+    batch = pack(chosen)
+    if batch is None:
+        return "its label words need more than one pass"
+    specialist.backbone.eval()
+    with torch.no_grad():
+        padded = specialist.features(specialist.collate(chosen)).float()
+        try:
+            packed = specialist.features(batch).float()
+        except (NotImplementedError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+            return f"the base cannot be read without ({str(error).splitlines()[0][:200]})"
+    half = torch.is_autocast_enabled("cpu")
+    allowed = TOLERANCE[torch.bfloat16 if half else torch.float32] * float(padded.abs().max())
+    difference = float((padded - packed).abs().max())
+    return "" if difference <= allowed else f"the base answers otherwise without (by {difference:.2g})"
+
+
+def packed_loss(model: Any, specialist: Specialist, part: Sequence[Encoded], loss: Callable[..., Tensor]) -> Tensor:
+    """The mean loss of some rows, read without padding.
+
+    model  the specialist, or what accelerate made of it
+    """
+    own: Any = specialist
+    batch = own.pack(part)
+    outputs, targets = model(batch)
+    names = ["avoid"] if "avoid" in batch else []
+    if "reads" not in batch:
+        return loss(outputs.float(), targets)
+    if (layer := own.output_layer) is None:
+        logits = own.backbone.get_base_model().get_output_embeddings()(outputs)
+        return loss(logits.float(), targets, **{name: batch[name] for name in names})
+    return chunked_loss(outputs, layer, functools.partial(_call, loss, names), targets, *(batch[name] for name in names))
+
+
+def _call(loss: Callable[..., Tensor], names: Sequence[str], logits: Tensor, targets: Tensor, *more: Tensor) -> Tensor:
+    return loss(logits, targets, **dict(zip(names, more, strict=True)))
