@@ -68,7 +68,7 @@ def _save(folder: Path, name: str) -> Path:
     return folder
 
 
-def _rows(causal: bool, *, seed: int = 0) -> list[Encoded]:
+def _rows(causal: bool, *, seed: int = 0) -> list[Encoded]:  # noqa: FBT001
     """Rows of 5 to 40 tokens; those of a causal base begin alike, and their answers are learned."""
     rng = torch.Generator().manual_seed(seed)
     rows = []
