@@ -15,6 +15,7 @@ from vertical_sdk.data.texts import format_prompt
 from vertical_sdk.engines import Engine
 from vertical_sdk.engines.torch import TorchEngine
 from vertical_sdk.errors import AdapterError, CorruptAdapter, DataError
+from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.inference.answer import answer
 from vertical_sdk.tables import ENGINES
 from vertical_sdk.types import Example, Message
@@ -156,8 +157,8 @@ def test_text_is_generated_and_its_streamed_pieces_add_up(writing: Engine) -> No
     def collect(row: int, piece: str) -> None:
         pieces[row] += piece
 
-    texts = writing.generate(prompts, ["writer"] * 3, max_new_tokens=6, batch_size=2)
-    streamed = writing.generate(prompts, ["writer"] * 3, max_new_tokens=6, batch_size=2, stream=collect)
+    texts = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=6), batch_size=2)
+    streamed = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=6), batch_size=2, stream=collect)
 
     assert streamed == texts
     assert pieces == texts

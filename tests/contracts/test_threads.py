@@ -104,7 +104,7 @@ def calls_on(reading: VerticalModel, writing: VerticalModel) -> list[Call]:
                 texts, adapters=["topics", "parity", "topics", "parity", "parity"][: len(texts)]
             ),
             lambda texts=texts: writing.predict(texts, adapters=["words"] * len(texts)),
-            lambda texts=texts: writing.generate([t[:60] for t in texts], adapter="writer", max_new_tokens=6),
+            lambda texts=texts: writing.generate([t[:60] for t in texts], adapters="writer", max_new_tokens=6),
         ]
     rows = [Example(id=text, text=text) for text in TEXTS]
     calls += [lambda name=name: reading.outputs(rows, fused=False, name=name).tolist() for name in ("topics", "parity")]

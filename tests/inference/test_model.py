@@ -338,11 +338,8 @@ def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> No
     evaluation = evaluate(run.path)
 
     assert model.generate(["cough 900", "rash 901"], max_new_tokens=8) == ["y", "y"]
-    asked = []
-    specialist = model.specialist()
-    specialist.write = lambda rows, **_: asked.extend(rows) or [""] * len(rows)
-    model.generate(["cough  \t 900", "cough 900"])
-    assert asked[0] == asked[1]
+    one, other = model.generate(["cough  \t 900", "cough 900"], temperature=2.0, seed=1)  # the prompts are cleaned alike
+    assert one == other != model.generate(["cough 900"], temperature=2.0, seed=2)[0]
     assert evaluation.systems["adapter"].metrics["exact_match"].value == 1.0
     assert evaluation.systems["base"].metrics["exact_match"].value == 0.0
     with pytest.raises(AdapterError, match=r"Call generate\(\) instead"):

@@ -13,6 +13,7 @@ from vertical_sdk.catalog import baselines
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.causal import CausalSpecialist
 from vertical_sdk.families.chat import encode_turns
+from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.specialist import run_rows, switched_off
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
@@ -41,7 +42,9 @@ class ZeroShot:
             assert isinstance(specialist, CausalSpecialist)
             prompts = [encode_turns(specialist.text_tokenizer, row.messages[:-1], specialist.max_length) for row in rows]
             with switched_off(specialist):
-                return Outputs(texts=specialist.write(prompts, max_new_tokens=self.max_new_tokens, progress=base.progress))
+                return Outputs(
+                    texts=specialist.write(prompts, Decoding(max_new_tokens=self.max_new_tokens), progress=base.progress)
+                )
         assert self.labels is not None
         if isinstance(specialist, CausalSpecialist):
             encoded = [specialist.encode(row, learn=False) for row in rows]

@@ -12,12 +12,17 @@ from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
 from vertical_sdk.errors import DataError
+from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.types import Example, Message, Progress, silent
 
 __all__ = ["Engine", "Raw", "Stream", "check_batch_size"]
 
 Stream: TypeAlias = Callable[[int, str], None]
 """Called while an engine generates, with the number of the prompt and the next piece of its text."""
+
+
+LIKELIEST = Decoding()
+"""The likeliest token each time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +100,17 @@ class Engine(Protocol):
         prompts: Sequence[Sequence[Message]],
         adapters: Sequence[str],
         *,
-        max_new_tokens: int = 128,
+        decoding: Decoding = LIKELIEST,
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = silent,
     ) -> list[str]:
-        """Write an answer to each conversation, choosing the likeliest token each time.
+        """Write an answer to each conversation.
 
-        adapters  one name for each prompt
-        stream    gets each answer piece by piece; the pieces joined are the answer
+        adapters    one name for each prompt
+        decoding    how the next token is chosen, and where an answer ends
+        batch_size  prompts of this call that are answered at once
+        stream      gets each answer piece by piece; the pieces joined are the answer
 
         Raises AdapterError for an adapter whose base cannot write, DataError for a prompt that is too long.
         """

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
-from vertical_sdk.engines.engine import Engine, Raw, Stream
+from vertical_sdk.engines.engine import LIKELIEST, Engine, Raw, Stream
 from vertical_sdk.errors import AdapterError
+from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.types import Example, Message, Progress, silent
 
 __all__ = ["OnDemandEngine"]
@@ -131,20 +132,21 @@ class OnDemandEngine:
         prompts: Sequence[Sequence[Message]],
         adapters: Sequence[str],
         *,
-        max_new_tokens: int = 128,
+        decoding: Decoding = LIKELIEST,
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = silent,
     ) -> list[str]:
         """Write an answer to each conversation, as the engine does."""
         texts: dict[int, str] = {}
-        limits = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
         for names in self._split(adapters) or [[]]:
             positions = [n for n, name in enumerate(adapters) if name in names]
             own, part = [adapters[n] for n in positions], [prompts[n] for n in positions]
             renumbered = None if stream is None else _renumber(stream, positions)
             with self._use(names):
-                written = self._engine.generate(part, own, stream=renumbered, progress=progress, **limits)
+                written = self._engine.generate(
+                    part, own, decoding=decoding, batch_size=batch_size, stream=renumbered, progress=progress
+                )
             texts |= zip(positions, written, strict=True)
         return [texts[n] for n in range(len(prompts))]
 

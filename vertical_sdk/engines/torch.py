@@ -24,11 +24,13 @@ from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.load import load_specialist, replay_adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
-from vertical_sdk.engines.engine import Raw, Stream, check_batch_size
+from vertical_sdk.engines.engine import LIKELIEST, Raw, Stream, check_batch_size
 from vertical_sdk.engines.mixed_batch import can_mix, run_mixed
+from vertical_sdk.engines.writing import Writer
 from vertical_sdk.errors import AdapterError, IdleAdapter
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.chat import encode_turns
+from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.low_rank import AdaptedModel, UnmixableBatch
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
 from vertical_sdk.registry.checked_files import CheckedFiles
@@ -84,6 +86,7 @@ class TorchEngine:
         """Files of adapters whose self-tests were replayed here; they are read again at each load, and compared with their digests."""
         self._watched = 0
         self._mixing: AdaptedModel | None = None
+        self._writer = Writer()
 
     @property
     def base(self) -> Base:
@@ -205,32 +208,27 @@ class TorchEngine:
         prompts: Sequence[Sequence[Message]],
         adapters: Sequence[str],
         *,
-        max_new_tokens: int = 128,
+        decoding: Decoding = LIKELIEST,
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = silent,
     ) -> list[str]:
-        """Write an answer to each conversation; the prompts of one adapter run together.
+        """Write an answer to each conversation; a batch may mix adapters.
 
         Raises AdapterError if the base is an encoder, DataError for a prompt that is too long.
         """
         check_batch_size(batch_size)
         from vertical_sdk.families.causal import CausalSpecialist
 
-        texts: dict[int, str] = {}
-        for specialist, positions in self._groups(adapters):
+        specialists = {name: self._get(name).specialist for name in dict.fromkeys(adapters)}
+        encoded, writers = [], []
+        for name, prompt in zip(adapters, prompts, strict=True):
+            specialist = specialists[name]
             if not isinstance(specialist, CausalSpecialist):
-                raise AdapterError(f"{adapters[positions[0]]}: {self._base.name} cannot write text. Call predict() instead.")
-            encoded = [encode_turns(specialist.text_tokenizer, prompts[n], specialist.max_length) for n in positions]
-            written = specialist.write(
-                encoded,
-                max_new_tokens=max_new_tokens,
-                batch_size=batch_size,
-                progress=progress,
-                stream=_renumber(stream, positions),
-            )
-            texts |= zip(positions, written, strict=True)
-        return [texts[position] for position in range(len(prompts))]
+                raise AdapterError(f"{name}: {self._base.name} cannot write text. Call predict() instead.")
+            writers.append(specialist)
+            encoded.append(encode_turns(specialist.text_tokenizer, prompt, specialist.max_length))
+        return self._writer.write(writers, encoded, decoding, batch_size=batch_size, stream=stream, progress=progress)
 
     @contextlib.contextmanager
     def _watch_loaded(self) -> Iterator[list[Specialist]]:
@@ -329,11 +327,3 @@ def _check_device(name: str) -> torch.device:
 
 def _forward(specialist: Specialist, batch: Batch) -> Tensor:
     return specialist(batch)[0]
-
-
-def _renumber(stream: Stream | None, positions: Sequence[int]) -> Stream | None:
-    """A stream for some of the prompts, which it counts from 0."""
-    if stream is None:
-        return None
-    whole = stream
-    return lambda row, piece: whole(positions[row], piece)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_text_tokenizer, load_tokenizer
 from vertical_sdk.card import Card
-from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
+from vertical_sdk.families.continuation import Continuation, Decoding, TokenTree
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, locate_nodes, plan_choices, tree_inputs
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
-from vertical_sdk.families.streaming import Pieces
 from vertical_sdk.kernels.packing import plan_layout, use_layout
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
@@ -222,16 +221,22 @@ class CausalSpecialist(nn.Module):
         hidden = self.run_backbone(self.backbone, self.backbone_inputs(batch))
         return self.read_hidden(hidden, batch), batch.get("targets")
 
+    def begin_answers(self, count: int, decoding: Decoding, *, streamed: bool = False) -> list[Continuation]:
+        """Begin so many answers, which nothing is written of yet."""
+        end = -1 if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
+        tree = None if decoding.choices is None else TokenTree(decoding.choices, self.text_tokenizer.encode, end)
+        return [Continuation(self.tokenizer, end, decoding, tree=tree, streamed=streamed) for _ in range(count)]
+
     def write(
         self,
         prompts: Sequence[tuple[int, ...]],
+        decoding: Decoding,
         *,
-        max_new_tokens: int,
         batch_size: int = 8,
         progress: Progress = silent,
         stream: Callable[[int, str], None] | None = None,
     ) -> list[str]:
-        """Continue each prompt with the likeliest tokens until the turn ends.
+        """Write an answer to each prompt by transformers.
 
         prompts  token ids, (tokens,) each
         stream   gets the number of a prompt and the next piece of its text; the pieces joined are the text
@@ -239,35 +244,45 @@ class CausalSpecialist(nn.Module):
         """
         pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
         device = next(self.backbone.parameters()).device
+        answers = self.begin_answers(len(prompts), decoding, streamed=stream is not None)
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-        texts = [""] * len(prompts)
         for start in range(0, len(order), batch_size):
             group = order[start : start + batch_size]
             flipped, mask = pad([prompts[number][::-1] for number in group], pad_id)  # generation needs the padding on the left
-            ids = flipped.flip(1).to(device)
-            pieces = None if stream is None else Pieces(self.tokenizer, group, stream)
             with torch.inference_mode():
                 # not PeftModel.generate, which exchanges a method of the model while it runs
-                out = self.backbone.get_base_model().generate(
-                    input_ids=ids,
+                self.backbone.get_base_model().generate(
+                    input_ids=flipped.flip(1).to(device),
                     attention_mask=mask.flip(1).to(device),
-                    max_new_tokens=max_new_tokens,
+                    max_new_tokens=max(answers[number].most for number in group),
                     do_sample=False,
                     pad_token_id=pad_id,
                     eos_token_id=self.tokenizer.eos_token_id,
-                    streamer=pieces,
-                    logits_processor=[_require_numbers],
+                    logits_processor=[_Chooser({number: answers[number] for number in group}, pad_id, stream)],
                 )
-            for number, row in zip(group, out[:, ids.shape[1] :], strict=True):
-                texts[number] = self.tokenizer.decode(row, skip_special_tokens=True).strip()
             progress("writing", (start + len(group)) / len(order))
-        return texts
+        return [answer.text for answer in answers]
 
 
-def _require_numbers(_ids: Tensor, scores: Tensor) -> Tensor:
-    """Return the scores of the next token unchanged. Raises AdapterError for NaN, of which the likeliest token would be any."""
-    if bool(scores.isnan().any()):
-        raise AdapterError(
-            "the specialist's output is not a number. Its weights are wrong. Train it again, or load another version."
-        )
-    return scores
+class _Chooser:
+    """A logits processor of transformers: leaves each row the token that its answer chooses.
+
+    answers  the number of each row's prompt → its answer, in the order of the rows
+    end      the token of a row whose answer is finished
+    """
+
+    def __init__(self, answers: Mapping[int, Continuation], end: int, stream: Callable[[int, str], None] | None) -> None:
+        self._answers, self._end, self._stream = answers, end, stream
+
+    def __call__(self, _ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores of the next token (rows, vocabulary) → 0 for the chosen one, -∞ for the others."""
+        chosen = torch.full_like(scores, -torch.inf)
+        for row, (number, answer) in enumerate(self._answers.items()):
+            token = self._end
+            if not answer.finished:
+                token = answer.choose(scores[row])
+                answer.add(token)
+            chosen[row, token] = 0
+            if self._stream is not None and (piece := answer.take_piece()):
+                self._stream(number, piece)
+        return chosen

@@ -23,7 +23,16 @@ from torch import Tensor, nn
 
 from vertical_sdk.families.shared_base import computes_base
 
-__all__ = ["AdaptedModel", "LowRank", "Part", "UnmixableBatch", "copy_structure", "has_plain_structure", "mix_adapters"]
+__all__ = [
+    "AdaptedModel",
+    "LowRank",
+    "LowRankLinear",
+    "Part",
+    "UnmixableBatch",
+    "copy_structure",
+    "has_plain_structure",
+    "mix_adapters",
+]
 
 FEW = 4
 """Up to so many adapters in a batch, each runs its own two products a layer; for more, one batched product over stacked weights is

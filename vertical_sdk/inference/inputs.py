@@ -69,12 +69,14 @@ def as_rows(inputs: Sequence[Input], positions: Sequence[int], adapter: Adapter,
     return rows
 
 
-def as_conversations(prompts: Sequence[Any], recipe: Recipe) -> list[tuple[Message, ...]]:
+def as_conversations(prompts: Sequence[Any], recipe: Recipe, numbers: Sequence[int]) -> list[tuple[Message, ...]]:
     """Turn prompts into cleaned conversations: a text is put into the recipe's prompt.
+
+    numbers  of the prompts, for messages
 
     Raises DataError for a prompt that is neither a text nor a conversation that ends with the user's turn.
     """
-    return clean_turns([_as_turns(prompt, number, recipe) for number, prompt in enumerate(prompts)], recipe)
+    return clean_turns([_as_turns(prompt, number, recipe) for number, prompt in zip(numbers, prompts, strict=True)], recipe)
 
 
 def clean_turns(conversations: Sequence[tuple[Message, ...]], recipe: Recipe) -> list[tuple[Message, ...]]:

@@ -13,11 +13,13 @@ from vertical_sdk.adapters.folder import Adapter, copy_adapter, open_adapter, re
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine, Stream
+from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.inference.answer import Answer, answer
-from vertical_sdk.inference.batches import check_count, list_inputs
+from vertical_sdk.inference.batches import list_inputs
 from vertical_sdk.inference.forecast import Forecast, Monitor, create_monitor, forecast
-from vertical_sdk.inference.inputs import Input, as_conversations
+from vertical_sdk.inference.generation import generate
+from vertical_sdk.inference.inputs import Input
 from vertical_sdk.inference.predictions import label_names, predict, predict_iter, predict_proba
 from vertical_sdk.tables import ENGINES
 from vertical_sdk.types import Example, Message, Prediction, Progress, log_progress
@@ -220,30 +222,57 @@ class VerticalModel:
         """Watch values as they arrive: `update(value, time)` returns how unusual each is. Raises AdapterError for other tasks."""
         return create_monitor(self.engine, adapter or self._active)
 
-    def generate(
+    def generate(  # noqa: PLR0913  (each is one setting of transformers or of OpenAI's API)
         self,
         prompts: Iterable[str] | Iterable[Sequence[Message]],
         *,
+        adapters: str | Iterable[str] | None = None,
         max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        seed: int | None = None,
+        stop: str | Iterable[str] = (),
+        choices: Iterable[str] | None = None,
         batch_size: int = 8,
-        adapter: str | None = None,
         stream: Stream | None = None,
         progress: Progress = log_progress,
     ) -> list[str]:
-        """Write an answer to each prompt, choosing the likeliest token each time.
+        """Write an answer to each prompt; a batch may mix specialists.
 
-        prompts  texts for the recipe's prompt, or conversations that end with the user's turn, in whatever `predict` accepts as a
-                 list; cleaned as the training rows were
-        stream   called with a prompt's number and the next piece of its answer
+        prompts         texts for the recipe's prompt, or conversations that end with the user's turn, in whatever `predict` accepts as a
+                        list; cleaned as the training rows were
+        adapters        the specialist that answers, or a sequence with one for each prompt; None: the one in use
+        max_new_tokens  tokens of an answer at most
+        temperature     0 chooses the likeliest token each time; above it tokens are drawn, with softmax(scores / temperature)
+        top_p, top_k    tokens are drawn from the likeliest only: those with this probability together, and so many
+        seed            of the random numbers of each answer, so that an answer depends on its prompt, its specialist and the seed alone;
+                        None: other ones each time
+        stop            a text, or up to 16, before which an answer ends
+        choices         each answer is one of these texts: at each token where they differ, one that the texts allow is chosen
+        batch_size      prompts that are answered at once
+        stream          called with a prompt's number and the next piece of its answer
 
-        Raises AdapterError if the base cannot write, DataError for a prompt that is too long.
+        Raises AdapterError if the base cannot write, DataError for a prompt that is too long and for a setting that is not possible.
         """
-        name = adapter or self._active
-        check_count("max_new_tokens", max_new_tokens, "write at least one token")
-        recipe = self.engine.adapter(name).recipe
-        turns = as_conversations(list_inputs(prompts, "generate", reads="prompts", one="prompt"), recipe)
-        limits: dict[str, int] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
-        return self.engine.generate(turns, [name] * len(turns), stream=stream, progress=progress, **limits)
+        decoding = Decoding(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            seed=seed,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            choices=None if choices is None else tuple(list_inputs(choices, "choices", reads="texts", one="text")),
+        )
+        return generate(
+            self.engine,
+            prompts,
+            self._active if adapters is None else adapters,
+            decoding,
+            batch_size=batch_size,
+            stream=stream,
+            progress=progress,
+        )
 
     def save_pretrained(self, path: str | Path) -> None:
         """Copy the complete adapter in use into a folder that is new or empty. Raises AdapterError, RunError."""

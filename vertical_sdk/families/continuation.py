@@ -1,0 +1,190 @@
+"""One answer while it is written: how its next token is chosen, when it ends, and its text piece by piece."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vertical_sdk.errors import AdapterError, DataError
+from vertical_sdk.kernels.sampling import sample_token
+
+__all__ = ["NOT_A_NUMBER", "Continuation", "Decoding", "TokenTree"]
+
+UNFINISHED = "\N{REPLACEMENT CHARACTER}"
+"""What a tokenizer decodes half a character to: the rest is in the next token."""
+MOST_STOPS = 16
+NOT_A_NUMBER = "the specialist's output is not a number. Its weights are wrong. Train it again, or load another version."
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are written.
+
+    max_new_tokens  tokens of an answer at most
+    temperature     0 chooses the likeliest token each time; above it tokens are drawn, with softmax(scores / temperature)
+    top_p, top_k    tokens are drawn from the likeliest only: those with this probability together, and so many
+    seed            of the random numbers of each answer: an answer depends on its prompt, its adapter and the seed; None: new ones
+    stop            texts that end an answer, which then ends before the first of them
+    choices         texts of which each answer is one; None: any text. With temperature 0, the likeliest continuation at each token where
+                    they differ
+
+    Raises DataError for a value that is not possible.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    choices: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_whole("max_new_tokens", self.max_new_tokens, 1, "write at least one token")
+        _check_number("temperature", self.temperature, 0 <= _number(self.temperature) < math.inf, "it should be 0 or more")
+        _check_number("top_p", self.top_p, 0 < _number(self.top_p) <= 1, "it should be above 0 and at most 1")
+        if self.top_k is not None:
+            _check_whole("top_k", self.top_k, 1, "choose among at least one token")
+        if self.seed is not None:
+            _check_whole("seed", self.seed, 0, "it should be 0 or more")
+        for name, texts in (("stop", self.stop), ("choices", self.choices or ())):
+            odd = next((text for text in texts if not isinstance(text, str) or not text.strip(" ")), None)
+            if odd is not None:
+                raise DataError(f"{name}: {odd!r:.60} is wrong: give texts that are not empty.")
+        if len(self.stop) > MOST_STOPS:
+            raise DataError(f"stop has {len(self.stop)} texts, and at most {MOST_STOPS} are allowed.")
+        if self.choices is not None and not self.choices:
+            raise DataError("choices is empty: name at least one text, or leave it out.")
+
+
+class TokenTree:
+    """Texts as a tree of tokens: which tokens may follow, until one text is left."""
+
+    def __init__(self, texts: Sequence[str], encode: Any, end: int) -> None:
+        self.root: dict[int, Any] = {}
+        self.depth = 0
+        for text in dict.fromkeys(texts):
+            node, tokens = self.root, [*encode(text).ids, end]
+            for token in tokens[:-1]:
+                node = node.setdefault(token, {})
+            node[tokens[-1]] = text
+            self.depth = max(self.depth, len(tokens))
+
+
+class Continuation:
+    """The answer to one prompt.
+
+    tokenizer  the base's tokenizer
+    end        the token that ends a turn
+    tree       the choices
+    streamed   whether `take_piece` is called
+    """
+
+    def __init__(
+        self, tokenizer: Any, end: int, decoding: Decoding, *, tree: TokenTree | None = None, streamed: bool = False
+    ) -> None:
+        self._tokenizer, self._end, self._decoding = tokenizer, end, decoding
+        self._random = random.Random(decoding.seed)  # noqa: S311  (not for secrets)
+        self._node: Any = None if tree is None else tree.root
+        self._streamed, self._passed_on, self._stopped_at = streamed, 0, -1
+        self._decoded = ""
+        self.tokens: list[int] = []
+        self.most = decoding.max_new_tokens if tree is None else tree.depth
+        """Tokens that it may take."""
+        self.finished = False
+        self._follow_only_way()
+
+    @property
+    def takes_likeliest(self) -> bool:
+        """Whether the next token is simply the one with the highest score."""
+        return self._node is None and self._decoding.temperature == 0
+
+    @property
+    def text(self) -> str:
+        """The answer as far as it is written, without special tokens and without spaces around it."""
+        if isinstance(self._node, str):
+            return self._node
+        text = self._tokenizer.decode(self.tokens, skip_special_tokens=True) if not self._decoded else self._decoded
+        return str(text[: self._stopped_at] if self._stopped_at >= 0 else text).strip()
+
+    def choose(self, scores: Tensor) -> int:
+        """Choose the next token by its scores (vocabulary,). Raises AdapterError for NaN, of which the likeliest token would be any."""
+        if bool(scores.isnan().any()):
+            raise AdapterError(NOT_A_NUMBER)
+        allowed = None if self._node is None else torch.tensor(sorted(self._node), device=scores.device)
+        if allowed is not None:
+            scores = scores[allowed]
+        if self._decoding.temperature == 0 or len(scores) == 1:
+            place = int(scores.argmax())
+        else:
+            options = self._decoding
+            place = sample_token(
+                scores, self._random.random(), temperature=options.temperature, top_k=options.top_k, top_p=options.top_p
+            )
+        return place if allowed is None else int(allowed[place])
+
+    def add(self, token: int) -> None:
+        """Take the next token, and find out whether the answer ends."""
+        self.tokens.append(token)
+        if self._node is not None:
+            self._node = self._node[token]
+            self._follow_only_way()
+            return
+        self.finished = token == self._end or len(self.tokens) >= self.most
+        if self._decoding.stop or self._streamed:
+            self._decoded = self._tokenizer.decode(self.tokens, skip_special_tokens=True)
+            found = [place for stop in self._decoding.stop if (place := self._decoded.find(stop)) >= 0]
+            if found:
+                self._stopped_at, self.finished = min(found), True
+
+    def take_piece(self) -> str:
+        """Return what is new in the text since the last call; the pieces joined are the text.
+
+        What may still change is kept back: half a character, spaces at the end, and what may become a text of `stop`.
+        """
+        text = self.text
+        if not self.finished:
+            if self._node is not None or self._decoded.endswith(UNFINISHED):
+                return ""
+            held = max((_overlap(self._decoded, stop) for stop in self._decoding.stop), default=0)
+            text = self._decoded[: len(self._decoded) - held].strip()
+        piece = text[self._passed_on :]
+        self._passed_on += len(piece)
+        return piece
+
+    def _follow_only_way(self) -> None:
+        """End as soon as one choice is left: its other tokens need not be computed."""
+        node = self._node
+        while isinstance(node, dict) and len(node) == 1:
+            (node,) = node.values()
+        if isinstance(node, str):
+            self._node, self.finished = node, True
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of a text that `stop` begins with."""
+    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
+
+
+def _number(value: object) -> float:
+    """A number, NaN for anything else."""
+    return (
+        math.nan if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating) else float(value)
+    )
+
+
+def _check_number(name: str, value: object, possible: bool, should: str) -> None:
+    if not possible:
+        raise DataError(f"{name} = {value!r:.60} is wrong: {should}.")
+
+
+def _check_whole(name: str, value: object, least: int, should: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise DataError(f"{name} = {value!r:.60} is wrong: {should}.")
