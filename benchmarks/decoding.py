@@ -1,4 +1,4 @@
-"""Other systems that decode with many LoRA adapters on one base: PEFT, vLLM and llama.cpp.
+"""Decoding with many LoRA adapters on one base: this library beside PEFT, vLLM and llama.cpp.
 
     python benchmarks/decoding.py [--rows N] [--tokens N] [--rounds N] [--threads N] [--vllm-python PYTHON] [--llama-python PYTHON] [--json]
 
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,12 @@ def write_work(folder: Path, chosen: argparse.Namespace) -> Path:
     return folder / "work.json"
 
 
-def run_system(python: str, script: str, work: Path, threads: int) -> dict[str, Any]:
+def run_system(python: str, script: Sequence[str], work: Path, threads: int) -> dict[str, Any]:
     """Run a system; {"error": ...} with the end of what it printed if it fails."""
     threading = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_KVCACHE_SPACE": "1"}
     offline = {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "VLLM_NO_USAGE_STATS": "1"}
     done = subprocess.run(
-        [python, str(PEERS / script), str(work)],
+        [python, str(PEERS / script[0]), str(work), *script[1:]],
         capture_output=True,
         text=True,
         env=os.environ | threading | offline,
@@ -121,15 +122,17 @@ def main() -> None:
     options.add_argument("--llama-python", help="python of an environment with xllamacpp")
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
-    systems = {
+    systems: dict[str, tuple[Any, ...]] = {
         "peft": (sys.executable, "peft_decoding.py"),
+        "sdk": (sys.executable, "sdk_decoding.py"),
+        "sdk, base alone": (sys.executable, "sdk_decoding.py", "--base"),
         "vllm": (chosen.vllm_python, "vllm_decoding.py"),
         "llama.cpp": (chosen.llama_python, "llama_decoding.py"),
     }
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         work = write_work(Path(folder), chosen)
-        for name, (python, script) in systems.items():
+        for name, (python, *script) in systems.items():
             if python is None:
                 print(f"skipped: {name}, because its python is not given", file=sys.stderr)
                 continue

@@ -1,17 +1,14 @@
 """The SDK's inference beside plain transformers + PEFT, on the same base, adapters, rows, precision and threads.
 
-    python benchmarks/inference.py [--parts decode,attach,classify,on-demand] [--rounds N] [--threads N] [--batches 16,64] [--tokens N]
-                                   [--registered N]
+    python benchmarks/inference.py [--parts attach,classify,on-demand] [--rounds N] [--threads N] [--registered N]
 
-decode     smollm2-135m writes `--tokens` tokens for each prompt of a batch, in which every prompt has another adapter (LoRA of rank 8 on
-           all linear layers). "peft" is PeftModel.generate with `adapter_names`, "sdk" the scheduler of `engines/scheduler.py`, "sdk base"
-           the same without adapters. All write the same number of tokens, and the tokens of "peft" and "sdk" are compared
 attach     minilm-l6: from an adapter's folder to an adapter that answers, with few and with many loaded; PEFT's load_adapter beside it
 classify   a batch of 64 texts for 4, 16 and 64 adapters: in one pass, the base alone in the same engine, PEFT's set_adapter in a loop
 on-demand  `--registered` adapters, of which 64 fit into the memory, asked for by Zipf's law: throughput as a share of that with all in
            memory
 
 The systems take turns in one process, do equal work, and their results are compared. Runs on the CPU in float32; prints JSON.
+`decoding.py` measures written answers.
 """
 
 from __future__ import annotations
@@ -29,29 +26,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 def main() -> int:
     """Measure the parts and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default="decode,attach,classify,on-demand")
+    parser.add_argument("--parts", default="attach,classify,on-demand")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--registered", type=int, default=1000)
-    parser.add_argument("--batches", default="16,64")
-    parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch chooses")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     import torch
     from many_adapters import measure_parts
-    from mixed_decoding import measure_decoding
 
     from vertical_sdk.kernels.rates import processor_name
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    parts = options.parts.split(",")
     found: dict[str, Any] = {"processor": processor_name(), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    if "decode" in parts:
-        batches = map(int, options.batches.split(","))
-        found["decode"] = [measure_decoding(batch, options.tokens, options.rounds) for batch in batches]
-    if others := [part for part in parts if part != "decode"]:
-        found |= measure_parts(others, options.rounds, options.registered)
+    found |= measure_parts(options.parts.split(","), options.rounds, options.registered)
     print(json.dumps(found, indent=1))
     return 0
 
