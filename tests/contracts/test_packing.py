@@ -265,3 +265,35 @@ def _tokens(output: Any) -> int:
     """Tokens of which a layer has computed the states."""
     states = output[0] if isinstance(output, tuple) else output
     return int(states.shape[:-1].numel())
+
+
+@pytest.mark.parametrize("layers", [None, [1]], ids=["all layers", "the upper layer"])
+def test_label_words_of_several_tokens_are_learned_without_padding(
+    layers: list[int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.model_validate(
+        {
+            "name": "test",
+            "task": "classification",
+            "base": str(_save(tmp_path / "base", "llama")),
+            "adapter": {"r": 4, "target_modules": ["q_proj", "up_proj"], **({"layers_to_transform": layers} if layers else {})},
+            "data": {"source": "none.csv"},
+        }
+    )
+    labels = LabelSpace(("ab", "abc", "abcd", "x"))
+    specialist: Any = create_specialist(pull_base(recipe.base), recipe, labels)
+    for weight in specialist.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.1)
+    loss = bind_loss(recipe, labels, default="cross_entropy")
+    rows = [Encoded(row.ids, target=number % 4) for number, row in enumerate(_rows(causal=True))]
+    twin = copy.deepcopy(specialist)
+
+    with fast_training(specialist.backbone, bf16=False):
+        assert find_obstacle(specialist, rows, checkpointing=False) == ""
+    packed = _train(specialist, loss, rows, tmp_path / "packed")
+    monkeypatch.setattr(trainer_module, "find_obstacle", lambda *_, **__: "a test")
+    padded = _train(twin, loss, rows, tmp_path / "padded")
+
+    assert specialist.choices.depths == (1, 2, 3)
+    assert packed == pytest.approx(padded, rel=1e-4)

@@ -19,7 +19,7 @@ from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, locate_nodes, plan_choices, tree_inputs
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
-from vertical_sdk.kernels.packing import plan_layout, use_layout
+from vertical_sdk.kernels.packing import NO_TAIL, plan_layout, use_layout
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
@@ -131,17 +131,15 @@ class CausalSpecialist(nn.Module):
         ).last_hidden_state
         return hidden
 
-    def pack(self, rows: Sequence[Encoded]) -> Batch | None:
+    def pack(self, rows: Sequence[Encoded]) -> Batch:
         """Batch rows one after another; the tokens that all of them begin with once.
 
         input_ids (1, tokens), layout; targets as `collate` has them. Of answers, states: the output layer is left to the loss.
-        reads (answer tokens,) are the positions before them, and targets the tokens.
-        None if the rows' labels have more than one word, each of which is read in its own way.
+        reads (answer tokens,) are the positions before them, and targets the tokens. The tree of label words follows each prompt.
         """
-        if self.choices is not None and self.choices.tokens:
-            return None
-        layout = plan_layout([row.ids for row in rows], share=self.shares)
-        batch: Batch = {"input_ids": torch.tensor([layout.place([row.ids for row in rows])]), "layout": layout}
+        tree, tail = (self.choices.tokens, self.choices.tail) if self.choices is not None else ((), NO_TAIL)
+        layout = plan_layout([row.ids for row in rows], share=self.shares, tail=tail)
+        batch: Batch = {"input_ids": torch.tensor([layout.place([row.ids + tree for row in rows])]), "layout": layout}
         if not rows[0].learn:
             return batch if rows[0].target is None else {**batch, "targets": torch.tensor([row.target for row in rows])}
         starts = layout.starts.tolist()
@@ -201,7 +199,7 @@ class CausalSpecialist(nn.Module):
     def features(self, batch: Batch) -> Tensor:
         """The hidden state of each prompt's last token: (rows, width)."""
         if (layout := batch.get("layout")) is not None:
-            return self._packed_hidden(batch)[layout.starts + layout.counts - 1]
+            return self._packed_hidden(batch)[layout.ends]
         hidden, last = self._read_prompts(batch), batch["attention_mask"].sum(1) - 1
         return hidden[torch.arange(len(last), device=last.device), last]
 
@@ -216,8 +214,9 @@ class CausalSpecialist(nn.Module):
             hidden, wanted = self._read_prompts(batch), batch["learn"][:, 1:]
             output_layer = self.backbone.get_base_model().get_output_embeddings()
             return output_layer(hidden[:, :-1][wanted]), batch["input_ids"][:, 1:][wanted]
-        if "layout" in batch:
-            return self._read_states(self.features(batch)[:, None]), batch.get("targets")
+        if (layout := batch.get("layout")) is not None:
+            nodes = layout.ends[:, None] + torch.arange(1 + len(layout.tail.parents))
+            return self._read_states(self._packed_hidden(batch)[nodes]), batch.get("targets")
         hidden = self.run_backbone(self.backbone, self.backbone_inputs(batch))
         return self.read_hidden(hidden, batch), batch.get("targets")
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vertical_sdk.errors import RecipeError
+from vertical_sdk.kernels.packing import Tail
 
 __all__ = ["Choices", "locate_nodes", "plan_choices", "tree_inputs"]
 
@@ -32,6 +33,11 @@ class Choices:
     parents: tuple[int, ...]
     depths: tuple[int, ...]
     edges: tuple[tuple[tuple[int, int], ...], ...]
+
+    @property
+    def tail(self) -> Tail:
+        """The tree as packed rows have it."""
+        return Tail(self.parents, self.depths)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Log-likelihood of each label, up to what all labels share.

@@ -17,12 +17,37 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Group", "Layout", "current_layout", "plan_layout", "use_layout"]
+__all__ = ["NO_TAIL", "Group", "Layout", "Tail", "current_layout", "plan_layout", "use_layout"]
 
 T = TypeVar("T")
 SPREAD = 1.2
 """Rows share a group if the longest has at most so many times the tokens of the shortest: attention pads within a group."""
 HIDDEN = -1e30
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Tokens at the end of each row, of which each attends to the row and to its own ancestors among them, in a tree.
+
+    parents  the number of each one's parent, from 1; 0 is the row's end
+    depths   how many tokens each is after the row's end
+    """
+
+    parents: tuple[int, ...]
+    depths: tuple[int, ...]
+
+    @functools.cached_property
+    def sees(self) -> Tensor:
+        """Which of them each attends to, (tokens, tokens)."""
+        seen = torch.eye(len(self.parents), dtype=torch.bool)
+        for number, parent in enumerate(self.parents):
+            if parent:
+                seen[number] |= seen[parent - 1]
+        return seen
+
+
+NO_TAIL = Tail((), ())
+"""Rows without a tree."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +58,13 @@ class Group:
     begin   the position of their first token among all tokens; theirs follow each other
     lengths their own tokens
     before  tokens before their own that they attend to as well
+    tail    the last of their own tokens that are a tree
     """
 
     begin: int
     lengths: tuple[int, ...]
     before: int
+    tail: Tail = NO_TAIL
 
     @property
     def even(self) -> bool:
@@ -89,10 +116,16 @@ class Group:
     def _build_mask(self, causal: bool, window: int | None) -> Tensor | None:
         at = torch.arange(self.before + self.longest)
         distance = at[self.before :, None] - at
-        if causal:  # the tokens behind a row's end are hidden as later ones
+        if causal:  # the tokens after a row's end are hidden as later ones
             sees = (distance >= 0)[None]
             if window is not None:
                 sees = sees & (distance < window)
+            if size := len(self.tail.parents):
+                if window is not None:
+                    raise NotImplementedError("a tree of tokens with an attention of windows")
+                sees = sees.repeat(1 if self.even else len(self.lengths), 1, 1)
+                for row, length in zip(sees, self.lengths, strict=False):
+                    row[length - size : length, self.before + length - size : self.before + length] = self.tail.sees
         elif self.even:
             return None
         else:
@@ -107,11 +140,13 @@ class Layout:
     order   the rows, as they lie one after another
     lengths their own tokens
     shared  tokens that all rows begin with
+    tail    the last of each row's own tokens that are a tree
     """
 
     order: tuple[int, ...]
     lengths: tuple[int, ...]
     shared: int
+    tail: Tail = NO_TAIL
 
     @property
     def tokens(self) -> int:
@@ -121,8 +156,16 @@ class Layout:
     @functools.cached_property
     def positions(self) -> Tensor:
         """The place of each token in its row, (1, tokens)."""
-        parts = [torch.arange(self.shared), *(torch.arange(self.shared, self.shared + n) for n in self.lengths)]
+        parts, depths = [torch.arange(self.shared)], torch.tensor(self.tail.depths, dtype=torch.long)
+        for length in self.lengths:
+            end = self.shared + length - len(depths)
+            parts += [torch.arange(self.shared, end), end - 1 + depths]
         return torch.cat(parts)[None]
+
+    @functools.cached_property
+    def ends(self) -> Tensor:
+        """Position of the last token of each row before its tail, in the caller's order, (rows,)."""
+        return self.starts + self.counts - 1 - len(self.tail.parents)
 
     @functools.cached_property
     def starts(self) -> Tensor:
@@ -153,10 +196,10 @@ class Layout:
         begin, group = self.shared, list[int]()
         for length in self.lengths:
             if group and length > SPREAD * group[0] + 1:
-                found.append(Group(begin, tuple(group), self.shared))
+                found.append(Group(begin, tuple(group), self.shared, self.tail))
                 begin, group = begin + sum(group), []
             group.append(length)
-        return (*found, Group(begin, tuple(group), self.shared))
+        return (*found, Group(begin, tuple(group), self.shared, self.tail))
 
     def place(self, rows: Sequence[Sequence[T]]) -> list[T]:
         """One value for each token of each row, as the tokens lie; the shared ones are those of the first row."""
@@ -166,14 +209,16 @@ class Layout:
         return placed
 
 
-def plan_layout(rows: Sequence[Sequence[int]], *, share: bool) -> Layout:
+def plan_layout(rows: Sequence[Sequence[int]], *, share: bool, tail: Tail = NO_TAIL) -> Layout:
     """Plan how rows of tokens lie one after another.
 
     share  the tokens that all rows begin with lie there once; each row keeps one token at least
+    tail   the tokens that follow each row; `place` takes rows with them
     """
     shared = _common(rows) if share and len(rows) > 1 else 0
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-    return Layout(tuple(order), tuple(len(rows[row]) - shared for row in order), shared)
+    lengths = tuple(len(rows[row]) - shared + len(tail.parents) for row in order)
+    return Layout(tuple(order), lengths, shared, tail)
 
 
 def _common(rows: Sequence[Sequence[int]]) -> int:

@@ -45,11 +45,12 @@ def count_frozen_layers(backbone: Any) -> tuple[int, nn.ModuleList | None]:
     return (trained.index(True) if True in trained else 0), layers
 
 
-def open_cache(backbone: Any, rows: Sequence[Encoded], folder: Path, width: int) -> FrozenLayers | None:
+def open_cache(backbone: Any, rows: Sequence[Encoded], folder: Path, width: int, tail: int = 0) -> FrozenLayers | None:
     """Open a cache for these rows; None if the lowest layer is trained, or the disk has no room for it.
 
     folder  on whose disk the file is
     width   numbers of each token's state
+    tail    tokens that follow each row
     """
     below, layers = count_frozen_layers(backbone)
     if not below or layers is None:
@@ -59,7 +60,7 @@ def open_cache(backbone: Any, rows: Sequence[Encoded], folder: Path, width: int)
     for row in rows:
         if row.ids not in places:
             places[row.ids] = tokens
-            tokens += len(row.ids)
+            tokens += len(row.ids) + tail
     size = tokens * width * 4
     folder.mkdir(parents=True, exist_ok=True)
     if not size or size * SHARE > shutil.disk_usage(folder).free:
@@ -108,8 +109,8 @@ class FrozenLayers:
             lowest.remove()
         states = seen[0][0].float()
         for row, start in zip(rows, layout.starts.tolist(), strict=True):
-            own = len(row.ids) - layout.shared
-            kept = self.states[self.places[row.ids] :][: len(row.ids)]
+            length = len(row.ids) + len(layout.tail.parents)
+            own, kept = length - layout.shared, self.states[self.places[row.ids] :][:length]
             kept[: layout.shared] = states[: layout.shared]
             kept[layout.shared :] = states[start : start + own]
             self._kept.add(row.ids)
@@ -121,7 +122,8 @@ class FrozenLayers:
         parts = [self.states[self.places[rows[0].ids] :][: layout.shared]]
         for number in layout.order:
             ids = rows[number].ids
-            parts.append(self.states[self.places[ids] + layout.shared : self.places[ids] + len(ids)])
+            length = len(ids) + len(layout.tail.parents)
+            parts.append(self.states[self.places[ids] :][layout.shared : length])
         states = torch.cat(parts)[None]
 
         def pass_on(hidden: Tensor, *_: Any, **__: Any) -> Any:

@@ -49,9 +49,7 @@ def _compare_features(specialist: Any, rows: Sequence[Encoded]) -> str:
     with torch.no_grad():
         padded = specialist.features(specialist.collate(rows)).float()
         try:
-            if (batch := specialist.pack(rows)) is None:
-                return "label words of several tokens are compared in a pass of their own"
-            packed = specialist.features(batch).float()
+            packed = specialist.features(specialist.pack(rows)).float()
         except (NotImplementedError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
             return f"the base cannot be read without ({str(error).splitlines()[0][:200]})"
     half = torch.is_autocast_enabled("cpu")

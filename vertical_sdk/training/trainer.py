@@ -130,8 +130,10 @@ class VerticalTrainer(transformers.Trainer):
     def _lower(self) -> FrozenLayers | None:
         """What the layers below the trained ones compute; None if the lowest layer is trained."""
         rows: Any = [*(self.train_dataset or ()), *(self.eval_dataset or ())]  # type: ignore[misc]
-        width = self.specialist.backbone.get_base_model().config.hidden_size
-        return open_cache(self.specialist.backbone, rows, Path(str(self.args.output_dir)), width)
+        specialist: Any = self.specialist
+        width = specialist.backbone.get_base_model().config.hidden_size
+        tail = len(specialist.pack(rows[:1])["layout"].tail.parents)
+        return open_cache(specialist.backbone, rows, Path(str(self.args.output_dir)), width, tail)
 
     def _split(self, rows: Sequence[Encoded], budget: int) -> list[list[int]]:
         """The positions of rows in parts under a budget of tokens."""
