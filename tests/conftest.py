@@ -164,6 +164,14 @@ def save_causal(folder: Path, *, seed: int = 0, template: str | None = TEMPLATE)
     return folder
 
 
+def up_weights(backbone: Any) -> list[Any]:
+    """The matrices B of an adapter, as PEFT or as light layers hold them."""
+    light = getattr(backbone, "low_rank", None)
+    if light is not None:
+        return [part.up for part in light.parts.values()]
+    return [weight for name, weight in backbone.named_parameters() if "lora_B" in name]
+
+
 def topic_rows(n: int, seed: int = 0) -> list[tuple[str, str]]:
     """Make sentences about three topics, which differ in their words."""
     rng = random.Random(seed)

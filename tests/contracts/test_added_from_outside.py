@@ -107,7 +107,13 @@ def test_a_family_from_outside_is_recognized_and_trained(outside: None, tmp_path
 
     assert pull_base(str(base)).family == "max_pool"
     assert run.card.family == "max_pool"
-    assert VerticalModel.from_pretrained(run.path).predict(["rash skin itch"])[0].label in {"skin", "lung", "heart"}
+    model = VerticalModel.from_pretrained(run.path, name="one")
+    model.add(run.path, name="two")
+    texts = ["rash skin itch", "cough lung"]
+    alone = [model.predict([text])[0].probabilities for text in texts]
+    mixed = [p.probabilities for p in model.predict(texts, adapters=["one", "two"])]
+    assert mixed[0] == pytest.approx(alone[0], abs=1e-5)
+    assert mixed[1] == pytest.approx(alone[1], abs=1e-5)
 
 
 def test_a_task_that_no_line_adds_is_refused_with_the_known_ones(encoder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import up_weights
 from torch import nn
 
 from vertical_sdk.adapters.self_test import record_self_tests, replay_self_tests
@@ -314,9 +315,8 @@ def test_an_adapter_comes_back_with_its_probes(base: Base, tmp_path: Path) -> No
 
     replay_self_tests(again, self_tests, "here")
     torch.testing.assert_close(answers(again, [PICTURE]), answers(specialist, [PICTURE]))
-    for name, weight in backbone.named_parameters():
-        if "lora_B" in name:
-            weight.data.zero_()
+    for weight in up_weights(backbone):
+        weight.data.zero_()
     with pytest.raises(IdleAdapter, match="changes nothing"):
         replay_self_tests(again, self_tests, "here")
 

@@ -6,7 +6,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from conftest import topic_recipe, topic_rows, write_csv
+from conftest import topic_recipe, topic_rows, up_weights, write_csv
 
 from vertical_sdk import VerticalModel, train
 from vertical_sdk.errors import AdapterError, DataError
@@ -40,9 +40,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, causal: Path) -> VerticalMod
     for name in SETTINGS:  # large random changes write longer and more different texts than a few steps of training
         backbone: Any = model.specialist(name).backbone
         with torch.no_grad():
+            for weight in up_weights(backbone):
+                weight.normal_(std=0.5)
             for key, weight in backbone.named_parameters():
-                if "lora_B" in key:
-                    weight.normal_(std=0.5)
                 if "lora_magnitude" in key:
                     weight.mul_(40)
     return model
@@ -106,7 +106,7 @@ def test_the_base_without_an_adapter_writes_within_its_context(model: VerticalMo
 def test_an_adapter_that_is_changed_in_memory_is_read_again(model: VerticalModel) -> None:
     model.generate(["cough"], adapters="wide", max_new_tokens=8)
     backbone: Any = model.specialist("wide").backbone
-    weights = [weight for name, weight in backbone.named_parameters() if "lora_B" in name]
+    weights = up_weights(backbone)
     before = [weight.clone() for weight in weights]
     try:
         with torch.no_grad():
@@ -123,7 +123,7 @@ def test_an_adapter_that_is_changed_in_memory_is_read_again(model: VerticalModel
 @pytest.mark.parametrize("name", ["short", "dora"])
 def test_an_output_that_is_not_a_number_is_an_error(model: VerticalModel, name: str) -> None:
     backbone: Any = model.specialist(name).backbone
-    weight = next(weight for key, weight in backbone.named_parameters() if "lora_B" in key)
+    weight = up_weights(backbone)[0]
     before = weight.clone()
     try:
         with torch.no_grad():

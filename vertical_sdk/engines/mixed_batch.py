@@ -12,14 +12,14 @@ from torch import Tensor
 
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.low_rank import AdaptedModel, mix_adapters
-from vertical_sdk.families.specialist import TOKEN_BUDGET, Batch, Specialist
+from vertical_sdk.families.specialist import TOKEN_BUDGET, Batch, Specialist, has_fast_path
 
 __all__ = ["can_mix", "run_mixed"]
 
 
 def can_mix(specialist: Specialist) -> bool:
     """Whether a specialist's rows may share a pass with those of others: its adapter is plain LoRA, its family reads hidden states."""
-    return isinstance(specialist.backbone, AdaptedModel) and hasattr(specialist, "read_hidden")
+    return isinstance(specialist.backbone, AdaptedModel) and has_fast_path(specialist, "read_hidden")
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,7 @@ __all__ = [
     "Specialist",
     "create_specialist",
     "family_for",
+    "has_fast_path",
     "load_backbone",
     "run_rows",
     "specialist_class",
@@ -106,6 +107,19 @@ class Specialist(Protocol):
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """`forward`."""
+
+
+def has_fast_path(specialist: Specialist, method: str) -> bool:
+    """Whether a method that computes what `features` and `forward` do, in another way, was written for those that a family has.
+
+    A family that inherits the method and replaces one of them computes something else.
+    """
+    lines = type(specialist).__mro__
+    place = {
+        name: next((n for n, one in enumerate(lines) if name in vars(one)), len(lines))
+        for name in (method, "features", "forward")
+    }
+    return place[method] < len(lines) and place[method] <= min(place["features"], place["forward"])
 
 
 def specialist_class(family: str) -> Any:

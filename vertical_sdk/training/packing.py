@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vertical_sdk.families.batching import Encoded
-from vertical_sdk.families.specialist import Specialist
+from vertical_sdk.families.specialist import Specialist, has_fast_path
 from vertical_sdk.kernels.attention import knows_layouts
 from vertical_sdk.kernels.chunked_loss import chunked_loss
 from vertical_sdk.training.frozen_layers import FrozenLayers
@@ -31,7 +31,7 @@ def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpoint
 
     checkpointing  activations are computed again in the backward pass, which does not know the layout
     """
-    if not hasattr(specialist, "pack") or not rows:
+    if not has_fast_path(specialist, "pack") or not rows:
         return "this family of bases has no tokens to put one after another"
     if next(specialist.backbone.parameters()).device.type != "cpu":
         return "attention without padding is for a CPU"
