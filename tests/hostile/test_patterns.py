@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import math
 import pkgutil
 import random
 import re
@@ -31,6 +32,10 @@ SHORT, LONG, WORST = 1_000, 100_000, 2
 of LONGEST characters, and may take as much of the limit as such a part is of the text."""
 SUSPECT, LIMIT = 0.0002, 1.0
 """Seconds of this process: what a short text takes at least, if the long one may take LIMIT or more (its square)."""
+MOST = 5
+"""Limits that a text may take on a slow or busy processor, if the time is in proportion to it."""
+OUT_OF_PROPORTION = 8
+"""Times as long as a quarter of the text: 4 is in proportion, 16 is what a quadratic pattern takes."""
 
 
 class Pattern(NamedTuple):
@@ -168,8 +173,12 @@ def slow_texts(pattern: Pattern) -> list[str]:
             short = attack.write(SHORT)
             times.append((took(partial(use, compiled, way, short), LIMIT), attack))
         for seconds, attack in sorted(times, reverse=True)[:WORST]:
-            whole = attack.write(long)
-            if seconds > SUSPECT and took(partial(use, compiled, way, whole), LIMIT) > LIMIT * long / LONG:
+            if seconds <= SUSPECT:
+                continue
+            limit = LIMIT * long / LONG
+            whole = took(partial(use, compiled, way, attack.write(long)), MOST * limit)
+            quarter = took(partial(use, compiled, way, attack.write(long // 4)), limit) if limit < whole < math.inf else 0.0
+            if whole > limit and whole > OUT_OF_PROPORTION * quarter:
                 found.append(f"{way}: {attack}")
     return found
 
