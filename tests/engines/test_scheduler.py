@@ -8,13 +8,14 @@ import pytest
 import torch
 from engines.conftest import adapters_of, add_adapter, build_network, prompts_of, write_plainly
 
-from vertical_sdk.engines.prefixes import Prefixes, common_length
+from vertical_sdk.engines.prefixes import Prefixes
 from vertical_sdk.engines.scheduler import Request, Scheduler
 from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.continuation import Continuation, Decoding
 from vertical_sdk.families.plain_decoder import read_decoder, read_low_rank
 from vertical_sdk.kernels.decoder import Segment
 from vertical_sdk.kernels.low_rank import LowRank
+from vertical_sdk.kernels.packing import common_length
 
 
 class Letters:

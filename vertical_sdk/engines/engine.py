@@ -15,7 +15,7 @@ from vertical_sdk.errors import DataError
 from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.types import Example, Message, Progress, silent
 
-__all__ = ["Engine", "Raw", "Stream", "check_batch_size"]
+__all__ = ["Engine", "Raw", "Stream", "check_batch_size", "renumber"]
 
 Stream: TypeAlias = Callable[[int, str], None]
 """Called while an engine generates, with the number of the prompt and the next piece of its text."""
@@ -114,6 +114,14 @@ class Engine(Protocol):
 
         Raises AdapterError for an adapter whose base cannot write, DataError for a prompt that is too long.
         """
+
+
+def renumber(stream: Stream | None, positions: Sequence[int]) -> Stream | None:
+    """A stream for some of the prompts, which are counted from 0; None without a stream."""
+    if stream is None:
+        return None
+    whole = stream
+    return lambda row, piece: whole(positions[row], piece)
 
 
 def check_batch_size(batch_size: int | None) -> None:

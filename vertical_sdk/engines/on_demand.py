@@ -7,16 +7,19 @@ import dataclasses
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
-from vertical_sdk.engines.engine import LIKELIEST, Engine, Raw, Stream
+from vertical_sdk.engines.engine import LIKELIEST, Engine, Raw, Stream, renumber
 from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.types import Example, Message, Progress, silent
 
 __all__ = ["OnDemandEngine"]
+
+Result = TypeVar("Result")
 
 
 class OnDemandEngine:
@@ -113,14 +116,11 @@ class OnDemandEngine:
         progress: Progress = silent,
     ) -> list[Raw]:
         """Compute the raw output of each row by its adapter, as the engine does."""
-        results: dict[int, Raw] = {}
-        for names in self._split(adapters) or [[]]:
-            positions = [n for n, name in enumerate(adapters) if name in names]
-            own = [adapters[n] for n in positions]
-            with self._use(names):
-                raw = self._engine.outputs([rows[n] for n in positions], own, batch_size=batch_size, progress=progress)
-            results |= zip(positions, raw, strict=True)
-        return [results[n] for n in range(len(rows))]
+
+        def run(positions: list[int], own: list[str]) -> list[Raw]:
+            return self._engine.outputs([rows[n] for n in positions], own, batch_size=batch_size, progress=progress)
+
+        return self._run_parts(adapters, run)
 
     def general(self, name: str, progress: Progress = silent) -> FrozenBase:
         """Return the base without the adapter, reading rows as the adapter does."""
@@ -138,17 +138,26 @@ class OnDemandEngine:
         progress: Progress = silent,
     ) -> list[str]:
         """Write an answer to each conversation, as the engine does."""
-        texts: dict[int, str] = {}
+
+        def run(positions: list[int], own: list[str]) -> list[str]:
+            part, renumbered = [prompts[n] for n in positions], renumber(stream, positions)
+            return self._engine.generate(
+                part, own, decoding=decoding, batch_size=batch_size, stream=renumbered, progress=progress
+            )
+
+        return self._run_parts(adapters, run)
+
+    def _run_parts(self, adapters: Sequence[str], run: Callable[[list[int], list[str]], list[Result]]) -> list[Result]:
+        """Run a call in parts, of which the adapters of each fit into the memory.
+
+        run  gets the positions of a part and their adapters, and returns a result for each
+        """
+        results: dict[int, Result] = {}
         for names in self._split(adapters) or [[]]:
             positions = [n for n, name in enumerate(adapters) if name in names]
-            own, part = [adapters[n] for n in positions], [prompts[n] for n in positions]
-            renumbered = None if stream is None else _renumber(stream, positions)
             with self._use(names):
-                written = self._engine.generate(
-                    part, own, decoding=decoding, batch_size=batch_size, stream=renumbered, progress=progress
-                )
-            texts |= zip(positions, written, strict=True)
-        return [texts[n] for n in range(len(prompts))]
+                results |= zip(positions, run(positions, [adapters[n] for n in positions]), strict=True)
+        return [results[n] for n in range(len(adapters))]
 
     def _split(self, adapters: Iterable[str]) -> list[list[str]]:
         """The names in groups that fit into the memory beside what is pinned; one that does not is a group of its own."""
@@ -229,7 +238,3 @@ def _measure(adapter: Adapter) -> int:
     """The size of an adapter's safetensors files, in bytes."""
     files = [name for name in adapter.files.digests or () if name.endswith(".safetensors")]
     return sum((adapter.folder / name).stat().st_size for name in files)
-
-
-def _renumber(stream: Stream, positions: Sequence[int]) -> Stream:
-    return lambda row, piece: stream(positions[row], piece)

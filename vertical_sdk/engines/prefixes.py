@@ -8,8 +8,9 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from vertical_sdk.kernels.low_rank import LowRank
+from vertical_sdk.kernels.packing import common_length
 
-__all__ = ["LEAST", "Prefixes", "common_length"]
+__all__ = ["LEAST", "Prefixes"]
 
 LEAST = 16
 """Tokens from which a common beginning is worth keeping."""
@@ -64,13 +65,3 @@ class Prefixes:
             del kept[next(iter(kept))]
             if not kept:
                 del self._kept[oldest]
-
-
-def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two texts have in common at their beginning."""
-    length = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        length += 1
-    return length

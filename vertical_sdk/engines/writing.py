@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
 
+from vertical_sdk.engines.engine import Stream, renumber
 from vertical_sdk.engines.scheduler import Request, Scheduler
 from vertical_sdk.families.causal import CausalSpecialist
 from vertical_sdk.families.continuation import Decoding
@@ -22,7 +23,6 @@ from vertical_sdk.types import Progress, silent
 
 __all__ = ["Writer"]
 
-Deliver: TypeAlias = Callable[[int, str], None]
 State: TypeAlias = tuple[Any, ...]
 
 
@@ -43,7 +43,7 @@ class Writer:
         decoding: Decoding,
         *,
         batch_size: int,
-        stream: Deliver | None = None,
+        stream: Stream | None = None,
         progress: Progress = silent,
     ) -> list[str]:
         """Write an answer to each prompt by its specialist.
@@ -64,7 +64,7 @@ class Writer:
                     [prompts[row] for row in rows],
                     decoding,
                     batch_size=batch_size,
-                    stream=None if stream is None else _renumber(stream, rows),
+                    stream=renumber(stream, rows),
                     progress=progress,
                 )
                 for row, text in zip(rows, written, strict=True):
@@ -111,7 +111,7 @@ def _describe(model: Any, *, lora: bool) -> State:
 
 
 def _run(
-    scheduler: Scheduler, requests: Sequence[tuple[int, Request]], batch_size: int, stream: Deliver | None, progress: Progress
+    scheduler: Scheduler, requests: Sequence[tuple[int, Request]], batch_size: int, stream: Stream | None, progress: Progress
 ) -> None:
     """Answer requests, `batch_size` at once."""
     waiting = deque(requests)
@@ -134,8 +134,3 @@ def _run(
             running = left
     finally:
         scheduler.cancel(request for _, request in (*running, *waiting) if not request.done)
-
-
-def _renumber(stream: Deliver, rows: Sequence[int]) -> Deliver:
-    """A stream for some of the prompts, which are counted from 0."""
-    return lambda row, piece: stream(rows[row], piece)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vertical_sdk.kernels.key_values import KeyValues
 from vertical_sdk.kernels.low_rank import LowRank, LowRankStack, Site
+from vertical_sdk.kernels.rates import multiply_by_onednn
 
 __all__ = ["SITES", "Decoder", "Layer", "Linear", "Segment", "Shape"]
 
@@ -53,8 +54,7 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         """x (rows, in) → (rows, out)."""
         if self._packed is not None:
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
-            return product
+            return multiply_by_onednn(x, self._packed, self._bias)
         outputs = [F.linear(x, weight, bias) for weight, bias in zip(self._weights, self._biases, strict=True)]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
@@ -283,7 +283,7 @@ def _can_pack() -> bool:
     """Whether this PyTorch has oneDNN's products with packed weights."""
     try:
         weight = torch.ops.mkldnn._reorder_linear_weight(torch.ones(2, 2), 1)
-        torch.ops.mkldnn._linear_pointwise(torch.ones(1, 2), weight, None, "none", [], "")
+        multiply_by_onednn(torch.ones(1, 2), weight, None)
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     return True

@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["NO_TAIL", "Group", "Layout", "Tail", "current_layout", "plan_layout", "use_layout"]
+__all__ = ["NO_TAIL", "Group", "Layout", "Tail", "common_length", "current_layout", "plan_layout", "use_layout"]
 
 T = TypeVar("T")
 SPREAD = 1.2
@@ -224,8 +224,17 @@ def plan_layout(rows: Sequence[Sequence[int]], *, share: bool, tail: Tail = NO_T
 def _common(rows: Sequence[Sequence[int]]) -> int:
     """How many tokens all rows begin with, and have one more of their own."""
     first, last = min(map(tuple, rows)), max(map(tuple, rows))  # rows in between begin alike
-    most = min(map(len, rows)) - 1
-    return next((n for n in range(most) if first[n] != last[n]), max(0, most))
+    return max(0, min(common_length(first, last), min(map(len, rows)) - 1))
+
+
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two texts have in common at their beginning."""
+    length = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        length += 1
+    return length
 
 
 _LAYOUT: ContextVar[Layout | None] = ContextVar("layout", default=None)

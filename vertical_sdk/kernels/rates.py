@@ -117,7 +117,10 @@ def _shortest_call(product: Callable[[], Tensor]) -> float:
 
 
 def multiply_by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x (rows, in) · weight (out, in)' + bias (out,) in float32 by oneDNN, without gradients → (rows, out)."""
+    """x (rows, in) · weight (out, in)' + bias (out,) in float32 by oneDNN, without gradients → (rows, out).
+
+    weight  as it is, or in the order of `torch.ops.mkldnn._reorder_linear_weight`
+    """
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return product
 
