@@ -11,7 +11,7 @@ A layer computes W x + scale · B (A x) (Hu et al., 2021), in float32.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MethodType
@@ -74,6 +74,12 @@ class LowRank:
 
     parts: Mapping[str, Part]
     numbers: Tensor
+
+    def add_to(self, out: Tensor, x: Tensor, name: str) -> None:
+        """Add the part of a layer, if it has one, for x (..., in) to `out` (..., out), in place."""
+        part = self.parts.get(name)
+        if part is not None:
+            part.add_to(out, x)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, tuple[Tensor, Tensor, float]], device: torch.device) -> LowRank:
@@ -151,6 +157,18 @@ class AdaptedModel(nn.Module):
         self.low_rank = low_rank
         self.names = frozenset(layers)
         self.training = False
+
+    def find_change(self) -> Callable[[Tensor, Tensor, str], None] | None:
+        """Return what adds to a layer's output the adapter's part for its input, by the layer's name, as `LowRankLinear` does.
+
+        None: this thread or task computes as the base. Without gradients.
+        """
+        if computes_base():
+            return None
+        mixture = _MIXTURE.get()
+        if mixture is not None:
+            return mixture.add_to
+        return None if self.low_rank is None else self.low_rank.add_to
 
     def describe_weights(self) -> tuple[int, ...]:
         """What tells whether the adapter's weights were changed: their memory and its count of changes."""
