@@ -58,7 +58,9 @@ def test_parts_joined_are_the_whole_file(name: str, size: int, tmp_path: Path) -
     ]
     assert [place for part in parts for place in part.places] == whole.places
     assert {part.columns for part in parts} == {whole.columns}
-    assert {(part.format, part.unit, *part.details.items()) for part in parts} == {(whole.format, whole.unit, *whole.details.items())}
+    assert {(part.format, part.unit, *part.details.items()) for part in parts} == {
+        (whole.format, whole.unit, *whole.details.items())
+    }
     assert all(len(part.rows) <= size for part in parts) or file.endswith(".json")
 
 
@@ -112,7 +114,12 @@ def test_errors_are_those_of_the_whole_file(file: str, content: str, tmp_path: P
 
 def recipe(**data: Any) -> Recipe:
     return Recipe.model_validate(
-        {"name": "test", "task": "classification", "base": "x", "data": {"source": "x.csv", "columns": {"text": "text"}, **data}}
+        {
+            "name": "test",
+            "task": "classification",
+            "base": "x",
+            "data": {"source": "x.csv", "columns": {"text": "text"}, **data},
+        }
     )
 
 

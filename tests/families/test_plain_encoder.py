@@ -49,7 +49,9 @@ def attach_random(base: Any, folder: Path, seed: int, **settings: Any) -> tuple[
     """A random adapter on the base, and PEFT's own model of it."""
     import copy
 
-    theirs = with_lora(copy.deepcopy(base), {"r": 4, "target_modules": "all-linear", **settings}, "FEATURE_EXTRACTION", "x").eval()
+    theirs = with_lora(
+        copy.deepcopy(base), {"r": 4, "target_modules": "all-linear", **settings}, "FEATURE_EXTRACTION", "x"
+    ).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in theirs.parameters():
@@ -72,7 +74,9 @@ def test_hidden_states_are_those_of_transformers_and_peft(name: str, tmp_path: P
     real = mask.bool()
 
     adapted = encoder(ids, mask, ours.find_change())[real]
-    alone = torch.cat([encoder(row[None, :n], own[None, :n], ours.find_change())[0] for row, own, n in zip(ids, mask, LENGTHS, strict=True)])
+    alone = torch.cat(
+        [encoder(row[None, :n], own[None, :n], ours.find_change())[0] for row, own, n in zip(ids, mask, LENGTHS, strict=True)]
+    )
     with use_base():
         plain = encoder(ids, mask, ours.find_change())[real]
 
@@ -89,7 +93,10 @@ def test_hidden_states_are_those_of_transformers_and_peft(name: str, tmp_path: P
 def test_a_mixed_batch_gives_each_row_its_own_adapter(rows: tuple[int, ...], tmp_path: Path) -> None:
     base = build(*KNOWN["bert"])
     with torch.inference_mode(False):
-        pairs = [attach_random(base, tmp_path / str(n), n, **({"r": n + 1} if n else {"target_modules": ["query"]})) for n in range(len(rows))]
+        pairs = [
+            attach_random(base, tmp_path / str(n), n, **({"r": n + 1} if n else {"target_modules": ["query"]}))
+            for n in range(len(rows))
+        ]
     mixing = AdaptedModel(base, sorted(set().union(*(ours.names for ours, _ in pairs))), None)
     (ids, mask), encoder = texts(base), find_encoder(base)
     assert encoder is not None

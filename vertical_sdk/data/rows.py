@@ -11,7 +11,18 @@ from typing import Any, Literal, TypeVar
 
 from vertical_sdk.errors import DataError
 
-__all__ = ["CELL", "LINE_LIMIT", "MOST_COLUMNS", "ROW", "Budget", "FileOptions", "Rows", "check_columns", "read_lines", "take_parts"]
+__all__ = [
+    "CELL",
+    "LINE_LIMIT",
+    "MOST_COLUMNS",
+    "ROW",
+    "Budget",
+    "FileOptions",
+    "Rows",
+    "check_columns",
+    "read_lines",
+    "take_parts",
+]
 
 T = TypeVar("T")
 MOST_COLUMNS = 10_000
