@@ -66,7 +66,7 @@ def test_parts_joined_are_the_whole_file(name: str, size: int, tmp_path: Path) -
 
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_parts_of_parquet_joined_are_the_whole_file(size: int, tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow
     import pyarrow.parquet
 
     rows = [{"text": f"row {n}", "more": {"a": n if n > 4 else None}, "labels": ["x"] * (n % 3)} for n in range(8)]

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.delimited import DELIMITERS, count_fields, iterate_delimited
@@ -108,35 +107,35 @@ def iterate_columns(path: Path, options: FileOptions | None = None, *, size: int
 
 def _iterate_file(path: Path, options: FileOptions, size: int | None) -> Iterator[Rows]:
     """Read the rows of a file in parts of so many; None, and formats that have no parts: in one part."""
-    if not path.is_file():
-        raise DataError("no such file.", where=path)
-    if path.stat().st_size == 0:
-        raise DataError("the file is empty.", where=path)
-    kind = file_format(path, options)
-    if kind == "Parquet":
-        parts = iterate_parquet(path, options, size)
-    elif kind == "Excel":
-        parts = iter([read_excel(path, options)])
-    else:
-        encoding = find_encoding(path, options.encoding)
-        if kind == "JSON" and path.suffix.lower() == ".json" and _is_jsonl(path, encoding):
-            kind = "JSONL"
-        if kind == "JSONL":
-            parts = iterate_json_lines(path, encoding, options, size)
-        elif kind == "JSON":
-            parts = iter([read_json(path, encoding, options)])
-        elif kind == "ARFF":
-            parts = iter([_read_arff_file(path, encoding, options)])
-        else:
-            parts = iterate_delimited(path, encoding, options, size)
     part, found = None, False
-    for part in parts:
+    for part in _open_parts(path, options, size):
         found = found or bool(part.rows)
         if part.rows:
             yield part
     if part is not None and not found:
         headed = part.format.startswith(("CSV", "TSV", "ARFF", "Excel")) and options.header != "none"
         raise DataError(f"the file has no rows{' below its header' if headed else ''}.", where=path)
+
+
+def _open_parts(path: Path, options: FileOptions, size: int | None) -> Iterator[Rows]:
+    """Recognize a file, and return what reads its parts; a part may have no rows."""
+    if not path.is_file():
+        raise DataError("no such file.", where=path)
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty.", where=path)
+    kind = file_format(path, options)
+    if kind == "Parquet":
+        return iterate_parquet(path, options, size)
+    if kind == "Excel":
+        return iter([read_excel(path, options)])
+    encoding = find_encoding(path, options.encoding)
+    if kind == "JSONL" or (kind == "JSON" and path.suffix.lower() == ".json" and _is_jsonl(path, encoding)):
+        return iterate_json_lines(path, encoding, options, size)
+    if kind == "JSON":
+        return iter([read_json(path, encoding, options)])
+    if kind == "ARFF":
+        return iter([_read_arff_file(path, encoding, options)])
+    return iterate_delimited(path, encoding, options, size)
 
 
 def find_reader(path: Path) -> str | None:

@@ -321,9 +321,8 @@ def _describe_layers(model: torch.nn.Module) -> tuple[Any, ...]:
         children = [child for child in module._modules.values() if child is not None]
         found.append((type(module), module.training, *module._modules, *map(id, children)))
         rest += children
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is not None:
-                found.append((tensor.data_ptr(), tensor.shape, 0 if tensor.is_inference() else tensor._version))
+        tensors = (tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None)
+        found += [(tensor.data_ptr(), tensor.shape, 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
     return tuple(found)
 
 

@@ -37,7 +37,7 @@ class EncoderSpecialist(PooledSpecialist):
         super().__init__(backbone, base, recipe, labels)
         self.tokenizer = load_tokenizer(base)
         self.text_tokenizer = load_text_tokenizer(base)
-        width = backbone.get_base_model().config.hidden_size
+        width = backbone.config.hidden_size
         self.head = head or Head(width, len(labels) if labels else 1)
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
 
