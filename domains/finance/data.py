@@ -23,10 +23,11 @@ from vertical_sdk.types import Example, Split, TaskName
 
 from .complete_rows import Missing, cell_text, collect_complete_rows, require_task
 from .credit import credit
+from .disclosure import disclosure
 from .ratios import polish
 from .stocks import stock_tweets
 
-__all__ = ["SENTIMENTS", "credit", "embargoed", "news", "polish", "stock_tweets", "tidy_text", "urls"]
+__all__ = ["SENTIMENTS", "credit", "disclosure", "embargoed", "news", "polish", "stock_tweets", "tidy_text", "urls"]
 
 SENTIMENTS = ("bearish", "neutral", "bullish")
 """From what is said to push a price down to what is said to push it up."""

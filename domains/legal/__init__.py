@@ -2,4 +2,4 @@
 
 from vertical_sdk.domain import Domain
 
-DOMAIN = Domain(name="legal", summary="Contract clauses, terms of service and software licences.")
+DOMAIN = Domain(name="legal", summary="Contract clauses, terms of service and software licences.", languages=("en", "zh"))

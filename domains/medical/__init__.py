@@ -2,4 +2,4 @@
 
 from vertical_sdk.domain import Domain
 
-DOMAIN = Domain(name="medical", summary="Diagnoses, clinical notes and the literature about them.")
+DOMAIN = Domain(name="medical", summary="Diagnoses, clinical notes and the literature about them.", languages=("en", "zh"))

@@ -22,6 +22,7 @@ from .beats import ecg_beats
 from .clinical import ccda, fhir, parse_xml
 from .images import medmnist
 from .molecules import canonical_smiles, fingerprints, scaffold, smiles
+from .triage import mask_diseases, questions_zh
 
 __all__ = [
     "abstracts",
@@ -31,8 +32,10 @@ __all__ = [
     "fhir",
     "fingerprints",
     "icd10cm",
+    "mask_diseases",
     "medmnist",
     "pubmedqa",
+    "questions_zh",
     "scaffold",
     "smiles",
     "units",
