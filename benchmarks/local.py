@@ -23,15 +23,21 @@ FILES = {
     "finance/credit-risk": {"data.source": "finance/credit_default.csv", "data.file": None, "data.sha256": None},
     "finance/bankruptcy": {"data.source": "finance/bankruptcy.csv"},
     "finance/stock-direction": {"data.source": "finance/stock_tweets.csv"},
+    "finance/banking-intents": {"data.source": "finance/banking_intents.csv"},
+    "finance/zh-disclosure": {"data.source": "finance/zh_disclosure.csv"},
     "legal/contract-clause": {"data.source": "legal/contract_clauses.csv"},
     "legal/unfair-terms": {"data.source": "legal/terms_of_service.csv"},
+    "legal/zh-statutes": {"data.source": "legal/zh_statutes.csv"},
     "medical/chest-xray": {"data.source": "medical/chest_xray.npz"},
     "medical/ecg-beats": {"data.source": "medical/ecg_beats.csv"},
     "medical/molecule-bbb": {"data.source": "medical/molecules_bbbp.csv"},
     "medical/molecule-solubility": {"data.source": "medical/molecules_esol.csv"},
+    "medical/zh-triage": {"data.source": "medical/zh_triage.csv"},
     "traffic/flow-forecast": {"data.source": "traffic/los_speed.csv", "data.reader.adjacency": "traffic/los_adjacency.csv"},
     "traffic/incident-severity": {"data.source": "traffic/road_casualties.csv"},
     "traffic/sensor-alarms": {"data.source": "traffic/sensor_anomalies", "data.reader.folder": None},
+    "traffic/crash-narratives": {"data.source": "traffic/av_crash_narratives.csv"},
+    "traffic/zh-transport-rules": {"data.source": "traffic/zh_transport_rules.csv"},
 }
 """Recipe → settings for files in the folder of --data. finance/credit-risk is measured on both of its data sets."""
 

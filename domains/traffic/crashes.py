@@ -24,7 +24,7 @@ COLUMNS = {
     "own_movement": ("SV Pre-Crash Movement", "own_movement"),
     "crash_with": ("Crash With", "crash_with"),
 }
-"""What is read → its column in the order's files (CP is the crash partner, SV the subject vehicle), and in a plain table."""
+"""What is read → its column in the order's files (CP is what it crashed with, SV the vehicle itself), and in a plain table."""
 MOVEMENTS = {
     "backing": ("backing",),
     "parked": ("parked",),
@@ -37,7 +37,7 @@ MOVEMENTS = {
     "departure or wrong way": ("departure", "wrong way", "opposing", "ran off road"),
     "straight": ("straight",),
 }
-PARTNERS = {
+CRASHED_WITH = {
     "pedestrian": ("pedestrian",),
     "cyclist": ("cyclist",),
     "motorcycle": ("motorcycle",),
@@ -74,7 +74,7 @@ def crashes(
     label     how the other road user moved, how the vehicle itself moved, or what it crashed with
     encoding  of the files; None means that it is recognized
 
-    The many values of the source become 11 movements or 8 partners. Of the versions of a report (Report ID, Report Version) the last
+    The many values of the source become 11 movements or 8 kinds of road users and objects. Of the versions of a report (Report ID, Report Version) the last
     is read; narratives that are withheld are dropped and counted. The time is the month, the group the incident (Same Incident ID).
     Raises DataError for another header or month, with file and line.
     """
@@ -125,7 +125,7 @@ def _build_example(
     if keep:
         return Example(place, narrative)
     value = _cell(row.get(names[label])).casefold()
-    table = PARTNERS if label == "crash_with" else MOVEMENTS
+    table = CRASHED_WITH if label == "crash_with" else MOVEMENTS
     target = next((name for name, words in table.items() if any(word in value for word in words)), OTHER) if value else None
     month = _parse_month(_cell(row.get(names["month"])), where, names["month"])
     return Example(place, narrative, target, group=normalize_key(row.get("Same Incident ID")), time=month)
