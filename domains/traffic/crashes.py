@@ -74,8 +74,9 @@ def crashes(
     label     how the other road user moved, how the vehicle itself moved, or what it crashed with
     encoding  of the files; None means that it is recognized
 
-    The many values of the source become 11 movements or 8 kinds of road users and objects. Of the versions of a report (Report ID, Report Version) the last
-    is read; narratives that are withheld are dropped and counted. The time is the month, the group the incident (Same Incident ID).
+    The many values of the source become 11 movements, or 8 kinds of road users and objects. Of the versions of a report (Report ID,
+    Report Version) the last is read; narratives that are withheld are dropped and counted. The time is the month, the group the
+    incident (Same Incident ID).
     Raises DataError for another header or month, with file and line.
     """
     if columns:
