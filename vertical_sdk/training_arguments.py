@@ -78,7 +78,9 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
         workers = settings["dataloader_num_workers"]
         raise RecipeError(f"dataloader_num_workers = {workers!r} is wrong: at most {MOST_WORKERS} are started.", where=where)
     values = {**DEFAULTS, **settings}
-    if {"eval_steps", "eval_strategy", "early_stopping_patience"} & {key for key, value in settings.items() if value is not None}:
+    if {"eval_steps", "eval_strategy", "early_stopping_patience"} & {
+        key for key, value in settings.items() if value is not None
+    }:
         values = {"eval_strategy": "steps", "eval_steps": EVAL_STEPS, **values}
     if values.get("fp16"):
         values["bf16"] = False

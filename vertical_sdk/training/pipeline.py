@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from vertical_sdk.baselines.frozen_base import InMemory
+from vertical_sdk.baselines.kept_features import save_features
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.labels import describe_untested
@@ -146,6 +147,7 @@ def _run_stages(job: Job) -> Run:
             facts["ensemble"] = {name: round(weight, 4) for name, weight in ensemble.shares.items()}
         job.progress("saving the adapter", None)
         write_adapter(job, specialist, calibrate(job, outputs), ensemble, facts)
+        save_features(specialist, job.base.fingerprint, job.prepared, keep_features(base))
     trainer.accelerator.wait_for_everyone()
     return Run(job.folder, facts["resumed_from"], InMemory(job.recipe.digest, job.prepared, keep_features(base)))
 

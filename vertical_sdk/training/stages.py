@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vertical_sdk.baselines.frozen_base import Features, FrozenBase
+from vertical_sdk.baselines.kept_features import load_features
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
 from vertical_sdk.bases.reading import NOTHING_READ, WORTH_A_WARNING, mean_share, read_texts
 from vertical_sdk.card import Calibration
@@ -73,9 +74,12 @@ def build_specialist(job: Job) -> Specialist:
 def read_with_base(job: Job, specialist: Specialist) -> FrozenBase:
     """Return the specialist's base, which reads each row once for the linear probe and the members.
 
-    It reads in the precision of the training. With members it reads in float32, as they will when they answer.
+    It reads in the precision of the training. With members it reads in float32, as they will when they answer. In float32 it knows
+    what an earlier run kept.
     """
-    return FrozenBase(specialist, progress=job.progress, bf16=job.arguments.bf16 and not job.recipe.ensemble)
+    bf16 = job.arguments.bf16 and not job.recipe.ensemble
+    known = {} if bf16 else load_features(specialist, job.base.fingerprint, job.prepared)
+    return FrozenBase(specialist, progress=job.progress, bf16=bf16, known=known)
 
 
 def keep_features(base: FrozenBase) -> Features:
