@@ -37,14 +37,14 @@ def fetched_recipe(folder: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def made(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Base, Recipe, Specialist, Prepared]:
+def job(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Base, Recipe, Specialist, Prepared]:
     recipe = fetched_recipe(tmp_path, encoder, monkeypatch)
     prepared, base = prepare(recipe), pull_base(str(encoder))
     return base, recipe, create_specialist(base, recipe, prepared.labels), prepared
 
 
-def test_kept_features_are_those_that_were_computed(made: tuple[Base, Recipe, Specialist, Prepared]) -> None:
-    base, _, specialist, prepared = made
+def test_kept_features_are_those_that_were_computed(job: tuple[Base, Recipe, Specialist, Prepared]) -> None:
+    base, _, specialist, prepared = job
     frozen = FrozenBase(specialist)
     features = frozen.features(prepared.train)
     save_features(specialist, base.fingerprint, prepared, frozen.known)
@@ -84,9 +84,9 @@ def test_nothing_is_kept_of_rows_from_a_users_own_file(encoder: Path, tmp_path: 
 
 
 def test_another_base_another_length_and_other_rows_have_features_of_their_own(
-    made: tuple[Base, Recipe, Specialist, Prepared],
+    job: tuple[Base, Recipe, Specialist, Prepared],
 ) -> None:
-    base, recipe, specialist, prepared = made
+    base, recipe, specialist, prepared = job
     frozen = FrozenBase(specialist)
     frozen.features(prepared.train)
     save_features(specialist, base.fingerprint, prepared, frozen.known)
@@ -101,8 +101,8 @@ def test_another_base_another_length_and_other_rows_have_features_of_their_own(
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", None], ids=["empty", "no tensors", "cut"])
-def test_a_damaged_file_is_written_again(made: tuple[Base, Recipe, Specialist, Prepared], content: bytes | None) -> None:
-    base, _, specialist, prepared = made
+def test_a_damaged_file_is_written_again(job: tuple[Base, Recipe, Specialist, Prepared], content: bytes | None) -> None:
+    base, _, specialist, prepared = job
     frozen = FrozenBase(specialist)
     frozen.features(prepared.train)
     save_features(specialist, base.fingerprint, prepared, frozen.known)
@@ -116,9 +116,9 @@ def test_a_damaged_file_is_written_again(made: tuple[Base, Recipe, Specialist, P
 
 
 def test_only_the_newest_files_are_kept_and_none_that_is_too_large(
-    made: tuple[Base, Recipe, Specialist, Prepared], monkeypatch: pytest.MonkeyPatch
+    job: tuple[Base, Recipe, Specialist, Prepared], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base, _, specialist, prepared = made
+    base, _, specialist, prepared = job
     frozen = FrozenBase(specialist)
     frozen.features(prepared.train)
     for count in range(kept_features.MOST + 2):
