@@ -100,6 +100,23 @@ def test_another_base_another_length_and_other_rows_have_features_of_their_own(
     assert not load_features(specialist, other, prepared)
 
 
+def test_another_prompt_of_a_causal_base_has_features_of_its_own(
+    causal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = fetched_recipe(tmp_path, causal, monkeypatch)
+    prepared, base = prepare(recipe), pull_base(str(causal))
+    one, other = (
+        create_specialist(base, recipe.replace({"prompt.system": system}), prepared.labels)
+        for system in ("Name it.", "Say it.")
+    )
+    frozen = FrozenBase(one)
+    frozen.features(prepared.test)
+    save_features(one, base.fingerprint, prepared, frozen.known)
+
+    assert load_features(one, base.fingerprint, prepared)
+    assert not load_features(other, base.fingerprint, prepared)
+
+
 @pytest.mark.parametrize("content", [b"", b"no tensors", None], ids=["empty", "no tensors", "cut"])
 def test_a_damaged_file_is_written_again(job: tuple[Base, Recipe, Specialist, Prepared], content: bytes | None) -> None:
     base, _, specialist, prepared = job

@@ -94,7 +94,8 @@ def _find_file(
     if not fetched or specialist.reads != "text":
         return None, []
     contents = list(dict.fromkeys(map(content_of, (*prepared.originals, *prepared.validation, *prepared.test))))
-    digest = hashlib.sha256(json.dumps(describe_reading(specialist, fingerprint)).encode())
+    prompt = repr(getattr(specialist, "prompt", None))  # causal bases read a text in it
+    digest = hashlib.sha256(json.dumps([describe_reading(specialist, fingerprint), prompt]).encode())
     for content in contents:
         digest.update(repr(content).encode("utf-8", "surrogatepass"))
     return cache_home() / FOLDER / f"{digest.hexdigest()}.safetensors", contents

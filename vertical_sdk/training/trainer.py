@@ -156,7 +156,7 @@ class VerticalTrainer(transformers.Trainer):
         with torch.no_grad(), self.accelerator.autocast():
             for group in self._split(rows, 4 * self.budget):
                 total += float(self._part_loss(model, [rows[position] for position in group]))
-        return total / sum(row.units for row in rows)
+        return total / float(sum(row.units for row in rows))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
