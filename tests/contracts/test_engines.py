@@ -157,12 +157,15 @@ def test_text_is_generated_and_its_streamed_pieces_add_up(writing: Engine) -> No
     def collect(row: int, piece: str) -> None:
         pieces[row] += piece
 
-    texts = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=6), batch_size=2)
+    answers = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=6), batch_size=2)
     streamed = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=6), batch_size=2, stream=collect)
 
-    assert streamed == texts
-    assert pieces == texts
-    assert any(texts)
+    assert streamed == answers
+    assert pieces == [answer.text for answer in answers]
+    assert any(pieces)
+    assert {answer.finish_reason for answer in answers} == {"stop"}
+    short = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=1))
+    assert [(answer.finish_reason, answer.new_tokens) for answer in short] == [("length", 1)] * 3
 
 
 def test_a_base_that_cannot_write_refuses_to_generate(reading: Engine) -> None:

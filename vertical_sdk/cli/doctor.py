@@ -29,6 +29,7 @@ EXTRAS = {
     "s3": ("s3fs",),
     "server": ("fastapi", "uvicorn"),
     "sign": ("model_signing",),
+    "structured": ("llguidance",),
     "traffic-sim": ("sumo", "networkx"),
     "trees": ("lightgbm",),
     "vision": ("timm",),
