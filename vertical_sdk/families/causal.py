@@ -230,6 +230,9 @@ class CausalSpecialist(nn.Module):
 
         Raises what `JsonGrammar` raises.
         """
+        if decoding.repetition_penalty is None:
+            usual = getattr(self.backbone.get_base_model().generation_config, "repetition_penalty", None)
+            decoding = replace(decoding, repetition_penalty=1.0 if usual is None else usual)
         end = -1 if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
         tree = None if decoding.choices is None else TokenTree(decoding.choices, self.text_tokenizer.encode, end)
         grammar = None if decoding.json_schema is None else JsonGrammar(self.tokenizer, end, decoding.json_schema)
@@ -269,6 +272,7 @@ class CausalSpecialist(nn.Module):
                     attention_mask=mask.flip(1).to(device),
                     max_new_tokens=max(answers[number].most for number in group),
                     do_sample=False,
+                    repetition_penalty=1.0,  # the answers know it, without the padding
                     pad_token_id=pad_id,
                     eos_token_id=self.tokenizer.eos_token_id,
                     logits_processor=[_Chooser({number: answers[number] for number in group}, end, stream)],

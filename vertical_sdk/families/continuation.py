@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.families.structured import JsonState
-from vertical_sdk.kernels.sampling import sample_token
+from vertical_sdk.kernels.sampling import penalize, sample_token
 from vertical_sdk.types import GeneratedText
 
 __all__ = ["NOT_A_NUMBER", "Continuation", "Decoding", "TokenTree"]
@@ -32,6 +32,8 @@ class Decoding:
     max_new_tokens  tokens of an answer at most
     temperature     0 chooses the likeliest token each time; above it tokens are drawn, with softmax(scores / temperature)
     top_p, top_k    tokens are drawn from the likeliest only: those with this probability together, and so many
+    repetition_penalty  the score of each token that the prompt or the answer has already is divided by it if positive, else multiplied
+                    by it (Keskar et al., 2019), before everything else; None: what the base's generation_config says
     seed            of the random numbers of each answer: an answer depends on its prompt, its adapter and the seed; None: new ones
     stop            texts that end an answer, which then ends before the first of them
     choices         texts of which each answer is one; None: any text. With temperature 0, the likeliest continuation at each token where
@@ -45,6 +47,7 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int | None = None
+    repetition_penalty: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
     choices: tuple[str, ...] | None = None
@@ -56,6 +59,9 @@ class Decoding:
         _check_number("top_p", self.top_p, 0 < _number(self.top_p) <= 1, "it should be above 0 and at most 1")
         if self.top_k is not None:
             _check_whole("top_k", self.top_k, 1, "choose among at least one token")
+        if self.repetition_penalty is not None:
+            possible = 0 < _number(self.repetition_penalty) < math.inf
+            _check_number("repetition_penalty", self.repetition_penalty, possible, "it should be above 0; 1 changes nothing")
         if self.seed is not None:
             _check_whole("seed", self.seed, 0, "it should be 0 or more")
         for name, texts in (("stop", self.stop), ("choices", self.choices or ())):
@@ -110,6 +116,8 @@ class Continuation:
         self._random = random.Random(decoding.seed)  # noqa: S311  (not for secrets)
         self._node: Any = None if tree is None else tree.root
         self._json = json
+        self._penalty = decoding.repetition_penalty or 1.0
+        self._seen = set(prompt)
         self._streamed, self._passed_on, self._stopped_at = streamed, 0, -1
         self._decoded = ""
         self.tokens: list[int] = []
@@ -127,7 +135,7 @@ class Continuation:
     @property
     def takes_likeliest(self) -> bool:
         """Whether the next token is simply the one with the highest score."""
-        return self._node is None and self._json is None and self._decoding.temperature == 0
+        return self._node is None and self._json is None and self._penalty == 1 and self._decoding.temperature == 0
 
     @property
     def text(self) -> str:
@@ -149,6 +157,8 @@ class Continuation:
         """
         if bool(scores.isnan().any()):
             raise AdapterError(NOT_A_NUMBER)
+        if self._penalty != 1:
+            scores = penalize(scores, self._seen, self._penalty)
         greedy = self._decoding.temperature == 0
         allowed: Tensor | None = None
         if self._json is not None:
@@ -172,6 +182,7 @@ class Continuation:
     def add(self, token: int) -> None:
         """Take the next token, and find out whether the answer ends. Raises DataError if it cannot follow by the JSON schema."""
         self.tokens.append(token)
+        self._seen.add(token)
         if self._node is not None:
             self._node = self._node[token]
             self._follow_only_way()

@@ -232,6 +232,7 @@ class VerticalModel:
         temperature: float = 0.0,
         top_p: float = 1.0,
         top_k: int | None = None,
+        repetition_penalty: float | None = None,
         seed: int | None = None,
         stop: str | Iterable[str] = (),
         choices: Iterable[str] | None = None,
@@ -248,6 +249,8 @@ class VerticalModel:
         max_new_tokens  tokens of an answer at most
         temperature     0 chooses the likeliest token each time; above it tokens are drawn, with softmax(scores / temperature)
         top_p, top_k    tokens are drawn from the likeliest only: those with this probability together, and so many
+        repetition_penalty  above 1, tokens that the prompt or the answer has already become less likely, by transformers' formula; None: what
+                        the base's generation_config says, usually 1
         seed            of the random numbers of each answer, so that an answer depends on its prompt, its specialist and the seed alone;
                         None: other ones each time
         stop            a text, or up to 16, before which an answer ends
@@ -265,6 +268,7 @@ class VerticalModel:
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
+            repetition_penalty=repetition_penalty,
             seed=seed,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             choices=None if choices is None else tuple(list_inputs(choices, "choices", reads="texts", one="text")),
