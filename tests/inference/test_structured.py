@@ -199,7 +199,7 @@ def test_an_answer_that_cannot_go_on_is_an_error_and_leaves_the_others(writers: 
     decoding = Decoding(max_new_tokens=9)
 
     def request(schema: str) -> Request:
-        json_state = JsonGrammar(tokenizer, 0, schema).begin()
+        json_state = JsonGrammar(tokenizer, 0, schema).begin_answer()
         return Request((1, 2), None, Continuation(tokenizer, 0, decoding, json=json_state))
 
     scheduler = Scheduler(decoder)
@@ -242,7 +242,7 @@ def test_a_real_base_writes_documents_by_its_schema() -> None:
         prompt = tuple(tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False))
         for seed in (None, 1, 2):
             decoding = Decoding(max_new_tokens=200, temperature=0.0 if seed is None else 1.0, seed=seed)
-            answer = Continuation(tokenizer, tokenizer.eos_token_id, decoding, prompt=prompt, json=grammar.begin())
+            answer = Continuation(tokenizer, tokenizer.eos_token_id, decoding, prompt=prompt, json=grammar.begin_answer())
             requests.append(scheduler.submit(Request(prompt, None, answer)))
     while not all(request.done for request in requests):
         scheduler.step()

@@ -237,11 +237,11 @@ class CausalSpecialist(nn.Module):
         tree = None if decoding.choices is None else TokenTree(decoding.choices, self.text_tokenizer.encode, end)
         grammar = None if decoding.json_schema is None else JsonGrammar(self.tokenizer, end, decoding.json_schema)
 
-        def begin(prompt: Sequence[int]) -> Continuation:
-            json = grammar.begin() if grammar else None
+        def begin_answer(prompt: Sequence[int]) -> Continuation:
+            json = grammar.begin_answer() if grammar else None
             return Continuation(self.tokenizer, end, decoding, prompt=prompt, tree=tree, json=json, streamed=streamed)
 
-        return [begin(prompt) for prompt in prompts]
+        return [begin_answer(prompt) for prompt in prompts]
 
     def write(
         self,

@@ -76,7 +76,7 @@ class JsonGrammar:
         if self._matcher.is_error():
             raise DataError(f"json_schema cannot be followed: {_first_line(self._matcher.get_error())}.")
 
-    def begin(self) -> JsonState:
+    def begin_answer(self) -> JsonState:
         """Begin an answer."""
         return JsonState(self._tokens, self._matcher.deep_copy())
 
