@@ -30,9 +30,9 @@ from vertical_sdk.families.specialist import load_backbone
 from vertical_sdk.kernels.decoder import Linear, Segment
 
 PARTS: dict[str, Callable[[Sequence[Tensor], bool], bool]] = {
-    "all layers": lambda weights, packed: True,
-    "all but those back to the hidden state": lambda weights, packed: packed,
-    "the output layer": lambda weights, packed: len(weights[0]) > 10_000,
+    "all layers": lambda _weights, _packed: True,
+    "all but those back to the hidden state": lambda _weights, packed: packed,
+    "the output layer": lambda weights, _packed: len(weights[0]) > 10_000,
 }
 
 
