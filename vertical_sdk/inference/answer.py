@@ -129,7 +129,7 @@ def answer(
         own_rows = [rows[n] for n in positions]
         if get_task(loaded[name].card.task).written:
             prompts = clean_turns([row.messages[:-1] for row in own_rows], loaded[name].recipe)
-            texts = engine.generate(prompts, [name] * len(prompts), progress=progress)
+            texts = [written.text for written in engine.generate(prompts, [name] * len(prompts), progress=progress)]
         else:
             own = np.stack([raw[n].values for n in positions]) if positions else np.zeros(0, np.float32)
         answers[name] = Answer(
