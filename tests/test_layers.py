@@ -37,6 +37,7 @@ ORDER = (
     "losses",
     "calibration",
     "tasks",
+    "rivals",
     "gate",
     "registry",
     "data",

@@ -199,8 +199,15 @@ class Verdict(_Frozen):
     """The result of the promotion gate, with reasons."""
 
     passed: bool
+    noninferior: bool = False
+    """It passed because the gate's margin is below 0: the specialist is not shown to be better, only not to be worse by the margin."""
     reasons: tuple[str, ...] = ()
     """One sentence for each baseline: the metric, the difference and its confidence."""
+
+    @property
+    def result(self) -> str:
+        """The result in a word: "passed", "non-inferior" or "failed"."""
+        return "failed" if not self.passed else "non-inferior" if self.noninferior else "passed"
 
 
 class Card(_Frozen):

@@ -42,6 +42,11 @@ def fitted() -> Ensemble:
     return fit_ensemble(RECIPE, rows(300, 0), rows(90, 1), np.zeros((90, 2)), TWO, 0, None)[0]
 
 
+def answer(folder: Path, asked: list[Example]) -> np.ndarray:
+    loaded = load_ensemble(folder, RECIPE, TWO)
+    return loaded.combine(np.zeros((len(asked), 2)), loaded.gather(asked, None))
+
+
 @pytest.fixture
 def file(fitted: Ensemble, tmp_path: Path) -> Path:
     save_ensemble(tmp_path, fitted)
@@ -182,7 +187,8 @@ def test_a_changed_text_of_trees_is_refused(name: str, file: Path) -> None:
     made, problem = CHANGES[name]
     assert made(TEXT) != TEXT
     store_text(file, TEXT)
-    load_ensemble(file.parent, RECIPE, TWO).combine(np.zeros((40, 2)), rows(40, 2), None)
+    loaded = load_ensemble(file.parent, RECIPE, TWO)
+    loaded.combine(np.zeros((40, 2)), loaded.gather(rows(40, 2), None))
 
     store_text(file, made(TEXT))
 
@@ -208,12 +214,12 @@ def test_an_earlier_text_of_trees_answers_as_before(file: Path, fitted: Ensemble
 
 def test_readers_need_no_lightgbm(file: Path, fitted: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     text, asked = earlier_text(fitted), rows(40, 2)
-    expected = fitted.combine(np.zeros((40, 2)), asked, None)
+    expected = fitted.combine(np.zeros((40, 2)), fitted.gather(asked, None))
     monkeypatch.setitem(__import__("sys").modules, "lightgbm", None)
 
-    arrays = load_ensemble(file.parent, RECIPE, TWO).combine(np.zeros((40, 2)), asked, None)
+    arrays = answer(file.parent, asked)
     store_text(file, text)
-    texts = load_ensemble(file.parent, RECIPE, TWO).combine(np.zeros((40, 2)), asked, None)
+    texts = answer(file.parent, asked)
 
     np.testing.assert_array_equal(arrays, texts)
     np.testing.assert_allclose(arrays, expected, atol=2e-3)  # tfidf is stored in half precision
@@ -373,7 +379,7 @@ def test_a_member_with_other_answers_than_the_adapter_has_is_an_error(file: Path
     ensemble = load_ensemble(file.parent, RECIPE, TWO)
 
     with pytest.raises(AdapterError, match=r"the member tfidf answers with the shape \(9, 3\)"):
-        ensemble.combine(np.zeros((9, 2)), rows(9, 2), None)
+        ensemble.combine(np.zeros((9, 2)), ensemble.gather(rows(9, 2), None))
 
 
 def test_an_honest_file_is_read(file: Path, fitted: Ensemble, tmp_path: Path) -> None:

@@ -200,6 +200,8 @@ class Evaluation:
     tests            in the main metric first
     baseline         which of the systems is the classical baseline
     lower_is_better  the metrics in which lower is better
+    validation       system → its value in the main metric on the validation rows, by which the gate chose what it compares with
+    contribution     what the adapter adds to the best system that does without it (`Contribution.to_dict`); None if it was not measured
     warnings         what the test rows cannot show, and what the specialist does wrong throughout, a sentence each
     per_label        empty without labels
     confusion        rows of the test set by [reference][prediction of the adapter]; empty for multilabel and without labels
@@ -237,6 +239,8 @@ class Evaluation:
     calibration: Calibration | None = None
     examples: list[ExampleRow] = field(default_factory=list)
     gate: Verdict | None = None
+    validation: dict[str, float] = field(default_factory=dict)
+    contribution: dict[str, Any] | None = None
     label_audit: LabelAudit | None = None
     group_audit: GroupAudit | None = None
     abstention: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
