@@ -42,8 +42,12 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     lines += _results_table(card)
     if card.gate is None and card.metrics:
         lines += ["Promotion gate: none. Nothing shows that it is better than its base.", ""]
+    if contribution := card.metrics.get("contribution"):
+        lines += [_text(contribution["text"]), ""]
     if card.gate:
-        result = "passed" if card.gate.passed else "not passed"
+        result = {"non-inferior": "passed as non-inferior, not as better", "failed": "not passed"}.get(
+            card.gate.result, "passed"
+        )
         lines += [f"Promotion gate: {result}, {REPORTED}. " + " ".join(map(_text, card.gate.reasons)), ""]
     lines += [
         "```python",

@@ -318,7 +318,8 @@ def _measure(benchmark: Benchmark, own: Outputs, champion: Outputs, champion_nam
 
 
 def _describe_gate(version: Version) -> str:
-    descriptions = {"passed": "passed", "failed": "failed", "not evaluated": "was not evaluated"}
+    descriptions = {"passed": "passed", "non-inferior": "passed as non-inferior", "failed": "failed"}
+    descriptions["not evaluated"] = "was not evaluated"
     return descriptions.get(version.gate, "does not exist: its recipe says gate: false")
 
 

@@ -92,5 +92,5 @@ FORECASTING = Forecasting(
     name="forecasting",
     default_loss="masked_mae",
     default_metrics=("forecast_mae", "forecast_rmse", "forecast_mape"),
-    cheap_baselines=("linear", "seasonal", "persistence"),
+    cheap_baseline="persistence",
 )

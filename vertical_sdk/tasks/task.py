@@ -53,7 +53,7 @@ class Task(ABC):
     name              as recipes write it
     default_loss      the loss of a recipe that names none
     default_metrics   the metrics of a recipe that names none, the main one first
-    cheap_baselines   baselines of which a gate that names none needs at least one; the last is measured if the recipe has none of them
+    cheap_baseline    what is measured if a gate names nothing and the recipe has at most the base to compare with
     like              tasks whose losses, metrics and other parts serve this task too
     labelled          the answers are labels of a LabelSpace
     single_label      each row has exactly one label, so probabilities sum to 1
@@ -67,7 +67,7 @@ class Task(ABC):
     name: str
     default_loss: str
     default_metrics: tuple[str, ...]
-    cheap_baselines: tuple[str, ...] = ("tfidf", "majority")
+    cheap_baseline: str = "majority"
     like: tuple[str, ...] = ()
     labelled: bool = False
     single_label: bool = False
@@ -202,19 +202,15 @@ def get_gate(recipe: Recipe) -> Gate | None:
 
 
 def measured_baselines(recipe: Recipe) -> tuple[Part, ...]:
-    """The baselines that an evaluation measures: those of the recipe, the members of its ensemble, and what its gate needs.
+    """The baselines that an evaluation measures: those of the recipe, and the members of its ensemble.
 
-    A gate that names nothing needs one of the task's cheap baselines: if the recipe measures none of them, the last is added. A member
-    with the name of a baseline but other options is measured only together with the other members.
+    If the gate names nothing and this is at most the base, the task's cheap baseline is added. A member with the name of a
+    baseline but other options is measured only together with the other members.
     """
     parts, gate = [*recipe.evaluate.baselines], get_gate(recipe)
-    cheap = get_task(recipe.task).cheap_baselines
-    needed: tuple[str, ...] = ()
-    if gate is not None:
-        needed = gate.beats if gate.beats is not None else () if {part.use for part in parts} & {*cheap} else cheap[-1:]
-    for part in (*recipe.ensemble, *(Part(use=name) for name in needed)):
-        if part.use not in {measured.use for measured in parts}:
-            parts.append(part)
+    parts += [part for part in recipe.ensemble if part.use not in {measured.use for measured in parts}]
+    if gate is not None and gate.beats is None and {part.use for part in parts} <= {"base"}:
+        parts.append(Part(use=get_task(recipe.task).cheap_baseline))
     return tuple(parts)
 
 
