@@ -173,7 +173,7 @@ def test_a_default_gate_fails_a_specialist_that_only_ties_with_its_members(run: 
         "Compared with boosted_trees, the best system without an adapter on the validation rows"
     )
     assert default.contribution["outcome"] != "adds"
-    with pytest.raises(GateFailed, match="alone did (as well|better); an adapter is not worth it here"):
+    with pytest.raises(GateFailed, match=r"alone did (as well|better); an adapter is not worth it here"):
         Registry(tmp_path / "registry").publish(tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "an adapter is not worth it here" in page

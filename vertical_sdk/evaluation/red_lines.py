@@ -51,7 +51,7 @@ def find_faults(benchmark: Benchmark, own: Outputs) -> list[str]:
 
 def describe_gaps(benchmark: Benchmark) -> list[str]:
     """List what these rows cannot show, a sentence each."""
-    return [*describe_untested(benchmark.rows, benchmark.card.labels), *filter(None, [describe_power(benchmark)])]
+    return describe_untested(benchmark.rows, benchmark.card.labels)
 
 
 def describe_power(benchmark: Benchmark) -> str:
