@@ -37,7 +37,7 @@ ORDER = (
     "losses",
     "calibration",
     "tasks",
-    "rivals",
+    "alternatives",
     "gate",
     "registry",
     "data",

@@ -6,11 +6,11 @@ import inspect
 from typing import Any, get_type_hints
 
 from vertical_sdk import catalog
+from vertical_sdk.alternatives import MEMBERS
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import RecipeError, did_you_mean
 from vertical_sdk.families.lora_settings import find_refused_in_recipe
 from vertical_sdk.recipe import QUANTIZE, Part, Recipe
-from vertical_sdk.rivals import MEMBERS
 from vertical_sdk.schema_errors import describe_expected
 from vertical_sdk.tasks import Task, get_task
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
+from vertical_sdk.alternatives import advantage, name_alternatives, read_scores, read_tests
 from vertical_sdk.card import Card, Verdict
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.recipe import Forgetting, Gate, Recipe
-from vertical_sdk.rivals import advantage, name_rivals, read_scores, read_tests
 from vertical_sdk.tasks import get_gate
 from vertical_sdk.types import Interval, PairedTest
 
@@ -33,7 +33,7 @@ ROUNDED = 0.001
 def decide(gate: Gate, comparisons: Mapping[str, PairedTest], faults: Sequence[str] = (), notes: Sequence[str] = ()) -> Verdict:
     """Decide whether the specialist beats each baseline of the gate by more than its margin, at its confidence.
 
-    gate         which names what it compares with (`rivals.name_rivals`)
+    gate         which names what it compares with (`alternatives.name_alternatives`)
     comparisons  baseline → the specialist minus the baseline in `gate.metric`, with the interval at `gate.confidence`
     faults       why no comparison can count, a sentence each (`red_lines.find_faults`); the gate fails if there is one
     notes        sentences about the comparisons, which come first among the reasons
@@ -118,7 +118,7 @@ def _decide_by_tests(card: Card, recipe: Recipe, gate: Gate) -> Verdict:
         reason = f"its comparisons are at confidence {confidence}, and its gate asks for {gate.confidence}."
         return Verdict(passed=False, reasons=(FAILS + reason,))
     try:
-        return decide(name_rivals(recipe, gate, read_scores(card)), tests)
+        return decide(name_alternatives(recipe, gate, read_scores(card)), tests)
     except VerticalError:
         reason = f"the metric {gate.metric!r} is not known here, so the comparison cannot be judged. Install the package of its vertical."
         return Verdict(passed=False, reasons=(FAILS + reason,))

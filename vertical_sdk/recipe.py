@@ -179,7 +179,7 @@ class Gate(Closed):
     beats: tuple[str, ...] | None = Field(
         default=None,
         description="What it must beat; null: the best of all baselines and members on the validation rows, the members without the "
-        "adapter, and whatever has no value there (`rivals.choose_rivals`).",
+        "adapter, and whatever has no value there (`alternatives.choose_alternatives`).",
     )
     margin: float = Field(
         default=0.0,

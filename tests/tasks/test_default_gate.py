@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from vertical_sdk.alternatives import name_alternatives
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.rivals import name_rivals
 from vertical_sdk.tables import TASKS
 from vertical_sdk.tasks import get_gate, get_task, measured_baselines
 
@@ -31,7 +31,7 @@ def recipe(task: str = "classification", ensemble: Sequence[str] = (), **evaluat
 
 
 @pytest.mark.parametrize(
-    ("task", "baselines", "ensemble", "metric", "rivals"),
+    ("task", "baselines", "ensemble", "metric", "alternatives"),
     [
         ("classification", ["base", "tfidf"], [], "accuracy", ("base", "tfidf")),
         ("classification", ["base"], [], "accuracy", ("base", "majority")),
@@ -49,14 +49,14 @@ def recipe(task: str = "classification", ensemble: Sequence[str] = (), **evaluat
     ],
 )
 def test_the_default_gate_compares_with_every_system_without_a_score(
-    task: str, baselines: list[str], ensemble: list[str], metric: str, rivals: tuple[str, ...]
+    task: str, baselines: list[str], ensemble: list[str], metric: str, alternatives: tuple[str, ...]
 ) -> None:
     tested = recipe(task, baselines=baselines, ensemble=ensemble)
     gate = get_gate(tested)
 
     assert gate is not None
     assert (gate.metric, gate.beats, gate.margin, gate.confidence) == (metric, None, 0.0, 0.95)
-    assert name_rivals(tested, gate, {}).beats == rivals
+    assert name_alternatives(tested, gate, {}).beats == alternatives
 
 
 def test_the_default_gate_compares_in_the_first_metric_of_the_recipe() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertical_sdk.adapters.folder import open_adapter
+from vertical_sdk.alternatives import Contribution, describe_choice, name_alternatives, weigh_adapter
 from vertical_sdk.baselines.frozen_base import Features, InMemory
 from vertical_sdk.card import Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
@@ -25,7 +26,6 @@ from vertical_sdk.gate import decide
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.outputs import Outputs
-from vertical_sdk.rivals import Contribution, describe_choice, name_rivals, weigh_adapter
 from vertical_sdk.sources.permission import for_card
 from vertical_sdk.tasks import get_gate
 from vertical_sdk.types import Progress, log_progress
@@ -151,7 +151,7 @@ def _judge(
     gate, verdict = get_gate(recipe), None
     if gate is not None:
         notes = [describe_choice(recipe, gate, scores), describe_power(benchmark)]
-        verdict = decide(name_rivals(recipe, gate, scores), main, faults, list(filter(None, notes)))
+        verdict = decide(name_alternatives(recipe, gate, scores), main, faults, list(filter(None, notes)))
     titles = {name: system.title for name, system in systems.items()}
     weight = (benchmark.card.training.get("ensemble") or {}).get("adapter")
     return verdict, weigh_adapter(recipe, main, scores, titles, weight)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vertical_sdk.alternatives import MEMBERS
 from vertical_sdk.evaluation.audit import FEW
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.report_words import Words
 from vertical_sdk.evaluation.result import Evaluation
-from vertical_sdk.rivals import MEMBERS
 
 __all__ = ["Meaning", "describe_contribution", "describe_known", "describe_meaning", "list_next_steps", "write_verdict"]
 
@@ -95,9 +95,9 @@ def describe_contribution(e: Evaluation, words: Words) -> list[str]:
     """Say what the adapter adds to the best system that does without it; [] if that was not measured."""
     if e.contribution is None:
         return []
-    rival, outcome, metric = (str(e.contribution[key]) for key in ("rival", "outcome", "metric"))
-    name = words.phrase(e.systems[rival].title if rival in e.systems else rival)
-    if rival == MEMBERS and name[-1:] in {")", "）"}:
+    alternative, outcome, metric = (str(e.contribution[key]) for key in ("alternative", "outcome", "metric"))
+    name = words.phrase(e.systems[alternative].title if alternative in e.systems else alternative)
+    if alternative == MEMBERS and name[-1:] in {")", "）"}:
         name = re.split(r"[(（]", name[:-1], maxsplit=1)[-1]  # the members' own titles
     size = number(abs(float(e.contribution["difference"]["value"])))
     return [words(f"contribution.{outcome}", name=name, n=size, metric=words.metric(metric))]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vertical_sdk.alternatives import MEMBERS
 from vertical_sdk.baselines.fitted import Fitted
 from vertical_sdk.baselines.frozen_base import Features, FrozenBase
 from vertical_sdk.card import Card
@@ -19,7 +20,6 @@ from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part
-from vertical_sdk.rivals import MEMBERS
 from vertical_sdk.tasks import measured_baselines, score_outputs
 from vertical_sdk.tasks.task import Tuning
 from vertical_sdk.types import Progress, silent

@@ -33,7 +33,7 @@ UNGATED = "ungated"
 """The gate result of a version whose recipe says `gate: false`."""
 
 NOT_WORTH_IT = frozenset({"nothing", "worse"})
-"""Outcomes of `rivals.Contribution` with which an adapter is not worth it."""
+"""Outcomes of `alternatives.Contribution` with which an adapter is not worth it."""
 README = "README.md"
 REPORT = "report.html"
 UNLISTED = {CARD, README, REPORT}

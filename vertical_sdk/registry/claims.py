@@ -15,11 +15,11 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vertical_sdk.alternatives import weigh_by_card
 from vertical_sdk.card import CARD, Card
 from vertical_sdk.catalog import ANY, metrics
 from vertical_sdk.errors import CorruptAdapter, VerticalError
 from vertical_sdk.recipe import Recipe
-from vertical_sdk.rivals import weigh_by_card
 
 __all__ = ["check_claims"]
 
@@ -67,7 +67,7 @@ class _Comparison(_Claim):
 
 
 class _Contribution(_Claim):
-    rival: Line
+    alternative: Line
     outcome: Line
     text: Paragraph
 
@@ -147,9 +147,9 @@ def _check_contribution(card: Card, stated: _Contribution) -> Iterator[str]:
         known = weigh_by_card(card, Recipe.model_validate(card.recipe))
     except VerticalError:
         return
-    if known is None or (stated.rival, stated.outcome) != (known.rival, known.outcome):
-        follows = f"{known.outcome!r} against {known.rival!r}" if known is not None else "nothing"
-        yield f"metrics.contribution: it is {stated.outcome!r} against {stated.rival!r}, but from the comparisons follows {follows}"
+    if known is None or (stated.alternative, stated.outcome) != (known.alternative, known.outcome):
+        follows = f"{known.outcome!r} against {known.alternative!r}" if known is not None else "nothing"
+        yield f"metrics.contribution: it is {stated.outcome!r} against {stated.alternative!r}, but from the comparisons follows {follows}"
 
 
 def _check_parts(card: Card) -> Iterator[str]:

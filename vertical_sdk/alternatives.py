@@ -17,9 +17,9 @@ __all__ = [
     "MEMBERS",
     "Contribution",
     "advantage",
-    "choose_rivals",
+    "choose_alternatives",
     "describe_choice",
-    "name_rivals",
+    "name_alternatives",
     "read_scores",
     "read_tests",
     "weigh_adapter",
@@ -40,7 +40,7 @@ def advantage(difference: Interval, metric: str) -> Interval:
     return Interval(-difference.value, -difference.high, -difference.low)
 
 
-def choose_rivals(recipe: Recipe, scores: Mapping[str, float]) -> tuple[str, ...]:
+def choose_alternatives(recipe: Recipe, scores: Mapping[str, float]) -> tuple[str, ...]:
     """Choose the systems that a specialist must beat to be worth its adapter.
 
     scores  system → its value in the main metric on the validation rows
@@ -48,21 +48,21 @@ def choose_rivals(recipe: Recipe, scores: Mapping[str, float]) -> tuple[str, ...
     returns  the best of the scored systems, and every system without a score: the base, which is the alternative to all training; the
              members without the adapter (MEMBERS); and what could not be measured there. The test rows have no part in the choice
     """
-    names = _list_rivals(recipe)
+    names = _list_alternatives(recipe)
     best = _find_best(names, scores, main_metric(recipe).use)
     return tuple(name for name in names if name == best or name not in scores)
 
 
-def name_rivals(recipe: Recipe, gate: Gate, scores: Mapping[str, float]) -> Gate:
-    """Return the gate with the names of what it compares with: its own, or else those of `choose_rivals`."""
-    return gate if gate.beats is not None else gate.model_copy(update={"beats": choose_rivals(recipe, scores)})
+def name_alternatives(recipe: Recipe, gate: Gate, scores: Mapping[str, float]) -> Gate:
+    """Return the gate with the names of what it compares with: its own, or else those of `choose_alternatives`."""
+    return gate if gate.beats is not None else gate.model_copy(update={"beats": choose_alternatives(recipe, scores)})
 
 
 def describe_choice(recipe: Recipe, gate: Gate, scores: Mapping[str, float]) -> str:
     """Say which systems a gate that names none compares with, and why; "" for a gate that names them."""
     if gate.beats is not None:
         return ""
-    names = _list_rivals(recipe)
+    names = _list_alternatives(recipe)
     best = _find_best(names, scores, gate.metric)
     others = [f"{name}{' (without the adapter)' if name == MEMBERS else ''}" for name in names if name not in scores]
     if best is None:
@@ -76,13 +76,13 @@ def describe_choice(recipe: Recipe, gate: Gate, scores: Mapping[str, float]) -> 
 class Contribution:
     """What the adapter adds to the strongest system that does without it, on the same test rows.
 
-    rival       the system of `choose_rivals` of which it is least sure that the specialist is better
+    alternative       the system of `choose_alternatives` of which it is least sure that the specialist is better
     name        its title, or the titles of the members
-    difference  specialist minus rival in the metric
+    difference  specialist minus alternative in the metric
     weight      of the adapter in its ensemble; None without one
     """
 
-    rival: str
+    alternative: str
     name: str
     metric: str
     difference: Interval
@@ -105,7 +105,7 @@ class Contribution:
         )
         if self.outcome == "adds":
             return f"The adapter adds {gained.value:.3f} to what {self.name} alone reached ({facts})."
-        did = "did better" if self.outcome == "worse" else "did as well"
+        did = "did better" if self.outcome == "worse" else "did as well, as far as these rows show"
         weight = "; the ensemble gives the adapter the weight 0" if self.weight == 0 else ""
         name = self.name[:1].upper() + self.name[1:]
         return f"{name} alone {did}; an adapter is not worth it here (advantage of the specialist {gained.value:+.3f} in {facts}{weight})."
@@ -122,25 +122,27 @@ def weigh_adapter(
     titles: Mapping[str, str],
     weight: float | None,
 ) -> Contribution | None:
-    """Compare the specialist with the systems of `choose_rivals`, and return the comparison that is least in its favor.
+    """Compare the specialist with the systems of `choose_alternatives`, and return the comparison that is least in its favor.
 
     tests   system → the specialist minus the system in the main metric
-    scores  as for `choose_rivals`
+    scores  as for `choose_alternatives`
     titles  of the systems
     weight  of the adapter in its ensemble; None without one. If it is 0, the comparison is the one with MEMBERS
 
     returns  None if none of these systems has a defined difference
     """
     metric = main_metric(recipe).use
-    lowest = {name: advantage(tests[name].difference, metric).low for name in choose_rivals(recipe, scores) if name in tests}
+    lowest = {
+        name: advantage(tests[name].difference, metric).low for name in choose_alternatives(recipe, scores) if name in tests
+    }
     known = {name: low for name, low in lowest.items() if math.isfinite(low)}
     if not known:
         return None
-    rival = MEMBERS if weight == 0 and MEMBERS in known else min(known, key=known.__getitem__)
-    title = titles.get(rival, rival)
-    name = title.partition(" (")[2].removesuffix(")") or title if rival == MEMBERS else title
-    test = tests[rival]
-    return Contribution(rival, name, metric, test.difference, test.p_value, test.confidence, weight)
+    alternative = MEMBERS if weight == 0 and MEMBERS in known else min(known, key=known.__getitem__)
+    title = titles.get(alternative, alternative)
+    name = title.partition(" (")[2].removesuffix(")") or title if alternative == MEMBERS else title
+    test = tests[alternative]
+    return Contribution(alternative, name, metric, test.difference, test.p_value, test.confidence, weight)
 
 
 def weigh_by_card(card: Card, recipe: Recipe) -> Contribution | None:
@@ -166,7 +168,7 @@ def read_scores(card: Card) -> dict[str, float]:
     return dict(card.metrics.get("validation") or {})
 
 
-def _list_rivals(recipe: Recipe) -> tuple[str, ...]:
+def _list_alternatives(recipe: Recipe) -> tuple[str, ...]:
     """The systems that need no adapter: baselines, members, and MEMBERS; the base only if it can do the task untrained."""
     untrained = get_task(recipe.task).untrained
     names = [part.use for part in measured_baselines(recipe) if part.use != "base" or untrained]

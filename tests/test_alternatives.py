@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from vertical_sdk.alternatives import choose_alternatives, describe_choice, name_alternatives, weigh_adapter
 from vertical_sdk.recipe import Gate, Recipe
-from vertical_sdk.rivals import choose_rivals, describe_choice, name_rivals, weigh_adapter
 from vertical_sdk.types import Interval, PairedTest
 
 TITLES = {"members": "its members alone (boosted trees)", "probe": "general base, linear probe", "tfidf": "TF-IDF + linear"}
@@ -24,20 +24,20 @@ def recipe(metric: str = "auc", ensemble: tuple[str, ...] = ("boosted_trees",), 
 def test_the_best_on_validation_rows_is_chosen_with_all_that_have_no_value_there() -> None:
     scores = {"probe": 0.70, "tfidf": 0.69, "boosted_trees": 0.81}
 
-    assert choose_rivals(recipe(), scores) == ("base", "boosted_trees", "members")
-    assert choose_rivals(recipe(), {"probe": 0.7, "boosted_trees": 0.6}) == ("base", "probe", "tfidf", "members")
+    assert choose_alternatives(recipe(), scores) == ("base", "boosted_trees", "members")
+    assert choose_alternatives(recipe(), {"probe": 0.7, "boosted_trees": 0.6}) == ("base", "probe", "tfidf", "members")
 
 
 def test_the_lowest_value_is_chosen_if_lower_is_better() -> None:
     scores = {"probe": 0.70, "tfidf": 0.69, "boosted_trees": 0.81}
 
-    assert choose_rivals(recipe("mae"), scores) == ("tfidf", "members")  # the untrained base cannot do regression
+    assert choose_alternatives(recipe("mae"), scores) == ("tfidf", "members")  # the untrained base cannot do regression
 
 
 def test_a_gate_that_names_its_baselines_keeps_them() -> None:
     gate = Gate(metric="auc", beats=("probe",))
 
-    assert name_rivals(recipe(), gate, {"boosted_trees": 0.9}) == gate
+    assert name_alternatives(recipe(), gate, {"boosted_trees": 0.9}) == gate
     assert describe_choice(recipe(), gate, {"boosted_trees": 0.9}) == ""
 
 
@@ -63,7 +63,7 @@ def test_an_adapter_that_beats_the_strongest_rival_adds_something() -> None:
     found = weigh_adapter(recipe(), tests, {"probe": 0.7, "tfidf": 0.6, "boosted_trees": 0.6}, TITLES, 0.4)
 
     assert found is not None
-    assert (found.rival, found.outcome) == ("members", "adds")
+    assert (found.alternative, found.outcome) == ("members", "adds")
     assert found.text == (
         "The adapter adds 0.030 to what boosted trees alone reached (auc, 95% interval +0.010 to +0.050, p 0.250)."
     )
@@ -72,8 +72,16 @@ def test_an_adapter_that_beats_the_strongest_rival_adds_something() -> None:
 @pytest.mark.parametrize(
     ("test", "outcome", "said"),
     [
-        (difference(0.02, -0.01, 0.05), "nothing", "TF-IDF + linear alone did as well; an adapter is not worth it here"),
-        (difference(0.02, 0.0, 0.05), "nothing", "TF-IDF + linear alone did as well; an adapter is not worth it here"),
+        (
+            difference(0.02, -0.01, 0.05),
+            "nothing",
+            "TF-IDF + linear alone did as well, as far as these rows show; an adapter is not worth it here",
+        ),
+        (
+            difference(0.02, 0.0, 0.05),
+            "nothing",
+            "TF-IDF + linear alone did as well, as far as these rows show; an adapter is not worth it here",
+        ),
         (difference(-0.2, -0.3, -0.1), "worse", "TF-IDF + linear alone did better; an adapter is not worth it here"),
     ],
 )
@@ -83,7 +91,7 @@ def test_an_adapter_that_is_not_surely_better_is_not_worth_it(test: PairedTest, 
     found = weigh_adapter(recipe(ensemble=()), tests, {"tfidf": 0.7, "probe": 0.6}, TITLES, None)
 
     assert found is not None
-    assert (found.rival, found.outcome) == ("tfidf", outcome)
+    assert (found.alternative, found.outcome) == ("tfidf", outcome)
     assert found.text.startswith(said)
 
 
@@ -103,10 +111,10 @@ def test_an_adapter_without_weight_adds_nothing_whatever_the_interval_says() -> 
     found = weigh_adapter(recipe(), tests, {}, TITLES, 0.0)
 
     assert found is not None
-    assert (found.rival, found.outcome) == ("members", "nothing")
+    assert (found.alternative, found.outcome) == ("members", "nothing")
     assert found.text == (
-        "Boosted trees alone did as well; an adapter is not worth it here (advantage of the specialist +0.001 in auc, 95% interval "
-        "+0.001 to +0.002, p 0.250; the ensemble gives the adapter the weight 0)."
+        "Boosted trees alone did as well, as far as these rows show; an adapter is not worth it here (advantage of the specialist "
+        "+0.001 in auc, 95% interval +0.001 to +0.002, p 0.250; the ensemble gives the adapter the weight 0)."
     )
 
 
