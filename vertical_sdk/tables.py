@@ -88,4 +88,6 @@ FAMILIES = Table(
         "vision": ("vertical_sdk.families.vision:VisionSpecialist", "vertical_sdk.bases.config:is_vision"),
     },
 )
-ENGINES = Table("engine", {"torch": "vertical_sdk.engines.torch:TorchEngine"})
+ENGINES = Table(
+    "engine", {"torch": "vertical_sdk.engines.torch:TorchEngine", "members": "vertical_sdk.engines.members:MembersEngine"}
+)

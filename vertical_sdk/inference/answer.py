@@ -72,7 +72,8 @@ class Answer:
     def gathered(self) -> list[NDArray[np.float64]]:
         """The evidence of each member of the ensemble about the rows; [] without an ensemble."""
         ensemble = self.adapter.ensemble
-        return [] if ensemble is None else ensemble.gather(self.rows, self.general())
+        base = None if self.adapter.card.members_only else self.general()
+        return [] if ensemble is None else ensemble.gather(self.rows, base)
 
     @functools.cached_property
     def outputs(self) -> Outputs:
@@ -80,7 +81,8 @@ class Answer:
         if self.texts is not None:
             return Outputs(texts=self.texts)
         card = self.adapter.card
-        outputs = get_task(card.task).decode(self.raw, card.calibration, self.rows)
+        decode = get_task(card.task).decode
+        outputs = self.without_adapter if card.members_only else decode(self.raw, card.calibration, self.rows)
         for numbers in (outputs.probabilities, outputs.values, outputs.quantiles):
             if numbers is not None:
                 self._require_finite(numbers)

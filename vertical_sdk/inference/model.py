@@ -43,7 +43,8 @@ class VerticalModel:
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name!r} (in use)" if name == self._active else repr(name) for name in self.adapters)
-        return f"<VerticalModel on {self.base.name}: {names}>"
+        base = "members without a base" if self.card.members_only else f"on {self.base.name}"
+        return f"<VerticalModel {base}: {names}>"
 
     @classmethod
     def from_registry(
@@ -92,6 +93,9 @@ class VerticalModel:
         progress: Progress = log_progress,
     ) -> VerticalModel:
         """Load an adapter that `open_adapter` found; for the options see `from_pretrained`, which raises."""
+        if adapter.card.members_only:
+            members: Engine = ENGINES.load("members")()
+            return cls(members, members.load(adapter, name or adapter.card.name))
         trained_on = adapter.card.base
         pulled = pull_base(base or trained_on.name, revision=trained_on.revision, progress=progress)
         engine: Engine = ENGINES.load("torch")(pulled, device=device)
