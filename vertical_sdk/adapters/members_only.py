@@ -5,7 +5,6 @@ No base is needed: a row is made from the text of a self-test, with what the mem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.self_test import MOST_NUMBERS, complete_row, list_numbers
 from vertical_sdk.baselines.stacking import Ensemble
-from vertical_sdk.card import Card
+from vertical_sdk.card import Calibration, Card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import CorruptAdapter, DataError, IdleAdapter
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example
 
 __all__ = ["record_members", "replay_members"]
@@ -28,10 +28,10 @@ ALLOWED = 0.02
 
 def record_members(card: Card, ensemble: Ensemble | None) -> Card:
     """Return the card with the answers of the members to its self-tests; the same card if they do not answer without a base."""
-    if ensemble is None or any(baselines.part(part.use).reads_base for part in ensemble.parts):
+    if ensemble is None or ensemble.without is None or any(baselines.part(part.use).reads_base for part in ensemble.parts):
         return card
     try:
-        answers = _answer(card, ensemble, [self_test.text for self_test in card.self_tests])
+        answers = _answer(card, ensemble, ensemble.without.calibration)
     except DataError:  # a member from outside that needs more than the row of a self-test has
         return card
     tests = zip(card.self_tests, answers.tolist(), strict=True)
@@ -49,7 +49,7 @@ def replay_members(adapter: Adapter) -> None:
             "the card says that members answer alone, and has no members or no self-tests of them.", where=where
         )
     adapter.files.check()
-    answers = _answer(card, adapter.ensemble, [test.text for test in card.self_tests])
+    answers = _answer(card, adapter.ensemble, card.calibration)
     for test, answer in zip(card.self_tests, answers, strict=True):
         recorded = np.array(test.members)
         if recorded.shape != answer.shape:
@@ -65,10 +65,11 @@ def replay_members(adapter: Adapter) -> None:
             )
 
 
-def _answer(card: Card, ensemble: Ensemble, texts: Sequence[str]) -> NDArray[np.float64]:
-    """Answer self-tests by the members: (texts, numbers), about MOST_NUMBERS at most."""
-    rows = [_build_row(card, ensemble, text) for text in texts]
-    numbers = list_numbers(ensemble.answer_without(ensemble.gather(rows, None), rows))
+def _answer(card: Card, ensemble: Ensemble, calibration: Calibration) -> NDArray[np.float64]:
+    """Answer the self-tests of the card by the members: (tests, numbers), about MOST_NUMBERS at most."""
+    rows = [_build_row(card, ensemble, test.text) for test in card.self_tests]
+    raw = ensemble.combine_without(ensemble.gather(rows, None))
+    numbers = list_numbers(get_task(card.task).decode(raw, calibration, rows))
     return numbers[:, :: max(1, numbers.shape[1] // MOST_NUMBERS)]
 
 

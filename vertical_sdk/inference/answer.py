@@ -63,8 +63,10 @@ class Answer:
 
     @functools.cached_property
     def raw(self) -> NDArray[np.float32]:
-        """The raw outputs of adapter and members together, in the shape of `own`."""
+        """The raw outputs of adapter and members together, in the shape of `own`; of the members alone if there is no adapter."""
         ensemble = self.adapter.ensemble
+        if self.adapter.card.members_only and ensemble is not None:
+            return ensemble.combine_without(self.gathered)
         self._require_finite(self.own_raw)
         return self.own_raw if ensemble is None or not self.rows else ensemble.combine(self.own_raw, self.gathered)
 
@@ -81,8 +83,7 @@ class Answer:
         if self.texts is not None:
             return Outputs(texts=self.texts)
         card = self.adapter.card
-        decode = get_task(card.task).decode
-        outputs = self.without_adapter if card.members_only else decode(self.raw, card.calibration, self.rows)
+        outputs = get_task(card.task).decode(self.raw, card.calibration, self.rows)
         for numbers in (outputs.probabilities, outputs.values, outputs.quantiles):
             if numbers is not None:
                 self._require_finite(numbers)

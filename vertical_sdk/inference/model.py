@@ -43,7 +43,8 @@ class VerticalModel:
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name!r} (in use)" if name == self._active else repr(name) for name in self.adapters)
-        base = "members without a base" if self.card.members_only else f"on {self.base.name}"
+        alone = any(self.engine.adapter(name).card.members_only for name in self.adapters)
+        base = "members without a base" if alone else f"on {self.base.name}"
         return f"<VerticalModel {base}: {names}>"
 
     @classmethod
