@@ -88,6 +88,4 @@ FAMILIES = Table(
         "vision": ("vertical_sdk.families.vision:VisionSpecialist", "vertical_sdk.bases.config:is_vision"),
     },
 )
-ENGINES = Table(
-    "engine", {"torch": "vertical_sdk.engines.torch:TorchEngine", "members": "vertical_sdk.engines.members:MembersEngine"}
-)
+ENGINES = Table("engine", {"torch": "vertical_sdk.engines.torch:TorchEngine"})

@@ -25,7 +25,7 @@ class MembersEngine:
     @property
     def base(self) -> NoReturn:
         """Raises AdapterError: there is no base."""
-        raise AdapterError(f"{', '.join(self._loaded)} has no adapter and needs no base: its members answer alone.")
+        raise self._describe_missing_base()
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -74,8 +74,11 @@ class MembersEngine:
 
     def general(self, name: str, progress: Progress = silent) -> NoReturn:  # noqa: ARG002
         """Raises AdapterError: there is no base."""
-        return self.base
+        raise self._describe_missing_base()
 
     def generate(self, prompts: Any, adapters: Any, **options: Any) -> NoReturn:  # noqa: ARG002
         """Raises AdapterError: members write no answers."""
-        return self.base
+        raise self._describe_missing_base()
+
+    def _describe_missing_base(self) -> AdapterError:
+        return AdapterError(f"{', '.join(self._loaded)} has no adapter and needs no base: its members answer alone.")

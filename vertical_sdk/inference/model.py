@@ -13,6 +13,7 @@ from vertical_sdk.adapters.folder import Adapter, copy_adapter, open_adapter, re
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine, Stream
+from vertical_sdk.engines.members import MembersEngine
 from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.inference.answer import Answer, answer
@@ -95,7 +96,7 @@ class VerticalModel:
     ) -> VerticalModel:
         """Load an adapter that `open_adapter` found; for the options see `from_pretrained`, which raises."""
         if adapter.card.members_only:
-            members: Engine = ENGINES.load("members")()
+            members = MembersEngine()
             return cls(members, members.load(adapter, name or adapter.card.name))
         trained_on = adapter.card.base
         pulled = pull_base(base or trained_on.name, revision=trained_on.revision, progress=progress)
