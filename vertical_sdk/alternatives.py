@@ -40,29 +40,32 @@ def advantage(difference: Interval, metric: str) -> Interval:
     return Interval(-difference.value, -difference.high, -difference.low)
 
 
-def choose_alternatives(recipe: Recipe, scores: Mapping[str, float]) -> tuple[str, ...]:
+def choose_alternatives(recipe: Recipe, scores: Mapping[str, float], *, members_only: bool = False) -> tuple[str, ...]:
     """Choose the systems that a specialist must beat to be worth its adapter.
 
-    scores  system → its value in the main metric on the validation rows
+    scores        system → its value in the main metric on the validation rows
+    members_only  the specialist is the members without an adapter, so it is not compared with any of them
 
     returns  the best of the scored systems, and every system without a score: the base, which is the alternative to all training; the
              members without the adapter (MEMBERS); and what could not be measured there. The test rows have no part in the choice
     """
-    names = _list_alternatives(recipe)
+    names = _list_alternatives(recipe, members_only=members_only)
     best = _find_best(names, scores, main_metric(recipe).use)
     return tuple(name for name in names if name == best or name not in scores)
 
 
-def name_alternatives(recipe: Recipe, gate: Gate, scores: Mapping[str, float]) -> Gate:
+def name_alternatives(recipe: Recipe, gate: Gate, scores: Mapping[str, float], *, members_only: bool = False) -> Gate:
     """Return the gate with the names of what it compares with: its own, or else those of `choose_alternatives`."""
-    return gate if gate.beats is not None else gate.model_copy(update={"beats": choose_alternatives(recipe, scores)})
+    if gate.beats is not None:
+        return gate
+    return gate.model_copy(update={"beats": choose_alternatives(recipe, scores, members_only=members_only)})
 
 
-def describe_choice(recipe: Recipe, gate: Gate, scores: Mapping[str, float]) -> str:
+def describe_choice(recipe: Recipe, gate: Gate, scores: Mapping[str, float], *, members_only: bool = False) -> str:
     """Say which systems a gate that names none compares with, and why; "" for a gate that names them."""
     if gate.beats is not None:
         return ""
-    names = _list_alternatives(recipe)
+    names = _list_alternatives(recipe, members_only=members_only)
     best = _find_best(names, scores, gate.metric)
     others = [f"{name}{' (without the adapter)' if name == MEMBERS else ''}" for name in names if name not in scores]
     if best is None:
@@ -168,10 +171,12 @@ def read_scores(card: Card) -> dict[str, float]:
     return dict(card.metrics.get("validation") or {})
 
 
-def _list_alternatives(recipe: Recipe) -> tuple[str, ...]:
+def _list_alternatives(recipe: Recipe, *, members_only: bool = False) -> tuple[str, ...]:
     """The systems that need no adapter: baselines, members, and MEMBERS; the base only if it can do the task untrained."""
     untrained = get_task(recipe.task).untrained
     names = [part.use for part in measured_baselines(recipe) if part.use != "base" or untrained]
+    if members_only:
+        return tuple(name for name in names if name not in {part.use for part in recipe.ensemble})
     return (*names, *((MEMBERS,) if recipe.ensemble else ()))
 
 

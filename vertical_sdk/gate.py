@@ -101,7 +101,7 @@ def decide_again(card: Card, recipe: Recipe) -> Verdict:
     if gate is not None:
         verdict = _decide_by_tests(card, recipe, gate)
         passed, noninferior, reasons = verdict.passed, verdict.noninferior, list(verdict.reasons)
-    if recipe.evaluate.forgetting is not None:
+    if recipe.evaluate.forgetting is not None and not card.members_only:
         within, reason = _judge_forgetting(stated, recipe.evaluate.forgetting)
         passed &= within
         reasons.append(reason)
@@ -118,7 +118,7 @@ def _decide_by_tests(card: Card, recipe: Recipe, gate: Gate) -> Verdict:
         reason = f"its comparisons are at confidence {confidence}, and its gate asks for {gate.confidence}."
         return Verdict(passed=False, reasons=(FAILS + reason,))
     try:
-        return decide(name_alternatives(recipe, gate, read_scores(card)), tests)
+        return decide(name_alternatives(recipe, gate, read_scores(card), members_only=card.members_only), tests)
     except VerticalError:
         reason = f"the metric {gate.metric!r} is not known here, so the comparison cannot be judged. Install the package of its vertical."
         return Verdict(passed=False, reasons=(FAILS + reason,))

@@ -93,10 +93,10 @@ class Ensemble:
         self._require_shape(systems[0].shape, gathered)
         return task.pooled_raw(own, pool(systems, self.weights, self.bias))
 
-    def answer_without(self, gathered: Sequence[Floats], rows: Sequence[Example]) -> Outputs:
-        """Answer rows by the members without the adapter, calibrated.
+    def combine_without(self, gathered: Sequence[Floats]) -> NDArray[np.float32]:
+        """Combine the evidence of the members alone; return it in the form of raw outputs.
 
-        gathered  by `gather`, for these rows
+        gathered  by `gather`
 
         Raises AdapterError if the adapter was trained by an earlier version, or for a member whose answers have another shape.
         """
@@ -105,10 +105,17 @@ class Ensemble:
                 "the adapter was trained by an earlier version, which did not fit its members without it. Train it again to learn what "
                 "it adds to them."
             )
-        task = get_task(self.task)
         self._require_shape(gathered[0].shape, gathered)
-        raw = task.pooled_raw(None, pool(gathered, self.without.weights, self.without.bias))
-        return task.decode(raw, self.without.calibration, rows)
+        return get_task(self.task).pooled_raw(None, pool(gathered, self.without.weights, self.without.bias))
+
+    def answer_without(self, gathered: Sequence[Floats], rows: Sequence[Example]) -> Outputs:
+        """Answer rows by the members without the adapter, calibrated; raises as `combine_without` does.
+
+        gathered  by `gather`, for these rows
+        """
+        raw = self.combine_without(gathered)
+        assert self.without is not None
+        return get_task(self.task).decode(raw, self.without.calibration, rows)
 
     def _require_shape(self, shape: tuple[int, ...], gathered: Sequence[Floats]) -> None:
         for part, evidence in zip(self.parts, gathered, strict=True):

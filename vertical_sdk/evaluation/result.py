@@ -217,6 +217,7 @@ class Evaluation:
     tuned            how many of them were its validation rows
     repeated         evaluated rows that it was trained on as well: test rows of a recipe whose splits are not apart
     unknown          why it is unknown whether it was trained on some of the rows; "" if it was trained on none of them
+    members          tests, gate and warnings of the members without the adapter, if these are published; None without members
     report           the path of the report; "" if none was written
     unwritten        why evaluation.json and the report could not be written; "" if they were
     account          what happened to every row of data (`Account.to_dict()`), and what was cut
@@ -241,6 +242,7 @@ class Evaluation:
     gate: Verdict | None = None
     validation: dict[str, float] = field(default_factory=dict)
     contribution: dict[str, Any] | None = None
+    members: dict[str, Any] | None = None
     label_audit: LabelAudit | None = None
     group_audit: GroupAudit | None = None
     abstention: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)

@@ -63,8 +63,10 @@ class Answer:
 
     @functools.cached_property
     def raw(self) -> NDArray[np.float32]:
-        """The raw outputs of adapter and members together, in the shape of `own`."""
+        """The raw outputs of adapter and members together, in the shape of `own`; of the members alone if there is no adapter."""
         ensemble = self.adapter.ensemble
+        if self.adapter.card.members_only and ensemble is not None:
+            return ensemble.combine_without(self.gathered)
         self._require_finite(self.own_raw)
         return self.own_raw if ensemble is None or not self.rows else ensemble.combine(self.own_raw, self.gathered)
 
@@ -72,7 +74,8 @@ class Answer:
     def gathered(self) -> list[NDArray[np.float64]]:
         """The evidence of each member of the ensemble about the rows; [] without an ensemble."""
         ensemble = self.adapter.ensemble
-        return [] if ensemble is None else ensemble.gather(self.rows, self.general())
+        base = None if self.adapter.card.members_only else self.general()
+        return [] if ensemble is None else ensemble.gather(self.rows, base)
 
     @functools.cached_property
     def outputs(self) -> Outputs:

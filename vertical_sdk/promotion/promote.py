@@ -232,7 +232,7 @@ class _Comparison:
         model = VerticalModel.from_registry(own.name, self.registry, progress=progress)
         outputs = model.answer(rows, progress=progress).outputs
         try:
-            if _have_same_base(own.card.base, other.card.base):
+            if _have_same_base(own.card.base, other.card.base) and not (own.card.members_only or other.card.members_only):
                 model.use(model.add(other.name, self.registry))
             else:
                 del model

@@ -88,7 +88,7 @@ def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
 
     Raises CorruptAdapter with the name of the file.
     """
-    for path in (*NEEDED, *card.files):
+    for path in (*((ENSEMBLE,) if card.members_only else NEEDED), *card.files):
         if path not in manifest:
             raise CorruptAdapter(f"{path} is missing. Publish the complete folder of the run.", where=folder)
     for path, file in manifest.items():
@@ -164,7 +164,7 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
     reasons = "; ".join(reason.rstrip(".") for reason in card.gate.reasons) or "its card gives no reasons"
     contribution = card.metrics.get("contribution") or {}
     if contribution.get("outcome") in NOT_WORTH_IT:
-        reasons += f". {contribution['text'].rstrip('.')}"
+        reasons += f". {contribution['text'].rstrip('.')}. The members can be published without it: --members-only"
     raise GateFailed(
         f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, which is recorded: "
         "--force --reason TEXT."

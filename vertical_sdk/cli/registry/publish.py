@@ -29,6 +29,9 @@ def publish(
         ),
     ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "",
+    members_only: Annotated[
+        bool, typer.Option("--members-only", help="Publish the members of its ensemble without the adapter: no base is needed.")
+    ] = False,
     registry: RegistryAt = None,
     as_json: Json = False,
 ) -> None:
@@ -38,8 +41,10 @@ def publish(
     from vertical_sdk.registry.policy import PASSING
 
     store = Registry(registry)
-    version = store.publish(adapter, name, force=force, reason=reason, tags=parse_tags(tag), alias=alias)
-    told = _describe_report(adapter)
+    version = store.publish(
+        adapter, name, force=force, reason=reason, tags=parse_tags(tag), alias=alias, members_only=members_only
+    )
+    told = "" if members_only else _describe_report(adapter)
     if as_json:
         emit({**version.to_dict(), "report": told})
         return
