@@ -70,7 +70,7 @@ class ZeroShot:
         return cls(settings["task"], labels, sharpness, 0)
 
 
-@baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot)
+@baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot, reads_base=True)
 def base(
     train: Sequence[Example],
     labels: LabelSpace | None,

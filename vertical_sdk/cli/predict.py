@@ -92,7 +92,7 @@ def predict(
         emit({"out": out, "rows": counts.rows, "not_answered": counts.failed}, indent=None)
     else:
         show(f"{out}: {counts.rows} rows")
-    counts.report(model.base.name)
+    counts.report("" if model.card.members_only else model.base.name)
 
 
 def _show_answers(answers: Sequence[Answered], model: Any, *, as_json: bool, with_id: bool, top_k: int | None) -> None:

@@ -13,6 +13,7 @@ from vertical_sdk.adapters.folder import Adapter, copy_adapter, open_adapter, re
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine, Stream
+from vertical_sdk.engines.members import MembersEngine
 from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.families.structured import read_schema
@@ -44,7 +45,9 @@ class VerticalModel:
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name!r} (in use)" if name == self._active else repr(name) for name in self.adapters)
-        return f"<VerticalModel on {self.base.name}: {names}>"
+        alone = any(self.engine.adapter(name).card.members_only for name in self.adapters)
+        base = "members without a base" if alone else f"on {self.base.name}"
+        return f"<VerticalModel {base}: {names}>"
 
     @classmethod
     def from_registry(
@@ -93,6 +96,9 @@ class VerticalModel:
         progress: Progress = log_progress,
     ) -> VerticalModel:
         """Load an adapter that `open_adapter` found; for the options see `from_pretrained`, which raises."""
+        if adapter.card.members_only:
+            members = MembersEngine()
+            return cls(members, members.load(adapter, name or adapter.card.name))
         trained_on = adapter.card.base
         pulled = pull_base(base or trained_on.name, revision=trained_on.revision, progress=progress)
         engine: Engine = ENGINES.load("torch")(pulled, device=device)
