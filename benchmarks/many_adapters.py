@@ -29,6 +29,7 @@ WORDS = (
     "of a child",
     "rash",
 )
+SHORT = "patient with fever and cough after surgery of a child in the chest pain red skin"
 RANK = 8
 CLOSE = 1e-5
 BATCH = 64
@@ -122,6 +123,7 @@ def measure_attach(loaded: int, rounds: int) -> dict[str, Any]:
     from vertical_sdk.engines.torch import TorchEngine
     from vertical_sdk.families.lora import hide_peft_notice
     from vertical_sdk.families.specialist import load_backbone
+    from vertical_sdk.inference.model import VerticalModel
 
     replay, replayed = loading.replay_self_tests, []
 
@@ -159,13 +161,16 @@ def measure_attach(loaded: int, rounds: int) -> dict[str, Any]:
         first, last = times[:rounds], times[-rounds:]
         row, names = write_rows(1, 0), engine.adapters
         switches = iter(names * 1000)
+        model = VerticalModel(engine, names[0])
         calls = time_in_turns(
             {
                 "the same adapter": lambda: engine.outputs(row, [names[0]]),
                 "another each time": lambda: engine.outputs(row, [next(switches)]),
+                "predict one": lambda: model.predict([SHORT]),
             },
             10 * rounds,
         )
+        hundred = time_in_turns({"predict": lambda: model.predict(write_rows(100, 0))}, rounds)["predict"]
     best = {
         "PEFT's load_adapter": min(theirs for _, _, theirs in first if theirs is not None),
         "attach, self-tests included": min(whole for whole, _, _ in first),
@@ -173,6 +178,8 @@ def measure_attach(loaded: int, rounds: int) -> dict[str, Any]:
         f"attach beside {loaded} others, self-tests included": min(whole for whole, _, _ in last),
         "one text": calls["the same adapter"],
         f"one text, with another of {len(names)} adapters each time": calls["another each time"],
+        "VerticalModel.predict of one text of 16 words": calls["predict one"],
+        "VerticalModel.predict of 100 texts": hundred,
     }
     medians = {
         "PEFT's load_adapter": statistics.median(theirs for _, _, theirs in first if theirs is not None),

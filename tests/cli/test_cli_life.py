@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import topic_recipe, topic_rows, write_csv
 
-from vertical_sdk.cli import main
+from vertical_sdk.cli import given_rows, main
 from vertical_sdk.cli.answers import Answered, list_answers
 from vertical_sdk.types import Example, Prediction
 
@@ -160,6 +160,31 @@ def test_answers_are_written_to_a_file_with_one_row_for_each_row(
             line["probabilities"], key=lambda x: -line["probabilities"][x]
         )[:2]
         assert len(line["probabilities"]) == 2
+
+
+def test_a_file_in_parts_has_the_answers_and_errors_of_the_whole_file(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*((text, "NA") for text, _ in topic_rows(9)), ("  ", "NA"), ("cough and lung", "x"), ("\u200b", "NA")]
+    data = write_csv(tmp_path / "new.csv", rows, ("text", "note"))
+    broken = write_csv(tmp_path / "broken.csv", [*rows, ("a", "b", "c")], ("text", "note"))
+    results = []
+
+    for size in (1024, 5):
+        monkeypatch.setattr(given_rows, "PART", size)
+        for more in ([str(data)], [str(data), "--on-error", "fail"], [str(broken)]):
+            code = main(["predict", str(trained), "--data", *more, "--json"])
+            results.append((code, capsys.readouterr()))
+
+    whole, parts = results[:3], results[3:]
+    assert [code for code, _ in parts] == [0, 3, 3]
+    assert parts[1:] == whole[1:]
+    assert "2 of 12 rows were not answered: no text (rows 11, 13)." in parts[0][1].err
+    assert parts[0][1].err == whole[0][1].err
+    for one, other in zip(parts[0][1].out.splitlines(), whole[0][1].out.splitlines(), strict=True):
+        own, expected = json.loads(one), json.loads(other)
+        assert own.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=1e-6)
+        assert own == expected
 
 
 def test_the_answers_of_a_failed_command_leave_the_old_file(

@@ -93,7 +93,7 @@ def test_an_attached_adapter_computes_as_peft_and_shares_the_base(encoder: Path,
 
     assert isinstance(ours, AdaptedModel)
     assert {name: (type(module), id(module)) for name, module in base.named_modules()} == before
-    assert {id(weight) for weight in ours.parameters()} <= {id(weight) for weight in base.parameters()}
+    assert {id(weight) for weight in ours.model.parameters()} <= {id(weight) for weight in base.parameters()}
     with torch.inference_mode():
         torch.testing.assert_close(ours(TEXTS).last_hidden_state, theirs(TEXTS).last_hidden_state)
         plain = read_base(encoder)(TEXTS).last_hidden_state
@@ -163,7 +163,7 @@ def test_a_row_does_not_depend_on_the_adapters_of_other_rows(encoder: Path, tmp_
 def test_a_layer_that_does_not_see_the_rows_refuses_a_mixed_batch(encoder: Path, tmp_path: Path) -> None:
     save_random(read_base(encoder), tmp_path, 1, target_modules=["query"])
     ours = attach(read_base(encoder), tmp_path)
-    layer = next(module for module in ours.modules() if type(module).__name__ == "LowRankLinear")
+    layer = next(module for module in ours.model.modules() if type(module).__name__ == "LowRankLinear")
 
     with torch.inference_mode(), mix_adapters([ours.low_rank] * 2, [3, 3]):
         for shape in ((6, 1), (5, 2, 1), (2, 3, 4, 1)):

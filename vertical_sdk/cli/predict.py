@@ -17,12 +17,13 @@ from vertical_sdk.errors import DataError
 
 if TYPE_CHECKING:
     from vertical_sdk.cli.answers import Answered
+    from vertical_sdk.cli.given_rows import GivenRows
     from vertical_sdk.types import Example, Prediction
 
 __all__ = ["predict"]
 
 BATCH = 256
-"""Rows between two writes, so that the first answers appear early and memory use does not grow with the file."""
+"""Rows between two writes, so that the first answers appear early."""
 
 
 class OnError(str, Enum):
@@ -80,7 +81,7 @@ def predict(
                 for chunk in chunks:
                     counts.add(chunk)
                     write(chunk)
-                    progress("predicting", counts.rows / len(rows))
+                    progress("predicting", counts.rows / rows.count)
                 counts.require_answers(data or "")
     if out is None:
         for chunk in chunks:
@@ -91,7 +92,7 @@ def predict(
         emit({"out": out, "rows": counts.rows, "not_answered": counts.failed}, indent=None)
     else:
         show(f"{out}: {counts.rows} rows")
-    counts.report(model.base.name)
+    counts.report("" if model.card.members_only else model.base.name)
 
 
 def _show_answers(answers: Sequence[Answered], model: Any, *, as_json: bool, with_id: bool, top_k: int | None) -> None:
@@ -115,8 +116,9 @@ def _check_texts(texts: Sequence[str]) -> None:
             )
 
 
-def _parse_texts(texts: Sequence[str], model: Any) -> list[Example]:
+def _parse_texts(texts: Sequence[str], model: Any) -> GivenRows:
     """Turn texts into rows. Each is JSON for a specialist that reads records or series, and a path for one that reads images."""
+    from vertical_sdk.cli.given_rows import GivenRows
     from vertical_sdk.inference.inputs import as_rows
 
     inputs: list[Any] = list(texts)
@@ -129,7 +131,8 @@ def _parse_texts(texts: Sequence[str], model: Any) -> list[Example]:
             inputs[number] = _parse_json(
                 text, list, number, "not a JSON list; this specialist reads series, such as [0.5, null, 0.7]"
             )
-    return as_rows(inputs, range(len(inputs)), model.adapter, model.card.name)
+    rows = as_rows(inputs, range(len(inputs)), model.adapter, model.card.name)
+    return GivenRows(lambda: [(rows, {})], model.card.task)
 
 
 def _parse_json(text: str, kind: type, number: int, problem: str) -> Any:
@@ -142,48 +145,36 @@ def _parse_json(text: str, kind: type, number: int, problem: str) -> Any:
     return value
 
 
-def _read_rows(path: Path, model: Any) -> Sequence[Example]:
-    from vertical_sdk.data.prepare import read_rows
+def _read_rows(path: Path, model: Any) -> GivenRows:
+    from vertical_sdk.cli.given_rows import GivenRows, iterate_file
 
-    rows, account = read_rows(path, model.adapter.recipe, model.card.contract)
-    for note, count in account.notes.items():
+    rows = GivenRows(lambda: iterate_file(path, model), model.card.task)
+    for note, count in rows.notes.items():
         say(f"{path}: {note}: {count}")
     return rows
 
 
-def _answer(
-    model: Any, rows: Sequence[Example], top_k: int | None, *, where: str | Path, skip: bool
-) -> Iterator[list[Answered]]:
+def _answer(model: Any, rows: GivenRows, top_k: int | None, *, where: str | Path, skip: bool) -> Iterator[list[Answered]]:
     """Answer rows chunk by chunk.
 
     skip  give the reason of a row that cannot be answered in the place of its answer; else raise DataError before the first answer
     """
     from vertical_sdk.cli.answers import Answered
+    from vertical_sdk.cli.given_rows import find_problem
 
-    problems = {place: problem for place, row in enumerate(rows) if (problem := _find_problem(row, model.card.task))}
-    if problems and (not skip or len(problems) == len(rows)):
-        first = next(iter(problems.values()))
-        named = [rows[place].id for place, problem in problems.items() if problem == first]
-        shown = ", ".join(named[:5]) + (", …" if len(named) > 5 else "")
+    wrong = sum(problem.count for problem in rows.problems.values())
+    if wrong and (not skip or wrong == rows.count):
+        name, problem = next(iter(rows.problems.items()))
+        shown = ", ".join(problem.ids) + (", …" if problem.count > len(problem.ids) else "")
         raise DataError(
-            f"{len(named)} rows have {first}: {shown}. Complete them, or remove them; --on-error skip answers the others.",
+            f"{problem.count} rows have {name}: {shown}. Complete them, or remove them; --on-error skip answers the others.",
             where=where,
         )
-    for start in range(0, len(rows), BATCH):
-        places = range(start, min(start + BATCH, len(rows)))
-        good = [rows[place] for place in places if place not in problems]
-        answers = iter(_predict_or_explain(model, good, top_k, skip=skip))
-        yield [Answered(rows[place], None, problems[place]) if place in problems else next(answers) for place in places]
-
-
-def _find_problem(row: Example, task: str) -> str:
-    """Why a row cannot be answered; "" if it can."""
-    from vertical_sdk.cells import is_empty
-    from vertical_sdk.data.read import find_missing_part
-    from vertical_sdk.data.texts import prompt_text
-
-    unread = row.values is None and is_empty(prompt_text(row))
-    return find_missing_part(row, task, need_label=False) or ("no text" if unread else "")
+    for part in rows:
+        for start in range(0, len(part), BATCH):
+            chunk = [(row, find_problem(row, model.card.task)) for row in part[start : start + BATCH]]
+            answers = iter(_predict_or_explain(model, [row for row, problem in chunk if not problem], top_k, skip=skip))
+            yield [Answered(row, None, problem) if problem else next(answers) for row, problem in chunk]
 
 
 def _predict_or_explain(model: Any, rows: Sequence[Example], top_k: int | None, *, skip: bool) -> list[Answered]:
@@ -218,5 +209,5 @@ def _predict(model: Any, rows: Sequence[Example], top_k: int | None) -> list[Pre
     prompts = [
         row.messages[:-1] if row.messages and row.messages[-1].role == "assistant" else row.messages or row.text for row in rows
     ]
-    texts = [model.generate([prompt])[0] for prompt in prompts]
+    texts = [model.generate([prompt])[0].text for prompt in prompts]
     return [Prediction(label=None, text=text, adapter=model.card.name) for text in texts]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import functools
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 from vertical_sdk.data.encodings import encoding_title
-from vertical_sdk.data.grid import Record, build_rows
+from vertical_sdk.data.grid import Record, build_parts
 from vertical_sdk.data.rows import LINE_LIMIT, FileOptions, Rows, read_lines
 from vertical_sdk.errors import DataError
 
-__all__ = ["DELIMITERS", "count_fields", "read_delimited"]
+__all__ = ["DELIMITERS", "count_fields", "iterate_delimited"]
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 SAMPLE = 40
@@ -23,8 +25,10 @@ NAMED_DELIMITER = re.compile(r'"?sep=(.)"?\s*')
 """The first line by which Excel names the delimiter."""
 
 
-def read_delimited(path: Path, encoding: str, options: FileOptions) -> Rows:
-    """Read all rows. The delimiter is the one that gives the header and the lines below it the same number of fields.
+def iterate_delimited(path: Path, encoding: str, options: FileOptions, size: int | None) -> Iterator[Rows]:
+    """Read all rows, in parts of so many records; None: in one part. Several parts take a pass over the file before them.
+
+    The delimiter is the one that gives the header and the lines below it the same number of fields.
 
     Raises DataError with file and line.
     """
@@ -35,20 +39,22 @@ def read_delimited(path: Path, encoding: str, options: FileOptions) -> Rows:
     if not any(line.strip() for line in lines):
         raise DataError("the file has only empty lines.", where=path)
     delimiter = options.delimiter or (named[1] if named else _find_delimiter(path, lines))
-    limit = csv.field_size_limit(LINE_LIMIT)
-    try:
-        records = _read_records(path, encoding, first, delimiter)
-    finally:
-        csv.field_size_limit(limit)
+    parse = functools.partial(_parse_records, path, encoding, first, delimiter)
+    if size is None:
+        whole = _read_records(parse)
+        records: Callable[[], Iterable[Record]] = lambda: whole  # noqa: E731
+    else:
+        records = functools.partial(parse, spaces=_has_spaced_quotes(parse))
     kind = "TSV" if delimiter == "\t" else "CSV" if delimiter == "," else f"CSV ({DELIMITERS.get(delimiter, repr(delimiter))})"
     title = encoding_title(encoding)
-    return build_rows(
+    yield from build_parts(
         path,
         kind if title == "UTF-8" else f"{kind}, {title}",
         records,
         options,
         unit="line",
         details={"encoding": title, "delimiter": DELIMITERS.get(delimiter, repr(delimiter))},
+        size=size,
     )
 
 
@@ -101,23 +107,39 @@ def _list_widths(lines: list[str], delimiter: str) -> list[int]:
     return widths or [1]
 
 
-def _read_records(path: Path, encoding: str, first: int, delimiter: str) -> list[Record]:
-    """Read the records from a line on. Spaces before quotes are skipped if the file has them, as in `a, "b"`."""
+def _read_records(parse: Callable[..., Iterator[Record]]) -> list[Record]:
+    """Read all records. Spaces before quotes are skipped if the file has them, as in `a, "b"`."""
     records: list[Record] = []
-    problem: DataError | None = None
+    if _has_spaced_quotes(parse, records):
+        return list(parse(spaces=True))
+    return records
+
+
+def _has_spaced_quotes(parse: Callable[..., Iterator[Record]], kept: list[Record] | None = None) -> bool:
+    """Whether the records have spaces before quotes, and can be read without these.
+
+    kept  gets the records as they are with these spaces
+
+    Raises DataError for a file that cannot be read either way.
+    """
+    spaced, problem = False, None
     try:
-        for record in _parse_records(path, encoding, first, delimiter, spaces=False):
-            records.append(record)  # noqa: PERF402  (what was read before an error counts)
-    except DataError as error:
+        for record in parse(spaces=False):
+            spaced = spaced or any(SPACED_QUOTE.match(cell) for cell in record[1])
+            if kept is not None:
+                kept.append(record)
+    except DataError as error:  # what was read before it counts
         problem = error
-    if any(SPACED_QUOTE.match(cell) for _, cells in records for cell in cells):
+    if spaced:
         try:
-            return list(_parse_records(path, encoding, first, delimiter, spaces=True))
+            deque(parse(spaces=True), maxlen=0)
         except DataError as error:
             problem = problem and error
+        else:
+            return True
     if problem is not None:
         raise problem
-    return records
+    return False
 
 
 def _parse_records(path: Path, encoding: str, first: int, delimiter: str, *, spaces: bool) -> Iterator[Record]:
@@ -134,10 +156,13 @@ def _parse_records(path: Path, encoding: str, first: int, delimiter: str, *, spa
     reader = csv.reader(feed(), delimiter=delimiter, strict=True, skipinitialspace=spaces)
     while True:
         begins = last + 1
+        limit = csv.field_size_limit(LINE_LIMIT)  # of the whole process
         try:
             cells = next(reader, None)
         except csv.Error as error:
             raise DataError(f"broken CSV: {_explain(error)}", where=f"{path}:{begins}") from None
+        finally:
+            csv.field_size_limit(limit)
         if cells is None:
             return
         yield begins, cells

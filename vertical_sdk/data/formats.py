@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import json
 import zipfile
 import zlib
-from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from vertical_sdk.catalog import readers
-from vertical_sdk.data.delimited import DELIMITERS, count_fields, read_delimited
+from vertical_sdk.data.delimited import DELIMITERS, count_fields, iterate_delimited
 from vertical_sdk.data.encodings import encoding_title, find_encoding
 from vertical_sdk.data.excel import read_excel
-from vertical_sdk.data.nested import flatten_rows, read_json
-from vertical_sdk.data.rows import CELL, LINE_LIMIT, ROW, Budget, FileOptions, Rows, check_columns, read_lines
+from vertical_sdk.data.nested import flatten_parts, flatten_rows, iterate_json_lines, read_json
+from vertical_sdk.data.parquet import iterate_parquet
+from vertical_sdk.data.rows import LINE_LIMIT, FileOptions, Rows, read_lines
 from vertical_sdk.errors import DataError
-from vertical_sdk.json_text import parse_json
 
 __all__ = [
     "BROKEN_ZIP",
@@ -27,6 +28,7 @@ __all__ = [
     "Rows",
     "file_format",
     "find_reader",
+    "iterate_columns",
     "read_columns",
     "read_file",
 ]
@@ -79,35 +81,61 @@ def read_file(path: Path, options: FileOptions | None = None) -> Rows:
 
     Raises DataError, with file and line, for a file that cannot be read.
     """
-    if not path.is_file():
-        raise DataError("no such file.", where=path)
-    if path.stat().st_size == 0:
-        raise DataError("the file is empty.", where=path)
-    options = options or FileOptions()
-    kind = file_format(path, options)
-    if kind == "Parquet":
-        rows = _read_parquet(path, options)
-    elif kind == "Excel":
-        rows = read_excel(path, options)
-    else:
-        encoding = find_encoding(path, options.encoding)
-        if kind == "JSON" and path.suffix.lower() == ".json" and _is_jsonl(path, encoding):
-            kind = "JSONL"
-        if kind in {"JSON", "JSONL"}:
-            rows = read_json(path, kind, encoding, options)
-        elif kind == "ARFF":
-            rows = _read_arff_file(path, encoding, options)
-        else:
-            rows = read_delimited(path, encoding, options)
-    if not rows.rows:
-        headed = rows.format.startswith(("CSV", "TSV", "ARFF", "Excel")) and options.header != "none"
-        raise DataError(f"the file has no rows{' below its header' if headed else ''}.", where=path)
-    return rows
+    return next(_iterate_file(path, options or FileOptions(), None))
 
 
 def read_columns(path: Path, options: FileOptions | None = None) -> Rows:
     """Read all rows of a file as a table: nested objects become columns with dotted names."""
     return flatten_rows(read_file(path, options))
+
+
+def iterate_columns(path: Path, options: FileOptions | None = None, *, size: int) -> Iterator[Rows]:
+    """Read the rows of a file as `read_columns` does, in parts of so many, all with the columns of the whole file.
+
+    A CSV, JSONL or Parquet file never is in memory as a whole: it is read twice, or once if one part is all. Other formats are read
+    as a whole.
+    """
+    parts = functools.partial(_iterate_file, path, options or FileOptions(), size)
+    first = list(islice(parts(), 2))
+    if len(first) == 1:
+        yield flatten_rows(first[0])
+    elif first[0].format.startswith(("JSONL", "Parquet")):
+        yield from flatten_parts(parts, options or FileOptions())
+    else:
+        yield from parts()
+
+
+def _iterate_file(path: Path, options: FileOptions, size: int | None) -> Iterator[Rows]:
+    """Read the rows of a file in parts of so many; None, and formats that have no parts: in one part."""
+    part, found = None, False
+    for part in _open_parts(path, options, size):
+        found = found or bool(part.rows)
+        if part.rows:
+            yield part
+    if part is not None and not found:
+        headed = part.format.startswith(("CSV", "TSV", "ARFF", "Excel")) and options.header != "none"
+        raise DataError(f"the file has no rows{' below its header' if headed else ''}.", where=path)
+
+
+def _open_parts(path: Path, options: FileOptions, size: int | None) -> Iterator[Rows]:
+    """Recognize a file, and return what reads its parts; a part may have no rows."""
+    if not path.is_file():
+        raise DataError("no such file.", where=path)
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty.", where=path)
+    kind = file_format(path, options)
+    if kind == "Parquet":
+        return iterate_parquet(path, options, size)
+    if kind == "Excel":
+        return iter([read_excel(path, options)])
+    encoding = find_encoding(path, options.encoding)
+    if kind == "JSONL" or (kind == "JSON" and path.suffix.lower() == ".json" and _is_jsonl(path, encoding)):
+        return iterate_json_lines(path, encoding, options, size)
+    if kind == "JSON":
+        return iter([read_json(path, encoding, options)])
+    if kind == "ARFF":
+        return iter([_read_arff_file(path, encoding, options)])
+    return iterate_delimited(path, encoding, options, size)
 
 
 def find_reader(path: Path) -> str | None:
@@ -231,66 +259,3 @@ def _read_arff_file(path: Path, encoding: str, options: FileOptions) -> Rows:
         names=arff.names,
         details={"encoding": title},
     )
-
-
-def _read_parquet(path: Path, options: FileOptions) -> Rows:
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-        texts = [field.name for field in schema if pyarrow.types.is_string(field.type) or pyarrow.types.is_binary(field.type)]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-            names = _class_names(file.schema_arrow.metadata)
-            columns = tuple(file.schema_arrow.names)
-            check_columns(len(columns), options, path)
-            budget = Budget(path, options)
-            budget.spend(file.metadata.num_rows * (ROW + CELL * len(columns)))
-            twice = sorted(name for name, count in Counter(columns).items() if count > 1)
-            if twice:
-                raise DataError(f"the file has the column {twice[0]!r} twice. Rename one of them.", where=path)
-            rows = []
-            for batch in file.iter_batches(_choose_batch(file)):
-                budget.spend(sum(map(_count_bytes, batch.columns)))
-                rows += batch.to_pylist()
-    except DataError:
-        raise
-    except Exception as error:  # noqa: BLE001  (Arrow's own, and those of Python for a time, a number or a text that cannot be)
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"broken Parquet: {reason}. Download the file again.", where=path) from None
-    return Rows(path, "Parquet", columns, rows, list(range(1, len(rows) + 1)), unit="row", names=names)
-
-
-def _choose_batch(file: Any) -> int:
-    """How many rows are decoded at once: few if one value may be large. Texts are decoded once for each different one."""
-    import pyarrow.types
-
-    if not any(pyarrow.types.is_nested(field.type) for field in file.schema_arrow):
-        return 10_000
-    groups = (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups))
-    largest = max((group.total_byte_size for group in groups), default=0)
-    return max(16, min(10_000, (1 << 30) // max(1, largest)))
-
-
-def _count_bytes(column: Any) -> int:
-    """Bytes of a column's values as Python has them, besides those of their cells."""
-    import pyarrow.compute
-    import pyarrow.types
-
-    if pyarrow.types.is_dictionary(column.type):
-        lengths = pyarrow.compute.binary_length(column.dictionary)
-        return int(pyarrow.compute.sum(lengths.take(column.indices).cast("int64")).as_py() or 0)
-    return int(column.nbytes) if pyarrow.types.is_nested(column.type) else 0
-
-
-def _class_names(metadata: dict[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:
-    """Read the class names that the `datasets` library writes into the schema of a file."""
-    try:
-        features = parse_json((metadata or {})[b"huggingface"])["info"]["features"]
-        return {
-            column: tuple(str(name) for name in feature["names"])
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return {}

@@ -8,16 +8,16 @@ role.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vertical_sdk.data.encodings import encoding_title
-from vertical_sdk.data.rows import FileOptions, Rows, check_columns, read_lines
+from vertical_sdk.data.rows import FileOptions, Rows, check_columns, read_lines, take_parts
 from vertical_sdk.errors import DataError, did_you_mean
 
-__all__ = ["flatten_rows", "parse_json", "read_json"]
+__all__ = ["flatten_parts", "flatten_rows", "iterate_json_lines", "parse_json", "read_json"]
 
 JSON_LIMIT = 512 << 20
 COLUMN_LIMIT = 2000
@@ -28,25 +28,32 @@ class _KeyTwice(ValueError):
     """A key is written twice in one object."""
 
 
-def read_json(path: Path, kind: str, encoding: str, options: FileOptions) -> Rows:
-    """Read the objects of a JSON or JSONL file as they are, not flattened.
+def iterate_json_lines(path: Path, encoding: str, options: FileOptions, size: int | None) -> Iterator[Rows]:
+    """Read the objects of a JSONL file as they are, not flattened, in parts of so many; None: in one part.
+
+    The columns of a part are those of its own rows. Raises DataError as `read_json` does.
+    """
+    named, details = _describe("JSONL", encoding, options)
+
+    def read() -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, line in read_lines(path, encoding):
+            if line.strip():
+                value = _require_object(parse_json(line, f"{path}:{number}"), f"{path}:{number}")
+                for row in _expand([value], options.rows, path) if options.rows else [value]:
+                    yield number, row
+
+    for part in take_parts(read(), size):
+        rows = [row for _, row in part]
+        _refuse_wrong_path(rows, options.rows, path, ())
+        yield Rows(path, named, _list_columns(rows, options, path), rows, [number for number, _ in part], details=details)
+
+
+def read_json(path: Path, encoding: str, options: FileOptions) -> Rows:
+    """Read the objects of a JSON file as they are, not flattened.
 
     Raises DataError for a file that is not JSON, has a key twice in an object, or has several lists that could be the rows.
     """
-    title = encoding_title(encoding)
-    details = {"encoding": title} | ({"list": options.rows} if options.rows else {})
-    named = kind if title == "UTF-8" else f"{kind}, {title}"
-    if kind == "JSONL":
-        rows, places = [], []
-        for number, line in read_lines(path, encoding):
-            if not line.strip():
-                continue
-            value = _require_object(parse_json(line, f"{path}:{number}"), f"{path}:{number}")
-            for row in _expand([value], options.rows, path) if options.rows else [value]:
-                rows.append(row)
-                places.append(number)
-        _refuse_wrong_path(rows, options.rows, path, ())
-        return Rows(path, named, _list_columns(rows, options, path), rows, places, details=details)
+    named, details = _describe("JSON", encoding, options)
     if path.stat().st_size > JSON_LIMIT:
         raise DataError(f"one JSON value of over {JSON_LIMIT >> 20} MB. Write JSONL, with one object on each line.", where=path)
     whole = parse_json(path.read_text(encoding=encoding), str(path))
@@ -59,6 +66,13 @@ def read_json(path: Path, kind: str, encoding: str, options: FileOptions) -> Row
         details |= {"list": name} if name else {}
     columns = _list_columns(rows, options, path)
     return Rows(path, named, columns, rows, list(range(1, len(rows) + 1)), unit="row", details=details)
+
+
+def _describe(kind: str, encoding: str, options: FileOptions) -> tuple[str, dict[str, str]]:
+    """The format for people, and what was found out about the file."""
+    title = encoding_title(encoding)
+    details = {"encoding": title} | ({"list": options.rows} if options.rows else {})
+    return kind if title == "UTF-8" else f"{kind}, {title}", details
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -84,8 +98,38 @@ def flatten_rows(rows: Rows) -> Rows:
 
     Raises DataError for two columns of one name, and for more columns than a table has.
     """
-    if not any(isinstance(value, Mapping) or _is_list_of_objects(value) for row in rows.rows for value in row.values()):
+    if not _is_nested(rows):
         return rows
+    flat = _flatten_cells(rows)
+    names = tuple(dict.fromkeys(name for row in flat for name in row))
+    columns = _choose_columns(names, {name for row in flat for name, value in row.items() if value is not None}, rows.path)
+    return replace(rows, columns=columns, rows=_keep_columns(flat, columns))
+
+
+def flatten_parts(parts: Callable[[], Iterable[Rows]], options: FileOptions) -> Iterator[Rows]:
+    """Write nested objects of a file in parts as `flatten_rows` does; each part gets the columns of the whole file.
+
+    parts  reads the file; it is called twice, first for the columns
+    """
+    names, filled, nested = dict[str, None](), set[str](), False
+    path = Path()
+    for part in parts():
+        path, nested = part.path, nested or _is_nested(part)
+        for row in _flatten_cells(part):
+            names |= dict.fromkeys(row)
+            filled.update(name for name, value in row.items() if value is not None)
+    check_columns(len(names), options, path)
+    columns = _choose_columns(tuple(names), filled, path) if nested else tuple(names)
+    for part in parts():
+        yield replace(part, columns=columns, rows=_keep_columns(_flatten_cells(part), columns))
+
+
+def _is_nested(rows: Rows) -> bool:
+    return any(isinstance(value, Mapping) or _is_list_of_objects(value) for row in rows.rows for value in row.values())
+
+
+def _flatten_cells(rows: Rows) -> list[dict[str, Any]]:
+    """The cells of each row by dotted names. Raises DataError for two of one name."""
     flat = []
     for index, row in enumerate(rows.rows):
         cells: dict[str, Any] = {}
@@ -94,16 +138,23 @@ def flatten_rows(rows: Rows) -> Rows:
                 raise DataError(f"two values for the column {name!r}. Rename one of the keys.", where=rows.at(index))
             cells[name] = value
         flat.append(cells)
-    columns = tuple(dict.fromkeys(key for row in flat for key in row))
-    if len(columns) > COLUMN_LIMIT:
+    return flat
+
+
+def _choose_columns(names: Sequence[str], filled: Collection[str], path: Path) -> tuple[str, ...]:
+    """The columns of flattened rows: all names but those of objects, which have no values of their own."""
+    if len(names) > COLUMN_LIMIT:
         raise DataError(
-            f"the objects have {len(columns):,} different values. Set data.reader.rows to the list whose items are the rows.",
-            where=rows.path,
+            f"the objects have {len(names):,} different values. Set data.reader.rows to the list whose items are the rows.",
+            where=path,
         )
-    parents = {name.rsplit(".", n)[0] for name in columns for n in range(1, name.count(".") + 1)}
-    empty = {name for name in columns if name in parents and all(row.get(name) is None for row in flat)}
-    flat = [{name: value for name, value in row.items() if name not in empty} for row in flat]
-    return replace(rows, columns=tuple(name for name in columns if name not in empty), rows=flat)
+    parents = {name.rsplit(".", n)[0] for name in names for n in range(1, name.count(".") + 1)}
+    return tuple(name for name in names if name in filled or name not in parents)
+
+
+def _keep_columns(rows: Iterable[Mapping[str, Any]], columns: Collection[str]) -> list[dict[str, Any]]:
+    kept = frozenset(columns)
+    return [{name: value for name, value in row.items() if name in kept} for row in rows]
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from vertical_sdk.data.augment import augment
 from vertical_sdk.data.clean import normalize_texts
 from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, describe_look_alikes, refuse_unknown, set_aside_unlearned
-from vertical_sdk.data.read import IN_ORDER, Missing, Table, join_tables
+from vertical_sdk.data.read import IN_ORDER, Missing, Table, iterate_table, join_tables
 from vertical_sdk.data.records import count_rounded, list_record_fields
 from vertical_sdk.data.texts import apply_prompt, list_texts, shuffle_key
 from vertical_sdk.data.windows import set_aside_far
@@ -32,7 +32,7 @@ from vertical_sdk.errors import DataError, RecipeError, SourceError
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
 
-__all__ = ["Prepared", "note_reading", "prepare", "read_rows"]
+__all__ = ["Prepared", "iterate_rows", "note_reading", "prepare", "read_rows"]
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,10 @@ def read_rows(
     missing: Missing = "refuse" if require_label else "keep"
     part = recipe.data.reader or Part(use="table")
     options = catalog.readers.check(part.use, part.arguments, f"{recipe.name}: data.reader")
-    reader = catalog.readers.get(part.use)
+    reader, parameters = catalog.readers.get(part.use), _reader_parameters(part)
     layout = contract.layout
-    if part.use != "table" and "missing" in inspect.signature(reader).parameters:
-        if layout is not None and "channels" in inspect.signature(reader).parameters:
+    if part.use != "table" and "missing" in parameters:
+        if layout is not None and "channels" in parameters:
             options |= {"channels": list(layout.channels), "seconds": layout.seconds}
         table = reader(path, recipe.data.columns, recipe.task, missing=missing, **options)
     else:
@@ -167,6 +167,35 @@ def read_rows(
         read = catalog.readers.get("table")
         columns: Mapping[Any, str] = recipe.data.columns if own else {}
         table = read(path, columns, recipe.task, missing=missing, contract=contract, **(options if own else {}))
+    rows, account = _finish_rows(path, table, recipe, contract)
+    if contract.labels and require_label:
+        refuse_unknown(rows, contract.labels, "those that were trained", str(path))
+    return rows, account
+
+
+def iterate_rows(path: Path, recipe: Recipe, contract: Contract, *, size: int) -> Iterator[tuple[list[Example], StepAccount]]:
+    """Read the rows of a file to predict as `read_rows` does, in parts of so many rows, each with its account.
+
+    A CSV, JSONL or Parquet file that the reader "table" reads never is in memory as a whole. Other readers give one part.
+    """
+    part = recipe.data.reader or Part(use="table")
+    own = part.use == "table"
+    if contract.layout is not None or path.is_dir() or (not own and "missing" in _reader_parameters(part)):
+        yield read_rows(path, recipe, contract)
+        return
+    arguments = catalog.readers.check(part.use, part.arguments, f"{recipe.name}: data.reader") if own else {}
+    columns: Mapping[Any, str] = recipe.data.columns if own else {}
+    for table in iterate_table(path, columns, recipe.task, contract, arguments, size=size):
+        yield _finish_rows(path, table, recipe, contract)
+
+
+def _reader_parameters(part: Part) -> Collection[str]:
+    return inspect.signature(catalog.readers.get(part.use)).parameters
+
+
+def _finish_rows(path: Path, table: Table, recipe: Recipe, contract: Contract) -> tuple[list[Example], StepAccount]:
+    """Give the rows of a table the prompt and the forms that training rows had."""
+    layout = contract.layout
     examples, notes = table.examples, dict(table.account.notes) if table.account else {}
     if layout is not None:
         in_file = _check_layout(path, table.layout, layout)
@@ -174,8 +203,6 @@ def read_rows(
         examples, notes = tuple(cleaned), {**notes, "histories with a value too large to use": far}
     keyed = _normalize_keys([apply_prompt(example, recipe.prompt) for example in examples], layout)
     rows, account = normalize_texts(keyed, recipe)
-    if contract.labels and require_label:
-        refuse_unknown(rows, contract.labels, "those that were trained", str(path))
     return rows, replace(account, notes={**{note: count for note, count in notes.items() if count}, **account.notes})
 
 

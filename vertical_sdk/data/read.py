@@ -6,10 +6,11 @@ Parquet and ARFF. The readers of a vertical are in its `data.py`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from vertical_sdk.catalog import readers
 from vertical_sdk.cells import clean_text, is_empty, is_missing, normalize_key, plain_value, read_missing_words
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.columns import KINDS, infer_kind, parse_times
-from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, read_columns
+from vertical_sdk.data.formats import SUFFIXES, FileOptions, Rows, iterate_columns, read_columns
 from vertical_sdk.data.layouts import (
     Layout,
     UnusableRow,
@@ -47,6 +48,7 @@ __all__ = [
     "OneCharacter",
     "Table",
     "find_missing_part",
+    "iterate_table",
     "join_tables",
     "parse_number",
     "read_table",
@@ -175,27 +177,61 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
     return join_tables({split: _join_parts(tables) for split, tables in by_split.items()})
 
 
-def read_table(  # noqa: PLR0913  (the options of `table`)
+def read_table(
     path: Path,
     columns: Mapping[str, str],
     task: TaskName,
     contract: Contract = ANY,
     *,
-    separator: str | None = None,
     file_options: FileOptions | None = None,
-    record: Literal["all"] | Mapping[str, str] | None = None,
-    values: Literal["all"] | Sequence[str] | None = None,
-    missing_words: Sequence[str] | None = None,
     missing: Missing = "drop",
+    **options: Any,
 ) -> Table:
     """Read one file.
 
     missing  what to do with a row without text or label: "drop" it, "refuse" the file, or "keep" the row. Rows to keep are rows to
              predict: their label is not read. Only rows to drop have a time and a split
+    options  separator, record, values and missing_words of `table`
     """
+    _refuse_both(**options)
+    return _build_table(read_columns(path, file_options), columns, task, contract, missing=missing, **options)
+
+
+def iterate_table(
+    path: Path, columns: Mapping[str, str], task: TaskName, contract: Contract, arguments: Mapping[str, Any], *, size: int
+) -> Iterator[Table]:
+    """Read one file of rows to predict as `table` does, in parts of so many rows.
+
+    arguments  keyword arguments of `table`
+
+    Two rows of different parts may have the same id, as two rows to predict may.
+    """
+    names = {option.name for option in dataclasses.fields(FileOptions)}
+    file_options = FileOptions(**{name: value for name, value in arguments.items() if name in names})
+    options = {name: value for name, value in arguments.items() if name not in names}
+    _refuse_both(**options)
+    for rows in iterate_columns(path, file_options, size=size):
+        yield _build_table(rows, columns, task, contract, missing="keep", **options)
+
+
+def _refuse_both(record: object = None, values: object = None, **_: object) -> None:
     if record and values:
         raise RecipeError("record and values cannot both be set: a row is a record or a row of numbers.", where="data.reader")
-    rows = read_columns(path, file_options)
+
+
+def _build_table(  # noqa: PLR0913  (the options of `table`)
+    rows: Rows,
+    columns: Mapping[str, str],
+    task: TaskName,
+    contract: Contract,
+    *,
+    missing: Missing,
+    separator: str | None = None,
+    record: Literal["all"] | Mapping[str, str] | None = None,
+    values: Literal["all"] | Sequence[str] | None = None,
+    missing_words: Sequence[str] | None = None,
+) -> Table:
+    """Build the examples of some rows of a file; see `read_table`."""
     words = read_missing_words(missing_words)
     taken = _take_columns(rows, columns, task, record, values, contract, words)
     known = _choose_keys(rows, columns, missing)
@@ -237,7 +273,7 @@ def read_table(  # noqa: PLR0913  (the options of `table`)
         raise DataError(
             f"none of the {len(rows.rows)} rows can be used: {dict(account.dropped)}.{_explain_words(account)} "
             f"Detected: {layout.detected}.",
-            where=path,
+            where=rows.path,
         )
     return Table(
         tuple(examples),

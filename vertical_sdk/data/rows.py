@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vertical_sdk.errors import DataError
 
-__all__ = ["CELL", "LINE_LIMIT", "MOST_COLUMNS", "ROW", "Budget", "FileOptions", "Rows", "check_columns", "read_lines"]
+__all__ = [
+    "CELL",
+    "LINE_LIMIT",
+    "MOST_COLUMNS",
+    "ROW",
+    "Budget",
+    "FileOptions",
+    "Rows",
+    "check_columns",
+    "read_lines",
+    "take_parts",
+]
 
+T = TypeVar("T")
 MOST_COLUMNS = 10_000
 SMALL, DENSEST = 256 << 20, 1000
 """Bytes of rows that every file may have, and how many times its size they may be otherwise."""
@@ -91,6 +104,15 @@ class Rows:
     def at(self, index: int) -> str:
         """Return `file:line` of a row, for messages."""
         return f"{self.path}:{self.places[index]}" if self.unit == "line" else f"{self.path}: row {self.places[index]}"
+
+
+def take_parts(items: Iterable[T], size: int | None) -> Iterator[list[T]]:
+    """Yield the items in lists of so many; None: all in one list. Without items, one empty list."""
+    rest = iter(items)
+    part = list(islice(rest, size))
+    yield part
+    while size is not None and len(part) == size and (part := list(islice(rest, size))):
+        yield part
 
 
 def read_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:

@@ -34,7 +34,7 @@ from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.low_rank import AdaptedModel, UnmixableBatch
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
 from vertical_sdk.registry.checked_files import CheckedFiles
-from vertical_sdk.types import Example, Message, Progress, silent
+from vertical_sdk.types import Example, GeneratedText, Message, Progress, silent
 
 __all__ = ["TorchEngine"]
 
@@ -212,10 +212,11 @@ class TorchEngine:
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[GeneratedText]:
         """Write an answer to each conversation; a batch may mix adapters.
 
-        Raises AdapterError if the base is an encoder, DataError for a prompt that is too long.
+        Raises AdapterError if the base is an encoder; DataError for a prompt that is too long, and for a JSON schema that cannot be
+        followed.
         """
         check_batch_size(batch_size)
         from vertical_sdk.families.causal import CausalSpecialist
@@ -239,7 +240,11 @@ class TorchEngine:
         adapter's self-tests have run through the base that all share. One that has changed is unloaded: no answer is better than
         another answer. Raises IdleAdapter.
         """
-        names = list(self._loaded)
+        names = [
+            name
+            for name, loaded in self._loaded.items()
+            if isinstance(model := loaded.specialist.backbone, AdaptedModel) and model.has_layers
+        ]
         chosen = {names[(self._watched + n) % len(names)] for n in range(min(WATCHED, len(names)))}
         self._watched += WATCHED
         before = self._describe_loaded(chosen)
@@ -306,12 +311,20 @@ def _is_out_of_reach(loaded: _Loaded) -> bool:
 
 
 def _describe_layers(model: torch.nn.Module) -> tuple[Any, ...]:
-    """What a model computes with: the place and class of each layer, and the memory of each tensor with its count of changes."""
-    tensors = (*model.parameters(), *model.buffers())
-    return (
-        tuple((name, type(module), module.training) for name, module in model.named_modules()),
-        tuple((tensor.data_ptr(), tensor.shape, 0 if tensor.is_inference() else tensor._version) for tensor in tensors),
-    )
+    """What a model computes with: the class and children of each layer, and the memory of each tensor with its count of changes."""
+    found: list[Any] = []
+    seen, rest = set[int](), [model]
+    while rest:
+        module = rest.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        children = [child for child in module._modules.values() if child is not None]
+        found.append((type(module), module.training, *module._modules, *map(id, children)))
+        rest += children
+        tensors = (tensor for tensor in (*module._parameters.values(), *module._buffers.values()) if tensor is not None)
+        found += [(tensor.data_ptr(), tensor.shape, 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+    return tuple(found)
 
 
 def _check_device(name: str) -> torch.device:

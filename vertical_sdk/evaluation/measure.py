@@ -66,15 +66,15 @@ def paired_test(benchmark: Benchmark, metric: str, first: Outputs, second: Outpu
     )
 
 
-def compare_systems(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> list[Comparison]:
-    """Compare the specialist with each other system: first in the main metric, then in accuracy."""
+def compare_systems(benchmark: Benchmark, outputs: Mapping[str, Outputs], first: str = SPECIALIST) -> list[Comparison]:
+    """Compare the specialist, or another system, with each other one: first in the main metric, then in accuracy."""
     headline = benchmark.main_metric
     metrics = [headline] + [name for name in ("accuracy",) if name in benchmark.metrics and name != headline]
-    own = outputs[SPECIALIST]
+    own = outputs[first]
     comparisons = []
     for metric in metrics:
         for baseline, baseline_outputs in outputs.items():
-            if baseline != SPECIALIST:
+            if baseline != first:
                 test = paired_test(benchmark, metric, own, baseline_outputs)
                 p_value = _mcnemar(benchmark, own, baseline_outputs)
                 comparisons.append(Comparison(baseline, metric, test.difference, test.p_value, p_value))

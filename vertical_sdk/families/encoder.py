@@ -14,6 +14,8 @@ from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.lora import with_lora
+from vertical_sdk.families.low_rank import AdaptedModel
+from vertical_sdk.families.plain_encoder import find_encoder
 from vertical_sdk.families.pooled import PooledSpecialist
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.kernels.packing import plan_layout, use_layout
@@ -35,7 +37,7 @@ class EncoderSpecialist(PooledSpecialist):
         super().__init__(backbone, base, recipe, labels)
         self.tokenizer = load_tokenizer(base)
         self.text_tokenizer = load_text_tokenizer(base)
-        width = backbone.get_base_model().config.hidden_size
+        width = backbone.config.hidden_size
         self.head = head or Head(width, len(labels) if labels else 1)
         self.max_length = min(recipe.data.max_length, base.max_length or 10**9)
 
@@ -107,7 +109,11 @@ class EncoderSpecialist(PooledSpecialist):
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
     def run_backbone(self, backbone: Any, inputs: Batch) -> Tensor:
-        """Hidden states (rows, tokens, width)."""
+        """Hidden states (rows, tokens, width); of plain LoRA, without gradients, by `kernels.encoder` if it knows the base."""
+        if isinstance(backbone, AdaptedModel) and not torch.is_grad_enabled():
+            encoder = find_encoder(backbone.base)
+            if encoder is not None:
+                return encoder(inputs["input_ids"], inputs["attention_mask"], backbone.find_change())
         hidden: Tensor = backbone(**inputs).last_hidden_state
         return hidden
 

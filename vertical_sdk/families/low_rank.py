@@ -11,7 +11,8 @@ A layer computes W x + scale · B (A x) (Hu et al., 2021), in float32.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MethodType
@@ -74,6 +75,12 @@ class LowRank:
 
     parts: Mapping[str, Part]
     numbers: Tensor
+
+    def add_to(self, out: Tensor, x: Tensor, name: str) -> None:
+        """Add the part of a layer, if it has one, for x (..., in) to `out` (..., out), in place."""
+        part = self.parts.get(name)
+        if part is not None:
+            part.add_to(out, x)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, tuple[Tensor, Tensor, float]], device: torch.device) -> LowRank:
@@ -138,19 +145,52 @@ class AdaptedModel(nn.Module):
     base: nn.Module
 
     def __init__(self, base: nn.Module, names: Iterable[str], low_rank: LowRank | None) -> None:
-        """Copy the structure of a base, of which the linear layers with these names get a part.
+        """Plan a copy of the structure of a base, of which the linear layers with these names get a part.
 
         names  as in base.named_modules()
         """
         super().__init__()
-        parts = low_rank.parts if low_rank is not None else {}
-        layers = {name: LowRankLinear(_get_linear(base, name), name, parts.get(name)) for name in names}
-        self._copies: list[nn.Module] = []
-        self.model = copy_structure(base, layers, self._copies)
+        self._copies: tuple[nn.Module, ...] = ()
         vars(self)["base"] = base  # not a submodule: its layers are not those of this model
         self.low_rank = low_rank
-        self.names = frozenset(layers)
+        self.names = frozenset(names)
         self.training = False
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The base's model with the light layers in it; built when it is first read, as `kernels.encoder` does not need it."""
+        parts = self.low_rank.parts if self.low_rank is not None else {}
+        layers = {name: LowRankLinear(_get_linear(self.base, name), name, parts.get(name)) for name in sorted(self.names)}
+        copies: list[nn.Module] = []
+        model = copy_structure(self.base, layers, copies)
+        self._copies = tuple(copies)
+        return model
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether `model` has been built."""
+        return bool(self._copies)
+
+    @property
+    def config(self) -> Any:
+        """The base's configuration."""
+        return self.base.config
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """The base's weights, which are the only ones that modules hold."""
+        return self.base.parameters(recurse)
+
+    def find_change(self) -> Callable[[Tensor, Tensor, str], None] | None:
+        """Return what adds to a layer's output the adapter's part for its input, by the layer's name, as `LowRankLinear` does.
+
+        None: this thread or task computes as the base. Without gradients.
+        """
+        if computes_base():
+            return None
+        mixture = _MIXTURE.get()
+        if mixture is not None:
+            return mixture.add_to
+        return None if self.low_rank is None else self.low_rank.add_to
 
     def describe_weights(self) -> tuple[int, ...]:
         """What tells whether the adapter's weights were changed: their memory and its count of changes."""
@@ -158,7 +198,7 @@ class AdaptedModel(nn.Module):
         return () if numbers is None else (numbers.data_ptr(), numbers._version)
 
     def describe_layers(self) -> tuple[Any, ...]:
-        """What tells whether the modules that are not the base's were changed: their classes, parts and children."""
+        """What tells whether the modules that are not the base's were changed: their classes, parts and children; () before they exist."""
         return tuple(
             (type(module), id(vars(module).get("part")), *map(id, module._modules.values())) for module in self._copies
         )
