@@ -22,7 +22,7 @@ from vertical_sdk.kernels.key_values import KeyValues
 from vertical_sdk.kernels.low_rank import LowRank, LowRankStack, Site
 from vertical_sdk.kernels.rates import multiply_by_onednn
 
-__all__ = ["SITES", "Decoder", "Layer", "Linear", "Segment", "Shape", "normalize", "rotate"]
+__all__ = ["SITES", "Decoder", "Layer", "Linear", "Segment", "Shape"]
 
 SITES = ("qkv", "out", "gate_up", "down")
 """The linear layers of one layer that adapters change; site number = 4 × layer + place in this list."""
@@ -228,16 +228,16 @@ class Decoder:
         x = self.embedding[tokens]
         for number, layer in enumerate(self._layers):
             site = len(SITES) * number
-            n = normalize(x, layer.norm, shape.eps)
+            n = _normalize(x, layer.norm, shape.eps)
             qkv = adapt(site, n, layer.qkv(n)).view(rows, -1, shape.head_width)
             q, k = qkv[:, :queries], qkv[:, queries : queries + keys]
             if layer.q_norm is not None and layer.k_norm is not None:
-                q.copy_(normalize(q, layer.q_norm, shape.eps))
-                k.copy_(normalize(k, layer.k_norm, shape.eps))
-            rotate(qkv[:, : queries + keys], cos, sin)
+                q.copy_(_normalize(q, layer.q_norm, shape.eps))
+                k.copy_(_normalize(k, layer.k_norm, shape.eps))
+            _rotate(qkv[:, : queries + keys], cos, sin)
             mixed = attend(number, q, qkv[:, queries:].view(rows, 2, keys, -1))
             x += adapt(site + 1, mixed, layer.out(mixed))
-            m = normalize(x, layer.mlp_norm, shape.eps)
+            m = _normalize(x, layer.mlp_norm, shape.eps)
             gate, up = adapt(site + 2, m, layer.gate_up(m)).chunk(2, dim=1)
             inner = F.silu(gate).mul_(up)
             x += adapt(site + 3, inner, layer.down(inner))
@@ -245,16 +245,16 @@ class Decoder:
 
     def _score(self, hidden: Tensor) -> Tensor:
         """Hidden states (rows, width) → scores of the next token (rows, vocabulary)."""
-        return self._head(normalize(hidden, self._norm, self.shape.eps))
+        return self._head(_normalize(hidden, self._norm, self.shape.eps))
 
 
-def normalize(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def _normalize(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm over the last dimension. On a CPU, PyTorch's own takes five times as long for few rows."""
     squares: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
     return (x * squares.div_(x.shape[-1]).add_(eps).rsqrt_()).mul_(weight)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     """Rotate pairs of the two halves of each head in place: x (rows, heads, width), cos and sin (rows, 1, width / 2)."""
     first, second = x.chunk(2, dim=-1)
     turned = first * sin

@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.kernels.attention import short_attention
-from vertical_sdk.kernels.decoder_layer import fused_layers
-from vertical_sdk.kernels.plain_lora import read_plain_lora
+from vertical_sdk.kernels.memory import kept_pages
 from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 from vertical_sdk.kernels.rates import multiply_by_onednn
 
@@ -81,14 +80,14 @@ class _LoraLinear(torch.autograd.Function):
 
 @contextlib.contextmanager
 def fast_training(backbone: Any, *, bf16: bool, onednn: bool = False) -> Iterator[None]:
-    """What training runs under: the frozen weights in the precision that it computes in, LoRA, attention and known layers as one step each.
+    """What training runs under: the frozen weights in the precision that it computes in, LoRA and attention as one step each.
 
     onednn  products in float32 are oneDNN's (`rates.Rates.prefers_onednn`)
     """
     with (
+        kept_pages(),
         frozen_weights_in_bfloat16(backbone, enabled=bf16),
         fused_lora(backbone, onednn=onednn and not bf16),
-        fused_layers(backbone, onednn=onednn and not bf16),
         short_attention(backbone),
     ):
         yield
@@ -99,8 +98,8 @@ def fused_lora(backbone: Any, *, onednn: bool = False) -> Iterator[None]:
     """Within it, LoRA layers of the plain kind run as one operation where they train; all others as PEFT has them."""
     from peft.tuners.lora import Linear
 
-    layers: list[Any] = [layer for layer in backbone.modules() if isinstance(layer, Linear)]
-    changed = [(layer, forward) for layer in layers if (forward := _fused_forward(layer, onednn=onednn)) is not None]
+    plain: list[Any] = [layer for layer in backbone.modules() if isinstance(layer, Linear)]
+    changed = [(layer, forward) for layer in plain if (forward := _fused_forward(layer, onednn=onednn)) is not None]
     try:
         for layer, forward in changed:
             layer.forward = forward
@@ -112,18 +111,23 @@ def fused_lora(backbone: Any, *, onednn: bool = False) -> Iterator[None]:
 
 def _fused_forward(layer: Any, *, onednn: bool) -> Callable[[Tensor], Tensor] | None:
     """The layer's forward as one operation; None for a layer of which that is not all."""
-    read, plain = read_plain_lora(layer), layer.forward
-    if read is None:
+    if len(layer.active_adapters) != 1 or layer.fan_in_fan_out:
         return None
-    dtype = read.weight.dtype
-    frozen = _Frozen(read.weight, read.bias, onednn and read.weight.device.type == "cpu")
+    name, base, plain = layer.active_adapters[0], layer.get_base_layer(), layer.forward
+    if name not in layer.lora_A or name in layer.lora_variant or base.weight.dtype not in {torch.bfloat16, torch.float32}:
+        return None
+    a, b, dropout, scaling = layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name], layer.scaling[name]
+    if a.bias is not None or b.bias is not None or getattr(dropout, "p", 0.0) > 0 or base.weight.requires_grad:
+        return None
+    dtype = base.weight.dtype
+    frozen = _Frozen(base.weight, base.bias, onednn and base.weight.device.type == "cpu")
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         half = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else torch.float32
         if args or kwargs or layer.disable_adapters or layer.merged or not torch.is_grad_enabled() or half != dtype:
             out: Tensor = plain(x, *args, **kwargs)
             return out
-        made: Tensor = _LoraLinear.apply(x, frozen, read.a, read.b, read.scaling)  # type: ignore[no-untyped-call]
+        made: Tensor = _LoraLinear.apply(x, frozen, a.weight, b.weight, scaling)  # type: ignore[no-untyped-call]
         return made
 
     return forward

@@ -133,7 +133,6 @@ class FrozenLayers:
             return (states.to(inputs[0].dtype), *inputs[1:])
 
         lower: list[Any] = list(self.layers[: self.below])
-        before = [vars(layer).get("forward") for layer in lower]
         lowest = self.layers[self.below].register_forward_pre_hook(exchange)
         try:
             for layer in lower:
@@ -141,8 +140,5 @@ class FrozenLayers:
             yield
         finally:
             lowest.remove()
-            for layer, forward in zip(lower, before, strict=True):
-                if forward is None:
-                    vars(layer).pop("forward", None)
-                else:
-                    layer.forward = forward
+            for layer in lower:
+                vars(layer).pop("forward", None)
