@@ -152,10 +152,8 @@ def _take_queries(x: Tensor, group: Group, key_heads: int) -> Tensor:
 
 def _take_keys(x: Tensor, group: Group) -> Tensor:
     """A copy of the tokens that the rows attend to: x (tokens, key heads, width) → (key heads × rows, before + longest, width)."""
-    if group.even and not group.before:
-        own = x[group.begin : group.begin + group.tokens].unflatten(0, (-1, group.longest))
-    else:
-        own = x[group.keys]
+    adjacent = group.even and not group.before
+    own = x[group.begin : group.begin + group.tokens].unflatten(0, (-1, group.longest)) if adjacent else x[group.keys]
     return own.permute(2, 0, 1, 3).contiguous().flatten(0, 1)
 
 
