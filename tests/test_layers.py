@@ -15,6 +15,7 @@ ORDER = (
     "types",
     "cells",
     "paths",
+    "measurements",
     "tensors",
     "trees",
     "tables",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from bad_inputs.refusal import Opened, Refused, refused
 from conftest import save_causal, topic_recipe, write_csv
+from safetensors.torch import load_file, save_file
 
 __all__ = ["refused"]
 
@@ -66,6 +67,18 @@ def test_a_base_whose_weights_are_cut_is_refused(tmp_path: Path, refused: Refuse
     said = refused(["train", str(topic_recipe(tmp_path, base))], 5)
 
     assert f"{base / 'model.safetensors'}: is cut, changed or not safetensors" in said
+
+
+def test_a_base_without_some_of_its_weights_is_refused(tmp_path: Path, refused: Refused) -> None:
+    base = save_causal(tmp_path / "base")
+    state = load_file(base / "model.safetensors")
+    name = next(name for name in state if "mlp" in name)
+    del state[name]
+    save_file(state, base / "model.safetensors", metadata={"format": "pt"})
+
+    said = refused(["train", str(topic_recipe(tmp_path, base))], 5)
+
+    assert f"{base} does not have all weights of the model: {name} would be random numbers" in said
 
 
 def test_a_missing_package_without_an_index_is_refused_with_ways_out(

@@ -279,7 +279,18 @@ def test_a_revision_is_for_the_hub_only(model: Path) -> None:
 def test_embedded_bases_are_described_without_a_download(home: Path) -> None:
     found = {info.name: info for info in describe_bases()}
 
-    assert sorted(found) == base_names() == ["efficientnet-lite0", "minilm-l6", "smollm2-135m"]
+    assert (
+        sorted(found)
+        == base_names()
+        == [
+            "efficientnet-lite0",
+            "me5-small",
+            "minilm-l6",
+            "mpnet-base",
+            "qwen2.5-coder-0.5b",
+            "smollm2-135m",
+        ]
+    )
     assert not any(info.cached for info in found.values())
     assert found["minilm-l6"].training_bytes > found["minilm-l6"].inference_bytes > 4 * found["minilm-l6"].parameters
     assert not home.exists()

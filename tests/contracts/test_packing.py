@@ -93,7 +93,7 @@ def _specialist(folder: Path, name: str, **adapter: Any) -> tuple[Any, Any]:
         "name": "test",
         "task": "generation" if causal else "classification",
         "base": str(folder),
-        "adapter": {"r": 4, **({"fan_in_fan_out": True} if name == "gpt2" else {}), **adapter},
+        "adapter": {"r": 4, **adapter},
         "head": {"dropout": 0.0},
         "data": {"source": "none.csv"},
     }

@@ -17,7 +17,7 @@ from conftest import WORDS
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import Verdict
 from vertical_sdk.errors import DataError
-from vertical_sdk.evaluation.base_ability import FILE, MOST
+from vertical_sdk.evaluation.base_ability import FILE
 from vertical_sdk.evaluation.forgetting import (
     Forgot,
     measure_forgetting,
@@ -300,14 +300,3 @@ def test_each_text_and_each_longest_text_has_its_own_measurement(encoder: Path) 
     kept = json.loads((cache_home() / FILE).read_text())
     assert len(kept) == 3
     assert short.before == measure_forgetting(model, paragraphs(20)).before
-
-
-def test_a_broken_file_of_kept_results_is_replaced(encoder: Path) -> None:
-    fingerprint, model = pull_base(str(encoder)).fingerprint, specialist(encoder)
-    expected = measure_forgetting(model, paragraphs(20))
-    cache_home().mkdir(parents=True, exist_ok=True)
-    for broken in ("{", "[1]", '{"a": "b"}', json.dumps({str(n): 0.5 for n in range(MOST + 10)})):
-        (cache_home() / FILE).write_text(broken)
-
-        assert measure_forgetting(model, paragraphs(20), base=fingerprint) == expected
-        assert len(json.loads((cache_home() / FILE).read_text())) <= MOST

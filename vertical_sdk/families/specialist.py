@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -51,6 +52,9 @@ USUAL_WIDTH = 384
 """The width of a base whose config.json does not name one."""
 LARGE = 1_000_000_000
 """Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
+
+UNREAD = re.compile(r"(^|\.)pooler\.")
+"""Weights that a file need not have: nothing here reads what the pooler of a transformer computes."""
 
 
 class Specialist(Protocol):
@@ -175,18 +179,26 @@ def _from_transformers(base: Base, dtype: torch.dtype, **options: Any) -> Any:
         for key, value in config.to_dict().items():
             if isinstance(value, float) and ("dropout" in key or key.endswith("pdrop")):
                 setattr(config, key, 0.0)
-        with _no_bar():
-            return loader.from_pretrained(
+        with _quiet():
+            model, found = loader.from_pretrained(
                 base.path,
                 config=config,
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
+                output_loading_info=True,
                 **options,
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise BaseModelError(f"{base.name}: its weights in {base.path} cannot be loaded: {error}") from None
+    if missing := sorted(name for name in found["missing_keys"] if not UNREAD.search(name)):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise BaseModelError(
+            f"{base.name}: {base.path} does not have all weights of the model: {missing[0]}{more} would be random numbers. Download it "
+            "again, or choose another."
+        )
+    return model
 
 
 def family_for(base: Base, recipe: Recipe) -> Family:
@@ -262,17 +274,19 @@ def _choose_threads(specialist: Specialist, rows: Sequence[Encoded]) -> int:
 
 
 @contextlib.contextmanager
-def _no_bar() -> Iterator[None]:
-    """Hide the progress bar of transformers, which would overwrite the user's."""
+def _quiet() -> Iterator[None]:
+    """Hide transformers' progress bar, which would overwrite the user's, and its table of missing weights."""
     from transformers.utils import logging as transformers_logging
 
     logging: Any = transformers_logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 

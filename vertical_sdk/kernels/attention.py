@@ -146,27 +146,27 @@ def _blocks(group: Group, causal: bool) -> list[tuple[int, int, int]]:
 def _take_queries(x: Tensor, group: Group, key_heads: int) -> Tensor:
     """A copy of the rows' own tokens of x (tokens, heads, width) → (key heads × rows, heads of each key head, longest, width)."""
     own = x[group.begin : group.begin + group.tokens] if group.even else x[group.queries.flatten()]
-    each = own.unflatten(0, (-1, group.longest)).unflatten(2, (key_heads, -1))
+    each = torch.unflatten(torch.unflatten(own, 1, (key_heads, -1)), 0, (-1, group.longest))
     return each.permute(2, 0, 3, 1, 4).contiguous().flatten(0, 1)
 
 
 def _take_keys(x: Tensor, group: Group) -> Tensor:
     """A copy of the tokens that the rows attend to: x (tokens, key heads, width) → (key heads × rows, before + longest, width)."""
     adjacent = group.even and not group.before
-    own = x[group.begin : group.begin + group.tokens].unflatten(0, (-1, group.longest)) if adjacent else x[group.keys]
+    own = torch.unflatten(x[group.begin : group.begin + group.tokens], 0, (-1, group.longest)) if adjacent else x[group.keys]
     return own.permute(2, 0, 1, 3).contiguous().flatten(0, 1)
 
 
 def _put(out: Tensor, values: Tensor, group: Group) -> None:
     """Write values (key heads × rows, heads of each, longest, width) of the rows' own tokens into out (tokens, heads, width)."""
-    each = values.unflatten(0, (-1, len(group.lengths))).permute(1, 3, 0, 2, 4)
-    own = out[group.begin : group.begin + group.tokens].unflatten(1, each.shape[2:4])
+    each = torch.unflatten(values, 0, (-1, len(group.lengths))).permute(1, 3, 0, 2, 4)
+    own = torch.unflatten(out[group.begin : group.begin + group.tokens], 1, each.shape[2:4])
     own.copy_(each.reshape(own.shape) if group.even else each[group.valid])
 
 
 def _add_keys(total: Tensor, values: Tensor, group: Group) -> None:
     """Add values (key heads × rows, before + longest, width) of the tokens that the rows attend to, to total (tokens, key heads, width)."""
-    each = values.unflatten(0, (total.shape[1], -1))
+    each = torch.unflatten(values, 0, (total.shape[1], -1))
     if group.before:
         total[: group.before] += each[:, :, : group.before].sum(1).transpose(0, 1)
     own = each[:, :, group.before :].permute(1, 2, 0, 3)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import math
 import platform
 import time
@@ -21,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.kernels.threads import use_threads
-from vertical_sdk.paths import cache_home, write_whole
+from vertical_sdk.measurements import measure_once
 
 __all__ = ["Rates", "measure_rates", "multiply_by_onednn", "processor_name"]
 
@@ -63,30 +62,16 @@ def measure_rates(width: int, *, keep: bool = True) -> Rates:
 
     keep  write the result into the cache folder for the next time. It belongs to the processor, the version of PyTorch and the width
     """
-    key = f"{processor_name()}, torch {torch.__version__}, width {width}"
-    return _measure_once(key, width, keep)
+    return _measure_once(f"{processor_name()}, torch {torch.__version__}, width {width}", width, keep)
 
 
 @functools.cache
 def _measure_once(key: str, width: int, keep: bool) -> Rates:
-    file = cache_home() / "rates.json"
-    known = _read_rates(file)
-    if key not in known:
-        rates = _measure(width)
-        if keep:
-            with contextlib.suppress(OSError):  # a cache that cannot be written: it is measured again next time
-                write_whole(file, json.dumps({**known, key: asdict(rates)}, indent=1) + "\n")
-        return rates
-    return Rates(**known[key])
+    return measure_once("rates.json", key, lambda: asdict(_measure(width)), _parse) if keep else _measure(width)
 
 
-def _read_rates(file: Path) -> dict[str, dict[str, float]]:
-    """The kept results; none if the file is missing or is not what `measure_rates` writes."""
-    try:
-        known = json.loads(file.read_bytes())
-        return {key: asdict(Rates(**{name: float(value) for name, value in rates.items()})) for key, rates in known.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+def _parse(kept: dict[str, float]) -> Rates:
+    return Rates(**{name: float(rate) for name, rate in kept.items()})
 
 
 def _measure(width: int) -> Rates:

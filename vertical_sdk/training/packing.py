@@ -74,10 +74,18 @@ def packed_loss(
     if "reads" not in batch:
         return loss(outputs.float(), targets)
     if (layer := own.output_layer) is None:
-        logits = own.backbone.get_base_model().get_output_embeddings()(outputs)
-        return loss(logits.float(), targets, **{name: batch[name] for name in names})
-    return chunked_loss(outputs, layer, functools.partial(_call, loss, names), targets, *(batch[name] for name in names))
+        return loss(own.read_logits(outputs).float(), targets, **{name: batch[name] for name in names})
+    call = functools.partial(_call, loss, own.logit_change, names)
+    return chunked_loss(outputs, layer, call, targets, *(batch[name] for name in names))
 
 
-def _call(loss: Callable[..., Tensor], names: Sequence[str], logits: Tensor, targets: Tensor, *more: Tensor) -> Tensor:
+def _call(
+    loss: Callable[..., Tensor],
+    change: Callable[[Tensor], Tensor] | None,
+    names: Sequence[str],
+    numbers: Tensor,
+    targets: Tensor,
+    *more: Tensor,
+) -> Tensor:
+    logits = numbers if change is None else change(numbers)
     return loss(logits, targets, **dict(zip(names, more, strict=True)))
