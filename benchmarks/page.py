@@ -18,7 +18,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from local import ROOT
 
+from vertical_sdk.alternatives import MEMBERS, Contribution
+from vertical_sdk.card import Verdict
 from vertical_sdk.metrics.measure import higher_is_better
+from vertical_sdk.types import Interval
 
 Record: TypeAlias = dict[str, Any]
 """One measured recipe, as plain data."""
@@ -49,9 +52,12 @@ HOW_TO_READ = """\
   trees. *-* means that none was measured.
 - *lead* is specialist minus best baseline, with the interval of the paired bootstrap. If the
   interval contains 0, the rows do not show a difference.
-- *gate* says whether the recipe's gate passed: whether the specialist beats the systems that the
-  recipe names, by more than luck explains, and forgets no more than its budget. The gate need not
-  name the best baseline.
+- *adapter* says whether an adapter is worth it: *adds* if the specialist beats the strongest system
+  that does without the adapter, by more than luck explains, and its ensemble gives the adapter a
+  weight; else *no*.
+- *gate* says whether the gate that the recipe had on that day passed: whether the specialist beat
+  the systems that the recipe named, by more than luck explains, and forgot no more than its budget.
+  Today's gates compare with the best system without an adapter, unless the recipe names others.
 - *trained* is the training alone; *total* is data, training and evaluation.
 - Values are comparable within a row. Rows have different data and metrics.
 """
@@ -152,6 +158,7 @@ def overview_table(measured: Mapping[str, Record]) -> list[str]:
         "general base",
         "best baseline",
         "lead",
+        "adapter",
         "gate",
         "trained",
         "total",
@@ -166,37 +173,45 @@ def overview_table(measured: Mapping[str, Record]) -> list[str]:
         cells += [f"{systems[system]['metrics'][metric]['value']:.3f}" if system else "-" for system in ("adapter", base)]
         cells += [f"{systems[best]['title']} {systems[best]['metrics'][metric]['value']:.3f}" if best else "-"]
         cells += [cell(differences[best], "+") if best else "-"]
-        cells += ["-" if not record["gate"] else "passed" if record["gate"]["passed"] else "failed"]
+        cells += ["adds" if weigh(record).outcome == "adds" else "no"]
+        cells += ["-" if not record["gate"] else Verdict.model_validate(record["gate"]).result]
         cells += [f"{record['training_seconds']:.0f} s", f"{record['seconds']} s"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
 def losses(measured: Mapping[str, Record]) -> list[str]:
-    """List failed gates, recipes without a sure lead over the best baseline, and adapters without weight."""
-    unsure, without_weight = [], []
+    """List failed gates, and the recipes whose adapter is not worth it."""
     lines = ["The gate failed:", ""]
     for name, record in measured.items():
         if record["gate"] and not record["gate"]["passed"]:
             lines += wrapped(f"{link(name)}: {' Also: '.join(failures(record['gate']['reasons']))}", bullet="- ")
-        best = best_baseline(record)
-        if best and not sure_lead(by_difficulty(record)[best], headline_metric(record)):
-            unsure.append(name)
-        if (record.get("ensemble") or {}).get("adapter") == 0:
-            without_weight.append(name)
-    lines += ["", *wrapped("No sure lead over the best baseline: " + ", ".join(map(link, unsure)) + ".")]
-    text = "The ensemble gives the adapter the weight 0, so the answers are the other members': "
-    return [*lines, "", *wrapped(text + ", ".join(map(link, without_weight)) + ".")]
+    lines += ["", "An adapter is not worth it:", ""]
+    for name, record in measured.items():
+        if (contribution := weigh(record)).outcome != "adds":
+            lines += wrapped(f"{link(name)}: {contribution.text}", bullet="- ")
+    return lines
+
+
+def weigh(record: Record) -> Contribution:
+    """Say what the adapter adds to the strongest system that does without it.
+
+    A record of an earlier version has no such result; then the strongest baseline on the test rows is taken.
+    """
+    metric = headline_metric(record)
+    found = record.get("contribution")
+    alternative = found["alternative"] if found else next(name for name in by_difficulty(record) if name != "alone")
+    test = next(test for test in record["tests"] if (test["baseline"], test["metric"]) == (alternative, metric))
+    name = found["name"] if found else record["systems"][alternative]["title"]
+    weight = (record.get("ensemble") or {}).get("adapter")
+    return Contribution(
+        alternative, name, metric, Interval(**test["difference"]), test["p_value"], record["confidence"], weight
+    )
 
 
 def failures(reasons: Iterable[str]) -> list[str]:
     """Select the reasons for which a gate failed."""
     return [reason.removeprefix("Fails: ") for reason in reasons if reason.startswith("Fails: ")]
-
-
-def sure_lead(difference: Mapping[str, float], metric: str) -> bool:
-    """Tell whether the whole interval of a difference is on the better side of 0."""
-    return difference["low"] > 0 if higher_is_better(metric) else difference["high"] < 0
 
 
 def spent(measured: Mapping[str, Record]) -> dict[str, float]:
@@ -222,7 +237,7 @@ def by_difficulty(record: Record) -> dict[str, dict[str, float]]:
 
 def best_baseline(record: Record) -> str | None:
     """Name the strongest system that is neither the general base nor the specialist's own adapter."""
-    return next((baseline for baseline in by_difficulty(record) if baseline not in (*GENERAL, "alone")), None)
+    return next((baseline for baseline in by_difficulty(record) if baseline not in (*GENERAL, "alone", MEMBERS)), None)
 
 
 # Details
@@ -249,8 +264,9 @@ def section(name: str, record: Record) -> str:
     if record.get("ensemble"):
         weights = ", ".join(f"{member} {weight:.2f}" for member, weight in record["ensemble"].items())
         lines += ["", *wrapped(f"Weights in the ensemble: {weights}.")]
+    lines += ["", *wrapped(weigh(record).text)]
     if record["gate"]:
-        lines += ["", f"Gate: {'passed' if record['gate']['passed'] else 'failed'}.", ""]
+        lines += ["", f"Gate: {Verdict.model_validate(record['gate']).result}.", ""]
         for reason in record["gate"]["reasons"]:
             lines += wrapped(reason, bullet="- ")
     return "\n".join([*lines, ""])

@@ -67,7 +67,8 @@ def run(request: str, data: Path | None) -> dict[str, Any]:
         "ensemble": training.get("ensemble"),
         "forgetting": evaluation.get("forgetting"),
     }
-    return record | {key: evaluation[key] for key in ("rows", "systems", "tests", "confidence")} | {"gate": answer["gate"]}
+    measured = ("rows", "systems", "tests", "confidence", "validation", "contribution")
+    return record | {key: evaluation[key] for key in measured} | {"gate": answer["gate"]}
 
 
 def main() -> None:

@@ -55,6 +55,32 @@ def test_advantage_equal_to_the_margin_fails_the_gate() -> None:
     assert not decide(gate, {"base": _test(0.5, 0.25, 0.75)}).passed
 
 
+@pytest.mark.parametrize("difference", [_test(0.0, 0.0, 0.0), _test(0.02, 0.0, 0.05), _test(-0.01, -0.03, 0.01)])
+def test_a_tie_never_passes_without_a_margin(difference: PairedTest) -> None:
+    verdict = decide(Gate(metric="auc", beats=("boosted_trees",)), {"boosted_trees": difference})
+
+    assert not verdict.passed
+    assert verdict.result == "failed"
+
+
+def test_a_margin_below_zero_passes_a_tie_as_non_inferior_and_not_as_better() -> None:
+    gate = Gate(metric="mae", beats=("boosted_trees",), margin=-0.05)
+
+    tie = decide(gate, {"boosted_trees": _test(0.01, -0.02, 0.04)})  # lower is better: at most 0.04 worse
+    better = decide(gate, {"boosted_trees": _test(-0.3, -0.4, -0.2)})
+    worse = decide(gate, {"boosted_trees": _test(0.03, -0.02, 0.06)})
+
+    assert (tie.passed, tie.result, better.result, worse.result) == (True, "non-inferior", "passed", "failed")
+    assert tie.reasons[0].endswith("A loss of 0.05 is allowed, and the whole interval is above it: non-inferior, not better.")
+
+
+def test_notes_come_before_the_comparisons() -> None:
+    verdict = decide(Gate(metric="auc", beats=("base",)), {"base": _test(0.3, 0.2, 0.4)}, notes=["Compared with base."])
+
+    assert verdict.passed
+    assert verdict.reasons[0] == "Compared with base."
+
+
 def test_baseline_that_was_not_measured_fails_the_gate() -> None:
     verdict = decide(Gate(metric="accuracy", beats=("base", "probe")), {"base": _test(0.3, 0.2, 0.4)})
 

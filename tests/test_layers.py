@@ -38,6 +38,7 @@ ORDER = (
     "losses",
     "calibration",
     "tasks",
+    "alternatives",
     "gate",
     "registry",
     "data",

@@ -347,7 +347,10 @@ def test_every_recipe_that_is_installed_passes_its_check(name: str) -> None:
         ("evaluate: {metrics: [acuracy]}", r"evaluate\.metrics\.0: no metric is called 'acuracy'\. Did you mean 'accuracy'\?"),
         ("evaluate: {baselines: [tfidff]}", r"evaluate\.baselines\.0: no baseline is called 'tfidff'\. Did you mean 'tfidf'\?"),
         ("evaluate: {gate: {metric: acuracy}}", r"evaluate\.gate\.metric: no metric is called 'acuracy'"),
-        ("evaluate: {baselines: [base], gate: {metric: accuracy}}", r"evaluate\.gate\.beats: 'tfidf' is not measured"),
+        (
+            "evaluate: {baselines: [base], gate: {metric: accuracy, beats: [tfidf]}}",
+            r"evaluate\.gate\.beats: 'tfidf' is not measured",
+        ),
         ("adapter: {rank: 8}", r"my-task: adapter: unknown key 'rank'"),
         ("train: {learning_rat: 1}", r"my-task: train: unknown key 'learning_rat'\. Did you mean 'learning_rate'\?"),
         ("domain: medicl", r"no vertical is called 'medicl'\. Did you mean 'medical'\?"),

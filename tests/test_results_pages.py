@@ -6,6 +6,7 @@ import importlib
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -35,11 +36,46 @@ def test_links_in_the_overview_lead_to_headings(page: ModuleType) -> None:
         assert anchor in {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def record(metric: str, low: float, high: float, **more: Any) -> dict[str, Any]:
+    """One measured recipe with two baselines, of which the trees are stronger."""
+    far = 0.9 if metric == "macro_f1" else -0.9
+    differences = {"base": (far, far - 0.1, far + 0.1), "boosted_trees": ((low + high) / 2, low, high)}
+    tests = [
+        {
+            "baseline": name,
+            "metric": metric,
+            "difference": dict(zip(("value", "low", "high"), values, strict=True)),
+            "p_value": 0.5,
+        }
+        for name, values in differences.items()
+    ]
+    systems = {"base": {"title": "general base"}, "boosted_trees": {"title": "boosted trees"}}
+    return {"systems": systems, "tests": tests, "confidence": 0.95, **more}
+
+
 @pytest.mark.parametrize(
-    ("metric", "low", "high", "expected"),
-    [("macro_f1", 0.01, 0.1, True), ("macro_f1", -0.01, 0.1, False), ("rmse", -0.1, -0.01, True), ("rmse", 0.01, 0.1, False)],
+    ("metric", "low", "high", "outcome"),
+    [
+        ("macro_f1", 0.01, 0.1, "adds"),
+        ("macro_f1", -0.01, 0.1, "nothing"),
+        ("macro_f1", -0.1, -0.01, "worse"),
+        ("rmse", -0.1, -0.01, "adds"),
+        ("rmse", 0.01, 0.1, "worse"),
+    ],
 )
-def test_a_lead_is_sure_if_the_interval_is_on_the_better_side(
-    page: ModuleType, metric: str, low: float, high: float, expected: bool
+def test_an_adapter_is_worth_it_if_the_interval_is_on_the_better_side(
+    page: ModuleType, metric: str, low: float, high: float, outcome: str
 ) -> None:
-    assert page.sure_lead({"value": 0.0, "low": low, "high": high}, metric) is expected
+    found = page.weigh(record(metric, low, high))
+
+    assert (found.alternative, found.name, found.outcome) == ("boosted_trees", "boosted trees", outcome)
+
+
+def test_an_adapter_without_weight_is_not_worth_it(page: ModuleType) -> None:
+    assert page.weigh(record("macro_f1", 0.01, 0.1, ensemble={"adapter": 0.0, "boosted_trees": 1.0})).outcome == "nothing"
+
+
+def test_the_system_that_the_evaluation_chose_is_compared_with(page: ModuleType) -> None:
+    chosen = record("macro_f1", -0.01, 0.1, contribution={"alternative": "base", "name": "general base"})
+
+    assert page.weigh(chosen).alternative == "base"

@@ -125,12 +125,15 @@ class SelfTest(_Frozen):
     base     the outputs with the adapter disabled
     adapter  the outputs with the adapter: logits in the order of the labels, or log-likelihoods of the text's tokens
     whole    the answer of adapter, members and calibration together; empty in cards of earlier versions, and for generation
+    members  the answer of the members without the adapter; empty if there are none, or they need the base. A card without an adapter
+             has only these
     """
 
     text: Annotated[str, pydantic.Field(max_length=50_000)]
     base: tuple[Output, ...]
     adapter: tuple[Output, ...]
     whole: tuple[Output, ...] = ()
+    members: tuple[Output, ...] = ()
 
 
 FieldKind: TypeAlias = Literal["words", "truth", "whole", "numbers", "mixed"]
@@ -199,8 +202,15 @@ class Verdict(_Frozen):
     """The result of the promotion gate, with reasons."""
 
     passed: bool
+    noninferior: bool = False
+    """It passed because the gate's margin is below 0: the specialist is not shown to be better, only not to be worse by the margin."""
     reasons: tuple[str, ...] = ()
     """One sentence for each baseline: the metric, the difference and its confidence."""
+
+    @property
+    def result(self) -> str:
+        """The result in a word: "passed", "non-inferior" or "failed"."""
+        return "failed" if not self.passed else "non-inferior" if self.noninferior else "passed"
 
 
 class Card(_Frozen):
@@ -232,6 +242,8 @@ class Card(_Frozen):
     """Steps, seconds, final losses, seed, world size; for an imported adapter, what is known about its origin."""
     parent: Parent | None = None
     """Its warm start; None if training started from the base alone."""
+    members_only: bool = False
+    """It has no adapter: the members of its ensemble answer alone, and no base is needed. Publishing sets it."""
     metrics: dict[str, Any] = {}
     """Part of the evaluation on the recipe's own test rows (`evaluation_record`). Publishing adds it; empty before, or without one."""
     gate: Verdict | None = None

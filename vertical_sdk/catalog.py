@@ -84,6 +84,7 @@ class Part(Generic[P]):
                       needed. None means the baseline cannot be stored, so it cannot be a member of an ensemble
     classical         baselines: rank among the classical methods. A report's headline compares with the lowest rank it has; None means
                       the headline never uses this baseline
+    reads_base        baselines: True if it predicts by the frozen base; without it, the others of an ensemble could answer alone
     text_normalizer   cleaners: True if it rewrites each text by itself, so it also runs on the inputs of a trained specialist
     prepare           metrics: reads facts from the rows once, before a bootstrap measures them a thousand times; its keyword-only
                       parameters are options too; see `vertical_sdk.metrics`. Losses: finds, for each token of an answer, tokens to
@@ -103,6 +104,7 @@ class Part(Generic[P]):
     curve: Callable[..., Mapping[str, Any] | None] | None = None
     saves_as: type[Any] | str | None = None
     classical: int | None = None
+    reads_base: bool = False
     text_normalizer: bool = False
     prepare: Callable[..., Any] | None = None
     recognizes: Callable[[bytes], bool] | None = None
@@ -149,6 +151,7 @@ class Catalog(Generic[P]):
         curve: Callable[..., Mapping[str, Any] | None] | None = None,
         saves_as: type[Any] | str | None = None,
         classical: int | None = None,
+        reads_base: bool = False,
         text_normalizer: bool = False,
         prepare: Callable[..., Any] | None = None,
         recognizes: Callable[[bytes], bool] | None = None,
@@ -177,6 +180,7 @@ class Catalog(Generic[P]):
                 curve=curve,
                 saves_as=saves_as,
                 classical=classical,
+                reads_base=reads_base,
                 text_normalizer=text_normalizer,
                 prepare=prepare,
                 recognizes=recognizes,

@@ -6,6 +6,7 @@ import inspect
 from typing import Any, get_type_hints
 
 from vertical_sdk import catalog
+from vertical_sdk.alternatives import MEMBERS
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import RecipeError, did_you_mean
 from vertical_sdk.families.lora_settings import find_refused_in_recipe
@@ -96,13 +97,15 @@ def _check_gate(recipe: Recipe, task: Task) -> None:
         return
     where = f"{recipe.name}: evaluate.gate"
     catalog.metrics.require(gate.metric, task.name, f"{where}.metric", like=task.like)
+    if gate.beats is None:
+        return
     if not gate.beats:
         raise RecipeError(
             "a gate that compares with no baseline lets everything pass. Name a baseline, such as majority, or write gate: false: "
             "the registry then marks the specialist as ungated.",
             where=f"{where}.beats",
         )
-    measured = [part.use for part in recipe.evaluate.baselines]
+    measured = [part.use for part in (*recipe.evaluate.baselines, *recipe.ensemble)] + [MEMBERS] * bool(recipe.ensemble)
     if "base" in gate.beats and not task.untrained:
         raise RecipeError(
             f"this gate can never pass: the untrained base cannot do {task.name}, so nothing can be shown to beat it. Name another "

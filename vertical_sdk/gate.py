@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import astuple
 
+from vertical_sdk.alternatives import advantage, name_alternatives, read_scores, read_tests
 from vertical_sdk.card import Card, Verdict
 from vertical_sdk.errors import VerticalError
-from vertical_sdk.metrics.measure import higher_is_better
 from vertical_sdk.recipe import Forgetting, Gate, Recipe
 from vertical_sdk.tasks import get_gate
 from vertical_sdk.types import Interval, PairedTest
@@ -30,22 +30,25 @@ ROUNDED = 0.001
 """How much the difference of two numbers with three digits may be off."""
 
 
-def decide(gate: Gate, comparisons: Mapping[str, PairedTest], faults: Sequence[str] = ()) -> Verdict:
+def decide(gate: Gate, comparisons: Mapping[str, PairedTest], faults: Sequence[str] = (), notes: Sequence[str] = ()) -> Verdict:
     """Decide whether the specialist beats each baseline of the gate by more than its margin, at its confidence.
 
+    gate         which names what it compares with (`alternatives.name_alternatives`)
     comparisons  baseline → the specialist minus the baseline in `gate.metric`, with the interval at `gate.confidence`
     faults       why no comparison can count, a sentence each (`red_lines.find_faults`); the gate fails if there is one
+    notes        sentences about the comparisons, which come first among the reasons
 
     The specialist beats a baseline if even the lower end of the interval of its advantage is above the margin. If lower is better in
-    the metric, the advantage is the difference with its sign reversed. A baseline that was not measured is not beaten.
+    the metric, the advantage is the difference with its sign reversed. A baseline that was not measured is not beaten. With a margin
+    below 0, a specialist whose advantage may be 0 or less passes as non-inferior (Piaggio et al., CONSORT extension for
+    non-inferiority trials, 2012).
 
     Raises UnknownName for an unknown metric; ValueError for an interval at another confidence.
     """
-    sign = 1 if higher_is_better(gate.metric) else -1
-    passed, reasons = not faults and bool(gate.beats), []
+    passed, noninferior, reasons = not faults and bool(gate.beats), False, [*notes]
     if not gate.beats:
         reasons.append("Fails: the gate names no baseline, so nothing shows that the specialist is better than anything.")
-    for baseline in gate.beats:
+    for baseline in gate.beats or ():
         test = comparisons.get(baseline)
         if test is None:
             passed = False
@@ -53,17 +56,17 @@ def decide(gate: Gate, comparisons: Mapping[str, PairedTest], faults: Sequence[s
             continue
         if not math.isclose(test.confidence, gate.confidence):
             raise ValueError(f"the gate asks for confidence {gate.confidence}; {baseline} was compared at {test.confidence}")
-        beaten, reason = _compare(gate, baseline, test.difference, sign)
+        beaten, reason = _compare(gate, baseline, test.difference)
         passed &= beaten
+        noninferior |= beaten and advantage(test.difference, gate.metric).low <= 0
         reasons.append(reason)
     reasons += [f"Fails: {fault[0].lower()}{fault[1:]}" for fault in faults]
-    return Verdict(passed=passed, reasons=tuple(reasons))
+    return Verdict(passed=passed, noninferior=passed and noninferior, reasons=tuple(reasons))
 
 
-def _compare(gate: Gate, baseline: str, difference: Interval, sign: int) -> tuple[bool, str]:
+def _compare(gate: Gate, baseline: str, difference: Interval) -> tuple[bool, str]:
     """Whether the specialist beats one baseline, and the sentence that says so."""
-    value = sign * difference.value
-    low, high = sorted((sign * difference.low, sign * difference.high))
+    value, low, high = astuple(advantage(difference, gate.metric))
     if not all(map(math.isfinite, (value, low, high))):
         return (
             False,
@@ -73,6 +76,9 @@ def _compare(gate: Gate, baseline: str, difference: Interval, sign: int) -> tupl
         f"the specialist is {abs(value):.3f} {'better' if value >= 0 else 'worse'} than {baseline} in {gate.metric} "
         f"({100 * gate.confidence:g}% interval of its advantage: {low:+.3f} to {high:+.3f})."
     )
+    if low > gate.margin and low <= 0:
+        loss = f"A loss of {-gate.margin:g} is allowed, and the whole interval is above it: non-inferior, not better."
+        return True, f"Passes: {comparison} {loss}"
     if low > gate.margin:
         return True, f"Passes: {comparison} The whole interval is above the margin of {gate.margin:g}."
     if high <= gate.margin:
@@ -90,32 +96,29 @@ def decide_again(card: Card, recipe: Recipe) -> Verdict:
     this finds a verdict that does not follow from the results, not results that were never measured.
     """
     stated = card.gate.reasons if card.gate else ()
-    passed, reasons = True, []
+    passed, noninferior, reasons = True, False, []
     gate = get_gate(recipe)
     if gate is not None:
-        verdict = _decide_by_tests(card, gate)
-        passed, reasons = verdict.passed, list(verdict.reasons)
-    if recipe.evaluate.forgetting is not None:
+        verdict = _decide_by_tests(card, recipe, gate)
+        passed, noninferior, reasons = verdict.passed, verdict.noninferior, list(verdict.reasons)
+    if recipe.evaluate.forgetting is not None and not card.members_only:
         within, reason = _judge_forgetting(stated, recipe.evaluate.forgetting)
         passed &= within
         reasons.append(reason)
     faults = [reason for reason in stated if reason.startswith(FAILS)]
     faults += [f"{FAILS}{line}" for line in card.metrics.get("warnings") or () if RED_LINE.match(line)]
-    return Verdict(passed=passed and not faults, reasons=tuple(dict.fromkeys((*reasons, *faults))))
+    passed &= not faults
+    return Verdict(passed=passed, noninferior=passed and noninferior, reasons=tuple(dict.fromkeys((*reasons, *faults))))
 
 
-def _decide_by_tests(card: Card, gate: Gate) -> Verdict:
+def _decide_by_tests(card: Card, recipe: Recipe, gate: Gate) -> Verdict:
     confidence = card.metrics.get("confidence")
-    tests = {
-        test["baseline"]: PairedTest(_read_interval(test["difference"]), _read(test.get("p_value")), gate.confidence)
-        for test in card.metrics.get("tests") or ()
-        if test["metric"] == gate.metric
-    }
+    tests = read_tests(card, gate.metric)
     if tests and (confidence is None or not math.isclose(confidence, gate.confidence)):
         reason = f"its comparisons are at confidence {confidence}, and its gate asks for {gate.confidence}."
         return Verdict(passed=False, reasons=(FAILS + reason,))
     try:
-        return decide(gate, tests)
+        return decide(name_alternatives(recipe, gate, read_scores(card), members_only=card.members_only), tests)
     except VerticalError:
         reason = f"the metric {gate.metric!r} is not known here, so the comparison cannot be judged. Install the package of its vertical."
         return Verdict(passed=False, reasons=(FAILS + reason,))
@@ -135,12 +138,3 @@ def _judge_forgetting(stated: Sequence[str], settings: Forgetting) -> tuple[bool
             f"{FAILS}its card states a cost in general ability of {cost:.3f}, more than the budget of {settings.budget:g}.",
         )
     return True, reason
-
-
-def _read_interval(plain: Mapping[str, Any]) -> Interval:
-    return Interval(_read(plain.get("value")), _read(plain.get("low")), _read(plain.get("high")))
-
-
-def _read(number: float | None) -> float:
-    """A number of a card, in which an undefined one is null."""
-    return math.nan if number is None else number

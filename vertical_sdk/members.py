@@ -11,13 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from vertical_sdk.card import Calibration
 from vertical_sdk.errors import CorruptAdapter, DataError
 from vertical_sdk.json_text import parse_json
 from vertical_sdk.recipe import Part
 from vertical_sdk.tensors import load_arrays
 from vertical_sdk.trees import has_trees, parse_trees, read_trees
 
-__all__ = ["ENSEMBLE", "Arrays", "Members", "check_members", "decode_json", "encode_json", "read_members", "take_array"]
+__all__ = [
+    "ENSEMBLE",
+    "Arrays",
+    "Members",
+    "WithoutAdapter",
+    "check_members",
+    "decode_json",
+    "encode_json",
+    "read_members",
+    "take_array",
+]
 
 ENSEMBLE = "ensemble.safetensors"
 LARGEST_SETTINGS = 128 << 20
@@ -26,6 +37,10 @@ MOST_WEIGHT = 5.0
 """The largest weight of a system that is ever fitted (`calibration.stacking`)."""
 POSITIVE = {"tfidf": "idf", "linear": "spread", "boosted_forecast": "spread", "probe": "std", "pixels": "std"}
 """The array of a member whose numbers must be larger than 0."""
+POOLED = ("weights", "bias")
+"""The arrays of a stacker."""
+ALONE = "members_"
+"""Begins the names of the same arrays for the members without the adapter."""
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -34,6 +49,23 @@ class _Settings(BaseModel):
     task: str
     parts: tuple[Part, ...]
     offsets: tuple[tuple[FiniteFloat, ...], ...]
+    scores: tuple[FiniteFloat | None, ...] = ()
+    calibration: Calibration | None = None
+    """That of the members without the adapter; None in files of earlier versions, in which their weights are missing too."""
+
+
+@dataclass(frozen=True, eq=False)
+class WithoutAdapter:
+    """How the members answer without the adapter.
+
+    weights      (members,) fitted for them alone
+    bias         (k,)
+    calibration  of what they answer together
+    """
+
+    weights: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    calibration: Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +77,9 @@ class Members:
     offsets  how each chooses labels by itself
     weights  (1 + members,) the adapter's first
     bias     (k,)
+    scores   the value of each in the recipe's main metric on the validation rows, out of fold; None if it is undefined. Empty in files
+             of earlier versions
+    without  None in files of earlier versions
     """
 
     task: str
@@ -53,6 +88,8 @@ class Members:
     offsets: tuple[tuple[float, ...], ...]
     weights: NDArray[np.float64]
     bias: NDArray[np.float64]
+    scores: tuple[float | None, ...] = ()
+    without: WithoutAdapter | None = None
 
 
 def encode_json(value: Any) -> NDArray[np.uint8]:
@@ -129,25 +166,38 @@ def _read(tensors: Arrays, named: tuple[Part, ...]) -> Members:
         )
     prefixes = {f"{number}." for number in range(len(named))}
     for name in tensors:
-        if name not in {"settings", "weights", "bias"} and name[: name.find(".") + 1] not in prefixes:
+        if name not in {"settings", *POOLED, *(ALONE + key for key in POOLED)} and name[: name.find(".") + 1] not in prefixes:
             raise ValueError(f"{name} belongs to no member that the card's recipe names")
-    weights, bias = tensors["weights"], tensors["bias"]
-    for name, values in (("weights", weights), ("bias", bias)):
-        if values.dtype != np.float64 or values.ndim != 1:
-            raise ValueError(f"{name} must be float64 of one dimension, and is {values.dtype} of {values.ndim}")
-    if len(weights) != len(named) + 1 or len(settings.offsets) != len(named):
+    weights, bias = _read_weights(tensors, "", len(named) + 1)
+    if len(settings.offsets) != len(named) or len(settings.scores) not in {0, len(named)}:
         raise ValueError(
-            f"there are {len(weights)} weights and {len(settings.offsets)} offsets for {len(named)} members and the adapter"
+            f"there are {len(settings.offsets)} offsets and {len(settings.scores)} scores for {len(named)} members"
         )
-    if (weights < 0).any() or (weights > MOST_WEIGHT + 1e-9).any() or not weights.any():
-        raise ValueError(f"weights must be from 0 to {MOST_WEIGHT:g} and not all 0, and are {weights.tolist()}")
+    without = None
+    if settings.calibration is not None:
+        without = WithoutAdapter(*_read_weights(tensors, ALONE, len(named)), settings.calibration)
+        if len(without.bias) != len(bias):
+            raise ValueError(f"{ALONE}bias has {len(without.bias)} numbers, and bias {len(bias)}")
     arrays = tuple(_select(tensors, number) for number in range(len(named)))
     for number, (part, one) in enumerate(zip(named, arrays, strict=True)):
         positive = POSITIVE.get(part.use, "")
         if positive in one and not (one[positive] > 0).all():
             raise ValueError(f"{number}.{positive} contains a number that is not more than 0")
         _check_trees(one)
-    return Members(settings.task, settings.parts, arrays, settings.offsets, weights, bias)
+    return Members(settings.task, settings.parts, arrays, settings.offsets, weights, bias, settings.scores, without)
+
+
+def _read_weights(tensors: Arrays, prefix: str, systems: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read the weights of a number of systems, and their biases. Raises KeyError or ValueError."""
+    weights, bias = (tensors[prefix + key] for key in POOLED)
+    for name, values in ((f"{prefix}weights", weights), (f"{prefix}bias", bias)):
+        if values.dtype != np.float64 or values.ndim != 1:
+            raise ValueError(f"{name} must be float64 of one dimension, and is {values.dtype} of {values.ndim}")
+    if len(weights) != systems:
+        raise ValueError(f"{prefix}weights has {len(weights)} numbers, and {systems} are needed")
+    if (weights < 0).any() or (weights > MOST_WEIGHT + 1e-9).any() or not weights.any():
+        raise ValueError(f"{prefix}weights must be from 0 to {MOST_WEIGHT:g} and not all 0, and are {weights.tolist()}")
+    return weights, bias
 
 
 def _select(tensors: Arrays, number: int) -> Arrays:

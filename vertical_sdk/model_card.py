@@ -28,22 +28,28 @@ def render_readme(card: Card, hub_id: str | None) -> str:
     lines += [_text(card.recipe.get("summary") or f"A {card.task} specialist."), ""]
     origin = f"trained by vertical_sdk with the recipe {_code(card.recipe['name'])} ({card.recipe_digest[:12]})"
     origin = "trained elsewhere and imported" if card.training.get("imported") else origin
-    lines += [f"LoRA adapter on {_code(card.base.name)}, {origin}.", ""]
+    if card.members_only:
+        lines += [f"It has no adapter and needs no base: the members of an ensemble answer alone. It was {origin}.", ""]
+    else:
+        lines += [f"LoRA adapter on {_code(card.base.name)}, {origin}.", ""]
     if method := card.recipe.get("adapter", {}).get("quantize"):
         lines += [f"It was trained, and is used, with the base's linear layers in 4 bits ({_text(method)}, bitsandbytes).", ""]
     if card.parent:
         lines += [f"Its training started from {_code(card.parent.reference)} (weights {card.parent.weights[:12]}).", ""]
     if members := card.training.get("ensemble"):
         shares = ", ".join(f"{_text(name)} {weight:.2f}" for name, weight in members.items())
-        lines += [
-            f"It answers together with its members, with these weights: {shares}. PEFT alone loads the adapter without its members.",
-            "",
-        ]
+        alone = f"Its members have these weights: {shares}."
+        together = f"It answers together with its members, with these weights: {shares}. PEFT alone loads the adapter without its members."
+        lines += [alone if card.members_only else together, ""]
     lines += _results_table(card)
     if card.gate is None and card.metrics:
         lines += ["Promotion gate: none. Nothing shows that it is better than its base.", ""]
+    if contribution := card.metrics.get("contribution"):
+        lines += [_text(contribution["text"]), ""]
     if card.gate:
-        result = "passed" if card.gate.passed else "not passed"
+        result = {"non-inferior": "passed as non-inferior, not as better", "failed": "not passed"}.get(
+            card.gate.result, "passed"
+        )
         lines += [f"Promotion gate: {result}, {REPORTED}. " + " ".join(map(_text, card.gate.reasons)), ""]
     lines += [
         "```python",
@@ -62,11 +68,12 @@ def render_readme(card: Card, hub_id: str | None) -> str:
 
 def _metadata(card: Card, base: str) -> dict[str, Any]:
     """Build the front matter that the hub reads."""
+    adapter: dict[str, Any] = {"library_name": "peft", "base_model": base}
+    tags = ["lora", f"base_model:adapter:{base}"]
     metadata: dict[str, Any] = {
-        "library_name": "peft",
-        "base_model": base,
+        **({"library_name": "vertical_sdk"} if card.members_only else adapter),
         "pipeline_tag": card.pipeline_tag,
-        "tags": ["lora", f"base_model:adapter:{base}", "vertical_sdk"],
+        "tags": [*([] if card.members_only else tags), "vertical_sdk"],
     }
     datasets = [
         source.source.removeprefix("hf:").partition(":")[0] for source in card.sources if source.source.startswith("hf:")

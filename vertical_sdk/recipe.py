@@ -176,8 +176,16 @@ class Gate(Closed):
     """
 
     metric: str
-    beats: tuple[str, ...] = ("base", "tfidf")
-    margin: float = 0.0
+    beats: tuple[str, ...] | None = Field(
+        default=None,
+        description="What it must beat; null: the best of all baselines and members on the validation rows, the members without the "
+        "adapter, and whatever has no value there (`alternatives.choose_alternatives`).",
+    )
+    margin: float = Field(
+        default=0.0,
+        description="The advantage must exceed this, in the metric's unit. Below 0 the specialist may lose so much: a test of "
+        "non-inferiority, and the verdict says non-inferior.",
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
 
 
@@ -202,7 +210,7 @@ class Evaluate(Closed):
     baselines: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
     gate: Gate | Literal[False] | None = Field(
         default=None,
-        description="When it may be published; null: if it beats the base and the task's cheap baseline in the first metric; "
+        description="When it may be published; null: if it beats the best system without an adapter in the first metric; "
         "false: always, but the registry marks it as ungated.",
     )
     forgetting: Forgetting | None = Field(default=None, description="The gate fails if more is forgotten than its budget.")

@@ -23,6 +23,7 @@ __all__ = [
     "Cell",
     "Example",
     "Family",
+    "GeneratedText",
     "Interval",
     "LabelSpace",
     "Message",
@@ -245,6 +246,23 @@ class Prediction:
         plain: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
         plain = {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
         return plain | {"probabilities": dict(self.probabilities), "confidence": self.confidence}
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedText:
+    """The answer that a specialist of generation has written to one prompt.
+
+    text           without spaces around it
+    finish_reason  "stop": complete, as it ended its turn, reached a text of `stop`, is one of `choices` or is a complete JSON document;
+                   "length": cut at `max_new_tokens`
+    prompt_tokens  of the prompt, with what the chat template writes
+    new_tokens     computed for the answer, with the one that ends the turn
+    """
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    new_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

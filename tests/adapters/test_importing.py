@@ -73,14 +73,14 @@ def test_a_writer_is_imported_loaded_and_writes_what_peft_alone_writes(registry:
 
     assert (str(found.version), found.version.gate, found.unread) == ("medical/notes@1", "ungated", None)
     model = VerticalModel.from_registry("medical/notes", registry)
-    (said,) = model.generate(["pain in the chest"], max_new_tokens=8)
+    (answer,) = model.generate(["pain in the chest"], max_new_tokens=8)
     tokenizer = transformers.AutoTokenizer.from_pretrained(causal)
     alone = peft.PeftModel.from_pretrained(transformers.AutoModelForCausalLM.from_pretrained(causal), found.version.path)
     ids = tokenizer.apply_chat_template(
         [{"role": "user", "content": "pain in the chest"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
     out = alone.generate(**ids, max_new_tokens=8, do_sample=False)
-    assert said == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    assert answer.text == tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()
 
 
 def test_an_import_lists_what_its_card_lacks(registry: Registry, writer: Path, causal: Path) -> None:

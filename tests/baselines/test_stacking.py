@@ -48,7 +48,7 @@ def test_a_useless_adapter_gets_less_weight_than_a_good_member() -> None:
     noise = np.random.default_rng(0).normal(size=(600, 2))
 
     ensemble, _ = fit_ensemble(_recipe("boosted_trees"), train, validation, noise[:200], TWO, 0, None)
-    combined = ensemble.combine(noise[200:], test, None)
+    combined = ensemble.combine(noise[200:], ensemble.gather(test, None))
 
     assert ensemble.weights[0] < 0.4 < ensemble.weights[1]
     assert _log_loss(combined, _truth(test)) < 0.5 < _log_loss(noise[200:], _truth(test))
@@ -61,7 +61,7 @@ def test_a_correct_adapter_decides_alone() -> None:
 
     ensemble, _ = fit_ensemble(_recipe("majority"), train, validation, correct, TWO, 0, None)
 
-    assert (ensemble.combine(correct, validation, None).argmax(axis=1) == truth).all()
+    assert (ensemble.combine(correct, ensemble.gather(validation, None)).argmax(axis=1) == truth).all()
 
 
 def test_ensemble_adds_weighted_log_probabilities() -> None:
@@ -73,7 +73,7 @@ def test_ensemble_adds_weighted_log_probabilities() -> None:
     expected = ensemble.weights[0] * np.log(to_probabilities(own)) + ensemble.bias
     for weight, member in zip(ensemble.weights[1:], ensemble.members, strict=True):
         expected = expected + weight * np.log(np.clip(member.predict(validation, None).probabilities, 1e-6, 1 - 1e-6))
-    assert ensemble.combine(own, validation, None) == pytest.approx(expected, abs=1e-4)
+    assert ensemble.combine(own, ensemble.gather(validation, None)) == pytest.approx(expected, abs=1e-4)
     assert list(ensemble.shares) == ["adapter", "tfidf", "boosted_trees"]
 
 
@@ -96,8 +96,8 @@ def test_a_loaded_ensemble_predicts_the_same(task: TaskName, tmp_path: Path) -> 
     loaded = load_ensemble(tmp_path, _recipe("tfidf", "boosted_trees", task=task), labels)
 
     assert loaded is not None
-    assert loaded.combine(own, validation, None) == pytest.approx(
-        ensemble.combine(own, validation, None), abs=2e-3
+    assert loaded.combine(own, loaded.gather(validation, None)) == pytest.approx(
+        ensemble.combine(own, ensemble.gather(validation, None)), abs=2e-3
     )  # half precision
     assert loaded.predict_member(Part(use="tfidf"), validation, None) is not None
     assert loaded.predict_member(Part(use="tfidf", C=1.0), validation, None) is None

@@ -157,12 +157,16 @@ def test_text_is_generated_and_its_streamed_pieces_add_up(writing: Engine) -> No
     def collect(row: int, piece: str) -> None:
         pieces[row] += piece
 
-    texts = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=6), batch_size=2)
+    answers = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=6), batch_size=2)
     streamed = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=6), batch_size=2, stream=collect)
 
-    assert streamed == texts
-    assert pieces == texts
-    assert any(texts)
+    assert streamed == answers
+    assert pieces == [answer.text for answer in answers]
+    assert any(pieces)
+    short = writing.generate(prompts, ["writer"] * 3, decoding=Decoding(max_new_tokens=1))
+    assert [written.new_tokens for written in short] == [1] * 3
+    for written in (*answers, *short):  # an answer that has ended its turn has a token for that, which writes nothing
+        assert written.finish_reason == ("stop" if written.new_tokens > len(written.text) else "length")
 
 
 def test_a_base_that_cannot_write_refuses_to_generate(reading: Engine) -> None:

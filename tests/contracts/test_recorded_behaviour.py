@@ -199,7 +199,7 @@ def answers(run: Path, family: str, task: str) -> list[Any]:
 
     model = VerticalModel.from_pretrained(run)
     if task == "generation":
-        return list(model.generate([text for text, _ in sentences(8)], max_new_tokens=8))
+        return [answer.text for answer in model.generate([text for text, _ in sentences(8)], max_new_tokens=8)]
     if task == "forecasting":
         hours = pd.date_range("2024-02-01", periods=30, freq="h")
         forecast = model.forecast(pd.DataFrame(waves(30), index=hours, columns=["north", "south"]))

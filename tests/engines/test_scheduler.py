@@ -39,7 +39,7 @@ def read_adapter(model: Any) -> LowRank:
 
 
 def ask(prompt: tuple[int, ...], adapter: LowRank | None, **decoding: Any) -> Request:
-    return Request(prompt, adapter, Continuation(Letters(), -1, Decoding(**decoding)))
+    return Request(prompt, adapter, Continuation(Letters(), -1, Decoding(**decoding), prompt=prompt))
 
 
 def run(scheduler: Scheduler, requests: list[Request]) -> list[list[int]]:
@@ -240,9 +240,30 @@ def test_networks_of_another_kind_are_left_to_transformers(kind: str, settings: 
         assert read_decoder(build_network(kind, **settings)) is None
 
 
-def test_a_base_that_penalizes_repetition_is_left_to_transformers() -> None:
+@pytest.mark.parametrize("penalty", [0.7, 1.4])
+def test_a_repetition_penalty_writes_the_tokens_of_transformers(network: Any, penalty: float) -> None:
+    models, prompts = adapters_of(network), prompts_of(8)
+    penalized = [n % 2 == 0 for n in range(8)]  # the others of the batch have no penalty
+    requests = [
+        ask(prompt, read_adapter(models[n % 4]), max_new_tokens=16, **({"repetition_penalty": penalty} if penalized[n] else {}))
+        for n, prompt in enumerate(prompts)
+    ]
+
+    written = run(create_scheduler(network), requests)
+
+    for n, prompt in enumerate(prompts):
+        with torch.inference_mode():
+            out = models[n % 4].generate(
+                input_ids=torch.tensor([prompt]), max_new_tokens=16, do_sample=False, eos_token_id=None, pad_token_id=0,
+                repetition_penalty=penalty if penalized[n] else 1.0,
+            )  # fmt: skip
+        assert written[n] == out[0, len(prompt) :].tolist()
+    assert written[0] != write_plainly(models[0], prompts[0], 16)
+
+
+def test_a_base_that_forbids_repetition_is_left_to_transformers() -> None:
     model = build_network("Llama")
-    model.generation_config.repetition_penalty = 1.1
+    model.generation_config.no_repeat_ngram_size = 3
 
     with torch.inference_mode():
         assert read_decoder(model) is None

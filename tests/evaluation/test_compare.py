@@ -71,7 +71,7 @@ def test_publishing_a_run_adds_its_evaluation_to_card_and_readme(run: Path, tmp_
         card.metrics["systems"]["adapter"]["metrics"]["accuracy"]["value"]
         == evaluation.systems["adapter"].metrics["accuracy"].value
     )
-    assert set(card.metrics) == {"rows", "systems", "tests", "confidence", "baseline"}
+    assert set(card.metrics) == {"rows", "systems", "tests", "confidence", "baseline", "validation", "contribution"}
     assert card.metrics["rows"] == evaluation.rows
     assert card.gate == evaluation.gate
     assert "| specialist (adapter) |" in (version.path / "README.md").read_text()

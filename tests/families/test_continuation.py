@@ -95,6 +95,8 @@ def test_scores_that_are_not_numbers_are_refused() -> None:
         ({"temperature": "hot"}, "temperature = 'hot'"),
         ({"top_p": 0.0}, r"top_p = 0\.0 is wrong: it should be above 0 and at most 1"),
         ({"top_k": 0}, "top_k = 0"),
+        ({"repetition_penalty": 0.0}, r"repetition_penalty = 0\.0 is wrong: it should be above 0"),
+        ({"repetition_penalty": "high"}, "repetition_penalty = 'high'"),
         ({"seed": 1.5}, r"seed = 1\.5"),
         ({"stop": ("",)}, "stop: '' is wrong"),
         ({"stop": tuple("abcdefghijklmnopq")}, "stop has 17 texts"),

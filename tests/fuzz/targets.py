@@ -228,7 +228,7 @@ def read_ensemble(content: bytes) -> None:
     recipe, labels, rows = ensemble_case()
     ensemble = load_ensemble(work_folder(), recipe, labels)
     with np.errstate(all="ignore"):
-        ensemble.combine(np.zeros((len(rows), 2)), rows, None)
+        ensemble.combine(np.zeros((len(rows), 2)), ensemble.gather(rows, None))
 
 
 @functools.cache

@@ -88,6 +88,46 @@ def test_a_passed_gate_that_does_not_follow_from_the_results_is_refused(
     assert not version.card.gate.passed
 
 
+def test_a_tie_that_a_margin_allows_is_non_inferior_whatever_the_card_says(registry: Registry, tmp_path: Path) -> None:
+    tie = {"baseline": "base", "metric": "macro_f1", "difference": {"value": 0.0, "low": -0.02, "high": 0.02}, "p_value": 0.9}
+    systems = {name: {"metrics": {"macro_f1": {"value": 0.5, "low": 0.4, "high": 0.6}}} for name in ("adapter", "base")}
+    recipe = resolve_recipe("medical/triage", evaluate={"gate": {**GATE, "margin": -0.05}})
+
+    version = registry.publish(
+        change_card(tmp_path / "adapter", metrics={**RESULTS, "systems": systems, "tests": [tie]}, **recipe), alias="production"
+    )
+
+    assert version.gate == "non-inferior"
+    assert version.card.gate is not None
+    assert version.card.gate.noninferior
+
+
+@pytest.mark.parametrize(
+    ("metrics", "alternative", "outcome", "fault"),
+    [
+        (LOSING, "base", "adds", "it is 'adds' against 'base', but from the comparisons follows 'worse' against 'base'"),
+        (RESULTS, "tfidf", "adds", "it is 'adds' against 'tfidf', but from the comparisons follows 'adds' against 'base'"),
+        ({**RESULTS, "tests": []}, "base", "adds", "but from the comparisons follows nothing"),
+    ],
+)
+def test_a_contribution_that_does_not_follow_from_the_results_is_refused(
+    registry: Registry, tmp_path: Path, metrics: dict[str, Any], alternative: str, outcome: str, fault: str
+) -> None:
+    claim = {"alternative": alternative, "outcome": outcome, "text": "The adapter adds a lot."}
+    folder = change_card(tmp_path / "adapter", metrics={**metrics, "contribution": claim})
+
+    with pytest.raises(CorruptAdapter, match=fault):
+        registry.publish(folder, force=True, reason="a trial")
+
+
+def test_a_contribution_that_follows_from_the_results_is_published(registry: Registry, tmp_path: Path) -> None:
+    claim = {"alternative": "base", "outcome": "adds", "text": "The adapter adds 0.360."}
+
+    version = registry.publish(change_card(tmp_path / "adapter", metrics={**RESULTS, "contribution": claim}))
+
+    assert version.gate == "passed"
+
+
 def test_an_evaluation_file_with_a_made_up_verdict_is_refused(registry: Registry, tmp_path: Path) -> None:
     from vertical_sdk.paths import file_digest
 

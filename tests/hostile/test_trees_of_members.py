@@ -42,6 +42,11 @@ def fitted() -> Ensemble:
     return fit_ensemble(RECIPE, rows(300, 0), rows(90, 1), np.zeros((90, 2)), TWO, 0, None)[0]
 
 
+def answer(folder: Path, asked: list[Example]) -> np.ndarray:
+    loaded = load_ensemble(folder, RECIPE, TWO)
+    return loaded.combine(np.zeros((len(asked), 2)), loaded.gather(asked, None))
+
+
 @pytest.fixture
 def file(fitted: Ensemble, tmp_path: Path) -> Path:
     save_ensemble(tmp_path, fitted)
@@ -182,7 +187,8 @@ def test_a_changed_text_of_trees_is_refused(name: str, file: Path) -> None:
     made, problem = CHANGES[name]
     assert made(TEXT) != TEXT
     store_text(file, TEXT)
-    load_ensemble(file.parent, RECIPE, TWO).combine(np.zeros((40, 2)), rows(40, 2), None)
+    loaded = load_ensemble(file.parent, RECIPE, TWO)
+    loaded.combine(np.zeros((40, 2)), loaded.gather(rows(40, 2), None))
 
     store_text(file, made(TEXT))
 
@@ -208,12 +214,12 @@ def test_an_earlier_text_of_trees_answers_as_before(file: Path, fitted: Ensemble
 
 def test_readers_need_no_lightgbm(file: Path, fitted: Ensemble, monkeypatch: pytest.MonkeyPatch) -> None:
     text, asked = earlier_text(fitted), rows(40, 2)
-    expected = fitted.combine(np.zeros((40, 2)), asked, None)
+    expected = fitted.combine(np.zeros((40, 2)), fitted.gather(asked, None))
     monkeypatch.setitem(__import__("sys").modules, "lightgbm", None)
 
-    arrays = load_ensemble(file.parent, RECIPE, TWO).combine(np.zeros((40, 2)), asked, None)
+    arrays = answer(file.parent, asked)
     store_text(file, text)
-    texts = load_ensemble(file.parent, RECIPE, TWO).combine(np.zeros((40, 2)), asked, None)
+    texts = answer(file.parent, asked)
 
     np.testing.assert_array_equal(arrays, texts)
     np.testing.assert_allclose(arrays, expected, atol=2e-3)  # tfidf is stored in half precision
@@ -330,9 +336,29 @@ WRONG: dict[str, tuple[Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
     "a negative weight": (lambda t: t | {"weights": t["weights"] * -1}, "weights must be from 0 to 5"),
     "no weight": (lambda t: t | {"weights": t["weights"] * 0}, "weights must be from 0 to 5 and not all 0"),
     "a huge weight": (lambda t: t | {"weights": t["weights"] * 1e30}, "weights must be from 0 to 5"),
-    "too many weights": (lambda t: t | {"weights": np.ones(9)}, "there are 9 weights"),
+    "too many weights": (lambda t: t | {"weights": np.ones(9)}, "weights has 9 numbers, and 3 are needed"),
     "an unknown weight": (lambda t: t | {"weights": t["weights"] * np.nan}, "'weights' contains a number that is not finite"),
-    "too many biases": (lambda t: t | {"bias": np.zeros(3)}, "bias has 3 numbers, and 2 are needed"),
+    "too many biases": (
+        lambda t: t | {"bias": np.zeros(3), "members_bias": np.zeros(3)},
+        "bias has 3 numbers, and 2 are needed",
+    ),
+    "other biases without the adapter": (
+        lambda t: t | {"members_bias": np.zeros(3)},
+        "members_bias has 3 numbers, and bias 2",
+    ),
+    "too many weights without the adapter": (
+        lambda t: t | {"members_weights": np.ones(3)},
+        "members_weights has 3 numbers, and 2 are needed",
+    ),
+    "negative weights without the adapter": (
+        lambda t: t | {"members_weights": -np.ones(2)},
+        "members_weights must be from 0 to 5 and not all 0",
+    ),
+    "too many scores": (lambda t: rename(t, {"scores": [0.5, 0.5, 0.5]}), "2 offsets and 3 scores for 2 members"),
+    "a calibration for other labels": (
+        lambda t: rename(t, {"calibration": {"offsets": [0.0, 1.0, 2.0]}}),
+        "calibration.offsets has 3 numbers, and there are 2 labels",
+    ),
     "an infinite bias": (lambda t: t | {"bias": t["bias"] + np.inf}, "'bias' contains a number that is not finite"),
     "an unknown offset": (lambda t: rename_text(t, '"offsets": [[NaN, 0.0], []]'), "NaN is not a finite number"),
     "too many offsets": (lambda t: rename(t, {"offsets": [[0.0, 1.0, 2.0], []]}), "3 numbers, and 2 labels are known"),
@@ -373,7 +399,7 @@ def test_a_member_with_other_answers_than_the_adapter_has_is_an_error(file: Path
     ensemble = load_ensemble(file.parent, RECIPE, TWO)
 
     with pytest.raises(AdapterError, match=r"the member tfidf answers with the shape \(9, 3\)"):
-        ensemble.combine(np.zeros((9, 2)), rows(9, 2), None)
+        ensemble.combine(np.zeros((9, 2)), ensemble.gather(rows(9, 2), None))
 
 
 def test_an_honest_file_is_read(file: Path, fitted: Ensemble, tmp_path: Path) -> None:

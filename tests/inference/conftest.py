@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import topic_recipe, write_csv
+from conftest import topic_recipe, topic_rows, up_weights, write_csv
 from numpy.typing import NDArray
 from transformers import ResNetConfig, ResNetModel
 
@@ -16,6 +17,7 @@ from vertical_sdk.inference import VerticalModel
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.training import train
 
+WRITERS = {"short": {"r": 4, "lora_alpha": 8}, "wide": {"r": 8, "lora_alpha": 32}, "dora": {"r": 2, "use_dora": True}}
 TRAIN = {"num_train_epochs": 3, "learning_rate": 0.01, "per_device_train_batch_size": 8, "bf16": False}
 
 
@@ -117,3 +119,34 @@ def records(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Path:
         "evaluate": {"baselines": ["probe"]},
     }
     return train(Recipe.model_validate(recipe), out=folder / "run").path
+
+
+@pytest.fixture(scope="session")
+def writers(tmp_path_factory: pytest.TempPathFactory, causal: Path) -> VerticalModel:
+    """Three specialists that write; one of them is more than LoRA."""
+    folder = tmp_path_factory.mktemp("writers")
+    rows = write_csv(folder / "rows.csv", topic_rows(60), ("prompt", "completion"))
+    model = None
+    for seed, (name, adapter) in enumerate(WRITERS.items()):
+        (folder / name).mkdir()
+        recipe = topic_recipe(
+            folder / name, causal, name=name, task="generation", adapter=adapter, evaluate={"baselines": ["base"]},
+            data={"source": str(rows), "decontaminate": None},
+            train__max_steps=3, train__learning_rate=0.01, train__seed=seed,
+        )  # fmt: skip
+        run = train(recipe, out=folder / name / "run").path
+        if model is None:
+            model = VerticalModel.from_pretrained(run, name=name)
+        else:
+            model.add(run, name=name)
+    assert model is not None
+    torch.manual_seed(0)
+    for name in WRITERS:  # large random changes write longer and more different texts than a few steps of training
+        backbone: Any = model.specialist(name).backbone
+        with torch.no_grad():
+            for weight in up_weights(backbone):
+                weight.normal_(std=0.5)
+            for key, weight in backbone.named_parameters():
+                if "lora_magnitude" in key:
+                    weight.mul_(40)
+    return model

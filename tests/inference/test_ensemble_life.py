@@ -16,11 +16,12 @@ from vertical_sdk import VerticalModel, evaluate, train
 from vertical_sdk.adapters.folder import read_adapter
 from vertical_sdk.baselines.stacking import ENSEMBLE
 from vertical_sdk.calibration.temperature import to_probabilities
-from vertical_sdk.card import read_card
+from vertical_sdk.card import read_card, write_card
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.cli import main
-from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
-from vertical_sdk.recipe import load_recipe
+from vertical_sdk.data.prepare import prepare
+from vertical_sdk.errors import CorruptAdapter, DataError, GateFailed, RecipeError
+from vertical_sdk.recipe import Recipe, load_recipe
 from vertical_sdk.registry import Registry
 from vertical_sdk.types import Example
 
@@ -109,7 +110,7 @@ def test_the_evaluation_shows_the_whole_its_adapter_and_each_member(run: Path) -
     found = evaluate(run)
     published = Registry(run.parent / "registry").publish(run, force=True, reason="a test")
 
-    assert {"adapter", "alone", "probe", "boosted_trees", "majority"} <= set(found.systems)
+    assert {"adapter", "alone", "members", "probe", "boosted_trees", "majority"} == set(found.systems)
     assert found.systems["adapter"].title == "specialist (adapter + boosted trees + linear probe of the base)"
     assert found.systems["adapter"].metrics["auc"].value > 0.9
     assert found.group_audit is not None
@@ -124,6 +125,78 @@ def test_the_evaluation_shows_the_whole_its_adapter_and_each_member(run: Path) -
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "What was forgotten" in page
     assert "occupation" in page
+
+
+def test_the_members_are_measured_without_the_adapter(run: Path) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    found = evaluate(run)
+
+    ensemble = read_adapter(run / "adapter").ensemble
+    assert ensemble is not None
+    assert ensemble.without is not None
+    model = VerticalModel.from_pretrained(run)
+    rows = prepare(model.adapter.recipe).test
+    logs = [np.log(member.predict(rows, model.engine.general("risk")).probabilities) for member in ensemble.members]  # type: ignore[arg-type]
+    pooled = sum(weight * log for weight, log in zip(ensemble.without.weights, logs, strict=True)) + ensemble.without.bias
+    truth = [row.target == "bad" for row in rows]
+    assert found.systems["members"].title == "its members alone (boosted trees + linear probe of the base)"
+    assert found.systems["members"].metrics["auc"].value == pytest.approx(roc_auc_score(truth, pooled[:, 1] - pooled[:, 0]))
+    test = next(test for test in found.tests if (test.baseline, test.metric) == ("members", "auc"))
+    assert test.difference.value == pytest.approx(
+        found.systems["adapter"].metrics["auc"].value - found.systems["members"].metrics["auc"].value
+    )
+    assert found.contribution is not None
+    assert found.contribution["alternative"] in {"members", "boosted_trees"}
+
+
+def test_a_default_gate_fails_a_specialist_that_only_ties_with_its_members(run: Path, tmp_path: Path) -> None:
+    """The gate of the fixture names the majority, and passes; the same run under the default gate is compared with the best."""
+    shutil.copytree(run, tmp_path / "run")
+    card = read_card(tmp_path / "run" / "adapter")
+    recipe = Recipe.model_validate({**card.recipe, "evaluate": {**card.recipe["evaluate"], "gate": None}})
+    write_card(
+        tmp_path / "run" / "adapter",
+        card.model_copy(update={"recipe": recipe.to_dict(), "recipe_digest": recipe.digest}),
+    )
+
+    named, default = evaluate(run), evaluate(tmp_path / "run")
+
+    assert named.gate is not None
+    assert default.gate is not None
+    assert default.contribution is not None
+    assert set(default.validation) == {"probe", "boosted_trees", "majority"}
+    assert max(default.validation, key=default.validation.__getitem__) == "boosted_trees"
+    assert named.gate.passed
+    assert not default.gate.passed
+    assert default.gate.reasons[0].startswith(
+        "Compared with boosted_trees, the best system without an adapter on the validation rows"
+    )
+    assert default.contribution["outcome"] != "adds"
+    with pytest.raises(GateFailed, match=r"alone did (as well|better).*; an adapter is not worth it here"):
+        Registry(tmp_path / "registry").publish(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "an adapter is not worth it here" in page
+
+
+def test_terminal_card_and_publish_say_that_an_adapter_is_not_worth_it(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = evaluate(run)
+    assert found.contribution is not None
+    assert found.contribution["outcome"] != "adds"
+
+    assert main(["evaluate", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert main(["registry", "publish", str(run), "--registry", str(tmp_path / "registry")]) == 0
+    told = capsys.readouterr().err
+
+    said = found.contribution["text"]
+    assert "an adapter is not worth it here" in said
+    assert said in " ".join(shown.split())
+    assert said in " ".join(told.split())
+    readme = (Registry(tmp_path / "registry").resolve("risk@1").path / "README.md").read_text(encoding="utf-8")
+    assert "an adapter is not worth it here" in readme
 
 
 def test_the_card_says_which_fields_are_read(run: Path) -> None:

@@ -14,6 +14,7 @@ from vertical_sdk.evaluation import evaluate
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.inference.forecast import as_history
 from vertical_sdk.recipe import Recipe
+from vertical_sdk.registry import Registry
 from vertical_sdk.training import train
 from vertical_sdk.types import SeriesLayout
 
@@ -78,6 +79,30 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> VerticalModel:
     keys = {"data.reader": {"use": "traffic.sensors", "history": 8, "horizon": 1, "seconds": 3600}, "series.quantiles": []}
     keys |= {"loss": "masked_mae", "series.alarms": 0.2, "evaluate": {"metrics": [], "baselines": ["zscore"]}}
     return VerticalModel.from_pretrained(train(series_recipe(folder, "anomaly", **keys), out=folder / "run").path)
+
+
+def test_members_forecast_alone_without_the_adapter(tmp_path: Path) -> None:
+    """One member: its share of the pooled mean is 1, so the version forecasts what the linear model alone does."""
+    keys = {"ensemble": ["linear"], "series.tokens": "channels", "train.num_train_epochs": 1}
+    run = train(series_recipe(tmp_path, **keys), out=tmp_path / "run").path
+    judged = evaluate(run)
+    registry = Registry(tmp_path / "registry")
+
+    version = registry.publish(run, members_only=True, force=True, reason="a test")
+    model = VerticalModel.from_registry("speeds@1", registry)
+    history = table(14).iloc[:200]
+    forecast = model.forecast(history)
+
+    ensemble = model.adapter.ensemble
+    assert ensemble is not None
+    row, _, _ = as_history(history, model.card.layout, "speeds")  # type: ignore[arg-type]
+    expected = ensemble.members[0].predict([row], None).values
+    assert expected is not None
+    np.testing.assert_allclose(forecast.mean.to_numpy(), expected[0], rtol=1e-6)
+    assert dict(forecast.quantiles) == {}
+    members = judged.systems["members"].metrics
+    assert members["forecast_mae"].value == pytest.approx(judged.systems["linear"].metrics["forecast_mae"].value)
+    assert "adapter_model.safetensors" not in version.manifest
 
 
 def test_a_forecaster_is_trained_judged_kept_and_asked(forecaster: Path) -> None:

@@ -1,51 +1,28 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import peft
 import pytest
 import torch
-from conftest import topic_recipe, topic_rows, up_weights, write_csv
+from conftest import up_weights
 
-from vertical_sdk import VerticalModel, train
+from vertical_sdk import VerticalModel
 from vertical_sdk.errors import AdapterError, DataError
 from vertical_sdk.families.plain_decoder import read_decoder
 from vertical_sdk.families.shared_base import use_base
 
 PROMPTS = ["cough", "red itch on skin", "pulse fast and slow", "fever", "the lung"]
-SETTINGS = {"short": {"r": 4, "lora_alpha": 8}, "wide": {"r": 8, "lora_alpha": 32}, "dora": {"r": 2, "use_dora": True}}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, causal: Path) -> VerticalModel:
-    """Three specialists that write; one of them is more than LoRA."""
-    folder = tmp_path_factory.mktemp("writers")
-    rows = write_csv(folder / "rows.csv", topic_rows(60), ("prompt", "completion"))
-    model = None
-    for seed, (name, adapter) in enumerate(SETTINGS.items()):
-        (folder / name).mkdir()
-        recipe = topic_recipe(
-            folder / name, causal, name=name, task="generation", adapter=adapter, evaluate={"baselines": ["base"]},
-            data={"source": str(rows), "decontaminate": None},
-            train__max_steps=3, train__learning_rate=0.01, train__seed=seed,
-        )  # fmt: skip
-        run = train(recipe, out=folder / name / "run").path
-        if model is None:
-            model = VerticalModel.from_pretrained(run, name=name)
-        else:
-            model.add(run, name=name)
-    assert model is not None
-    torch.manual_seed(0)
-    for name in SETTINGS:  # large random changes write longer and more different texts than a few steps of training
-        backbone: Any = model.specialist(name).backbone
-        with torch.no_grad():
-            for weight in up_weights(backbone):
-                weight.normal_(std=0.5)
-            for key, weight in backbone.named_parameters():
-                if "lora_magnitude" in key:
-                    weight.mul_(40)
-    return model
+@pytest.fixture
+def model(writers: VerticalModel) -> VerticalModel:
+    return writers
+
+
+def write(model: VerticalModel, prompts: list[str], **settings: Any) -> list[str]:
+    """The texts that `generate` writes."""
+    return [answer.text for answer in model.generate(prompts, **settings)]
 
 
 def write_plainly(model: VerticalModel, prompt: str, name: str, tokens: int) -> str:
@@ -64,47 +41,47 @@ def write_plainly(model: VerticalModel, prompt: str, name: str, tokens: int) -> 
 def test_a_batch_mixes_specialists(model: VerticalModel) -> None:
     names = ["wide", "short", "dora", "short", "wide"]
 
-    texts = model.generate(PROMPTS, adapters=names, max_new_tokens=12)
+    texts = write(model, PROMPTS, adapters=names, max_new_tokens=12)
 
     assert texts == [write_plainly(model, prompt, name, 12) for prompt, name in zip(PROMPTS, names, strict=True)]
     assert texts == [
-        model.generate([prompt], adapters=name, max_new_tokens=12)[0] for prompt, name in zip(PROMPTS, names, strict=True)
+        write(model, [prompt], adapters=name, max_new_tokens=12)[0] for prompt, name in zip(PROMPTS, names, strict=True)
     ]
-    assert len(set(model.generate(["cough"] * 3, adapters=["wide", "short", "dora"], max_new_tokens=12))) == 3
+    assert len(set(write(model, ["cough"] * 3, adapters=["wide", "short", "dora"], max_new_tokens=12))) == 3
 
 
 @pytest.mark.parametrize("name", ["short", "dora"])
 def test_both_ways_of_writing_take_the_same_settings(model: VerticalModel, name: str) -> None:
     """Of the two specialists, one is computed by the SDK's decoder, the other by transformers."""
-    plain = model.generate(PROMPTS, adapters=name, max_new_tokens=20)
+    plain = write(model, PROMPTS, adapters=name, max_new_tokens=20)
     pieces = [""] * len(PROMPTS)
 
     def collect(row: int, piece: str) -> None:
         pieces[row] += piece
 
     stop = plain[0][2:4]
-    stopped = model.generate(PROMPTS, adapters=name, max_new_tokens=20, stop=stop, stream=collect)
+    stopped = write(model, PROMPTS, adapters=name, max_new_tokens=20, stop=stop, stream=collect)
     assert stopped == pieces == [text.split(stop)[0].strip() for text in plain]
-    drawn = [model.generate(PROMPTS, adapters=name, temperature=1.0, top_p=0.9, seed=seed, batch_size=2) for seed in (1, 1, 2)]
+    drawn = [write(model, PROMPTS, adapters=name, temperature=1.0, top_p=0.9, seed=seed, batch_size=2) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert drawn[0][1:2] == model.generate(PROMPTS[1:2], adapters=name, temperature=1.0, top_p=0.9, seed=1)
-    assert drawn[0] != model.generate(PROMPTS, adapters=name)
+    assert drawn[0][1:2] == write(model, PROMPTS[1:2], adapters=name, temperature=1.0, top_p=0.9, seed=1)
+    assert drawn[0] != write(model, PROMPTS, adapters=name)
     choices = ["heart", "heat", "lung", "skin"]
-    assert set(model.generate(PROMPTS, adapters=name, choices=choices, max_new_tokens=1)) <= set(choices)
-    many = model.generate(["cough"] * 30, adapters=name, choices=choices, temperature=3.0)
+    assert set(write(model, PROMPTS, adapters=name, choices=choices, max_new_tokens=1)) <= set(choices)
+    many = write(model, ["cough"] * 30, adapters=name, choices=choices, temperature=3.0)
     assert set(many) == {many[0]} or set(many) <= set(choices)
-    assert model.generate(["cough"], adapters=name, temperature=9.0, top_k=1) == model.generate(["cough"], adapters=name)
+    assert write(model, ["cough"], adapters=name, temperature=9.0, top_k=1) == write(model, ["cough"], adapters=name)
 
 
 def test_the_base_without_an_adapter_writes_within_its_context(model: VerticalModel) -> None:
     with use_base():
-        general = model.generate(PROMPTS, adapters="short", max_new_tokens=8)
+        general = write(model, PROMPTS, adapters="short", max_new_tokens=8)
         assert general == [write_plainly(model, prompt, "short", 8) for prompt in PROMPTS]
-    assert general != model.generate(PROMPTS, adapters="short", max_new_tokens=8)
+    assert general != write(model, PROMPTS, adapters="short", max_new_tokens=8)
 
 
 def test_an_adapter_that_is_changed_in_memory_is_read_again(model: VerticalModel) -> None:
-    model.generate(["cough"], adapters="wide", max_new_tokens=8)
+    write(model, ["cough"], adapters="wide", max_new_tokens=8)
     backbone: Any = model.specialist("wide").backbone
     weights = up_weights(backbone)
     before = [weight.clone() for weight in weights]
@@ -112,7 +89,7 @@ def test_an_adapter_that_is_changed_in_memory_is_read_again(model: VerticalModel
         with torch.no_grad():
             for weight in weights:
                 weight.mul_(-3)
-        changed = model.generate(PROMPTS, adapters="wide", max_new_tokens=8)
+        changed = write(model, PROMPTS, adapters="wide", max_new_tokens=8)
         assert changed == [write_plainly(model, prompt, "wide", 8) for prompt in PROMPTS]
     finally:
         with torch.no_grad():
@@ -129,36 +106,36 @@ def test_an_output_that_is_not_a_number_is_an_error(model: VerticalModel, name: 
         with torch.no_grad():
             weight.fill_(torch.nan)
         with pytest.raises(AdapterError, match="not a number"):
-            model.generate(PROMPTS, adapters=[name, "wide", "wide", name, "wide"], max_new_tokens=4)
+            write(model, PROMPTS, adapters=[name, "wide", "wide", name, "wide"], max_new_tokens=4)
     finally:
         with torch.no_grad():
             weight.copy_(before)
-    assert model.generate(PROMPTS, adapters=name, max_new_tokens=4) == [
+    assert write(model, PROMPTS, adapters=name, max_new_tokens=4) == [
         write_plainly(model, prompt, name, 4) for prompt in PROMPTS
     ]
 
 
 def test_a_stream_that_fails_ends_the_call_and_no_other(model: VerticalModel) -> None:
-    expected = model.generate(PROMPTS, adapters="short", max_new_tokens=8)
+    expected = write(model, PROMPTS, adapters="short", max_new_tokens=8)
 
     def fail(row: int, piece: str) -> None:
         raise KeyError(row)
 
     with pytest.raises(KeyError):
-        model.generate(PROMPTS, adapters="short", max_new_tokens=8, stream=fail)
-    assert model.generate(PROMPTS, adapters="short", max_new_tokens=8) == expected
+        write(model, PROMPTS, adapters="short", max_new_tokens=8, stream=fail)
+    assert write(model, PROMPTS, adapters="short", max_new_tokens=8) == expected
 
 
 def test_names_and_settings_are_checked(model: VerticalModel) -> None:
     with pytest.raises(DataError, match="5 prompts but 2 adapters"):
-        model.generate(PROMPTS, adapters=["short", "wide"])
+        write(model, PROMPTS, adapters=["short", "wide"])
     with pytest.raises(AdapterError, match="no adapter is called 'long'"):
-        model.generate(PROMPTS, adapters="long")
+        write(model, PROMPTS, adapters="long")
     with pytest.raises(DataError, match="temperature = -1"):
-        model.generate(PROMPTS, temperature=-1)
+        write(model, PROMPTS, temperature=-1)
     with pytest.raises(DataError, match="prompt 4 is 7"):
-        model.generate([*PROMPTS[:4], 7], adapters=["short", "wide"] * 2 + ["wide"])
-    assert model.generate([]) == []
+        write(model, [*PROMPTS[:4], 7], adapters=["short", "wide"] * 2 + ["wide"])
+    assert write(model, []) == []
 
 
 @pytest.mark.network

@@ -337,7 +337,8 @@ def test_a_causal_specialist_learns_to_write(causal: Path, tmp_path: Path) -> No
     model = VerticalModel.from_pretrained(run.path)
     evaluation = evaluate(run.path)
 
-    assert model.generate(["cough 900", "rash 901"], max_new_tokens=8) == ["y", "y"]
+    answers = model.generate(["cough 900", "rash 901"], max_new_tokens=8)
+    assert [(answer.text, answer.finish_reason) for answer in answers] == [("y", "stop")] * 2
     one, other = model.generate(["cough  \t 900", "cough 900"], temperature=2.0, seed=1)  # the prompts are cleaned alike
     assert one == other != model.generate(["cough 900"], temperature=2.0, seed=2)[0]
     assert evaluation.systems["adapter"].metrics["exact_match"].value == 1.0

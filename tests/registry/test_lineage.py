@@ -66,7 +66,7 @@ def test_lineage_lists_base_recipe_sources_gate_and_publisher(
     assert result.versions == {"torch": "2.9"}
     assert result.metrics["adapter"] == {"macro_f1": {"value": 0.91, "low": 0.88, "high": 0.94}}
     assert (result.gate, result.forced, result.reason, result.revoked) == ("failed", True, "a trial", "a wrong label")
-    assert result.verdict == {"passed": False, "reasons": ["worse"]}
+    assert result.verdict == {"passed": False, "noninferior": False, "reasons": ["worse"]}
     assert (result.parents, result.children, result.signed_by, result.aliases) == ([], [], [], ["candidate"])
     assert json.loads(json.dumps(result.to_dict()))["reference"] == "medical/triage@1"
 

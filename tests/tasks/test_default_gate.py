@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from vertical_sdk.alternatives import name_alternatives
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.recipe import Recipe
@@ -13,7 +15,7 @@ from vertical_sdk.tables import TASKS
 from vertical_sdk.tasks import get_gate, get_task, measured_baselines
 
 
-def recipe(task: str = "classification", **evaluate: Any) -> Recipe:
+def recipe(task: str = "classification", ensemble: Sequence[str] = (), **evaluate: Any) -> Recipe:
     modality = get_task(task).modalities[0]
     labels = ("low", "high") if get_task(task).ordered else None
     return Recipe.model_validate(
@@ -22,35 +24,39 @@ def recipe(task: str = "classification", **evaluate: Any) -> Recipe:
             "task": task,
             "data": {"source": "rows.csv", "modality": modality},
             "labels": labels,
+            "ensemble": list(ensemble),
             "evaluate": evaluate,
         }
     )
 
 
 @pytest.mark.parametrize(
-    ("task", "baselines", "metric", "beats"),
+    ("task", "baselines", "ensemble", "metric", "alternatives"),
     [
-        ("classification", ["base", "tfidf"], "accuracy", ("base", "tfidf")),
-        ("classification", ["base", "probe"], "accuracy", ("base", "majority")),
-        ("classification", ["probe", "majority", "tfidf"], "accuracy", ("tfidf", "majority")),
-        ("classification", [], "accuracy", ("majority",)),
-        ("ordinal", ["base"], "accuracy", ("base", "majority")),
-        ("regression", ["tfidf"], "mae", ("tfidf",)),
-        ("regression", ["base", "tfidf"], "mae", ("tfidf",)),
-        ("multilabel", ["base", "probe"], "micro_f1", ("majority",)),
-        ("generation", ["base"], "exact_match", ("base", "majority")),
-        ("forecasting", ["persistence", "linear", "boosted_forecast"], "forecast_mae", ("linear", "persistence")),
-        ("forecasting", [], "forecast_mae", ("persistence",)),
-        ("anomaly", ["seasonal_zscore"], "average_precision", ("seasonal_zscore",)),
+        ("classification", ["base", "tfidf"], [], "accuracy", ("base", "tfidf")),
+        ("classification", ["base"], [], "accuracy", ("base", "majority")),
+        ("classification", [], [], "accuracy", ("majority",)),
+        ("classification", ["probe"], ["tfidf"], "accuracy", ("probe", "tfidf", "members")),
+        ("classification", ["tfidf"], ["tfidf", "boosted_trees"], "accuracy", ("tfidf", "boosted_trees", "members")),
+        ("ordinal", ["base"], [], "accuracy", ("base", "majority")),
+        ("regression", ["base", "tfidf"], [], "mae", ("tfidf",)),
+        ("multilabel", ["base", "probe"], [], "micro_f1", ("probe",)),
+        ("generation", ["base"], [], "exact_match", ("base", "majority")),
+        ("forecasting", ["persistence", "linear"], [], "forecast_mae", ("persistence", "linear")),
+        ("forecasting", [], [], "forecast_mae", ("persistence",)),
+        ("anomaly", ["seasonal_zscore"], [], "average_precision", ("seasonal_zscore",)),
+        ("anomaly", [], [], "average_precision", ("zscore",)),
     ],
 )
-def test_the_default_gate_compares_with_the_base_and_the_cheap_baselines(
-    task: str, baselines: list[str], metric: str, beats: tuple[str, ...]
+def test_the_default_gate_compares_with_every_system_without_a_score(
+    task: str, baselines: list[str], ensemble: list[str], metric: str, alternatives: tuple[str, ...]
 ) -> None:
-    gate = get_gate(recipe(task, baselines=baselines))
+    tested = recipe(task, baselines=baselines, ensemble=ensemble)
+    gate = get_gate(tested)
 
     assert gate is not None
-    assert (gate.metric, gate.beats, gate.margin, gate.confidence) == (metric, beats, 0.0, 0.95)
+    assert (gate.metric, gate.beats, gate.margin, gate.confidence) == (metric, None, 0.0, 0.95)
+    assert name_alternatives(tested, gate, {}).beats == alternatives
 
 
 def test_the_default_gate_compares_in_the_first_metric_of_the_recipe() -> None:
@@ -62,16 +68,17 @@ def test_the_default_gate_compares_in_the_first_metric_of_the_recipe() -> None:
 
 @pytest.mark.parametrize("task", list(TASKS))
 def test_every_task_has_a_baseline_for_its_default_gate(task: str) -> None:
-    names = get_task(task).cheap_baselines
-
-    check_recipe(recipe(task, baselines=list(names), metrics=[get_task(task).default_metrics[0]]))
-    assert names
+    check_recipe(recipe(task, baselines=[get_task(task).cheap_baseline], metrics=[get_task(task).default_metrics[0]]))
 
 
 def test_a_baseline_of_the_default_gate_is_measured_without_being_named() -> None:
-    assert [part.use for part in measured_baselines(recipe(baselines=["base", "probe"]))] == ["base", "probe", "majority"]
+    assert [part.use for part in measured_baselines(recipe(baselines=["base"]))] == ["base", "majority"]
     assert [part.use for part in measured_baselines(recipe(baselines=["tfidf"]))] == ["tfidf"]
     assert [part.use for part in measured_baselines(recipe(baselines=["base"], gate=False))] == ["base"]
+    assert [part.use for part in measured_baselines(recipe(ensemble=["tfidf"], baselines=["probe"], gate=False))] == [
+        "probe",
+        "tfidf",
+    ]
 
 
 def test_a_gate_is_left_out_only_on_purpose() -> None:
@@ -97,5 +104,8 @@ def test_a_gate_with_a_base_that_cannot_do_the_task_untrained_is_refused(task: s
 def test_a_gate_that_compares_with_nothing_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"evaluate\.gate\.beats: a gate that compares with no baseline lets everything pass"):
         check_recipe(recipe(gate={"metric": "accuracy", "beats": []}))
+    with pytest.raises(RecipeError, match=r"'members' is not measured"):
+        check_recipe(recipe(gate={"metric": "accuracy", "beats": ["members"]}))
+    check_recipe(recipe(ensemble=["tfidf"], gate={"metric": "accuracy", "beats": ["members"]}))
     with pytest.raises(RecipeError, match=r"'linear' is not measured\. Name it in evaluate\.baselines too"):
         check_recipe(recipe(gate={"metric": "accuracy", "beats": ["linear"]}))

@@ -59,6 +59,8 @@ def load_specialist(adapter: Adapter, base: Base, backbone: Any, *, replay: bool
     Raises CorruptAdapter, BaseMismatch or IdleAdapter, which name the file and what is wrong with it.
     """
     card, folder = adapter.card, adapter.folder
+    if card.members_only:
+        raise AdapterError("it has no adapter: its members answer alone. Load it as a model of its own.", where=folder)
     require_same_base(card.base, base.fingerprint, str(folder))
     if base.family not in specialist_class(card.family).bases:
         raise CorruptAdapter(f"the card is for a base of the kind {card.family}, and {base.name} is not one.", where=folder)

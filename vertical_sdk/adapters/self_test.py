@@ -26,9 +26,9 @@ from vertical_sdk.families.specialist import Specialist, run_rows, switched_off
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example
+from vertical_sdk.types import Example, TaskName
 
-__all__ = ["Whole", "record_self_tests", "replay_self_tests"]
+__all__ = ["MOST_NUMBERS", "Whole", "complete_row", "list_numbers", "record_self_tests", "replay_self_tests"]
 
 SENTENCES = (
     "The first of two parts is complete.",
@@ -63,27 +63,32 @@ class Whole:
         """
         rows, own = [self._build_row(specialist, text) for text in texts], raw.numpy()
         if self.ensemble is not None:
-            own = self.ensemble.combine(own, rows, FrozenBase(specialist, self.files))
-        numbers = _list_numbers(get_task(specialist.task).decode(own, self.calibration, rows))
+            own = self.ensemble.combine(own, self.ensemble.gather(rows, FrozenBase(specialist, self.files)))
+        numbers = list_numbers(get_task(specialist.task).decode(own, self.calibration, rows))
         if not np.isfinite(numbers).all():
             raise IdleAdapter("a self-test is answered with a number that is not finite. Train the adapter again.")
         return numbers[:, :: max(1, numbers.shape[1] // MOST_NUMBERS)]
 
     def _build_row(self, specialist: Specialist, text: str) -> Example:
         """The row of a self-test, with what the members and the task read besides: a time, the next step, fields and numbers."""
-        row, rng = specialist.self_test_row(text), np.random.default_rng(stable_hash(text) % 2**32)
-        if get_task(specialist.task).ahead and row.values is not None:
-            row = replace(row, time=f"2024-01-{1 + int(28 * rng.random()):02d}T{int(24 * rng.random()):02d}:00:00")
-            row = replace(row, target=np.asarray(row.values)[:1])
-        for member in self.ensemble.members if self.ensemble is not None else ():
-            fill_row = getattr(member, "fill_row", None)
-            row = fill_row(row, rng) if fill_row is not None else row
-        known = dict(row.record)
-        rest = ((field.name, "" if field.words else rng.random()) for field in self.fields if field.name not in known)
-        return replace(row, record=(*row.record, *rest))
+        return complete_row(specialist.self_test_row(text), specialist.task, self.ensemble, self.fields)
 
 
-def _list_numbers(outputs: Outputs) -> NDArray[np.float64]:
+def complete_row(row: Example, task_name: TaskName, ensemble: Ensemble | None, fields: Sequence[Field]) -> Example:
+    """Add to the row of a self-test what the members and the task read besides, drawn from its text, which is its id."""
+    rng = np.random.default_rng(stable_hash(row.id) % 2**32)
+    if get_task(task_name).ahead and row.values is not None:
+        row = replace(row, time=f"2024-01-{1 + int(28 * rng.random()):02d}T{int(24 * rng.random()):02d}:00:00")
+        row = replace(row, target=np.asarray(row.values)[:1])
+    for member in ensemble.members if ensemble is not None else ():
+        fill_row = getattr(member, "fill_row", None)
+        row = fill_row(row, rng) if fill_row is not None else row
+    known = dict(row.record)
+    rest = ((field.name, "" if field.words else rng.random()) for field in fields if field.name not in known)
+    return replace(row, record=(*row.record, *rest))
+
+
+def list_numbers(outputs: Outputs) -> NDArray[np.float64]:
     """All numbers of an answer, and how far each label and score is on the way to being chosen."""
     p, scores = outputs.probabilities, outputs.values
     parts = [p, scores, outputs.quantiles]

@@ -46,6 +46,7 @@ class LinearProbe:
     tasks=("classification", "ordinal", "multilabel", "regression"),
     title="general base, linear probe",
     saves_as=LinearProbe,
+    reads_base=True,
 )
 def probe(
     train: Sequence[Example],

@@ -9,10 +9,13 @@ on the validation rows. The adapter was not trained on these rows, and each memb
 probabilities are calibrated. A yes-or-no decision (two labels, or each label of a multilabel task) also has a bias. A weak normal
 prior keeps weights near an equal share, and biases near 0. Numbers are pooled as a weighted sum. Forecasts are pooled as the weighted
 mean with the least absolute error, and the adapter's quantiles move with its median.
+
+A second stacker is fitted on the same rows for the members alone. Without it, nothing would show what the adapter adds to them.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,11 +29,11 @@ from vertical_sdk.baselines.fitted import Arrays, Fitted, encode_json, load_fitt
 from vertical_sdk.calibration.stacking import pool
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import AdapterError, CorruptAdapter
-from vertical_sdk.members import ENSEMBLE, read_members
+from vertical_sdk.members import ALONE, ENSEMBLE, WithoutAdapter, read_members
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
-from vertical_sdk.tasks import get_task
+from vertical_sdk.tasks import get_task, score_outputs
 from vertical_sdk.types import Example, LabelSpace, Progress, TaskName, silent
 
 __all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "load_ensemble", "save_ensemble"]
@@ -48,6 +51,8 @@ class Ensemble:
     weights  (1 + members,) the adapter's first
     bias     (k,)
     offsets  how each member chooses labels by itself, when it is measured as a baseline
+    scores   the value of each member in the recipe's main metric on the validation rows, out of fold; None if undefined
+    without  how the members answer without the adapter; None in adapters of earlier versions, like the scores
     """
 
     task: TaskName
@@ -56,35 +61,80 @@ class Ensemble:
     weights: Floats
     bias: Floats
     offsets: tuple[tuple[float, ...], ...]
+    scores: tuple[float | None, ...] = ()
+    without: WithoutAdapter | None = None
 
-    def combine(self, own: NDArray[Any], rows: Sequence[Example], base: Any) -> NDArray[np.float32]:
-        """Combine the adapter's raw outputs with the members' predictions.
+    def gather(self, rows: Sequence[Example], base: Any) -> list[Floats]:
+        """Gather the evidence of each member about the rows, (rows, k) each.
 
-        own      the adapter's raw outputs: logits, numbers, or quantiles
-        base     the frozen base model (`FrozenBase`), for members that need it
-        returns  the raw outputs of the whole, in the shape of `own`
+        base  the frozen base model (`FrozenBase`), for members that need it
 
-        Raises AdapterError that names a member whose answers have another shape or are not finite.
+        Raises AdapterError that names a member whose answers are not finite.
+        """
+        systems = []
+        for part, member in zip(self.parts, self.members, strict=True):
+            evidence = get_task(self.task).evidence(member.predict(rows, base))
+            if not np.isfinite(evidence).all():
+                raise AdapterError(f"the member {part.use} answers with numbers that are not finite. Train the adapter again.")
+            systems.append(evidence)
+        return systems
+
+    def combine(self, own: NDArray[Any], gathered: Sequence[Floats]) -> NDArray[np.float32]:
+        """Combine the adapter's raw outputs with the evidence of the members.
+
+        own       the adapter's raw outputs: logits, numbers, or quantiles
+        gathered  by `gather`, for the same rows
+        returns   the raw outputs of the whole, in the shape of `own`
+
+        Raises AdapterError that names a member whose answers have another shape.
         """
         task = get_task(self.task)
-        systems = [task.raw_evidence(own)]
-        for part, member in zip(self.parts, self.members, strict=True):
-            evidence = task.evidence(member.predict(rows, base))
-            if evidence.shape != systems[0].shape or not np.isfinite(evidence).all():
-                problem = "numbers that are not finite" if evidence.shape == systems[0].shape else f"the shape {evidence.shape}"
-                raise AdapterError(
-                    f"the member {part.use} answers with {problem}; finite numbers of the shape {systems[0].shape} are needed. Train the "
-                    "adapter again."
-                )
-            systems.append(evidence)
+        systems = [task.raw_evidence(own), *gathered]
+        self._require_shape(systems[0].shape, gathered)
         return task.pooled_raw(own, pool(systems, self.weights, self.bias))
+
+    def combine_without(self, gathered: Sequence[Floats]) -> NDArray[np.float32]:
+        """Combine the evidence of the members alone; return it in the form of raw outputs.
+
+        gathered  by `gather`
+
+        Raises AdapterError if the adapter was trained by an earlier version, or for a member whose answers have another shape.
+        """
+        if self.without is None:
+            raise AdapterError(
+                "the adapter was trained by an earlier version, which did not fit its members without it. Train it again to learn what "
+                "it adds to them."
+            )
+        self._require_shape(gathered[0].shape, gathered)
+        return get_task(self.task).pooled_raw(None, pool(gathered, self.without.weights, self.without.bias))
+
+    def answer_without(self, gathered: Sequence[Floats], rows: Sequence[Example]) -> Outputs:
+        """Answer rows by the members without the adapter, calibrated; raises as `combine_without` does.
+
+        gathered  by `gather`, for these rows
+        """
+        raw = self.combine_without(gathered)
+        assert self.without is not None
+        return get_task(self.task).decode(raw, self.without.calibration, rows)
+
+    def _require_shape(self, shape: tuple[int, ...], gathered: Sequence[Floats]) -> None:
+        for part, evidence in zip(self.parts, gathered, strict=True):
+            if evidence.shape != shape:
+                raise AdapterError(
+                    f"the member {part.use} answers with the shape {evidence.shape}; {shape} is needed. Train the adapter again."
+                )
 
     def predict_member(self, part: Part, rows: Sequence[Example], base: Any) -> Outputs | None:
         """Predict with one member alone; None if the ensemble has no member of that name with those options."""
         for member_part, member, offsets in zip(self.parts, self.members, self.offsets, strict=True):
             if member_part == part:
-                return replace(member.predict(rows, base), offsets=np.array(offsets) if offsets else None)
+                return _with_offsets(member.predict(rows, base), offsets)
         return None
+
+    def score_member(self, part: Part) -> float | None:
+        """The value of a member in the main metric on the validation rows; None if it is not known."""
+        scored = zip(self.parts, self.scores, strict=False)  # adapters of earlier versions have no scores
+        return next((score for member_part, score in scored if member_part == part), None)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -114,42 +164,68 @@ def fit_ensemble(
 
     Raises what the baselines raise.
     """
-    task, parts = get_task(recipe.task), recipe.ensemble
-    folds = np.array([stable_hash(seed, row.group or row.id) % FOLDS for row in validation])
-    systems = [task.raw_evidence(own)]
-    members, offsets = [], []
-    for number, part in enumerate(parts):
-        arguments = catalog.baselines.check(part.use, part.arguments, f"ensemble.{number}")
-        fit = catalog.baselines.get(part.use)
-        fold_outputs: list[tuple[list[int], Outputs]] = []
-        for fold in range(FOLDS):
-            progress(f"ensemble: {part.use}", fold / (FOLDS + 1))
-            in_fold = np.flatnonzero(folds == fold).tolist()
-            if not in_fold:
-                continue
-            fold_train = [*train, *(row for row, other in zip(validation, folds, strict=True) if other != fold)]
-            fitted = fit(fold_train, labels, task.name, seed, base, **arguments)
-            fold_outputs.append((in_fold, fitted.predict([validation[i] for i in in_fold], base)))
-        out_of_fold = _join_folds(fold_outputs)
+    task, truth = get_task(recipe.task), get_task(recipe.task).references(validation, labels)
+    members, systems, offsets, scores = [], [task.raw_evidence(own)], [], []
+    for number in range(len(recipe.ensemble)):
+        member, out_of_fold = _fit_member(recipe, number, (train, validation), labels, seed, base, progress)
+        members.append(member)
         systems.append(task.evidence(out_of_fold))
         offsets.append(task.fit_offsets(out_of_fold, validation, labels, recipe))
-        member = fit([*train, *validation], labels, task.name, seed, base, **arguments)
-        members.append(load_fitted(part.use, save_arrays(part.use, member, f"ensemble.{number}")))
-    weights, bias = task.stack(systems, task.references(validation, labels))
-    ensemble = Ensemble(task.name, parts, tuple(members), weights, bias, tuple(offsets))
+        scores.append(score_outputs(recipe, _with_offsets(out_of_fold, offsets[-1]), validation, labels))
+    weights, bias = task.stack(systems, truth)
+    alone = task.stack(systems[1:], truth)
+    calibration = task.calibrate(task.pooled_raw(None, pool(systems[1:], *alone)), validation, labels, recipe)
+    without = WithoutAdapter(*alone, calibration)
+    ensemble = Ensemble(task.name, recipe.ensemble, tuple(members), weights, bias, tuple(offsets), tuple(scores), without)
     return ensemble, task.pooled_raw(own, pool(systems, weights, bias))
+
+
+def _fit_member(
+    recipe: Recipe,
+    number: int,
+    rows: tuple[Sequence[Example], Sequence[Example]],
+    labels: LabelSpace | None,
+    seed: int,
+    base: Any,
+    progress: Progress,
+) -> tuple[Fitted, Outputs]:
+    """Fit one member on the training and validation rows; return it as stored, and its predictions of validation rows out of fold.
+
+    rows  training and validation rows
+    """
+    train, validation = rows
+    part = recipe.ensemble[number]
+    arguments = catalog.baselines.check(part.use, part.arguments, f"ensemble.{number}")
+    fit = functools.partial(catalog.baselines.get(part.use), **arguments)
+    folds = np.array([stable_hash(seed, row.group or row.id) % FOLDS for row in validation])
+    fold_outputs: list[tuple[list[int], Outputs]] = []
+    for fold in range(FOLDS):
+        progress(f"ensemble: {part.use}", fold / (FOLDS + 1))
+        in_fold = np.flatnonzero(folds == fold).tolist()
+        if not in_fold:
+            continue
+        fold_train = [*train, *(row for row, other in zip(validation, folds, strict=True) if other != fold)]
+        fitted = fit(fold_train, labels, recipe.task, seed, base)
+        fold_outputs.append((in_fold, fitted.predict([validation[i] for i in in_fold], base)))
+    member = fit([*train, *validation], labels, recipe.task, seed, base)
+    return load_fitted(part.use, save_arrays(part.use, member, f"ensemble.{number}")), _join_folds(fold_outputs)
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     """Write the ensemble as one file into the adapter's folder."""
     from safetensors.numpy import save_file
 
-    settings = {
+    settings: dict[str, Any] = {
         "task": ensemble.task,
         "parts": [part.model_dump() for part in ensemble.parts],
         "offsets": ensemble.offsets,
+        "scores": ensemble.scores,
     }
-    tensors: Arrays = {"settings": encode_json(settings), "weights": ensemble.weights, "bias": ensemble.bias}
+    tensors: Arrays = {"weights": ensemble.weights, "bias": ensemble.bias}
+    if (without := ensemble.without) is not None:
+        settings["calibration"] = without.calibration.model_dump(mode="json")
+        tensors |= {f"{ALONE}weights": without.weights, f"{ALONE}bias": without.bias}
+    tensors["settings"] = encode_json(settings)
     for number, (part, member) in enumerate(zip(ensemble.parts, ensemble.members, strict=True)):
         tensors |= {f"{number}.{key}": value for key, value in save_arrays(part.use, member, "ensemble").items()}
     save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / ENSEMBLE)
@@ -174,6 +250,8 @@ def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpac
         for offsets in stored.offsets:
             if offsets and (not task.labelled or len(offsets) != outputs):
                 raise ValueError(f"the offsets of a member are {len(offsets)} numbers, and {outputs} labels are known")
+        if stored.without is not None:
+            stored.without.calibration.require_fit(labels, None)
         entries = enumerate(zip(stored.parts, stored.arrays, strict=True))
         members = tuple(_load_member(number, part, arrays, stored.task) for number, (part, arrays) in entries)
     except ValueError as error:
@@ -181,7 +259,9 @@ def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpac
             f"The members of the ensemble cannot be read: {error}. Train or download the adapter again.",
             where=path,
         ) from None
-    return Ensemble(stored.task, stored.parts, members, stored.weights, stored.bias, stored.offsets)
+    return Ensemble(
+        stored.task, stored.parts, members, stored.weights, stored.bias, stored.offsets, stored.scores, stored.without
+    )
 
 
 def _load_member(number: int, part: Part, arrays: Arrays, task: str) -> Fitted:
@@ -194,6 +274,10 @@ def _load_member(number: int, part: Part, arrays: Arrays, task: str) -> Fitted:
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{number}.{problem} ({part.use})") from None
+
+
+def _with_offsets(outputs: Outputs, offsets: Sequence[float]) -> Outputs:
+    return replace(outputs, offsets=np.array(offsets) if offsets else None)
 
 
 def _join_folds(fold_outputs: Sequence[tuple[list[int], Outputs]]) -> Outputs:

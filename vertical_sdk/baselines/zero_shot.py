@@ -42,9 +42,8 @@ class ZeroShot:
             assert isinstance(specialist, CausalSpecialist)
             prompts = [encode_turns(specialist.text_tokenizer, row.messages[:-1], specialist.max_length) for row in rows]
             with switched_off(specialist):
-                return Outputs(
-                    texts=specialist.write(prompts, Decoding(max_new_tokens=self.max_new_tokens), progress=base.progress)
-                )
+                answers = specialist.write(prompts, Decoding(max_new_tokens=self.max_new_tokens), progress=base.progress)
+            return Outputs(texts=[answer.text for answer in answers])
         assert self.labels is not None
         if isinstance(specialist, CausalSpecialist):
             encoded = [specialist.encode(row, learn=False) for row in rows]
@@ -71,7 +70,7 @@ class ZeroShot:
         return cls(settings["task"], labels, sharpness, 0)
 
 
-@baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot)
+@baselines.register("base", title="general base, zero-shot", saves_as=ZeroShot, reads_base=True)
 def base(
     train: Sequence[Example],
     labels: LabelSpace | None,

@@ -58,6 +58,8 @@ def fit_shares(systems: Sequence[Floats], truth: Floats) -> Floats:
     """
     from scipy.optimize import minimize
 
+    if len(systems) == 1:
+        return np.ones(1)
     known = ~np.isnan(truth)
     stacked = np.stack([system[known] for system in systems])
     if stacked.shape[1] > MOST_NUMBERS:

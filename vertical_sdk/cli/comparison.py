@@ -12,6 +12,7 @@ __all__ = ["describe_gate", "interval_text", "p_text", "show_evaluation", "show_
 
 def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     """Print an `Evaluation.to_dict()`, or the part of it that a card stores."""
+    from vertical_sdk.card import Verdict
     from vertical_sdk.evaluation.headline import describe_rows
 
     systems: Mapping[str, Any] = evaluation["systems"]
@@ -42,13 +43,16 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     if tests:
         title = "How much better the specialist is, row by row, and how likely such a difference is by chance"
         show(table(["than", "in", "difference", "p", "McNemar's p"], tests, title=title))
+    if contribution := evaluation.get("contribution"):
+        show(contribution["text"])
     gate = evaluation.get("gate")
     if gate is None:
         show(
             "Gate: none. The recipe says gate: false, so nothing shows that the specialist is better; it is published as ungated."
         )
         return
-    show(f"Gate: {'passed' if gate['passed'] else 'FAILED'}")
+    result = Verdict.model_validate(gate).result
+    show(f"Gate: {'FAILED' if result == 'failed' else result}")
     for reason in gate["reasons"]:
         show(f"  {reason}")
 

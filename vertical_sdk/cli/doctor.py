@@ -29,6 +29,7 @@ EXTRAS = {
     "s3": ("s3fs",),
     "server": ("fastapi", "uvicorn"),
     "sign": ("model_signing",),
+    "structured": ("llguidance",),
     "traffic-sim": ("sumo", "networkx"),
     "trees": ("lightgbm",),
     "vision": ("timm",),
@@ -198,12 +199,12 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _describe_rates(cpu: dict[str, Any]) -> str:
-    """The measured rates of matrix products, and what training chooses by them."""
+    """The measured rates of matrix products, what training chooses by them, and in what answers are computed."""
     rates = cpu["rates"]
     titles = {"fp32": "float32", "onednn": "float32 by oneDNN", "bf16": "bfloat16"}
     shown = ", ".join(f"{title} {rates[name]:.0f}" for name, title in titles.items() if rates[name])
     chosen = "bfloat16" if cpu["bf16"] else "float32 by oneDNN" if cpu["onednn"] else "float32"
-    return f"{shown} GFLOP/s in one thread; training on the CPU uses {chosen}"
+    return f"{shown} GFLOP/s in one thread; on the CPU, training uses {chosen} and answers use float32"
 
 
 def _yes(value: bool) -> str:

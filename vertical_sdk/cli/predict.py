@@ -92,7 +92,7 @@ def predict(
         emit({"out": out, "rows": counts.rows, "not_answered": counts.failed}, indent=None)
     else:
         show(f"{out}: {counts.rows} rows")
-    counts.report(model.base.name)
+    counts.report("" if model.card.members_only else model.base.name)
 
 
 def _show_answers(answers: Sequence[Answered], model: Any, *, as_json: bool, with_id: bool, top_k: int | None) -> None:
@@ -209,5 +209,5 @@ def _predict(model: Any, rows: Sequence[Example], top_k: int | None) -> list[Pre
     prompts = [
         row.messages[:-1] if row.messages and row.messages[-1].role == "assistant" else row.messages or row.text for row in rows
     ]
-    texts = [model.generate([prompt])[0] for prompt in prompts]
+    texts = [model.generate([prompt])[0].text for prompt in prompts]
     return [Prediction(label=None, text=text, adapter=model.card.name) for text in texts]

@@ -60,7 +60,7 @@ train: {{num_train_epochs: 3, learning_rate: 1e-3, seed: 0}}       # keys of tra
 evaluate:
   metrics: [{metrics}]
   baselines: [{baselines}]
-  gate: {{metric: {metric}, beats: [{baselines}], margin: 0.0, confidence: 0.95}}   # publishing requires this
+  gate: {{metric: {metric}, margin: 0.0, confidence: 0.95}}   # publishing requires that it beats the best of them
 """
 METRICS = {"classification": ("accuracy", "macro_f1"), "multilabel": ("micro_f1", "macro_f1"), "regression": ("rmse", "mae")}
 """Task → the metrics of a new recipe; the gate reads the last."""

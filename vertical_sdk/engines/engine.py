@@ -13,7 +13,7 @@ from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.bases.base import Base
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.continuation import Decoding
-from vertical_sdk.types import Example, Message, Progress, silent
+from vertical_sdk.types import Example, GeneratedText, Message, Progress, silent
 
 __all__ = ["Engine", "Raw", "Stream", "check_batch_size", "renumber"]
 
@@ -104,7 +104,7 @@ class Engine(Protocol):
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[GeneratedText]:
         """Write an answer to each conversation.
 
         adapters    one name for each prompt
@@ -112,7 +112,8 @@ class Engine(Protocol):
         batch_size  prompts of this call that are answered at once
         stream      gets each answer piece by piece; the pieces joined are the answer
 
-        Raises AdapterError for an adapter whose base cannot write, DataError for a prompt that is too long.
+        Raises AdapterError for an adapter whose base cannot write; DataError for a prompt that is too long, and for a JSON schema that
+        cannot be followed.
         """
 
 

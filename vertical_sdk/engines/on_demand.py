@@ -15,7 +15,7 @@ from vertical_sdk.bases.base import Base
 from vertical_sdk.engines.engine import LIKELIEST, Engine, Raw, Stream, renumber
 from vertical_sdk.errors import AdapterError
 from vertical_sdk.families.continuation import Decoding
-from vertical_sdk.types import Example, Message, Progress, silent
+from vertical_sdk.types import Example, GeneratedText, Message, Progress, silent
 
 __all__ = ["OnDemandEngine"]
 
@@ -136,10 +136,10 @@ class OnDemandEngine:
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[GeneratedText]:
         """Write an answer to each conversation, as the engine does."""
 
-        def run(positions: list[int], own: list[str]) -> list[str]:
+        def run(positions: list[int], own: list[str]) -> list[GeneratedText]:
             part, renumbered = [prompts[n] for n in positions], renumber(stream, positions)
             return self._engine.generate(
                 part, own, decoding=decoding, batch_size=batch_size, stream=renumbered, progress=progress

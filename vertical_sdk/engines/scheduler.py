@@ -11,7 +11,7 @@ from itertools import groupby
 import torch
 
 from vertical_sdk.engines.prefixes import Prefixes
-from vertical_sdk.errors import AdapterError
+from vertical_sdk.errors import AdapterError, VerticalError
 from vertical_sdk.families.continuation import NOT_A_NUMBER, Continuation
 from vertical_sdk.kernels.decoder import Decoder, Segment
 from vertical_sdk.kernels.low_rank import LowRank
@@ -32,12 +32,12 @@ class Request:
     prompt   token ids, at least one
     adapter  None: the base without an adapter
 
-    `error` is set if the answer could not be written; `answer.finished` and `answer.text` tell the rest.
+    `error` is set if the answer could not be written; `answer.finished` and `answer.result` tell the rest.
     """
 
     def __init__(self, prompt: tuple[int, ...], adapter: LowRank | None, answer: Continuation) -> None:
         self.prompt, self.adapter, self.answer = prompt, adapter, answer
-        self.error: AdapterError | None = None
+        self.error: VerticalError | None = None
         self.cancelled = False
         self._next = -1
 
@@ -170,8 +170,11 @@ class Scheduler:
             if wrong[row]:
                 request.error = AdapterError(NOT_A_NUMBER)
                 continue
-            request._next = tokens[row] if request.answer.takes_likeliest else request.answer.choose(scores[row])
-            request.answer.add(request._next)
+            try:
+                request._next = tokens[row] if request.answer.takes_likeliest else request.answer.choose(scores[row])
+                request.answer.add(request._next)
+            except VerticalError as error:  # of this request alone
+                request.error = error
 
     def _drop_all(self) -> None:
         """Give up the batch after a step that was interrupted: what its slots hold is not known."""

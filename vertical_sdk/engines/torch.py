@@ -34,7 +34,7 @@ from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.low_rank import AdaptedModel, UnmixableBatch
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
 from vertical_sdk.registry.checked_files import CheckedFiles
-from vertical_sdk.types import Example, Message, Progress, silent
+from vertical_sdk.types import Example, GeneratedText, Message, Progress, silent
 
 __all__ = ["TorchEngine"]
 
@@ -212,10 +212,11 @@ class TorchEngine:
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[GeneratedText]:
         """Write an answer to each conversation; a batch may mix adapters.
 
-        Raises AdapterError if the base is an encoder, DataError for a prompt that is too long.
+        Raises AdapterError if the base is an encoder; DataError for a prompt that is too long, and for a JSON schema that cannot be
+        followed.
         """
         check_batch_size(batch_size)
         from vertical_sdk.families.causal import CausalSpecialist

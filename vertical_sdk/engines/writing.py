@@ -19,7 +19,7 @@ from vertical_sdk.families.low_rank import AdaptedModel
 from vertical_sdk.families.plain_decoder import read_decoder, read_low_rank
 from vertical_sdk.families.shared_base import computes_base
 from vertical_sdk.kernels.low_rank import LowRank
-from vertical_sdk.types import Progress, silent
+from vertical_sdk.types import GeneratedText, Progress, silent
 
 __all__ = ["Writer"]
 
@@ -45,16 +45,16 @@ class Writer:
         batch_size: int,
         stream: Stream | None = None,
         progress: Progress = silent,
-    ) -> list[str]:
+    ) -> list[GeneratedText]:
         """Write an answer to each prompt by its specialist.
 
         prompts     token ids of each
         batch_size  prompts of this call that are answered at once
         stream      gets the number of a prompt and the next piece of its answer
 
-        Raises AdapterError for a specialist whose output is not a number.
+        Raises AdapterError for a specialist whose output is not a number, and what `CausalSpecialist.begin_answers` raises.
         """
-        texts = [""] * len(prompts)
+        results: dict[int, GeneratedText] = {}
         together: dict[Scheduler, list[tuple[int, Request]]] = {}
         for specialist in dict.fromkeys(specialists):
             rows = [row for row, owner in enumerate(specialists) if owner is specialist]
@@ -67,17 +67,15 @@ class Writer:
                     stream=renumber(stream, rows),
                     progress=progress,
                 )
-                for row, text in zip(rows, written, strict=True):
-                    texts[row] = text
+                results |= zip(rows, written, strict=True)
                 continue
-            answers = specialist.begin_answers(len(rows), decoding, streamed=stream is not None)
+            answers = specialist.begin_answers([prompts[row] for row in rows], decoding, streamed=stream is not None)
             requests = [(row, Request(prompts[row], adapter, a)) for row, a in zip(rows, answers, strict=True)]
             together.setdefault(scheduler, []).extend(requests)
         for scheduler, requests in together.items():
             _run(scheduler, requests, batch_size, stream, progress)
-            for row, request in requests:
-                texts[row] = request.answer.text
-        return texts
+            results |= {row: request.answer.result for row, request in requests}
+        return [results[row] for row in range(len(prompts))]
 
     def _find_scheduler(self, specialist: CausalSpecialist) -> tuple[Scheduler | None, LowRank | None]:
         """The scheduler of a specialist's base and its adapter, None within `use_base`; (None, None) if transformers has to write."""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vertical_sdk.adapters.folder import open_adapter
+from vertical_sdk.alternatives import MEMBERS, Contribution, describe_choice, name_alternatives, weigh_adapter
 from vertical_sdk.baselines.frozen_base import Features, InMemory
+from vertical_sdk.baselines.kept_features import load_features, save_features
+from vertical_sdk.card import Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
-from vertical_sdk.errors import VerticalError
+from vertical_sdk.errors import AdapterError, VerticalError
 from vertical_sdk.evaluation import measure
 from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_general, with_forgetting
 from vertical_sdk.evaluation.learned_rows import KnownRows, Party, count_repeated, leave_out_learned
 from vertical_sdk.evaluation.record import describe_provenance, record_evaluation
-from vertical_sdk.evaluation.red_lines import describe_gaps, describe_undefined, find_faults
-from vertical_sdk.evaluation.result import Evaluation, System
-from vertical_sdk.evaluation.systems import SPECIALIST, Setup, classical_baseline, run_systems, system_title
-from vertical_sdk.evaluation.test_set import create_benchmark, prepare_own_rows
+from vertical_sdk.evaluation.red_lines import describe_gaps, describe_power, describe_undefined, find_faults
+from vertical_sdk.evaluation.result import Comparison, Evaluation, System
+from vertical_sdk.evaluation.systems import ALONE, SPECIALIST, Setup, classical_baseline, run_systems, system_title
+from vertical_sdk.evaluation.test_set import Benchmark, create_benchmark, prepare_own_rows
 from vertical_sdk.evaluation_record import find_run
 from vertical_sdk.gate import decide
 from vertical_sdk.inference import VerticalModel
@@ -66,12 +70,19 @@ def evaluate(
     """
     data = None if data is None else Path(data)
     found = open_adapter(adapter, registry, allow_revoked=allow_revoked)
+    if found.card.members_only:
+        raise AdapterError(
+            "it has no adapter, so there is nothing to compare with its members. Evaluate the run that it was published from.",
+            where=str(adapter),
+        )
     progress("loading the specialist", None)
     model = VerticalModel.from_adapter(found, base=base, progress=progress)
     own_run = found.version is None and find_run(found.folder) is not None
     with contextlib.nullcontext() if own_run else for_card(model.card, allowed=allow_sources):
         setup, known = _prepare(model, data, memory, progress)
         evaluation = _evaluate(setup, data, known)
+        if own_run and setup.prepared is not None:
+            save_features(model.specialist(), model.base.fingerprint, setup.prepared, setup.general.known)
     return record_evaluation(found.folder, evaluation, model.base.hub_id, data, model.adapter.recipe.report)
 
 
@@ -85,6 +96,8 @@ def _prepare(model: VerticalModel, data: Path | None, memory: InMemory | None, p
         prepared, unprepared, features = memory.prepared, "", memory.features
     else:
         prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
+        if prepared is not None:
+            features = load_features(model.specialist(), model.base.fingerprint, prepared)
     if data is not None:
         given = read_rows(data, recipe, card.contract, require_label=True)[0]
         rows, known = leave_out_learned(given, own, model.adapter.folder, prepared, unprepared, data)
@@ -98,11 +111,10 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
     """Run and measure all systems."""
     benchmark, specialist = setup.benchmark, setup.model.specialist()
     card = benchmark.card
-    outputs, systems = _run_and_measure(setup)
+    outputs, systems, scores = _run_and_measure(setup)
     tests = measure.compare_systems(benchmark, outputs)
-    gate = get_gate(benchmark.recipe)
     faults = find_faults(benchmark, outputs[SPECIALIST])
-    verdict = decide(gate, measure.main_tests(benchmark, tests), faults) if gate else None
+    verdict, contribution = _judge(benchmark, tests, systems, scores, faults)
     forgot = _measure_forgetting(setup)
     budget = benchmark.recipe.evaluate.forgetting.budget if benchmark.recipe.evaluate.forgetting else 0.0
     setup.progress("auditing labels and groups", None)
@@ -120,6 +132,9 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         calibration=card.calibration,
         examples=measure.select_examples(benchmark, outputs, specialist),
         gate=with_forgetting(verdict, forgot, budget) if forgot else verdict,
+        validation=scores,
+        contribution=contribution.to_dict() if contribution else None,
+        members=_judge_members(benchmark, outputs, scores) if MEMBERS in outputs else None,
         forgetting=forgot.to_dict(budget) if forgot else None,
         abstention=measure.measure_abstention(benchmark, outputs),
         curves=measure.draw_curves(benchmark, outputs, getattr(specialist, "layout", None)),
@@ -136,19 +151,56 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
     )
 
 
-def _run_and_measure(setup: Setup) -> tuple[dict[str, Outputs], dict[str, System]]:
-    """The outputs of every system that answered, and the metrics or the error of every system."""
-    outputs, systems = {}, {}
+def _judge(
+    benchmark: Benchmark,
+    tests: list[Comparison],
+    systems: Mapping[str, System],
+    scores: Mapping[str, float],
+    faults: Sequence[str],
+) -> tuple[Verdict | None, Contribution | None]:
+    """Decide the gate, and what the adapter adds to the best system that does without it."""
+    recipe, main = benchmark.recipe, measure.main_tests(benchmark, tests)
+    gate, verdict = get_gate(recipe), None
+    if gate is not None:
+        notes = [describe_choice(recipe, gate, scores), describe_power(benchmark)]
+        verdict = decide(name_alternatives(recipe, gate, scores), main, faults, list(filter(None, notes)))
+    titles = {name: system.title for name, system in systems.items()}
+    weight = (benchmark.card.training.get("ensemble") or {}).get("adapter")
+    return verdict, weigh_adapter(recipe, main, scores, titles, weight)
+
+
+def _judge_members(benchmark: Benchmark, outputs: Mapping[str, Outputs], scores: Mapping[str, float]) -> dict[str, Any]:
+    """Judge the members without the adapter as a specialist of their own, for a version that has no adapter."""
+    own = {name: system for name, system in outputs.items() if name not in {SPECIALIST, ALONE}}
+    tests = measure.compare_systems(benchmark, own, MEMBERS)
+    faults = find_faults(benchmark, outputs[MEMBERS])
+    gate, verdict = get_gate(benchmark.recipe), None
+    if gate is not None:
+        notes = [describe_choice(benchmark.recipe, gate, scores, members_only=True), describe_power(benchmark)]
+        named = name_alternatives(benchmark.recipe, gate, scores, members_only=True)
+        verdict = decide(named, measure.main_tests(benchmark, tests), faults, list(filter(None, notes)))
+    return {
+        "tests": [asdict(test) for test in tests],
+        "gate": verdict.model_dump(mode="json") if verdict is not None else None,
+        "warnings": [*describe_gaps(benchmark), *faults],
+    }
+
+
+def _run_and_measure(setup: Setup) -> tuple[dict[str, Outputs], dict[str, System], dict[str, float]]:
+    """The outputs of every system that answered, the metrics or the error of every system, and the scores on validation rows."""
+    outputs, systems, scores = {}, {}, {}
     for name, result, seconds in run_systems(setup):
         title = system_title(name, setup.members)
         if isinstance(result, VerticalError):
             systems[name] = System(title, error=str(result), seconds=seconds)
             continue
-        outputs[name] = result
+        outputs[name] = result.outputs
+        if result.score is not None:
+            scores[name] = result.score
         setup.progress(f"measuring {title}", None)
-        metrics = measure.measure_metrics(setup.benchmark, result)
-        systems[name] = System(title, metrics, result.unparsed, round(seconds, 2))
-    return outputs, systems
+        metrics = measure.measure_metrics(setup.benchmark, result.outputs)
+        systems[name] = System(title, metrics, result.outputs.unparsed, round(seconds, 2))
+    return outputs, systems, scores
 
 
 def _measure_forgetting(setup: Setup) -> Forgot | None:

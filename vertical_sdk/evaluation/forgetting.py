@@ -165,7 +165,7 @@ def with_forgetting(gate: Verdict | None, forgot: Forgot, budget: float) -> Verd
     within, reason = verdict(forgot, budget)
     if gate is None:
         return Verdict(passed=within, reasons=(reason,))
-    return Verdict(passed=gate.passed and within, reasons=(*gate.reasons, reason))
+    return Verdict(passed=gate.passed and within, noninferior=gate.noninferior and within, reasons=(*gate.reasons, reason))
 
 
 def _recall(specialist: Specialist, pairs: Sequence[tuple[str, str]], progress: Progress, state: str) -> float:

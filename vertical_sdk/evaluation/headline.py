@@ -8,6 +8,7 @@ from typing import Any
 from vertical_sdk import catalog
 from vertical_sdk.errors import UnknownName
 from vertical_sdk.evaluation.plots import number
+from vertical_sdk.evaluation.power import describe_few
 from vertical_sdk.evaluation.result import Evaluation, System
 
 __all__ = ["describe_rows", "headline", "metric_meaning", "metric_title", "p_text", "significance"]
@@ -40,7 +41,7 @@ def _find_metric(name: str) -> catalog.Part[Any] | None:
 
 
 def headline(evaluation: Evaluation) -> str:
-    """Say how often each system is right, and which differences are significant."""
+    """Say how often each system is right, which differences are significant, what the adapter adds, and what few rows cannot show."""
     adapter = evaluation.systems.get("adapter")
     if adapter is None or adapter.error or not adapter.metrics:
         return f"The specialist was not measured{f': {adapter.error}' if adapter and adapter.error else ''}."
@@ -59,7 +60,9 @@ def headline(evaluation: Evaluation) -> str:
         comparisons = [f"{title}: {number(value)}" for title, value in others]
         sentence = f"The specialist reaches {number(own)} in {metric_title(metric)}{note}"
     others_text = f" ({'; '.join(comparisons)})" if comparisons else ""
-    return f"{sentence}{others_text}. {significance(evaluation)}".strip()
+    adds = evaluation.contribution["text"] if evaluation.contribution else ""
+    few = describe_few({row.label: row.n for row in evaluation.per_label}, evaluation.confidence)
+    return " ".join(filter(None, [f"{sentence}{others_text}.", significance(evaluation), adds, few]))
 
 
 def describe_rows(rows: int, *, left_out: int = 0, tuned: int = 0, repeated: int = 0, unknown: str = "") -> str:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from vertical_sdk import catalog
-from vertical_sdk.data.labels import describe_untested, name_some, untested_labels
+from vertical_sdk.data.labels import count_labels, describe_untested, name_some, untested_labels
+from vertical_sdk.evaluation.power import describe_few
 from vertical_sdk.evaluation.test_set import Benchmark
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.types import Interval, LabelSpace
 
-__all__ = ["describe_gaps", "describe_undefined", "find_faults"]
+__all__ = ["describe_gaps", "describe_power", "describe_undefined", "find_faults"]
 
 LONGEST = 40
 """A written answer is quoted up to this many characters."""
@@ -51,6 +52,13 @@ def find_faults(benchmark: Benchmark, own: Outputs) -> list[str]:
 def describe_gaps(benchmark: Benchmark) -> list[str]:
     """List what these rows cannot show, a sentence each."""
     return describe_untested(benchmark.rows, benchmark.card.labels)
+
+
+def describe_power(benchmark: Benchmark) -> str:
+    """Say which labels have few test rows, and what these can show; "" if none has few, or the task has no labels."""
+    if benchmark.card.labels is None:
+        return ""
+    return describe_few(count_labels(benchmark.rows), benchmark.confidence)
 
 
 def describe_undefined(metrics: Mapping[str, Interval]) -> list[str]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vertical_sdk.alternatives import MEMBERS
 from vertical_sdk.evaluation.audit import FEW
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.report_words import Words
 from vertical_sdk.evaluation.result import Evaluation
 
-__all__ = ["Meaning", "describe_known", "describe_meaning", "list_next_steps", "write_verdict"]
+__all__ = ["Meaning", "describe_contribution", "describe_known", "describe_meaning", "list_next_steps", "write_verdict"]
 
 CASES = 1000
 """Right answers are counted in as many cases."""
@@ -86,7 +88,19 @@ def write_verdict(e: Evaluation, words: Words, meanings: Sequence[Meaning]) -> s
         compared = {other.title: number(other.error) for other in others if other.error is not None}
     listed = words("join").join(words("verdict.other", title=title, n=value) for title, value in compared.items())
     first = words(key, others=words("verdict.others", list=listed) if listed else "", **values)
-    return ("" if words.language == "zh" else " ").join([first, *_outcomes(e, words)])
+    return ("" if words.language == "zh" else " ").join([first, *_outcomes(e, words), *describe_contribution(e, words)])
+
+
+def describe_contribution(e: Evaluation, words: Words) -> list[str]:
+    """Say what the adapter adds to the best system that does without it; [] if that was not measured."""
+    if e.contribution is None:
+        return []
+    alternative, outcome, metric = (str(e.contribution[key]) for key in ("alternative", "outcome", "metric"))
+    name = words.phrase(e.systems[alternative].title if alternative in e.systems else alternative)
+    if alternative == MEMBERS and name[-1:] in {")", "）"}:
+        name = re.split(r"[(（]", name[:-1], maxsplit=1)[-1]  # the members' own titles
+    size = number(abs(float(e.contribution["difference"]["value"])))
+    return [words(f"contribution.{outcome}", name=name, n=size, metric=words.metric(metric))]
 
 
 def describe_known(e: Evaluation, words: Words) -> list[str]:
@@ -102,6 +116,8 @@ def describe_known(e: Evaluation, words: Words) -> list[str]:
 def list_next_steps(e: Evaluation, words: Words) -> list[str]:
     """List what to do next, the decision first."""
     steps = [words("next.warnings")] if e.warnings else []
+    if e.contribution is not None and e.contribution["outcome"] != "adds":
+        steps.append(words("next.no_adapter"))
     if e.gate is None:
         steps.append(words("next.no_gate"))
     elif e.gate.passed:

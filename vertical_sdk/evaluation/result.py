@@ -200,6 +200,8 @@ class Evaluation:
     tests            in the main metric first
     baseline         which of the systems is the classical baseline
     lower_is_better  the metrics in which lower is better
+    validation       system → its value in the main metric on the validation rows, by which the gate chose what it compares with
+    contribution     what the adapter adds to the best system that does without it (`Contribution.to_dict`); None if it was not measured
     warnings         what the test rows cannot show, and what the specialist does wrong throughout, a sentence each
     per_label        empty without labels
     confusion        rows of the test set by [reference][prediction of the adapter]; empty for multilabel and without labels
@@ -215,6 +217,7 @@ class Evaluation:
     tuned            how many of them were its validation rows
     repeated         evaluated rows that it was trained on as well: test rows of a recipe whose splits are not apart
     unknown          why it is unknown whether it was trained on some of the rows; "" if it was trained on none of them
+    members          tests, gate and warnings of the members without the adapter, if these are published; None without members
     report           the path of the report; "" if none was written
     unwritten        why evaluation.json and the report could not be written; "" if they were
     account          what happened to every row of data (`Account.to_dict()`), and what was cut
@@ -237,6 +240,9 @@ class Evaluation:
     calibration: Calibration | None = None
     examples: list[ExampleRow] = field(default_factory=list)
     gate: Verdict | None = None
+    validation: dict[str, float] = field(default_factory=dict)
+    contribution: dict[str, Any] | None = None
+    members: dict[str, Any] | None = None
     label_audit: LabelAudit | None = None
     group_audit: GroupAudit | None = None
     abstention: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)

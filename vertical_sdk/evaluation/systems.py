@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vertical_sdk.alternatives import MEMBERS
 from vertical_sdk.baselines.fitted import Fitted
 from vertical_sdk.baselines.frozen_base import Features, FrozenBase
 from vertical_sdk.card import Card
@@ -19,7 +20,7 @@ from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part
-from vertical_sdk.tasks import measured_baselines
+from vertical_sdk.tasks import measured_baselines, score_outputs
 from vertical_sdk.tasks.task import Tuning
 from vertical_sdk.types import Progress, silent
 
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 SPECIALIST, ALONE = "adapter", "alone"
-"""The names of the specialist and of its adapter without members among the systems. The other names are baselines."""
+"""The names of the specialist and of its adapter without members. The others are baselines, and MEMBERS without the adapter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +68,25 @@ class Setup:
         return self.model.adapter.ensemble.shares if self.model.adapter.ensemble is not None else ()
 
 
-def list_systems(setup: Setup) -> dict[str, Callable[[], Outputs]]:
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a system answers to the test rows.
+
+    score  its value in the main metric on the validation rows, of which it has learned no more than its decision rule; None if unknown
+    """
+
+    outputs: Outputs
+    score: float | None = None
+
+
+def list_systems(setup: Setup) -> dict[str, Callable[[], Answers]]:
     """List the systems that answer the rows: name → function that returns the answers. The specialist comes first."""
     rows, general, progress = setup.benchmark.rows, setup.general, setup.progress
     answer = functools.cache(lambda: setup.model.answer(rows, general=general, progress=progress))  # reads the rows once
-    systems: dict[str, Callable[[], Outputs]] = {SPECIALIST: lambda: answer().outputs}
+    systems: dict[str, Callable[[], Answers]] = {SPECIALIST: lambda: Answers(answer().outputs)}
     if setup.model.adapter.ensemble is not None:
-        systems[ALONE] = lambda: answer().alone
+        systems[ALONE] = lambda: Answers(answer().alone)
+        systems[MEMBERS] = lambda: Answers(answer().without_adapter)
     recipe = setup.benchmark.recipe
     for part in measured_baselines(recipe):
         arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.baselines")
@@ -81,7 +94,7 @@ def list_systems(setup: Setup) -> dict[str, Callable[[], Outputs]]:
     return systems
 
 
-def run_systems(setup: Setup) -> Iterator[tuple[str, Outputs | VerticalError, float]]:
+def run_systems(setup: Setup) -> Iterator[tuple[str, Answers | VerticalError, float]]:
     """Run each system on the rows: its name, its answers or its error, and the seconds it took, including training.
 
     Raises the specialist's error.
@@ -89,7 +102,7 @@ def run_systems(setup: Setup) -> Iterator[tuple[str, Outputs | VerticalError, fl
     for name, run in list_systems(setup).items():
         setup.progress(f"running {system_title(name, setup.members)}", None)
         started = time.monotonic()
-        result: Outputs | VerticalError
+        result: Answers | VerticalError
         try:
             result = run()
         except VerticalError as error:
@@ -106,12 +119,14 @@ def system_title(system: str, members: Collection[str] = ()) -> str:
     """
     if system == SPECIALIST:
         return f"specialist ({' + '.join(map(_member_title, members)) or 'adapter'})"
+    if system == MEMBERS:
+        return f"its members alone ({' + '.join(_member_title(member) for member in members if member != SPECIALIST)})"
     return "its adapter alone" if system == ALONE else baselines.part(system).title
 
 
 def classical_baseline(systems: Collection[str]) -> str | None:
     """Name the classical baseline that the headline compares with: the measured one of the first rank; None without one."""
-    ranks = {name: baselines.part(name).classical for name in systems if name not in {SPECIALIST, ALONE}}
+    ranks = {name: baselines.part(name).classical for name in systems if name not in {SPECIALIST, ALONE, MEMBERS}}
     ranked = {name: rank for name, rank in ranks.items() if rank is not None}
     return min(ranked, key=ranked.__getitem__, default=None)
 
@@ -122,11 +137,11 @@ def _member_title(member: str) -> str:
     return titles.get(member) or baselines.part(member).title
 
 
-def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Outputs:
+def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Answers:
     """Fit a baseline on the training rows, tune it on the validation rows, and answer the test rows.
 
     If the ensemble has a member of the same name and options, that member answers: it is the stronger one, because it was fitted on
-    the validation rows too.
+    the validation rows too. Its score is that of its predictions out of fold.
 
     Raises DataError if the baseline needs training rows and there are none.
     """
@@ -134,8 +149,8 @@ def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Output
     card: Card = benchmark.card
     ensemble = setup.model.adapter.ensemble
     member = ensemble.predict_member(part, benchmark.rows, general) if ensemble is not None else None
-    if member is not None:
-        return member
+    if ensemble is not None and member is not None:
+        return Answers(member, ensemble.score_member(part))
     trained = part.use == "base" or (part.use == "probe" and PROBE_HEAD in setup.model.adapter.files)
     if prepared is None and not trained:
         raise DataError(f"{part.use} could not be trained: {setup.unprepared}")
@@ -144,6 +159,15 @@ def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Output
     fitted: Fitted = baselines.get(part.use)(train, card.labels, card.task, seed, general, **arguments)
     outputs = fitted.predict(benchmark.rows, general)
     if part.use == "base" or prepared is None or not prepared.validation:
-        return outputs
-    tuning = Tuning(benchmark.recipe, card.layout)
-    return benchmark.task.tune(outputs, lambda rows: fitted.predict(rows, general), prepared.validation, card.labels, tuning)
+        return Answers(outputs)
+    validation = prepared.validation
+    known = fitted.predict(validation, general)
+    tuned = benchmark.task.tune(
+        outputs,
+        lambda rows: known if rows is validation else fitted.predict(rows, general),
+        validation,
+        card.labels,
+        Tuning(benchmark.recipe, card.layout),
+    )
+    rule = replace(known, offsets=tuned.offsets, threshold=tuned.threshold)
+    return Answers(tuned, score_outputs(benchmark.recipe, rule, validation, card.labels))

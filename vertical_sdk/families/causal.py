@@ -20,11 +20,12 @@ from vertical_sdk.families.label_words import Choices, locate_nodes, plan_choice
 from vertical_sdk.families.logits import LogitChange, find_logit_change
 from vertical_sdk.families.lora import with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
+from vertical_sdk.families.structured import JsonGrammar
 from vertical_sdk.kernels.packing import NO_TAIL, plan_layout, use_layout
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
-from vertical_sdk.types import Example, Family, LabelSpace, Modality, Progress, SeriesLayout, TaskName, silent
+from vertical_sdk.types import Example, Family, GeneratedText, LabelSpace, Modality, Progress, SeriesLayout, TaskName, silent
 
 __all__ = ["CausalSpecialist"]
 
@@ -237,11 +238,27 @@ class CausalSpecialist(nn.Module):
         hidden = self.run_backbone(self.backbone, self.backbone_inputs(batch))
         return self.read_hidden(hidden, batch), batch.get("targets")
 
-    def begin_answers(self, count: int, decoding: Decoding, *, streamed: bool = False) -> list[Continuation]:
-        """Begin so many answers, which nothing is written of yet."""
+    def begin_answers(
+        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, streamed: bool = False
+    ) -> list[Continuation]:
+        """Begin an answer to each prompt, which nothing is written of yet.
+
+        prompts  token ids of each
+
+        Raises what `JsonGrammar` raises.
+        """
+        if decoding.repetition_penalty is None:
+            usual = getattr(self.backbone.get_base_model().generation_config, "repetition_penalty", None)
+            decoding = replace(decoding, repetition_penalty=1.0 if usual is None else usual)
         end = -1 if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
         tree = None if decoding.choices is None else TokenTree(decoding.choices, self.text_tokenizer.encode, end)
-        return [Continuation(self.tokenizer, end, decoding, tree=tree, streamed=streamed) for _ in range(count)]
+        grammar = None if decoding.json_schema is None else JsonGrammar(self.tokenizer, end, decoding.json_schema)
+
+        def begin_answer(prompt: Sequence[int]) -> Continuation:
+            json = grammar.begin_answer() if grammar else None
+            return Continuation(self.tokenizer, end, decoding, prompt=prompt, tree=tree, json=json, streamed=streamed)
+
+        return [begin_answer(prompt) for prompt in prompts]
 
     def write(
         self,
@@ -251,16 +268,16 @@ class CausalSpecialist(nn.Module):
         batch_size: int = 8,
         progress: Progress = silent,
         stream: Callable[[int, str], None] | None = None,
-    ) -> list[str]:
+    ) -> list[GeneratedText]:
         """Write an answer to each prompt by transformers.
 
         prompts  token ids, (tokens,) each
         stream   gets the number of a prompt and the next piece of its text; the pieces joined are the text
-        returns  the texts, without special tokens
         """
         pad_id = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self.tokenizer.eos_token_id
+        end = pad_id if self.tokenizer.eos_token_id is None else self.tokenizer.eos_token_id
         device = next(self.backbone.parameters()).device
-        answers = self.begin_answers(len(prompts), decoding, streamed=stream is not None)
+        answers = self.begin_answers(prompts, decoding, streamed=stream is not None)
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
         for start in range(0, len(order), batch_size):
             group = order[start : start + batch_size]
@@ -272,12 +289,13 @@ class CausalSpecialist(nn.Module):
                     attention_mask=mask.flip(1).to(device),
                     max_new_tokens=max(answers[number].most for number in group),
                     do_sample=False,
+                    repetition_penalty=1.0,  # the answers know it, without the padding
                     pad_token_id=pad_id,
                     eos_token_id=self.tokenizer.eos_token_id,
-                    logits_processor=[_Chooser({number: answers[number] for number in group}, pad_id, stream)],
+                    logits_processor=[_Chooser({number: answers[number] for number in group}, end, stream)],
                 )
             progress("writing", (start + len(group)) / len(order))
-        return [answer.text for answer in answers]
+        return [answer.result for answer in answers]
 
 
 class _Chooser:

@@ -23,7 +23,6 @@ STATIC_ROTARY = ("default", "linear", "llama3", "yarn")
 PARTS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Names of the linear layers of each site."""
 CHANGES_NOTHING: dict[str, tuple[Any, ...]] = {
-    "repetition_penalty": (None, 1, 1.0),
     "no_repeat_ngram_size": (None, 0),
     "encoder_repetition_penalty": (None, 1, 1.0),
     "bad_words_ids": (None, []),
@@ -70,13 +69,16 @@ def read_decoder(model: Any) -> Decoder | None:
 def read_low_rank(model: Any) -> LowRank | None:
     """Read the adapter of a model of transformers with PEFT's layers.
 
-    returns  None for an adapter that is more than LoRA on the linear layers of SITES, such as DoRA, biases or modules_to_save
+    returns  None for an adapter that is more than LoRA on the linear layers of SITES, such as DoRA, biases or modules_to_save, and on
+             a network that is not of ARCHITECTURES
 
     A and B are those of the adapter or copies in float32; B is multiplied by the scale.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
+    if type(model).__name__ not in ARCHITECTURES:
+        return None
     if any(isinstance(module, LowRankLinear) for module in model.modules()):
         return _read_light(model)
     if any(config.bias != "none" for config in getattr(model, "peft_config", {}).values()):

@@ -63,10 +63,19 @@ class Answer:
 
     @functools.cached_property
     def raw(self) -> NDArray[np.float32]:
-        """The raw outputs of adapter and members together, in the shape of `own`."""
+        """The raw outputs of adapter and members together, in the shape of `own`; of the members alone if there is no adapter."""
         ensemble = self.adapter.ensemble
+        if self.adapter.card.members_only and ensemble is not None:
+            return ensemble.combine_without(self.gathered)
         self._require_finite(self.own_raw)
-        return self.own_raw if ensemble is None or not self.rows else ensemble.combine(self.own_raw, self.rows, self.general())
+        return self.own_raw if ensemble is None or not self.rows else ensemble.combine(self.own_raw, self.gathered)
+
+    @functools.cached_property
+    def gathered(self) -> list[NDArray[np.float64]]:
+        """The evidence of each member of the ensemble about the rows; [] without an ensemble."""
+        ensemble = self.adapter.ensemble
+        base = None if self.adapter.card.members_only else self.general()
+        return [] if ensemble is None else ensemble.gather(self.rows, base)
 
     @functools.cached_property
     def outputs(self) -> Outputs:
@@ -93,6 +102,16 @@ class Answer:
     def alone(self) -> Outputs:
         """What the adapter answers without members and without calibration, both of which were fitted for the whole."""
         return get_task(self.adapter.card.task).decode(self.own_raw, rows=self.rows)
+
+    @property
+    def without_adapter(self) -> Outputs:
+        """What the members answer without the adapter: with the stacker and the calibration that were fitted for them alone.
+
+        Raises AdapterError for an adapter without members, or one of an earlier version.
+        """
+        if self.adapter.ensemble is None:
+            raise AdapterError(f"{self.adapter.card.name} has no members.")
+        return self.adapter.ensemble.answer_without(self.gathered, self.rows)
 
 
 def answer(
@@ -129,7 +148,7 @@ def answer(
         own_rows = [rows[n] for n in positions]
         if get_task(loaded[name].card.task).written:
             prompts = clean_turns([row.messages[:-1] for row in own_rows], loaded[name].recipe)
-            texts = engine.generate(prompts, [name] * len(prompts), progress=progress)
+            texts = [written.text for written in engine.generate(prompts, [name] * len(prompts), progress=progress)]
         else:
             own = np.stack([raw[n].values for n in positions]) if positions else np.zeros(0, np.float32)
         answers[name] = Answer(

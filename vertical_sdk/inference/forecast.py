@@ -60,7 +60,7 @@ def forecast(engine: Engine, name: str, history: Any, horizon: int | None = None
     row, last, set_aside = as_history(history, card.layout, name)
     raw = answer(engine, [row], name)[name].raw
     quantiles = widen_quantiles(raw[0:1], card.calibration.widths)[0]
-    levels = (0.5, *sorted(adapter.recipe.series.quantiles))
+    levels = (0.5, *sorted(adapter.recipe.series.quantiles))[: quantiles.shape[-1]]  # members alone have only the median
     return as_forecast(quantiles[:steps], levels, card.layout, last, set_aside)
 
 

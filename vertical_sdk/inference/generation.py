@@ -9,7 +9,7 @@ from vertical_sdk.errors import DataError
 from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.inference.batches import list_inputs, list_names
 from vertical_sdk.inference.inputs import as_conversations
-from vertical_sdk.types import Message, Progress, silent
+from vertical_sdk.types import GeneratedText, Message, Progress, silent
 
 __all__ = ["generate"]
 
@@ -23,7 +23,7 @@ def generate(
     batch_size: int = 8,
     stream: Stream | None = None,
     progress: Progress = silent,
-) -> list[str]:
+) -> list[GeneratedText]:
     """Write an answer to each prompt by one specialist, or by one for each; see `VerticalModel.generate`."""
     given = list_names(adapters)
     recipes = {name: engine.adapter(name).recipe for name in ([given] if isinstance(given, str) else dict.fromkeys(given))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,10 @@ from vertical_sdk.adapters.folder import Adapter, copy_adapter, open_adapter, re
 from vertical_sdk.bases.base import Base, pull_base
 from vertical_sdk.card import Card
 from vertical_sdk.engines import Engine, Stream
+from vertical_sdk.engines.members import MembersEngine
 from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.specialist import Specialist
+from vertical_sdk.families.structured import read_schema
 from vertical_sdk.inference.answer import Answer, answer
 from vertical_sdk.inference.batches import list_inputs
 from vertical_sdk.inference.forecast import Forecast, Monitor, create_monitor, forecast
@@ -22,7 +24,7 @@ from vertical_sdk.inference.generation import generate
 from vertical_sdk.inference.inputs import Input
 from vertical_sdk.inference.predictions import label_names, predict, predict_iter, predict_proba
 from vertical_sdk.tables import ENGINES
-from vertical_sdk.types import Example, Message, Prediction, Progress, log_progress
+from vertical_sdk.types import Example, GeneratedText, Message, Prediction, Progress, log_progress
 
 if TYPE_CHECKING:
     from vertical_sdk.registry import Registry
@@ -43,7 +45,9 @@ class VerticalModel:
 
     def __repr__(self) -> str:
         names = ", ".join(f"{name!r} (in use)" if name == self._active else repr(name) for name in self.adapters)
-        return f"<VerticalModel on {self.base.name}: {names}>"
+        alone = any(self.engine.adapter(name).card.members_only for name in self.adapters)
+        base = "members without a base" if alone else f"on {self.base.name}"
+        return f"<VerticalModel {base}: {names}>"
 
     @classmethod
     def from_registry(
@@ -92,6 +96,9 @@ class VerticalModel:
         progress: Progress = log_progress,
     ) -> VerticalModel:
         """Load an adapter that `open_adapter` found; for the options see `from_pretrained`, which raises."""
+        if adapter.card.members_only:
+            members = MembersEngine()
+            return cls(members, members.load(adapter, name or adapter.card.name))
         trained_on = adapter.card.base
         pulled = pull_base(base or trained_on.name, revision=trained_on.revision, progress=progress)
         engine: Engine = ENGINES.load("torch")(pulled, device=device)
@@ -231,13 +238,15 @@ class VerticalModel:
         temperature: float = 0.0,
         top_p: float = 1.0,
         top_k: int | None = None,
+        repetition_penalty: float | None = None,
         seed: int | None = None,
         stop: str | Iterable[str] = (),
         choices: Iterable[str] | None = None,
+        json_schema: Mapping[str, Any] | str | None = None,
         batch_size: int = 8,
         stream: Stream | None = None,
         progress: Progress = log_progress,
-    ) -> list[str]:
+    ) -> list[GeneratedText]:
         """Write an answer to each prompt; a batch may mix specialists.
 
         prompts         texts for the recipe's prompt, or conversations that end with the user's turn, in whatever `predict` accepts as a
@@ -246,23 +255,30 @@ class VerticalModel:
         max_new_tokens  tokens of an answer at most
         temperature     0 chooses the likeliest token each time; above it tokens are drawn, with softmax(scores / temperature)
         top_p, top_k    tokens are drawn from the likeliest only: those with this probability together, and so many
+        repetition_penalty  above 1, tokens that the prompt or the answer has already become less likely, by transformers' formula; None: what
+                        the base's generation_config says, usually 1
         seed            of the random numbers of each answer, so that an answer depends on its prompt, its specialist and the seed alone;
                         None: other ones each time
         stop            a text, or up to 16, before which an answer ends
         choices         each answer is one of these texts: at each token where they differ, one that the texts allow is chosen
+        json_schema     each answer is a JSON document that follows this schema, a dict or JSON text; needs the extra "structured". An
+                        answer with the finish_reason "length" is the beginning of a document
         batch_size      prompts that are answered at once
         stream          called with a prompt's number and the next piece of its answer
 
-        Raises AdapterError if the base cannot write, DataError for a prompt that is too long and for a setting that is not possible.
+        Raises AdapterError if the base cannot write; DataError for a prompt that is too long, for a setting that is not possible and for
+        a schema that is wrong or cannot be followed; MissingExtra.
         """
         decoding = Decoding(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
+            repetition_penalty=repetition_penalty,
             seed=seed,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             choices=None if choices is None else tuple(list_inputs(choices, "choices", reads="texts", one="text")),
+            json_schema=None if json_schema is None else read_schema(json_schema),
         )
         return generate(
             self.engine,

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
-__all__ = ["sample_token"]
+__all__ = ["penalize", "sample_token"]
 
 FIRST = 256
 """Tokens that are sorted first: they usually have the probability `top_p` together, and a whole vocabulary takes long to sort."""
+
+
+def penalize(scores: Tensor, seen: Collection[int], penalty: float) -> Tensor:
+    """Lower the scores of tokens that are there already, by a penalty above 1 (Keskar et al., 2019, https://arxiv.org/abs/1909.05858).
+
+    As in transformers, a positive score is divided by the penalty and another one multiplied by it.
+
+    scores  (vocabulary,)
+    seen    tokens; those that `scores` does not have are left out
+    returns (vocabulary,), new
+    """
+    tokens = torch.tensor([token for token in seen if token < len(scores)], dtype=torch.long, device=scores.device)
+    old = scores[tokens]
+    return scores.index_copy(0, tokens, torch.where(old < 0, old * penalty, old / penalty))
 
 
 def sample_token(scores: Tensor, draw: float, *, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0) -> int:

@@ -232,7 +232,7 @@ class _Comparison:
         model = VerticalModel.from_registry(own.name, self.registry, progress=progress)
         outputs = model.answer(rows, progress=progress).outputs
         try:
-            if _have_same_base(own.card.base, other.card.base):
+            if _have_same_base(own.card.base, other.card.base) and not (own.card.members_only or other.card.members_only):
                 model.use(model.add(other.name, self.registry))
             else:
                 del model
@@ -318,7 +318,8 @@ def _measure(benchmark: Benchmark, own: Outputs, champion: Outputs, champion_nam
 
 
 def _describe_gate(version: Version) -> str:
-    descriptions = {"passed": "passed", "failed": "failed", "not evaluated": "was not evaluated"}
+    descriptions = {"passed": "passed", "non-inferior": "passed as non-inferior", "failed": "failed"}
+    descriptions["not evaluated"] = "was not evaluated"
     return descriptions.get(version.gate, "does not exist: its recipe says gate: false")
 
 

@@ -18,6 +18,7 @@ from vertical_sdk.tensors import check_tensors
 
 __all__ = [
     "LONGEST_PATH",
+    "NOT_WORTH_IT",
     "UNGATED",
     "build_record",
     "check_files",
@@ -31,6 +32,8 @@ __all__ = [
 UNGATED = "ungated"
 """The gate result of a version whose recipe says `gate: false`."""
 
+NOT_WORTH_IT = frozenset({"nothing", "worse"})
+"""Outcomes of `alternatives.Contribution` with which an adapter is not worth it."""
 README = "README.md"
 REPORT = "report.html"
 UNLISTED = {CARD, README, REPORT}
@@ -85,7 +88,7 @@ def check_files(folder: Path, card: Card, manifest: Manifest) -> None:
 
     Raises CorruptAdapter with the name of the file.
     """
-    for path in (*NEEDED, *card.files):
+    for path in (*((ENSEMBLE,) if card.members_only else NEEDED), *card.files):
         if path not in manifest:
             raise CorruptAdapter(f"{path} is missing. Publish the complete folder of the run.", where=folder)
     for path, file in manifest.items():
@@ -123,7 +126,7 @@ def settle_gate(card: Card) -> Card:
     """Check what a card claims, and return it with the verdict that follows from its results.
 
     A card that says that it passed its gate gets the other verdict, with the reasons, if its own comparisons, warnings and reasons do
-    not lead to it (`gate.decide_again`).
+    not lead to it (`gate.decide_again`). One that passed only as non-inferior is not better.
 
     Raises CorruptAdapter for a claim that cannot be true (`claims.check_claims`).
     """
@@ -135,13 +138,13 @@ def settle_gate(card: Card) -> Card:
         return card
     verdict = decide_again(card, recipe)
     if verdict.passed:
-        return card
+        return card.model_copy(update={"gate": card.gate.model_copy(update={"noninferior": verdict.noninferior})})
     reasons = (*verdict.reasons, "The card said that it passed, which does not follow from the results in it.")
     return card.model_copy(update={"gate": Verdict(passed=False, reasons=reasons)})
 
 
 def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
-    """Return the gate result ("passed", "failed", "not evaluated", "ungated"), and whether force overrides it.
+    """Return the gate result ("passed", "non-inferior", "failed", "not evaluated", "ungated"), and whether force overrides it.
 
     Raises GateFailed with the gate's reasons.
     """
@@ -155,10 +158,13 @@ def check_gate(card: Card, *, force: bool = False) -> tuple[str, bool]:
             "A recipe that names no gate has that of its task; to have none, it says evaluate: {gate: false}."
         )
     if card.gate.passed:
-        return UNGATED if _gate_setting(card) is False else "passed", False
+        return UNGATED if _gate_setting(card) is False else card.gate.result, False
     if force:
         return "failed", True
     reasons = "; ".join(reason.rstrip(".") for reason in card.gate.reasons) or "its card gives no reasons"
+    contribution = card.metrics.get("contribution") or {}
+    if contribution.get("outcome") in NOT_WORTH_IT:
+        reasons += f". {contribution['text'].rstrip('.')}. The members can be published without it: --members-only"
     raise GateFailed(
         f"{card.name} did not pass its gate: {reasons}. Train a better adapter, or publish this one by force, which is recorded: "
         "--force --reason TEXT."

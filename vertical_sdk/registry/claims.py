@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vertical_sdk.alternatives import weigh_by_card
 from vertical_sdk.card import CARD, Card
 from vertical_sdk.catalog import ANY, metrics
 from vertical_sdk.errors import CorruptAdapter, VerticalError
@@ -65,6 +66,12 @@ class _Comparison(_Claim):
     mcnemar_p: Probability | None = None
 
 
+class _Contribution(_Claim):
+    alternative: Line
+    outcome: Line
+    text: Paragraph
+
+
 class _Results(_Claim):
     rows: Count = 0
     systems: Annotated[dict[Line, _System], Field(max_length=50)] = {}
@@ -74,6 +81,8 @@ class _Results(_Claim):
     repeated: Count = 0
     unknown: Paragraph = ""
     warnings: Annotated[list[Paragraph], Field(max_length=500)] = []
+    validation: Annotated[dict[Line, Finite], Field(max_length=50)] = {}
+    contribution: _Contribution | None = None
 
 
 class _Step(_Claim):
@@ -128,6 +137,19 @@ def _find_faults(card: Card) -> Iterator[str]:
         yield from _check_comparison(f"metrics.tests.{place}", test, results.systems)
     if results.baseline is not None and results.baseline not in results.systems:
         yield f"metrics.baseline: no system is called {results.baseline!r}"
+    if results.contribution is not None:
+        yield from _check_contribution(card, results.contribution)
+
+
+def _check_contribution(card: Card, stated: _Contribution) -> Iterator[str]:
+    """Check that what the adapter is said to add follows from the comparisons. A metric that is not installed here is not judged."""
+    try:
+        known = weigh_by_card(card, Recipe.model_validate(card.recipe))
+    except VerticalError:
+        return
+    if known is None or (stated.alternative, stated.outcome) != (known.alternative, known.outcome):
+        follows = f"{known.outcome!r} against {known.alternative!r}" if known is not None else "nothing"
+        yield f"metrics.contribution: it is {stated.outcome!r} against {stated.alternative!r}, but from the comparisons follows {follows}"
 
 
 def _check_parts(card: Card) -> Iterator[str]:

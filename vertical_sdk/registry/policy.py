@@ -12,10 +12,13 @@ from vertical_sdk.card import Card
 from vertical_sdk.errors import GateFailed, RegistryError
 from vertical_sdk.registry.identities import Identity, parse_identities
 
-__all__ = ["FREE_ALIASES", "Policy", "check_licenses"]
+__all__ = ["FREE_ALIASES", "PASSING", "Policy", "check_licenses"]
 
 FREE_ALIASES = ("candidate", "challenger", "staging")
 """Aliases of versions on trial, which may point at one that did not pass its gate. All other names may be what a service loads."""
+
+PASSING = frozenset({"passed", "non-inferior"})
+"""Gate results with which any alias may point at a version: a recipe with a margin below 0 asks only for a non-inferior one."""
 
 SEPARATORS = {
     "VERTICAL_TRUSTED_KEYS": os.pathsep,
@@ -81,7 +84,7 @@ class Policy:
 
     def needs_force(self, alias: str, gate: str) -> bool:
         """Whether an alias may point at a version with this gate result only by force."""
-        return gate != "passed" and alias not in self.free_aliases
+        return gate not in PASSING and alias not in self.free_aliases
 
     def check_alias_gate(self, version: str, alias: str, gate: str) -> None:
         """Check that an alias may point at a version with this gate result: an alias is what services load.

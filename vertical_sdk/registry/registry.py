@@ -29,6 +29,7 @@ from vertical_sdk.registry.checks import (
     require_reason,
     settle_gate,
 )
+from vertical_sdk.registry.members_only import leave_out_adapter
 from vertical_sdk.registry.policy import Policy, check_licenses
 from vertical_sdk.registry.public_report import public_report
 from vertical_sdk.registry.query import MOST, parse_condition
@@ -96,6 +97,7 @@ class Registry:
         reason: str = "",
         tags: Mapping[str, str] | None = None,
         alias: str | None = None,
+        members_only: bool = False,
     ) -> Version:
         """Publish an adapter's folder, or the folder of its run, as the next version of a name.
 
@@ -103,6 +105,8 @@ class Registry:
         force   publish although the gate failed or was not evaluated; the version, its card and the log record this permanently
         reason  why, for the log; needed with `force`
         alias   point this alias at the version too
+        members_only  publish the members of the ensemble without the adapter: they answer alone, and need no base. The gate compares
+                them with what is not among them
 
         The evaluation of the run (`evaluation_record`) goes into the published card and README, and its report beside them, without
         rows of data unless the recipe says `report: {rows: true}`; the run is not changed.
@@ -120,6 +124,9 @@ class Registry:
         check_files(folder, card, manifest)
         run = find_run(folder.absolute())
         evaluation = read_evaluation(run) if run is not None else None
+        if members_only:
+            card, evaluation = leave_out_adapter(folder, card, evaluation)
+            manifest, report = {path: file for path, file in manifest.items() if path in {*card.files, CARD, README}}, None
         if evaluation is not None:
             card = add_evaluation(card, evaluation)
         card = settle_gate(card)
@@ -504,9 +511,9 @@ def _write_joined(staging: Path, card: Card, evaluation: EvaluationRecord | None
     contents = {}
     if rewrite:
         contents[CARD] = card.model_dump_json(indent=1) + "\n"
-    if evaluation is not None:
+    if evaluation is not None or card.members_only:
         try:
-            contents[README] = render_readme(card, evaluation.hub_id)
+            contents[README] = render_readme(card, evaluation.hub_id if evaluation is not None else None)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             message = f"{card.name}: {EVALUATION} is malformed ({error}). Run `vertical evaluate` on the run again."
             raise CorruptAdapter(message) from None

@@ -34,7 +34,7 @@ class Version:
     metric: str | None = None
     """The metric of the gate, or the first metric of the recipe."""
     gate: str = "ungated"
-    """The gate result at publishing: "passed", "ungated" (its recipe says `gate: false`), or, if forced, "failed" or "not evaluated"."""
+    """The gate result at publishing: "passed", "non-inferior", "ungated" (`gate: false`), or, if forced, "failed" or "not evaluated"."""
     forced: bool = False
     """Whether it was published against its gate."""
     reason: str = ""

@@ -65,8 +65,9 @@ class Forecasting(Task):
         recipe: Recipe,
         layout: SeriesLayout | None = None,
     ) -> Calibration:
-        """How far the outer quantiles move at each step."""
-        return fit_forecast_intervals(raw, self.references(rows, labels), recipe.series.quantiles)
+        """How far the outer quantiles move at each step; members that answer without the adapter have none."""
+        levels = recipe.series.quantiles if raw.shape[-1] > 1 else ()
+        return fit_forecast_intervals(raw, self.references(rows, labels), levels)
 
     def evidence(self, outputs: Outputs) -> Floats:
         """Medians (rows, steps, channels)."""
@@ -76,8 +77,10 @@ class Forecasting(Task):
         """The adapter's medians."""
         return np.asarray(raw, dtype=np.float64)[..., 0]
 
-    def pooled_raw(self, raw: NDArray[Any], pooled: Floats) -> NDArray[np.float32]:
-        """The adapter's quantiles, moved with the median."""
+    def pooled_raw(self, raw: NDArray[Any] | None, pooled: Floats) -> NDArray[np.float32]:
+        """The adapter's quantiles, moved with the median; without the adapter the median alone."""
+        if raw is None:
+            return np.asarray(pooled[..., None].astype(np.float32))
         return np.asarray((raw + (pooled - raw[..., 0])[..., None]).astype(np.float32))
 
     def stack(self, systems: Sequence[Floats], truth: Any) -> tuple[Floats, Floats]:
@@ -89,5 +92,5 @@ FORECASTING = Forecasting(
     name="forecasting",
     default_loss="masked_mae",
     default_metrics=("forecast_mae", "forecast_rmse", "forecast_mape"),
-    cheap_baselines=("linear", "seasonal", "persistence"),
+    cheap_baseline="persistence",
 )

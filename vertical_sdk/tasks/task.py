@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.card import Calibration
 from vertical_sdk.errors import DataError
+from vertical_sdk.metrics.measure import bind, inputs
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Gate, Part, Recipe
 from vertical_sdk.tables import TASKS
@@ -27,6 +29,7 @@ __all__ = [
     "get_task",
     "main_metric",
     "measured_baselines",
+    "score_outputs",
 ]
 
 Floats = NDArray[np.float64]
@@ -50,7 +53,7 @@ class Task(ABC):
     name              as recipes write it
     default_loss      the loss of a recipe that names none
     default_metrics   the metrics of a recipe that names none, the main one first
-    cheap_baselines   what the default gate compares with besides the base: those that the recipe measures, or else the last of them
+    cheap_baseline    what is measured if a gate names nothing and the recipe has at most the base to compare with
     like              tasks whose losses, metrics and other parts serve this task too
     labelled          the answers are labels of a LabelSpace
     single_label      each row has exactly one label, so probabilities sum to 1
@@ -64,7 +67,7 @@ class Task(ABC):
     name: str
     default_loss: str
     default_metrics: tuple[str, ...]
-    cheap_baselines: tuple[str, ...] = ("tfidf", "majority")
+    cheap_baseline: str = "majority"
     like: tuple[str, ...] = ()
     labelled: bool = False
     single_label: bool = False
@@ -158,8 +161,11 @@ class Task(ABC):
         """Express the adapter's raw outputs in the shape of `evidence`."""
         return self.evidence(self.decode(np.asarray(raw, dtype=np.float64)))
 
-    def pooled_raw(self, raw: NDArray[Any], pooled: Floats) -> NDArray[np.float32]:
-        """Bring pooled evidence into the shape of the adapter's raw outputs."""
+    def pooled_raw(self, raw: NDArray[Any] | None, pooled: Floats) -> NDArray[np.float32]:
+        """Bring pooled evidence into the form of raw outputs, which `decode` reads.
+
+        raw  the adapter's raw outputs; None if members answer without the adapter
+        """
         return pooled.astype(np.float32)
 
     def stack(self, systems: Sequence[Floats], truth: Any) -> tuple[Floats, Floats]:
@@ -188,29 +194,35 @@ def main_metric(recipe: Recipe) -> Part:
 
 
 def get_gate(recipe: Recipe) -> Gate | None:
-    """The gate of a recipe: its own, or its task's default; None if the recipe says `gate: false`.
-
-    The default gate compares in the main metric with the base, if the recipe measures it and it can do the task untrained, and with
-    the task's cheap baselines.
-    """
+    """The gate of a recipe: its own, or the default one in the main metric; None if the recipe says `gate: false`."""
     gate = recipe.evaluate.gate
     if gate is False:
         return None
-    if gate is not None:
-        return gate
-    measured = [part.use for part in recipe.evaluate.baselines]
-    task = get_task(recipe.task)
-    every = task.cheap_baselines
-    cheap = [name for name in every if name in measured] or every[-1:]
-    base = ("base",) if task.untrained and "base" in measured else ()
-    return Gate(metric=main_metric(recipe).use, beats=(*base, *cheap))
+    return Gate(metric=main_metric(recipe).use) if gate is None else gate
 
 
 def measured_baselines(recipe: Recipe) -> tuple[Part, ...]:
-    """The baselines that an evaluation measures: those of the recipe, and what else its gate compares with."""
-    parts, gate = recipe.evaluate.baselines, get_gate(recipe)
-    named = {part.use for part in parts}
-    return (*parts, *(Part(use=name) for name in (gate.beats if gate else ()) if name not in named))
+    """The baselines that an evaluation measures: those of the recipe, and the members of its ensemble.
+
+    If the gate names nothing and this is at most the base, the task's cheap baseline is added. A member with the name of a
+    baseline but other options is measured only together with the other members.
+    """
+    parts, gate = [*recipe.evaluate.baselines], get_gate(recipe)
+    parts += [part for part in recipe.ensemble if part.use not in {measured.use for measured in parts}]
+    if gate is not None and gate.beats is None and {part.use for part in parts} <= {"base"}:
+        parts.append(Part(use=get_task(recipe.task).cheap_baseline))
+    return tuple(parts)
+
+
+def score_outputs(recipe: Recipe, outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | None) -> float | None:
+    """Measure the outputs for these rows in the recipe's main metric; None if it is undefined, or reads what the outputs lack."""
+    task, part = get_task(recipe.task), main_metric(recipe)
+    given = {"probabilities": outputs.probabilities, "quantiles": outputs.quantiles}
+    if any(name in inputs(part.use) and numbers is None for name, numbers in given.items()):
+        return None
+    measure = bind(part.use, labels, part.arguments)
+    value = measure(task.predictions(outputs), task.references(rows, labels), outputs.probabilities, rows, outputs.quantiles)
+    return value if math.isfinite(value) else None
 
 
 def get_task(name: str, where: str = "") -> Task:

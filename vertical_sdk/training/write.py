@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vertical_sdk.adapters.members_only import record_members
 from vertical_sdk.adapters.self_test import Whole, record_self_tests
 from vertical_sdk.baselines.stacking import Ensemble, save_ensemble
 from vertical_sdk.card import Calibration, Card, library_versions, write_card
@@ -42,6 +43,7 @@ def write_adapter(
             save_ensemble(staged, ensemble)
         _write_record_index(job, staged)
         card = _create_card(job, specialist, Whole(ensemble, calibration, CheckedFiles(staged), job.prepared.fields), facts)
+        card = record_members(card, ensemble)
         write_whole(staged / "README.md", render_readme(card, job.base.hub_id))
         write_card(staged, card)
         staged.rename(job.folder / "adapter")

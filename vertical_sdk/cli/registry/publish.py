@@ -29,20 +29,30 @@ def publish(
         ),
     ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "",
+    members_only: Annotated[
+        bool, typer.Option("--members-only", help="Publish the members of its ensemble without the adapter: no base is needed.")
+    ] = False,
     registry: RegistryAt = None,
     as_json: Json = False,
 ) -> None:
     """Publish an adapter that passed its gate as the next version of its name."""
     from vertical_sdk.registry import Registry
+    from vertical_sdk.registry.checks import NOT_WORTH_IT
+    from vertical_sdk.registry.policy import PASSING
 
     store = Registry(registry)
-    version = store.publish(adapter, name, force=force, reason=reason, tags=parse_tags(tag), alias=alias)
-    told = _describe_report(adapter)
+    version = store.publish(
+        adapter, name, force=force, reason=reason, tags=parse_tags(tag), alias=alias, members_only=members_only
+    )
+    told = "" if members_only else _describe_report(adapter)
     if as_json:
         emit({**version.to_dict(), "report": told})
         return
     show(f"{version} (sha256:{version.digest[:16]}…){f', {alias}' if alias else ''}")
-    if version.gate != "passed":
+    contribution = version.card.metrics.get("contribution") or {}
+    if contribution.get("outcome") in NOT_WORTH_IT:
+        say(contribution["text"])
+    if version.gate not in PASSING:
         say(
             f"It is marked as {describe_gate(version.gate, version.forced)}. An alias moves to it only by force, with a reason."
         )

@@ -56,6 +56,10 @@ class _Test(BaseModel):
     mcnemar_p: Real | None = None
 
 
+class _Contribution(BaseModel):
+    text: Text
+
+
 class _Metrics(BaseModel):
     """The part of a card's metrics that pages show."""
 
@@ -66,6 +70,7 @@ class _Metrics(BaseModel):
     tests: list[_Test] = Field([], max_length=500)
     repeated: Count = 0
     unknown: Text = ""
+    contribution: _Contribution | None = None
 
 
 def check_file(folder: Path, path: str, manifest: Manifest) -> Path:
@@ -145,6 +150,7 @@ def read_evaluation(card: Card | None) -> Evaluation | None:
         gate=card.gate,
         repeated=metrics.repeated,
         unknown=metrics.unknown,
+        contribution=metrics.contribution.model_dump() if metrics.contribution is not None else None,
     )
     evaluation.lower_is_better.extend(name for name in metric_names(evaluation) if _lower_is_better(name))
     return evaluation
