@@ -173,7 +173,12 @@ def _check_searched(recipe: Recipe) -> None:
         if len(set(map(repr, values))) < 2:
             raise RecipeError(f"{key} names fewer than two different values. List two or more.", where=where)
         for value in values:
-            try:
-                check_recipe(plain.replace({key: value}))
-            except RecipeError as error:
-                raise RecipeError(f"{key} = {value!r} cannot be searched: {error}", where=where) from None
+            _check_value(plain, key, value, where)
+
+
+def _check_value(recipe: Recipe, key: str, value: object, where: str) -> None:
+    """The recipe with another value of a key."""
+    try:
+        check_recipe(recipe.replace({key: value}))
+    except RecipeError as error:
+        raise RecipeError(f"{key} = {value!r} cannot be searched: {error}", where=where) from None

@@ -55,7 +55,7 @@ def score_specialist(job: Job, specialist: Specialist, validation: Sequence[Enco
 
 
 def _select(rows: Sequence[Any], chosen: NDArray[np.bool_]) -> list[Any]:
-    return [rows[place] for place in np.flatnonzero(chosen)]
+    return [row for row, is_chosen in zip(rows, chosen.tolist(), strict=True) if is_chosen]
 
 
 def score_written(job: Job, specialist: Specialist) -> float | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vertical_sdk.checking import check_recipe
-from vertical_sdk.families.lora import DEFAULTS as LORA
+from vertical_sdk.families.lora import DEFAULTS
 from vertical_sdk.ranges import Choices, Range, Scalar, SearchSpace, list_ends
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.training_arguments import DEFAULTS as TRAIN
@@ -14,6 +14,8 @@ from vertical_sdk.training_arguments import training_arguments
 
 __all__ = ["choose_space", "read_own_settings", "suggest"]
 
+LORA = {**DEFAULTS, "lora_dropout": 0.0}
+"""What `adapter` is where a recipe does not say it."""
 FACTOR = 5
 """Learning rates up to so many times smaller and larger than the recipe's own are searched by default."""
 DROPOUTS = (0.0, 0.05, 0.1)
@@ -50,7 +52,7 @@ def _list_defaults(recipe: Recipe) -> SearchSpace:
         fewer = max(1, epochs // 2) if epochs >= 1 else epochs / 2
         space["train.num_train_epochs"] = tuple(sorted({fewer, epochs, 2 * epochs}))
     space["adapter.r"] = tuple(sorted({max(1, rank // 2), rank, 2 * rank}))
-    space["adapter.lora_dropout"] = tuple(sorted({*DROPOUTS, float(adapter.get("lora_dropout", 0.0))}))
+    space["adapter.lora_dropout"] = tuple(sorted({*DROPOUTS, float(adapter["lora_dropout"])}))
     return space
 
 

@@ -120,7 +120,7 @@ def tune(
                 text=describe(main_metric(plain).use, own, best, repeats, higher=higher),
                 page=folder / PAGE,
             )
-        if tuned.settings and target is not None:
+        if tuned.settings and target is not None and not isinstance(recipe, Mapping):
             tuned = replace(tuned, recipe=write_recipe(target, recipe, tuned))
         write_page(tuned.page, tuned)
     return tuned
