@@ -15,7 +15,7 @@ from vertical_sdk.training_arguments import training_arguments
 __all__ = ["choose_space", "read_own_settings", "suggest"]
 
 LORA = {**DEFAULTS, "lora_dropout": 0.0}
-"""What `adapter` is where a recipe does not say it."""
+"""The settings of `adapter` that a recipe does not name."""
 FACTOR = 5
 """Learning rates up to so many times smaller and larger than the recipe's own are searched by default."""
 DROPOUTS = (0.0, 0.05, 0.1)
