@@ -7,6 +7,7 @@ classification  minilm-l6 on the rows of medical/icd-chapter: pooled features an
 answers         smollm2-135m on 100 of these rows as conversations, of which only the answers are learned
 instructions    smollm2-135m on 200 instruction rows of mixed length (`instructions.py`, which reads --data), LoRA of rank 8
 equal, no-prefix, all-labelled      the same task without what makes these rows kind: see `instructions.KINDS`
+top-half        80 of the instruction rows with LoRA on the upper half of the layers: the first and the second epoch of the SDK (`top_half.py`)
 
 All systems begin at the same weights and take the same rows in the same order, so their losses must agree. Each runs in a
 process of its own, which is what makes peak memory comparable; all are loaded, then they train in turns, round by round, while
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -32,12 +34,14 @@ from pathlib import Path
 from typing import Any
 
 from instructions import KINDS, describe_rows, instruction_rows, useful_flop
+from top_half import LINEAR, ROWS, measure_epochs, report_epochs, upper_layers
 from turns import read_answer, same_start, settings_of, train_in_turns
 
 RECIPE = "medical/icd-chapter"
-BASES = {"classification": "minilm-l6", "answers": "smollm2-135m", **dict.fromkeys(KINDS, "smollm2-135m")}
-BATCH = {"classification": 64, "answers": 4, **dict.fromkeys(KINDS, 8)}
-RANK = {"classification": 16, "answers": 16, **dict.fromkeys(KINDS, 8)}
+TOP_HALF = "top-half"
+BASES = {"classification": "minilm-l6", "answers": "smollm2-135m", **dict.fromkeys([*KINDS, TOP_HALF], "smollm2-135m")}
+BATCH = {"classification": 64, "answers": 4, **dict.fromkeys([*KINDS, TOP_HALF], 8)}
+RANK = {"classification": 16, "answers": 16, **dict.fromkeys([*KINDS, TOP_HALF], 8)}
 ANSWERS = 100
 SYSTEMS = ("plain", "sdk")
 TRL = ("trl", "trl-no-checkpointing", "trl-padding-free", "trl-packing")
@@ -57,6 +61,8 @@ def recipe_of(task: str) -> Any:
             "loss": None,
             "data.max_length": 128 if task == "answers" else 1024,
         }
+    if task == TOP_HALF:
+        settings["adapter"] |= {"target_modules": LINEAR, "layers_to_transform": upper_layers(BASES[task])}
     return load_recipe(RECIPE, settings)
 
 
@@ -68,6 +74,8 @@ def write_rows(path: Path, tasks: list[str], data: Path | None) -> dict[str, Any
     found: dict[str, Any] = {}
     for task in set(tasks) & set(KINDS):
         found |= instruction_task(task, data)
+    if TOP_HALF in tasks:
+        found |= {TOP_HALF: instruction_task("instructions", data)["instructions"][:ROWS]}
     if {"classification", "answers"} & set(tasks):
         found |= coded_tasks(tasks)
     path.write_text(json.dumps(found), encoding="utf-8")
@@ -120,7 +128,7 @@ def coded_tasks(tasks: list[str]) -> dict[str, Any]:
     return found
 
 
-def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder: Path) -> tuple[Any, Any]:
+def sdk_trainer(task: str, dtype: str, steps: int, folder: Path, rows: dict[str, Any]) -> tuple[Any, Any]:
     """The SDK's trainer, and what training runs under in `vertical_sdk.train`."""
     from vertical_sdk.bases.base import pull_base
     from vertical_sdk.families.batching import Encoded
@@ -144,7 +152,7 @@ def sdk_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder:
     return trainer, fast_training(specialist.backbone, bf16=compute.bf16, onednn=compute.onednn)
 
 
-def plain_trainer(task: str, dtype: str, steps: int, rows: dict[str, Any], folder: Path) -> tuple[Any, Any]:
+def plain_trainer(task: str, dtype: str, steps: int, folder: Path, rows: dict[str, Any]) -> tuple[Any, Any]:
     """What a script with transformers.Trainer and PEFT does: each batch padded to its longest row, every position computed."""
     import peft
     import torch
@@ -218,7 +226,7 @@ def train_child(system: str, task: str, dtype: str, rounds: int, steps: int, pat
     make = {"sdk": sdk_trainer, "plain": plain_trainer}[system]
     rows = json.loads(path.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
-        train_in_turns(lambda most: (*make(task, dtype, most, rows, Path(folder)), {}), rounds, steps)
+        train_in_turns(lambda most: (*make(task, dtype, most, Path(folder), rows), {}), rounds, steps)
 
 
 def start_child(system: str, task: str, dtype: str, chosen: argparse.Namespace, rows: Path) -> subprocess.Popen[str]:
@@ -352,8 +360,12 @@ def main() -> None:
         path = Path(folder) / "rows.json"
         rows = write_rows(path, tasks, chosen.data)
         for task in tasks:
-            systems = choose_systems(chosen, task)
+            systems = choose_systems(chosen, task) if task != TOP_HALF else []
             for dtype in dtypes:
+                if task == TOP_HALF:
+                    make = functools.partial(sdk_trainer, task, dtype, rows=rows)
+                    found.append({"task": task, "dtype": dtype, **measure_epochs(make, len(rows[task]) // BATCH[task])})
+                    continue
                 result = compare(task, dtype, systems, chosen, path)
                 found.append(summarize(result, systems, chosen.rounds, rows))
                 print(f"measured: {task}, {dtype}", file=sys.stderr, flush=True)
@@ -399,6 +411,8 @@ def report(measured: dict[str, Any], *, as_json: bool) -> None:
     )
     print("|---|---|---|---:|---:|---:|---:|---:|")
     for result in measured["results"]:
+        if result["task"] == TOP_HALF:
+            print(report_epochs(result))
         for system, own in result.items():
             if not isinstance(own, dict) or "seconds" not in own:
                 continue

@@ -27,7 +27,7 @@ def test_a_measurement_is_made_once() -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "3", '{"a": "fast"}', '{"a": null}', "\x00\xff"])
-def test_a_damaged_file_is_written_anew(content: str) -> None:
+def test_a_damaged_file_is_written_again(content: str) -> None:
     file = cache_home() / "speeds.json"
     file.parent.mkdir(parents=True)
     file.write_text(content)

@@ -23,7 +23,7 @@ def measure_once(file: str, key: str, measure: Callable[[], Any], parse: Callabl
     parse    makes the result of it. What is kept is measured again if this raises ValueError, TypeError or AttributeError
     most     measurements that are kept
 
-    A file that is damaged is written anew. One that cannot be written is left, and it is measured again next time.
+    A file that is damaged is written again. One that cannot be written is left, and it is measured again next time.
     """
     path = cache_home() / file
     known: dict[str, Any] = {}

@@ -26,10 +26,10 @@ DEFAULTS: dict[str, Any] = {
     "logging_steps": 0.02,
     "save_strategy": "steps",
     "save_steps": 0.2,
-    "eval_strategy": "steps",
-    "eval_steps": 0.2,
     "save_total_limit": 2,
 }
+EVAL_STEPS = 0.2
+"""How often the validation loss is measured during a training that it may stop. Other trainings measure it once, after the last step."""
 OURS = (
     "output_dir", "logging_nan_inf_filter", "remove_unused_columns", "disable_tqdm", "push_to_hub", "label_names", "use_cpu",
     "ddp_find_unused_parameters", "dataloader_pin_memory", "resume_from_checkpoint",
@@ -78,6 +78,10 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
         workers = settings["dataloader_num_workers"]
         raise RecipeError(f"dataloader_num_workers = {workers!r} is wrong: at most {MOST_WORKERS} are started.", where=where)
     values = {**DEFAULTS, **settings}
+    if {"eval_steps", "eval_strategy", "early_stopping_patience"} & {
+        key for key, value in settings.items() if value is not None
+    }:
+        values = {"eval_strategy": "steps", "eval_steps": EVAL_STEPS, **values}
     if values.get("fp16"):
         values["bf16"] = False
     values["report_to"] = _list_trackers(values.get("report_to"))

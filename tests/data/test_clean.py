@@ -1,3 +1,7 @@
+import random
+import string
+
+import ftfy
 import pytest
 
 from vertical_sdk.catalog import cleaners
@@ -24,6 +28,19 @@ def rows(*pairs: tuple[str, str]) -> list[Example]:
 def test_normalize_mends_the_text_and_keeps_its_lines(before: str, after: str) -> None:
     (row,), _ = normalize([Example("1", before)])
     assert row.text == after
+
+
+def test_texts_that_are_not_given_to_ftfy_are_those_that_it_leaves_alone() -> None:
+    rng = random.Random(0)
+    printable = string.ascii_letters + string.digits + string.punctuation + " "
+    texts = ["".join(rng.choices(printable, k=rng.randint(1, 60))) for _ in range(2000)]
+    texts += ["&amp; &lt;b&gt;", "a &copy; b", "<b>&amp;</b>", "\x1b[31mred", "\\u00e9 %C3%A9", "a\x7fb"]
+
+    for text in texts:
+        kept, _ = normalize([Example("1", f"x{text}x")])
+
+        repaired = ftfy.fix_text(f"x{text}x").replace("\x7f", "")
+        assert kept[0].text == " ".join(repaired.split())
 
 
 def test_normalize_counts_why_a_row_changed_and_drops_the_empty() -> None:

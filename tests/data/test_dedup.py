@@ -1,8 +1,11 @@
 import random
 import time
+import zlib
 
 import pytest
+from datasketch import MinHash
 
+from vertical_sdk.data import dedup
 from vertical_sdk.data.dedup import bands, decontaminate, jaccard, near_repeats, nearest_in, shingles
 from vertical_sdk.types import Example, Message
 
@@ -90,6 +93,28 @@ def test_candidates_are_those_that_comparing_all_pairs_finds() -> None:
     assert set(found) <= wanted
     assert len(found) >= 0.95 * len(wanted)
     assert len(wanted) > 20
+
+
+def test_minimal_hash_values_are_those_of_datasketch() -> None:
+    texts = ["", *sentences(60, 4), "张伟订单，12345 OK。好", "x", "a text of lone surrogates \ud800 " * 40]
+
+    sketches = [sketch for _, sketch in dedup._sketch_texts(texts)]
+
+    wanted = MinHash.generator(map(shingles, texts), num_perm=64, seed=1, hashfunc=hash_piece)
+    assert [sketch.tolist() for sketch in sketches] == [minhash.hashvalues.tolist() for minhash in wanted]
+
+
+def hash_piece(piece: str) -> int:
+    return zlib.crc32(piece.encode("utf-8", "surrogatepass"))
+
+
+def test_groups_of_texts_give_the_sketches_of_each_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["", *sentences(20, 5), ""]
+    whole = [sketch.tolist() for _, sketch in dedup._sketch_texts(texts)]
+
+    monkeypatch.setattr(dedup, "CHUNK", 1)
+
+    assert [sketch.tolist() for _, sketch in dedup._sketch_texts(texts)] == whole
 
 
 def test_a_near_repeat_names_the_earlier_row_that_is_kept() -> None:

@@ -14,13 +14,16 @@ import torch
 from conftest import TOPICS, save_causal, topic_recipe, topic_rows, write_csv
 from safetensors.torch import load_file
 
-from vertical_sdk import train
+from vertical_sdk import VerticalModel, train
+from vertical_sdk.adapters.folder import open_adapter
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import read_card
+from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import BaseModelError, DataError, RecipeError, RunError
 from vertical_sdk.families.specialist import create_specialist
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.training.encode import encode_rows
+from vertical_sdk.training.run import Run
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
 from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.types import Example, LabelSpace, silent
@@ -172,6 +175,41 @@ def test_run_with_other_settings_is_not_resumed(encoder: Path, tmp_path: Path) -
 
     with pytest.raises(RunError, match="another recipe or with other settings"):
         train(recipe, out=tmp_path / "run", resume=True, settings={"train.learning_rate": 0.5})
+
+
+def test_the_validation_loss_is_that_of_the_stored_adapter(encoder: Path, tmp_path: Path) -> None:
+    run = train(topic_recipe(tmp_path, encoder, train__num_train_epochs=1), out=tmp_path / "run")
+
+    recipe = load_recipe(topic_recipe(tmp_path, encoder, train__num_train_epochs=1))
+    rows = prepare(recipe).validation
+    specialist = VerticalModel.from_adapter(open_adapter(run.path)).specialist()
+    with torch.inference_mode():
+        losses = [
+            -specialist(specialist.collate([specialist.encode(row, learn=True)]))[0].log_softmax(-1)[0, position(row, run)]
+            for row in rows
+        ]
+    assert run.card.training["eval_loss"] == pytest.approx(float(torch.stack(losses).mean()), abs=1e-4)
+    assert not find_scalars(run.path, "eval/loss")
+
+
+def test_the_validation_loss_is_measured_during_a_training_that_asks_for_it(encoder: Path, tmp_path: Path) -> None:
+    recipe = topic_recipe(tmp_path, encoder, train__num_train_epochs=1)
+
+    run = train(recipe, out=tmp_path / "run", settings={"train.eval_steps": 0.5})
+
+    assert len(find_scalars(run.path, "eval/loss")) == 2
+
+
+def position(row: Example, run: Run) -> int:
+    assert run.card.labels is not None
+    return run.card.labels.labels.index(str(row.target))
+
+
+def find_scalars(run: Path, name: str) -> list[float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "events")).Reload()
+    return [event.value for event in events.Scalars(name)] if name in events.Tags()["scalars"] else []
 
 
 def test_early_stopping_keeps_the_best_weights(encoder: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from vertical_sdk.tuning import study
 RATES = {"train.learning_rate": {"low": 1e-3, "high": 3e-2, "log": True}}
 QUICK: dict[str, Any] = {"train__num_train_epochs": 1, "train__eval_steps": 0.5}
 POOR: dict[str, Any] = {**QUICK, "train__learning_rate": 1e-7, "head__init": "random"}
+"""A head with random weights that learns nothing; the linear probe is far better."""
 CHILD = "import sys, torch; torch.set_num_threads(1); from vertical_sdk.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -39,19 +40,19 @@ def in_three_files(folder: Path, test_rows: list[tuple[str, str]]) -> dict[str, 
 
 def test_better_settings_become_a_recipe_that_extends_the_first(encoder: Path, tmp_path: Path) -> None:
     files = in_three_files(tmp_path, topic_rows(24, seed=3))
-    path = topic_recipe(tmp_path, encoder, **POOR, **files, tune={"train.learning_rate": [1e-7, 0.02], "adapter.r": [2, 4]})
+    path = topic_recipe(tmp_path, encoder, **POOR, **files, tune={"head.init": ["random", "probe"], "adapter.r": [2, 4]})
 
     tuned = tune(path, budget=300, trials=4, out=tmp_path / "more" / ".." / "found.yaml")
 
     assert tuned.trials[0].settings == {}
     assert tuned.repeats is not None
     assert len(tuned.repeats.own) == len(tuned.repeats.best) == 3
-    assert tuned.settings["train.learning_rate"] == 0.02
+    assert tuned.settings["head.init"] == "probe"
     assert tuned.recipe is not None
     written = yaml.safe_load(tuned.recipe.read_text())
     assert written["extends"] == "topics.yaml"
-    assert written.keys() == {"extends", "train", "adapter"}
-    assert written["train"] == {"learning_rate": 0.02}
+    assert written.keys() == {"extends", "head", "adapter"}
+    assert written["head"] == {"init": "probe"}
     assert load_recipe(tuned.recipe) == load_recipe(path).replace(tuned.settings)
     page = tuned.page.read_text()
     assert "Better settings" in page
@@ -61,7 +62,7 @@ def test_better_settings_become_a_recipe_that_extends_the_first(encoder: Path, t
 
 
 def test_settings_that_are_not_better_give_no_recipe(encoder: Path, tmp_path: Path) -> None:
-    path = topic_recipe(tmp_path, encoder, **QUICK, tune={"train.learning_rate": [0.01, 1e-7]}, head__init="random")
+    path = topic_recipe(tmp_path, encoder, **POOR | {"head__init": "probe"}, tune={"head.init": ["random", "probe"]})
 
     tuned = tune(path, budget=300, trials=5)
 
@@ -174,9 +175,7 @@ def test_own_settings_that_take_longer_than_the_budget_have_no_value(encoder: Pa
 
 def test_poor_trial_is_pruned(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "FIRST", 1)
-    path = topic_recipe(
-        tmp_path, encoder, head__init="random", train__num_train_epochs=4, tune={"train.learning_rate": [0.01, 1e-7]}
-    )
+    path = topic_recipe(tmp_path, encoder, **POOR | {"head__init": "probe"}, tune={"head.init": ["random", "probe"]})
 
     tuned = tune(path, budget=300, trials=2)
 

@@ -18,7 +18,7 @@ from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.types import Example, Progress, silent
 
-__all__ = ["Features", "FrozenBase", "InMemory"]
+__all__ = ["Features", "FrozenBase", "InMemory", "content_of"]
 
 Features: TypeAlias = Mapping[tuple[object, ...], Tensor]
 """What a row contains → its features (width,)."""
@@ -66,7 +66,7 @@ class FrozenBase:
 
         encoded  the same rows, if they are encoded already
         """
-        contents = list(map(_content, rows))
+        contents = list(map(content_of, rows))
         missing = {content: place for place, content in enumerate(contents) if content not in self.known}
         if missing:
             places = list(missing.values())
@@ -83,6 +83,6 @@ class FrozenBase:
         return torch.stack([self.known[content] for content in contents])
 
 
-def _content(row: Example) -> tuple[object, ...]:
+def content_of(row: Example) -> tuple[object, ...]:
     """Return the parts of a row that a specialist reads, as a key."""
     return row.text, row.messages, comparable_values(row)

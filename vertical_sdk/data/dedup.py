@@ -16,6 +16,9 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.scripts import CJK
 from vertical_sdk.data.texts import comparable_values, fold_text, prompt_text
@@ -33,6 +36,9 @@ PUNCTUATION = (
     + "\u3001\u3002\u300a\u300b\u300c\u300d\u3010\u3011\u2018\u2019\u201c\u201d\u2026\u00b7"
 )
 MISSED = 0.01
+LARGEST = 0xFFFFFFFF
+CHUNK = 20_000
+"""Pieces that are hashed at once: an array of 5 MB."""
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -174,14 +180,56 @@ def _cached_shingles(text: str) -> frozenset[str]:
     return shingles(text)
 
 
-def _sketch_texts(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Yield each text with its 64 minimal hash values."""
-    from datasketch import MinHash
+def _sketch_texts(texts: Iterable[str]) -> Iterator[tuple[str, NDArray[np.uint32]]]:
+    """Yield each text with its 64 minimal hash values; those of an empty text are the largest number."""
+    for chunk in _group_texts(texts):
+        sketches = np.full((len(chunk), PERMUTATIONS), LARGEST, dtype=np.uint32)
+        filled = [place for place, (_, pieces) in enumerate(chunk) if pieces]
+        if filled:
+            sketches[filled] = _minimal_hashes([chunk[place][1] for place in filled])
+        for (text, _), sketch in zip(chunk, sketches, strict=True):
+            yield text, sketch
 
-    texts = list(texts)
-    sketches = MinHash.generator((shingles(text) for text in texts), num_perm=PERMUTATIONS, seed=1, hashfunc=_hash)
-    for text, sketch in zip(texts, sketches, strict=True):
-        yield text, sketch.hashvalues
+
+def _group_texts(texts: Iterable[str]) -> Iterator[list[tuple[str, frozenset[str]]]]:
+    """Put texts and their pieces into groups of about CHUNK pieces."""
+    group: list[tuple[str, frozenset[str]]] = []
+    size = 0
+    for text in texts:
+        group.append((text, shingles(text)))
+        size += len(group[-1][1])
+        if size >= CHUNK:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _minimal_hashes(texts: Sequence[frozenset[str]]) -> NDArray[np.uint32]:
+    """The minimal hash values of texts, given as their pieces: (texts, PERMUTATIONS).
+
+    A piece's hash is its CRC-32, mixed by the finalizer of MurmurHash3 (Appleby, 2011). A permutation of 32-bit numbers is
+    h → a h + b modulo 2³² with an odd a.
+    """
+    h = np.fromiter((_hash(piece) for pieces in texts for piece in pieces), dtype=np.uint32)
+    h ^= h >> 16
+    h *= np.uint32(0x85EBCA6B)
+    h ^= h >> 13
+    h *= np.uint32(0xC2B2AE35)
+    h ^= h >> 16
+    a, b = _permutations()
+    permuted = h[:, None] * a
+    permuted += b
+    starts = np.cumsum([0, *map(len, texts)])[:-1]
+    return np.asarray(np.minimum.reduceat(permuted, starts, axis=0))
+
+
+@lru_cache(maxsize=1)
+def _permutations() -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The numbers a and b of each permutation, (PERMUTATIONS,)."""
+    rng = np.random.RandomState(1)  # its numbers stay the same in every version of numpy
+    a = rng.randint(0, 1 << 31, PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return a, rng.randint(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
 
 
 def _hash(piece: str) -> int:

@@ -6,12 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 
-import torch
-import transformers
-
+from vertical_sdk.baselines.kept_features import describe_reading
 from vertical_sdk.card import Fingerprint
 from vertical_sdk.families.specialist import Specialist, switched_off
-from vertical_sdk.kernels.rates import processor_name
 from vertical_sdk.measurements import measure_once
 
 __all__ = ["measure_base"]
@@ -41,14 +38,4 @@ def _measure_now(specialist: Specialist, measure: Callable[[], float]) -> float:
 
 def _digest(specialist: Specialist, texts: Sequence[str], fingerprint: Fingerprint) -> str:
     """The digest of everything that the result depends on."""
-    tensors = list(specialist.backbone.parameters())
-    reads = (
-        type(specialist).__name__,
-        getattr(specialist, "pooling", ""),
-        specialist.max_length,
-        sorted({str(tensor.dtype) for tensor in tensors}),
-        tensors[0].device.type,
-    )
-    base = (fingerprint.architecture, fingerprint.weights, fingerprint.tokenizer)
-    versions = (processor_name(), torch.__version__, transformers.__version__)
-    return hashlib.sha256(json.dumps([reads, base, versions, list(texts)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*describe_reading(specialist, fingerprint), list(texts)]).encode()).hexdigest()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vertical_sdk.adapters.folder import open_adapter
 from vertical_sdk.alternatives import MEMBERS, Contribution, describe_choice, name_alternatives, weigh_adapter
 from vertical_sdk.baselines.frozen_base import Features, InMemory
+from vertical_sdk.baselines.kept_features import load_features, save_features
 from vertical_sdk.card import Verdict
 from vertical_sdk.data.prepare import Prepared, read_rows
 from vertical_sdk.errors import AdapterError, VerticalError
@@ -80,6 +81,8 @@ def evaluate(
     with contextlib.nullcontext() if own_run else for_card(model.card, allowed=allow_sources):
         setup, known = _prepare(model, data, memory, progress)
         evaluation = _evaluate(setup, data, known)
+        if own_run and setup.prepared is not None:
+            save_features(model.specialist(), model.base.fingerprint, setup.prepared, setup.general.known)
     return record_evaluation(found.folder, evaluation, model.base.hub_id, data, model.adapter.recipe.report)
 
 
@@ -93,6 +96,8 @@ def _prepare(model: VerticalModel, data: Path | None, memory: InMemory | None, p
         prepared, unprepared, features = memory.prepared, "", memory.features
     else:
         prepared, unprepared = prepare_own_rows(card, recipe, needed=data is None, progress=progress)
+        if prepared is not None:
+            features = load_features(model.specialist(), model.base.fingerprint, prepared)
     if data is not None:
         given = read_rows(data, recipe, card.contract, require_label=True)[0]
         rows, known = leave_out_learned(given, own, model.adapter.folder, prepared, unprepared, data)

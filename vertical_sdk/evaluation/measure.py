@@ -15,7 +15,7 @@ from vertical_sdk.evaluation.audit import Audited, find_general_model, group_aud
 from vertical_sdk.evaluation.forecasts import forecast_curves
 from vertical_sdk.evaluation.pictures import draw_evidence
 from vertical_sdk.evaluation.result import Bin, Comparison, ExampleRow
-from vertical_sdk.evaluation.statistics import bootstrap_interval, mcnemar, paired_bootstrap
+from vertical_sdk.evaluation.statistics import compare_resampled, mcnemar
 from vertical_sdk.evaluation.systems import SPECIALIST, system_title
 from vertical_sdk.evaluation.tables import confusion_matrix, per_label_table
 from vertical_sdk.evaluation.test_set import Benchmark
@@ -56,13 +56,13 @@ def measure_metrics(benchmark: Benchmark, outputs: Outputs) -> dict[str, Interva
 
 def measure_interval(benchmark: Benchmark, metric: str, outputs: Outputs) -> Interval:
     """Measure one metric with its interval."""
-    return bootstrap_interval(benchmark.measure(metric, outputs), len(benchmark.rows), benchmark.resampling)
+    return benchmark.resample(metric, outputs).interval(benchmark.resampling.confidence)
 
 
 def paired_test(benchmark: Benchmark, metric: str, first: Outputs, second: Outputs) -> PairedTest:
     """Compare two systems in one metric on the same resamples: first minus second."""
-    return paired_bootstrap(
-        benchmark.measure(metric, first), benchmark.measure(metric, second), len(benchmark.rows), benchmark.resampling
+    return compare_resampled(
+        benchmark.resample(metric, first), benchmark.resample(metric, second), benchmark.resampling.confidence
     )
 
 

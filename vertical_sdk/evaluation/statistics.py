@@ -20,10 +20,13 @@ __all__ = [
     "Bootstrap",
     "Ints",
     "OfRows",
+    "Resampled",
     "bootstrap_interval",
+    "compare_resampled",
     "mcnemar",
     "paired_bootstrap",
     "percentile_interval",
+    "resample",
     "resampled_rows",
 ]
 
@@ -56,29 +59,53 @@ class Bootstrap:
 DEFAULT = Bootstrap()
 
 
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A metric of all rows, and of each resample of them.
+
+    values  (resamples,)
+    """
+
+    value: float
+    values: NDArray[np.float64]
+
+    def interval(self, confidence: float) -> Interval:
+        """The percentile interval; see `bootstrap_interval`."""
+        return percentile_interval(self.value, self.values, confidence)
+
+
+def resample(metric: OfRows, n: int, resampling: Bootstrap = DEFAULT) -> Resampled:
+    """Measure a metric over n rows and over each resample of them."""
+    values = np.array([metric(rows) for rows in resampled_rows(n, resampling)])
+    return Resampled(metric(np.arange(n)), values)
+
+
 def bootstrap_interval(metric: OfRows, n: int, resampling: Bootstrap = DEFAULT) -> Interval:
     """Measure a metric over n rows with its percentile interval (Efron and Tibshirani, 1993, chapter 13).
 
     If needed, the interval is widened to contain the value itself: a metric that grows with noise (ECE) is larger in resamples than
     in the sample.
     """
-    values = np.array([metric(rows) for rows in resampled_rows(n, resampling)])
-    return percentile_interval(metric(np.arange(n)), values, resampling.confidence)
+    return resample(metric, n, resampling).interval(resampling.confidence)
 
 
 def paired_bootstrap(first: OfRows, second: OfRows, n: int, resampling: Bootstrap = DEFAULT) -> PairedTest:
-    """Measure how much better the first system is than the second on the same resampled rows (Koehn, 2004).
+    """Measure how much better the first system is than the second on the same resampled rows (Koehn, 2004)."""
+    return compare_resampled(resample(first, n, resampling), resample(second, n, resampling), resampling.confidence)
+
+
+def compare_resampled(first: Resampled, second: Resampled, confidence: float) -> PairedTest:
+    """Compare two systems that were measured on the same resamples: first minus second.
 
     The p-value is twice the smaller share of resamples on one side of zero, each share counted with one more resample on
     that side (Davison and Hinkley, 1997, section 4.2.5), so that it is never 0: with 1,000 resamples the least is 0.002.
     """
-    differences = np.array([first(rows) - second(rows) for rows in resampled_rows(n, resampling)])
-    everything = np.arange(n)
-    interval = percentile_interval(first(everything) - second(everything), differences, resampling.confidence)
+    differences = first.values - second.values
+    interval = percentile_interval(first.value - second.value, differences, confidence)
     known = differences[~np.isnan(differences)]
     tail = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
     p_value = math.nan if math.isnan(interval.low) else min(1.0, 2 * (tail + 1) / (len(known) + 1))
-    return PairedTest(interval, p_value, resampling.confidence)
+    return PairedTest(interval, p_value, confidence)
 
 
 def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:

@@ -13,7 +13,7 @@ from vertical_sdk.card import Card
 from vertical_sdk.data.prepare import Prepared, prepare
 from vertical_sdk.errors import DataError, VerticalError
 from vertical_sdk.evaluation.audit import check_groups
-from vertical_sdk.evaluation.statistics import Bootstrap
+from vertical_sdk.evaluation.statistics import Bootstrap, Resampled, resample
 from vertical_sdk.metrics.measure import Measure, PreparedRows, bind, prepare_rows
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part, Recipe
@@ -67,6 +67,17 @@ class Benchmark:
                 )
         return Bootstrap(settings.resamples, self.confidence, groups=groups)
 
+    @cached_property
+    def _resampled(self) -> dict[tuple[str, Outputs], Resampled]:
+        return {}
+
+    def resample(self, name: str, outputs: Outputs) -> Resampled:
+        """Measure a metric of these outputs on all rows and on each resample, once for all intervals and comparisons."""
+        key = name, outputs
+        if key not in self._resampled:
+            self._resampled[key] = resample(self.measure(name, outputs), len(self.rows), self.resampling)
+        return self._resampled[key]
+
     @property
     def main_metric(self) -> str:
         """The metric that comes first: the gate's, or the first of the recipe."""
@@ -78,10 +89,12 @@ class Benchmark:
         predictions = np.asarray(self.task.predictions(outputs), dtype=object if as_texts else None)
         references = np.asarray(self.references, dtype=object) if as_texts else self.references
         metric, prepared = self.metrics[name], self.prepared[name]
+        all_probabilities = outputs.probabilities if "probabilities" in metric.takes else None
+        all_quantiles = outputs.quantiles if "quantiles" in metric.takes else None
 
         def measure_rows(rows: Any) -> float:
-            probabilities = outputs.probabilities[rows] if outputs.probabilities is not None else None
-            quantiles = outputs.quantiles[rows] if outputs.quantiles is not None else None
+            probabilities = None if all_probabilities is None else all_probabilities[rows]
+            quantiles = None if all_quantiles is None else all_quantiles[rows]
             selected, expected = predictions[rows], references[rows]
             if as_texts:
                 selected, expected = selected.tolist(), expected.tolist()

@@ -86,7 +86,7 @@ def _check_ranks(model: Any, config: Any) -> None:
 def _refuse_without_effect() -> Iterator[None]:
     """Raise ValueError for a setting of which PEFT only warns that it matches no module, so that it would change nothing."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # PEFT sets it, so nobody has to act
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")  # PEFT sets it, so no user has to act
         for problem in (
             "did not match any targeted module",
             "no modules were excluded",

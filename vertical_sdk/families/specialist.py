@@ -48,6 +48,8 @@ Batch = dict[str, Any]
 """Tensors by their names, and the layout of packed rows."""
 TOKEN_BUDGET = 8192
 """Tokens of a batch, padding included."""
+CPU_TOKEN_BUDGET = 2048
+"""The same on a CPU: what a layer computes then stays in the cache, which takes a quarter less time."""
 USUAL_WIDTH = 384
 """The width of a base whose config.json does not name one."""
 LARGE = 1_000_000_000
@@ -235,24 +237,26 @@ def run_rows(
     rows: Sequence[Encoded],
     what: Callable[[Batch], Tensor],
     *,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     batch_size: int | None = None,
     bf16: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Tensor:
     """Apply `what` (the specialist's features or outputs) to all rows in length-sorted batches, without gradients.
 
-    batch_size  at most so many rows in a batch; None: as many as `token_budget` allows
-    returns  (rows, ...) float32 on the CPU, in the order of the rows
+    token_budget  tokens of a batch, padding included; None: what is fast on the device
+    batch_size    at most so many rows in a batch; None: as many as `token_budget` allows
+    returns       (rows, ...) float32 on the CPU, in the order of the rows
     """
     parts: list[tuple[list[int], Tensor]] = []
     device = next(specialist.backbone.parameters()).device
     if specialist.backbone.training:  # `eval` walks through all layers, which takes longer than one text
         specialist.backbone.eval()
     done = 0
+    budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else TOKEN_BUDGET)
     threads = _choose_threads(specialist, rows) if device.type == "cpu" else torch.get_num_threads()
     with use_threads(threads), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for group in micro_batches([row.length for row in rows], token_budget, batch_size):
+        for group in micro_batches([row.length for row in rows], budget, batch_size):
             batch = {key: value.to(device) for key, value in specialist.collate([rows[n] for n in group]).items()}
             parts.append((group, what(batch).float().cpu()))
             done += len(group)

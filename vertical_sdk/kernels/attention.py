@@ -10,7 +10,7 @@ computes bfloat16 in float32. Rows of a specialist are short and many, so that t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,9 +18,11 @@ from torch import Tensor
 
 from vertical_sdk.kernels.packing import HIDDEN, Group, Layout, current_layout
 
-__all__ = ["knows_layouts", "short_attention"]
+__all__ = ["attend", "attend_backward", "knows_layouts", "short_attention"]
 
 NAME = "short_rows"
+BLOCK = 128
+"""Queries of a row that are computed together: they skip the keys after them."""
 LONGEST = 1024
 """P is kept for the backward pass, rows × heads × tokens² numbers; PyTorch's fused kernel computes it again, which then is worth it."""
 
@@ -58,77 +60,117 @@ class _PackedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool, window: int | None, scale: float
     ) -> Tensor:
-        heads = q.shape[1]
-        out = torch.empty_like(q)
-        kept: list[Tensor] = []
-        for group in layout.groups:
-            scores = torch.baddbmm(
-                q.new_empty(1), _take(q, group), _take_keys(k, group, heads).transpose(1, 2), beta=0, alpha=scale
-            )
-            mask = group.mask(causal=causal, window=window)
-            if mask is not None:
-                scores.view(heads, -1, *scores.shape[1:]).add_(mask.to(scores.dtype))
-            p = torch.softmax(scores, dim=-1)
-            _put(out, torch.bmm(p, _take_keys(v, group, heads)), group)
-            kept.append(p)
+        out, kept = attend(q, k, v, layout, causal=causal, window=window, scale=scale)
         ctx.save_for_backward(q, k, v, *kept)
-        ctx.layout, ctx.scale = layout, scale
+        ctx.layout, ctx.causal, ctx.scale = layout, causal, scale
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, *kept = ctx.saved_tensors
-        heads, back = q.shape[1], gradients[0].contiguous()
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for group, p in zip(ctx.layout.groups, kept, strict=True):
-            do = _take(back, group)
-            if not group.even:
-                do.view(heads, *group.valid.shape, -1).masked_fill_(~group.valid[:, :, None], 0)
-            dp = torch.bmm(do, _take_keys(v, group, heads).transpose(1, 2))
-            ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
-            _put(dq, torch.bmm(ds, _take_keys(k, group, heads)).mul_(ctx.scale), group)
-            _add_keys(dk, torch.bmm(ds.transpose(1, 2), _take(q, group)).mul_(ctx.scale), group)
-            _add_keys(dv, torch.bmm(p.transpose(1, 2), do), group)
+        attend_backward(gradients[0], (q, k, v), kept, ctx.layout, causal=ctx.causal, scale=ctx.scale, into=(dq, dk, dv))
         return dq, dk, dv, None, None, None, None
 
 
-def _take(x: Tensor, group: Group) -> Tensor:
-    """A copy of the rows' own tokens of x (tokens, heads, width) → (heads × rows, longest, width)."""
-    own = x[group.begin : group.begin + group.tokens] if group.even else x.index_select(0, group.queries.flatten())
-    return _by_head(own, group.longest)
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, *, causal: bool, window: int | None, scale: float
+) -> tuple[Tensor, list[Tensor]]:
+    """Attention within the rows of a layout, without gradients.
+
+    q        (tokens, heads, width)
+    k, v     (tokens, key heads, width)
+    returns  (tokens, heads, width), and what `attend_backward` needs: P of each block of queries
+    """
+    out, kept = torch.empty(q.shape, dtype=q.dtype), list[Tensor]()
+    for group in layout.groups:
+        queries, keys, values = _take_queries(q, group, k.shape[1]), _take_keys(k, group), _take_keys(v, group)
+        mask = group.mask(causal=causal, window=window)
+        mixed = torch.empty_like(queries)
+        for begin, end, seen in _blocks(group, causal):
+            part = queries[:, :, begin:end].flatten(1, 2)
+            scores = torch.baddbmm(part.new_empty(1), part, keys[:, :seen].transpose(1, 2), beta=0, alpha=scale)
+            if mask is not None:
+                each = scores.view(k.shape[1], len(group.lengths), -1, end - begin, seen)
+                each.add_(mask[:, None, begin:end, :seen].to(scores.dtype))
+            p = torch.softmax(scores, dim=-1)
+            mixed[:, :, begin:end] = torch.bmm(p, values[:, :seen]).view_as(mixed[:, :, begin:end])
+            kept.append(p)
+        _put(out, mixed, group)
+    return out, kept
 
 
-def _take_keys(x: Tensor, group: Group, heads: int) -> Tensor:
-    """The tokens that the rows attend to, for each head: x (tokens, key heads, width) → (heads × rows, before + longest, width)."""
-    taken = (
-        _take(x, group) if not group.before else _by_head(x.index_select(0, group.keys.flatten()), group.before + group.longest)
-    )
-    if heads == x.shape[1]:
-        return taken
-    each = taken.view(x.shape[1], 1, -1, *taken.shape[1:]).expand(-1, heads // x.shape[1], -1, -1, -1)
-    return each.reshape(-1, *taken.shape[1:])
+def attend_backward(
+    dout: Tensor,
+    inputs: tuple[Tensor, Tensor, Tensor],
+    kept: Sequence[Tensor],
+    layout: Layout,
+    *,
+    causal: bool,
+    scale: float,
+    into: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """The gradients of `attend`.
+
+    dout    (tokens, heads, width), the gradient of its output
+    inputs  q, k and v
+    into    gets the gradients of q, k and v, of the same shapes; those of k and v are added to it
+    """
+    q, k, v = inputs
+    blocks = iter(kept)
+    for group in layout.groups:
+        queries, keys, values = _take_queries(q, group, k.shape[1]), _take_keys(k, group), _take_keys(v, group)
+        douts = _take_queries(dout.to(q.dtype), group, k.shape[1])
+        if not group.even:
+            douts.view(k.shape[1], len(group.lengths), *douts.shape[1:]).masked_fill_(~group.valid[:, None, :, None], 0)
+        dq, dk, dv = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
+        for begin, end, seen in _blocks(group, causal):
+            p, part, do = next(blocks), queries[:, :, begin:end].flatten(1, 2), douts[:, :, begin:end].flatten(1, 2)
+            dp = torch.bmm(do, values[:, :seen].transpose(1, 2))
+            ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
+            dq[:, :, begin:end] = torch.bmm(ds, keys[:, :seen]).mul_(scale).view_as(dq[:, :, begin:end])
+            dk[:, :seen].baddbmm_(ds.transpose(1, 2), part, alpha=scale)
+            dv[:, :seen].baddbmm_(p.transpose(1, 2), do)
+        _put(into[0], dq, group)
+        _add_keys(into[1], dk, group)
+        _add_keys(into[2], dv, group)
 
 
-def _by_head(x: Tensor, length: int) -> Tensor:
-    """x (rows × length, heads, width) → a copy (heads × rows, length, width)."""
-    by_head = x.view(-1, length, *x.shape[1:]).permute(2, 0, 1, 3)
-    return by_head.contiguous().view(-1, length, x.shape[2])
+def _blocks(group: Group, causal: bool) -> list[tuple[int, int, int]]:
+    """Queries that are computed together: their begin and end, and the number of keys that they may attend to."""
+    size = BLOCK if causal else group.longest
+    ends = [min(begin + size, group.longest) for begin in range(0, group.longest, size)]
+    return [(begin, end, group.before + end) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def _take_queries(x: Tensor, group: Group, key_heads: int) -> Tensor:
+    """A copy of the rows' own tokens of x (tokens, heads, width) → (key heads × rows, heads of each key head, longest, width)."""
+    own = x[group.begin : group.begin + group.tokens] if group.even else x[group.queries.flatten()]
+    each = torch.unflatten(torch.unflatten(own, 1, (key_heads, -1)), 0, (-1, group.longest))
+    return each.permute(2, 0, 3, 1, 4).contiguous().flatten(0, 1)
+
+
+def _take_keys(x: Tensor, group: Group) -> Tensor:
+    """A copy of the tokens that the rows attend to: x (tokens, key heads, width) → (key heads × rows, before + longest, width)."""
+    adjacent = group.even and not group.before
+    own = torch.unflatten(x[group.begin : group.begin + group.tokens], 0, (-1, group.longest)) if adjacent else x[group.keys]
+    return own.permute(2, 0, 1, 3).contiguous().flatten(0, 1)
 
 
 def _put(out: Tensor, values: Tensor, group: Group) -> None:
-    """Write values (heads × rows, longest, width) of the rows' own tokens into out (tokens, heads, width)."""
-    each = values.view(out.shape[1], -1, out.shape[2]).transpose(0, 1)
-    out[group.begin : group.begin + group.tokens] = each if group.even else each[group.valid.flatten()]
+    """Write values (key heads × rows, heads of each, longest, width) of the rows' own tokens into out (tokens, heads, width)."""
+    each = torch.unflatten(values, 0, (-1, len(group.lengths))).permute(1, 3, 0, 2, 4)
+    own = torch.unflatten(out[group.begin : group.begin + group.tokens], 1, each.shape[2:4])
+    own.copy_(each.reshape(own.shape) if group.even else each[group.valid])
 
 
 def _add_keys(total: Tensor, values: Tensor, group: Group) -> None:
-    """Add values (heads × rows, before + longest, width) of the tokens that the rows attend to, to total (tokens, key heads, width)."""
-    each = values.view(total.shape[1], -1, len(group.lengths), group.before + group.longest, total.shape[2])
-    each = each.sum(1) if each.shape[1] > 1 else each[:, 0]
+    """Add values (key heads × rows, before + longest, width) of the tokens that the rows attend to, to total (tokens, key heads, width)."""
+    each = torch.unflatten(values, 0, (total.shape[1], -1))
     if group.before:
         total[: group.before] += each[:, :, : group.before].sum(1).transpose(0, 1)
-    own = each[:, :, group.before :].flatten(1, 2).transpose(0, 1)
-    total[group.begin : group.begin + group.tokens] += own if group.even else own[group.valid.flatten()]
+    own = each[:, :, group.before :].permute(1, 2, 0, 3)
+    total[group.begin : group.begin + group.tokens] += own.flatten(0, 1) if group.even else own[group.valid]
 
 
 def _attend_packed(
@@ -146,7 +188,7 @@ def _attend_packed(
     scale = options.get("scaling")
     dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else query.dtype
     with torch.autocast("cpu", enabled=False):
-        q, k, v = (one[0].transpose(0, 1).to(dtype).contiguous() for one in (query, key, value))
+        q, k, v = (one[0].transpose(0, 1).to(dtype) for one in (query, key, value))
         scale = query.shape[-1] ** -0.5 if scale is None else scale
         out: Any = _PackedAttention.apply(q, k, v, layout, causal, window, scale)  # type: ignore[no-untyped-call]
     return out[None], None

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.kernels.attention import short_attention
+from vertical_sdk.kernels.memory import kept_pages
 from vertical_sdk.kernels.precision import frozen_weights_in_bfloat16
 from vertical_sdk.kernels.rates import multiply_by_onednn
 
@@ -84,6 +85,7 @@ def fast_training(backbone: Any, *, bf16: bool, onednn: bool = False) -> Iterato
     onednn  products in float32 are oneDNN's (`rates.Rates.prefers_onednn`)
     """
     with (
+        kept_pages(),
         frozen_weights_in_bfloat16(backbone, enabled=bf16),
         fused_lora(backbone, onednn=onednn and not bf16),
         short_attention(backbone),

@@ -20,7 +20,7 @@ IGNORE = -100
 def select_labelled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The rows whose label is not IGNORE."""
     keep = labels != IGNORE
-    return logits[keep], labels[keep]
+    return (logits, labels) if bool(keep.all()) else (logits[keep], labels[keep])
 
 
 def mean(values: Tensor, logits: Tensor) -> Tensor:

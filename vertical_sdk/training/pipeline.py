@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from vertical_sdk.baselines.frozen_base import InMemory
+from vertical_sdk.baselines.kept_features import save_features
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.labels import describe_untested
@@ -32,6 +33,7 @@ from vertical_sdk.training.stages import (
     encode_job_rows,
     fit_members,
     keep_features,
+    measure_validation,
     read_with_base,
     start_specialist,
     train_weights,
@@ -138,11 +140,14 @@ def _run_stages(job: Job) -> Run:
     start_specialist(job, base, rows)
     trainer, facts = train_weights(job, specialist, rows)
     if is_main_process():
-        job.progress("saving the adapter", None)
-        ensemble, outputs = fit_members(job, base, rows)
+        job.progress("reading the validation rows", None)
+        facts["eval_loss"], own = measure_validation(job, trainer, rows)
+        ensemble, outputs = fit_members(job, base, own)
         if ensemble is not None:
             facts["ensemble"] = {name: round(weight, 4) for name, weight in ensemble.shares.items()}
+        job.progress("saving the adapter", None)
         write_adapter(job, specialist, calibrate(job, outputs), ensemble, facts)
+        save_features(specialist, job.base.fingerprint, job.prepared, keep_features(base))
     trainer.accelerator.wait_for_everyone()
     return Run(job.folder, facts["resumed_from"], InMemory(job.recipe.digest, job.prepared, keep_features(base)))
 

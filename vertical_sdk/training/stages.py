@@ -11,15 +11,17 @@ from typing import Any
 import torch
 import transformers
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vertical_sdk.baselines.frozen_base import Features, FrozenBase
+from vertical_sdk.baselines.kept_features import load_features
 from vertical_sdk.baselines.stacking import Ensemble, fit_ensemble
 from vertical_sdk.bases.reading import NOTHING_READ, WORTH_A_WARNING, mean_share, read_texts
 from vertical_sdk.card import Calibration
 from vertical_sdk.data.texts import full_text
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
-from vertical_sdk.families.specialist import Specialist, create_specialist, run_rows
+from vertical_sdk.families.specialist import Batch, Specialist, create_specialist, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.training.encode import check_unknown, encode_rows
@@ -36,6 +38,7 @@ __all__ = [
     "encode_job_rows",
     "fit_members",
     "keep_features",
+    "measure_validation",
     "read_with_base",
     "start_specialist",
     "train_weights",
@@ -72,9 +75,12 @@ def build_specialist(job: Job) -> Specialist:
 def read_with_base(job: Job, specialist: Specialist) -> FrozenBase:
     """Return the specialist's base, which reads each row once for the linear probe and the members.
 
-    It reads in the precision of the training. With members it reads in float32, as they will when they answer.
+    It reads in the precision of the training. With members it reads in float32, as they will when they answer. In float32 it knows
+    what an earlier run kept.
     """
-    return FrozenBase(specialist, progress=job.progress, bf16=job.arguments.bf16 and not job.recipe.ensemble)
+    bf16 = job.arguments.bf16 and not job.recipe.ensemble
+    known = {} if bf16 else load_features(specialist, job.base.fingerprint, job.prepared)
+    return FrozenBase(specialist, progress=job.progress, bf16=bf16, known=known)
 
 
 def keep_features(base: FrozenBase) -> Features:
@@ -163,13 +169,11 @@ def _list_facts(
     trainer: VerticalTrainer, rows: JobRows, loss: float, seconds: float, checkpoint: Path | None
 ) -> dict[str, Any]:
     """The facts about a training that the card records."""
-    logs = reversed(trainer.state.log_history)
     arguments: Any = trainer.args
     return {
         "steps": trainer.state.global_step,
         "seconds": round(seconds, 1),
         "loss": round(loss, 5),
-        "eval_loss": next((log["eval_loss"] for log in logs if "eval_loss" in log), None),
         "rows": len(rows.train),
         "cut_rows": len([row for row in rows.train if row.cut]),
         **rows.facts,
@@ -182,18 +186,40 @@ def _list_facts(
     }
 
 
-def fit_members(job: Job, base: FrozenBase, rows: JobRows) -> tuple[Ensemble | None, NDArray[Any] | None]:
+def measure_validation(job: Job, trainer: VerticalTrainer, rows: JobRows) -> tuple[float | None, NDArray[Any] | None]:
+    """Read the validation rows once with the trained specialist.
+
+    returns  their mean loss, None without such rows; and the raw outputs that members and calibration are fitted on, (rows, ...), also
+             None for generation
+    """
+    specialist = trainer.specialist
+    if not rows.validation:
+        return None, None
+    if job.task.written:
+        with fast_training(specialist.backbone, bf16=job.compute.bf16, onednn=job.compute.onednn):
+            return trainer.measure_loss(), None
+    total = 0.0
+
+    def answer(batch: Batch) -> Tensor:
+        nonlocal total
+        outputs, targets = specialist(batch)
+        total += float(trainer.loss(outputs.float(), targets)) * len(outputs)
+        return outputs
+
+    outputs = run_rows(specialist, rows.validation, answer)
+    return total / len(rows.validation), outputs.numpy()
+
+
+def fit_members(job: Job, base: FrozenBase, own: NDArray[Any] | None) -> tuple[Ensemble | None, NDArray[Any] | None]:
     """Fit the ensemble's members and their stacker, if the recipe names members.
 
     base     of the specialist, with the features that were computed before training
-    returns  the ensemble, None without members; the raw outputs for the validation rows that calibration is fitted on (of an
-             ensemble those out of fold), None without validation rows or for generation
+    own      the specialist's raw outputs for the validation rows; None without such rows or for generation
+    returns  the ensemble, None without members; the raw outputs for the validation rows that calibration is fitted on: of an
+             ensemble those out of fold, else `own`
 
     Raises DataError if there are members but no validation rows.
     """
-    specialist, own = base.specialist, None
-    if rows.validation and not job.task.written:
-        own = run_rows(specialist, rows.validation, lambda batch: specialist(batch)[0]).numpy()
     recipe, prepared = job.recipe, job.prepared
     if not recipe.ensemble:
         return None, own
@@ -202,7 +228,7 @@ def fit_members(job: Job, base: FrozenBase, rows: JobRows) -> tuple[Ensemble | N
             "the stacker is fitted on validation rows, and there are none. Split off validation rows in data.split.",
             where=f"{recipe.name}: ensemble",
         )
-    base = FrozenBase(specialist, progress=job.progress, known=keep_features(base))
+    base = FrozenBase(base.specialist, progress=job.progress, known=keep_features(base))
     return fit_ensemble(recipe, prepared.originals, prepared.validation, own, prepared.labels, job.seed, base, job.progress)
 
 

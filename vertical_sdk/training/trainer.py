@@ -142,7 +142,14 @@ class VerticalTrainer(transformers.Trainer):
         return even_batches(lengths, budget) if self._packs else list(micro_batches(lengths, budget))
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
-        """Measure the loss on the validation rows; every process gets the same value."""
+        """Measure the loss on the validation rows and log it."""
+        metrics = {f"{metric_key_prefix}_loss": self.measure_loss()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def measure_loss(self) -> float:
+        """Measure the mean loss on the validation rows; every process gets the same value."""
         rows: Any = self.eval_dataset
         model: Any = self.model
         model.eval()
@@ -150,10 +157,7 @@ class VerticalTrainer(transformers.Trainer):
         with torch.no_grad(), self.accelerator.autocast():
             for group in self._split(rows, 4 * self.budget):
                 total += float(self._part_loss(model, [rows[position] for position in group]))
-        metrics = {f"{metric_key_prefix}_loss": total / sum(row.units for row in rows)}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
+        return total / float(sum(row.units for row in rows))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
