@@ -236,11 +236,10 @@ def test_file_of_somebody_else_is_not_replaced(encoder: Path, tmp_path: Path) ->
 
 
 def test_recipe_without_validation_rows_is_refused(encoder: Path, tmp_path: Path) -> None:
-    files = in_three_files(tmp_path, topic_rows(24, seed=3))
-    del files["data__source"]["validation"]
+    path = topic_recipe(tmp_path, encoder, data__split={"use": "stratified", "validation": 0.0})
 
     with pytest.raises(DataError, match=r"there are 0. Split off some in data\.split"):
-        tune(topic_recipe(tmp_path, encoder, **files), budget=60)
+        tune(path, budget=60)
 
 
 def test_missing_optuna_names_its_extra(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
