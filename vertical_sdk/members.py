@@ -35,7 +35,14 @@ LARGEST_SETTINGS = 128 << 20
 """Bytes of a member's plain data: the words of a large tfidf, or the text of trees that an earlier version stored."""
 MOST_WEIGHT = 5.0
 """The largest weight of a system that is ever fitted (`calibration.stacking`)."""
-POSITIVE = {"tfidf": "idf", "linear": "spread", "boosted_forecast": "spread", "probe": "std", "pixels": "std"}
+POSITIVE = {
+    "tfidf": "idf",
+    "linear": "spread",
+    "boosted_forecast": "spread",
+    "probe": "std",
+    "pixels": "std",
+    "knn": "temperature",
+}
 """The array of a member whose numbers must be larger than 0."""
 POOLED = ("weights", "bias")
 """The arrays of a stacker."""

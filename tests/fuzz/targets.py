@@ -228,16 +228,26 @@ def read_ensemble(content: bytes) -> None:
     recipe, labels, rows = ensemble_case()
     ensemble = load_ensemble(work_folder(), recipe, labels)
     with np.errstate(all="ignore"):
-        ensemble.combine(np.zeros((len(rows), 2)), ensemble.gather(rows, None))
+        ensemble.combine(np.zeros((len(rows), 2)), ensemble.gather(rows, base_of(rows)))
+
+
+def base_of(rows: Any) -> Any:
+    """A base whose features of the rows are known: 4 numbers each."""
+    import torch
+
+    from vertical_sdk.baselines.frozen_base import FrozenBase, content_of
+
+    numbers = torch.Generator().manual_seed(0)
+    return FrozenBase(None, known={content_of(row): torch.rand(4, generator=numbers) for row in rows})  # type: ignore[arg-type]
 
 
 @functools.cache
 def ensemble_case() -> tuple[Any, Any, Any]:
-    """A recipe with two members, its labels, and rows that they read."""
+    """A recipe with three members, its labels, and rows that they read."""
     from vertical_sdk.recipe import Data, Part, Recipe
     from vertical_sdk.types import Example, LabelSpace
 
-    parts = (Part(use="tfidf"), Part(use="boosted_trees", n_estimators=4, num_leaves=4, min_child_samples=2))
+    parts = (Part(use="tfidf"), Part(use="boosted_trees", n_estimators=4, num_leaves=4, min_child_samples=2), Part(use="knn"))
     recipe = Recipe(name="own", task="classification", data=Data(source="rows.csv"), ensemble=parts)
     rows = [
         Example(
@@ -252,7 +262,7 @@ def ensemble_case() -> tuple[Any, Any, Any]:
 
 
 def honest_ensembles() -> list[bytes]:
-    """Files of members: a linear model and boosted trees, as arrays and as the text that earlier versions stored."""
+    """Files of members: a linear model, boosted trees and neighbours, as arrays and as the text that earlier versions stored."""
     import numpy as np
     from safetensors.numpy import load, save
 
@@ -260,7 +270,7 @@ def honest_ensembles() -> list[bytes]:
     from vertical_sdk.members import ENSEMBLE, decode_json, encode_json
 
     recipe, labels, rows = ensemble_case()
-    ensemble, _ = fit_ensemble(recipe, rows[:40], rows[40:], np.zeros((20, 2)), labels, 0, None)
+    ensemble, _ = fit_ensemble(recipe, rows[:40], rows[40:], np.zeros((20, 2)), labels, 0, base_of(rows))
     save_ensemble(work_folder(), ensemble)
     content = (work_folder() / ENSEMBLE).read_bytes()
     arrays = load(content)
