@@ -107,6 +107,7 @@ def test_first_value_is_that_of_a_plain_training(encoder: Path, tmp_path: Path) 
     assert not tuned.higher_is_better
 
 
+@pytest.mark.slow
 def test_interrupted_and_killed_study_continues(encoder: Path, tmp_path: Path) -> None:
     path = topic_recipe(tmp_path, encoder, tune=RATES, train__num_train_epochs=6)
     command = [sys.executable, "-c", CHILD, "tune", str(path), "--budget", "5m", "--trials", "6"]
@@ -153,6 +154,7 @@ def read_times(database: Path) -> list[float]:
         return []
 
 
+@pytest.mark.slow
 def test_long_trial_is_stopped_when_the_time_is_over(encoder: Path, tmp_path: Path) -> None:
     path = topic_recipe(tmp_path, encoder, **QUICK, tune={"train.num_train_epochs": [3000, 4000]})
 
