@@ -28,6 +28,7 @@ PUBLIC = {
     "load_recipe",
     "recipe_names",
     "train",
+    "tune",
 }
 """Held here a second time, so that a change of the public names is made on purpose."""
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vertical_sdk.recipe import Recipe, load_recipe, recipe_names
     from vertical_sdk.registry import Registry
     from vertical_sdk.training import Run, train
+    from vertical_sdk.tuning import tune
     from vertical_sdk.types import Example, LabelSpace, Message, Prediction
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "load_recipe": "recipe",
     "recipe_names": "recipe",
     "train": "training",
+    "tune": "tuning",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "load_recipe",
     "recipe_names",
     "train",
+    "tune",
 ]
 __version__ = "0.1.0"
 logging.getLogger(__name__).addHandler(logging.NullHandler())

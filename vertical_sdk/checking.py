@@ -10,6 +10,7 @@ from vertical_sdk.alternatives import MEMBERS
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import RecipeError, did_you_mean
 from vertical_sdk.families.lora_settings import find_refused_in_recipe
+from vertical_sdk.ranges import list_ends
 from vertical_sdk.recipe import QUANTIZE, Part, Recipe
 from vertical_sdk.schema_errors import describe_expected
 from vertical_sdk.tasks import Task, get_task
@@ -18,12 +19,14 @@ __all__ = ["check_recipe"]
 
 OURS_OF_LORA = frozenset({"task_type", "peft_type", "inference_mode", "base_model_name_or_path", "revision", "auto_mapping"})
 """Keys of peft.LoraConfig that a recipe does not set."""
+SEARCHED = ("adapter", "head", "loss", "train")
+"""The sections whose keys `tune` may search. The others decide which rows there are, and how they are read and judged."""
 READ_TEXT = frozenset({"base", "tfidf"})
 """Baselines that read text."""
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Check every part's name and arguments, and the keys and values of `adapter` and `train`; imports torch.
+    """Check every part's name and arguments, and the keys and values of `adapter`, `train` and `tune`; imports torch.
 
     Raises RecipeError.
     """
@@ -35,6 +38,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_gate(recipe, task)
     _check_texts(recipe)
     _check_keys(recipe)
+    _check_searched(recipe)
 
 
 def _check_parts(recipe: Recipe, task: Task) -> None:
@@ -152,3 +156,29 @@ def _check_keys(recipe: Recipe) -> None:
                 raise RecipeError(f"unknown key {key!r}.{did_you_mean(key, known)}", where=where)
             if right := describe_expected(types.get(key, Any), value):
                 raise RecipeError(f"{key} = {value!r} is wrong: it should {right}.", where=where)
+
+
+def _check_searched(recipe: Recipe) -> None:
+    """The keys of `tune`, and the recipe with each of their values."""
+    plain = recipe.replace({"tune": {}}) if recipe.tune else recipe
+    for key, searched in recipe.tune.items():
+        where = f"{recipe.name}: tune"
+        if key.partition(".")[0] not in SEARCHED or key == "train.seed":
+            raise RecipeError(
+                f"{key} cannot be searched: all trials learn from the same rows and are compared with the same seeds. "
+                f"Search keys of {', '.join(SEARCHED)}, but not train.seed.",
+                where=where,
+            )
+        values = list_ends(searched)
+        if len(set(map(repr, values))) < 2:
+            raise RecipeError(f"{key} names fewer than two different values. List two or more.", where=where)
+        for value in values:
+            _check_value(plain, key, value, where)
+
+
+def _check_value(recipe: Recipe, key: str, value: object, where: str) -> None:
+    """The recipe with another value of a key."""
+    try:
+        check_recipe(recipe.replace({key: value}))
+    except RecipeError as error:
+        raise RecipeError(f"{key} = {value!r} cannot be searched: {error}", where=where) from None

@@ -21,6 +21,7 @@ from vertical_sdk.domain import recipe_folders
 from vertical_sdk.errors import RecipeError, UnknownName, did_you_mean
 from vertical_sdk.overrides import apply_settings, fill_defaults, merge_settings
 from vertical_sdk.paths import expand_home
+from vertical_sdk.ranges import SearchSpace
 from vertical_sdk.schema_errors import describe_schema_errors
 from vertical_sdk.tables import TASKS
 from vertical_sdk.types import Modality, TaskName
@@ -264,6 +265,10 @@ class Recipe(Closed):
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of transformers.TrainingArguments, and ours.")
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
+    tune: SearchSpace = Field(
+        default_factory=dict,
+        description="What `vertical tune` searches: dotted key → {low, high, log}, or a list of values. Training does not read it.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -303,8 +308,8 @@ class Recipe(Closed):
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe with all defaults as plain data."""
-        plain: dict[str, Any] = self.model_dump(mode="json")
+        """Return the recipe with all defaults as plain data; `tune` only if there is something to search."""
+        plain: dict[str, Any] = self.model_dump(mode="json", exclude=None if self.tune else {"tune"})
         return plain
 
     def anchored(self, folder: Path) -> Recipe:

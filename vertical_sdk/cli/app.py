@@ -27,6 +27,7 @@ from vertical_sdk.cli import (
     quickstart,
     recipe,
     train,
+    tune,
 )
 from vertical_sdk.cli.registry.app import verbs as registry_verbs
 from vertical_sdk.errors import DataError, RecipeError, RunError, VerticalError
@@ -62,6 +63,7 @@ app = typer.Typer(
 )
 app.command()(quickstart.quickstart)
 app.command()(train.train)
+app.command()(tune.tune)
 app.command()(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(forecast.forecast)

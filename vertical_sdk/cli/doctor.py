@@ -32,6 +32,7 @@ EXTRAS = {
     "structured": ("llguidance",),
     "traffic-sim": ("sumo", "networkx"),
     "trees": ("lightgbm",),
+    "tune": ("optuna",),
     "vision": ("timm",),
     "wandb": ("wandb",),
 }

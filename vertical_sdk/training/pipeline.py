@@ -44,7 +44,7 @@ from vertical_sdk.training.write import write_adapter
 from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.types import Progress, log_progress
 
-__all__ = ["train"]
+__all__ = ["isolate_caller", "train"]
 
 Choice = TypeVar("Choice")
 
@@ -90,7 +90,7 @@ def train(
         with claim_folder(folder, recipe, resume=True):
             return Run(folder)
     claim = claim_folder(folder, recipe, resume=resume) if is_main_process() else contextlib.nullcontext()
-    with claim, _isolate_caller():
+    with claim, isolate_caller():
         compute = recorded.compute if recorded is not None else None
         job = _create_job(recipe, folder, start_adapter, compute, resume=resume, progress=progress)
         if recorded is not None:
@@ -172,7 +172,7 @@ def _agree(choice: Choice) -> Choice:
 
 
 @contextlib.contextmanager
-def _isolate_caller() -> Iterator[None]:
+def isolate_caller() -> Iterator[None]:
     """Restore the caller's random states after training, and hide a notice of PEFT's that does not apply."""
     state, torch_state = random.getstate(), torch.get_rng_state()
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -142,14 +143,17 @@ def start_specialist(job: Job, base: FrozenBase, rows: JobRows) -> None:
         load_start_weights(job.start, specialist)
 
 
-def train_weights(job: Job, specialist: Specialist, rows: JobRows) -> tuple[VerticalTrainer, dict[str, Any]]:
+def train_weights(
+    job: Job, specialist: Specialist, rows: JobRows, watchers: Sequence[transformers.TrainerCallback] = ()
+) -> tuple[VerticalTrainer, dict[str, Any]]:
     """Train the specialist in place.
 
+    watchers  callbacks of the trainer, which may stop it
     returns  the trainer, and the facts about the training that the card records
     """
     arguments, prepared = job.arguments, job.prepared
     loss = bind_loss(job.recipe, prepared.labels, specialist.scale, prepared.layout, default=job.task.default_loss)
-    trainer = VerticalTrainer(specialist, arguments, rows.train, rows.validation, loss, job.progress)
+    trainer = VerticalTrainer(specialist, arguments, rows.train, rows.validation, loss, job.progress, watchers)
     checkpoint = last_checkpoint(job.folder / "checkpoints") if job.resume else None
     started = time.monotonic()
     with fast_training(specialist.backbone, bf16=job.compute.bf16, onednn=job.compute.onednn):

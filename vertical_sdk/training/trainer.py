@@ -52,12 +52,13 @@ class VerticalTrainer(transformers.Trainer):
         validation: Sequence[Encoded],
         loss: Callable[..., Tensor],
         progress: Progress,
+        watchers: Sequence[transformers.TrainerCallback] = (),
     ) -> None:
         self.specialist = specialist
         self.loss = loss
         self.report = progress
         self.budget = arguments.token_budget
-        callbacks: list[transformers.TrainerCallback] = [_ReportProgress(progress)]
+        callbacks: list[transformers.TrainerCallback] = [_ReportProgress(progress), *watchers]
         if arguments.process_index == 0:
             tensorboard: Any = TensorBoardCallback
             callbacks.append(tensorboard(SummaryWriter(str(Path(str(arguments.output_dir)).parent / "events"))))
