@@ -138,7 +138,7 @@ def describe(metric: str, own: TrialRow | None, best: TrialRow | None, repeats: 
         )
     again = (
         f"Repeated with {len(repeats.own)} other seeds, the mean is {statistics.fmean(repeats.best):.4f} and "
-        f"{statistics.fmean(repeats.own):.4f}: a gain of {repeats.gain:+.4f}, where seeds alone reach {repeats.noise:.4f}."
+        f"{statistics.fmean(repeats.own):.4f}: a difference of {repeats.gain:+.4f}, where seeds alone reach {repeats.noise:.4f}."
     )
     verdict = "The gain is more than chance." if repeats.shown else "That is no more than chance. Keep the recipe as it is."
     return f"{found} {again} {verdict}"
