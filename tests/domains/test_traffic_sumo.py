@@ -27,6 +27,7 @@ from vertical_sdk.data.prepare import prepare
 from vertical_sdk.data.read import Table
 from vertical_sdk.errors import DataError, MissingExtra, RecipeError, RunError
 from vertical_sdk.recipe import load_recipe
+from vertical_sdk.tasks import get_gate
 from vertical_sdk.types import Example
 
 try:
@@ -557,7 +558,7 @@ def test_a_recipe_holds_what_it_says(name: str) -> None:
     check_recipe(recipe)
 
     assert recipe.data.license
-    assert recipe.evaluate.gate is not None
+    assert get_gate(recipe) is not None
 
 
 @simulates

@@ -18,7 +18,7 @@ __all__ = ["articles", "split_articles"]
 
 ARTICLE = re.compile(r"(第[〇零一二三四五六七八九十百千两\d]+条(?:之[一二三四五六七八九十]+)?)[\s\u3000]+")
 """The number of an article at the beginning of a line, such as 第十二条."""
-DATED = re.compile(r"\s*[(（]\d{4}-\d\d-\d\d[)）]$")
+DATED = re.compile(r"[(（]\d{4}-\d\d-\d\d[)）]$")
 """The date of a version at the end of a file's name."""
 LARGEST = 16 << 20
 """Bytes of the largest law that is read."""
@@ -56,7 +56,7 @@ def articles(
         if label is None:
             tally.note("laws that match no label")
             continue
-        law = DATED.sub("", name.rpartition("/")[2].removesuffix(".md"))
+        law = DATED.sub("", name.rpartition("/")[2].removesuffix(".md")).rstrip()
         laws.add(law)
         for number, text in split_articles(_decode(content, f"{path}/{name}")):
             examples.append(Example(f"{name}:{number}:{len(examples)}", text, label, group=law))
