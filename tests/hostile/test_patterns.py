@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 import regex
 import vertical_sdk.domains
-from hostile.attacks import plan_attacks
+from hostile.attacks import Attack, plan_attacks
 
 import vertical_sdk
 from vertical_sdk.data.entities import Entity
@@ -175,7 +175,8 @@ def slow_texts(pattern: Pattern) -> list[str]:
         for seconds, attack in sorted(times, reverse=True)[:WORST]:
             if seconds <= SUSPECT:
                 continue
-            if all(out_of_proportion(partial(use, compiled, way), attack, long) for _ in range(2)):  # once may be another process
+            work = partial(use, compiled, way)
+            if all(out_of_proportion(work, attack, long) for _ in range(2)):  # once may be another process
                 found.append(f"{way}: {attack}")
     return found
 
