@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.low_rank import AdaptedModel, mix_adapters
-from vertical_sdk.families.specialist import TOKEN_BUDGET, Batch, Specialist, has_fast_path
+from vertical_sdk.families.specialist import Batch, Specialist, count_batch_tokens, has_fast_path
 
 __all__ = ["can_mix", "run_mixed"]
 
@@ -49,7 +49,7 @@ def run_mixed(
 
     specialists  one for each row; `can_mix` is true of all
     model        of mixed batches: its layers include those of all the adapters
-    batch_size   at most so many rows in a batch; None: as many as TOKEN_BUDGET allows
+    batch_size   at most so many rows in a batch; None: as many as `count_batch_tokens` allows
 
     returns  (k,) float32 on the CPU for each row
 
@@ -59,7 +59,7 @@ def run_mixed(
     device = next(model.parameters()).device
     outputs: dict[int, Tensor] = {}
     with torch.inference_mode():
-        for group in micro_batches([row.length for row in rows], TOKEN_BUDGET, batch_size):
+        for group in micro_batches([row.length for row in rows], count_batch_tokens(device), batch_size):
             kinds: dict[tuple[Any, ...], list[_Segment]] = {}
             owned: dict[int, list[int]] = {}
             for position in group:

@@ -32,9 +32,9 @@ from vertical_sdk.tables import FAMILIES
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
 __all__ = [
-    "TOKEN_BUDGET",
     "Batch",
     "Specialist",
+    "count_batch_tokens",
     "create_specialist",
     "family_for",
     "has_fast_path",
@@ -203,6 +203,11 @@ def _from_transformers(base: Base, dtype: torch.dtype, **options: Any) -> Any:
     return model
 
 
+def count_batch_tokens(device: torch.device) -> int:
+    """Count the tokens that a batch without gradients has at most on a device, padding included."""
+    return CPU_TOKEN_BUDGET if device.type == "cpu" else TOKEN_BUDGET
+
+
 def family_for(base: Base, recipe: Recipe) -> Family:
     """Choose the family that reads the recipe's rows on this base.
 
@@ -253,7 +258,7 @@ def run_rows(
     if specialist.backbone.training:  # `eval` walks through all layers, which takes longer than one text
         specialist.backbone.eval()
     done = 0
-    budget = token_budget or (CPU_TOKEN_BUDGET if device.type == "cpu" else TOKEN_BUDGET)
+    budget = token_budget or count_batch_tokens(device)
     threads = _choose_threads(specialist, rows) if device.type == "cpu" else torch.get_num_threads()
     with use_threads(threads), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for group in micro_batches([row.length for row in rows], budget, batch_size):
