@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from vertical_sdk.catalog import readers
-from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import TaskName
@@ -37,15 +36,15 @@ def disclosure(
     Raises DataError with file and line.
     """
     readers.require("finance.disclosure", task, "data.reader")
-    if columns:
-        return read_table(path, columns, task, missing=missing)
-    there = read_file(path).columns
-    names = [next((name for name in usual if name in there), None) for usual in (QUESTION, ANSWER, LABELS[label])]
-    question, answer, grade = names
-    if question is None or answer is None or (grade is None and missing != "keep"):
-        raise DataError(
-            f"needs the columns QUES, ANS and {LABELS[label][0]}, or question, answer and {label}; it has {', '.join(there)}.",
-            where=path,
-        )
-    found = {"text": f"{question} + {answer}", **({"label": grade} if grade else {})}
-    return read_table(path, found, task, missing=missing)
+
+    def choose(there: Sequence[str]) -> dict[str, str]:
+        names = [next((name for name in usual if name in there), None) for usual in (QUESTION, ANSWER, LABELS[label])]
+        question, answer, grade = names
+        if question is None or answer is None or (grade is None and missing != "keep"):
+            raise DataError(
+                f"needs the columns QUES, ANS and {LABELS[label][0]}, or question, answer and {label}; it has {', '.join(there)}.",
+                where=path,
+            )
+        return {"text": f"{question} + {answer}", **({"label": grade} if grade else {})}
+
+    return read_table(path, columns or choose, task, missing=missing)

@@ -21,7 +21,6 @@ from pydantic import Field
 from vertical_sdk.catalog import Share, augmentations, cleaners, readers, splitters
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.augment import change_text
-from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.labels import set_aside_unlearned
 from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.data.texts import stable_hash
@@ -88,7 +87,7 @@ def smiles(
     if names and get_task(task).numeric:
         raise RecipeError("medical.smiles: names are for labels; leave them out for regression.")
     chem = _import_rdkit()
-    rows = read_table(path, {**_find_columns(path), **columns}, task, missing=missing)
+    rows = read_table(path, lambda there: {**_find_columns(there), **columns}, task, missing=missing)
     tally = Tally("read")
     tally.notes = dict(rows.account.notes) if rows.account else {}
     for reason, ids in rows.account.rows.items() if rows.account else ():
@@ -117,9 +116,9 @@ def smiles(
     return Table(tuple(examples), summary, labels=labels, account=account)
 
 
-def _find_columns(path: Path) -> dict[str, str]:
+def _find_columns(there: Sequence[str]) -> dict[str, str]:
     """Text and label, by the names that such files have for them."""
-    columns = {column.casefold(): column for column in read_file(path).columns}
+    columns = {column.casefold(): column for column in there}
     named = {key: next((columns[name] for name in names if name in columns), "") for key, names in USUAL.items()}
     return {key: name for key, name in named.items() if name}
 

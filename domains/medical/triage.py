@@ -8,7 +8,6 @@ from pathlib import Path
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.data.account import StepAccount, Tally
-from vertical_sdk.data.formats import read_file
 from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.data.texts import list_texts, replace_texts
 from vertical_sdk.types import Example, TaskName
@@ -66,11 +65,14 @@ def questions_zh(path: Path, columns: Mapping[str, str], task: TaskName, missing
     Raises DataError with file and line; RecipeError for another task.
     """
     readers.require("medical.questions_zh", task, "data.reader")
-    there = read_file(path).columns
-    if not columns and "ask" in there:
-        text = "title + ask" if "title" in there else "ask"
-        columns = {"text": text, **({"label": "department"} if "department" in there else {})}
-    return read_table(path, columns, task, missing=missing)
+    return read_table(path, columns or _choose_columns, task, missing=missing)
+
+
+def _choose_columns(there: Sequence[str]) -> dict[str, str]:
+    if "ask" not in there:
+        return {}
+    text = "title + ask" if "title" in there else "ask"
+    return {"text": text, **({"label": "department"} if "department" in there else {})}
 
 
 @cleaners.register("medical.mask_diseases", text_normalizer=True)

@@ -100,7 +100,7 @@ def test_an_adapter_that_is_changed_in_memory_is_read_again(model: VerticalModel
 @pytest.mark.parametrize("name", ["short", "dora"])
 def test_an_output_that_is_not_a_number_is_an_error(model: VerticalModel, name: str) -> None:
     backbone: Any = model.specialist(name).backbone
-    weight = up_weights(backbone)[0]
+    weight = up_weights(backbone)[-1]  # not of a query: PyTorch's attention with AVX-512 makes numbers of a query that is NaN
     before = weight.clone()
     try:
         with torch.no_grad():

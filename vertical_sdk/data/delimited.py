@@ -110,15 +110,14 @@ def _list_widths(lines: list[str], delimiter: str) -> list[int]:
 def _read_records(parse: Callable[..., Iterator[Record]]) -> list[Record]:
     """Read all records. Spaces before quotes are skipped if the file has them, as in `a, "b"`."""
     records: list[Record] = []
-    if _has_spaced_quotes(parse, records):
-        return list(parse(spaces=True))
+    _has_spaced_quotes(parse, records)
     return records
 
 
 def _has_spaced_quotes(parse: Callable[..., Iterator[Record]], kept: list[Record] | None = None) -> bool:
     """Whether the records have spaces before quotes, and can be read without these.
 
-    kept  gets the records as they are with these spaces
+    kept  gets the records, without these spaces if they can be read so
 
     Raises DataError for a file that cannot be read either way.
     """
@@ -132,7 +131,10 @@ def _has_spaced_quotes(parse: Callable[..., Iterator[Record]], kept: list[Record
         problem = error
     if spaced:
         try:
-            deque(parse(spaces=True), maxlen=0)
+            if kept is None:
+                deque(parse(spaces=True), maxlen=0)
+            else:
+                kept[:] = parse(spaces=True)  # unchanged if this raises
         except DataError as error:
             problem = problem and error
         else:

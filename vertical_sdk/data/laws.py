@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vertical_sdk.catalog import readers
 from vertical_sdk.data.account import Tally
-from vertical_sdk.data.formats import BROKEN_ZIP, read_file
+from vertical_sdk.data.formats import BROKEN_ZIP
 from vertical_sdk.data.read import Missing, Table, read_table
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example, TaskName
@@ -45,9 +45,7 @@ def articles(
     """
     readers.require("articles", task, "data.reader")
     if path.is_file() and not zipfile.is_zipfile(path):
-        usual = {"text": "text", "label": "label", "group": "law"}
-        there = read_file(path).columns
-        return read_table(path, columns or {key: name for key, name in usual.items() if name in there}, task, missing=missing)
+        return read_table(path, columns or _choose_columns, task, missing=missing)
     tally = Tally("read")
     examples: list[Example] = []
     laws: set[str] = set()
@@ -67,6 +65,11 @@ def articles(
         )
     detected = f"{len(examples)} articles of {len(laws)} laws in Markdown"
     return Table(tuple(examples), detected, account=tally.close(len(examples), len(examples)))
+
+
+def _choose_columns(there: Sequence[str]) -> dict[str, str]:
+    usual = {"text": "text", "label": "label", "group": "law"}
+    return {key: name for key, name in usual.items() if name in there}
 
 
 def split_articles(text: str) -> list[tuple[str, str]]:

@@ -179,7 +179,7 @@ def table(  # noqa: PLR0913  (keyword options, which a recipe sets)
 
 def read_table(
     path: Path,
-    columns: Mapping[str, str],
+    columns: Mapping[str, str] | Callable[[Sequence[str]], Mapping[str, str]],
     task: TaskName,
     contract: Contract = ANY,
     *,
@@ -189,12 +189,15 @@ def read_table(
 ) -> Table:
     """Read one file.
 
+    columns  those to take, or a function that chooses them among the columns of the file
     missing  what to do with a row without text or label: "drop" it, "refuse" the file, or "keep" the row. Rows to keep are rows to
              predict: their label is not read. Only rows to drop have a time and a split
     options  separator, record, values and missing_words of `table`
     """
     _refuse_both(**options)
-    return _build_table(read_columns(path, file_options), columns, task, contract, missing=missing, **options)
+    rows = read_columns(path, file_options)
+    named = columns(rows.columns) if callable(columns) else columns
+    return _build_table(rows, named, task, contract, missing=missing, **options)
 
 
 def iterate_table(

@@ -160,13 +160,26 @@ def _judge(
 ) -> tuple[Verdict | None, Contribution | None]:
     """Decide the gate, and what the adapter adds to the best system that does without it."""
     recipe, main = benchmark.recipe, measure.main_tests(benchmark, tests)
-    gate, verdict = get_gate(recipe), None
-    if gate is not None:
-        notes = [describe_choice(recipe, gate, scores), describe_power(benchmark)]
-        verdict = decide(name_alternatives(recipe, gate, scores), main, faults, list(filter(None, notes)))
     titles = {name: system.title for name, system in systems.items()}
     weight = (benchmark.card.training.get("ensemble") or {}).get("adapter")
-    return verdict, weigh_adapter(recipe, main, scores, titles, weight)
+    return _decide(benchmark, tests, scores, faults), weigh_adapter(recipe, main, scores, titles, weight)
+
+
+def _decide(
+    benchmark: Benchmark,
+    tests: list[Comparison],
+    scores: Mapping[str, float],
+    faults: Sequence[str],
+    *,
+    members_only: bool = False,
+) -> Verdict | None:
+    """Decide the gate of the recipe; None if it has none."""
+    recipe, gate = benchmark.recipe, get_gate(benchmark.recipe)
+    if gate is None:
+        return None
+    notes = [describe_choice(recipe, gate, scores, members_only=members_only), describe_power(benchmark)]
+    named = name_alternatives(recipe, gate, scores, members_only=members_only)
+    return decide(named, measure.main_tests(benchmark, tests), faults, list(filter(None, notes)))
 
 
 def _judge_members(benchmark: Benchmark, outputs: Mapping[str, Outputs], scores: Mapping[str, float]) -> dict[str, Any]:
@@ -174,11 +187,7 @@ def _judge_members(benchmark: Benchmark, outputs: Mapping[str, Outputs], scores:
     own = {name: system for name, system in outputs.items() if name not in {SPECIALIST, ALONE}}
     tests = measure.compare_systems(benchmark, own, MEMBERS)
     faults = find_faults(benchmark, outputs[MEMBERS])
-    gate, verdict = get_gate(benchmark.recipe), None
-    if gate is not None:
-        notes = [describe_choice(benchmark.recipe, gate, scores, members_only=True), describe_power(benchmark)]
-        named = name_alternatives(benchmark.recipe, gate, scores, members_only=True)
-        verdict = decide(named, measure.main_tests(benchmark, tests), faults, list(filter(None, notes)))
+    verdict = _decide(benchmark, tests, scores, faults, members_only=True)
     return {
         "tests": [asdict(test) for test in tests],
         "gate": verdict.model_dump(mode="json") if verdict is not None else None,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vertical_sdk.kernels.packing import HIDDEN, Group, Layout, current_layout
 
-__all__ = ["attend", "attend_backward", "knows_layouts", "short_attention"]
+__all__ = ["knows_layouts", "short_attention"]
 
 NAME = "short_rows"
 BLOCK = 128
@@ -60,7 +60,7 @@ class _PackedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool, window: int | None, scale: float
     ) -> Tensor:
-        out, kept = attend(q, k, v, layout, causal=causal, window=window, scale=scale)
+        out, kept = _attend(q, k, v, layout, causal=causal, window=window, scale=scale)
         ctx.save_for_backward(q, k, v, *kept)
         ctx.layout, ctx.causal, ctx.scale = layout, causal, scale
         return out
@@ -68,19 +68,18 @@ class _PackedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, *kept = ctx.saved_tensors
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        attend_backward(gradients[0], (q, k, v), kept, ctx.layout, causal=ctx.causal, scale=ctx.scale, into=(dq, dk, dv))
-        return dq, dk, dv, None, None, None, None
+        inputs = _attend_backward(gradients[0], q, k, v, kept, ctx.layout, causal=ctx.causal, scale=ctx.scale)
+        return *inputs, None, None, None, None
 
 
-def attend(
+def _attend(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout, *, causal: bool, window: int | None, scale: float
 ) -> tuple[Tensor, list[Tensor]]:
     """Attention within the rows of a layout, without gradients.
 
     q        (tokens, heads, width)
     k, v     (tokens, key heads, width)
-    returns  (tokens, heads, width), and what `attend_backward` needs: P of each block of queries
+    returns  (tokens, heads, width), and what `_attend_backward` needs: P of each block of queries
     """
     out, kept = torch.empty(q.shape, dtype=q.dtype), list[Tensor]()
     for group in layout.groups:
@@ -100,23 +99,11 @@ def attend(
     return out, kept
 
 
-def attend_backward(
-    dout: Tensor,
-    inputs: tuple[Tensor, Tensor, Tensor],
-    kept: Sequence[Tensor],
-    layout: Layout,
-    *,
-    causal: bool,
-    scale: float,
-    into: tuple[Tensor, Tensor, Tensor],
-) -> None:
-    """The gradients of `attend`.
-
-    dout    (tokens, heads, width), the gradient of its output
-    inputs  q, k and v
-    into    gets the gradients of q, k and v, of the same shapes; those of k and v are added to it
-    """
-    q, k, v = inputs
+def _attend_backward(
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Sequence[Tensor], layout: Layout, *, causal: bool, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v in `_attend`, of their shapes, for that of its output (tokens, heads, width)."""
+    all_dq, all_dk, all_dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
     blocks = iter(kept)
     for group in layout.groups:
         queries, keys, values = _take_queries(q, group, k.shape[1]), _take_keys(k, group), _take_keys(v, group)
@@ -131,9 +118,10 @@ def attend_backward(
             dq[:, :, begin:end] = torch.bmm(ds, keys[:, :seen]).mul_(scale).view_as(dq[:, :, begin:end])
             dk[:, :seen].baddbmm_(ds.transpose(1, 2), part, alpha=scale)
             dv[:, :seen].baddbmm_(p.transpose(1, 2), do)
-        _put(into[0], dq, group)
-        _add_keys(into[1], dk, group)
-        _add_keys(into[2], dv, group)
+        _put(all_dq, dq, group)
+        _add_keys(all_dk, dk, group)
+        _add_keys(all_dv, dv, group)
+    return all_dq, all_dk, all_dv
 
 
 def _blocks(group: Group, causal: bool) -> list[tuple[int, int, int]]:

@@ -30,6 +30,7 @@ __all__ = [
     "main_metric",
     "measured_baselines",
     "score_outputs",
+    "score_predictions",
 ]
 
 Floats = NDArray[np.float64]
@@ -216,12 +217,24 @@ def measured_baselines(recipe: Recipe) -> tuple[Part, ...]:
 
 def score_outputs(recipe: Recipe, outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | None) -> float | None:
     """Measure the outputs for these rows in the recipe's main metric; None if it is undefined, or reads what the outputs lack."""
-    task, part = get_task(recipe.task), main_metric(recipe)
-    given = {"probabilities": outputs.probabilities, "quantiles": outputs.quantiles}
+    predictions = get_task(recipe.task).predictions(outputs)
+    return score_predictions(recipe, predictions, rows, labels, outputs.probabilities, outputs.quantiles)
+
+
+def score_predictions(
+    recipe: Recipe,
+    predictions: Any,
+    rows: Sequence[Example],
+    labels: LabelSpace | None,
+    probabilities: NDArray[Any] | None,
+    quantiles: NDArray[Any] | None,
+) -> float | None:
+    """As `score_outputs`, of predictions that `Task.predictions` chose."""
+    part, given = main_metric(recipe), {"probabilities": probabilities, "quantiles": quantiles}
     if any(name in inputs(part.use) and numbers is None for name, numbers in given.items()):
         return None
     measure = bind(part.use, labels, part.arguments)
-    value = measure(task.predictions(outputs), task.references(rows, labels), outputs.probabilities, rows, outputs.quantiles)
+    value = measure(predictions, get_task(recipe.task).references(rows, labels), probabilities, rows, quantiles)
     return value if math.isfinite(value) else None
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from vertical_sdk.ranges import Scalar
 
-__all__ = ["CONFIDENCE", "Repeats", "TrialRow", "Tuned", "compare_repeats", "describe"]
+__all__ = ["CONFIDENCE", "Repeats", "TrialRow", "Tuned", "compare_repeats", "describe", "describe_settings"]
 
 CONFIDENCE = 0.95
 """Of the one-sided test that a gain is more than what another seed changes."""
@@ -36,6 +36,11 @@ class TrialRow:
     state: State
     seconds: float
     reason: str = ""
+
+
+def describe_settings(settings: Mapping[str, Scalar]) -> str:
+    """Write the settings of a trial for people."""
+    return ", ".join(f"{key} {value}" for key, value in settings.items()) or "the recipe as it is"
 
 
 @dataclass(frozen=True)

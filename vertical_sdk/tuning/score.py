@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist, run_rows
-from vertical_sdk.metrics.measure import bind, inputs
-from vertical_sdk.tasks import main_metric, score_outputs
+from vertical_sdk.tasks import score_outputs, score_predictions
 from vertical_sdk.training.job import Job
 from vertical_sdk.training.stages import calibrate
 from vertical_sdk.training.write import write_adapter
@@ -45,13 +43,8 @@ def score_specialist(job: Job, specialist: Specialist, validation: Sequence[Enco
         for name, part in parts.items():
             if part is not None:
                 whole.setdefault(name, np.zeros((len(raw), *part.shape[1:]), part.dtype))[scored] = part
-    metric = main_metric(recipe)
-    if any(name in inputs(metric.use) and name not in whole for name in ("probabilities", "quantiles")):
-        return None
-    measure = bind(metric.use, prepared.labels, metric.arguments)
-    truth = task.references(rows, prepared.labels)
-    value = measure(whole["predictions"], truth, whole.get("probabilities"), rows, whole.get("quantiles"))
-    return value if math.isfinite(value) else None
+    numbers = whole.get("probabilities"), whole.get("quantiles")
+    return score_predictions(recipe, whole["predictions"], rows, prepared.labels, *numbers)
 
 
 def _select(rows: Sequence[Any], chosen: NDArray[np.bool_]) -> list[Any]:

@@ -20,7 +20,7 @@ from vertical_sdk.ranges import Scalar
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.tasks import main_metric
 from vertical_sdk.tuning.page import write_page
-from vertical_sdk.tuning.result import Repeats, Tuned, compare_repeats, describe
+from vertical_sdk.tuning.result import Repeats, Tuned, compare_repeats, describe, describe_settings
 from vertical_sdk.tuning.space import choose_space, read_own_settings
 from vertical_sdk.tuning.study import STOPPED, Study, describe_searched, identify, open_study, require_optuna
 from vertical_sdk.tuning.trainings import OutOfTime, Pruned, Trainings, Watch
@@ -88,7 +88,7 @@ def tune(
     plain = plain.replace({"tune": {}})
     folder = Path("runs") / f"tune-{loaded.name.replace('/', '-')}"
     with _claim(folder):
-        prepared = replace(prepare(plain, progress=progress), test=())
+        prepared = prepare(plain, progress=progress)
         if len(prepared.validation) < 2:
             raise DataError(
                 f"a search compares settings on validation rows, and there are {len(prepared.validation)}. Split off some in data.split.",
@@ -196,9 +196,7 @@ class _Search:
     def _try(self, trial: Any, settings: Mapping[str, Scalar]) -> None:
         """Train the settings of a trial with all seeds, and record how that ended."""
         started = time.monotonic()
-        title = f"trial {trial.number}: " + (
-            ", ".join(f"{key} {value}" for key, value in settings.items()) or "the recipe as it is"
-        )
+        title = f"trial {trial.number}: {describe_settings(settings)}"
         self.progress(title, None)
 
         def report(number: int, value: float) -> bool:

@@ -44,10 +44,13 @@ def require_optuna() -> Any:
 
 
 def identify(recipe: Recipe, space: SearchSpace, prepared: Prepared, base: Base, seeds: int) -> str:
-    """Name a study by all that decides its values: recipe, ranges, training and validation rows, weights of the base, seeds."""
+    """Name a study by all that decides its values: recipe, ranges, training and validation rows, weights of the base, seeds.
+
+    recipe  without ranges
+    """
     ranges = {key: searched.model_dump() if isinstance(searched, Range) else searched for key, searched in space.items()}
     rows = [rows_digest(prepared.train), rows_digest(prepared.validation)]
-    parts = [recipe.replace({"tune": {}}).digest, ranges, rows, base.fingerprint.weights, seeds]
+    parts = [recipe.digest, ranges, rows, base.fingerprint.weights, seeds]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

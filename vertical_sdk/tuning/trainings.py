@@ -81,7 +81,7 @@ class _Evaluations(transformers.TrainerCallback):
 class Trainings:
     """Trains a recipe with changed settings, and scores it on the validation rows.
 
-    prepared  without test rows: nothing here can read them
+    prepared  of which the test rows are left out: nothing here can read them
     """
 
     def __init__(self, recipe: Recipe, prepared: Prepared, base: Base, folder: Path, *, higher: bool) -> None:
