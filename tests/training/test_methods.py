@@ -183,7 +183,7 @@ def test_adversarial_gradient_is_that_of_moved_embeddings(budget: int, encoder: 
     second.backward()
 
     assert second > first
-    assert value == pytest.approx(float(first), rel=1e-5)
+    assert value == pytest.approx(first.item(), rel=1e-5)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, trainer._trained()[name].grad, atol=1e-6, rtol=1e-3)
 

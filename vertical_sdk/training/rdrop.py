@@ -14,7 +14,7 @@ __all__ = ["rdrop_loss", "require_dropout"]
 
 
 def rdrop_loss(
-    loss: Callable[..., Tensor], alpha: float, *, exclusive: bool, outputs: Tensor, targets: Tensor, **more: Tensor
+    loss: Callable[..., Tensor], alpha: float, outputs: Tensor, targets: Tensor, *, exclusive: bool, **more: Tensor
 ) -> Tensor:
     """Mean loss of two passes, plus alpha times the symmetric Kullback-Leibler divergence between their probabilities (Wu et al., 2021).
 

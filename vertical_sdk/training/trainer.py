@@ -91,7 +91,8 @@ class VerticalTrainer(transformers.Trainer):
 
     def _set_up_methods(self, arguments: Arguments) -> None:
         """Prepare the methods that the arguments name."""
-        if arguments.rdrop_alpha is not None:
+        self.rdrop_alpha = arguments.rdrop_alpha
+        if self.rdrop_alpha is not None:
             require_dropout(self.specialist, "train")
         self.average = WeightAverage(self._trained(), arguments.ema_decay) if arguments.ema_decay is not None else None
         if self.average is not None:
@@ -136,26 +137,25 @@ class VerticalTrainer(transformers.Trainer):
         """Run forward and backward over one batch in parts. Returns the batch's share of the step's mean loss."""
         model.train()
         rows: list[Encoded] = inputs
-        groups = self._split(rows, self.budget if self.args.rdrop_alpha is None else max(1, self.budget // 2))
+        groups = self._split(rows, self.budget if self.rdrop_alpha is None else max(1, self.budget // 2))
         total = torch.zeros((), device=self.args.device)
         for number, group in enumerate(groups):
             part = [rows[position] for position in group]
             # processes average their gradients once, after the last part; the factor world_size makes the average a sum
             wait = self.accelerator.no_sync(model) if number < len(groups) - 1 else contextlib.nullcontext()
-            share = self.args.world_size / num_items_in_batch
             if self.adversary is None:
                 with wait:
-                    total += self._learn(model, part, share)
+                    total += self._learn(model, part, num_items_in_batch)
                 continue
             with self.accelerator.no_sync(model), self.adversary.record():
-                total += self._learn(model, part, share)
+                total += self._learn(model, part, num_items_in_batch)
             with wait, self.adversary.move():
-                self._learn(model, part, share)
+                self._learn(model, part, num_items_in_batch)
         return total
 
-    def _learn(self, model: Any, part: Sequence[Encoded], share: Any) -> Tensor:
-        """Add the gradient of some rows; return their part of the step's mean loss."""
-        value = self._part_loss(model, part) * share
+    def _learn(self, model: Any, part: Sequence[Encoded], units: Any) -> Tensor:
+        """Add the gradient of some rows; return their part of the step's mean loss over so many units."""
+        value: Tensor = self._part_loss(model, part) / units * self.args.world_size
         self.accelerator.backward(value)
         return value.detach()
 
@@ -163,20 +163,16 @@ class VerticalTrainer(transformers.Trainer):
         """Sum the losses of some rows. With R-Drop, a training pass has each row twice."""
         units = sum(row.units for row in part)
         loss = self.loss
-        if self.args.rdrop_alpha is not None and model.training:
-            part, loss = [*part, *part], self._rdrop
+        if self.rdrop_alpha is not None and model.training:
+            task = get_task(self.specialist.task)
+            loss = functools.partial(rdrop_loss, loss, self.rdrop_alpha, exclusive=task.written or task.single_label)
+            part = [*part, *part]
         if self._packs:
             return packed_loss(model, self.specialist, part, loss, self._lower) * units
         batch = {key: value.to(self.args.device) for key, value in self.specialist.collate(part).items()}
         more = {"avoid": batch["avoid"]} if "avoid" in batch else {}
         outputs, targets = model(batch)
         return loss(outputs.float(), targets, **more) * units
-
-    def _rdrop(self, outputs: Tensor, targets: Tensor, **more: Tensor) -> Tensor:
-        """The loss of R-Drop, of the outputs of two passes."""
-        task = get_task(self.specialist.task)
-        exclusive = task.written or task.single_label
-        return rdrop_loss(self.loss, self.args.rdrop_alpha, exclusive=exclusive, outputs=outputs, targets=targets, **more)
 
     @functools.cached_property
     def _packs(self) -> bool:
@@ -192,7 +188,7 @@ class VerticalTrainer(transformers.Trainer):
 
     def _find_obstacle_of_methods(self, rows: Sequence[Encoded]) -> str:
         """Say why a method needs padded rows; "" if none does."""
-        if self.args.rdrop_alpha is not None and rows and rows[0].learn:
+        if self.rdrop_alpha is not None and rows and rows[0].learn:
             return "rdrop_alpha compares the logits of whole answers"
         if self.adversary is not None and getattr(self.specialist, "shares", False):
             return "adversarial_epsilon moves the tokens of each row, also those that all rows begin with"
@@ -238,7 +234,7 @@ class VerticalTrainer(transformers.Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: weight.detach().contiguous() for name, weight in self._trained().items()}, folder / WEIGHTS)
         if self.average is not None:
-            save_file(self.average.values, folder / AVERAGE)
+            save_file({name: value.contiguous() for name, value in self.average.values.items()}, folder / AVERAGE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._load_trained(Path(resume_from_checkpoint))
