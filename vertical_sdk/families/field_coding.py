@@ -35,7 +35,7 @@ class FieldCoding:
 
     A number fills the bins below it, and its own bin by the share that it has passed (piecewise-linear encoding, Gorishniy, Rubachev and
     Babenko, On Embeddings for Numerical Features in Tabular Deep Learning, 2022, section 3.2; here limited to 0 to 1 in the outer bins
-    too, so that an extreme value is no larger than the largest one in training). Bins have about the same number of training rows.
+    too, so that an extreme value counts as the largest one in training). Bins have about the same number of training rows.
     """
 
     fields: Mapping[str, tuple[str, ...] | None]

@@ -76,8 +76,9 @@ class FieldNetwork(nn.Module):
         return F.relu(torch.einsum("rfs,fsn->rfn", encoded, self.table) + self.bias)
 
     def hidden(self, values: Tensor) -> Tensor:
-        """The last layer, (rows, HIDDEN)."""
-        last: Tensor = self.layers(values.flatten(1)) / self.scale
+        """The last layer, (rows, HIDDEN). While it learns, whole fields are left out at random, so that it relies on no single one."""
+        kept = self.dropout(torch.ones(values.shape[:2], device=values.device))
+        last: Tensor = self.layers((values * kept[..., None]).flatten(1)) / self.scale
         return last
 
     def fit(self, coding: FieldCoding, table: Any, targets: Tensor, task: TaskName, outputs: int, epochs: int) -> None:
