@@ -164,10 +164,8 @@ class Records(Closed):
         default=32, ge=2, le=256, description="Bins of a number, of about as many training rows each (Gorishniy et al., 2022)."
     )
     layers: int | None = Field(default=None, ge=1, description="Use only the backbone's first layers; null: all.")
-    epochs: int = Field(
-        default=16,
-        ge=1,
-        description="Passes over the training rows in which the small network that reads all values is fitted, before training.",
+    steps: int = Field(
+        default=400, ge=1, description="Steps in which the small network that reads all values is fitted, before training."
     )
 
 

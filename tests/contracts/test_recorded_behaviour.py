@@ -145,7 +145,7 @@ def records_recipe(folder: Path, base: Path, task: str) -> dict[str, Any]:
         "task": task,
         "base": str(base),
         "data": data | {"reader": {"use": "table", "record": "all"}},
-        "records": {"bins": 8, "epochs": 4},
+        "records": {"bins": 8, "steps": 20},
         "adapter": {"r": 4, "lora_alpha": 8},
         "ensemble": ["boosted_trees", "probe"],
         "evaluate": {"baselines": ["probe"]},

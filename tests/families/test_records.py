@@ -24,7 +24,7 @@ LABELS = LabelSpace(("low", "high"))
 def recipe(base: Path, task: str = "classification", **records: object) -> Recipe:
     data = {"source": "x", "modality": "records"}
     return Recipe.model_validate(
-        {"name": "t", "task": task, "base": str(base), "data": data, "records": {"epochs": 30} | records}
+        {"name": "t", "task": task, "base": str(base), "data": data, "records": {"steps": 120} | records}
     )
 
 
@@ -73,7 +73,7 @@ def test_the_small_network_learns_what_no_linear_rule_finds(save: Any, tmp_path:
 
 def test_tokens_are_names_and_values_and_their_order_changes_nothing(tmp_path: Path) -> None:
     base = save_encoder(tmp_path / "base")
-    specialist = build(base, amounts(200), epochs=1)
+    specialist = build(base, amounts(200), steps=4)
     row = amounts(1, seed=5)[0]
     turned = Example("turned", record=row.record[::-1])
 
@@ -97,7 +97,7 @@ def test_tokens_are_names_and_values_and_their_order_changes_nothing(tmp_path: P
 
 def test_the_backbone_reads_values_and_its_adapter_gets_gradients(tmp_path: Path) -> None:
     rows = amounts(64)
-    specialist = build(save_encoder(tmp_path / "base"), rows, layers=1, epochs=1)
+    specialist = build(save_encoder(tmp_path / "base"), rows, layers=1, steps=4)
 
     specialist.train()
     outputs, targets = specialist(specialist.collate([specialist.encode(row, learn=True) for row in rows]))
@@ -120,7 +120,7 @@ def test_the_backbone_reads_values_and_its_adapter_gets_gradients(tmp_path: Path
 
 def test_rows_without_a_record_and_layers_that_the_base_lacks_are_refused(tmp_path: Path) -> None:
     base = save_encoder(tmp_path / "base")
-    specialist = build(base, amounts(32), epochs=1)
+    specialist = build(base, amounts(32), steps=4)
 
     with pytest.raises(DataError, match=r"row a: is not a record of fields. Set data\.reader"):
         specialist.encode(Example("a", text="a text"), learn=False)
@@ -148,7 +148,7 @@ def table_recipe(folder: Path, base: Path, **data: object) -> dict[str, Any]:
             "clean": [],
             **data,
         },
-        "records": {"epochs": 30, "bins": 16},
+        "records": {"steps": 120, "bins": 16},
         "ensemble": ["boosted_trees"],
         "adapter": {"r": 4, "lora_alpha": 8},
         "evaluate": {"baselines": ["probe"], "resamples": 100},

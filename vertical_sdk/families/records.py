@@ -43,9 +43,9 @@ RECORDS = "records.safetensors"
 NUMBERS, HIDDEN = 16, 256
 """Learned numbers of a value, and the width of the small network."""
 BATCH, RATE, DECAY = 256, 2e-3, 0.01
-"""Rows of a step, learning rate and weight decay with which the small network is fitted."""
-MOST_STEPS = 4000
-"""Steps of that fit at most: a large table is read less often."""
+"""Rows of a step at most, learning rate and weight decay with which the small network is fitted."""
+LEAST_BATCH, BATCHES = 16, 8
+"""A step has at least so many rows; and of a small table an eighth, so that its steps differ."""
 
 
 class FieldNetwork(nn.Module):
@@ -81,7 +81,7 @@ class FieldNetwork(nn.Module):
         last: Tensor = self.layers((values * kept[..., None]).flatten(1)) / self.scale
         return last
 
-    def fit(self, coding: FieldCoding, table: Any, targets: Tensor, task: TaskName, outputs: int, epochs: int) -> None:
+    def fit(self, coding: FieldCoding, table: Any, targets: Tensor, task: TaskName, outputs: int, steps: int) -> None:
         """Fit values and layers to the training rows, with an output layer that is not kept.
 
         table    (rows, fields) as `FieldCoding.read` has them
@@ -92,17 +92,17 @@ class FieldNetwork(nn.Module):
             targets = ((targets - targets.mean()) / targets.std().clamp_min(1e-12)).float()[:, None]
         outlet = nn.Linear(HIDDEN, outputs)
         optimizer = torch.optim.AdamW([*self.parameters(), *outlet.parameters()], lr=RATE, weight_decay=DECAY)
-        each = math.ceil(len(table) / BATCH)
-        steps = max(each, min(MOST_STEPS, epochs * each)) if epochs else 0
+        size = max(LEAST_BATCH, min(BATCH, len(table) // BATCHES))
         order: list[int] = []
         self.train()
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = RATE * (1 - step / steps)
-            order = order or torch.randperm(len(table)).tolist()
-            chosen, order = order[:BATCH], order[BATCH:]
-            outlet_in = self.dropout(self.hidden(self.values(torch.from_numpy(coding.encode(table[chosen])))))
-            answer, truth = outlet(outlet_in), targets[chosen]
+            if len(order) < size:
+                order = torch.randperm(len(table)).tolist()
+            chosen, order = order[:size], order[size:]
+            hidden = self.hidden(self.values(torch.from_numpy(coding.encode(table[chosen]))))
+            answer, truth = outlet(self.dropout(hidden)), targets[chosen]
             if not labelled:
                 loss = F.mse_loss(answer, truth)
             else:
@@ -190,7 +190,7 @@ class RecordsSpecialist(PooledSpecialist):
         coding = FieldCoding.fit([row.record for row in rows], self.settings.bins)
         network = self._use(coding).cpu()
         table, targets = coding.read([row.record for row in rows]), torch.tensor([row.target for row in rows])
-        network.fit(coding, table, targets, self.task, self.head.linear.out_features, self.settings.epochs)
+        network.fit(coding, table, targets, self.task, self.head.linear.out_features, self.settings.steps)
         spread = float(find_model(self.backbone).get_input_embeddings().weight.std())
         network.measure(torch.from_numpy(coding.encode(table[: 16 * BATCH])), spread)
         network.to(self.names.device)

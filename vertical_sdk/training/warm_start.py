@@ -166,7 +166,7 @@ def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepa
     parent_recipe = Recipe.model_validate(card.recipe)
     settings = (
         ("head.pooling", parent_recipe.head.pooling, recipe.head.pooling),
-        ("records", parent_recipe.records.model_dump(exclude={"epochs"}), recipe.records.model_dump(exclude={"epochs"})),
+        ("records", parent_recipe.records.model_dump(exclude={"steps"}), recipe.records.model_dump(exclude={"steps"})),
         ("series", parent_recipe.series.model_dump(exclude={"alarms"}), recipe.series.model_dump(exclude={"alarms"})),
     )
     differences = [key for key, parent_value, value in settings if parent_value != value]
