@@ -204,7 +204,7 @@ class RecordsSpecialist(PooledSpecialist):
             ids = [torch.tensor(texts.encode(name).ids, dtype=torch.long, device=device) for name in coding.fields]
             named = [embeddings(own).float().mean(0) if len(own) else torch.zeros(self.width, device=device) for own in ids]
         self.coding, self.names = coding, torch.stack(named)
-        self.network = FieldNetwork(coding, self.width, self.dropout.p).to(device)
+        self.network = FieldNetwork(coding, self.width, self.dropout.p).to(device).eval()
         return self.network
 
     def self_test_row(self, text: str) -> Example:
