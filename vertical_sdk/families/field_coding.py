@@ -45,7 +45,7 @@ class FieldCoding:
     def slots(self) -> int:
         """Numbers that a field becomes."""
         words = max((FIRST_WORD + len(words) for words in self.fields.values() if words is not None), default=0)
-        return max(words, self.edges.shape[1])
+        return max(words, int(self.edges.shape[1]))
 
     @classmethod
     def fit(cls, records: Sequence[Record], bins: int) -> FieldCoding:

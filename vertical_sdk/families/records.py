@@ -108,7 +108,7 @@ class FieldNetwork(nn.Module):
             else:
                 loss = F.cross_entropy(answer, truth) if single else F.binary_cross_entropy_with_logits(answer, truth.float())
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
         self.eval()
 
