@@ -94,7 +94,9 @@ class Data(Closed):
     file: str | None = Field(default=None, description="The file to read inside the source, if it has several.")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="Digest of the source's wheel or file.")
     license: str | None = Field(default=None, description="SPDX name of the data's licence, for the card.")
-    modality: Modality = Field(default="text", description="What a row is: text, a series of numbers, or an image.")
+    modality: Modality = Field(
+        default="text", description="What a row is: text, a record of fields, a series of numbers, or an image."
+    )
     reader: Part | None = Field(default=None, description="Reads the source into rows; default: the general reader.")
     columns: dict[Literal["id", "text", "label", "messages", "group", "time", "split"], str] = Field(
         default_factory=dict, description="text, label, messages, group, time, id or split → the file's column."
@@ -160,6 +162,18 @@ class Series(Closed):
         if list(quantiles) != sorted(set(quantiles) - {0.5}):
             raise ValueError("should be in rising order, each once, and without the median's 0.5")
         return quantiles
+
+
+class Records(Closed):
+    """How a backbone that was pretrained on text reads a record: each field is a token of its name and its value."""
+
+    bins: int = Field(
+        default=32, ge=2, le=256, description="Bins of a number, of about as many training rows each (Gorishniy et al., 2022)."
+    )
+    layers: int | None = Field(default=None, ge=1, description="Use only the backbone's first layers; null: all.")
+    steps: int = Field(
+        default=400, ge=1, description="Steps in which the small network that reads all values is fitted, before training."
+    )
 
 
 class Image(Closed):
@@ -259,6 +273,7 @@ class Recipe(Closed):
         default=None, description="Labels in order (needed for ordinal), or label → description."
     )
     head: Head = Head()
+    records: Records = Records()
     series: Series = Series()
     image: Image = Image()
     prompt: Prompt = Prompt()

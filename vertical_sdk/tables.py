@@ -85,6 +85,7 @@ FAMILIES = Table(
         "encoder": ("vertical_sdk.families.encoder:EncoderSpecialist", "vertical_sdk.bases.config:is_encoder"),
         "causal": ("vertical_sdk.families.causal:CausalSpecialist", "vertical_sdk.bases.config:is_causal"),
         "series": "vertical_sdk.families.series:SeriesSpecialist",
+        "records": "vertical_sdk.families.records:RecordsSpecialist",
         "vision": ("vertical_sdk.families.vision:VisionSpecialist", "vertical_sdk.bases.config:is_vision"),
     },
 )

@@ -20,6 +20,7 @@ WHOLE = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64"}
 POSITIVE = {
     "head.safetensors": {"std"},
     "probe.safetensors": {"std"},
+    "records.safetensors": {"scale"},
     "series.safetensors": {"course.spread", "course.period"},
 }
 """Tensors whose numbers must be larger than 0, by the file."""

@@ -47,8 +47,8 @@ TaskName: TypeAlias = str
 """The name of a task: a key of `vertical_sdk.tables.TASKS`."""
 Family: TypeAlias = str
 """The name of a base family: a key of `vertical_sdk.tables.FAMILIES`."""
-Modality: TypeAlias = Literal["text", "series", "image"]
-"""The kind of a row: text, numbers in the order of time, or an image."""
+Modality: TypeAlias = Literal["text", "records", "series", "image"]
+"""The kind of a row: text, a record of fields, numbers in the order of time, or an image."""
 Split: TypeAlias = Literal["train", "validation", "test"]
 Numbers: TypeAlias = "NDArray[Any]"
 Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
@@ -217,7 +217,8 @@ class Prediction:
     probabilities  label → calibrated probability; empty for regression and generation
     text           the generated answer; None for the other tasks
     truncated      tokens of the input that did not fit and were cut
-    unknown        tokens of the input that the base's vocabulary does not have: it cannot read what is written there
+    unknown        tokens of the input that the base's vocabulary does not have: it cannot read what is written there. For
+                   data.modality: records, words that no training row has in their field
     control        control tokens, such as [SEP], that are written in the input; they were read as characters
     adapter        the name of the specialist that answered
     interval       (low, high) around a number, which contains the truth with the probability in the card's calibration; else None

@@ -106,7 +106,7 @@ def test_a_recipe_prepares_rows_in_its_sources_layout(name: str, tmp_path: Path)
     recipe, rows = prepared(name, tmp_path)
 
     assert min(len(rows.train), len(rows.validation), len(rows.test)) > 0
-    assert any(e.copy_of or "+" in e.id for e in rows.train)
+    assert any(e.copy_of or "+" in e.id for e in rows.train) == bool(recipe.data.augment)
     assert rows.labels is None or rows.labels.labels == tuple(recipe.labels or ())
 
 

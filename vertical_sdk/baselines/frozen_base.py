@@ -85,4 +85,4 @@ class FrozenBase:
 
 def content_of(row: Example) -> tuple[object, ...]:
     """Return the parts of a row that a specialist reads, as a key."""
-    return row.text, row.messages, comparable_values(row)
+    return row.text, row.messages, row.record, comparable_values(row)

@@ -115,6 +115,12 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         train, step = _augment(train, recipe, seed)
         record("augmented", 0.95, step)
     _check_parts(recipe, train, test)
+    fields = table.fields or list_record_fields([e for e in train if e.copy_of is None])
+    if recipe.data.modality == "records" and not fields:
+        raise DataError(
+            "data.modality is records, and the rows are texts or numbers. Set data.reader: {use: table, record: all}, or leave modality out.",
+            where=recipe.name,
+        )
     progress("data ready", 1.0)
     return Prepared(
         tuple(train),
@@ -126,7 +132,7 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         table.detected,
         _keep_largest(table.layout, train),
         _list_changed([*train, *validation], readable),
-        table.fields or list_record_fields([e for e in train if e.copy_of is None]),
+        fields,
         table.values,
     )
 

@@ -9,27 +9,29 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vertical_sdk.types import Numbers
+from vertical_sdk.types import Cell, Numbers
 
 __all__ = ["Encoded", "even_batches", "micro_batches", "pad"]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One row as a backbone reads it: token ids, or numbers.
+    """One row as a backbone reads it: token ids, numbers, or the fields of a record.
 
     ids     the tokens that fit
     learn   generation only: for each token whether it belongs to an answer and is to be learned
     target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), or an
             array (steps, channels) of what came next (forecasting, anomaly)
     cut     how many tokens did not fit
-    unknown how many tokens of the text, cut or not, are [UNK]: the base's vocabulary does not have what is written
-    tokens  how many tokens the text has; counted only if some are unknown
+    unknown how many tokens of the text, cut or not, are [UNK]: the base's vocabulary does not have what is written; of a record, how
+            many words no training row has in their field
+    tokens  how many tokens the text has; counted only if some are unknown. Of a record, its fields
     control how many control tokens are written in the text; they are read as characters
     avoid   generation only: for each token to be learned, in order, ids of tokens to avoid in its place; see losses.get_token_finder
     values  series, as (steps, channels) float32, or an image, as bytes; None for text
+    record  the fields of a record; () for other rows
     at      series: when it ends, in seconds since Monday 0:00; 0 if that is not known
-    size    tokens that the numbers become; 0 for text, whose ids are counted
+    size    tokens that the numbers or fields become; 0 for text, whose ids are counted
     windows the tokens of each window, one after another in `ids`; () for a row in one piece
     """
 
@@ -42,6 +44,7 @@ class Encoded:
     control: int = 0
     avoid: tuple[tuple[int, ...], ...] = ()
     values: Numbers | None = field(default=None, compare=False)
+    record: tuple[tuple[str, Cell], ...] = ()
     at: float = 0.0
     size: int = 0
     windows: tuple[int, ...] = ()

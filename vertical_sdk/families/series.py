@@ -12,7 +12,6 @@ the time. Labels and numbers are read from the mean of the tokens.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,8 +30,8 @@ from vertical_sdk.errors import CorruptAdapter, DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.clock import SMOOTHING_SECONDS, WEEKLY_FROM, fill_gaps, neighbour_weights, seconds_since_monday
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
-from vertical_sdk.families.lora import list_modules, with_lora
 from vertical_sdk.families.specialist import Batch, load_backbone
+from vertical_sdk.families.text_backbone import drop_layers, find_model, lora_on_layers, run_tokens
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task
@@ -222,8 +221,8 @@ class SeriesSpecialist(nn.Module):
         self.max_length = recipe.data.max_length
         self.dropout = nn.Dropout(recipe.head.dropout)
         self.levels = (0.5, *recipe.series.quantiles)
-        model = self._model()
-        _drop_layers(model, self.settings.layers)
+        model = find_model(backbone)
+        drop_layers(model, self.settings.layers, "series.layers")
         width = model.config.hidden_size
         self.head: Head | None = None
         self.own = nn.ModuleDict()
@@ -260,15 +259,8 @@ class SeriesSpecialist(nn.Module):
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> SeriesSpecialist:
         """Build an untrained specialist: LoRA that changes nothing yet, random input layers, and output layers of zero."""
-        model = load_backbone(base)
-        settings = dict(recipe.adapter)
-        if recipe.series.layers is not None:
-            most = model.config.num_hidden_layers
-            if recipe.series.layers > most:
-                raise RecipeError(f"{recipe.name}: series.layers = {recipe.series.layers}, and {base.name} has {most}.")
-            rest = [f".{layer}." for layer in range(recipe.series.layers, most)]
-            settings.setdefault("exclude_modules", list_modules(model, "pooler", *rest))
-        made = cls(with_lora(model, settings, "FEATURE_EXTRACTION", recipe.name), recipe, labels, layout)
+        adapted = lora_on_layers(load_backbone(base), recipe, recipe.series.layers, "series.layers", base.name)
+        made = cls(adapted, recipe, labels, layout)
         if (
             layout is not None
             and base.max_length is not None
@@ -414,17 +406,9 @@ class SeriesSpecialist(nn.Module):
         tokens: Tensor = self.own["embed"](both.reshape(len(both), -1, 2 * self.settings.patch))
         return tokens
 
-    def _model(self) -> Any:
-        """The backbone without its language-model head."""
-        model = self.backbone.get_base_model()
-        return getattr(model, model.base_model_prefix, model) if model.base_model_prefix else model
-
     def _run(self, tokens: Tensor) -> Tensor:
         """Hidden states (n, tokens, width) of tokens (n, tokens, width); each token sees all others if the backbone reads both ways."""
-        model = self._model()
-        more: dict[str, Any] = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
-        hidden: Tensor = model(inputs_embeds=tokens, **more).last_hidden_state
-        return hidden
+        return run_tokens(find_model(self.backbone), tokens, ordered=True)
 
 
 def _check_sizes(state: Mapping[str, Tensor], recipe: Recipe, layout: SeriesLayout | None) -> None:
@@ -445,21 +429,6 @@ def _check_sizes(state: Mapping[str, Tensor], recipe: Recipe, layout: SeriesLayo
     outputs = layout.horizon * (1 + len(recipe.series.quantiles))
     if linear[0] != outputs or linear[1] < layout.history + layout.horizon:
         raise ValueError(f"course.linear.weight has the shape {tuple(linear)}, and {outputs} rows are needed")
-
-
-def _drop_layers(model: Any, count: int | None) -> None:
-    """Keep only the first `count` of the model's layers; all of them if it is None.
-
-    Raises RecipeError for a model whose layers cannot be found.
-    """
-    if count is None or count >= model.config.num_hidden_layers:
-        return
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers:
-                setattr(parent, name, nn.ModuleList(list(child)[:count]))
-                return
-    raise RecipeError(f"series.layers: the layers of a {type(model).__name__} cannot be found. Leave series.layers out.")
 
 
 def _quantile_lines(x: Tensor, y: Tensor, level: float) -> Tensor:

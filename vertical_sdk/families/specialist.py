@@ -39,6 +39,7 @@ __all__ = [
     "family_for",
     "has_fast_path",
     "load_backbone",
+    "reads_by_base_alone",
     "run_rows",
     "specialist_class",
     "switched_off",
@@ -126,6 +127,11 @@ def has_fast_path(specialist: Specialist, method: str) -> bool:
         for name in (method, "features", "forward")
     }
     return place[method] < len(lines) and place[method] <= min(place["features"], place["forward"])
+
+
+def reads_by_base_alone(specialist: Specialist) -> bool:
+    """Whether the base reads rows without layers that training changes, so that its features stay the same."""
+    return specialist.reads in {"text", "image"}
 
 
 def specialist_class(family: str) -> Any:
@@ -218,7 +224,7 @@ def family_for(base: Base, recipe: Recipe) -> Family:
         family = specialist_class(name)
         if family.reads == modality and base.family in family.bases:
             return name
-    kinds = {"text": "text", "image": "images", "series": "series"}
+    kinds = {"text": "text", "image": "images"}
     reads = kinds.get(specialist_class(base.family).reads, "other rows")
     needed = "a vision base such as efficientnet-lite0" if modality == "image" else "a base that reads text, such as minilm-l6"
     raise RecipeError(

@@ -41,7 +41,7 @@ ROLES = ("system", "user", "assistant")
 
 def find_reads(card: Card, recipe: Recipe) -> tuple[str, str]:
     """What a specialist reads, in the plural and in the singular."""
-    if recipe.data.modality != "text":
+    if recipe.data.modality in {"image", "series"}:
         return ("pictures", "picture") if recipe.data.modality == "image" else ("series", "series")
     return ("records", "record") if card.fields else ("texts", "text")
 

@@ -75,13 +75,15 @@ class Task(ABC):
     ordered: bool = False
     numeric: bool = False
     written: bool = False
-    modalities: tuple[Modality, ...] = ("text", "series", "image")
+    modalities: tuple[Modality, ...] = ("text", "records", "series", "image")
     verb: Verb = "predict"
 
     def pipeline_tag(self, modality: Modality) -> str:
         """Return the task in the terms of the Hugging Face hub."""
         if self.written:
             return "text-generation"
+        if modality == "records":
+            return "tabular-regression" if self.numeric else "tabular-classification"
         return "image-classification" if modality == "image" else "text-classification"
 
     @property

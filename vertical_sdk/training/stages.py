@@ -21,7 +21,7 @@ from vertical_sdk.card import Calibration
 from vertical_sdk.data.texts import full_text
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
-from vertical_sdk.families.specialist import Batch, Specialist, create_specialist, run_rows
+from vertical_sdk.families.specialist import Batch, Specialist, create_specialist, reads_by_base_alone, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss, get_token_finder
 from vertical_sdk.training.encode import check_unknown, encode_rows
@@ -84,11 +84,11 @@ def read_with_base(job: Job, specialist: Specialist) -> FrozenBase:
 
 
 def keep_features(base: FrozenBase) -> Features:
-    """Return the features that are those of the base in float32, whatever was trained since; {} for series.
+    """Return the features that are those of the base in float32, whatever was trained since; {} for series and records.
 
     The base reads numbers through layers that training changes.
     """
-    return {} if base.bf16 or base.specialist.reads == "series" else base.known
+    return base.known if reads_by_base_alone(base.specialist) and not base.bf16 else {}
 
 
 def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:

@@ -15,6 +15,7 @@ from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, Idle
 from vertical_sdk.families.head import HEAD, load_head
 from vertical_sdk.families.lora import ADAPTER_WEIGHTS, read_weights
 from vertical_sdk.families.quantized import count_weights
+from vertical_sdk.families.records import RecordsSpecialist
 from vertical_sdk.families.series import SERIES
 from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
@@ -104,7 +105,8 @@ def check_start(start: Start, specialist: Specialist, base: Base, recipe: Recipe
 def load_start_weights(start: Start, specialist: Specialist) -> None:
     """Replace a specialist's initial weights with those of the adapter.
 
-    The mean and the spread of the channels of series come from the new rows; everything learned comes from the adapter.
+    The mean and the spread of the channels of series come from the new rows; everything learned comes from the adapter, and so do the
+    bins and words of records, by which it reads them.
 
     Raises AdapterError or CorruptAdapter.
     """
@@ -121,6 +123,8 @@ def load_start_weights(start: Start, specialist: Specialist) -> None:
                 where=start.where,
             )
         specialist.head.load_state_dict(head.state_dict())
+    if isinstance(specialist, RecordsSpecialist):
+        specialist.load_network(start.files)
     if SERIES in start.card.files:
         _load_series(start, specialist)
 
@@ -140,6 +144,13 @@ def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepa
             where=where,
         )
     _require_same_labels(start, prepared)
+    names, new = ([field.name for field in fields] for fields in (card.fields, prepared.fields))
+    if family == "records" and set(names) != set(new):
+        raise AdapterError(
+            f"The adapter reads records of other fields: {', '.join(sorted(set(names) ^ set(new))[:5])} is not in both. Set data.reader "
+            "as in the adapter's recipe.",
+            where=where,
+        )
     if card.layout != prepared.layout:
         raise AdapterError(
             "The adapter reads other series: its channels, its interval, its history or its horizon differ. "
@@ -155,6 +166,7 @@ def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepa
     parent_recipe = Recipe.model_validate(card.recipe)
     settings = (
         ("head.pooling", parent_recipe.head.pooling, recipe.head.pooling),
+        ("records", parent_recipe.records.model_dump(exclude={"steps"}), recipe.records.model_dump(exclude={"steps"})),
         ("series", parent_recipe.series.model_dump(exclude={"alarms"}), recipe.series.model_dump(exclude={"alarms"})),
     )
     differences = [key for key, parent_value, value in settings if parent_value != value]

@@ -17,7 +17,7 @@ import transformers
 from vertical_sdk.baselines.frozen_base import Features, FrozenBase
 from vertical_sdk.bases.base import Base
 from vertical_sdk.data.prepare import Prepared
-from vertical_sdk.families.specialist import Specialist
+from vertical_sdk.families.specialist import Specialist, reads_by_base_alone
 from vertical_sdk.kernels.threads import use_threads
 from vertical_sdk.ranges import Scalar
 from vertical_sdk.recipe import Recipe
@@ -158,13 +158,13 @@ class Trainings:
     def _start(self, job: Job, base: FrozenBase, rows: JobRows) -> None:
         """Set the first weights. What the frozen base reads of a row is kept for the next trainings that read it so.
 
-        The base reads numbers through layers with random first weights, so for series nothing is kept.
+        The base reads numbers through layers with random first weights, so for series and records nothing is kept.
         """
         key = (job.recipe.head.pooling, job.recipe.quantize, base.bf16)
-        if base.specialist.reads != "series":
+        if reads_by_base_alone(base.specialist):
             base.known.update(self._features.get(key, {}))
         start_specialist(job, base, rows)
-        if base.specialist.reads != "series":
+        if reads_by_base_alone(base.specialist):
             self._features[key] = dict(base.known)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
