@@ -38,6 +38,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_gate(recipe, task)
     _check_texts(recipe)
     _check_keys(recipe)
+    _check_contrastive(recipe, task)
     _check_searched(recipe)
 
 
@@ -156,6 +157,18 @@ def _check_keys(recipe: Recipe) -> None:
                 raise RecipeError(f"unknown key {key!r}.{did_you_mean(key, known)}", where=where)
             if right := describe_expected(types.get(key, Any), value):
                 raise RecipeError(f"{key} = {value!r} is wrong: it should {right}.", where=where)
+
+
+def _check_contrastive(recipe: Recipe, task: Task) -> None:
+    """Whether rows have one label each, by which the contrastive stage compares them."""
+    if not recipe.train.get("contrastive_steps"):
+        return
+    if not task.labelled or not task.single_label or recipe.data.modality == "series":
+        raise RecipeError(
+            f"contrastive_steps compares texts or images by their one label, and this recipe is {task.name} of {recipe.data.modality} "
+            "rows. Leave it out.",
+            where=f"{recipe.name}: train",
+        )
 
 
 def _check_searched(recipe: Recipe) -> None:

@@ -1,9 +1,10 @@
-"""The linear probe of the frozen base: it is fitted before training, and the head may start from it."""
+"""The linear probe of the frozen base, and that of an adapter after the contrastive stage: the head may start from either."""
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,11 @@ from torch import Tensor
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
+from vertical_sdk.families.specialist import Specialist, run_rows
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.training.job import Job, is_main_process
 
-__all__ = ["start_head"]
+__all__ = ["restart_head", "start_head"]
 
 PROBE_TOKENS = 1_000_000
 """The linear probe is fitted on training rows of at most this many tokens in all; reading them costs a pass through the base."""
@@ -46,14 +48,47 @@ def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: 
     head.to(next(specialist.backbone.parameters()).device)
 
 
+def restart_head(job: Job, specialist: Specialist, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+    """Start the head from a linear probe of what the adapter's features are now.
+
+    rows, validation  as for `start_head`
+    """
+    head = specialist.head
+    assert head is not None
+
+    def read(_places: Sequence[int], encoded: Sequence[Encoded]) -> Tensor:
+        report = functools.partial(job.progress, "reading with the adapter")
+        return run_rows(specialist, encoded, specialist.features, bf16=job.compute.bf16, progress=report)
+
+    head.load_state_dict(_fit_probe(job, head, rows, validation, read).state_dict())
+
+
 def _fit_head_probe(job: Job, base: FrozenBase, head: Head, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> Head:
-    """Fit probes with several penalties on features of the frozen base; return the best on the validation rows."""
+    """Fit a probe on features of the frozen base."""
+    examples = [*job.prepared.originals, *job.prepared.validation]
+
+    def read(places: Sequence[int], encoded: Sequence[Encoded]) -> Tensor:
+        return base.features([examples[n] for n in places], encoded)
+
+    return _fit_probe(job, head, rows, validation, read)
+
+
+def _fit_probe(
+    job: Job,
+    head: Head,
+    rows: Sequence[Encoded],
+    validation: Sequence[Encoded],
+    read: Callable[[Sequence[int], Sequence[Encoded]], Tensor],
+) -> Head:
+    """Fit probes with several penalties on features; return the best on the validation rows.
+
+    read  the features (rows, width) of some rows, given by their places among training and validation rows, and encoded
+    """
     chosen = _limit_tokens(rows, PROBE_TOKENS, job.seed)
     validated = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
-    originals = job.prepared.originals
+    places = [*chosen, *(len(rows) + n for n in validated)]
     rows, validation = [rows[n] for n in chosen], [validation[n] for n in validated]
-    examples = [originals[n] for n in chosen] + [job.prepared.validation[n] for n in validated]
-    features = base.features(examples, [*rows, *validation])
+    features = read(places, [*rows, *validation])
     targets = [row.target for row in rows]
     probes = [
         fit_probe(features[: len(rows)], targets, job.recipe.task, head.linear.out_features, seed=job.seed, strength=strength)
