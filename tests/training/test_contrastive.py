@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import pytest
 import torch
 from conftest import topic_recipe
 from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 
 from vertical_sdk import train
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.data.prepare import prepare
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.families.batching import Encoded
+from vertical_sdk.families.head import STRENGTHS, fit_probe
 from vertical_sdk.families.specialist import run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.recipe import load_recipe
@@ -66,7 +70,7 @@ def test_batches_are_pairs_of_one_label_and_every_row_takes_its_turn() -> None:
     assert {n: drawn.count(n) for n in set(drawn)} == dict.fromkeys(range(12), 3) | {99: 12}
 
 
-def test_gradient_does_not_depend_on_the_budget_of_tokens_and_the_stage_separates_labels(encoder: Path, tmp_path: Path) -> None:
+def test_stage_separates_labels_and_gradient_ignores_budget_of_tokens(encoder: Path, tmp_path: Path) -> None:
     gradients = []
     for budget in (16, 100_000):
         job = make_job(encoder, tmp_path, budget)
@@ -108,6 +112,28 @@ def test_stopped_run_ends_with_same_weights_and_zero_epochs_fit_the_head_only(en
     assert not torch.equal(probe, head)  # one of the frozen base, the other of the adapter's features
 
 
+def test_penalty_is_chosen_by_cross_validation_if_no_row_is_held_out(encoder: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"data.split": {"use": "stratified", "validation": 0.0}, "train.num_train_epochs": 0}
+    run = train(topic_recipe(tmp_path, encoder), out=tmp_path / "run", settings=settings)
+
+    stored = load_file(run.adapter / "probe.safetensors")["linear.weight"]
+    specialist = build_specialist(
+        job := replace(make_job(encoder, tmp_path, 128), prepared=prepare(load_recipe(run.card.recipe)))
+    )
+    rows = encode_job_rows(job, specialist).train
+    features, targets = run_rows(specialist, rows, specialist.features), [row.target for row in rows]
+    probes = {C: fit_probe(features, targets, "classification", 3, strength=C).linear.weight for C in STRENGTHS}
+    # scikit-learn's own cross-validation, over other folds
+    losses = {
+        C: -cross_val_score(LogisticRegression(C=C, max_iter=300), features, targets, scoring="neg_log_loss").mean()
+        for C in STRENGTHS
+    }
+    best, other = sorted(STRENGTHS, key=losses.__getitem__)
+    assert losses[other] - losses[best] > 0.01  # so that folds do not decide
+    torch.testing.assert_close(stored, probes[best].detach(), atol=1e-3, rtol=1e-3)
+    assert (probes[other] - stored).abs().max() > 0.01
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -117,7 +143,7 @@ def test_stopped_run_ends_with_same_weights_and_zero_epochs_fit_the_head_only(en
         ({"train.contrastive_steps": 1.5}, "contrastive_steps = 1.5 is wrong: it should be a valid integer"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(encoder: Path, tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+def test_recipe_without_one_label_a_row_is_refused(encoder: Path, tmp_path: Path, settings: dict[str, Any], said: str) -> None:
     recipe = topic_recipe(tmp_path, encoder, train__contrastive_steps=4)
     with pytest.raises(RecipeError) as error:
         train(recipe, out=tmp_path / "run", settings={"evaluate": {}, **settings})

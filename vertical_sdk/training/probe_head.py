@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,9 @@ __all__ = ["restart_head", "start_head"]
 
 PROBE_TOKENS = 1_000_000
 """The linear probe is fitted on training rows of at most this many tokens in all; reading them costs a pass through the base."""
+FOLDS = 5
+MOST_FOLDED = 5000
+"""Training rows up to which a probe without validation rows is cross-validated. With more, the penalty matters less."""
 
 
 def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
@@ -80,7 +84,9 @@ def _fit_probe(
     validation: Sequence[Encoded],
     read: Callable[[Sequence[int], Sequence[Encoded]], Tensor],
 ) -> Head:
-    """Fit probes with several penalties on features; return the best on the validation rows.
+    """Fit probes with several penalties on features; return the best on the validation rows, for numbers the first.
+
+    Without validation rows the best is found by cross-validation over the training rows, if these are few.
 
     read  the features (rows, width) of some rows, given by their places among training and validation rows, and encoded
     """
@@ -90,30 +96,48 @@ def _fit_probe(
     rows, validation = [rows[n] for n in chosen], [validation[n] for n in validated]
     features = read(places, [*rows, *validation])
     targets = [row.target for row in rows]
-    probes = [
-        fit_probe(features[: len(rows)], targets, job.recipe.task, head.linear.out_features, seed=job.seed, strength=strength)
-        for strength in STRENGTHS
-    ]
-    return _choose_probe(job, probes, features[len(rows) :], validation)
+    fit = functools.partial(fit_probe, task_name=job.recipe.task, outputs=head.linear.out_features, seed=job.seed)
+    if not job.task.labelled:
+        return fit(features[: len(rows)], targets, strength=STRENGTHS[0])
+    if not validation:
+        losses = _cross_validate(job, features, targets, fit)
+        return fit(features, targets, strength=min(losses, key=losses.__getitem__))
+    wanted = torch.tensor([row.target for row in validation])
+    probes = [fit(features[: len(rows)], targets, strength=strength) for strength in STRENGTHS]
+    return min(probes, key=lambda probe: _measure_loss(job, probe, features[len(rows) :], wanted))
 
 
-def _choose_probe(job: Job, probes: Sequence[Head], features: Tensor, validation: Sequence[Encoded]) -> Head:
-    """The probe with the lowest loss on the validation rows; the first if there are no such rows or no labels.
+def _cross_validate(job: Job, features: Tensor, targets: Sequence[Any], fit: Callable[..., Head]) -> dict[float, float]:
+    """The loss of each penalty, summed over rows that the probe was not fitted on; 0 for all if there are too many rows.
 
-    features  (validation rows, width)
+    features  (rows, width)
     """
-    if not validation or not job.task.labelled:
-        return probes[0]
-    truth = torch.tensor([row.target for row in validation])
+    losses = dict.fromkeys(STRENGTHS, 0.0)
+    if not FOLDS <= len(targets) <= MOST_FOLDED:
+        return losses
+    wanted = torch.tensor(targets)
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(job.seed))
+    for fold in order.tensor_split(FOLDS):
+        kept = torch.ones(len(targets), dtype=torch.bool).index_fill(0, fold, value=False)
+        if job.task.single_label and len(wanted[kept].unique()) < 2:
+            continue
+        for strength in STRENGTHS:
+            probe = fit(features[kept], wanted[kept].numpy(), strength=strength)
+            losses[strength] += _measure_loss(job, probe, features[fold], wanted[fold]) * len(fold)
+    return losses
 
-    def measure_loss(probe: Head) -> float:
-        with torch.inference_mode():
-            logits = probe(features)
-            if not job.task.single_label:
-                return float(F.binary_cross_entropy_with_logits(logits, truth))
-            return float(F.cross_entropy(logits, truth))
 
-    return min(probes, key=measure_loss)
+def _measure_loss(job: Job, probe: Head, features: Tensor, wanted: Tensor) -> float:
+    """The mean loss of a probe of labels.
+
+    features  (rows, width)
+    wanted    (rows,) labels, or (rows, labels) 0 and 1
+    """
+    with torch.inference_mode():
+        logits = probe(features)
+        if not job.task.single_label:
+            return float(F.binary_cross_entropy_with_logits(logits, wanted))
+        return float(F.cross_entropy(logits, wanted))
 
 
 def _limit_tokens(rows: Sequence[Encoded], tokens: int, seed: int) -> list[int]:
