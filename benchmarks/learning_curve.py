@@ -209,7 +209,7 @@ def main() -> None:
     given.add_argument("--rows", nargs="+", default=["16"], help="training rows of each label, or all")
     given.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given.add_argument("--systems", nargs="+", default=list(few_rows_page.SYSTEMS), choices=few_rows_page.SYSTEMS)
-    given.add_argument("--judges", type=int, default=400, help="maximum number of validation rows that judge")
+    given.add_argument("--judges", type=int, default=300, help="maximum number of validation rows that judge")
     options = given.parse_args()
     records = page.read_records(few_rows_page.RECORDS)
     for name in options.recipes:

@@ -156,7 +156,7 @@ class _Reader:
             features = torch.cat([self._read(rows, part) for part in parts])
         loss = contrast(features.requires_grad_(), labels)
         (gradient,) = torch.autograd.grad(loss, features)
-        for part, wanted in zip(parts, gradient.split([len(part) for part in parts]), strict=True):
+        for part, wanted in zip(parts, torch.split(gradient, [len(part) for part in parts]), strict=True):
             self._read(rows, part).backward(wanted)  # type: ignore[no-untyped-call]
         return float(loss.detach())
 

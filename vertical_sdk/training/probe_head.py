@@ -119,7 +119,7 @@ def _cross_validate(job: Job, features: Tensor, targets: Sequence[Any], fit: Cal
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(job.seed))
     for fold in order.tensor_split(FOLDS):
         kept = torch.ones(len(targets), dtype=torch.bool).index_fill(0, fold, value=False)
-        if job.task.single_label and len(wanted[kept].unique()) < 2:
+        if job.task.single_label and len(set(wanted[kept].tolist())) < 2:
             continue
         for strength in STRENGTHS:
             probe = fit(features[kept], wanted[kept].numpy(), strength=strength)
