@@ -39,6 +39,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_texts(recipe)
     _check_keys(recipe)
     _check_methods(recipe, task)
+    _check_contrastive(recipe, task)
     _check_searched(recipe)
 
 
@@ -183,6 +184,18 @@ def _check_methods(recipe: Recipe, task: Task) -> None:
         raise RecipeError(
             f"adversarial_epsilon moves the embeddings of tokens, and data.modality is {recipe.data.modality}. Leave it out.",
             where=where,
+        )
+
+
+def _check_contrastive(recipe: Recipe, task: Task) -> None:
+    """Whether rows have one label each, by which the contrastive stage compares them."""
+    if not recipe.train.get("contrastive_steps"):
+        return
+    if not task.labelled or not task.single_label or recipe.data.modality == "series":
+        raise RecipeError(
+            f"contrastive_steps compares texts or images by their one label, and this recipe is {task.name} of {recipe.data.modality} "
+            "rows. Leave it out.",
+            where=f"{recipe.name}: train",
         )
 
 

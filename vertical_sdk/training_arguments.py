@@ -38,7 +38,7 @@ OURS = (
 SMALLEST: dict[str, float] = {
     "per_device_train_batch_size": 1, "gradient_accumulation_steps": 1, "token_budget": 1, "learning_rate": 0, "seed": 0,
     "weight_decay": 0, "max_grad_norm": 0, "num_train_epochs": 0, "dataloader_num_workers": 0, "early_stopping_patience": 1,
-    "save_steps": 0, "eval_steps": 0,
+    "save_steps": 0, "eval_steps": 0, "contrastive_steps": 0,
 }  # fmt: skip
 """Smallest allowed values. The libraries accept smaller ones silently and fail later."""
 POSITIVE = ("rdrop_alpha", "adversarial_epsilon", "loraplus_lr_ratio")
@@ -56,6 +56,10 @@ class Arguments(transformers.TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None,
         metadata={"help": "Stop after this many evaluations without a better eval loss, and keep the best weights."},
+    )
+    contrastive_steps: int = field(
+        default=0,
+        metadata={"help": "Batches of the supervised contrastive stage that comes before the training; 0: none."},
     )
     ema_decay: float | None = field(
         default=None, metadata={"help": "Use the moving average of the trained weights, with this decay for each step."}

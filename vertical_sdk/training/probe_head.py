@@ -1,9 +1,11 @@
-"""The linear probe of the frozen base: it is fitted before training, and the head may start from it."""
+"""The linear probe of the frozen base, and that of an adapter after the contrastive stage: the head may start from either."""
 
 from __future__ import annotations
 
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +14,17 @@ from torch import Tensor
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
+from vertical_sdk.families.specialist import Specialist, run_rows
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.training.job import Job, is_main_process
 
-__all__ = ["start_head"]
+__all__ = ["restart_head", "start_head"]
 
 PROBE_TOKENS = 1_000_000
 """The linear probe is fitted on training rows of at most this many tokens in all; reading them costs a pass through the base."""
+FOLDS = 5
+MOST_FOLDED = 5000
+"""Training rows up to which a probe without validation rows is cross-validated. With more, the penalty matters less."""
 
 
 def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
@@ -46,39 +52,92 @@ def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: 
     head.to(next(specialist.backbone.parameters()).device)
 
 
+def restart_head(job: Job, specialist: Specialist, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+    """Start the head from a linear probe of what the adapter's features are now.
+
+    rows, validation  as for `start_head`
+    """
+    head = specialist.head
+    assert head is not None
+
+    def read(_places: Sequence[int], encoded: Sequence[Encoded]) -> Tensor:
+        report = functools.partial(job.progress, "reading with the adapter")
+        return run_rows(specialist, encoded, specialist.features, bf16=job.compute.bf16, progress=report)
+
+    head.load_state_dict(_fit_probe(job, head, rows, validation, read).state_dict())
+
+
 def _fit_head_probe(job: Job, base: FrozenBase, head: Head, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> Head:
-    """Fit probes with several penalties on features of the frozen base; return the best on the validation rows."""
+    """Fit a probe on features of the frozen base."""
+    examples = [*job.prepared.originals, *job.prepared.validation]
+
+    def read(places: Sequence[int], encoded: Sequence[Encoded]) -> Tensor:
+        return base.features([examples[n] for n in places], encoded)
+
+    return _fit_probe(job, head, rows, validation, read)
+
+
+def _fit_probe(
+    job: Job,
+    head: Head,
+    rows: Sequence[Encoded],
+    validation: Sequence[Encoded],
+    read: Callable[[Sequence[int], Sequence[Encoded]], Tensor],
+) -> Head:
+    """Fit probes with several penalties on features; return the best on the validation rows, for numbers the first.
+
+    Without validation rows the best is found by cross-validation over the training rows, if these are few.
+
+    read  the features (rows, width) of some rows, given by their places among training and validation rows, and encoded
+    """
     chosen = _limit_tokens(rows, PROBE_TOKENS, job.seed)
     validated = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
-    originals = job.prepared.originals
+    places = [*chosen, *(len(rows) + n for n in validated)]
     rows, validation = [rows[n] for n in chosen], [validation[n] for n in validated]
-    examples = [originals[n] for n in chosen] + [job.prepared.validation[n] for n in validated]
-    features = base.features(examples, [*rows, *validation])
+    features = read(places, [*rows, *validation])
     targets = [row.target for row in rows]
-    probes = [
-        fit_probe(features[: len(rows)], targets, job.recipe.task, head.linear.out_features, seed=job.seed, strength=strength)
-        for strength in STRENGTHS
-    ]
-    return _choose_probe(job, probes, features[len(rows) :], validation)
+    fit = functools.partial(fit_probe, task_name=job.recipe.task, outputs=head.linear.out_features, seed=job.seed)
+    if not job.task.labelled:
+        return fit(features[: len(rows)], targets, strength=STRENGTHS[0])
+    if not validation:
+        losses = _cross_validate(job, features, targets, fit)
+        return fit(features, targets, strength=min(losses, key=losses.__getitem__))
+    wanted = torch.tensor([row.target for row in validation])
+    probes = [fit(features[: len(rows)], targets, strength=strength) for strength in STRENGTHS]
+    return min(probes, key=lambda probe: _measure_loss(job, probe, features[len(rows) :], wanted))
 
 
-def _choose_probe(job: Job, probes: Sequence[Head], features: Tensor, validation: Sequence[Encoded]) -> Head:
-    """The probe with the lowest loss on the validation rows; the first if there are no such rows or no labels.
+def _cross_validate(job: Job, features: Tensor, targets: Sequence[Any], fit: Callable[..., Head]) -> dict[float, float]:
+    """The loss of each penalty, summed over rows that the probe was not fitted on; 0 for all if there are too many rows.
 
-    features  (validation rows, width)
+    features  (rows, width)
     """
-    if not validation or not job.task.labelled:
-        return probes[0]
-    truth = torch.tensor([row.target for row in validation])
+    losses = dict.fromkeys(STRENGTHS, 0.0)
+    if not FOLDS <= len(targets) <= MOST_FOLDED:
+        return losses
+    wanted = torch.tensor(targets)
+    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(job.seed))
+    for fold in order.tensor_split(FOLDS):
+        kept = torch.ones(len(targets), dtype=torch.bool).index_fill(0, fold, value=False)
+        if job.task.single_label and len(set(wanted[kept].tolist())) < 2:
+            continue
+        for strength in STRENGTHS:
+            probe = fit(features[kept], wanted[kept].numpy(), strength=strength)
+            losses[strength] += _measure_loss(job, probe, features[fold], wanted[fold]) * len(fold)
+    return losses
 
-    def measure_loss(probe: Head) -> float:
-        with torch.inference_mode():
-            logits = probe(features)
-            if not job.task.single_label:
-                return float(F.binary_cross_entropy_with_logits(logits, truth))
-            return float(F.cross_entropy(logits, truth))
 
-    return min(probes, key=measure_loss)
+def _measure_loss(job: Job, probe: Head, features: Tensor, wanted: Tensor) -> float:
+    """The mean loss of a probe of labels.
+
+    features  (rows, width)
+    wanted    (rows,) labels, or (rows, labels) 0 and 1
+    """
+    with torch.inference_mode():
+        logits = probe(features)
+        if not job.task.single_label:
+            return float(F.binary_cross_entropy_with_logits(logits, wanted))
+        return float(F.cross_entropy(logits, wanted))
 
 
 def _limit_tokens(rows: Sequence[Encoded], tokens: int, seed: int) -> list[int]:

@@ -24,9 +24,10 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Batch, Specialist, create_specialist, reads_by_base_alone, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss, get_token_finder
+from vertical_sdk.training.contrastive import require_pooled_features, train_contrastive
 from vertical_sdk.training.encode import check_unknown, encode_rows
 from vertical_sdk.training.job import Job, is_main_process
-from vertical_sdk.training.probe_head import start_head
+from vertical_sdk.training.probe_head import restart_head, start_head
 from vertical_sdk.training.start_record import read_start, record_start, save_start
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
 from vertical_sdk.training.warm_start import check_start, load_start_weights
@@ -64,8 +65,10 @@ class JobRows:
 def build_specialist(job: Job) -> Specialist:
     """Create the specialist with an untrained adapter, and check that the job's start fits it.
 
-    Raises BaseModelError for a base that cannot do the task; what `check_start` raises.
+    Raises BaseModelError for a base that cannot do the task; RecipeError for a contrastive stage without a head; what `check_start`
+    raises.
     """
+    require_pooled_features(job)
     specialist = create_specialist(job.base, job.recipe, job.prepared.labels, job.prepared.layout)
     if job.start is not None:
         check_start(job.start, specialist, job.base, job.recipe, job.prepared)
@@ -129,6 +132,9 @@ def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
 def start_specialist(job: Job, base: FrozenBase, rows: JobRows) -> None:
     """Set the weights that training starts from: those of the base and its linear probe, or of the job's start.
 
+    With `train.contrastive_steps` the adapter is then trained by the contrastive loss, and a head that starts from a probe does so from
+    one of the adapter's features. A stage that was stopped is computed again; one that was finished before a checkpoint is not.
+
     A run first records what it begins with, so that nothing is stored that could be resumed without this record.
 
     base  of the specialist
@@ -141,6 +147,10 @@ def start_specialist(job: Job, base: FrozenBase, rows: JobRows) -> None:
         start_head(job, base, rows.originals, rows.validation)
     if job.start is not None:
         load_start_weights(job.start, specialist)
+    if job.arguments.contrastive_steps and not (job.resume and last_checkpoint(job.folder / "checkpoints")):
+        train_contrastive(job, specialist, rows.train)
+        if job.recipe.head.init == "probe":
+            restart_head(job, specialist, rows.originals, rows.validation)
 
 
 def train_weights(
