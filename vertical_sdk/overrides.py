@@ -23,7 +23,8 @@ def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[s
         old = merged.get(key)
         if key in PARTS and isinstance(old, str):
             old = {"use": old}
-        if isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("use", old.get("use")) == old.get("use"):
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        if both and (key not in PARTS or value.get("use", old.get("use")) == old.get("use")):
             merged[key] = merge_settings(old, value)
         else:
             merged[key] = value

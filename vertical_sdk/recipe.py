@@ -204,9 +204,19 @@ class Forgetting(Closed):
     )
 
 
+FOLDS = 5
+"""Folds of a cross-fitting whose recipe does not say how many."""
+
+
 class Evaluate(Closed):
     """How a specialist is judged."""
 
+    use: Literal["split", "crossfit"] = Field(
+        default="split",
+        description="split: on the test part of data.split. crossfit: every row is a test row once, by an adapter that was trained on "
+        "the other folds; the adapter that ships is the mean of these.",
+    )
+    folds: int | None = Field(default=None, ge=2, le=20, description=f"The number of folds of crossfit; null: {FOLDS}.")
     metrics: tuple[Part, ...] = ()
     baselines: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
     gate: Gate | Literal[False] | None = Field(
@@ -225,6 +235,12 @@ class Evaluate(Closed):
         description="What the bootstrap draws: rows, for a claim about such rows; or whole groups, for a claim about new groups, "
         "which is stricter if rows of a group are alike.",
     )
+
+    @model_validator(mode="after")
+    def _folds_of_crossfit(self) -> Evaluate:
+        if self.folds is not None and self.use != "crossfit":
+            raise PydanticCustomError("folds", "folds = {folds}: only crossfit has folds. Set use: crossfit, or leave folds out", {"folds": self.folds})
+        return self
 
 
 class Report(Closed):
@@ -303,13 +319,20 @@ class Recipe(Closed):
         return self.adapter.get(QUANTIZE)
 
     @property
+    def folds(self) -> int:
+        """How many adapters are trained, each on the other folds, to judge every row; 0 without cross-fitting."""
+        return (self.evaluate.folds or FOLDS) if self.evaluate.use == "crossfit" else 0
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the resolved recipe in canonical JSON."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe with all defaults as plain data; `tune` only if there is something to search."""
+        """Return the recipe with all defaults as plain data; `tune` and the keys of cross-fitting only if they are used."""
         plain: dict[str, Any] = self.model_dump(mode="json", exclude=None if self.tune else {"tune"})
+        if not self.folds:
+            del plain["evaluate"]["use"], plain["evaluate"]["folds"]
         return plain
 
     def anchored(self, folder: Path) -> Recipe:

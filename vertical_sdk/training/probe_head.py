@@ -17,6 +17,8 @@ from vertical_sdk.training.job import Job, is_main_process
 
 __all__ = ["start_head"]
 
+HOLD_OUT = 4
+"""Without validation rows, every so many training rows one helps to choose the probe's penalty."""
 PROBE_TOKENS = 1_000_000
 """The linear probe is fitted on training rows of at most this many tokens in all; reading them costs a pass through the base."""
 
@@ -47,7 +49,10 @@ def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: 
 
 
 def _fit_head_probe(job: Job, base: FrozenBase, head: Head, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> Head:
-    """Fit probes with several penalties on features of the frozen base; return the best on the validation rows."""
+    """Fit probes with several penalties on features of the frozen base; return the best on the validation rows.
+
+    Without validation rows, the penalty is chosen on a part of the training rows, and the probe then fitted on all of them.
+    """
     chosen = _limit_tokens(rows, PROBE_TOKENS, job.seed)
     validated = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
     originals = job.prepared.originals
@@ -55,11 +60,19 @@ def _fit_head_probe(job: Job, base: FrozenBase, head: Head, rows: Sequence[Encod
     examples = [originals[n] for n in chosen] + [job.prepared.validation[n] for n in validated]
     features = base.features(examples, [*rows, *validation])
     targets = [row.target for row in rows]
-    probes = [
-        fit_probe(features[: len(rows)], targets, job.recipe.task, head.linear.out_features, seed=job.seed, strength=strength)
-        for strength in STRENGTHS
-    ]
-    return _choose_probe(job, probes, features[len(rows) :], validation)
+    every = list(range(len(rows)))
+    held = [] if validation or not job.task.labelled else every[::HOLD_OUT]
+
+    def fit(places: Sequence[int], strength: float) -> Head:
+        outputs, chosen = head.linear.out_features, [targets[place] for place in places]
+        return fit_probe(features[places], chosen, job.recipe.task, outputs, seed=job.seed, strength=strength)
+
+    if len(held) < 2:
+        return _choose_probe(job, [fit(every, strength) for strength in STRENGTHS], features[len(rows) :], validation)
+    learned = sorted(set(every) - set(held))
+    probes = {strength: fit(learned, strength) for strength in STRENGTHS}
+    best = _choose_probe(job, [*probes.values()], features[held], [rows[place] for place in held])
+    return fit(every, next(strength for strength, probe in probes.items() if probe is best))
 
 
 def _choose_probe(job: Job, probes: Sequence[Head], features: Tensor, validation: Sequence[Encoded]) -> Head:
