@@ -23,10 +23,12 @@ SEARCHED = ("adapter", "head", "loss", "train")
 """The sections whose keys `tune` may search. The others decide which rows there are, and how they are read and judged."""
 EXCHANGEABLE = ("stratified", "group", "given")
 """Splits of rows of which each may be learned or judged; folds are dealt at random, which would let an adapter learn from the future."""
-SUMMED = frozenset({
-    "r", "lora_alpha", "lora_dropout", "use_rslora", "init_lora_weights", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
-    "rank_pattern", "alpha_pattern", QUANTIZE,
-})  # fmt: skip
+SUMMED = frozenset(
+    (
+        *("r", "lora_alpha", "lora_dropout", "use_rslora", "init_lora_weights", "target_modules", "exclude_modules"),
+        *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", QUANTIZE),
+    )
+)
 """Keys of `adapter` with which an adapter is a sum of low-rank matrices alone, so that the mean of several is one again."""
 READ_TEXT = frozenset({"base", "tfidf"})
 """Baselines that read text."""
@@ -173,7 +175,9 @@ def _check_folds(recipe: Recipe, task: Task) -> None:
     where, without = f"{recipe.name}: evaluate.use: crossfit", "or set evaluate.use: split"
     if task.written or recipe.data.modality != "text":
         what = f"{task.name} tasks" if task.written else f"{recipe.data.modality} rows"
-        raise RecipeError(f"cross-fitting reads texts and gives labels or numbers; it is not made for {what}. Leave it out.", where=where)
+        raise RecipeError(
+            f"cross-fitting reads texts and gives labels or numbers; it is not made for {what}. Leave it out.", where=where
+        )
     if recipe.data.split.use not in EXCHANGEABLE:
         raise RecipeError(
             f"folds deal the rows at random, and data.split is {recipe.data.split.use}, so an adapter would learn from rows that the split "
@@ -185,9 +189,12 @@ def _check_folds(recipe: Recipe, task: Task) -> None:
             f"train.{stopping[0]} chooses weights on validation rows, and cross-fitting keeps none apart. Leave it out, {without}.",
             where=where,
         )
-    if odd := [key for key, value in recipe.adapter.items() if key not in SUMMED and value not in (None, False, "none", {}, [])]:
+    if odd := [
+        key for key, value in recipe.adapter.items() if key not in SUMMED and value not in (None, False, "none", {}, [])
+    ]:
         raise RecipeError(
-            f"adapter.{odd[0]}: the mean of such adapters is not an adapter of the same kind. Leave it out, {without}.", where=where
+            f"adapter.{odd[0]}: the mean of such adapters is not an adapter of the same kind. Leave it out, {without}.",
+            where=where,
         )
 
 

@@ -60,7 +60,8 @@ def join_outputs(parts: Sequence[tuple[Sequence[int], Outputs]]) -> Outputs:
     if any(part.offsets is not None for part in outputs):
         width = joined["probabilities"].shape[1]
         offsets = [
-            np.broadcast_to(np.zeros(width) if part.offsets is None else part.offsets, (len(places), width)) for places, part in parts
+            np.broadcast_to(np.zeros(width) if part.offsets is None else part.offsets, (len(places), width))
+            for places, part in parts
         ]
         joined["offsets"] = np.concatenate(offsets)[order]
     return Outputs(**joined, unparsed=sum(part.unparsed for part in outputs))

@@ -239,7 +239,11 @@ class Evaluate(Closed):
     @model_validator(mode="after")
     def _folds_of_crossfit(self) -> Evaluate:
         if self.folds is not None and self.use != "crossfit":
-            raise PydanticCustomError("folds", "folds = {folds}: only crossfit has folds. Set use: crossfit, or leave folds out", {"folds": self.folds})
+            raise PydanticCustomError(
+                "folds",
+                "folds = {folds}: only crossfit has folds. Set use: crossfit, or leave folds out",
+                {"folds": self.folds},
+            )
         return self
 
 

@@ -200,9 +200,7 @@ def stack_members(
     return ensemble, task.pooled_raw(own, pool(systems, weights, bias))
 
 
-def fit_member(
-    recipe: Recipe, number: int, rows: Sequence[Example], labels: LabelSpace | None, seed: int, base: Any
-) -> Fitted:
+def fit_member(recipe: Recipe, number: int, rows: Sequence[Example], labels: LabelSpace | None, seed: int, base: Any) -> Fitted:
     """Fit one member on rows without augmented copies, and return it as it is stored."""
     part = recipe.ensemble[number]
     arguments = catalog.baselines.check(part.use, part.arguments, f"ensemble.{number}")

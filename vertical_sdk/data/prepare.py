@@ -25,10 +25,10 @@ from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, describe_look_alikes, refuse_unknown, set_aside_unlearned
 from vertical_sdk.data.read import IN_ORDER, Missing, Table, iterate_table, join_tables
 from vertical_sdk.data.records import count_rounded, list_record_fields
+from vertical_sdk.data.split import deal_folds
 from vertical_sdk.data.texts import apply_prompt, list_texts, shuffle_key
 from vertical_sdk.data.windows import set_aside_far
 from vertical_sdk.data.zones import convert_rows
-from vertical_sdk.data.split import deal_folds
 from vertical_sdk.errors import DataError, RecipeError, SourceError
 from vertical_sdk.recipe import Limits, Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
@@ -89,7 +89,9 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     progress("fetching data", 0.0)
     table, sources = _read(recipe, progress)
     rows = _normalize_keys([apply_prompt(example, recipe.prompt) for example in table.examples], table.layout)
-    record = _Record(Account((note_reading(table.account or StepAccount("read", len(rows), len(rows)), rows),)), data.limits, progress)
+    record = _Record(
+        Account((note_reading(table.account or StepAccount("read", len(rows), len(rows)), rows),)), data.limits, progress
+    )
     _check_ids(rows)
     for number, part in enumerate(data.clean):
         clean = catalog.cleaners.get(part.use)
@@ -178,7 +180,8 @@ def _divide(
 
     returns  the parts of the whole, and the parts of each fold with their account, as `Prepared` describes them
     """
-    data, test = recipe.data, [e for e in rows if e.split == "test" and data.split.use == "given"]
+    data = recipe.data
+    test = [e for e in rows if e.split == "test"] if data.split.use == "given" else []
     rows = [replace(e, split="train") for e in rows if not (test and e.split == "test")]
     if test and data.decontaminate is not None:
         rows, step = decontaminate(rows, test, data.decontaminate, "decontaminate: folds against test")

@@ -138,7 +138,9 @@ def deal_folds(examples: Sequence[Example], seed: int, count: int) -> dict[str, 
     """
     units = _units(examples, seed)
     if len(units) < count:
-        raise DataError(f"{len(units)} rows or groups cannot fill {count} folds. Set a lower evaluate.folds.", where="split: folds")
+        raise DataError(
+            f"{len(units)} rows or groups cannot fill {count} folds. Set a lower evaluate.folds.", where="split: folds"
+        )
     folds: dict[str, int] = {}
     sizes = [0] * count
     for _, members in sorted(_homes(units).items()):

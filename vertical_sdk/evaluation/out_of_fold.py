@@ -26,15 +26,14 @@ from vertical_sdk.engines import Engine
 from vertical_sdk.errors import CorruptAdapter, DataError
 from vertical_sdk.families.lora import ADAPTER_WEIGHTS
 from vertical_sdk.inference.answer import answer
+from vertical_sdk.model_card import CROSSFIT
 from vertical_sdk.outputs import Outputs, join_outputs, select_outputs
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Progress, silent
 
-__all__ = ["CROSSFIT", "Folds", "fold_folder", "load_folds", "require_same_folds"]
+__all__ = ["Folds", "fold_folder", "load_folds", "require_same_folds"]
 
-CROSSFIT = "crossfit"
-"""The fact of a cross-fitted adapter's training that describes its folds."""
 Pooled: TypeAlias = Callable[[NDArray[np.bool_]], NDArray[Any]]
 """The rows to fit on → the raw outputs for all rows."""
 

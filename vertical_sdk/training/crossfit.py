@@ -12,7 +12,6 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +26,11 @@ from vertical_sdk.baselines.stacking import Ensemble, fit_member, stack_members
 from vertical_sdk.card import Calibration, read_card
 from vertical_sdk.data.prepare import Prepared
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.evaluation.out_of_fold import CROSSFIT, Folds, fold_folder, load_folds
+from vertical_sdk.evaluation.out_of_fold import Folds, fold_folder, load_folds
 from vertical_sdk.families.head import Head, load_head
 from vertical_sdk.families.lora import ADAPTER_WEIGHTS, DEFAULTS, read_weights
 from vertical_sdk.families.specialist import Specialist, family_for, run_rows
+from vertical_sdk.model_card import CROSSFIT
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.tables import ENGINES
@@ -66,7 +66,8 @@ def train_folds(job: Job) -> Run:
     where = f"{recipe.name}: evaluate.use: crossfit"
     if (family := family_for(job.base, recipe)) != "encoder":
         raise RecipeError(
-            f"cross-fitting is made for encoders, and {job.base.name} is {family}. Choose an encoder, or set evaluate.use: split.", where=where
+            f"cross-fitting is made for encoders, and {job.base.name} is {family}. Choose an encoder, or set evaluate.use: split.",
+            where=where,
         )
     transformers.set_seed(job.seed)
     specialist = build_specialist(replace(job, recipe=_widen(recipe)))
@@ -189,7 +190,10 @@ def _mean_head(heads: Sequence[Head]) -> Head:
     std = float(np.mean([float(head.std) for head in heads]))
     mean = Head(width, outputs, float(np.mean([float(head.mean) for head in heads])), std)
     with torch.no_grad():
-        for own, others in ((mean.linear.weight, [h.linear.weight * h.std for h in heads]), (mean.linear.bias, [h.linear.bias * h.std for h in heads])):
+        for own, others in (
+            (mean.linear.weight, [h.linear.weight * h.std for h in heads]),
+            (mean.linear.bias, [h.linear.bias * h.std for h in heads]),
+        ):
             own.copy_(torch.stack(others).mean(dim=0) / std)
     return mean
 
@@ -209,7 +213,10 @@ def _compare(job: Job, specialist: Specialist, folds: Folds) -> dict[str, Any]:
     if own.probabilities is None:
         values = [task.predictions(outputs) for outputs in single]
         difference = np.abs(task.predictions(own) - np.mean(values, axis=0))
-        return facts | {"largest_difference": round(float(difference.max()), 4), "mean_difference": round(float(difference.mean()), 4)}
+        return facts | {
+            "largest_difference": round(float(difference.max()), 4),
+            "mean_difference": round(float(difference.mean()), 4),
+        }
     mean = np.mean([outputs.probabilities for outputs in single], axis=0)
     equal = task.predictions(own) == task.predictions(Outputs(probabilities=mean))
     share = float(equal.reshape(len(rows), -1).all(axis=1).mean())

@@ -124,7 +124,9 @@ def _check_alone(recipe: Recipe, start: str | Path | None) -> None:
         return
     where = f"{recipe.name}: evaluate.use: crossfit"
     if start is not None:
-        raise RecipeError(f"an adapter that has learned some of the rows would judge them too well: train without {start}.", where=where)
+        raise RecipeError(
+            f"an adapter that has learned some of the rows would judge them too well: train without {start}.", where=where
+        )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("the folds are trained in one process. Train without torchrun or accelerate launch.", where=where)
 
