@@ -52,19 +52,20 @@ def join_outputs(parts: Sequence[tuple[Sequence[int], Outputs]]) -> Outputs:
     """Join outputs for parts of the rows, given with the positions of these rows, in the order of the rows; for labels and numbers."""
     order = np.argsort([place for places, _ in parts for place in places])
     outputs = [part for _, part in parts]
-    joined: dict[str, NDArray[np.float64]] = {}
-    for name in NUMBERS:
+
+    def join(name: str) -> NDArray[np.float64] | None:
         arrays = [array for part in outputs if (array := getattr(part, name)) is not None]
-        if len(arrays) == len(outputs):
-            joined[name] = np.concatenate(arrays)[order]
-    if any(part.offsets is not None for part in outputs):
-        width = joined["probabilities"].shape[1]
-        offsets = [
-            np.broadcast_to(np.zeros(width) if part.offsets is None else part.offsets, (len(places), width))
-            for places, part in parts
+        return np.concatenate(arrays)[order] if len(arrays) == len(outputs) else None
+
+    probabilities, offsets = join("probabilities"), None
+    if probabilities is not None and any(part.offsets is not None for part in outputs):
+        shapes = [(len(places), probabilities.shape[1]) for places, _ in parts]
+        rules = [
+            np.zeros(shape[1]) if part.offsets is None else part.offsets for part, shape in zip(outputs, shapes, strict=True)
         ]
-        joined["offsets"] = np.concatenate(offsets)[order]
-    return Outputs(**joined, unparsed=sum(part.unparsed for part in outputs))
+        offsets = np.concatenate([np.broadcast_to(rule, shape) for rule, shape in zip(rules, shapes, strict=True)])[order]
+    unparsed = sum(part.unparsed for part in outputs)
+    return Outputs(probabilities, join("values"), join("quantiles"), unparsed=unparsed, offsets=offsets)
 
 
 def alarm_outputs(values: NDArray[np.float64], threshold: float | None) -> Outputs:
