@@ -87,6 +87,11 @@ def _check_modality(recipe: Recipe, task: Task) -> None:
         )
     if modality == "text":
         return
+    if recipe.data.windows > 1:
+        raise RecipeError(
+            f"windows = {recipe.data.windows}: only texts are read in windows, and data.modality is {modality}. Leave it out.",
+            where=f"{recipe.name}: data",
+        )
     if recipe.quantize is not None:
         raise RecipeError(
             f"quantize = {recipe.quantize!r}: only bases of text rows are stored in 4 bits, and data.modality is {modality}. Leave it out.",

@@ -112,6 +112,13 @@ class Data(Closed):
     augment: tuple[Part, ...] = ()
     copies: int = Field(default=1, ge=0, description="Augmented copies made of each training row.")
     max_length: int = Field(default=128, ge=8, description="Tokens; a longer text is cut and counted.")
+    windows: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Encoders: read a text that is longer than max_length in so many windows of max_length tokens at most. They overlap "
+        "by an eighth; the features are the mean over all tokens.",
+    )
     limits: Limits = Limits()
     remember_ids: bool = Field(
         default=True,
@@ -333,10 +340,13 @@ class Recipe(Closed):
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe with all defaults as plain data; `tune` and the keys of cross-fitting only if they are used."""
-        plain: dict[str, Any] = self.model_dump(mode="json", exclude=None if self.tune else {"tune"})
+        """Return the recipe with all defaults as plain data; keys that are younger than some adapters only if they say something."""
+        left_out: dict[str, Any] = {} if self.tune else {"tune": True}
+        if self.data.windows == 1:
+            left_out["data"] = {"windows"}
         if not self.folds:
-            del plain["evaluate"]["use"], plain["evaluate"]["folds"]
+            left_out["evaluate"] = {"use", "folds"}
+        plain: dict[str, Any] = self.model_dump(mode="json", exclude=left_out)
         return plain
 
     def anchored(self, folder: Path) -> Recipe:

@@ -50,7 +50,7 @@ def test_texts_longer_than_the_base_reads_set_the_limit_that_training_needs(base
 
     assert (choice.max_length, choice.truncated) == (64, 0.15)  # a tenth, and a margin for the split
     assert "10% of the texts are longer than the 64 tokens" in choice.notes[0]
-    assert "split them into several rows" in choice.notes[0]
+    assert "set data.windows to 2" in choice.notes[0]  # 72 tokens: 62 of the text, then 8 of them again with the last 8
 
 
 def test_a_named_base_is_kept_even_if_it_cannot_read_the_texts(bases: tuple[str, str]) -> None:

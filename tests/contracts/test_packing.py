@@ -155,6 +155,27 @@ def test_rows_are_padded_only_if_the_attention_is_not_known(name: str, tmp_path:
     assert (PADDED[name] in obstacle) if name in PADDED else obstacle == ""
 
 
+def test_rounding_in_bfloat16_is_no_reason_to_pad(tmp_path: Path) -> None:
+    specialist, _ = _specialist(_save(tmp_path, "llama"), "llama")
+    layers = [module for module in specialist.backbone.modules() if isinstance(module, torch.nn.Linear)]
+    frozen = [layer.weight for layer in layers if not layer.weight.requires_grad]
+    with torch.no_grad():
+        for weight in frozen:
+            weight.mul_(40)  # sharp attention: a small difference becomes a large one
+    before = [weight.clone() for weight in frozen]
+    rows = _rows(causal=True)
+
+    with fast_training(specialist.backbone, bf16=True), torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        padded, packed = (specialist.features(batch).float() for batch in (specialist.collate(rows), specialist.pack(rows)))
+        obstacle = find_obstacle(specialist, rows, checkpointing=False)
+        halves = {weight.dtype for weight in frozen}
+
+    assert (padded - packed).abs().max() > 0.05 * padded.abs().max()
+    assert obstacle == ""
+    assert halves == {torch.bfloat16}
+    assert all(torch.equal(weight, old) for weight, old in zip(frozen, before, strict=True))
+
+
 @pytest.mark.parametrize("name", ["llama", "mistral", "gpt2"])
 def test_one_row_does_not_change_the_loss_of_another(name: str, tmp_path: Path) -> None:
     specialist, _ = _specialist(_save(tmp_path, name), name)

@@ -20,12 +20,20 @@ ROWS = [Example(id=str(n), text=text) for n, (text, _) in enumerate(topic_rows(2
 SHORT = {"train__max_steps": 4, "train__learning_rate": 0.05, "evaluate__gate": False}
 
 
-def train_adapter(folder: Path, base: Path, name: str, words: dict[str, str] | None = None, **settings: Any) -> Adapter:
-    """Train a specialist of topics; `words` replaces labels."""
+def train_adapter(
+    folder: Path,
+    base: Path,
+    name: str,
+    words: dict[str, str] | None = None,
+    reads: dict[str, int] | None = None,
+    **settings: Any,
+) -> Adapter:
+    """Train a specialist of topics; `words` replaces labels, `reads` is how long its texts are."""
     (folder / name).mkdir()
     rows = [(text, (words or {}).get(label, label)) for text, label in topic_rows(60)]
     data = {"source": str(write_csv(folder / f"{name}.csv", rows)), "columns": {"text": "text", "label": "label"}}
-    own = {"data": {**data, "max_length": 300, "decontaminate": None}, "ensemble": [], **settings}
+    length = reads or {"max_length": 300}
+    own = {"data": {**data, **length, "decontaminate": None}, "ensemble": [], **settings}
     return read_adapter(
         train(topic_recipe(folder / name, base, name=name, **SHORT, **own), out=folder / name / "run").path / "adapter"
     )
@@ -33,7 +41,7 @@ def train_adapter(folder: Path, base: Path, name: str, words: dict[str, str] | N
 
 @pytest.fixture(scope="module")
 def reading(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> TorchEngine:
-    """Six specialists on an encoder; they differ in rank, layers and pooling, and one is DoRA, which PEFT computes."""
+    """Specialists on an encoder; they differ in rank, layers, pooling and windows, and one is DoRA, which PEFT computes."""
     folder = tmp_path_factory.mktemp("encoders")
     engine = TorchEngine(pull_base(str(encoder)))
     for name, settings in {
@@ -44,6 +52,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> TorchEng
         "dora": {"adapter": {"r": 4, "use_dora": True}},
         "wide": {"adapter": {"r": 9, "rank_pattern": {"value": 3}}},
         "seed": {"train__seed": 5},
+        "windows": {"reads": {"max_length": 12, "windows": 9}},
     }.items():
         engine.load(train_adapter(folder, encoder, name, **settings))
     return engine
@@ -89,7 +98,7 @@ def test_mixed_rows_are_answered_as_alone(request: pytest.FixtureRequest, fixtur
 
 def test_one_pass_through_the_base_serves_all_adapters(reading: TorchEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = [name for name in reading.adapters if name != "dora"]
-    reading.outputs(ROWS[:6], plain)
+    reading.outputs(ROWS[: len(plain)], plain)
     passes: list[int] = []
     forward = Encoder.__call__
     monkeypatch.setattr(Encoder, "__call__", lambda *given: passes.append(1) or forward(*given))

@@ -14,6 +14,7 @@ from vertical_sdk.bases.base import Base, load_text_tokenizer, pull_base
 from vertical_sdk.errors import DataError
 from vertical_sdk.evaluation.record import describe_provenance
 from vertical_sdk.families.specialist import Specialist, create_specialist
+from vertical_sdk.families.windows import Windows
 from vertical_sdk.recipe import Limits, load_recipe
 from vertical_sdk.training.encode import encode_rows
 from vertical_sdk.types import Example, LabelSpace
@@ -80,8 +81,11 @@ def test_the_message_about_rows_longer_than_the_base_reads_says_what_to_do(base:
     assert "1 rows are longer even so" in said
     assert "data.limits.truncated: 0.25." in said
 
+    specialist.windows = Windows(64, extra=2)
     specialist.max_length = 64
-    with pytest.raises(DataError, match=r"reads no more than 64\. So split long texts into several rows"):
+    with pytest.raises(
+        DataError, match=r"reads no more than 64\. So read long texts in windows \(data\.windows: 2\), choose a base"
+    ):
         encode_rows(specialist, texts, learn=True, limits=Limits(), base=base)
     assert encode_rows(specialist, texts, learn=True, limits=Limits(truncated=0.25), base=base)[-1].cut == 38
 

@@ -83,6 +83,7 @@ def describe_reading(specialist: Specialist, fingerprint: Fingerprint) -> tuple[
         type(specialist).__name__,
         getattr(specialist, "pooling", ""),
         specialist.max_length,
+        repr(getattr(specialist, "windows", None)),
         sorted({str(tensor.dtype) for tensor in tensors}),
         tensors[0].device.type,
     )

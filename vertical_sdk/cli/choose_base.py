@@ -93,7 +93,9 @@ def _measure(texts: Sequence[str], name: str, progress: Progress) -> tuple[Base,
 
 
 def _choose_length(name: str, base: Base, reading: Reading, notes: list[str]) -> BaseChoice:
+    from vertical_sdk.bases.base import load_text_tokenizer
     from vertical_sdk.bases.reading import fitting_length, share_above
+    from vertical_sdk.families.windows import Windows
     from vertical_sdk.recipe import Limits
 
     needed = max(16, fitting_length(reading.lengths, CUT))
@@ -101,9 +103,13 @@ def _choose_length(name: str, base: Base, reading: Reading, notes: list[str]) ->
     if most is None or needed <= most:
         return BaseChoice(name, needed, None, tuple(notes))
     over = share_above(reading.lengths, most)
+    whole = (
+        f"set data.windows to {Windows(most, load_text_tokenizer(base).extra).count(needed)}"
+        if base.family == "encoder"
+        else "split them into several rows, or choose a base that reads longer texts"
+    )
     notes.append(
-        f"{over:.0%} of the texts are longer than the {most} tokens that {name} reads, and are cut at their end. To read them whole, "
-        "split them into several rows, or choose a base that reads longer texts"
+        f"{over:.0%} of the texts are longer than the {most} tokens that {name} reads, and are cut at their end. To read them whole, {whole}"
     )
     limit = min(1.0, round(over + MARGIN, 2))
     return BaseChoice(name, most, limit if limit > Limits().truncated else None, tuple(notes))

@@ -34,16 +34,20 @@ def create_token_check(name: str | None, recipe: Recipe | None, progress: Progre
 
 
 def _check(base: Base, recipe: Recipe | None, rows: Sequence[Example]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    from vertical_sdk.bases.base import load_text_tokenizer
     from vertical_sdk.bases.reading import WORTH_A_WARNING
     from vertical_sdk.data.texts import full_text
     from vertical_sdk.families.chat import read_inputs
+    from vertical_sdk.families.windows import Windows
     from vertical_sdk.recipe import Limits, Prompt
     from vertical_sdk.training.encode import describe_cut, describe_unknown
 
     texts = [full_text(row) for row in rows]
     reading = read_inputs(base, texts, recipe.prompt if recipe else Prompt())
     limits = recipe.data.limits if recipe else Limits()
-    most = min(recipe.data.max_length if recipe else 10**9, base.max_length or 10**9)
+    size = min(recipe.data.max_length if recipe else 10**9, base.max_length or 10**9)
+    windows = Windows(size, load_text_tokenizer(base).extra, recipe.data.windows if recipe else 1)
+    most = windows.reads
     section: dict[str, Any] = {
         "base": base.name,
         "longest": max(reading.lengths, default=0),
@@ -56,7 +60,7 @@ def _check(base: Base, recipe: Recipe | None, rows: Sequence[Example]) -> tuple[
         section["least_known"] = rows[reading.worst].id
     problems = [
         ("error", describe_unknown(reading.unknown, rows, limits, base, "texts")),
-        ("error", describe_cut(reading.lengths, most, limits, base, "texts")),
+        ("error", describe_cut(reading.lengths, windows, limits, base, "texts")),
     ]
     if WORTH_A_WARNING < reading.unknown_share <= limits.unknown:
         unknown = f"{base.name} does not know {reading.unknown_share:.1%} of the tokens of the texts"

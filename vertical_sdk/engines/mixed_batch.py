@@ -81,7 +81,7 @@ def _prepare(specialist: Any, positions: list[int], rows: Sequence[Encoded], dev
 
 def _run_segments(segments: Sequence[_Segment], model: AdaptedModel) -> dict[int, Tensor]:
     """One pass through the base; each specialist then reads the hidden states of its rows. Position → output."""
-    counts = [len(segment.positions) for segment in segments]
+    counts = [len(segment.inputs["input_ids"]) for segment in segments]
     with mix_adapters([segment.specialist.backbone.low_rank for segment in segments], counts):
         hidden = segments[0].specialist.run_backbone(model, _join([segment.inputs for segment in segments]))
     outputs: dict[int, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,7 @@ class Encoded:
     values  series, as (steps, channels) float32, or an image, as bytes; None for text
     at      series: when it ends, in seconds since Monday 0:00; 0 if that is not known
     size    tokens that the numbers become; 0 for text, whose ids are counted
+    windows the tokens of each window, one after another in `ids`; () for a row in one piece
     """
 
     ids: tuple[int, ...] = ()
@@ -42,6 +44,13 @@ class Encoded:
     values: Numbers | None = field(default=None, compare=False)
     at: float = 0.0
     size: int = 0
+    windows: tuple[int, ...] = ()
+
+    @property
+    def pieces(self) -> list[tuple[int, ...]]:
+        """The tokens of each window; of a row in one piece, all."""
+        ends = itertools.accumulate(self.windows or (len(self.ids),))
+        return [self.ids[end - length : end] for end, length in zip(ends, self.windows or (len(self.ids),), strict=True)]
 
     @property
     def length(self) -> int:

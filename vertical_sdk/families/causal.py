@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_text_tokenizer, load_tokenizer
 from vertical_sdk.card import Card
+from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
 from vertical_sdk.families.continuation import Continuation, Decoding, TokenTree
@@ -78,6 +79,12 @@ class CausalSpecialist(nn.Module):
         cls, base: Base, recipe: Recipe, labels: LabelSpace | None, layout: SeriesLayout | None = None
     ) -> CausalSpecialist:
         """Build an untrained specialist: LoRA that changes nothing yet."""
+        if recipe.data.windows > 1:
+            raise RecipeError(
+                f"windows = {recipe.data.windows}: {base.name} is a causal base, which reads a text as a whole. Leave it out, or choose an "
+                "encoder.",
+                where=f"{recipe.name}: data",
+            )
         require_template(load_tokenizer(base), base.name)
         backbone = with_lora(load_backbone(base, quantize=recipe.quantize), recipe.lora, "CAUSAL_LM", recipe.name)
         return cls(backbone, base, recipe, labels, untrained=True)

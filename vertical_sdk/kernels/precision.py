@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["frozen_weights_in_bfloat16"]
+__all__ = ["exact_weights", "frozen_weights_in_bfloat16"]
 
 
 @contextlib.contextmanager
@@ -32,4 +32,19 @@ def frozen_weights_in_bfloat16(backbone: Any, *, enabled: bool) -> Iterator[None
             yield
     finally:
         for weight, data in originals:
+            weight.data = data
+
+
+@contextlib.contextmanager
+def exact_weights(backbone: Any) -> Iterator[None]:
+    """Compute in float32, also within the above: two ways to compute one thing then differ by what they compute, not by rounding."""
+    half = [m.weight for m in backbone.modules() if isinstance(m, torch.nn.Linear) and m.weight.dtype == torch.bfloat16]
+    rounded = [(weight, weight.data) for weight in half if not weight.requires_grad]
+    try:
+        for weight, data in rounded:
+            weight.data = data.float()
+        with torch.autocast(next(backbone.parameters()).device.type, enabled=False):
+            yield
+    finally:
+        for weight, data in rounded:
             weight.data = data

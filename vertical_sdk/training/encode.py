@@ -11,6 +11,7 @@ from vertical_sdk.data.texts import full_text, prompt_text
 from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist
+from vertical_sdk.families.windows import Windows
 from vertical_sdk.losses import TokenFinder
 from vertical_sdk.recipe import Limits
 from vertical_sdk.types import Example
@@ -49,7 +50,10 @@ def encode_rows(
                 f"missing, or it comes after the first {specialist.max_length} tokens. Raise data.max_length or correct the rows."
             )
     if limits is not None and base is not None:
-        problem = describe_cut([row.length + row.cut for row in encoded], specialist.max_length, limits, base, what)
+        windows = getattr(specialist, "windows", None)
+        read = [specialist.max_length if row.cut else min(row.length, specialist.max_length) for row in encoded]
+        lengths = [length + row.cut for length, row in zip(read, encoded, strict=True)]
+        problem = describe_cut(lengths, windows or Windows(specialist.max_length, 0), limits, base, what)
         if problem:
             raise DataError(problem)
     if learn and avoid:
@@ -90,31 +94,39 @@ def describe_unknown(shares: Sequence[float], examples: Sequence[Example], limit
     )
 
 
-def describe_cut(lengths: Sequence[int], max_length: int, limits: Limits, base: Base, what: str) -> str:
-    """Say that too many rows are longer than `max_length`, and the length that would do; "" if not too many are.
+def describe_cut(lengths: Sequence[int], windows: Windows, limits: Limits, base: Base, what: str) -> str:
+    """Say that too many rows are longer than what is read of them, and what would do; "" if not too many are.
 
     lengths  tokens of each row
+    windows  in which an encoder reads them; of a causal base, one
     """
-    longer = sum(length > max_length for length in lengths)
+    longer = sum(length > windows.reads for length in lengths)
     if longer <= limits.truncated * len(lengths):
         return ""
     needed = fitting_length(lengths, limits.truncated)
     most = base.max_length
-    if most is None or needed <= most:
+    if windows.most > 1:
+        advice = f"Set data.windows: {windows.count(needed)}."
+    elif most is None or needed <= most:
         reads = f"; {base.name} reads at most {most}" if most else ""
         advice = f"Set data.max_length: {needed}{reads}."
     else:
         over = sum(length > most for length in lengths)
         first = (
             f"Set data.max_length: {most}, the most that {base.name} reads: {over} rows are longer even so. Then"
-            if max_length < most
+            if windows.size < most
             else f"{base.name} reads no more than {most}. So"
         )
+        split = (
+            f"read long texts in windows (data.windows: {replace(windows, size=most).count(needed)})"
+            if base.family == "encoder"
+            else "split long texts into several rows (data.columns.group keeps those of one text in one split)"
+        )
         advice = (
-            f"{first} split long texts into several rows (data.columns.group keeps those of one text in one split), choose a base that "
-            f"reads longer texts ('vertical base list'), or accept the cuts: data.limits.truncated: {share_above(lengths, most)}."
+            f"{first} {split}, choose a base that reads longer texts ('vertical base list'), or accept the cuts: data.limits.truncated: "
+            f"{share_above(lengths, most)}."
         )
     return (
-        f"{longer} of {len(lengths)} {what} are longer than {max_length} tokens (the longest has {max(lengths)}) and would be cut at "
+        f"{longer} of {len(lengths)} {what} are longer than {windows.reads} tokens (the longest has {max(lengths)}) and would be cut at "
         f"their end; data.limits.truncated allows {limits.truncated:.0%}. {advice}"
     )

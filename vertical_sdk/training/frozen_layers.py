@@ -57,10 +57,10 @@ def open_cache(backbone: Any, rows: Sequence[Encoded], folder: Path, width: int,
         return None
     places: dict[tuple[int, ...], int] = {}
     tokens = 0
-    for row in rows:
-        if row.ids not in places:
-            places[row.ids] = tokens
-            tokens += len(row.ids) + tail
+    for ids in _list_pieces(rows):
+        if ids not in places:
+            places[ids] = tokens
+            tokens += len(ids) + tail
     size = tokens * width * 4
     folder.mkdir(parents=True, exist_ok=True)
     if not size or size * SHARE > shutil.disk_usage(folder).free:
@@ -79,7 +79,7 @@ class FrozenLayers:
 
     layers  all layers of the model
     below   how many of them are below it
-    places  a row's tokens → the position of its first in `states`
+    places  the tokens of a row, or of one of its windows → the position of its first in `states`
     states  (tokens, width) float32
     """
 
@@ -91,14 +91,15 @@ class FrozenLayers:
     @contextlib.contextmanager
     def use(self, rows: Sequence[Encoded], layout: Layout) -> Iterator[None]:
         """Within it, the model reads these rows: the layers below are skipped if all rows are kept; else the rows are kept."""
-        if all(row.ids in self._kept for row in rows):
-            yield from self._skip(rows, layout)
-        elif all(row.ids in self.places for row in rows):
-            yield from self._keep(rows, layout)
+        pieces = _list_pieces(rows)
+        if all(ids in self._kept for ids in pieces):
+            yield from self._skip(pieces, layout)
+        elif all(ids in self.places for ids in pieces):
+            yield from self._keep(pieces, layout)
         else:
             yield
 
-    def _keep(self, rows: Sequence[Encoded], layout: Layout) -> Iterator[None]:
+    def _keep(self, pieces: Sequence[tuple[int, ...]], layout: Layout) -> Iterator[None]:
         seen: list[Tensor] = []
         first = self.layers[0].register_forward_hook(self._note_kind)
         lowest = self.layers[self.below].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
@@ -108,20 +109,20 @@ class FrozenLayers:
             first.remove()
             lowest.remove()
         states = seen[0][0].float()
-        for row, start in zip(rows, layout.starts.tolist(), strict=True):
-            length = len(row.ids) + len(layout.tail.parents)
-            own, kept = length - layout.shared, self.states[self.places[row.ids] :][:length]
+        for ids, start in zip(pieces, layout.starts.tolist(), strict=True):
+            length = len(ids) + len(layout.tail.parents)
+            own, kept = length - layout.shared, self.states[self.places[ids] :][:length]
             kept[: layout.shared] = states[: layout.shared]
             kept[layout.shared :] = states[start : start + own]
-            self._kept.add(row.ids)
+            self._kept.add(ids)
 
     def _note_kind(self, _layer: nn.Module, _inputs: Any, output: Any) -> None:
         self._tuples = isinstance(output, tuple)
 
-    def _skip(self, rows: Sequence[Encoded], layout: Layout) -> Iterator[None]:
-        parts = [self.states[self.places[rows[0].ids] :][: layout.shared]]
+    def _skip(self, pieces: Sequence[tuple[int, ...]], layout: Layout) -> Iterator[None]:
+        parts = [self.states[self.places[pieces[0]] :][: layout.shared]]
         for number in layout.order:
-            ids = rows[number].ids
+            ids = pieces[number]
             length = len(ids) + len(layout.tail.parents)
             parts.append(self.states[self.places[ids] :][layout.shared : length])
         states = torch.cat(parts)[None]
@@ -142,3 +143,7 @@ class FrozenLayers:
             lowest.remove()
             for layer in lower:
                 vars(layer).pop("forward", None)
+
+
+def _list_pieces(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:
+    return [piece for row in rows for piece in row.pieces]

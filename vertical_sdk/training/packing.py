@@ -18,12 +18,13 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Specialist, has_fast_path
 from vertical_sdk.kernels.attention import knows_layouts
 from vertical_sdk.kernels.chunked_loss import chunked_loss
+from vertical_sdk.kernels.precision import exact_weights
 from vertical_sdk.training.frozen_layers import FrozenLayers
 
 __all__ = ["find_obstacle", "packed_loss"]
 
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
-"""Of the largest feature: what the features may differ by, since sums are rounded in another order."""
+TOLERANCE = 1e-4
+"""Of the largest feature: what the features may differ by in float32, since sums are rounded in another order."""
 
 
 def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpointing: bool) -> str:
@@ -44,18 +45,20 @@ def find_obstacle(specialist: Specialist, rows: Sequence[Encoded], *, checkpoint
 
 
 def _compare_features(specialist: Any, rows: Sequence[Encoded]) -> str:
-    """Say how the features of padded and of packed rows differ; "" if they agree."""
+    """Say how the features of padded and of packed rows differ in float32; "" if they agree."""
     specialist.backbone.eval()
-    with torch.no_grad():
+    with torch.no_grad(), exact_weights(specialist.backbone):
         padded = specialist.features(specialist.collate(rows)).float()
         try:
             packed = specialist.features(specialist.pack(rows)).float()
         except (NotImplementedError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
             return f"the base cannot be read without ({str(error).splitlines()[0][:200]})"
-    half = torch.is_autocast_enabled("cpu")
-    allowed = TOLERANCE[torch.bfloat16 if half else torch.float32] * float(padded.abs().max())
     difference = float((padded - packed).abs().max())
-    return "" if difference <= allowed else f"the base answers otherwise without (by {difference:.2g})"
+    return (
+        ""
+        if difference <= TOLERANCE * float(padded.abs().max())
+        else f"the base answers otherwise without (by {difference:.2g})"
+    )
 
 
 def packed_loss(
