@@ -168,7 +168,7 @@ def test_killed_run_continues_in_its_fold(tmp_path: Path) -> None:
         ({"evaluate.folds": 1}, "greater than or equal to 2"),
     ],
 )
-def test_what_cannot_be_cross_fitted_is_refused_before_anything_loads(
+def test_recipes_that_cannot_be_cross_fitted_are_refused_before_anything_loads(
     settings: dict[str, object], words: str, tmp_path: Path
 ) -> None:
     path = topic_recipe(tmp_path, tmp_path / "no-base", evaluate__use="crossfit", evaluate__folds=3)

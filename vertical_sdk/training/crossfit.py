@@ -1,7 +1,7 @@
 """Train a recipe in folds: one adapter a fold, each on the other folds, and the mean of them, which ships.
 
 Each fold is an ordinary run in `folds/N` of the run. The mean of the adapters is one adapter of K times the rank: of the low-rank
-updates s B_k A_k, the matrices A_k stand below each other and the B_k beside each other, and PEFT's scale s = alpha / rank becomes
+updates s B_k A_k, the matrices A_k are joined as rows and the B_k as columns, and PEFT's scale s = alpha / rank becomes
 s / K by itself. The update is then exactly the mean of the K updates, as in a model soup (Wortsman et al., 2022). The answers are not
 exactly the mean of the K answers, since a network is not linear in its weights, so the card says how far they agree.
 """
@@ -60,7 +60,7 @@ def train_folds(job: Job) -> Run:
 
     Folds that are finished are kept.
 
-    Raises RecipeError for a base that is no encoder, and for a rank that, times the folds, no weight of the base has.
+    Raises RecipeError for a base that is not an encoder, and for a rank that, times the folds, no weight of the base has.
     """
     recipe = job.recipe
     where = f"{recipe.name}: evaluate.use: crossfit"
@@ -153,7 +153,8 @@ def _set_mean(specialist: Specialist, adapters: Sequence[Adapter], recipe: Recip
     """Give a specialist of the widened recipe the mean of adapters and heads."""
     import peft
 
-    backbone: Any = specialist.backbone
+    module: Any = specialist
+    backbone = module.backbone
     parameters = sum(weight.numel() for weight in backbone.parameters())
     weights = [read_weights(adapter.files, parameters) for adapter in adapters]
     mean = mean_of_weights(weights, stabilized=bool(recipe.adapter.get("use_rslora")))
@@ -165,7 +166,7 @@ def _set_mean(specialist: Specialist, adapters: Sequence[Adapter], recipe: Recip
         device = specialist.head.linear.weight.device
         specialist.head.load_state_dict(_mean_head([load_head(adapter.files) for adapter in adapters]).state_dict())
         specialist.head.to(device)
-    specialist.eval()
+    module.eval()
 
 
 def mean_of_weights(weights: Sequence[Mapping[str, Tensor]], *, stabilized: bool = False) -> dict[str, Tensor]:
@@ -217,7 +218,7 @@ def _compare(job: Job, specialist: Specialist, folds: Folds) -> dict[str, Any]:
             "largest_difference": round(float(difference.max()), 4),
             "mean_difference": round(float(difference.mean()), 4),
         }
-    mean = np.mean([outputs.probabilities for outputs in single], axis=0)
+    mean = np.mean([outputs.probabilities for outputs in single if outputs.probabilities is not None], axis=0)
     equal = task.predictions(own) == task.predictions(Outputs(probabilities=mean))
     share = float(equal.reshape(len(rows), -1).all(axis=1).mean())
     difference = np.abs(own.probabilities - mean)
