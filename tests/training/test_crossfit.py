@@ -189,7 +189,7 @@ def test_other_bases_and_too_high_ranks_are_refused_before_training(tmp_path: Pa
         assert not (tmp_path / name / "folds").exists()
 
 
-@pytest.mark.parametrize("task", ["regression", "multilabel"])
+@pytest.mark.parametrize("task", ["regression", pytest.param("multilabel", marks=pytest.mark.slow)])
 def test_numbers_and_several_labels_are_cross_fitted(task: str, tmp_path: Path, encoder: Path) -> None:
     rows = [(text, str(len(text) % 7) if task == "regression" else f"{label};x" if n % 3 else label)
             for n, (text, label) in enumerate(topic_rows(90))]  # fmt: skip
