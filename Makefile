@@ -14,7 +14,7 @@ help:
 	@echo "make check        format, lint, types, tests and the README's code: what CI runs"
 	@echo "make fuzz         ten minutes of hostile bytes for each reader of foreign input (tests/fuzz)"
 	@echo "make recipes      train and evaluate every recipe, and write docs/results* (DATA=FOLDER: files in place of the hub)"
-	@echo "make ablation     measure what each vertical loss and augmentation contributes, into docs/results*"
+	@echo "make ablation     measure what losses, augmentations and training methods contribute, into docs/results* (ABLATION='--recipes R --methods M')"
 	@echo "make bench        the other measurements in benchmarks/"
 	@echo "make clean        remove .venv and what tools leave behind; runs and registries stay"
 
@@ -41,11 +41,11 @@ recipes: $(DEV)
 	$(BIN)/python benchmarks/recipes.py $(if $(DATA),--data $(DATA))
 
 ablation: $(DEV)
-	$(BIN)/python benchmarks/ablation.py $(if $(DATA),--data $(DATA))
+	$(BIN)/python benchmarks/ablation.py $(if $(DATA),--data $(DATA)) $(ABLATION)
 
 bench: $(DEV)
 	@for file in benchmarks/*.py; do \
-		case $$file in benchmarks/recipes.py|benchmarks/ablation.py|benchmarks/local.py|benchmarks/page.py|benchmarks/instructions.py|benchmarks/turns.py|benchmarks/plot.py|benchmarks/crossfit.py) continue ;; esac; \
+		case $$file in benchmarks/recipes.py|benchmarks/ablation.py|benchmarks/local.py|benchmarks/page.py|benchmarks/instructions.py|benchmarks/turns.py|benchmarks/plot.py|benchmarks/crossfit.py|benchmarks/label_noise.py) continue ;; esac; \
 		echo "== $$file"; $(BIN)/python $$file || exit 1; \
 	done
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 import psutil
@@ -45,4 +46,12 @@ FILES = {
 def machine() -> str:
     """Describe the machine in a few words."""
     memory = psutil.virtual_memory().total / 1e9
-    return f"{psutil.cpu_count()} CPU cores, {memory:.0f} GB, Python {platform.python_version()}"
+    return f"{_name_cpu()}{psutil.cpu_count()} CPU cores, {memory:.0f} GB, Python {platform.python_version()}"
+
+
+def _name_cpu() -> str:
+    """The processor's name, and whether it multiplies bfloat16; "" if the system does not say."""
+    path = Path("/proc/cpuinfo")
+    facts = path.read_text(encoding="utf-8") if path.is_file() else ""
+    name = re.search(r"^model name\s*: (.*)$", facts, re.MULTILINE)
+    return f"{name[1]}{' with AVX-512 bf16' if ' avx512_bf16' in facts else ''}, " if name else ""

@@ -11,16 +11,19 @@ import json
 import re
 import statistics
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from local import ROOT
+from scipy.stats import t
 
 from vertical_sdk.alternatives import MEMBERS, Contribution
 from vertical_sdk.card import Verdict
 from vertical_sdk.metrics.measure import higher_is_better
+from vertical_sdk.paths import write_whole
 from vertical_sdk.types import Interval
 
 Record: TypeAlias = dict[str, Any]
@@ -65,17 +68,26 @@ WHAT_IS_LOST = """\
 Nothing is left out of the table. These are the results that speak against a specialist.
 """
 ABLATION_METHOD = """\
-`make ablation` measures what each vertical loss and augmentation contributes;
+`make ablation` measures what each vertical loss, augmentation and training method contributes;
 `benchmarks/ablation.py` describes how. Each value is the recipe's own metric on its *validation*
-rows: the mean over the seeds, and the standard deviation after ±. *plain* is training with the
-task's default loss and without augmentation. *difference* is the value minus plain on the same
-seeds, with the range over the seeds. If lower is better (↓), a negative difference is a gain.
-*all of them* includes the parts that the recipe leaves out.
+rows: the mean over the seeds, and the standard deviation after ±. *difference* is the value minus
+that of another row of the table on the same seeds, with its 95% interval (Student's paired t). A
+seed draws the training rows, the first weights and the order of the steps; all seeds are judged on
+the same validation rows, so the interval says nothing about other rows. If lower is better (↓), a
+negative difference is a gain.
+
+- Losses and augmentations are compared with *plain*: the task's default loss without augmentation.
+  *all of them* includes the parts that the recipe leaves out.
+- Training methods, each alone, are compared with *the recipe's own settings*.
+- *pays*: the whole interval is a gain. *worse*: the whole interval is a loss. *within noise*: it
+  contains 0. Of 40 rows that change nothing, one is marked *pays* by chance.
 
 These runs use few rows and few steps, and the adapter alone. Compare within a table, not with the
-test results. If a part costs on every seed, it is left out of its recipe, or a comment in the
-recipe says why it stays. If the seeds disagree, so few rows decide nothing.
+test results.
 """
+PLAIN = "plain"
+OWN = "the recipe's own settings"
+EVERY = "all of them"
 
 
 def read_records(path: Path) -> dict[str, Record]:
@@ -86,7 +98,7 @@ def read_records(path: Path) -> dict[str, Record]:
 
 def save_records(path: Path, records: Mapping[str, Record]) -> None:
     """Write the records, and all pages with them."""
-    path.write_text(json.dumps(records, indent=1, sort_keys=path == RECORDS) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(records, indent=1, sort_keys=path == RECORDS) + "\n")
     write_pages()
 
 
@@ -128,11 +140,15 @@ def overview_page(records: Mapping[str, Record], ablation: Mapping[str, Record])
     lines += [
         f"- Not measured: {label(name)}. {record['error']}" for name, record in sorted(records.items()) if "error" in record
     ]
-    lines += ["## What the vertical parts contribute", "", ABLATION_METHOD]
+    lines += ["## What parts and training methods contribute", "", ABLATION_METHOD]
     lines += [
         "[results/parts.md](results/parts.md) has every part. All parts of a recipe together:",
         "",
         *parts_table(ablation),
+        "",
+        *wrapped("Training methods, each alone against the recipe's own settings: in how many recipes they pay."),
+        "",
+        *methods_table(ablation),
     ]
     return "\n".join([*lines, ""])
 
@@ -308,40 +324,65 @@ def wrapped(text: str, bullet: str = "") -> list[str]:
 
 def parts_page(ablation: Mapping[str, Record]) -> str:
     """Make docs/results/parts.md: every variant of every ablated recipe."""
-    lines = ["# Results: what the vertical parts contribute", "", ABLATION_METHOD]
+    lines = ["# Results: what parts and training methods contribute", "", ABLATION_METHOD]
     for name, record in sorted(ablation.items()):
-        about = f"{record['metric']} {arrow(record['metric'])} on {record['judges']} validation rows at most; "
-        about += f"{record['rows']} training rows at most, {record['epochs']:g} epochs. {record['date']}, {record['machine']}."
-        lines += [f"## {name}", "", *wrapped(about), "", "| trained with | value | difference |", "|---|---|---|"]
-        plain = record["values"].get("plain", {})
+        seeds = max(len(values) for values in record["values"].values())
+        about = f"{record['metric']} {arrow(record['metric'])} on {record['judges']} validation rows at most; {record['rows']} training "
+        about += f"rows at most, {record['epochs']:g} epochs, {seeds} seed{'s' * (seeds > 1)}. {record['date']}, {record['machine']}."
+        lines += [f"## {name}", "", *wrapped(about), "", "| trained with | value | difference | |", "|---|---|---|---|"]
         for title, values in record["values"].items():
-            lines.append(f"| {title} | {spread(values)} | {'' if title == 'plain' else gain(values, plain)} |")
+            other = record["values"].get(record.get("against", {}).get(title, PLAIN), {})
+            cells = ["", ""] if title in {PLAIN, OWN} else describe_difference(values, other, record["metric"])
+            lines.append(f"| {title} | {spread(values)} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def parts_table(ablation: Mapping[str, Record]) -> list[str]:
     """Compare training with all parts of a recipe to plain training."""
-    lines = ["| recipe | metric | plain | all of them | difference |", "|---|---|---|---|---|"]
+    lines = ["| recipe | metric | plain | all of them | difference | |", "|---|---|---|---|---|---|"]
     for name, record in sorted(ablation.items()):
-        metric, plain, every = record["metric"], record["values"].get("plain", {}), record["values"].get("all of them")
+        metric, plain, every = record["metric"], record["values"].get(PLAIN, {}), record["values"].get(EVERY)
         if every:
             anchor = name.replace("/", "")
-            cells = [f"[{name}](results/parts.md#{anchor})", f"{metric} {arrow(metric)}"]
-            lines.append("| " + " | ".join([*cells, spread(plain), spread(every), gain(every, plain)]) + " |")
+            cells = [f"[{name}](results/parts.md#{anchor})", f"{metric} {arrow(metric)}", spread(plain), spread(every)]
+            lines.append("| " + " | ".join([*cells, *describe_difference(every, plain, metric)]) + " |")
     return lines
+
+
+def methods_table(ablation: Mapping[str, Record]) -> list[str]:
+    """Count, for each training method, the recipes in which it pays, changes nothing that is seen, or is worse."""
+    counts: dict[str, Counter[str]] = {}
+    for record in ablation.values():
+        own = record["values"].get(OWN, {})
+        for title, values in record["values"].items():
+            if record.get("against", {}).get(title) == OWN and (
+                verdict := describe_difference(values, own, record["metric"])[1]
+            ):
+                counts.setdefault(title, Counter())[verdict] += 1
+    verdicts = ("pays", "within noise", "worse")
+    lines = ["| method | " + " | ".join(verdicts) + " |", "|---|---|---|---|"]
+    return lines + [
+        f"| {title} | " + " | ".join(str(found[verdict]) for verdict in verdicts) + " |" for title, found in counts.items()
+    ]
 
 
 def spread(values: Mapping[str, float]) -> str:
     """Format mean and standard deviation over seeds."""
     deviation = f" ± {statistics.stdev(values.values()):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(list(values.values())):.3f}{deviation}"
+    return f"{np.mean(list(values.values())):.3f}{deviation}" if values else "-"
 
 
-def gain(values: Mapping[str, float], plain: Mapping[str, float]) -> str:
-    """Format the mean difference to plain training on the same seeds, with the range over them."""
-    gains = [values[seed] - plain[seed] for seed in values if seed in plain]
-    return f"{np.mean(gains):+.3f} ({min(gains):+.3f} to {max(gains):+.3f})"
+def describe_difference(values: Mapping[str, float], other: Mapping[str, float], metric: str) -> tuple[str, str]:
+    """Format the mean difference on the same seeds with its 95% interval, and say what it shows: "" with fewer than two seeds."""
+    gains = [values[seed] - other[seed] for seed in values if seed in other]
+    if len(gains) < 2:
+        return (f"{gains[0]:+.3f}" if gains else "-"), ""
+    mean = statistics.fmean(gains)
+    reach = float(t.ppf(0.975, len(gains) - 1)) * statistics.stdev(gains) / len(gains) ** 0.5
+    low, high = sorted((mean - reach, mean + reach))
+    better, worse = (low > 0, high < 0) if higher_is_better(metric) else (high < 0, low > 0)
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", "pays" if better else "worse" if worse else "within noise"
 
 
 if __name__ == "__main__":

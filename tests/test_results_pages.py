@@ -79,3 +79,29 @@ def test_the_system_that_the_evaluation_chose_is_compared_with(page: ModuleType)
     chosen = record("macro_f1", -0.01, 0.1, contribution={"alternative": "base", "name": "general base"})
 
     assert page.weigh(chosen).alternative == "base"
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "verdict"),
+    [
+        ("macro_f1", (0.72, 0.74, 0.73), "pays"),
+        ("macro_f1", (0.69, 0.75, 0.69), "within noise"),
+        ("rmse", (0.72, 0.74, 0.73), "worse"),
+        ("rmse", (0.68, 0.66, 0.67), "pays"),
+    ],
+)
+def test_method_pays_if_the_interval_over_seeds_is_a_gain(
+    page: ModuleType, metric: str, values: tuple[float, ...], verdict: str
+) -> None:
+    own = {"0": 0.70, "1": 0.70, "2": 0.70}
+    gains = [value - 0.70 for value in values]
+    mean = sum(gains) / 3
+    # the 97.5% point of Student's distribution with 2 degrees of freedom, from a table
+    reach = 4.303 * (sum((gain - mean) ** 2 for gain in gains) / 2) ** 0.5 / 3**0.5
+
+    difference, found = page.describe_difference(dict(zip(own, values, strict=True)), own, metric)
+
+    assert found == verdict
+    assert [float(number) for number in re.findall(r"[-+][\d.]+", difference)] == pytest.approx(
+        [mean, mean - reach, mean + reach], abs=6e-4
+    )

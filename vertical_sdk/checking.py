@@ -47,6 +47,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_gate(recipe, task)
     _check_texts(recipe)
     _check_keys(recipe)
+    _check_methods(recipe, task)
     _check_folds(recipe, task)
     _check_searched(recipe)
 
@@ -199,6 +200,28 @@ def _check_folds(recipe: Recipe, task: Task) -> None:
     ]:
         raise RecipeError(
             f"adapter.{odd[0]}: the mean of such adapters is not an adapter of the same kind. Leave it out, {without}.",
+            where=where,
+        )
+
+
+def _check_methods(recipe: Recipe, task: Task) -> None:
+    """Whether the methods in `train` have a meaning for the task and its rows."""
+    where = f"{recipe.name}: train"
+    if recipe.train.get("rdrop_alpha") is not None:
+        if not task.labelled and not task.written:
+            raise RecipeError(
+                f"rdrop_alpha compares the probabilities of two passes, and a {task.name} model has none. Leave it out.",
+                where=where,
+            )
+        if not recipe.head.dropout and not recipe.adapter.get("lora_dropout"):
+            raise RecipeError(
+                "rdrop_alpha compares two passes with different dropout, and there is none. Set head.dropout or adapter.lora_dropout "
+                "above 0.",
+                where=where,
+            )
+    if recipe.train.get("adversarial_epsilon") is not None and recipe.data.modality != "text":
+        raise RecipeError(
+            f"adversarial_epsilon moves the embeddings of tokens, and data.modality is {recipe.data.modality}. Leave it out.",
             where=where,
         )
 

@@ -1,7 +1,8 @@
-"""The keys of `train:` in a recipe: those of transformers.TrainingArguments, and two of the SDK's own."""
+"""The keys of `train:` in a recipe: those of transformers.TrainingArguments, and those of the SDK's own."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,9 @@ SMALLEST: dict[str, float] = {
     "save_steps": 0, "eval_steps": 0,
 }  # fmt: skip
 """Smallest allowed values. The libraries accept smaller ones silently and fail later."""
+POSITIVE = ("rdrop_alpha", "adversarial_epsilon", "loraplus_lr_ratio")
+SHARES = ("ema_decay", "layerwise_lr_decay")
+"""Keys above 0, and keys between 0 and 1. Without them, training is plain."""
 MOST_WORKERS = 256
 """Of `dataloader_num_workers`: each is a process."""
 
@@ -52,6 +56,21 @@ class Arguments(transformers.TrainingArguments):
     early_stopping_patience: int | None = field(
         default=None,
         metadata={"help": "Stop after this many evaluations without a better eval loss, and keep the best weights."},
+    )
+    ema_decay: float | None = field(
+        default=None, metadata={"help": "Use the moving average of the trained weights, with this decay for each step."}
+    )
+    rdrop_alpha: float | None = field(
+        default=None, metadata={"help": "R-Drop: weight of the divergence between two passes with different dropout."}
+    )
+    adversarial_epsilon: float | None = field(
+        default=None, metadata={"help": "Learn from each row also with its embeddings moved so far against the loss."}
+    )
+    layerwise_lr_decay: float | None = field(
+        default=None, metadata={"help": "The learning rate of a layer as a share of that of the layer above it."}
+    )
+    loraplus_lr_ratio: float | None = field(
+        default=None, metadata={"help": "LoRA+: the learning rate of B as a multiple of that of A."}
     )
 
 
@@ -74,6 +93,11 @@ def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) ->
     for key, least in SMALLEST.items():
         if settings.get(key) is not None and settings[key] < least:
             raise RecipeError(f"{key} = {settings[key]!r} is wrong: it should be {least} or more.", where=where)
+    for key in (*POSITIVE, *SHARES):
+        value = settings.get(key)
+        if value is not None and not 0 < value < (1 if key in SHARES else math.inf):
+            right = "more than 0 and less than 1" if key in SHARES else "a finite number above 0"
+            raise RecipeError(f"{key} = {value!r} is wrong: it should be {right}.", where=where)
     if (settings.get("dataloader_num_workers") or 0) > MOST_WORKERS:
         workers = settings["dataloader_num_workers"]
         raise RecipeError(f"dataloader_num_workers = {workers!r} is wrong: at most {MOST_WORKERS} are started.", where=where)

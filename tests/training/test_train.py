@@ -308,7 +308,8 @@ def test_other_tasks_train_on_each_family(
 
 
 @pytest.mark.slow
-def test_two_processes_learn_same_as_one(encoder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("methods", [{}, {"adversarial_epsilon": 0.5, "ema_decay": 0.5, "loraplus_lr_ratio": 4.0}])
+def test_two_processes_learn_same_as_one(methods: dict[str, float], encoder: Path, tmp_path: Path) -> None:
     # 96 training rows in steps of 16: one process takes 16 at once, two take 8 each
     data = write_csv(tmp_path / "data.csv", topic_rows(126))
     settings: dict[str, Any] = {
@@ -316,6 +317,7 @@ def test_two_processes_learn_same_as_one(encoder: Path, tmp_path: Path) -> None:
         "head": {"dropout": 0.0},
         "train__num_train_epochs": 1,
         "train__logging_steps": 1,
+        **{f"train__{key}": value for key, value in methods.items()},
     }
     one = topic_recipe(tmp_path, encoder, train__per_device_train_batch_size=16, **settings)
     alone = train(one, out=tmp_path / "one")

@@ -58,9 +58,13 @@ def check(
     base: Annotated[
         str | None, typer.Option(help="A base model: what it can read of the texts; default: the recipe's, if it is here.")
     ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also look for labels that may be wrong; about a minute for 10,000 texts.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check a file: its format, columns, labels, duplicates, lengths and problems."""
+    from vertical_sdk.cli.label_check import check_labels
     from vertical_sdk.cli.token_check import create_token_check
     from vertical_sdk.data.check import check_file
     from vertical_sdk.recipe import load_recipe
@@ -75,10 +79,20 @@ def check(
         reader, delimiter=delimiter, encoding=encoding, header=header, sheet=sheet, rows=rows, record=record, values=values
     )
     with naming_options() if loaded is None else nullcontext():
-        result = check_file(file, columns=columns or None, task=task, recipe=loaded, reader=part, check_tokens=tokens)
+        result = check_file(
+            file,
+            columns=columns or None,
+            task=task,
+            recipe=loaded,
+            reader=part,
+            check_tokens=tokens,
+            check_labels=check_labels if deep else None,
+        )
     if as_json:
         emit(result)
         return
+    if deep and "doubtful_labels" in result:
+        del result["doubtful_labels"]["rows"]  # the first ones are in the problem
     show(
         table(
             ["", ""],

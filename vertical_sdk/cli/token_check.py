@@ -9,13 +9,13 @@ from vertical_sdk.types import Example, Progress
 
 if TYPE_CHECKING:
     from vertical_sdk.bases.base import Base
-    from vertical_sdk.data.check import TokenCheck
+    from vertical_sdk.data.check import RowCheck
     from vertical_sdk.recipe import Recipe
 
 __all__ = ["create_token_check"]
 
 
-def create_token_check(name: str | None, recipe: Recipe | None, progress: Progress) -> TokenCheck | None:
+def create_token_check(name: str | None, recipe: Recipe | None, progress: Progress) -> RowCheck | None:
     """Load the tokenizer of a base; None if neither a base nor a recipe was named, or the base reads no texts.
 
     name  the base, downloaded if it must be; None: the recipe's, which is not downloaded for a check

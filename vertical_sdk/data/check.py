@@ -27,10 +27,10 @@ from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, TaskName
 
-__all__ = ["TokenCheck", "check_file", "read_for_check"]
+__all__ = ["RowCheck", "check_file", "read_for_check"]
 
-TokenCheck: TypeAlias = Callable[[Sequence[Example]], tuple[Any, list[tuple[str, str]]]]
-"""Rows with texts → what a base reads of them, for the report, and problems as (severity, sentence)."""
+RowCheck: TypeAlias = Callable[[Sequence[Example]], tuple[Any, list[tuple[str, str]]]]
+"""Rows with texts → what was found in them, for the report, and problems as (severity, sentence)."""
 
 NEAR = 0.9
 FEW = 10
@@ -45,7 +45,8 @@ def check_file(
     task: TaskName = "classification",
     recipe: Recipe | None = None,
     reader: Part | None = None,
-    check_tokens: TokenCheck | None = None,
+    check_tokens: RowCheck | None = None,
+    check_labels: RowCheck | None = None,
 ) -> dict[str, Any]:
     """Describe a file as plain data for JSON. `problems` lists the problems, worst first.
 
@@ -53,6 +54,7 @@ def check_file(
                     columns that are not given are suggested by their names and contents
     reader          as in a recipe; None means that of `recipe`, one that recognizes the file, or the general one
     check_tokens    describes what a base reads of the rows with texts, and its problems; None: no base is looked at
+    check_labels    finds labels that may be wrong; None: none is looked for
 
     Rows of numbers are not compared with each other. A row that cannot be read raises DataError with file and line, as in
     training; tasks that read series raise RecipeError.
@@ -101,8 +103,11 @@ def check_file(
         "personal_data_search": describe_search(names=False),
         "leakage": _find_leakage(with_text),
     }
-    report["tokens"], token_problems = check_tokens(with_text) if check_tokens and with_text else ({}, [])
-    report["problems"] = _list_problems(report, recipe, token_problems)
+    report["tokens"], more_problems = check_tokens(with_text) if check_tokens and with_text else ({}, [])
+    if check_labels is not None and get_task(task).single_label:
+        report["doubtful_labels"], label_problems = check_labels(with_text)
+        more_problems = [*more_problems, *label_problems]
+    report["problems"] = _list_problems(report, recipe, more_problems)
     return report
 
 

@@ -21,10 +21,18 @@ from torch import Tensor, nn
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.kernels.packing import Layout
 
-__all__ = ["FrozenLayers", "count_frozen_layers", "open_cache"]
+__all__ = ["FrozenLayers", "count_frozen_layers", "find_layers", "open_cache"]
 
 SHARE = 4
 """The file may take a quarter of the disk's free space."""
+
+
+def find_layers(backbone: Any) -> nn.ModuleList | None:
+    """Find the layers of a backbone, the lowest first; None if it has no list of them."""
+    model = backbone.get_base_model()
+    count = getattr(model.config, "num_hidden_layers", 0)
+    found = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count > 0]
+    return found[0] if len(found) == 1 else None
 
 
 def count_frozen_layers(backbone: Any) -> tuple[int, nn.ModuleList | None]:
@@ -32,12 +40,9 @@ def count_frozen_layers(backbone: Any) -> tuple[int, nn.ModuleList | None]:
 
     returns  also the layers; None if the model has no list of them
     """
-    model = backbone.get_base_model()
-    count = getattr(model.config, "num_hidden_layers", 0)
-    found = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count > 0]
-    if len(found) != 1:
+    model, layers = backbone.get_base_model(), find_layers(backbone)
+    if layers is None:
         return 0, None
-    layers = found[0]
     inside = {id(weight) for weight in layers.parameters()}
     if any(weight.requires_grad and id(weight) not in inside for weight in model.parameters()):
         return 0, layers

@@ -6,6 +6,9 @@
 2. Only trained weights are saved, and a checkpoint counts only after its list of digests is written: resume skips a save that was
    killed or ran out of disk.
 3. The learned units are counted over all processes and accumulation steps, so that two processes learn the same as one.
+
+Further methods are off unless `train` has their keys: `training.averaging`, `training.rdrop`, `training.adversarial` and
+`training.learning_rates`.
 """
 
 from __future__ import annotations
@@ -30,14 +33,20 @@ from vertical_sdk.errors import DataError, RunError
 from vertical_sdk.families.batching import Encoded, even_batches, micro_batches
 from vertical_sdk.families.specialist import Specialist
 from vertical_sdk.paths import file_digest, report_full_disk, write_whole
+from vertical_sdk.tasks import get_task
+from vertical_sdk.training.adversarial import Adversary
+from vertical_sdk.training.averaging import WeightAverage
 from vertical_sdk.training.frozen_layers import FrozenLayers, open_cache
+from vertical_sdk.training.learning_rates import find_rate_factors, split_groups
 from vertical_sdk.training.packing import find_obstacle, packed_loss
+from vertical_sdk.training.rdrop import rdrop_loss, require_dropout
 from vertical_sdk.training_arguments import Arguments
 from vertical_sdk.types import Progress
 
 __all__ = ["VerticalTrainer", "last_checkpoint"]
 
 WEIGHTS = "trained.safetensors"
+AVERAGE = "average.safetensors"
 COMPLETE = "complete.json"
 
 
@@ -78,12 +87,45 @@ class VerticalTrainer(transformers.Trainer):
         )
         self.remove_callback(transformers.PrinterCallback)
         self.can_return_loss = True
+        self._set_up_methods(arguments)
+
+    def _set_up_methods(self, arguments: Arguments) -> None:
+        """Prepare the methods that the arguments name."""
+        self.rdrop_alpha = arguments.rdrop_alpha
+        if self.rdrop_alpha is not None:
+            require_dropout(self.specialist, "train")
+        self.average = WeightAverage(self._trained(), arguments.ema_decay) if arguments.ema_decay is not None else None
+        if self.average is not None:
+            self.add_callback(_UpdateAverage(self.average))
+        epsilon = arguments.adversarial_epsilon
+        self.adversary = Adversary(self.specialist.backbone, epsilon) if epsilon is not None else None
+        rates = (arguments.layerwise_lr_decay, arguments.loraplus_lr_ratio)
+        self.rate_factors = find_rate_factors(self.specialist, *rates, "train") if rates != (None, None) else None
+
+    def _trained(self) -> dict[str, Tensor]:
+        """The trained weights by name."""
+        model: Any = self.model
+        return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
     @property
     def trained_parameters(self) -> int:
         """The number of trained parameters."""
-        model: Any = self.model
-        return sum(p.numel() for p in model.parameters() if p.requires_grad)
+        return sum(weight.numel() for weight in self._trained().values())
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train. In the end, the weights are their average if there is one."""
+        result = super().train(*args, **kwargs)
+        if self.average is not None:
+            self.average.copy_to_weights()
+        return result
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Create the optimizer, with a learning rate for each weight if there are several."""
+        exists = self.optimizer is not None
+        optimizer: Any = super().create_optimizer(model)
+        if self.rate_factors is not None and not exists:
+            optimizer.param_groups[:] = split_groups(optimizer.param_groups, self.rate_factors)
+        return optimizer
 
     def _get_num_items_in_batch(self, batch_samples: list[list[Encoded]], device: torch.device) -> Tensor:
         """Count the learned units of one optimizer step, over all processes."""
@@ -95,41 +137,68 @@ class VerticalTrainer(transformers.Trainer):
         """Run forward and backward over one batch in parts. Returns the batch's share of the step's mean loss."""
         model.train()
         rows: list[Encoded] = inputs
-        groups = self._split(rows, self.budget)
+        groups = self._split(rows, self.budget if self.rdrop_alpha is None else max(1, self.budget // 2))
         total = torch.zeros((), device=self.args.device)
         for number, group in enumerate(groups):
             part = [rows[position] for position in group]
             # processes average their gradients once, after the last part; the factor world_size makes the average a sum
             wait = self.accelerator.no_sync(model) if number < len(groups) - 1 else contextlib.nullcontext()
-            with wait:
-                value = self._part_loss(model, part) / num_items_in_batch * self.args.world_size
-                self.accelerator.backward(value)
-            total += value.detach()
+            if self.adversary is None:
+                with wait:
+                    total += self._learn(model, part, num_items_in_batch)
+                continue
+            with self.accelerator.no_sync(model), self.adversary.record():
+                total += self._learn(model, part, num_items_in_batch)
+            with wait, self.adversary.move():
+                self._learn(model, part, num_items_in_batch)
         return total
 
+    def _learn(self, model: Any, part: Sequence[Encoded], units: Any) -> Tensor:
+        """Add the gradient of some rows; return their part of the step's mean loss over so many units."""
+        value: Tensor = self._part_loss(model, part) / units * self.args.world_size
+        self.accelerator.backward(value)
+        return value.detach()
+
     def _part_loss(self, model: Any, part: Sequence[Encoded]) -> Tensor:
-        """Sum the losses of some rows."""
+        """Sum the losses of some rows. With R-Drop, a training pass has each row twice."""
         units = sum(row.units for row in part)
+        loss = self.loss
+        if self.rdrop_alpha is not None and model.training:
+            task = get_task(self.specialist.task)
+            loss = functools.partial(rdrop_loss, loss, self.rdrop_alpha, exclusive=task.written or task.single_label)
+            part = [*part, *part]
         if self._packs:
-            return packed_loss(model, self.specialist, part, self.loss, self._lower) * units
+            return packed_loss(model, self.specialist, part, loss, self._lower) * units
         batch = {key: value.to(self.args.device) for key, value in self.specialist.collate(part).items()}
         more = {"avoid": batch["avoid"]} if "avoid" in batch else {}
         outputs, targets = model(batch)
-        return self.loss(outputs.float(), targets, **more) * units
+        return loss(outputs.float(), targets, **more) * units
 
     @functools.cached_property
     def _packs(self) -> bool:
         """Whether the base reads rows without padding; else each part is padded."""
         rows: Any = self.train_dataset
         with self.accelerator.autocast():
-            reason = find_obstacle(self.specialist, rows, checkpointing=bool(self.args.gradient_checkpointing))
+            reason = self._find_obstacle_of_methods(rows) or find_obstacle(
+                self.specialist, rows, checkpointing=bool(self.args.gradient_checkpointing)
+            )
         if reason:
             self.report(f"note: rows are padded in training: {reason}", None)
         return not reason
 
+    def _find_obstacle_of_methods(self, rows: Sequence[Encoded]) -> str:
+        """Say why a method needs padded rows; "" if none does."""
+        if self.rdrop_alpha is not None and rows and rows[0].learn:
+            return "rdrop_alpha compares the logits of whole answers"
+        if self.adversary is not None and getattr(self.specialist, "shares", False):
+            return "adversarial_epsilon moves the tokens of each row, also those that all rows begin with"
+        return ""
+
     @functools.cached_property
     def _lower(self) -> FrozenLayers | None:
-        """What the layers below the trained ones compute; None if the lowest layer is trained."""
+        """What the layers below the trained ones compute; None if the lowest layer is trained, or the embeddings are moved."""
+        if self.adversary is not None:
+            return None
         rows: Any = [*(self.train_dataset or ()), *(self.eval_dataset or ())]  # type: ignore[misc]
         specialist: Any = self.specialist
         width = specialist.backbone.get_base_model().config.hidden_size
@@ -142,10 +211,11 @@ class VerticalTrainer(transformers.Trainer):
         return even_batches(lengths, budget) if self._packs else list(micro_batches(lengths, budget))
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
-        """Measure the loss on the validation rows and log it."""
-        metrics = {f"{metric_key_prefix}_loss": self.measure_loss()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        """Measure the loss on the validation rows and log it, with the average of the weights if there is one."""
+        with contextlib.nullcontext() if self.average is None else self.average.in_place():
+            metrics = {f"{metric_key_prefix}_loss": self.measure_loss()}
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def measure_loss(self) -> float:
@@ -162,8 +232,9 @@ class VerticalTrainer(transformers.Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        model: Any = self.model
-        save_file({n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad}, folder / WEIGHTS)
+        save_file({name: weight.detach().contiguous() for name, weight in self._trained().items()}, folder / WEIGHTS)
+        if self.average is not None:
+            save_file({name: value.contiguous() for name, value in self.average.values.items()}, folder / AVERAGE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._load_trained(Path(resume_from_checkpoint))
@@ -175,10 +246,11 @@ class VerticalTrainer(transformers.Trainer):
     def _load_trained(self, folder: Path) -> None:
         model: Any = self.model
         trained = load_file(folder / WEIGHTS)
-        expected = {n for n, p in model.named_parameters() if p.requires_grad}
-        if set(trained) != expected:
+        if set(trained) != set(self._trained()):
             raise RunError("Another recipe or base saved this checkpoint. Train into another folder.", where=folder)
         model.load_state_dict(trained, strict=False)
+        if self.average is not None:
+            self.average.load(load_file(folder / AVERAGE))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
@@ -205,6 +277,16 @@ def last_checkpoint(folder: Path) -> Path | None:
             if all(file_digest(path / name) == digest for name, digest in digests.items()):
                 return path
     return None
+
+
+class _UpdateAverage(transformers.TrainerCallback):
+    """Take the weights after each step into their average."""
+
+    def __init__(self, average: WeightAverage) -> None:
+        self.average = average
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.average.update(state.global_step)
 
 
 class _ReportProgress(transformers.TrainerCallback):
