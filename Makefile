@@ -45,7 +45,7 @@ ablation: $(DEV)
 
 bench: $(DEV)
 	@for file in benchmarks/*.py; do \
-		case $$file in benchmarks/recipes.py|benchmarks/ablation.py|benchmarks/learning_curve.py|benchmarks/few_rows_page.py|benchmarks/local.py|benchmarks/page.py|benchmarks/instructions.py|benchmarks/turns.py|benchmarks/plot.py|benchmarks/label_noise.py) continue ;; esac; \
+		case $$file in benchmarks/recipes.py|benchmarks/ablation.py|benchmarks/learning_curve.py|benchmarks/few_rows_page.py|benchmarks/local.py|benchmarks/page.py|benchmarks/instructions.py|benchmarks/turns.py|benchmarks/plot.py|benchmarks/crossfit.py|benchmarks/label_noise.py) continue ;; esac; \
 		echo "== $$file"; $(BIN)/python $$file || exit 1; \
 	done
 

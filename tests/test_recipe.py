@@ -409,3 +409,24 @@ def test_both_names_of_baselines_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError, match="against"):
         load_recipe(path)
+
+
+def test_keys_of_crossfitting_are_in_a_recipe_only_if_it_uses_them() -> None:
+    plain = load_recipe({"name": "x", "task": "classification", "data": {"source": "rows.csv"}})
+
+    folded = plain.replace({"evaluate.use": "crossfit"})
+
+    assert not {"use", "folds"} & plain.to_dict()["evaluate"].keys()
+    assert (plain.folds, folded.folds, plain.replace({"evaluate.use": "crossfit", "evaluate.folds": 3}).folds) == (0, 5, 3)
+    assert folded.digest != plain.digest
+    assert folded.replace({"evaluate.use": "split"}).digest == plain.digest
+    assert Recipe.model_validate(folded.to_dict()) == folded
+
+
+def test_recipe_that_extends_another_keeps_its_other_keys_of_evaluate(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("extends: finance/news-sentiment\nevaluate: {use: crossfit, folds: 4}\n")
+
+    recipe = load_recipe(tmp_path / "own.yaml")
+
+    assert recipe.folds == 4
+    assert recipe.evaluate.metrics == load_recipe("finance/news-sentiment").evaluate.metrics

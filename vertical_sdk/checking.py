@@ -21,6 +21,15 @@ OURS_OF_LORA = frozenset({"task_type", "peft_type", "inference_mode", "base_mode
 """Keys of peft.LoraConfig that a recipe does not set."""
 SEARCHED = ("adapter", "head", "loss", "train")
 """The sections whose keys `tune` may search. The others decide which rows there are, and how they are read and judged."""
+EXCHANGEABLE = ("stratified", "group", "given")
+"""Splits of rows of which each may be learned or judged; folds are dealt at random, which would let an adapter learn from the future."""
+SUMMED = frozenset(
+    (
+        *("r", "lora_alpha", "lora_dropout", "use_rslora", "init_lora_weights", "target_modules", "exclude_modules"),
+        *("layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", QUANTIZE),
+    )
+)
+"""Keys of `adapter` with which an adapter is a sum of low-rank matrices alone, so that the mean of several is one again."""
 READ_TEXT = frozenset({"base", "tfidf"})
 """Baselines that read text."""
 
@@ -40,6 +49,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_keys(recipe)
     _check_methods(recipe, task)
     _check_contrastive(recipe, task)
+    _check_folds(recipe, task)
     _check_searched(recipe)
 
 
@@ -163,6 +173,36 @@ def _check_keys(recipe: Recipe) -> None:
                 raise RecipeError(f"unknown key {key!r}.{did_you_mean(key, known)}", where=where)
             if right := describe_expected(types.get(key, Any), value):
                 raise RecipeError(f"{key} = {value!r} is wrong: it should {right}.", where=where)
+
+
+def _check_folds(recipe: Recipe, task: Task) -> None:
+    """Whether a recipe with cross-fitting can be trained in folds, and the mean of the adapters is an adapter."""
+    if not recipe.folds:
+        return
+    where, without = f"{recipe.name}: evaluate.use: crossfit", "or set evaluate.use: split"
+    if task.written or recipe.data.modality != "text":
+        what = f"{task.name} tasks" if task.written else f"{recipe.data.modality} rows"
+        raise RecipeError(
+            f"cross-fitting reads texts and gives labels or numbers; it is not made for {what}. Leave it out.", where=where
+        )
+    if recipe.data.split.use not in EXCHANGEABLE:
+        raise RecipeError(
+            f"folds deal the rows at random, and data.split is {recipe.data.split.use}, so an adapter would learn from rows that the split "
+            f"keeps apart, such as later ones. Use one of {', '.join(EXCHANGEABLE)}, {without}.",
+            where=where,
+        )
+    if stopping := [key for key in ("early_stopping_patience", "load_best_model_at_end") if recipe.train.get(key)]:
+        raise RecipeError(
+            f"train.{stopping[0]} chooses weights on validation rows, and cross-fitting keeps none apart. Leave it out, {without}.",
+            where=where,
+        )
+    if odd := [
+        key for key, value in recipe.adapter.items() if key not in SUMMED and value not in (None, False, "none", {}, [])
+    ]:
+        raise RecipeError(
+            f"adapter.{odd[0]}: the mean of such adapters is not an adapter of the same kind. Leave it out, {without}.",
+            where=where,
+        )
 
 
 def _check_methods(recipe: Recipe, task: Task) -> None:

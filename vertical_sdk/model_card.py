@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -11,7 +12,10 @@ import yaml
 from vertical_sdk.card import Card, hide_paths
 from vertical_sdk.types import REPORTED
 
-__all__ = ["render_readme"]
+__all__ = ["CROSSFIT", "describe_folds", "render_readme"]
+
+CROSSFIT = "crossfit"
+"""The fact of a cross-fitted adapter's training that describes its folds."""
 
 MARKUP = re.compile(r"([\\`\[\]<|])")
 """Characters that begin code, links, pictures, cells or HTML in Markdown."""
@@ -36,6 +40,8 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         lines += [f"It was trained, and is used, with the base's linear layers in 4 bits ({_text(method)}, bitsandbytes).", ""]
     if card.parent:
         lines += [f"Its training started from {_code(card.parent.reference)} (weights {card.parent.weights[:12]}).", ""]
+    if (folds := describe_folds(card.training)) and not card.members_only:
+        lines += [folds, ""]
     if members := card.training.get("ensemble"):
         shares = ", ".join(f"{_text(name)} {weight:.2f}" for name, weight in members.items())
         alone = f"Its members have these weights: {shares}."
@@ -64,6 +70,30 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def describe_folds(training: Mapping[str, Any]) -> str:
+    """Say what a cross-fitted adapter is, and how far it agrees with the adapters of its folds; "" for another one.
+
+    training  the facts in its card
+    """
+    facts = training.get(CROSSFIT)
+    if not isinstance(facts, Mapping) or not isinstance(agreement := facts.get("agreement"), Mapping):
+        return ""
+    folds, rows, largest, mean = (
+        _line(value)
+        for value in (facts.get("folds"), *(agreement.get(key) for key in ("rows", "largest_difference", "mean_difference")))
+    )
+    known = "rows that it was not trained on" if agreement.get("held_out") else "rows that it was trained on"
+    unit = "probabilities" if "equal_labels" in agreement else "numbers"
+    equal = (
+        f"gives the same labels in a share of {_line(agreement['equal_labels'])}, and " if "equal_labels" in agreement else ""
+    )
+    return (
+        f"It is the mean of {folds} adapters, each of which was trained without one fold of the rows. The verdict is about these "
+        f"{folds} adapters on the rows that they were not trained on, not about their mean. On {rows} {known}, without members and "
+        f"calibration, the mean adapter {equal}differs from the mean of their answers by at most {largest} in {unit}, {mean} on average."
+    )
 
 
 def _metadata(card: Card, base: str) -> dict[str, Any]:
@@ -101,7 +131,12 @@ def _results_table(card: Card) -> list[str]:
         return []
     names = list(systems.get("adapter", {}).get("metrics", {}))
     apart = not card.metrics.get("repeated") and not card.metrics.get("unknown")
-    lines = [f"Measured on {card.metrics.get('rows')} rows{' that it was not trained on' if apart else ''}, {REPORTED}:", ""]
+    whose = (
+        " by the adapters of its folds, none of which was trained on the rows that it answered"
+        if card.metrics.get("folds")
+        else " that it was not trained on"
+    )
+    lines = [f"Measured on {card.metrics.get('rows')} rows{whose if apart else ''}, {REPORTED}:", ""]
     lines += ["| | " + " | ".join(map(_text, names)) + " |", "|---" * (len(names) + 1) + "|"]
     for key, system in systems.items():
         values = [system["metrics"].get(name) for name in names]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,11 @@ from numpy.typing import NDArray
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example
 
-__all__ = ["Outputs", "alarm_outputs", "answer_of", "prompt_of"]
+__all__ = ["Outputs", "alarm_outputs", "answer_of", "join_outputs", "prompt_of", "select_outputs"]
+
+
+NUMBERS = ("probabilities", "values", "quantiles")
+"""The outputs that have a row for each row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +28,7 @@ class Outputs:
     quantiles (rows, steps, channels, q) for forecasting with quantiles, the median first
     texts     one a row, for generation
     unparsed  rows whose answer could not be read
-    offsets   (labels,) added to log-probabilities (log-odds for multilabel) before labels are chosen (`models.decision`)
+    offsets   (labels,) added to log-probabilities (log-odds for multilabel) before labels are chosen; (rows, labels) if they differ
     threshold anomaly: `values` are scores (rows,) from 0 without bound, and from here on they are alarms; `probabilities` has their order
     """
 
@@ -33,6 +39,33 @@ class Outputs:
     unparsed: int = 0
     offsets: NDArray[np.float64] | None = None
     threshold: float | None = None
+
+
+def select_outputs(outputs: Outputs, rows: NDArray[Any]) -> Outputs:
+    """Return the outputs for some rows, by their positions or a mask; for labels and numbers."""
+    offsets = outputs.offsets if outputs.offsets is None or outputs.offsets.ndim == 1 else outputs.offsets[rows]
+    numbers = {name: part[rows] for name in NUMBERS if (part := getattr(outputs, name)) is not None}
+    return replace(outputs, **numbers, offsets=offsets)
+
+
+def join_outputs(parts: Sequence[tuple[Sequence[int], Outputs]]) -> Outputs:
+    """Join outputs for parts of the rows, given with the positions of these rows, in the order of the rows; for labels and numbers."""
+    order = np.argsort([place for places, _ in parts for place in places])
+    outputs = [part for _, part in parts]
+
+    def join(name: str) -> NDArray[np.float64] | None:
+        arrays = [array for part in outputs if (array := getattr(part, name)) is not None]
+        return np.concatenate(arrays)[order] if len(arrays) == len(outputs) else None
+
+    probabilities, offsets = join("probabilities"), None
+    if probabilities is not None and any(part.offsets is not None for part in outputs):
+        shapes = [(len(places), probabilities.shape[1]) for places, _ in parts]
+        rules = [
+            np.zeros(shape[1]) if part.offsets is None else part.offsets for part, shape in zip(outputs, shapes, strict=True)
+        ]
+        offsets = np.concatenate([np.broadcast_to(rule, shape) for rule, shape in zip(rules, shapes, strict=True)])[order]
+    unparsed = sum(part.unparsed for part in outputs)
+    return Outputs(probabilities, join("values"), join("quantiles"), unparsed=unparsed, offsets=offsets)
 
 
 def alarm_outputs(values: NDArray[np.float64], threshold: float | None) -> Outputs:

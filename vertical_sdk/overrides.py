@@ -23,11 +23,16 @@ def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[s
         old = merged.get(key)
         if key in PARTS and isinstance(old, str):
             old = {"use": old}
-        if isinstance(old, Mapping) and isinstance(value, Mapping) and value.get("use", old.get("use")) == old.get("use"):
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and not (key in PARTS and _is_another(old, value)):
             merged[key] = merge_settings(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _is_another(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether the keys of a part name another part."""
+    return bool(new.get("use", old.get("use")) != old.get("use"))
 
 
 def fill_defaults(plain: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,9 +225,19 @@ class Forgetting(Closed):
     )
 
 
+FOLDS = 5
+"""Folds of a cross-fitting whose recipe does not say how many."""
+
+
 class Evaluate(Closed):
     """How a specialist is judged."""
 
+    use: Literal["split", "crossfit"] = Field(
+        default="split",
+        description="split: on the test part of data.split. crossfit: every row is a test row once, by an adapter that was trained on "
+        "the other folds; the adapter that ships is the mean of these.",
+    )
+    folds: int | None = Field(default=None, ge=2, le=20, description=f"The number of folds of crossfit; null: {FOLDS}.")
     metrics: tuple[Part, ...] = ()
     baselines: tuple[Part, ...] = (Part(use="base"), Part(use="tfidf"))
     gate: Gate | Literal[False] | None = Field(
@@ -246,6 +256,16 @@ class Evaluate(Closed):
         description="What the bootstrap draws: rows, for a claim about such rows; or whole groups, for a claim about new groups, "
         "which is stricter if rows of a group are alike.",
     )
+
+    @model_validator(mode="after")
+    def _folds_of_crossfit(self) -> Evaluate:
+        if self.folds is not None and self.use != "crossfit":
+            raise PydanticCustomError(
+                "folds",
+                "folds = {folds}: only crossfit has folds. Set use: crossfit, or leave folds out",
+                {"folds": self.folds},
+            )
+        return self
 
 
 class Report(Closed):
@@ -325,6 +345,11 @@ class Recipe(Closed):
         return self.adapter.get(QUANTIZE)
 
     @property
+    def folds(self) -> int:
+        """How many adapters are trained, each on the other folds, to judge every row; 0 without cross-fitting."""
+        return (self.evaluate.folds or FOLDS) if self.evaluate.use == "crossfit" else 0
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the resolved recipe in canonical JSON."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
@@ -334,6 +359,8 @@ class Recipe(Closed):
         left_out: dict[str, Any] = {} if self.tune else {"tune": True}
         if self.data.windows == 1:
             left_out["data"] = {"windows"}
+        if not self.folds:
+            left_out["evaluate"] = {"use", "folds"}
         plain: dict[str, Any] = self.model_dump(mode="json", exclude=left_out)
         return plain
 

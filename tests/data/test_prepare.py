@@ -317,3 +317,66 @@ def test_a_field_that_loses_digits_in_the_text_is_counted(tmp_path: Path) -> Non
     assert notes["different values that look the same in the text"] == {"level": 119}
     assert [(field.name, field.kind) for field in prepared.fields] == [("level", "numbers"), ("year", "whole")]
     assert "year: 2019" in {e.text.partition("; ")[2] for e in prepared.train}
+
+
+def folded(path: Path, folds: int = 4, **changes: Any) -> Prepared:
+    return prepare(recipe(path, **changes).replace({"evaluate.use": "crossfit", "evaluate.folds": folds}))
+
+
+def test_every_row_is_judged_in_one_fold_by_the_rows_of_the_others(tmp_path: Path) -> None:
+    prepared = folded(write(tmp_path / "rows.csv", animals()), augment=[{"use": "typos", "p": 0.5}])
+
+    assert len(prepared.folds) == 4
+    assert sorted(e.id for e in prepared.judged) == sorted(e.id for e in prepared.train)
+    assert len(prepared.train) == 120
+    assert (prepared.validation, prepared.test) == ((), ())
+    for fold in prepared.folds:
+        assert (len(fold.test), len(fold.originals), fold.validation) == (30, 90, ())
+        assert any(e.copy_of for e in fold.train)
+        assert {e.target for e in fold.test} == {"a", "b"}
+        assert sum(e.target == "a" for e in fold.test) == 15
+        assert not {e.id for e in fold.test} & {e.copy_of or e.id for e in fold.train}
+    assert prepared.account.steps[-1].notes == {f"fold {number}": 30 for number in (1, 2, 3, 4)}
+    assert all(step.adds_up for fold in prepared.folds for step in fold.account.steps)
+
+
+def test_folds_do_not_depend_on_the_order_of_rows_and_keep_groups_together(tmp_path: Path) -> None:
+    columns = {"text": "text", "label": "label", "group": "owner"}
+    first = folded(write(tmp_path / "a.csv", animals()), columns=columns, split={"use": "group", "by": "owner"}, per_group=3)
+    second = folded(write(tmp_path / "b.csv", animals()[::-1]), columns=columns, split={"use": "group", "by": "owner"})
+
+    owners = [{e.group for e in fold.test} for fold in first.folds]
+    assert [{e.group for e in fold.test} for fold in second.folds] == owners
+    assert sum(map(len, owners)) == len(set.union(*owners)) == 30
+    for fold in first.folds:
+        assert not {e.group for e in fold.train} & {e.group for e in fold.test}
+        assert len(fold.test) in {28, 32}, "rows beyond per_group are judged too"
+    # 3 of the 4 rows of each of the 30 owners are learned; the others are only judged and calibrated on
+    assert (len(first.train), len(first.validation), len(first.judged)) == (90, 30, 120)
+
+
+def test_near_duplicates_are_not_divided_between_a_fold_and_what_its_adapter_learns(tmp_path: Path) -> None:
+    rows = animals(60)
+    twins = [
+        {**row, "text": f"{row['text']} and then it went home to sleep until the next morning{end}"}
+        for row in rows
+        for end in ("", "!")
+    ]
+    path = write(tmp_path / "rows.csv", twins)
+
+    loose = folded(path, decontaminate=None, clean=["normalize"])
+    strict = folded(path, decontaminate=0.9, clean=["normalize"], limits={"lost": 0.5})
+
+    def count_divided(prepared: Prepared) -> int:
+        return sum(
+            len({e.text.rstrip("!") for e in fold.train} & {e.text.rstrip("!") for e in fold.test}) for fold in prepared.folds
+        )
+
+    assert count_divided(loose) > 50
+    assert count_divided(strict) == 0
+    assert len(strict.judged) == 120
+
+
+def test_too_many_folds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="12 rows or groups cannot fill 20 folds"):
+        folded(write(tmp_path / "rows.csv", animals(12)), folds=20)

@@ -30,13 +30,13 @@ from vertical_sdk.calibration.stacking import pool
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import AdapterError, CorruptAdapter
 from vertical_sdk.members import ALONE, ENSEMBLE, WithoutAdapter, read_members
-from vertical_sdk.outputs import Outputs
+from vertical_sdk.outputs import Outputs, join_outputs
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task, score_outputs
 from vertical_sdk.types import Example, LabelSpace, Progress, TaskName, silent
 
-__all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "load_ensemble", "save_ensemble"]
+__all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "fit_member", "load_ensemble", "save_ensemble", "stack_members"]
 
 FOLDS = 3
 Floats = NDArray[np.float64]
@@ -164,23 +164,51 @@ def fit_ensemble(
 
     Raises what the baselines raise.
     """
-    task, truth = get_task(recipe.task), get_task(recipe.task).references(validation, labels)
-    members, systems, offsets, scores = [], [task.raw_evidence(own)], [], []
+    members, out_of_fold = [], []
     for number in range(len(recipe.ensemble)):
-        member, out_of_fold = _fit_member(recipe, number, (train, validation), labels, seed, base, progress)
-        members.append(member)
-        systems.append(task.evidence(out_of_fold))
-        offsets.append(task.fit_offsets(out_of_fold, validation, labels, recipe))
-        scores.append(score_outputs(recipe, _with_offsets(out_of_fold, offsets[-1]), validation, labels))
+        out_of_fold.append(_predict_out_of_fold(recipe, number, (train, validation), labels, seed, base, progress))
+        members.append(fit_member(recipe, number, [*train, *validation], labels, seed, base))
+    return stack_members(recipe, members, out_of_fold, validation, own, labels)
+
+
+def stack_members(
+    recipe: Recipe,
+    members: Sequence[Fitted],
+    out_of_fold: Sequence[Outputs],
+    rows: Sequence[Example],
+    own: NDArray[Any],
+    labels: LabelSpace | None,
+) -> tuple[Ensemble, NDArray[np.float32]]:
+    """Fit the stacker on rows that neither the adapter nor the members had learned when they answered them.
+
+    members      as they are stored
+    out_of_fold  the answers of each member to the rows
+    own          the adapter's raw outputs for the rows, (rows, k)
+    returns      as `fit_ensemble`
+    """
+    task, truth = get_task(recipe.task), get_task(recipe.task).references(rows, labels)
+    systems, offsets, scores = [task.raw_evidence(own)], [], []
+    for answers in out_of_fold:
+        systems.append(task.evidence(answers))
+        offsets.append(task.fit_offsets(answers, rows, labels, recipe))
+        scores.append(score_outputs(recipe, _with_offsets(answers, offsets[-1]), rows, labels))
     weights, bias = task.stack(systems, truth)
     alone = task.stack(systems[1:], truth)
-    calibration = task.calibrate(task.pooled_raw(None, pool(systems[1:], *alone)), validation, labels, recipe)
+    calibration = task.calibrate(task.pooled_raw(None, pool(systems[1:], *alone)), rows, labels, recipe)
     without = WithoutAdapter(*alone, calibration)
     ensemble = Ensemble(task.name, recipe.ensemble, tuple(members), weights, bias, tuple(offsets), tuple(scores), without)
     return ensemble, task.pooled_raw(own, pool(systems, weights, bias))
 
 
-def _fit_member(
+def fit_member(recipe: Recipe, number: int, rows: Sequence[Example], labels: LabelSpace | None, seed: int, base: Any) -> Fitted:
+    """Fit one member on rows without augmented copies, and return it as it is stored."""
+    part = recipe.ensemble[number]
+    arguments = catalog.baselines.check(part.use, part.arguments, f"ensemble.{number}")
+    member = catalog.baselines.get(part.use)(rows, labels, recipe.task, seed, base, **arguments)
+    return load_fitted(part.use, save_arrays(part.use, member, f"ensemble.{number}"))
+
+
+def _predict_out_of_fold(
     recipe: Recipe,
     number: int,
     rows: tuple[Sequence[Example], Sequence[Example]],
@@ -188,8 +216,8 @@ def _fit_member(
     seed: int,
     base: Any,
     progress: Progress,
-) -> tuple[Fitted, Outputs]:
-    """Fit one member on the training and validation rows; return it as stored, and its predictions of validation rows out of fold.
+) -> Outputs:
+    """Predict the validation rows with one member, each fold by one that was fitted on the training rows and the other folds.
 
     rows  training and validation rows
     """
@@ -207,8 +235,7 @@ def _fit_member(
         fold_train = [*train, *(row for row, other in zip(validation, folds, strict=True) if other != fold)]
         fitted = fit(fold_train, labels, recipe.task, seed, base)
         fold_outputs.append((in_fold, fitted.predict([validation[i] for i in in_fold], base)))
-    member = fit([*train, *validation], labels, recipe.task, seed, base)
-    return load_fitted(part.use, save_arrays(part.use, member, f"ensemble.{number}")), _join_folds(fold_outputs)
+    return join_outputs(fold_outputs)
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
@@ -278,11 +305,3 @@ def _load_member(number: int, part: Part, arrays: Arrays, task: str) -> Fitted:
 
 def _with_offsets(outputs: Outputs, offsets: Sequence[float]) -> Outputs:
     return replace(outputs, offsets=np.array(offsets) if offsets else None)
-
-
-def _join_folds(fold_outputs: Sequence[tuple[list[int], Outputs]]) -> Outputs:
-    """Join predictions of folds, given with the positions of their rows, in the order of the rows."""
-    order = np.argsort([i for positions, _ in fold_outputs for i in positions])
-    if fold_outputs[0][1].values is not None:
-        return Outputs(values=np.concatenate([outputs.values for _, outputs in fold_outputs])[order])
-    return Outputs(probabilities=np.concatenate([outputs.probabilities for _, outputs in fold_outputs])[order])

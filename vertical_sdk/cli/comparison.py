@@ -19,7 +19,7 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     measured = {key: system for key, system in systems.items() if system["metrics"]}
     names = list(dict.fromkeys(name for system in measured.values() for name in system["metrics"]))
     share = 100 * evaluation["confidence"]
-    known = {key: evaluation[key] for key in ("left_out", "tuned", "repeated", "unknown") if evaluation.get(key)}
+    known = {key: evaluation[key] for key in ("left_out", "tuned", "repeated", "unknown", "folds") if evaluation.get(key)}
     rows = [[system["title"], *(interval_text(system["metrics"].get(name)) for name in names)] for system in measured.values()]
     show(f"On {describe_rows(evaluation['rows'], **known)} ({share:g}% intervals)")
     show(table(["system", *names], rows))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,14 +25,18 @@ from vertical_sdk.data.dedup import decontaminate
 from vertical_sdk.data.labels import build_label_space, count_labels, describe_look_alikes, refuse_unknown, set_aside_unlearned
 from vertical_sdk.data.read import IN_ORDER, Missing, Table, iterate_table, join_tables
 from vertical_sdk.data.records import count_rounded, list_record_fields
+from vertical_sdk.data.split import deal_folds
 from vertical_sdk.data.texts import apply_prompt, list_texts, shuffle_key
 from vertical_sdk.data.windows import set_aside_far
 from vertical_sdk.data.zones import convert_rows
 from vertical_sdk.errors import DataError, RecipeError, SourceError
-from vertical_sdk.recipe import Part, Recipe
+from vertical_sdk.recipe import Limits, Part, Recipe
 from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, Split, silent
 
 __all__ = ["Prepared", "iterate_rows", "note_reading", "prepare", "read_rows"]
+
+Parts: TypeAlias = tuple[list[Example], list[Example], list[Example]]
+"""Training, validation and test rows."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Prepared:
     detected  the format and the columns that were read, for people
     before    the training and validation rows that de-identification changed, with their words before it
     fields    the fields of a record, for rows that are records; values: the columns of a row of numbers
+    folds     of cross-fitting; () without it. The test rows of a fold are those that its adapter does not learn. With folds, `train`
+              has the rows that the mean of the adapters has learned, without augmented copies; `validation` those that it was only
+              calibrated on (such as rows beyond `per_group`); `test` those of the source, which nothing reads, if the split is `given`
     """
 
     train: tuple[Example, ...]
@@ -56,6 +63,12 @@ class Prepared:
     before: tuple[Example, ...] = ()
     fields: tuple[Field, ...] = ()
     values: tuple[str, ...] = ()
+    folds: tuple[Prepared, ...] = ()
+
+    @property
+    def judged(self) -> tuple[Example, ...]:
+        """Return the rows that a verdict is about: the test rows, or those of all folds, fold by fold."""
+        return tuple(row for fold in self.folds for row in fold.test) if self.folds else self.test
 
     @property
     def originals(self) -> tuple[Example, ...]:
@@ -76,16 +89,10 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
     progress("fetching data", 0.0)
     table, sources = _read(recipe, progress)
     rows = _normalize_keys([apply_prompt(example, recipe.prompt) for example in table.examples], table.layout)
-    account = Account((note_reading(table.account or StepAccount("read", len(rows), len(rows)), rows),))
-    account.check(data.limits)
+    record = _Record(
+        Account((note_reading(table.account or StepAccount("read", len(rows), len(rows)), rows),)), data.limits, progress
+    )
     _check_ids(rows)
-
-    def record(what: str, share: float, *steps: StepAccount) -> None:
-        nonlocal account
-        account = account.extend(steps)
-        account.check(data.limits)
-        progress(what, share)
-
     for number, part in enumerate(data.clean):
         clean = catalog.cleaners.get(part.use)
         rows, step = clean(rows, **catalog.cleaners.check(part.use, part.arguments, f"{recipe.name}: data.clean.{number}"))
@@ -95,14 +102,69 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         rows, step = _deidentify(rows, data.deidentify, seed, recipe.name)
         record("de-identified", 0.5, step)
     labels = build_label_space(recipe, table, rows)
-    arguments = catalog.splitters.check(data.split.use, data.split.arguments, f"{recipe.name}: data.split")
-    rows, step = catalog.splitters.get(data.split.use)(rows, seed, **arguments)
-    record("split", 0.6, step)
-    parts = {split: [e for e in rows if e.split == split] for split in ("train", "validation", "test")}
-    train, validation, test = parts["train"], parts["validation"], parts["test"]
+    if not recipe.folds or data.split.use == "given":
+        arguments = catalog.splitters.check(data.split.use, data.split.arguments, f"{recipe.name}: data.split")
+        rows, step = catalog.splitters.get(data.split.use)(rows, seed, **arguments)
+        record("split", 0.6, step)
+
+    def finish(parts: Parts, account: Account) -> Prepared:
+        train, validation, test = parts
+        fields = table.fields or list_record_fields([e for e in train if e.copy_of is None])
+        if recipe.data.modality == "records" and not fields:
+            raise DataError(
+                "data.modality is records, and the rows are texts or numbers. Set data.reader: {use: table, record: all}, or leave "
+                "modality out.",
+                where=recipe.name,
+            )
+        return Prepared(
+            tuple(train),
+            tuple(validation),
+            tuple(test),
+            _count_training_rows(labels, train),
+            account,
+            sources,
+            table.detected,
+            _keep_largest(table.layout, train),
+            _list_changed([*train, *validation], readable),
+            fields,
+            table.values,
+        )
+
+    if recipe.folds:
+        parts, folds = _divide(recipe, rows, labels, seed, record)
+        prepared = replace(finish(parts, record.account), folds=tuple(finish(*fold) for fold in folds))
+    else:
+        parts = _arrange(recipe, rows, labels, seed, record)
+        prepared = finish(parts, record.account)
+    progress("data ready", 1.0)
+    return prepared
+
+
+@dataclass
+class _Record:
+    """Keeps the account of the steps, and refuses to continue after too many rows were dropped."""
+
+    account: Account
+    limits: Limits
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.account.check(self.limits)
+
+    def __call__(self, what: str, share: float, *steps: StepAccount) -> None:
+        self.account = self.account.extend(steps)
+        self.account.check(self.limits)
+        self.progress(what, share)
+
+
+def _arrange(recipe: Recipe, rows: Sequence[Example], labels: LabelSpace | None, seed: int, record: _Record) -> Parts:
+    """Make training, validation and test rows of rows with a split: decontaminate, cap groups, check labels, augment."""
+    data = recipe.data
+    train, validation, test = ([e for e in rows if e.split == split] for split in IN_ORDER)
     if data.decontaminate is not None:
-        validation, step = decontaminate(validation, test, data.decontaminate, "decontaminate: validation against test")
-        record("validation decontaminated", 0.7, step)
+        if validation or not recipe.folds:
+            validation, step = decontaminate(validation, test, data.decontaminate, "decontaminate: validation against test")
+            record("validation decontaminated", 0.7, step)
         train, step = decontaminate(train, [*validation, *test], data.decontaminate, "decontaminate: train against evaluation")
         record("training decontaminated", 0.8, step)
     if data.per_group is not None:
@@ -115,26 +177,44 @@ def prepare(recipe: Recipe, *, progress: Progress = silent) -> Prepared:
         train, step = _augment(train, recipe, seed)
         record("augmented", 0.95, step)
     _check_parts(recipe, train, test)
-    fields = table.fields or list_record_fields([e for e in train if e.copy_of is None])
-    if recipe.data.modality == "records" and not fields:
-        raise DataError(
-            "data.modality is records, and the rows are texts or numbers. Set data.reader: {use: table, record: all}, or leave modality out.",
-            where=recipe.name,
-        )
-    progress("data ready", 1.0)
-    return Prepared(
-        tuple(train),
-        tuple(validation),
-        tuple(test),
-        _count_training_rows(labels, train),
-        account,
-        sources,
-        table.detected,
-        _keep_largest(table.layout, train),
-        _list_changed([*train, *validation], readable),
-        fields,
-        table.values,
-    )
+    return train, validation, test
+
+
+def _divide(
+    recipe: Recipe, rows: Sequence[Example], labels: LabelSpace | None, seed: int, record: _Record
+) -> tuple[Parts, list[tuple[Parts, Account]]]:
+    """Divide the rows into the folds of a cross-fitting.
+
+    returns  the parts of the whole, and the parts of each fold with their account, as `Prepared` describes them
+    """
+    data = recipe.data
+    test = [e for e in rows if e.split == "test"] if data.split.use == "given" else []
+    rows = [replace(e, split="train") for e in rows if not (test and e.split == "test")]
+    if test and data.decontaminate is not None:
+        rows, step = decontaminate(rows, test, data.decontaminate, "decontaminate: folds against test")
+        record("folds decontaminated", 0.65, step)
+    places = deal_folds(rows, seed, recipe.folds)
+    folds: list[tuple[Parts, Account]] = []
+    for fold in range(recipe.folds):
+        own = _Record(record.account, data.limits, silent)
+        tally, parts = Tally(f"fold {fold + 1}"), []
+        for row in rows:
+            split: Split = "test" if places[row.id] == fold else "train"
+            if row.only == {"test": "train", "train": "evaluate"}[split]:
+                tally.set_aside(row.id, f"row that may only {'be learned' if row.only == 'train' else 'be evaluated'}")
+            else:
+                parts.append(replace(row, split=split))
+        own("fold", 0, tally.close(len(rows), len(parts)))
+        folds.append((_arrange(recipe, parts, labels, seed, own), own.account))
+    train = [row for row in rows if row.only != "evaluate"]
+    if data.per_group is not None:
+        train = _cap_groups(train, data.per_group, seed)[0]
+    learned = {row.id for row in train}
+    validation = [replace(row, split="validation") for row in rows if row.id not in learned]
+    tally = Tally("folds")
+    tally.notes = {f"fold {number}": len(parts[2]) for number, (parts, _) in enumerate(folds, 1)}
+    record("divided into folds", 0.95, tally.close(len(rows), len(rows)))
+    return (train, validation, test), folds
 
 
 def _count_training_rows(labels: LabelSpace | None, train: Sequence[Example]) -> LabelSpace | None:

@@ -21,7 +21,7 @@ from vertical_sdk.data.texts import shuffle_key, stable_hash
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.types import Example, Split
 
-__all__ = ["given", "group", "stratified", "time"]
+__all__ = ["deal_folds", "given", "group", "stratified", "time"]
 
 BINS = 10
 """Quantiles that rows with a number are spread over."""
@@ -129,6 +129,31 @@ def given(examples: Sequence[Example], seed: int, *, validation: float = 0.1) ->
     return _finish("given", examples, places, validation, _find_split_groups(examples, places))
 
 
+def deal_folds(examples: Sequence[Example], seed: int, count: int) -> dict[str, int]:
+    """Deal the rows to folds: row id → its fold, from 0. Every label (or tenth of the numbers) has about the same share in each fold.
+
+    Rows of one group stay together. As with the other splitters, the fold of a row does not depend on the order of the rows.
+
+    Raises DataError if there are fewer groups (or rows without a group) than folds.
+    """
+    units = _units(examples, seed)
+    if len(units) < count:
+        raise DataError(
+            f"{len(units)} rows or groups cannot fill {count} folds. Set a lower evaluate.folds.", where="split: folds"
+        )
+    folds: dict[str, int] = {}
+    sizes = [0] * count
+    for _, members in sorted(_homes(units).items()):
+        own = [0] * count  # rows of this stratum in each fold
+        # large groups first, so that the small ones can even out
+        for unit, size in sorted(members, key=lambda u: (-u[1], stable_hash(seed, u[0]), u[0])):
+            fold = min(range(count), key=lambda n: (own[n], sizes[n], n))
+            folds |= dict.fromkeys((e.id for e in units[unit]), fold)
+            own[fold] += size
+            sizes[fold] += size
+    return folds
+
+
 def _check_shares(test: float, validation: float) -> None:
     if not (0 < test < 1 and 0 <= validation < 1 and test + validation < 1):
         raise RecipeError(
@@ -200,17 +225,23 @@ def _strata(examples: Iterable[Example]) -> dict[str, str]:
     return {e.id: stratum(e) for e in examples}
 
 
-def _place_units(units: Mapping[str, Sequence[Example]], seed: int, test: float, validation: float) -> dict[str, Split]:
-    """Map each unit to a part. In each stratum, a part takes units in an order shuffled by seed until it has its share of rows.
-
-    A unit belongs to the stratum of most of its rows. Only rows that may be evaluated count.
-    """
+def _homes(units: Mapping[str, Sequence[Example]]) -> dict[str, list[tuple[str, int]]]:
+    """Map each stratum to its units, those of which it has most of the rows, with the number of their rows that may be evaluated."""
     strata = _strata(e for rows in units.values() for e in rows)
     homes: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for unit, rows in units.items():
         counts = Counter(strata[e.id] for e in rows)
         home = min(counts, key=lambda stratum: (-counts[stratum], stratum))
         homes[home].append((unit, sum(e.only != "train" for e in rows)))
+    return homes
+
+
+def _place_units(units: Mapping[str, Sequence[Example]], seed: int, test: float, validation: float) -> dict[str, Split]:
+    """Map each unit to a part. In each stratum, a part takes units in an order shuffled by seed until it has its share of rows.
+
+    Only rows that may be evaluated count.
+    """
+    homes = _homes(units)
     places: dict[str, Split] = dict.fromkeys(units, "train")
     for home in sorted(homes):
         free = [(unit, size) for unit, size in sorted(homes[home], key=lambda u: (stable_hash(seed, u[0]), u[0])) if size]

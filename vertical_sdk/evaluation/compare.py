@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from vertical_sdk.errors import AdapterError, VerticalError
 from vertical_sdk.evaluation import measure
 from vertical_sdk.evaluation.forgetting import Forgot, measure_forgetting, read_general, with_forgetting
 from vertical_sdk.evaluation.learned_rows import KnownRows, Party, count_repeated, leave_out_learned
+from vertical_sdk.evaluation.out_of_fold import load_folds, require_same_folds
 from vertical_sdk.evaluation.record import describe_provenance, record_evaluation
 from vertical_sdk.evaluation.red_lines import describe_gaps, describe_power, describe_undefined, find_faults
 from vertical_sdk.evaluation.result import Comparison, Evaluation, System
@@ -103,8 +104,13 @@ def _prepare(model: VerticalModel, data: Path | None, memory: InMemory | None, p
         rows, known = leave_out_learned(given, own, model.adapter.folder, prepared, unprepared, data)
     else:
         assert prepared is not None
-        rows, known = list(prepared.test), count_repeated(prepared, own)
-    return Setup(model, create_benchmark(card, recipe, rows), prepared, unprepared, features, progress), known
+        rows, known = list(prepared.judged), count_repeated(prepared, own)
+    setup = Setup(model, create_benchmark(card, recipe, rows), prepared, unprepared, features, progress)
+    if data is None and prepared is not None and prepared.folds:
+        folds = load_folds(model.engine, model.adapter.folder.parent, recipe, prepared, setup.general)
+        require_same_folds(folds, card)
+        setup = replace(setup, folds=folds)
+    return setup, known
 
 
 def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
@@ -140,6 +146,7 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         curves=measure.draw_curves(benchmark, outputs, getattr(specialist, "layout", None)),
         right=measure.count_right(benchmark, outputs),
         errors=measure.mean_errors(benchmark, outputs),
+        folds=len(setup.folds.names) if setup.folds else 0,
         left_out=known.left_out,
         tuned=known.tuned,
         repeated=known.repeated,

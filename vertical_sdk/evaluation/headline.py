@@ -65,9 +65,12 @@ def headline(evaluation: Evaluation) -> str:
     return " ".join(filter(None, [f"{sentence}{others_text}.", significance(evaluation), adds, few]))
 
 
-def describe_rows(rows: int, *, left_out: int = 0, tuned: int = 0, repeated: int = 0, unknown: str = "") -> str:
+def describe_rows(rows: int, *, left_out: int = 0, tuned: int = 0, repeated: int = 0, unknown: str = "", folds: int = 0) -> str:
     """Say how many rows were evaluated, and whether the specialist was trained on them; the numbers are those of `Evaluation`."""
     counted = f"{rows:,} row{'s' if rows != 1 else ''}"
+    if folds:
+        again = f"; {repeated:,} of them are also among the rows that this adapter has learned" if repeated else ""
+        return f"{counted}, each answered by the one of {folds} adapters that has not learned its fold{again}; what ships is their mean"
     if left_out:
         learned = f"{counted}; {left_out:,} more were left out: the specialist was trained on them"
         learned += f" ({left_out - tuned:,} training rows, {tuned:,} validation rows)" if tuned else ""

@@ -100,9 +100,12 @@ def leave_out_learned(
 
 
 def count_repeated(prepared: Prepared, own: Party) -> KnownRows:
-    """Count the recipe's own test rows that the specialist was trained on, although they are in the test part."""
-    repeated = find_overlap(prepared.test, list_learned(prepared), own)
-    return KnownRows(repeated=len(repeated), unknown=explain_unknown_parent(own.card))
+    """Count the recipe's own test rows that the specialist was trained on, although they are in the test part.
+
+    Those of a fold are compared with the rows that the fold's adapter has learned.
+    """
+    repeated = sum(len(find_overlap(part.test, list_learned(part), own)) for part in prepared.folds or (prepared,))
+    return KnownRows(repeated=repeated, unknown=explain_unknown_parent(own.card))
 
 
 def list_learned(prepared: Prepared) -> list[Example]:
@@ -140,7 +143,7 @@ def describe_preparation(recipe: Recipe, sources: Sequence[SourceRecord]) -> tup
     data = {key: value for key, value in plain["data"].items() if key not in IGNORED_KEYS}
     splits = None if isinstance(recipe.data.source, str) else tuple(recipe.data.source)
     digests = [source.sha256 for source in sources]
-    return data, plain["task"], plain["labels"], plain["prompt"], recipe.train.get("seed", 0), splits, digests
+    return data, plain["task"], plain["labels"], plain["prompt"], recipe.train.get("seed", 0), splits, digests, recipe.folds
 
 
 def continues_on_same_rows(parent: Card, recipe: Recipe, sources: Sequence[SourceRecord]) -> bool:

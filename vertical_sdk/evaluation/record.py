@@ -16,6 +16,7 @@ from vertical_sdk.errors import RunError
 from vertical_sdk.evaluation.report import write_report
 from vertical_sdk.evaluation.result import Evaluation
 from vertical_sdk.evaluation_record import find_run, write_evaluation
+from vertical_sdk.model_card import CROSSFIT
 from vertical_sdk.recipe import Report
 from vertical_sdk.types import Example
 
@@ -58,6 +59,7 @@ def describe_provenance(card: Card, data: Path | None, specialist: Any = None, r
     """
     card = hide_paths(card)
     unknown = dict(card.training.get("unknown_share") or {})
+    own_rows = "all rows of the recipe, fold by fold" if CROSSFIT in card.training else "the recipe's own test rows"
     tokenizer = getattr(specialist, "text_tokenizer", None)
     if tokenizer is not None and data is not None:
         unknown["rows evaluated"] = read_texts(tokenizer, map(full_text, rows)).unknown_share
@@ -66,7 +68,7 @@ def describe_provenance(card: Card, data: Path | None, specialist: Any = None, r
         "recipe": card.recipe["name"],
         "recipe_digest": card.recipe_digest,
         "sources": [source.model_dump(mode="json") for source in card.sources],
-        "rows_from": data.name if data else "the recipe's own test rows",
+        "rows_from": data.name if data else own_rows,
         "versions": card.versions,
         "unknown_tokens": {split: f"{share:.1%}" for split, share in unknown.items()} or None,
         "rows_with_control_tokens": card.training.get("control_rows"),

@@ -122,7 +122,13 @@ def _facts(e: Evaluation, words: Words) -> list[tuple[str, str]]:
         "evaluated": words.date(str(provenance.get("evaluated") or "")),
         "task": words.texts.get(f"task.{e.task}", e.task),
         "rows": _count(e.rows),
-        "from": "" if not origin else words("facts.own_rows") if own else public_source(origin),
+        "from": ""
+        if not origin
+        else words("facts.fold_rows")
+        if e.folds
+        else words("facts.own_rows")
+        if own
+        else public_source(origin),
         "labels": _count(len(e.labels)) if e.labels else "",
         "trained": words("facts.rows_of", rows=_count(trained["rows"]))
         if isinstance(trained, Mapping) and trained.get("rows")

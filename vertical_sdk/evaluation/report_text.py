@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vertical_sdk.alternatives import MEMBERS
@@ -12,6 +12,7 @@ from vertical_sdk.evaluation.audit import FEW
 from vertical_sdk.evaluation.plots import number
 from vertical_sdk.evaluation.report_words import Words
 from vertical_sdk.evaluation.result import Evaluation
+from vertical_sdk.model_card import CROSSFIT
 
 __all__ = ["Meaning", "describe_contribution", "describe_known", "describe_meaning", "list_next_steps", "write_verdict"]
 
@@ -110,7 +111,22 @@ def describe_known(e: Evaluation, words: Words) -> list[str]:
         known.append(words("facts.known.unknown", reason=e.unknown.rstrip(".")))
     if e.repeated:
         known.append(words("facts.known.repeated", n=f"{e.repeated:,}"))
+    if e.folds:
+        known += _describe_folds(e, words)
     return known or [words("facts.known.apart")]
+
+
+def _describe_folds(e: Evaluation, words: Words) -> list[str]:
+    """Say that the adapters of the folds answered, and how far the mean of them agrees."""
+    sentences = [words("facts.known.folds", n=e.folds)]
+    training = e.provenance.get("training")
+    facts = training.get(CROSSFIT) if isinstance(training, Mapping) else None
+    agreement = facts.get("agreement") if isinstance(facts, Mapping) else None
+    if isinstance(agreement, Mapping):
+        key = "labels" if "equal_labels" in agreement else "numbers"
+        values = {name: number(agreement.get(name)) for name in ("equal_labels", "largest_difference")}
+        sentences.append(words(f"facts.agreement.{key}", rows=f"{agreement['rows']:,}", **values))
+    return sentences
 
 
 def list_next_steps(e: Evaluation, words: Words) -> list[str]:

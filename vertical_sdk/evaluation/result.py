@@ -213,6 +213,7 @@ class Evaluation:
     forgetting       the adapter's cost in general ability (`Forgot.to_dict`); None if it was not measured
     right            system → evaluated rows whose answer is right; empty for tasks without labels
     errors           system → mean absolute error, in the unit of the target; empty for tasks without numbers
+    folds            of a cross-fitting, whose adapters answered the rows that they had not learned; 0 if the specialist itself answered
     left_out         rows of the given file that were not evaluated because the specialist was trained on them
     tuned            how many of them were its validation rows
     repeated         evaluated rows that it was trained on as well: test rows of a recipe whose splits are not apart
@@ -250,6 +251,7 @@ class Evaluation:
     forgetting: dict[str, Any] | None = None
     right: dict[str, int] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    folds: int = 0
     left_out: int = 0
     tuned: int = 0
     repeated: int = 0

@@ -15,6 +15,7 @@ from vertical_sdk.card import Card
 from vertical_sdk.catalog import baselines
 from vertical_sdk.data.prepare import Prepared
 from vertical_sdk.errors import DataError, VerticalError
+from vertical_sdk.evaluation.out_of_fold import Folds
 from vertical_sdk.evaluation.test_set import Benchmark
 from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.inference import VerticalModel
@@ -48,6 +49,7 @@ class Setup:
     unprepared  the reason, if so
     features    of the base without the adapter, as far as they are known
     progress    receives the name of each step
+    folds       of a cross-fitting, whose adapters answer in place of the specialist; None if it answers itself
     """
 
     model: VerticalModel
@@ -56,6 +58,7 @@ class Setup:
     unprepared: str
     features: Features = field(default_factory=dict)
     progress: Progress = silent
+    folds: Folds | None = None
 
     @functools.cached_property
     def general(self) -> FrozenBase:
@@ -81,6 +84,8 @@ class Answers:
 
 def list_systems(setup: Setup) -> dict[str, Callable[[], Answers]]:
     """List the systems that answer the rows: name → function that returns the answers. The specialist comes first."""
+    if setup.folds is not None:
+        return _list_fold_systems(setup, setup.folds)
     rows, general, progress = setup.benchmark.rows, setup.general, setup.progress
     answer = functools.cache(lambda: setup.model.answer(rows, general=general, progress=progress))  # reads the rows once
     systems: dict[str, Callable[[], Answers]] = {SPECIALIST: lambda: Answers(answer().outputs)}
@@ -92,6 +97,36 @@ def list_systems(setup: Setup) -> dict[str, Callable[[], Answers]]:
         arguments = baselines.check(part.use, part.arguments, f"{recipe.name}: evaluate.baselines")
         systems[part.use] = functools.partial(_run_baseline, setup, part, arguments)
     return systems
+
+
+def _list_fold_systems(setup: Setup, folds: Folds) -> dict[str, Callable[[], Answers]]:
+    """List the systems of a cross-fitting: every one is trained for each fold on the other folds.
+
+    No system has a score, as there are no validation rows: a gate that names none compares with each of them.
+    """
+    recipe, task = setup.benchmark.recipe, setup.benchmark.task
+    raw = functools.cache(lambda: folds.answer(setup.progress))
+    kept: dict[str, Outputs] = {}
+
+    def predict(part: Part) -> Outputs:
+        key = part.model_dump_json()
+        if key not in kept:
+            kept[key] = folds.predict(part)
+        return kept[key]
+
+    def measure(part: Part) -> Answers:
+        outputs = predict(part)
+        return Answers(outputs if part.use == "base" else folds.tune(outputs))
+
+    def gather() -> list[Any]:
+        return [task.evidence(predict(part)) for part in recipe.ensemble]
+
+    systems: dict[str, Callable[[], Answers]] = {SPECIALIST: lambda: Answers(folds.calibrate(raw()))}
+    if recipe.ensemble:
+        systems[SPECIALIST] = lambda: Answers(folds.pool([task.raw_evidence(raw()), *gather()], raw()))
+        systems[ALONE] = lambda: Answers(task.decode(raw()))
+        systems[MEMBERS] = lambda: Answers(folds.pool(gather(), None))
+    return systems | {part.use: functools.partial(measure, part) for part in measured_baselines(recipe)}
 
 
 def run_systems(setup: Setup) -> Iterator[tuple[str, Answers | VerticalError, float]]:

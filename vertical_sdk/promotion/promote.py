@@ -249,6 +249,10 @@ class _Comparison:
         trained_on: list[tuple[Party, Prepared | None, str]] = []
         if self.data is None:
             assert prepared is not None
+            if not prepared.test:
+                raise DataError(
+                    f"{own.name} was cross-fitted, so it has learned all of its recipe's rows. Name a file of new rows with --data."
+                )
             rows: Sequence[Example] = prepared.test
         else:
             rows = read_rows(self.data, own.recipe, own.card.contract, require_label=True)[0]

@@ -25,6 +25,7 @@ from vertical_sdk.kernels.threads import use_threads
 from vertical_sdk.recipe import Recipe, load_recipe
 from vertical_sdk.sources.tables import is_table, keep_tables
 from vertical_sdk.training.compute import Compute, choose_compute
+from vertical_sdk.training.crossfit import train_folds
 from vertical_sdk.training.job import Job, is_main_process
 from vertical_sdk.training.run import Run, claim_folder, default_folder, find_unfinished
 from vertical_sdk.training.stages import (
@@ -81,6 +82,7 @@ def train(
     recipe = _load(recipe, overrides)
     recipe = recipe.anchored(Path.cwd())  # the card's paths are then the same from every folder
     check_recipe(recipe)
+    _check_alone(recipe, start)
     folder = _choose_folder(recipe, out, resume=resume)
     start_adapter = find_start(start) if start is not None else None
     recorded = read_start(folder) if resume else None
@@ -96,7 +98,7 @@ def train(
         if recorded is not None:
             check_resumed_job(job, recorded)
         with use_threads(job.compute.threads):
-            return _run_stages(job)
+            return train_folds(job) if recipe.folds else _run_stages(job)
 
 
 def _load(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: dict[str, Any]) -> Recipe:
@@ -116,13 +118,26 @@ def _load(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: dict[str, 
     return load_recipe(recipe, overrides)
 
 
+def _check_alone(recipe: Recipe, start: str | Path | None) -> None:
+    """Check that a training in folds is one process, and starts from the base."""
+    if not recipe.folds:
+        return
+    where = f"{recipe.name}: evaluate.use: crossfit"
+    if start is not None:
+        raise RecipeError(
+            f"an adapter that has learned some of the rows would judge them too well: train without {start}.", where=where
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError("the folds are trained in one process. Train without torchrun or accelerate launch.", where=where)
+
+
 def _create_job(
     recipe: Recipe, folder: Path, start: Start | None, compute: Compute | None, *, resume: bool, progress: Progress
 ) -> Job:
     """Prepare the rows, fetch the base, and choose how to compute, unless the run has started already."""
     arguments = training_arguments(recipe.train, folder, recipe.name)
     prepared = prepare(recipe, progress=progress)
-    for gap in describe_untested(prepared.test, prepared.labels):
+    for gap in describe_untested(prepared.judged, prepared.labels):
         progress(f"warning: {gap}", None)
     progress(f"loading {recipe.base}", None)
     base = pull_base(recipe.base, progress=progress)

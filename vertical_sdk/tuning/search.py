@@ -86,6 +86,12 @@ def tune(
     plain = loaded.anchored(Path.cwd())
     space = choose_space(plain)
     plain = plain.replace({"tune": {}})
+    if plain.folds:
+        raise RecipeError(
+            "a search compares settings on validation rows, and with evaluate.use: crossfit every row is a test row. Search with "
+            "evaluate.use: split.",
+            where=loaded.name,
+        )
     folder = Path("runs") / f"tune-{loaded.name.replace('/', '-')}"
     with _claim(folder):
         prepared = prepare(plain, progress=progress)

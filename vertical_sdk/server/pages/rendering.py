@@ -106,7 +106,7 @@ def _environment() -> Environment:
 
 def _describe_rows(evaluation: Evaluation) -> str:
     """How many rows were evaluated, and whether the specialist was trained on them."""
-    return describe_rows(evaluation.rows, repeated=evaluation.repeated, unknown=evaluation.unknown)
+    return describe_rows(evaluation.rows, repeated=evaluation.repeated, unknown=evaluation.unknown, folds=evaluation.folds)
 
 
 def _format_time(at: str) -> str:
