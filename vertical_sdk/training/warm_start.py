@@ -15,7 +15,7 @@ from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, Idle
 from vertical_sdk.families.head import HEAD, load_head
 from vertical_sdk.families.lora import ADAPTER_WEIGHTS, read_weights
 from vertical_sdk.families.quantized import count_weights
-from vertical_sdk.families.records import RecordsSpecialist
+from vertical_sdk.families.records import RECORDS
 from vertical_sdk.families.series import SERIES
 from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
@@ -123,8 +123,9 @@ def load_start_weights(start: Start, specialist: Specialist) -> None:
                 where=start.where,
             )
         specialist.head.load_state_dict(head.state_dict())
-    if isinstance(specialist, RecordsSpecialist):
-        specialist.load_network(start.files)
+    if RECORDS in start.card.files:
+        records: Any = specialist
+        records.load_network(start.files)
     if SERIES in start.card.files:
         _load_series(start, specialist)
 
