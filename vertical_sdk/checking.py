@@ -160,6 +160,11 @@ def _check_keys(recipe: Recipe) -> None:
 
 def _check_searched(recipe: Recipe) -> None:
     """The keys of `tune`, and the recipe with each of their values."""
+    if recipe.tune and get_task(recipe.task).unlabelled:
+        raise RecipeError(
+            f"a {recipe.task} training is not searched: what counts is how well specialists that start from it do. Leave tune out.",
+            where=f"{recipe.name}: tune",
+        )
     plain = recipe.replace({"tune": {}}) if recipe.tune else recipe
     for key, searched in recipe.tune.items():
         where = f"{recipe.name}: tune"

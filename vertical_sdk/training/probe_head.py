@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,12 @@ from torch import Tensor
 from vertical_sdk.baselines.frozen_base import FrozenBase
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, load_head, save_head
+from vertical_sdk.families.specialist import Specialist, run_rows
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.training.job import Job, is_main_process
+from vertical_sdk.types import Example
 
-__all__ = ["start_head"]
+__all__ = ["restart_head", "start_head"]
 
 PROBE_TOKENS = 1_000_000
 """The linear probe is fitted on training rows of at most this many tokens in all; reading them costs a pass through the base."""
@@ -35,7 +37,7 @@ def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: 
     if (job.folder / PROBE_HEAD).is_file():
         probe = load_head(job.folder, PROBE_HEAD)
     else:
-        probe = _fit_head_probe(job, base, head, rows, validation)
+        probe = _fit_head_probe(job, base.features, head, rows, validation)
         if is_main_process():
             with report_full_disk(job.folder):
                 save_head(job.folder, probe, PROBE_HEAD)
@@ -46,14 +48,39 @@ def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: 
     head.to(next(specialist.backbone.parameters()).device)
 
 
-def _fit_head_probe(job: Job, base: FrozenBase, head: Head, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> Head:
-    """Fit probes with several penalties on features of the frozen base; return the best on the validation rows."""
+def restart_head(job: Job, specialist: Specialist, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+    """Start the head from a linear probe of the features that the specialist has now, if the recipe starts heads from probes.
+
+    rows, validation  as for `start_head`
+    """
+    head = specialist.head
+    assert head is not None
+    if job.recipe.head.init != "probe":
+        return
+
+    def read(_examples: Sequence[Example], encoded: Sequence[Encoded]) -> Tensor:
+        return run_rows(specialist, encoded, specialist.features, bf16=job.arguments.bf16)
+
+    head.load_state_dict(_fit_head_probe(job, read, head, rows, validation).state_dict())
+
+
+def _fit_head_probe(
+    job: Job,
+    read: Callable[[Sequence[Example], Sequence[Encoded]], Tensor],
+    head: Head,
+    rows: Sequence[Encoded],
+    validation: Sequence[Encoded],
+) -> Head:
+    """Fit probes with several penalties on features; return the best on the validation rows.
+
+    read  examples, and the same rows encoded → features (rows, width)
+    """
     chosen = _limit_tokens(rows, PROBE_TOKENS, job.seed)
     validated = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
     originals = job.prepared.originals
     rows, validation = [rows[n] for n in chosen], [validation[n] for n in validated]
     examples = [originals[n] for n in chosen] + [job.prepared.validation[n] for n in validated]
-    features = base.features(examples, [*rows, *validation])
+    features = read(examples, [*rows, *validation])
     targets = [row.target for row in rows]
     probes = [
         fit_probe(features[: len(rows)], targets, job.recipe.task, head.linear.out_features, seed=job.seed, strength=strength)
