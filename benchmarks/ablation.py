@@ -196,10 +196,16 @@ def ablate(name: str, settings: dict[str, Any], options: argparse.Namespace, kno
             yield record
 
 
+def can_ablate(recipe: Recipe) -> bool:
+    """Whether a recipe's answers are compared with labels or numbers: not if it writes them, or learns without labels."""
+    task = get_task(recipe.task)
+    return not (task.written or task.unlabelled)
+
+
 def main() -> None:
-    """Ablate the recipes named on the command line, or all except generation."""
+    """Ablate the recipes named on the command line, or all with labels or numbers."""
     given = argparse.ArgumentParser(description="Measure what each recipe's vertical loss and augmentations contribute.")
-    given.add_argument("recipes", nargs="*", help="default: all recipes except generation")
+    given.add_argument("recipes", nargs="*", help="default: all recipes with labels or numbers")
     given.add_argument("--data", type=Path, help="a folder with the files of benchmarks/local.py")
     given.add_argument("--rows", type=int, default=600, help="maximum number of training rows")
     given.add_argument("--judges", type=int, default=1000, help="maximum number of validation rows")
@@ -208,7 +214,7 @@ def main() -> None:
     options = given.parse_args()
     data = options.data.resolve() if options.data else None
     records = page.read_records(page.ABLATION)
-    for name in options.recipes or [one for one in recipe_names() if load_recipe(one).task != "generation"]:
+    for name in options.recipes or [one for one in recipe_names() if can_ablate(load_recipe(one))]:
         places = FILES.get(name, {}) if data else {}
         settings = {key: str(data / value) if value and data else value for key, value in places.items()}
         for record in ablate(name, settings, options, records.get(name, {})):

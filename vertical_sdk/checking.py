@@ -43,8 +43,8 @@ def check_recipe(recipe: Recipe) -> None:
 
 def _check_parts(recipe: Recipe, task: Task) -> None:
     """Names and arguments of all parts, and whether they serve the task."""
-    if recipe.ensemble and task.written:
-        raise RecipeError("written answers cannot be pooled. Leave ensemble out.", where=f"{recipe.name}: ensemble")
+    if recipe.ensemble and (task.written or task.unlabelled):
+        raise RecipeError(f"the answers of {task.name} cannot be pooled. Leave ensemble out.", where=f"{recipe.name}: ensemble")
     data, evaluate = recipe.data, recipe.evaluate
     parts: list[tuple[str, catalog.Catalog[Any], Part | None]] = [
         ("data.reader", catalog.readers, data.reader),

@@ -20,7 +20,7 @@ class Encoded:
     ids     the tokens that fit
     learn   generation and language only: for each token whether it is to be learned, as it belongs to an answer or a text
     target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), an
-            array (steps, channels) of what came next (forecasting, anomaly), or a key that partners share (contrastive)
+            array (steps, channels) of what came next (forecasting, anomaly), or a key that counterparts share (contrastive)
     cut     how many tokens did not fit
     unknown how many tokens of the text, cut or not, are [UNK]: the base's vocabulary does not have what is written
     tokens  how many tokens the text has; counted only if some are unknown

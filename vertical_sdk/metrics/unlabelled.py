@@ -1,4 +1,4 @@
-"""Metrics of tasks without labels: ranks of partners (rows,), and bits a character (rows,)."""
+"""Metrics of tasks without labels: ranks of counterparts (rows,), and bits a character (rows,)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
     meaning="Share of texts whose nearest text is one that belongs to it.",
 )
 def recall_at_1(predictions: Floats) -> float:
-    """Share of rows with rank 1; rows without a partner (rank 0) do not count."""
+    """Share of rows with rank 1; rows without a counterpart (rank 0) do not count."""
     ranks = predictions[predictions > 0]
     return float((ranks == 1).mean()) if len(ranks) else UNDEFINED
 
@@ -34,7 +34,7 @@ def recall_at_1(predictions: Floats) -> float:
     meaning="Average of 1 / rank of the nearest text that belongs to a text.",
 )
 def mean_reciprocal_rank(predictions: Floats) -> float:
-    """Mean of 1 / rank (Voorhees, 1999); rows without a partner (rank 0) do not count."""
+    """Mean of 1 / rank (Voorhees, 1999); rows without a counterpart (rank 0) do not count."""
     ranks = predictions[predictions > 0]
     return float((1 / ranks).mean()) if len(ranks) else UNDEFINED
 

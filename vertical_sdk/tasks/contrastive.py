@@ -25,8 +25,8 @@ BLOCK = 512
 class Contrastive(Task):
     """The target of a row is a key, a whole number that it shares with the texts that belong to it.
 
-    Raw outputs are features. A row is answered by the rank of its nearest partner among all other rows, 1 if it is the nearest of all;
-    0 for a row without a partner.
+    Raw outputs are features. A row is answered by the rank of its nearest counterpart among all other rows, 1 if it is the nearest of all;
+    0 for a row without a counterpart.
     """
 
     cheap_baseline: str = "base"
@@ -43,9 +43,9 @@ class Contrastive(Task):
         return np.array([_read_key(row.target, f"row {row.id}") for row in rows], dtype=np.int64)
 
     def decode(self, raw: NDArray[Any], calibration: Calibration = UNCALIBRATED, rows: Sequence[Example] = ()) -> Outputs:
-        """Ranks (rows,) by cosine similarity; raw (rows, width) features. A tie counts against the partner."""
+        """Ranks (rows,) by cosine similarity; raw (rows, width) features. A tie counts against the counterpart."""
         keys = [row.target if isinstance(row.target, int) else None for row in rows]
-        return Outputs(values=_rank_partners(np.asarray(raw, dtype=np.float64), keys))
+        return Outputs(values=_rank_counterparts(np.asarray(raw, dtype=np.float64), keys))
 
     def predictions(self, outputs: Outputs) -> Floats:
         """Ranks (rows,)."""
@@ -54,7 +54,7 @@ class Contrastive(Task):
         return outputs.values
 
     def answers(self, outputs: Outputs) -> NDArray[np.int64]:
-        """The positions of the rows: each has a partner of its own, so equal ranks are not equal answers."""
+        """The positions of the rows: each has a counterpart of its own, so equal ranks are not equal answers."""
         return np.arange(len(self.predictions(outputs)))
 
     def format(self, values: Any, labels: LabelSpace | None) -> list[str]:
@@ -68,8 +68,8 @@ def _read_key(target: Target, what: str) -> int:
     return target
 
 
-def _rank_partners(features: Floats, keys: Sequence[int | None]) -> Floats:
-    """The rank of each row's nearest partner among all other rows, (rows,); 0 without a partner.
+def _rank_counterparts(features: Floats, keys: Sequence[int | None]) -> Floats:
+    """The rank of each row's nearest counterpart among all other rows, (rows,); 0 without a counterpart.
 
     features  (rows, width)
     """
@@ -83,12 +83,11 @@ def _rank_partners(features: Floats, keys: Sequence[int | None]) -> Floats:
         rows = np.arange(begin, min(begin + BLOCK, len(features)))
         similarity = unit[rows] @ unit.T
         similarity[np.arange(len(rows)), rows] = -np.inf
-        partner = names[rows][:, None] == names[None, :]
-        partner[np.arange(len(rows)), rows] = False
-        best = np.where(partner, similarity, -np.inf).max(axis=1)
-        nearer = ((similarity >= best[:, None]) & ~partner).sum(axis=1)
-        nearer -= np.isneginf(best)  # of a row without a partner, itself
-        ranks[rows] = np.where(partner.any(axis=1), 1 + nearer, 0)
+        counterpart = names[rows][:, None] == names[None, :]
+        counterpart[np.arange(len(rows)), rows] = False
+        best = np.where(counterpart, similarity, -np.inf).max(axis=1)
+        nearer = ((similarity >= best[:, None]) & ~counterpart).sum(axis=1)
+        ranks[rows] = np.where(counterpart.any(axis=1), 1 + nearer, 0)
     return ranks
 
 

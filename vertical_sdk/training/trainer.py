@@ -95,7 +95,7 @@ class VerticalTrainer(transformers.Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Draw rows at random; for a loss that compares rows, those with one target one after another."""
         rows: Any = train_dataset or self.train_dataset
-        return PartnerSampler(rows, self.args.seed) if self.compares_rows else super()._get_train_sampler(train_dataset)
+        return KeySampler(rows, self.args.seed) if self.compares_rows else super()._get_train_sampler(train_dataset)
 
     def _get_num_items_in_batch(self, batch_samples: list[list[Encoded]], device: torch.device) -> Tensor:
         """Count the learned units of one optimizer step, over all processes."""
@@ -207,16 +207,16 @@ class VerticalTrainer(transformers.Trainer):
             write_whole(folder / COMPLETE, json.dumps(digests, indent=1))
 
 
-class PartnerSampler(Sampler[int]):
+class KeySampler(Sampler[int]):
     """The positions of rows, in each epoch in another order; rows with one target are one after another.
 
     The order depends on the seed and the number of the epoch alone, so that a resumed training has it too.
     """
 
     def __init__(self, rows: Sequence[Encoded], seed: int) -> None:
-        self.partners: dict[Any, list[int]] = {}
+        self.counterparts: dict[Any, list[int]] = {}
         for position, row in enumerate(rows):
-            self.partners.setdefault(row.target, []).append(position)
+            self.counterparts.setdefault(row.target, []).append(position)
         self.count, self.seed, self.epoch = len(rows), seed, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -227,7 +227,7 @@ class PartnerSampler(Sampler[int]):
         return self.count
 
     def __iter__(self) -> Iterator[int]:
-        groups = list(self.partners.values())
+        groups = list(self.counterparts.values())
         random.Random(f"{self.seed} {self.epoch}").shuffle(groups)  # noqa: S311
         return (position for group in groups for position in group)
 
