@@ -13,6 +13,8 @@ from vertical_sdk.types import REPORTED
 
 __all__ = ["render_readme"]
 
+FEATURES = "feature-extraction"
+"""The pipeline tag of adapters that answer nothing."""
 MARKUP = re.compile(r"([\\`\[\]<|])")
 """Characters that begin code, links, pictures, cells or HTML in Markdown."""
 
@@ -51,19 +53,21 @@ def render_readme(card: Card, hub_id: str | None) -> str:
             card.gate.result, "passed"
         )
         lines += [f"Promotion gate: {result}, {REPORTED}. " + " ".join(map(_text, card.gate.reasons)), ""]
-    lines += [
-        "```python",
-        "from vertical_sdk import VerticalModel",
-        "",
-        f"model = VerticalModel.from_registry({_quote(card.name)})",
-    ]
-    example = "{" + ", ".join(f"{_quote(field.name)}: ..." for field in card.fields[:3]) + "}" if card.fields else '"..."'
-    lines += ['model.generate(["..."])' if card.verb == "generate" else f"model.predict([{example}])", "```", ""]
+    lines += ["```python", *_show_use(card), "```", ""]
     lines += [
         "Data: " + "; ".join(f"{_text(s.source)} ({_text(s.license or 'licence not stated')})" for s in card.sources) + ".",
         "",
     ]
     return "\n".join(lines)
+
+
+def _show_use(card: Card) -> list[str]:
+    """Lines of Python that use the adapter: it answers, or, if it learned without labels, a training starts from it."""
+    if card.pipeline_tag == FEATURES:
+        return ["from vertical_sdk import train", "", f'train("your-recipe.yaml", start={_quote(card.name)})']
+    example = "{" + ", ".join(f"{_quote(field.name)}: ..." for field in card.fields[:3]) + "}" if card.fields else '"..."'
+    call = 'model.generate(["..."])' if card.verb == "generate" else f"model.predict([{example}])"
+    return ["from vertical_sdk import VerticalModel", "", f"model = VerticalModel.from_registry({_quote(card.name)})", call]
 
 
 def _metadata(card: Card, base: str) -> dict[str, Any]:

@@ -88,6 +88,9 @@ def test_encoder_learns_which_halves_belong_together(pairs: tuple[Path, Path]) -
     assert specialist > base + 0.1
     assert evaluation.gate is not None
     assert evaluation.gate.passed
+    assert 'train("your-recipe.yaml", start="medical/words")' in (pairs[1] / "adapter" / "README.md").read_text(
+        encoding="utf-8"
+    )
     with pytest.raises(AdapterError, match="answers nothing"):
         model.predict(["red rash"])
 

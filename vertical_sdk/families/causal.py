@@ -218,10 +218,11 @@ class CausalSpecialist(nn.Module):
         """Bits a character of each text, (rows, 1). Its first token has none before it, so it is not predicted."""
         ids, read = batch["input_ids"], batch["attention_mask"][:, 1:].bool()
         states, tokens = hidden[:, :-1][read], ids[:, 1:][read]
-        parts = zip(states.split(LOGITS), tokens.split(LOGITS), strict=True)
+        parts = zip(torch.split(states, LOGITS), torch.split(tokens, LOGITS), strict=True)
         nats = [F.cross_entropy(self.read_logits(part).float(), answers, reduction="none") for part, answers in parts]
         total = torch.zeros(len(ids), device=hidden.device).index_add_(0, read.nonzero()[:, 0], torch.cat(nats))
-        return (total / math.log(2) / batch["targets"].clamp_min(1))[:, None]
+        bits: Tensor = total / math.log(2) / batch["targets"].clamp_min(1)
+        return bits[:, None]
 
     def _read_states(self, states: Tensor) -> Tensor:
         """Outputs (rows, k) of the states of each prompt's last token, and of the tree's nodes: (rows, 1 + nodes, width)."""
