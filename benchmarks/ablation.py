@@ -279,10 +279,16 @@ def is_wanted(variant: Variant, names: list[str] | None) -> bool:
     return names is None or first in names
 
 
+def can_ablate(recipe: Recipe) -> bool:
+    """Whether a recipe's answers are compared with labels or numbers: not if it writes them, or learns without labels."""
+    task = get_task(recipe.task)
+    return not (task.written or task.unlabelled)
+
+
 def main() -> None:
-    """Measure the recipes that are named, or all except generation."""
+    """Measure the recipes that are named, or all with labels or numbers."""
     given = argparse.ArgumentParser(description="Measure what losses, augmentations and training methods contribute.")
-    given.add_argument("--recipes", nargs="+", help="default: all recipes except generation")
+    given.add_argument("--recipes", nargs="+", help="default: all recipes with labels or numbers")
     given.add_argument("--methods", nargs="+", help="parts, ema_decay, rdrop_alpha, epochs, r, loss, ...; default: all")
     given.add_argument("--data", type=Path, help="a folder with the files of benchmarks/local.py")
     given.add_argument("--rows", type=int, default=600, help="maximum number of training rows")
@@ -292,7 +298,7 @@ def main() -> None:
     options = given.parse_args()
     data = options.data.resolve() if options.data else None
     records = page.read_records(page.ABLATION)
-    for name in options.recipes or [one for one in recipe_names() if load_recipe(one).task != "generation"]:
+    for name in options.recipes or [one for one in recipe_names() if can_ablate(load_recipe(one))]:
         places = FILES.get(name, {}) if data else {}
         settings = {key: str(data / value) if value and data else value for key, value in places.items()}
         for record in ablate(name, settings, options, records.get(name, {})):

@@ -19,6 +19,8 @@ FILES = {
         "data.source.train": "medical/dialogue_train.csv",
         "data.source.validation": "medical/dialogue_validation.csv",
     },
+    "medical/language": {"data.source": "medical/abstracts.csv"},
+    "legal/language": {"data.source": "legal/contract_clauses.csv"},
     "medical/pubmedqa": {"data.source": "medical/pubmedqa.jsonl"},
     "finance/news-sentiment": {"data.source": "finance/news_sentiment.csv", "data.file": None},
     "finance/credit-risk": {"data.source": "finance/credit_default.csv", "data.file": None, "data.sha256": None},

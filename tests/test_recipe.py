@@ -430,3 +430,17 @@ def test_recipe_that_extends_another_keeps_its_other_keys_of_evaluate(tmp_path: 
 
     assert recipe.folds == 4
     assert recipe.evaluate.metrics == load_recipe("finance/news-sentiment").evaluate.metrics
+
+
+def test_start_is_part_of_a_recipe_only_if_it_is_set(tmp_path: Path) -> None:
+    (tmp_path / "task.yaml").write_text(SMALL + "start: ../runs/first\n", encoding="utf-8")
+
+    started = load_recipe(tmp_path / "task.yaml")
+    fresh = started.replace({"start": None})
+
+    assert started.start == str(tmp_path.parent / "runs/first")
+    assert load_recipe(tmp_path / "task.yaml", {"start": "medical/language@2"}).start == "medical/language@2"
+    assert "start" not in fresh.to_dict()
+    assert Recipe.model_validate(started.to_dict()) == started
+    with pytest.raises(RecipeError, match="start"):
+        started.replace({"start": ""})

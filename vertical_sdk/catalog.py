@@ -89,6 +89,7 @@ class Part(Generic[P]):
     prepare           metrics: reads facts from the rows once, before a bootstrap measures them a thousand times; its keyword-only
                       parameters are options too; see `vertical_sdk.metrics`. Losses: finds, for each token of an answer, tokens to
                       avoid; see `vertical_sdk.losses`
+    compares_rows     losses: True if it compares the rows of a batch with each other, so that the trainer must not split a batch
     recognizes        readers: whether the first bytes of a file are of the kind that this reader reads, so that errors can name it
     extra             the extra of this package that the part needs, as in `pip install '.[trees]'`
     """
@@ -107,6 +108,7 @@ class Part(Generic[P]):
     reads_base: bool = False
     text_normalizer: bool = False
     prepare: Callable[..., Any] | None = None
+    compares_rows: bool = False
     recognizes: Callable[[bytes], bool] | None = None
     extra: str | None = None
 
@@ -154,6 +156,7 @@ class Catalog(Generic[P]):
         reads_base: bool = False,
         text_normalizer: bool = False,
         prepare: Callable[..., Any] | None = None,
+        compares_rows: bool = False,
         recognizes: Callable[[bytes], bool] | None = None,
         extra: str | None = None,
     ) -> Callable[[P], P]:
@@ -183,6 +186,7 @@ class Catalog(Generic[P]):
                 reads_base=reads_base,
                 text_normalizer=text_normalizer,
                 prepare=prepare,
+                compares_rows=compares_rows,
                 recognizes=recognizes,
                 extra=extra,
             )

@@ -55,8 +55,8 @@ def check_recipe(recipe: Recipe) -> None:
 
 def _check_parts(recipe: Recipe, task: Task) -> None:
     """Names and arguments of all parts, and whether they serve the task."""
-    if recipe.ensemble and task.written:
-        raise RecipeError("written answers cannot be pooled. Leave ensemble out.", where=f"{recipe.name}: ensemble")
+    if recipe.ensemble and (task.written or task.unlabelled):
+        raise RecipeError(f"the answers of {task.name} cannot be pooled. Leave ensemble out.", where=f"{recipe.name}: ensemble")
     data, evaluate = recipe.data, recipe.evaluate
     parts: list[tuple[str, catalog.Catalog[Any], Part | None]] = [
         ("data.reader", catalog.readers, data.reader),
@@ -241,6 +241,11 @@ def _check_contrastive(recipe: Recipe, task: Task) -> None:
 
 def _check_searched(recipe: Recipe) -> None:
     """The keys of `tune`, and the recipe with each of their values."""
+    if recipe.tune and get_task(recipe.task).unlabelled:
+        raise RecipeError(
+            f"a {recipe.task} training is not searched: what counts is how well specialists that start from it do. Leave tune out.",
+            where=f"{recipe.name}: tune",
+        )
     plain = recipe.replace({"tune": {}}) if recipe.tune else recipe
     for key, searched in recipe.tune.items():
         where = f"{recipe.name}: tune"

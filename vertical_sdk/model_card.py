@@ -17,6 +17,8 @@ __all__ = ["CROSSFIT", "describe_folds", "render_readme"]
 CROSSFIT = "crossfit"
 """The fact of a cross-fitted adapter's training that describes its folds."""
 
+FEATURES = "feature-extraction"
+"""The pipeline tag of adapters that answer nothing."""
 MARKUP = re.compile(r"([\\`\[\]<|])")
 """Characters that begin code, links, pictures, cells or HTML in Markdown."""
 
@@ -57,14 +59,7 @@ def render_readme(card: Card, hub_id: str | None) -> str:
             card.gate.result, "passed"
         )
         lines += [f"Promotion gate: {result}, {REPORTED}. " + " ".join(map(_text, card.gate.reasons)), ""]
-    lines += [
-        "```python",
-        "from vertical_sdk import VerticalModel",
-        "",
-        f"model = VerticalModel.from_registry({_quote(card.name)})",
-    ]
-    example = "{" + ", ".join(f"{_quote(field.name)}: ..." for field in card.fields[:3]) + "}" if card.fields else '"..."'
-    lines += ['model.generate(["..."])' if card.verb == "generate" else f"model.predict([{example}])", "```", ""]
+    lines += ["```python", *_show_use(card), "```", ""]
     lines += [
         "Data: " + "; ".join(f"{_text(s.source)} ({_text(s.license or 'licence not stated')})" for s in card.sources) + ".",
         "",
@@ -94,6 +89,15 @@ def describe_folds(training: Mapping[str, Any]) -> str:
         f"{folds} adapters on the rows that they were not trained on, not about their mean. On {rows} {known}, without members and "
         f"calibration, the mean adapter {equal}differs from the mean of their answers by at most {largest} in {unit}, {mean} on average."
     )
+
+
+def _show_use(card: Card) -> list[str]:
+    """Lines of Python that use the adapter: it answers, or, if it learned without labels, a training starts from it."""
+    if card.pipeline_tag == FEATURES:
+        return ["from vertical_sdk import train", "", f'train("your-recipe.yaml", start={_quote(card.name)})']
+    example = "{" + ", ".join(f"{_quote(field.name)}: ..." for field in card.fields[:3]) + "}" if card.fields else '"..."'
+    call = 'model.generate(["..."])' if card.verb == "generate" else f"model.predict([{example}])"
+    return ["from vertical_sdk import VerticalModel", "", f"model = VerticalModel.from_registry({_quote(card.name)})", call]
 
 
 def _metadata(card: Card, base: str) -> dict[str, Any]:

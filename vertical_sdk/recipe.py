@@ -288,6 +288,12 @@ class Recipe(Closed):
     summary: str = ""
     domain: str | None = Field(default=None, description="The vertical whose parts this recipe may name.")
     base: str = Field(default="minilm-l6", description="A name in the base catalogue, a hub id, or a folder.")
+    start: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The adapter that training continues from: a registry reference, or a folder that begins with ./, ../, / or runs/. "
+        "null: a fresh adapter.",
+    )
     data: Data
     labels: dict[str, str] | tuple[str, ...] | None = Field(
         default=None, description="Labels in order (needed for ordinal), or label → description."
@@ -356,7 +362,7 @@ class Recipe(Closed):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe with all defaults as plain data; keys that are younger than some adapters only if they say something."""
-        left_out: dict[str, Any] = {} if self.tune else {"tune": True}
+        left_out: dict[str, Any] = {key: True for key in ("tune", "start") if not getattr(self, key)}
         if self.data.windows == 1:
             left_out["data"] = {"windows"}
         if not self.folds:
@@ -365,7 +371,7 @@ class Recipe(Closed):
         return plain
 
     def anchored(self, folder: Path) -> Recipe:
-        """Return a copy whose relative paths (of data, of general text and of the base) start in a folder, and are absolute."""
+        """Return a copy whose relative paths (of data, of general text, of the base and of the start) start in a folder, and are absolute."""
         return Recipe.model_validate(_anchor(self.to_dict(), folder))
 
     def replace(self, settings: Mapping[str, Any]) -> Recipe:
@@ -499,7 +505,7 @@ def _is_file_name(name: str) -> bool:
 
 
 def _anchor(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the relative paths in a recipe's keys absolute: data.source, evaluate.forgetting.source, and a base that is a folder.
+    """Make the relative paths in a recipe's keys absolute: data.source, evaluate.forgetting.source, a base and a start that are folders.
 
     Anything that the schema will refuse stays unchanged.
     """
@@ -512,8 +518,9 @@ def _anchor(plain: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(evaluate, dict) and isinstance(forgetting := evaluate.get("forgetting"), dict) and forgetting.get("source"):
         source = _absolute(forgetting["source"], folder)
         anchored["evaluate"] = evaluate | {"forgetting": forgetting | {"source": source}}
-    if isinstance(base := plain.get("base"), str) and base.startswith(("./", "../")):
-        anchored["base"] = _absolute(base, folder)
+    for key in ("base", "start"):
+        if isinstance(place := plain.get(key), str) and place.startswith(("./", "../")):
+            anchored[key] = _absolute(place, folder)
     return anchored
 
 

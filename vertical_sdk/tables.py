@@ -77,6 +77,8 @@ TASKS = Table(
         "generation": "vertical_sdk.tasks.generation:GENERATION",
         "forecasting": "vertical_sdk.tasks.forecasting:FORECASTING",
         "anomaly": "vertical_sdk.tasks.anomaly:ANOMALY",
+        "contrastive": "vertical_sdk.tasks.contrastive:CONTRASTIVE",
+        "language": "vertical_sdk.tasks.language:LANGUAGE",
     },
 )
 FAMILIES = Table(

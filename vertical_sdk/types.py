@@ -51,9 +51,9 @@ Modality: TypeAlias = Literal["text", "records", "series", "image"]
 """The kind of a row: text, a record of fields, numbers in the order of time, or an image."""
 Split: TypeAlias = Literal["train", "validation", "test"]
 Numbers: TypeAlias = "NDArray[Any]"
-Target: TypeAlias = "str | tuple[str, ...] | float | Numbers | None"
-"""The target of a row: a label (classification, ordinal), labels (multilabel), a number (regression), the steps that followed,
-(steps, channels) with NaN for unknown values (forecasting, anomaly), or None."""
+Target: TypeAlias = "str | tuple[str, ...] | int | float | Numbers | None"
+"""The target of a row: a label (classification, ordinal), labels (multilabel), a number (regression), a key (contrastive), the steps
+that followed, (steps, channels) with NaN for unknown values (forecasting, anomaly), or None."""
 
 
 DAY, WEEK = 86_400.0, 604_800.0

@@ -16,13 +16,13 @@ from conftest import WORDS
 
 from vertical_sdk.bases.base import pull_base
 from vertical_sdk.card import Verdict
+from vertical_sdk.data.texts import split_paragraph
 from vertical_sdk.errors import DataError
 from vertical_sdk.evaluation.base_ability import FILE
 from vertical_sdk.evaluation.forgetting import (
     Forgot,
     measure_forgetting,
     read_general,
-    split_paragraph,
     verdict,
     with_forgetting,
 )

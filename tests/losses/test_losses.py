@@ -125,7 +125,7 @@ def test_quantile_loss_of_a_number_is_lowest_at_the_quantile() -> None:
     assert costs.index(min(costs)) == 80
 
 
-@pytest.mark.parametrize("name", losses.names())
+@pytest.mark.parametrize("name", [name for name in losses.names() if not losses.part(name).compares_rows])
 def test_the_mean_over_a_batch_is_the_weighted_mean_over_its_parts(name: str) -> None:
     torch.manual_seed(0)
     logits = torch.randn(7, 3)

@@ -15,7 +15,7 @@ from vertical_sdk.tables import TASKS
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, TaskName
 
-LESS_IS_BETTER = {"aurc", "ece", "log_loss", "mae", "rmse", "rank_mae"} | {
+LESS_IS_BETTER = {"aurc", "bits_per_character", "ece", "log_loss", "mae", "rmse", "rank_mae"} | {
     *("forecast_mae", "forecast_rmse", "forecast_mape", "coverage_gap", "interval_width", "pinball_loss")
 }
 

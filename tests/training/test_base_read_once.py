@@ -10,7 +10,8 @@ from conftest import topic_recipe
 from torch import Tensor
 
 from vertical_sdk import evaluate, train
-from vertical_sdk.evaluation.forgetting import OWN, split_paragraph
+from vertical_sdk.data.texts import split_paragraph
+from vertical_sdk.evaluation.forgetting import OWN
 from vertical_sdk.families.encoder import EncoderSpecialist
 from vertical_sdk.families.shared_base import _BASE_ONLY
 from vertical_sdk.training import Run

@@ -36,7 +36,7 @@ class ZeroShot:
     max_new_tokens: int
 
     def predict(self, rows: Sequence[Example], base: FrozenBase) -> Outputs:
-        """Predict the label with the nearest description, the likeliest label word, or write an answer."""
+        """Predict the label with the nearest description, the likeliest label word, write an answer, or read the texts."""
         specialist = base.specialist
         if get_task(self.task).written:
             assert isinstance(specialist, CausalSpecialist)
@@ -44,12 +44,14 @@ class ZeroShot:
             with switched_off(specialist):
                 answers = specialist.write(prompts, Decoding(max_new_tokens=self.max_new_tokens), progress=base.progress)
             return Outputs(texts=[answer.text for answer in answers])
-        assert self.labels is not None
-        if isinstance(specialist, CausalSpecialist):
+        unlabelled = get_task(self.task).unlabelled
+        assert unlabelled or self.labels is not None
+        if unlabelled or isinstance(specialist, CausalSpecialist):
             encoded = [specialist.encode(row, learn=False) for row in rows]
             with switched_off(specialist):
                 raw = run_rows(specialist, encoded, lambda batch: specialist(batch)[0])
-            return get_task(self.task).decode(raw.numpy())
+            return get_task(self.task).decode(raw.numpy(), rows=rows)
+        assert self.labels is not None
         described = [Example(id=label, text=self.labels.describe(label)) for label in self.labels.labels]
         similarity = F.normalize(base.features(rows), dim=-1) @ F.normalize(base.features(described), dim=-1).T
         return get_task(self.task).decode((similarity * self.sharpness).numpy())
@@ -84,7 +86,8 @@ def base(
     """Use the base model without training (zero-shot).
 
     An encoder predicts the label whose description is nearest to the text (cosine similarity × `sharpness` as logits). A causal
-    model predicts the label whose words are likeliest after the prompt; for generation it writes the answer.
+    model predicts the label whose words are likeliest after the prompt; for generation it writes the answer. For a task without labels
+    it reads the texts as it is.
 
     Raises DataError for tasks that need training; use `probe` there.
     """

@@ -30,7 +30,8 @@ def train(
         typer.Option(
             "--from",
             metavar="REFERENCE",
-            help="An adapter to start from: a reference in your registry, or a folder: ./RUN, /path/RUN or runs/RUN.",
+            help="An adapter to start from, in place of the recipe's start: a reference in your registry, or a folder: ./RUN, /path/RUN or "
+            "runs/RUN.",
         ),
     ] = None,
     as_json: Json = False,

@@ -1,7 +1,8 @@
 """Rows: read, clean, de-identify, split and augment them. Every step accounts for every row.
 
 Steps are functions from examples to (examples, account). Parts that a recipe names are in catalogs: readers in `read`,
-`series` and `laws`, cleaners in `clean`, de-identifiers in `deidentify`, splitters in `split`, augmentations in `augment`; `prepare`
+`series`, `laws` and
+`training_rows`, cleaners in `clean`, de-identifiers in `deidentify`, splitters in `split`, augmentations in `augment`; `prepare`
 puts them in order.
 """
 
@@ -13,6 +14,7 @@ from vertical_sdk.data.laws import articles
 from vertical_sdk.data.prepare import Prepared, prepare, read_rows
 from vertical_sdk.data.read import Table
 from vertical_sdk.data.series import build_series
+from vertical_sdk.data.training_rows import training_rows
 
 __all__ = [
     "Account",
@@ -25,4 +27,5 @@ __all__ = [
     "check_file",
     "prepare",
     "read_rows",
+    "training_rows",
 ]

@@ -11,17 +11,27 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from vertical_sdk.catalog import cleaners
 from vertical_sdk.data.account import StepAccount, Tally
 from vertical_sdk.data.dedup import near_repeats
-from vertical_sdk.data.texts import comparable_values, fold_text, full_text, list_texts, replace_texts
+from vertical_sdk.data.texts import (
+    comparable_values,
+    fold_text,
+    full_text,
+    list_texts,
+    replace_texts,
+    split_paragraph,
+    stable_hash,
+)
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example
 
-__all__ = ["drop_duplicates", "normalize", "normalize_texts"]
+__all__ = ["drop_duplicates", "halves", "normalize", "normalize_texts"]
 
 CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
@@ -183,3 +193,31 @@ def _labels_by_text(examples: Sequence[Example]) -> dict[Hashable, Counter[Hasha
 def _find_majority(answers: Mapping[Hashable, int]) -> Hashable:
     best = max(answers, key=lambda a: answers[a], default=None)
     return best if best is not None and 2 * answers[best] > sum(answers.values()) else None
+
+
+@cleaners.register("halves")
+def halves(examples: Sequence[Example], *, min_words: Annotated[int, Field(ge=2)] = 12) -> tuple[list[Example], StepAccount]:
+    """Make two rows of each text, its halves, which belong together: for the task contrastive.
+
+    A text is divided at the sentence end nearest to its middle, or else at the space nearest to it. Both halves have the key of the
+    text as target, and its group, which without one is the text's id, so that no split divides them.
+
+    min_words  of each half; a text with a shorter half is set aside
+    """
+    tally = Tally("halves")
+    rows: list[Example] = []
+    for example in examples:
+        parts = split_paragraph(example.text)
+        if parts is None or min(len(part.split()) for part in parts) < min_words:
+            words = example.text.split()
+            parts = " ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])
+        if min(len(part.split()) for part in parts) < min_words:
+            tally.set_aside(example.id, f"shorter than two halves of {min_words} words")
+            continue
+        tally.add(example.id, "second halves")
+        key = stable_hash(example.id) >> 1  # fits into int64
+        rows += (
+            replace(example, id=f"{example.id}/{number}", text=part, target=key, group=example.group or example.id)
+            for number, part in enumerate(parts, 1)
+        )
+    return rows, tally.close(len(examples), len(rows))

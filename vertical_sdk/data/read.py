@@ -240,7 +240,8 @@ def _build_table(  # noqa: PLR0913  (the options of `table`)
     known = _choose_keys(rows, columns, missing)
     if taken.names:
         known = {**known, "text": next(name for name in taken.names if name in rows.columns)}
-    layout = find_layout(rows, known, task, need_label=missing != "keep", words=words)
+    need_label = missing != "keep" and not get_task(task).unlabelled
+    layout = find_layout(rows, known, task, need_label=need_label, words=words)
     if taken.names:
         what = f"a record of {len(taken.names)} fields" if record else f"rows of {len(taken.names)} numbers"
         layout = replace(layout, detected=f"{rows.format}, {what}, label from {layout.columns.get('label')!r}")
@@ -264,7 +265,7 @@ def _build_table(  # noqa: PLR0913  (the options of `table`)
                 where=rows.at(index),
             )
         ids[example.id] = index
-        problem = problem or find_missing_part(example, task, need_label=missing != "keep")
+        problem = problem or find_missing_part(example, task, need_label=need_label)
         if not problem or missing == "keep":
             examples.append(example)
         elif missing == "refuse":

@@ -20,10 +20,13 @@ __all__ = [
     "prompt_text",
     "replace_texts",
     "shuffle_key",
+    "split_paragraph",
     "stable_hash",
 ]
 
 
+BOUNDARY = re.compile(r"""[.!?]["'’”)\]]*\s+(?![a-z])""")
+"""The end of a sentence."""
 _CODE = re.compile(r"[A-Za-z][0-9]|[=#()\[\]@]")
 
 
@@ -92,3 +95,13 @@ def stable_hash(*parts: object) -> int:
 def shuffle_key(seed: int, example: Example) -> tuple[int, str]:
     """Return a sort key that shuffles rows by seed, independently of their order."""
     return stable_hash(seed, example.id, full_text(example)), example.id
+
+
+def split_paragraph(paragraph: str) -> tuple[str, str] | None:
+    """Split a paragraph in two at the sentence end nearest to its middle; None if it is one sentence."""
+    ends = [match.end() for match in BOUNDARY.finditer(paragraph.strip())]
+    if not ends:
+        return None
+    text = paragraph.strip()
+    cut = min(ends, key=lambda end: abs(2 * end - len(text)))
+    return (text[:cut].rstrip(), text[cut:]) if text[cut:] else None

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vertical_sdk.card import Fingerprint, Verdict
 from vertical_sdk.data.formats import SUFFIXES, read_file
+from vertical_sdk.data.texts import split_paragraph
 from vertical_sdk.errors import DataError
 from vertical_sdk.evaluation.base_ability import measure_base
 from vertical_sdk.families.batching import Encoded
@@ -29,7 +30,7 @@ from vertical_sdk.recipe import Forgetting
 from vertical_sdk.sources import fetch
 from vertical_sdk.types import Example, Progress, silent
 
-__all__ = ["Forgot", "measure_forgetting", "read_general", "split_paragraph", "verdict", "with_forgetting"]
+__all__ = ["Forgot", "measure_forgetting", "read_general", "verdict", "with_forgetting"]
 
 OWN = Path(__file__).with_name("general.txt")
 TEXT = (".txt", ".text", ".tokens")
@@ -48,7 +49,6 @@ LOGITS = 512
 WHERE = "evaluate.forgetting"
 OFF, ON = "without the adapter", "with the adapter"
 HEADING = re.compile(r"\s*=.*=\s*")
-BOUNDARY = re.compile(r"""[.!?]["'’”)\]]*\s+(?![a-z])""")
 
 
 @dataclass(frozen=True)
@@ -133,16 +133,6 @@ def measure_forgetting(
     before = measure_base(specialist, halves, lambda: _recall(specialist, pairs, progress, OFF), base)
     after = _recall(specialist, pairs, progress, ON)
     return Forgot("recall@1", before, after, before - after, "share", len(pairs))
-
-
-def split_paragraph(paragraph: str) -> tuple[str, str] | None:
-    """Split a paragraph in two at the sentence end nearest to its middle; None if it is one sentence."""
-    ends = [match.end() for match in BOUNDARY.finditer(paragraph.strip())]
-    if not ends:
-        return None
-    text = paragraph.strip()
-    cut = min(ends, key=lambda end: abs(2 * end - len(text)))
-    return (text[:cut].rstrip(), text[cut:]) if text[cut:] else None
 
 
 def verdict(forgot: Forgot, budget: float) -> tuple[bool, str]:

@@ -19,9 +19,9 @@ class Encoded:
     """One row as a backbone reads it: token ids, numbers, or the fields of a record.
 
     ids     the tokens that fit
-    learn   generation only: for each token whether it belongs to an answer and is to be learned
-    target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), or an
-            array (steps, channels) of what came next (forecasting, anomaly)
+    learn   generation and language only: for each token whether it is to be learned, as it belongs to an answer or a text
+    target  the position of the label (classification, ordinal), k numbers 0 or 1 (multilabel), a number (regression), an
+            array (steps, channels) of what came next (forecasting, anomaly), or a key that counterparts share (contrastive)
     cut     how many tokens did not fit
     unknown how many tokens of the text, cut or not, are [UNK]: the base's vocabulary does not have what is written; of a record, how
             many words no training row has in their field

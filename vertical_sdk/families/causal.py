@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vertical_sdk.bases.base import Base, load_text_tokenizer, load_tokenizer
 from vertical_sdk.card import Card
 from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
-from vertical_sdk.families.chat import encode_conversation, encode_prompt, require_template
+from vertical_sdk.families.chat import encode_conversation, encode_prompt, encode_text, require_template
 from vertical_sdk.families.continuation import Continuation, Decoding, TokenTree
 from vertical_sdk.families.head import HEAD, Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, locate_nodes, plan_choices, tree_inputs
@@ -30,12 +32,16 @@ from vertical_sdk.types import Example, Family, GeneratedText, LabelSpace, Modal
 
 __all__ = ["CausalSpecialist"]
 
+LOGITS = 512
+"""Tokens of texts whose logits are in memory at once."""
+
 
 class CausalSpecialist(nn.Module):
     """A causal backbone for one task.
 
     Generation learns the answers' tokens, and only those go through the output layer. Classification and ordinal compare the
     likelihood of the labels' words after the prompt, (rows, k). Multilabel and regression read a head on the prompt's last token.
+    Language reads texts without a prompt, learns all of their tokens, and answers with bits a character, (rows, 1).
     """
 
     reads: ClassVar[Modality] = "text"
@@ -63,6 +69,7 @@ class CausalSpecialist(nn.Module):
         self.head: Head | None = None
         self.choices: Choices | None = None
         task = get_task(self.task)
+        self.reads_texts = task.unlabelled
         if task.numeric or (task.labelled and not task.single_label):
             self.head = head or Head(backbone.get_base_model().config.hidden_size, len(labels) if labels else 1)
         elif labels is not None:
@@ -85,7 +92,8 @@ class CausalSpecialist(nn.Module):
                 "encoder.",
                 where=f"{recipe.name}: data",
             )
-        require_template(load_tokenizer(base), base.name)
+        if not get_task(recipe.task).unlabelled:
+            require_template(load_tokenizer(base), base.name)
         backbone = with_lora(load_backbone(base, quantize=recipe.quantize), recipe.lora, "CAUSAL_LM", recipe.name)
         return cls(backbone, base, recipe, labels, untrained=True)
 
@@ -112,7 +120,9 @@ class CausalSpecialist(nn.Module):
         return Example(id=text, text=text)
 
     def encode(self, example: Example, *, learn: bool) -> Encoded:
-        """Encode a conversation with its answers marked, or the prompt with the row's text."""
+        """Encode a conversation with its answers marked, the prompt with the row's text, or a text whose tokens are all learned."""
+        if self.reads_texts:
+            return encode_text(self.text_tokenizer, example.text, self.max_length, learn=learn)
         if learn and get_task(self.task).written:
             return encode_conversation(self.text_tokenizer, example.messages, self.max_length)
         row = encode_prompt(self.text_tokenizer, self.prompt, example.text, self.max_length)
@@ -205,9 +215,21 @@ class CausalSpecialist(nn.Module):
 
     def read_hidden(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Outputs (rows, k) of hidden states (rows, tokens, width)."""
+        if self.reads_texts:
+            return self._measure_texts(hidden, batch)
         rows, mask = torch.arange(len(hidden), device=hidden.device), batch["attention_mask"]
         reads = mask.sum(1)[:, None] - 1 if self.choices is None else locate_nodes(self.choices, mask)
         return self._read_states(hidden[rows[:, None], reads])
+
+    def _measure_texts(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Bits a character of each text, (rows, 1). Its first token has none before it, so it is not predicted."""
+        ids, read = batch["input_ids"], batch["attention_mask"][:, 1:].bool()
+        states, tokens = hidden[:, :-1][read], ids[:, 1:][read]
+        parts = zip(torch.split(states, LOGITS), torch.split(tokens, LOGITS), strict=True)
+        nats = [F.cross_entropy(self.read_logits(part).float(), answers, reduction="none") for part, answers in parts]
+        total = torch.zeros(len(ids), device=hidden.device).index_add_(0, read.nonzero()[:, 0], torch.cat(nats))
+        bits: Tensor = total / math.log(2) / batch["targets"].clamp_min(1)
+        return bits[:, None]
 
     def _read_states(self, states: Tensor) -> Tensor:
         """Outputs (rows, k) of the states of each prompt's last token, and of the tree's nodes: (rows, 1 + nodes, width)."""

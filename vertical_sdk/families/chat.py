@@ -16,7 +16,7 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.recipe import Prompt
 from vertical_sdk.types import Message
 
-__all__ = ["encode_conversation", "encode_prompt", "encode_turns", "read_inputs", "require_template"]
+__all__ = ["encode_conversation", "encode_prompt", "encode_text", "encode_turns", "read_inputs", "require_template"]
 
 
 def require_template(tokenizer: Any, base: str) -> None:
@@ -103,6 +103,19 @@ def encode_conversation(texts: TextTokenizer, messages: Sequence[Message], max_l
     learn = tuple(any(low <= start and end <= high and end > start for low, high in spans) for start, end in encoded.offsets)
     row = _describe(texts, encoded.ids, [m.content for m in messages], max(0, len(encoded.ids) - max_length))
     return replace(row, ids=row.ids[:max_length], learn=learn[:max_length])
+
+
+def encode_text(texts: TextTokenizer, text: str, max_length: int, *, learn: bool) -> Encoded:
+    """Encode a text as it is, without a chat template; what does not fit is cut from its end.
+
+    learn   all tokens are to be learned. Without it, the target is the number of characters of the tokens that have one before them
+    """
+    encoded = texts.encode(text, special=True)
+    ids, offsets = encoded.ids[:max_length], encoded.offsets[:max_length]
+    row = replace(_describe(texts, encoded.ids, [text], max(0, len(encoded.ids) - max_length)), ids=ids)
+    if learn:
+        return replace(row, learn=(True,) * len(ids))
+    return replace(row, target=float(max((end for _, end in offsets), default=0) - (offsets[0][1] if offsets else 0)))
 
 
 def encode_turns(texts: TextTokenizer, messages: Sequence[Message], max_length: int) -> tuple[int, ...]:

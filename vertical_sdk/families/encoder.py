@@ -40,7 +40,7 @@ class EncoderSpecialist(PooledSpecialist):
         self.tokenizer = load_tokenizer(base)
         self.text_tokenizer = load_text_tokenizer(base)
         width = backbone.config.hidden_size
-        self.head = head or Head(width, len(labels) if labels else 1)
+        self.head = head or (None if get_task(recipe.task).unlabelled else Head(width, len(labels) if labels else 1))
         size = min(recipe.data.max_length, base.max_length or 10**9)
         self.windows = Windows(size, self.text_tokenizer.extra, recipe.data.windows)
         self.max_length = self.windows.reads
@@ -121,8 +121,7 @@ class EncoderSpecialist(PooledSpecialist):
 
     def read_hidden(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Outputs (rows, k)."""
-        outputs: Tensor = self.head(self._pool(hidden, batch))
-        return outputs
+        return self.read_features(self._pool(hidden, batch))
 
     def _pool(self, hidden: Tensor, batch: Batch) -> Tensor:
         if self.pooling == "cls":

@@ -28,7 +28,8 @@ from vertical_sdk.families.shared_base import use_base
 from vertical_sdk.kernels.threads import SMALL_PRODUCT, count_threads_for, use_threads
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
-from vertical_sdk.tables import FAMILIES
+from vertical_sdk.tables import FAMILIES, TASKS
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, Family, LabelSpace, Modality, SeriesLayout, TaskName
 
 __all__ = [
@@ -239,7 +240,15 @@ def create_specialist(base: Base, recipe: Recipe, labels: LabelSpace | None, lay
 
     Raises RecipeError or BaseModelError if the base cannot do the task.
     """
-    made: Specialist = specialist_class(family_for(base, recipe)).build_untrained(base, recipe, labels, layout)
+    task, family = get_task(recipe.task), family_for(base, recipe)
+    if task.families and family not in task.families:
+        others = [name for name in TASKS if get_task(name).unlabelled and family in get_task(name).families]
+        other = f" For {base.name}, set task: {others[0]}." if task.unlabelled and others else ""
+        raise RecipeError(
+            f"{task.name} needs a base of the family {' or '.join(task.families)}, and {base.name} is of the family {family}.{other}",
+            where=f"{recipe.name}: base",
+        )
+    made: Specialist = specialist_class(family).build_untrained(base, recipe, labels, layout)
     return made
 
 

@@ -42,6 +42,7 @@ class VisionSpecialist(PooledSpecialist):
     reads: ClassVar[Modality] = "image"
     bases: ClassVar[tuple[Family, ...]] = ("vision",)
     auto_class: ClassVar[str] = "AutoModel"
+    head: Head
 
     def __init__(self, backbone: Any, base: Base, recipe: Recipe, labels: LabelSpace | None, head: Head | None = None) -> None:
         super().__init__(backbone, base, recipe, labels)

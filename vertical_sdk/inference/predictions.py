@@ -139,6 +139,11 @@ def _iterate_items(inputs: object, adapters: Iterable[Adapter], call: str) -> It
 
 def _require_predict(card: Card, name: str) -> None:
     """Raise AdapterError for a specialist whose task needs another method."""
+    if get_task(card.task).unlabelled:
+        raise AdapterError(
+            f"{name} learned from texts without labels and answers nothing. Train a specialist from it: set start in its recipe, or give "
+            "it with --from."
+        )
     verb = get_task(card.task).verb
     if verb != "predict":
         raise AdapterError(f"{name} is a {card.task} specialist. Call {verb}() instead of predict().")

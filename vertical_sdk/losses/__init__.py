@@ -1,8 +1,9 @@
 """Losses that any vertical can use. A vertical's own losses are in `domains/<vertical>/losses.py`.
 
 Every loss is the mean over the labelled rows of a value that depends on one row alone. So the mean over a batch is the weighted mean
-over its parts, and the trainer may split a batch anywhere. The SDK passes positional parameters by name. A loss declares those that it
-needs:
+over its parts, and the trainer may split a batch anywhere. A loss that compares rows with each other registers `compares_rows=True`:
+the trainer then puts rows with one target into one batch, and never splits it. The SDK passes positional parameters by name. A loss
+declares those that it needs:
 
     logits, labels   the outputs and the targets
     space            the LabelSpace, with training counts
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from vertical_sdk.catalog import losses
 from vertical_sdk.errors import RecipeError
-from vertical_sdk.losses import classification, forecasting, hierarchical, multilabel, ordinal, regression
+from vertical_sdk.losses import classification, contrastive, forecasting, hierarchical, multilabel, ordinal, regression
 from vertical_sdk.losses.classification import IGNORE
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import LabelSpace, SeriesLayout
@@ -37,6 +38,8 @@ __all__ = [
     "TokenFinder",
     "bind_loss",
     "classification",
+    "compares_rows",
+    "contrastive",
     "forecasting",
     "get_token_finder",
     "hierarchical",
@@ -52,6 +55,11 @@ TokenFinder: TypeAlias = Callable[[Any], Callable[[str, Sequence[int]], Sequence
 def get_token_finder(recipe: Recipe) -> TokenFinder | None:
     """Look up the function that finds the tokens which the recipe's loss avoids (its `prepare`); None if it avoids none."""
     return losses.part(recipe.loss.use).prepare if recipe.loss else None
+
+
+def compares_rows(recipe: Recipe, *, default: str) -> bool:
+    """Whether the recipe's loss, or the task's default, compares the rows of a batch with each other."""
+    return losses.part(recipe.loss.use if recipe.loss else default).compares_rows
 
 
 def bind_loss(

@@ -54,7 +54,7 @@ def miss_costs(space: LabelSpace | None, costs: Mapping[str, float]) -> Tensor:
     return torch.tensor([costs.get(label, 1.0) for label in known], dtype=torch.float64)
 
 
-@losses.register("cross_entropy", tasks=("classification", "ordinal", "generation"))
+@losses.register("cross_entropy", tasks=("classification", "ordinal", "generation", "language"))
 def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: Share = 0.0) -> Tensor:
     """The negative log-probability of the label.
 
@@ -67,7 +67,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: Share = 0.0) -> 
     return mean(F.cross_entropy(rows, target, reduction="none", label_smoothing=smoothing), logits)
 
 
-@losses.register("focal", tasks=("classification", "ordinal", "generation"))
+@losses.register("focal", tasks=("classification", "ordinal", "generation", "language"))
 def focal(
     logits: Tensor,
     labels: Tensor,

@@ -3,8 +3,9 @@
 A metric is a function in `catalog.metrics` that returns a float. It declares the positional parameters that it needs:
 
     predictions    (rows,) int64 positions in `labels`, NO_ANSWER if the answer is not a label; multilabel (rows, labels) 0 or 1;
-                   regression (rows,) float; generation: a list of str; forecasting (rows, steps, channels) float
-    references     the same, never NO_ANSWER; forecasting: NaN if unknown
+                   regression (rows,) float; generation: a list of str; forecasting (rows, steps, channels) float;
+                   contrastive (rows,) ranks; language (rows,) bits a character
+    references     the same, never NO_ANSWER; forecasting: NaN if unknown; contrastive: keys; language: characters
     probabilities  (rows, labels) float
     quantiles      (..., quantiles) float beside predicted numbers, the median first, from systems that have quantiles
     labels         the LabelSpace
@@ -25,7 +26,7 @@ rows at these positions, which may repeat.
     def parity_gap(predictions, facts, *, least: int = 10) -> float: ...
 """
 
-from vertical_sdk.metrics import abstention, alarms, classification, forecasting, probability, regression, text
+from vertical_sdk.metrics import abstention, alarms, classification, forecasting, probability, regression, text, unlabelled
 from vertical_sdk.metrics.measure import (
     NO_ANSWER,
     UNDEFINED,
@@ -47,4 +48,5 @@ __all__ = [
     "probability",
     "regression",
     "text",
+    "unlabelled",
 ]

@@ -17,7 +17,7 @@ from vertical_sdk.metrics.measure import bind, inputs
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Gate, Part, Recipe
 from vertical_sdk.tables import TASKS
-from vertical_sdk.types import Example, LabelSpace, Modality, Numbers, Prediction, SeriesLayout, Target
+from vertical_sdk.types import Example, Family, LabelSpace, Modality, Numbers, Prediction, SeriesLayout, Target
 
 __all__ = [
     "UNCALIBRATED",
@@ -61,6 +61,8 @@ class Task(ABC):
     ordered           the order of the labels has a meaning, so a recipe must state it
     numeric           the answer is one number for each row
     written           the answer is a text; rows are conversations
+    unlabelled        it learns from texts without labels. Its adapter answers nothing: other adapters start from it
+    families          the families of bases that can do it; empty: all
     modalities        the kinds of rows that the task can read
     verb              the method of VerticalModel, and the command, that answers
     """
@@ -75,11 +77,15 @@ class Task(ABC):
     ordered: bool = False
     numeric: bool = False
     written: bool = False
+    unlabelled: bool = False
+    families: tuple[Family, ...] = ()
     modalities: tuple[Modality, ...] = ("text", "records", "series", "image")
     verb: Verb = "predict"
 
     def pipeline_tag(self, modality: Modality) -> str:
         """Return the task in the terms of the Hugging Face hub."""
+        if self.unlabelled:
+            return "feature-extraction"
         if self.written:
             return "text-generation"
         if modality == "records":
@@ -88,8 +94,8 @@ class Task(ABC):
 
     @property
     def untrained(self) -> bool:
-        """Whether a base can answer without training (zero-shot): with one of the labels, or by writing."""
-        return self.written or self.single_label
+        """Whether a base can answer without training (zero-shot): with one of the labels, by writing, or as it reads texts."""
+        return self.written or self.single_label or self.unlabelled
 
     @property
     def ahead(self) -> bool:
@@ -212,8 +218,9 @@ def measured_baselines(recipe: Recipe) -> tuple[Part, ...]:
     """
     parts, gate = [*recipe.evaluate.baselines], get_gate(recipe)
     parts += [part for part in recipe.ensemble if part.use not in {measured.use for measured in parts}]
-    if gate is not None and gate.beats is None and {part.use for part in parts} <= {"base"}:
-        parts.append(Part(use=get_task(recipe.task).cheap_baseline))
+    cheap, names = get_task(recipe.task).cheap_baseline, {part.use for part in parts}
+    if gate is not None and gate.beats is None and names <= {"base"} and cheap not in names:
+        parts.append(Part(use=cheap))
     return tuple(parts)
 
 

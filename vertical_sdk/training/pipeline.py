@@ -40,7 +40,7 @@ from vertical_sdk.training.stages import (
     train_weights,
 )
 from vertical_sdk.training.start_record import check_resumed_job, read_start
-from vertical_sdk.training.warm_start import Start, find_start, require_same_start
+from vertical_sdk.training.warm_start import Start, find_start, require_same_start, require_unseen_rows
 from vertical_sdk.training.write import write_adapter
 from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.types import Progress, log_progress
@@ -71,20 +71,23 @@ def train(
     resume    continue a stopped run from its last complete checkpoint. The final weights are those of a run that was never
               stopped (on a CPU, bit for bit). The recipe, the data's bytes, the prepared rows and the base must be those that the
               run began with. Without `out`: the newest unfinished run of this recipe
-    start     an adapter to continue from (warm start): a registry reference, or a folder as for `evaluate`. It must have
-              the same base, task, labels and adapter settings. The new card records it as its parent. To resume such a run, pass
-              the same adapter again
+    start     an adapter to continue from (warm start), in place of the recipe's `start`: a registry reference, or a folder as for
+              `evaluate`. It must have the same base, task, labels and adapter settings; or it learned from texts without labels (the
+              tasks contrastive and language) and has the same base and adapter settings. The new card records it as its parent. To
+              resume such a run, pass the same adapter again
 
     Raises RecipeError, DataError, SourceError, BaseModelError and RunError; AdapterError or RegistryError for `start`. If possible,
     it raises them before any weights are loaded. A stopped run leaves its checkpoints and no half-written adapter.
     """
     overrides = dict(settings or {}) | ({"base": base} if base else {})
+    if start is not None:
+        overrides["start"] = str(start.absolute()) if isinstance(start, Path) else start
     recipe = _load(recipe, overrides)
     recipe = recipe.anchored(Path.cwd())  # the card's paths are then the same from every folder
     check_recipe(recipe)
     _check_alone(recipe, start)
     folder = _choose_folder(recipe, out, resume=resume)
-    start_adapter = find_start(start) if start is not None else None
+    start_adapter = find_start(recipe)
     recorded = read_start(folder) if resume else None
     if recorded is not None:
         require_same_start(folder, recorded.parent, start_adapter)
@@ -137,6 +140,7 @@ def _create_job(
     """Prepare the rows, fetch the base, and choose how to compute, unless the run has started already."""
     arguments = training_arguments(recipe.train, folder, recipe.name)
     prepared = prepare(recipe, progress=progress)
+    require_unseen_rows(start, recipe, prepared)
     for gap in describe_untested(prepared.judged, prepared.labels):
         progress(f"warning: {gap}", None)
     progress(f"loading {recipe.base}", None)

@@ -1,4 +1,4 @@
-"""The linear probe of the frozen base, and that of an adapter after the contrastive stage: the head may start from either."""
+"""The linear probe of the frozen base, and that of an adapter that has learned something already: the head may start from either."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vertical_sdk.families.head import PROBE_HEAD, STRENGTHS, Head, fit_probe, l
 from vertical_sdk.families.specialist import Specialist, run_rows
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.training.job import Job, is_main_process
+from vertical_sdk.types import Example
 
 __all__ = ["restart_head", "start_head"]
 
@@ -41,7 +42,7 @@ def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: 
     if (job.folder / PROBE_HEAD).is_file():
         probe = load_head(job.folder, PROBE_HEAD)
     else:
-        probe = _fit_head_probe(job, base, head, rows, validation)
+        probe = _fit_probe(job, base.features, head, rows, validation)
         if is_main_process():
             with report_full_disk(job.folder):
                 save_head(job.folder, probe, PROBE_HEAD)
@@ -53,48 +54,40 @@ def start_head(job: Job, base: FrozenBase, rows: Sequence[Encoded], validation: 
 
 
 def restart_head(job: Job, specialist: Specialist, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-    """Start the head from a linear probe of what the adapter's features are now.
+    """Start the head from a linear probe of the features that the specialist has now, if the recipe starts heads from probes.
 
     rows, validation  as for `start_head`
     """
     head = specialist.head
     assert head is not None
+    if job.recipe.head.init != "probe":
+        return
 
-    def read(_places: Sequence[int], encoded: Sequence[Encoded]) -> Tensor:
+    def read(_examples: Sequence[Example], encoded: Sequence[Encoded]) -> Tensor:
         report = functools.partial(job.progress, "reading with the adapter")
         return run_rows(specialist, encoded, specialist.features, bf16=job.compute.bf16, progress=report)
 
-    head.load_state_dict(_fit_probe(job, head, rows, validation, read).state_dict())
-
-
-def _fit_head_probe(job: Job, base: FrozenBase, head: Head, rows: Sequence[Encoded], validation: Sequence[Encoded]) -> Head:
-    """Fit a probe on features of the frozen base."""
-    examples = [*job.prepared.originals, *job.prepared.validation]
-
-    def read(places: Sequence[int], encoded: Sequence[Encoded]) -> Tensor:
-        return base.features([examples[n] for n in places], encoded)
-
-    return _fit_probe(job, head, rows, validation, read)
+    head.load_state_dict(_fit_probe(job, read, head, rows, validation).state_dict())
 
 
 def _fit_probe(
     job: Job,
+    read: Callable[[Sequence[Example], Sequence[Encoded]], Tensor],
     head: Head,
     rows: Sequence[Encoded],
     validation: Sequence[Encoded],
-    read: Callable[[Sequence[int], Sequence[Encoded]], Tensor],
 ) -> Head:
     """Fit probes with several penalties on features; return the best on the validation rows, for numbers the first.
 
     Without validation rows the best is found by cross-validation over the training rows, if these are few.
 
-    read  the features (rows, width) of some rows, given by their places among training and validation rows, and encoded
+    read  examples, and the same rows encoded → features (rows, width)
     """
     chosen = _limit_tokens(rows, PROBE_TOKENS, job.seed)
     validated = _limit_tokens(validation, PROBE_TOKENS // 4, job.seed)
-    places = [*chosen, *(len(rows) + n for n in validated)]
     rows, validation = [rows[n] for n in chosen], [validation[n] for n in validated]
-    features = read(places, [*rows, *validation])
+    examples = [job.prepared.originals[n] for n in chosen] + [job.prepared.validation[n] for n in validated]
+    features = read(examples, [*rows, *validation])
     targets = [row.target for row in rows]
     fit = functools.partial(fit_probe, task_name=job.recipe.task, outputs=head.linear.out_features, seed=job.seed)
     if not job.task.labelled:

@@ -23,7 +23,8 @@ from vertical_sdk.errors import DataError
 from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Batch, Specialist, create_specialist, reads_by_base_alone, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
-from vertical_sdk.losses import bind_loss, get_token_finder
+from vertical_sdk.losses import bind_loss, compares_rows, get_token_finder
+from vertical_sdk.tasks import get_task
 from vertical_sdk.training.contrastive import require_pooled_features, train_contrastive
 from vertical_sdk.training.encode import check_unknown, encode_rows
 from vertical_sdk.training.job import Job, is_main_process
@@ -132,6 +133,8 @@ def encode_job_rows(job: Job, specialist: Specialist) -> JobRows:
 def start_specialist(job: Job, base: FrozenBase, rows: JobRows) -> None:
     """Set the weights that training starts from: those of the base and its linear probe, or of the job's start.
 
+    A start that has no head, as it learned without labels, gives its LoRA; the head is then a linear probe of what it reads.
+
     With `train.contrastive_steps` the adapter is then trained by the contrastive loss, and a head that starts from a probe does so from
     one of the adapter's features. A stage that was stopped is computed again; one that was finished before a checkpoint is not.
 
@@ -147,10 +150,12 @@ def start_specialist(job: Job, base: FrozenBase, rows: JobRows) -> None:
         start_head(job, base, rows.originals, rows.validation)
     if job.start is not None:
         load_start_weights(job.start, specialist)
+    adapted = job.start is not None and get_task(job.start.card.task).unlabelled
     if job.arguments.contrastive_steps and not (job.resume and last_checkpoint(job.folder / "checkpoints")):
         train_contrastive(job, specialist, rows.train)
-        if job.recipe.head.init == "probe":
-            restart_head(job, specialist, rows.originals, rows.validation)
+        adapted = True
+    if adapted and specialist.head is not None:
+        restart_head(job, specialist, rows.originals, rows.validation)
 
 
 def train_weights(
@@ -162,8 +167,18 @@ def train_weights(
     returns  the trainer, and the facts about the training that the card records
     """
     arguments, prepared = job.arguments, job.prepared
-    loss = bind_loss(job.recipe, prepared.labels, specialist.scale, prepared.layout, default=job.task.default_loss)
-    trainer = VerticalTrainer(specialist, arguments, rows.train, rows.validation, loss, job.progress, watchers)
+    default = job.task.default_loss
+    loss = bind_loss(job.recipe, prepared.labels, specialist.scale, prepared.layout, default=default)
+    trainer = VerticalTrainer(
+        specialist,
+        arguments,
+        rows.train,
+        rows.validation,
+        loss,
+        job.progress,
+        watchers,
+        compares_rows=compares_rows(job.recipe, default=default),
+    )
     checkpoint = last_checkpoint(job.folder / "checkpoints") if job.resume else None
     started = time.monotonic()
     with fast_training(specialist.backbone, bf16=job.compute.bf16, onednn=job.compute.onednn):
@@ -200,12 +215,12 @@ def measure_validation(job: Job, trainer: VerticalTrainer, rows: JobRows) -> tup
     """Read the validation rows once with the trained specialist.
 
     returns  their mean loss, None without such rows; and the raw outputs that members and calibration are fitted on, (rows, ...), also
-             None for generation
+             None for generation and for tasks without labels
     """
     specialist = trainer.specialist
     if not rows.validation:
         return None, None
-    if job.task.written:
+    if job.task.written or job.task.unlabelled:
         with fast_training(specialist.backbone, bf16=job.compute.bf16, onednn=job.compute.onednn):
             return trainer.measure_loss(), None
     total = 0.0

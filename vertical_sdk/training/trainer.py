@@ -5,6 +5,8 @@
    units, is the batch's gradient.
 2. Only trained weights are saved, and a checkpoint counts only after its list of digests is written: resume skips a save that was
    killed or ran out of disk.
+   A loss that compares rows with each other (`catalog.Part.compares_rows`) is the exception: its batch is one part, in which rows with
+   one target are together.
 3. The learned units are counted over all processes and accumulation steps, so that two processes learn the same as one.
 
 Further methods are off unless `train` has their keys: `training.averaging`, `training.rdrop`, `training.adversarial` and
@@ -17,8 +19,9 @@ import contextlib
 import functools
 import json
 import math
+import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.data import Sampler
 from torch.utils.tensorboard import SummaryWriter
 from transformers.integrations.integration_utils import TensorBoardCallback
 
@@ -62,9 +66,12 @@ class VerticalTrainer(transformers.Trainer):
         loss: Callable[..., Tensor],
         progress: Progress,
         watchers: Sequence[transformers.TrainerCallback] = (),
+        *,
+        compares_rows: bool = False,
     ) -> None:
         self.specialist = specialist
         self.loss = loss
+        self.compares_rows = compares_rows
         self.report = progress
         self.budget = arguments.token_budget
         callbacks: list[transformers.TrainerCallback] = [_ReportProgress(progress), *watchers]
@@ -126,6 +133,11 @@ class VerticalTrainer(transformers.Trainer):
         if self.rate_factors is not None and not exists:
             optimizer.param_groups[:] = split_groups(optimizer.param_groups, self.rate_factors)
         return optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Draw rows at random; for a loss that compares rows, those with one target one after another."""
+        rows: Any = train_dataset or self.train_dataset
+        return KeySampler(rows, self.args.seed) if self.compares_rows else super()._get_train_sampler(train_dataset)
 
     def _get_num_items_in_batch(self, batch_samples: list[list[Encoded]], device: torch.device) -> Tensor:
         """Count the learned units of one optimizer step, over all processes."""
@@ -206,7 +218,11 @@ class VerticalTrainer(transformers.Trainer):
         return open_cache(specialist.backbone, rows, Path(str(self.args.output_dir)), width, tail)
 
     def _split(self, rows: Sequence[Encoded], budget: int) -> list[list[int]]:
-        """The positions of rows in parts under a budget of tokens."""
+        """The positions of rows in parts under a budget of tokens; for a loss that compares rows, in batches as in training."""
+        if self.compares_rows:
+            order = sorted(range(len(rows)), key=lambda n: rows[n].target)  # type: ignore[arg-type,return-value]
+            size = self.args.per_device_train_batch_size
+            return [order[start : start + size] for start in range(0, len(order), size)]
         lengths = [row.length for row in rows]
         return even_batches(lengths, budget) if self._packs else list(micro_batches(lengths, budget))
 
@@ -261,6 +277,31 @@ class VerticalTrainer(transformers.Trainer):
         if self.args.should_save:
             digests = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if p.is_file()}
             write_whole(folder / COMPLETE, json.dumps(digests, indent=1))
+
+
+class KeySampler(Sampler[int]):
+    """The positions of rows, in each epoch in another order; rows with one target are one after another.
+
+    The order depends on the seed and the number of the epoch alone, so that a resumed training has it too.
+    """
+
+    def __init__(self, rows: Sequence[Encoded], seed: int) -> None:
+        self.counterparts: dict[Any, list[int]] = {}
+        for position, row in enumerate(rows):
+            self.counterparts.setdefault(row.target, []).append(position)
+        self.count, self.seed, self.epoch = len(rows), seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next order."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        groups = list(self.counterparts.values())
+        random.Random(f"{self.seed} {self.epoch}").shuffle(groups)  # noqa: S311
+        return (position for group in groups for position in group)
 
 
 def _keep_rows(rows: list[Any]) -> Any:

@@ -1,4 +1,7 @@
-"""Warm start: training continues from an adapter's weights, and the new card names that adapter as its parent."""
+"""Warm start: training continues from an adapter's weights, and the new card names that adapter as its parent.
+
+The adapter has the task and the labels of the recipe, or it learned from texts without labels and gives its LoRA alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import torch
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Card, Parent
 from vertical_sdk.data.prepare import Prepared
-from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RunError
+from vertical_sdk.data.training_rows import knows_rows
+from vertical_sdk.errors import AdapterError, BaseMismatch, CorruptAdapter, IdleAdapter, RegistryError, RunError
 from vertical_sdk.families.head import HEAD, load_head
 from vertical_sdk.families.lora import ADAPTER_WEIGHTS, read_weights
 from vertical_sdk.families.quantized import count_weights
@@ -19,11 +23,13 @@ from vertical_sdk.families.records import RECORDS
 from vertical_sdk.families.series import SERIES
 from vertical_sdk.families.specialist import Specialist, family_for
 from vertical_sdk.peft_config import ADAPTER_CONFIG, parse_config
-from vertical_sdk.recipe import QUANTIZE, Recipe
+from vertical_sdk.recipe import QUANTIZE, Recipe, recipe_names
 from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.tasks import get_task
 from vertical_sdk.tensors import load_tensors
+from vertical_sdk.types import Family
 
-__all__ = ["Start", "check_start", "find_start", "load_start_weights", "require_same_start"]
+__all__ = ["Start", "check_start", "find_start", "load_start_weights", "require_same_start", "require_unseen_rows"]
 
 LORA_KEYS = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 """Keys of peft.LoraConfig that change the effect of the same weights, or their shapes. The names of the weights show target_modules."""
@@ -43,17 +49,27 @@ class Start:
         return f"continue from {self.parent.reference}"
 
 
-def find_start(adapter: str | Path) -> Start:
-    """Find the adapter to continue from, and compare its files with its card.
-
-    adapter  a registry reference ("medical/icd-chapter@production"), a run's folder or an adapter's folder, as for `find_adapter`
+def find_start(recipe: Recipe) -> Start | None:
+    """Find the adapter that a recipe starts from, and compare its files with its card; None for a fresh adapter.
 
     Raises AdapterError for a folder that is not an adapter, RegistryError for a reference that does not exist, CorruptAdapter for a
     changed file.
     """
     from vertical_sdk.adapters.folder import open_adapter
 
-    found = open_adapter(adapter)
+    if recipe.start is None:
+        return None
+    try:
+        found = open_adapter(recipe.start)
+    except RegistryError as error:
+        name = recipe.start.partition("@")[0]
+        if name not in recipe_names():
+            raise
+        raise RegistryError(
+            f"{error.message} {recipe.name} starts from it. Train it (vertical train {name}) and publish it (vertical registry publish "
+            "RUN), give its run's folder with --from, or train without it (--set start=null).",
+            where=error.where,
+        ) from None
     card, version = found.card, found.version
     found.files.check()
     weights = card.files.get(ADAPTER_WEIGHTS)
@@ -102,6 +118,24 @@ def check_start(start: Start, specialist: Specialist, base: Base, recipe: Recipe
         raise IdleAdapter("All weights of the adapter are zero. Train without it.", where=start.where)
 
 
+def require_unseen_rows(start: Start | None, recipe: Recipe, prepared: Prepared) -> None:
+    """Check that an adapter which read a recipe's training rows, without labels, read none of its validation and test rows.
+
+    recipe  as its rows were split
+
+    Raises AdapterError.
+    """
+    if start is None or knows_rows(start.card, recipe.name, prepared) is not False:
+        return
+    parent, seed = start.card.name, recipe.train.get("seed", 0)
+    raise AdapterError(
+        f"The adapter learned from the training rows of {recipe.name}, but they were split otherwise than now, by another seed, with other "
+        f"settings of data or from another source. So it may have read rows that this run is evaluated on. Train {parent} again from the "
+        f"same data, with --set data.reader.seed={seed}.",
+        where=start.where,
+    )
+
+
 def load_start_weights(start: Start, specialist: Specialist) -> None:
     """Replace a specialist's initial weights with those of the adapter.
 
@@ -132,11 +166,14 @@ def load_start_weights(start: Start, specialist: Specialist) -> None:
 
 def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepared) -> None:
     card, family, where = start.card, family_for(base, recipe), start.where
-    if card.training.get("unread"):  # an imported adapter without a readable head: only its backbone is used
+    unlabelled = get_task(card.task).unlabelled and card.task != recipe.task
+    if unlabelled or card.training.get("unread"):  # an imported adapter without a readable head: only its backbone is used
         if card.family != family:
             raise AdapterError(
                 f"The adapter's family is {card.family}, this recipe's is {family}. Use a base of its family.", where=where
             )
+        if unlabelled:
+            _require_same_settings(start, recipe, family)
         return
     if (card.task, card.family) != (recipe.task, family):
         raise AdapterError(
@@ -164,7 +201,12 @@ def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepa
             f"{prepared.layout.zone} (none: without a zone). Write the times in the same way, or set data.reader.zone.",
             where=where,
         )
-    parent_recipe = Recipe.model_validate(card.recipe)
+    _require_same_settings(start, recipe, family)
+
+
+def _require_same_settings(start: Start, recipe: Recipe, family: Family) -> None:
+    """Compare the settings that decide what the adapter's weights are applied to."""
+    parent_recipe = Recipe.model_validate(start.card.recipe)
     settings = (
         ("head.pooling", parent_recipe.head.pooling, recipe.head.pooling),
         ("records", parent_recipe.records.model_dump(exclude={"steps"}), recipe.records.model_dump(exclude={"steps"})),
@@ -172,7 +214,7 @@ def _require_same_task(start: Start, base: Base, recipe: Recipe, prepared: Prepa
     )
     differences = [key for key, parent_value, value in settings if parent_value != value]
     if differences and family != "causal":
-        raise AdapterError(f"The adapter's recipe has another {differences[0]}. Use the same value.", where=where)
+        raise AdapterError(f"The adapter's recipe has another {differences[0]}. Use the same value.", where=start.where)
 
 
 def _require_same_labels(start: Start, prepared: Prepared) -> None:

@@ -12,6 +12,7 @@ from vertical_sdk.adapters.members_only import record_members
 from vertical_sdk.adapters.self_test import Whole, record_self_tests
 from vertical_sdk.baselines.stacking import Ensemble, save_ensemble
 from vertical_sdk.card import Calibration, Card, library_versions, write_card
+from vertical_sdk.data.training_rows import knows_rows
 from vertical_sdk.evaluation.learned_rows import SAME_ROWS, continues_on_same_rows
 from vertical_sdk.families.head import PROBE_HEAD
 from vertical_sdk.families.specialist import Specialist, family_for
@@ -100,7 +101,9 @@ def _create_card(job: Job, specialist: Specialist, whole: Whole, facts: Mapping[
 
 
 def _describe_start(job: Job) -> dict[str, bool]:
-    """Whether the adapter of a warm start was trained on the same rows; {} without one."""
+    """Whether the adapter of a warm start was trained on rows of this recipe alone; {} without one."""
     if job.start is None:
         return {}
-    return {SAME_ROWS: continues_on_same_rows(job.start.card, job.recipe, job.prepared.sources)}
+    card = job.start.card
+    same = continues_on_same_rows(card, job.recipe, job.prepared.sources)
+    return {SAME_ROWS: same or bool(card.parent is None and knows_rows(card, job.recipe.name, job.prepared))}

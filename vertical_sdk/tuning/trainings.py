@@ -32,6 +32,7 @@ from vertical_sdk.training.stages import (
     start_specialist,
     train_weights,
 )
+from vertical_sdk.training.warm_start import find_start, require_unseen_rows
 from vertical_sdk.training_arguments import training_arguments
 from vertical_sdk.tuning.score import score_specialist, score_written
 from vertical_sdk.types import Progress
@@ -92,6 +93,8 @@ class Trainings:
             folder,
             higher,
         )
+        self.start = find_start(recipe)
+        require_unseen_rows(self.start, recipe, prepared)
         self._rows: dict[str, JobRows] = {}
         self._features: dict[tuple[Any, ...], Features] = {}
         self._compute: dict[tuple[Any, ...], Compute] = {}
@@ -126,6 +129,7 @@ class Trainings:
             compute,
             self.prepared,
             self.base,
+            self.start,
             progress=watch.progress,
         )
 
