@@ -48,7 +48,6 @@ def check_recipe(recipe: Recipe) -> None:
     _check_texts(recipe)
     _check_keys(recipe)
     _check_methods(recipe, task)
-    _check_contrastive(recipe, task)
     _check_folds(recipe, task)
     _check_searched(recipe)
 
@@ -180,8 +179,8 @@ def _check_folds(recipe: Recipe, task: Task) -> None:
     if not recipe.folds:
         return
     where, without = f"{recipe.name}: evaluate.use: crossfit", "or set evaluate.use: split"
-    if task.written or recipe.data.modality != "text":
-        what = f"{task.name} tasks" if task.written else f"{recipe.data.modality} rows"
+    if task.written or task.unlabelled or recipe.data.modality != "text":
+        what = f"{task.name} tasks" if task.written or task.unlabelled else f"{recipe.data.modality} rows"
         raise RecipeError(
             f"cross-fitting reads texts and gives labels or numbers; it is not made for {what}. Leave it out.", where=where
         )
@@ -225,17 +224,12 @@ def _check_methods(recipe: Recipe, task: Task) -> None:
             f"adversarial_epsilon moves the embeddings of tokens, and data.modality is {recipe.data.modality}. Leave it out.",
             where=where,
         )
-
-
-def _check_contrastive(recipe: Recipe, task: Task) -> None:
-    """Whether rows have one label each, by which the contrastive stage compares them."""
-    if not recipe.train.get("contrastive_steps"):
-        return
-    if not task.labelled or not task.single_label or recipe.data.modality == "series":
+    alone = task.labelled and task.single_label and recipe.data.modality != "series"
+    if recipe.train.get("contrastive_steps") and not alone:
         raise RecipeError(
             f"contrastive_steps compares texts or images by their one label, and this recipe is {task.name} of {recipe.data.modality} "
             "rows. Leave it out.",
-            where=f"{recipe.name}: train",
+            where=where,
         )
 
 

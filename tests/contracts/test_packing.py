@@ -155,7 +155,7 @@ def test_rows_are_padded_only_if_the_attention_is_not_known(name: str, tmp_path:
     assert (PADDED[name] in obstacle) if name in PADDED else obstacle == ""
 
 
-def test_rounding_in_bfloat16_is_no_reason_to_pad(tmp_path: Path) -> None:
+def test_rows_are_not_padded_for_rounding_in_bfloat16(tmp_path: Path) -> None:
     specialist, _ = _specialist(_save(tmp_path, "llama"), "llama")
     layers = [module for module in specialist.backbone.modules() if isinstance(module, torch.nn.Linear)]
     frozen = [layer.weight for layer in layers if not layer.weight.requires_grad]

@@ -190,6 +190,7 @@ class RecordsSpecialist(PooledSpecialist):
         coding = FieldCoding.fit([row.record for row in rows], self.settings.bins)
         network = self._use(coding).cpu()
         table, targets = coding.read([row.record for row in rows]), torch.tensor([row.target for row in rows])
+        assert self.head is not None
         network.fit(coding, table, targets, self.task, self.head.linear.out_features, self.settings.steps)
         spread = float(find_model(self.backbone).get_input_embeddings().weight.std())
         network.measure(torch.from_numpy(coding.encode(table[: 16 * BATCH])), spread)

@@ -85,7 +85,7 @@ def train(
     recipe = _load(recipe, overrides)
     recipe = recipe.anchored(Path.cwd())  # the card's paths are then the same from every folder
     check_recipe(recipe)
-    _check_alone(recipe, start)
+    _check_alone(recipe)
     folder = _choose_folder(recipe, out, resume=resume)
     start_adapter = find_start(recipe)
     recorded = read_start(folder) if resume else None
@@ -121,14 +121,15 @@ def _load(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: dict[str, 
     return load_recipe(recipe, overrides)
 
 
-def _check_alone(recipe: Recipe, start: str | Path | None) -> None:
+def _check_alone(recipe: Recipe) -> None:
     """Check that a training in folds is one process, and starts from the base."""
     if not recipe.folds:
         return
     where = f"{recipe.name}: evaluate.use: crossfit"
-    if start is not None:
+    if recipe.start is not None:
         raise RecipeError(
-            f"an adapter that has learned some of the rows would judge them too well: train without {start}.", where=where
+            f"an adapter that has learned some of the rows would judge them too well: train without {recipe.start}.",
+            where=where,
         )
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("the folds are trained in one process. Train without torchrun or accelerate launch.", where=where)
