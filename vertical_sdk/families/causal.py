@@ -18,7 +18,7 @@ from vertical_sdk.errors import RecipeError
 from vertical_sdk.families.batching import Encoded, pad
 from vertical_sdk.families.chat import encode_conversation, encode_prompt, encode_text, require_template
 from vertical_sdk.families.continuation import Continuation, Decoding, TokenTree
-from vertical_sdk.families.head import HEAD, Head, load_head, save_head
+from vertical_sdk.families.head import Head, load_head, save_head
 from vertical_sdk.families.label_words import Choices, locate_nodes, plan_choices, tree_inputs
 from vertical_sdk.families.logits import LogitChange, find_logit_change
 from vertical_sdk.families.lora import with_lora
@@ -27,7 +27,7 @@ from vertical_sdk.families.structured import JsonGrammar
 from vertical_sdk.kernels.packing import NO_TAIL, plan_layout, use_layout
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
-from vertical_sdk.tasks import get_task
+from vertical_sdk.tasks import Task, get_task
 from vertical_sdk.types import Example, Family, GeneratedText, LabelSpace, Modality, Progress, SeriesLayout, TaskName, silent
 
 __all__ = ["CausalSpecialist"]
@@ -70,7 +70,7 @@ class CausalSpecialist(nn.Module):
         self.choices: Choices | None = None
         task = get_task(self.task)
         self.reads_texts = task.unlabelled
-        if task.numeric or (task.labelled and not task.single_label):
+        if _has_head(task):
             self.head = head or Head(backbone.get_base_model().config.hidden_size, len(labels) if labels else 1)
         elif labels is not None:
             words = [labels.word(label) for label in labels.labels]
@@ -100,7 +100,7 @@ class CausalSpecialist(nn.Module):
     @classmethod
     def load_trained(cls, backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> CausalSpecialist:
         """Load the files of `save` onto a backbone that already carries the adapter."""
-        return cls(backbone, base, recipe, card.labels, load_head(files) if HEAD in card.files else None)
+        return cls(backbone, base, recipe, card.labels, load_head(files) if _has_head(get_task(recipe.task)) else None)
 
     def save(self, folder: Path) -> None:
         """Write the head if there is one."""
@@ -349,3 +349,8 @@ class _Chooser:
             if self._stream is not None and (piece := answer.take_piece()):
                 self._stream(number, piece)
         return chosen
+
+
+def _has_head(task: Task) -> bool:
+    """Whether a task is read by a head; else by the likelihood of words."""
+    return task.numeric or (task.labelled and not task.single_label)

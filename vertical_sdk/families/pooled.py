@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from vertical_sdk.bases.base import Base
 from vertical_sdk.card import Card
 from vertical_sdk.families.batching import Encoded
-from vertical_sdk.families.head import HEAD, Head, load_head, save_head
+from vertical_sdk.families.head import Head, load_head, save_head
 from vertical_sdk.families.specialist import Batch
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
+from vertical_sdk.tasks import get_task
 from vertical_sdk.types import LabelSpace, TaskName
 
 __all__ = ["PooledSpecialist"]
@@ -44,7 +45,8 @@ class PooledSpecialist(nn.Module, ABC):
     @classmethod
     def load_trained(cls: type[S], backbone: Any, base: Base, recipe: Recipe, card: Card, files: CheckedFiles) -> S:
         """What `save` wrote, on a backbone that the adapter is on already."""
-        return cls(backbone, base, recipe, card.labels, load_head(files) if HEAD in card.files else None)
+        head = None if get_task(recipe.task).unlabelled else load_head(files)
+        return cls(backbone, base, recipe, card.labels, head)
 
     def save(self, folder: Path) -> None:
         """Write the head if there is one."""
