@@ -253,6 +253,7 @@ def test_gate_passes_only_if_both_pass() -> None:
     assert not with_forgetting(beaten, FORGOT, 0.05).passed
     assert not with_forgetting(Verdict(passed=False, reasons=("Fails: x.",)), FORGOT, 0.2).passed
     assert with_forgetting(None, FORGOT, 0.2).passed
+    assert with_forgetting(None, FORGOT, 0.2).reasons[0].startswith("The recipe has no gate")
     assert len(with_forgetting(beaten, FORGOT, 0.2).reasons) == 2
 
 

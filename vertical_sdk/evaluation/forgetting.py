@@ -47,6 +47,7 @@ WINDOW = 256
 LOGITS = 512
 """Tokens whose logits are in memory at once."""
 WHERE = "evaluate.forgetting"
+UNCOMPARED = "The recipe has no gate, so nothing is compared; only what was forgotten is judged."
 OFF, ON = "without the adapter", "with the adapter"
 HEADING = re.compile(r"\s*=.*=\s*")
 
@@ -151,10 +152,10 @@ def verdict(forgot: Forgot, budget: float) -> tuple[bool, str]:
 
 
 def with_forgetting(gate: Verdict | None, forgot: Forgot, budget: float) -> Verdict:
-    """Add the forgetting to the gate's verdict: passed if both pass. Without a gate, forgetting alone decides."""
+    """Add the forgetting to the gate's verdict: passed if both pass. Without a gate, forgetting alone decides, and the verdict says so."""
     within, reason = verdict(forgot, budget)
     if gate is None:
-        return Verdict(passed=within, reasons=(reason,))
+        return Verdict(passed=within, reasons=(UNCOMPARED, reason))
     return Verdict(passed=gate.passed and within, noninferior=gate.noninferior and within, reasons=(*gate.reasons, reason))
 
 
