@@ -161,7 +161,7 @@ def facts(measured: Iterable[Record]) -> list[str]:
         values["Machine"].add(record["machine"])
         values["Seed"].add(str(record["seed"]))
         values["Intervals"].add(f"{100 * record['confidence']:g}%")
-    return [f"- {title}: {'; '.join(sorted(texts))}." for title, texts in values.items()]
+    return [line for title, texts in values.items() for line in wrapped(f"{title}: {'; '.join(sorted(texts))}.", "- ")]
 
 
 def overview_table(measured: Mapping[str, Record]) -> list[str]:
