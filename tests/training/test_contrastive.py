@@ -23,9 +23,10 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.head import STRENGTHS, fit_probe
 from vertical_sdk.families.specialist import run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
+from vertical_sdk.losses.contrastive import info_nce
 from vertical_sdk.recipe import load_recipe
 from vertical_sdk.training.compute import Compute
-from vertical_sdk.training.contrastive import _Reader, contrast, draw_batches, train_contrastive
+from vertical_sdk.training.contrastive import _Reader, draw_batches, train_contrastive
 from vertical_sdk.training.job import Job
 from vertical_sdk.training.run import Run
 from vertical_sdk.training.stages import build_specialist, encode_job_rows
@@ -35,7 +36,7 @@ from vertical_sdk.training_arguments import training_arguments
 def test_contrast_has_the_values_of_the_formula() -> None:
     # two labels of two equal rows each, at right angles: log((e^1 + 2 e^0) / e^1) for every row
     axes = torch.tensor([[2.0, 0.0], [5.0, 0.0], [0.0, 1.0], [0.0, 0.5]])
-    assert contrast(axes, torch.tensor([0, 0, 1, 1]), 1.0).item() == pytest.approx(math.log(math.e + 2) - 1)
+    assert info_nce(axes, torch.tensor([0, 0, 1, 1]), temperature=1.0).item() == pytest.approx(math.log(math.e + 2) - 1)
 
     # one row alone with its label: it is in the sums of the others, and has no value itself
     rows, labels, temperature = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)), [0, 1, 0, 2, 1, 0, 1], 0.3
@@ -48,10 +49,10 @@ def test_contrast_has_the_values_of_the_formula() -> None:
         if partners:
             values.append(-sum(math.log(kernel[i][j] / everything) for j in partners) / len(partners))
     assert len(values) == 6
-    assert contrast(rows, torch.tensor(labels), temperature).item() == pytest.approx(sum(values) / 6, rel=1e-5)
+    assert info_nce(rows, torch.tensor(labels), temperature=temperature).item() == pytest.approx(sum(values) / 6, rel=1e-5)
 
     lonely = torch.ones(2, 3, requires_grad=True)
-    contrast(lonely, torch.tensor([0, 1])).backward()  # type: ignore[no-untyped-call]
+    info_nce(lonely, torch.tensor([0, 1])).backward()  # type: ignore[no-untyped-call]
     assert lonely.grad is not None
     assert not lonely.grad.any()
 

@@ -1,7 +1,7 @@
 """The contrastive stage: before its head is fitted, the adapter learns to put rows of one label near to each other.
 
 SetFit (Tunstall et al., 2022) trains a sentence encoder on pairs of rows, and then fits a linear classifier on its features. Here
-the loss is that of Khosla et al. (2020), which compares each row with all others of a batch.
+the loss is that of Khosla et al. (2020), which compares each row with all others of a batch: `info_nce` with the labels as keys.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vertical_sdk.errors import DataError, RecipeError
@@ -21,39 +20,16 @@ from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.pooled import PooledSpecialist
 from vertical_sdk.families.specialist import Specialist, family_for, specialist_class
 from vertical_sdk.kernels.fused_lora import fast_training
+from vertical_sdk.losses.contrastive import info_nce
 from vertical_sdk.training.job import Job
 from vertical_sdk.training.packing import find_obstacle
 
-__all__ = ["contrast", "draw_batches", "require_pooled_features", "train_contrastive"]
+__all__ = ["draw_batches", "require_pooled_features", "train_contrastive"]
 
 TEMPERATURE = 0.1
 """Of the similarities; Khosla et al. (2020) found the same value best."""
 
 Item = TypeVar("Item")
-
-
-def contrast(features: Tensor, labels: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """The supervised contrastive loss, Khosla et al. (2020), equation 2.
-
-    For a row i, with P(i) the other rows of its label and A(i) all other rows:
-
-        -1 / |P(i)| · Σ_{p in P(i)} log( exp(z_i · z_p / t) / Σ_{a in A(i)} exp(z_i · z_a / t) )
-
-    features     (rows, width)  float, of any length; z is the feature at length 1
-    labels       (rows,)        int64
-    temperature  t; a low one looks at the most similar rows
-    returns      ()             mean over the rows that have another row of their label, 0 if there are none
-    """
-    z = F.normalize(features.float(), dim=-1)
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    similarity = z @ z.T / temperature
-    log_share = similarity - similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
-    same = (labels[:, None] == labels) & ~itself
-    some = same.any(1)
-    if not some.any():
-        return features.sum() * 0.0
-    each = (log_share * same).sum(1)[some] / same.sum(1)[some]
-    return -each.mean()
 
 
 def draw_batches(rows: Sequence[Encoded], size: int, seed: int) -> Iterator[list[Encoded]]:
@@ -149,12 +125,12 @@ class _Reader:
         parts = list(micro_batches([row.length for row in rows], self.budget))
         labels = torch.tensor([rows[place].target for part in parts for place in part], device=self.device)
         if len(parts) == 1:
-            loss = contrast(self._read(rows, parts[0]), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss = info_nce(self._read(rows, parts[0]), labels, temperature=TEMPERATURE)
+            loss.backward()
             return float(loss.detach())
         with torch.no_grad():
             features = torch.cat([self._read(rows, part) for part in parts])
-        loss = contrast(features.requires_grad_(), labels)
+        loss = info_nce(features.requires_grad_(), labels, temperature=TEMPERATURE)
         (gradient,) = torch.autograd.grad(loss, features)
         for part, wanted in zip(parts, torch.split(gradient, [len(part) for part in parts]), strict=True):
             self._read(rows, part).backward(wanted)  # type: ignore[no-untyped-call]
