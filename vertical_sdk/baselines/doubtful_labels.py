@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vertical_sdk.baselines.tfidf import tfidf
+from vertical_sdk.data.labels import count_labels
 from vertical_sdk.data.texts import stable_hash
+from vertical_sdk.outputs import join_outputs
 from vertical_sdk.types import Example, LabelSpace
 
 __all__ = ["Doubt", "choose_doubtful", "find_doubtful_labels"]
@@ -69,23 +71,18 @@ def find_doubtful_labels(rows: Sequence[Example], seed: int = 0) -> tuple[list[D
 
     Rows of a label with fewer than 5 rows are not looked at. Raises DataError if the texts have no words.
     """
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[str(row.target)] = counts.get(str(row.target), 0) + 1
-    known = LabelSpace(tuple(sorted(label for label, count in counts.items() if count >= FOLDS)))
+    known = LabelSpace(tuple(label for label, count in count_labels(rows).items() if count >= FOLDS))
     rows = [row for row in rows if str(row.target) in known.labels]
-    if len(known) < 2:
-        return [], 1.0
     folds = np.array([stable_hash(seed, row.group or row.id) % FOLDS for row in rows])
-    probabilities = np.zeros((len(rows), len(known)))
-    for fold in range(FOLDS):
-        inside = np.flatnonzero(folds == fold)
-        train = [row for row, other in zip(rows, folds, strict=True) if other != fold]
-        if len(inside) and train:
-            fitted = tfidf(train, known, "classification", seed, None)
-            found = fitted.predict([rows[place] for place in inside], None).probabilities
-            assert found is not None
-            probabilities[inside] = found
+    if len(known) < 2 or len(set(folds.tolist())) < 2:  # one label, or one group
+        return [], 1.0
+    parts = []
+    for fold in sorted(set(folds.tolist())):
+        inside = np.flatnonzero(folds == fold).tolist()
+        fitted = tfidf([rows[place] for place in np.flatnonzero(folds != fold)], known, "classification", seed, None)
+        parts.append((inside, fitted.predict([rows[place] for place in inside], None)))
+    probabilities = join_outputs(parts).probabilities
+    assert probabilities is not None
     labels = np.array([known.index(str(row.target)) for row in rows])
     doubts = [
         Doubt(

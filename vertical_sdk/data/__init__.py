@@ -1,9 +1,8 @@
 """Rows: read, clean, de-identify, split and augment them. Every step accounts for every row.
 
 Steps are functions from examples to (examples, account). Parts that a recipe names are in catalogs: readers in `read`,
-`series`, `laws` and
-`training_rows`, cleaners in `clean`, de-identifiers in `deidentify`, splitters in `split`, augmentations in `augment`; `prepare`
-puts them in order.
+`series`, `laws` and `training_rows`, cleaners in `clean`, de-identifiers in `deidentify`, splitters in `split`, augmentations in
+`augment`; `prepare` puts them in order.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,6 @@ from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, LabelSpace, Progress, silent
 
 __all__ = ["Folds", "fold_folder", "load_folds", "require_same_folds"]
-
-Pooled: TypeAlias = Callable[[NDArray[np.bool_]], NDArray[Any]]
-"""The rows to fit on → the raw outputs for all rows."""
 
 
 @dataclass(frozen=True, eq=False)

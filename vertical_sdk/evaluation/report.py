@@ -113,22 +113,26 @@ def _environment(words: Words) -> Environment:
     return environment
 
 
+def _name_rows(e: Evaluation, words: Words) -> str:
+    """Say which rows were evaluated; "" if that is not recorded."""
+    origin = str(e.provenance.get("rows_from") or "")
+    if not origin:
+        return ""
+    if e.folds:
+        return words("facts.fold_rows")
+    own = words.phrase(origin) != origin or origin == "the recipe's own test rows"
+    return words("facts.own_rows") if own else public_source(origin)
+
+
 def _facts(e: Evaluation, words: Words) -> list[tuple[str, str]]:
     """What a reader looks for first: when, on what, and from what."""
     provenance, trained = e.provenance, e.provenance.get("training")
-    base, origin = provenance.get("base"), str(provenance.get("rows_from") or "")
-    own = words.phrase(origin) != origin or origin == "the recipe's own test rows"
+    base = provenance.get("base")
     facts = {
         "evaluated": words.date(str(provenance.get("evaluated") or "")),
         "task": words.texts.get(f"task.{e.task}", e.task),
         "rows": _count(e.rows),
-        "from": ""
-        if not origin
-        else words("facts.fold_rows")
-        if e.folds
-        else words("facts.own_rows")
-        if own
-        else public_source(origin),
+        "from": _name_rows(e, words),
         "labels": _count(len(e.labels)) if e.labels else "",
         "trained": words("facts.rows_of", rows=_count(trained["rows"]))
         if isinstance(trained, Mapping) and trained.get("rows")

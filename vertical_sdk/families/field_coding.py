@@ -122,14 +122,7 @@ class FieldCoding:
     def draw(self, rng: np.random.Generator) -> Record:
         """Draw a record of known words, and of numbers between those of the training rows."""
         return tuple(
-            (
-                name,
-                words[int(len(words) * rng.random())]
-                if words
-                else None
-                if words is not None
-                else float(rng.uniform(row[0], row[-1])),
-            )
+            (name, float(rng.uniform(row[0], row[-1])) if words is None else _draw_word(words, rng))
             for (name, words), row in zip(self.fields.items(), self.edges, strict=True)
         )
 
@@ -165,6 +158,11 @@ class FieldCoding:
 def _to_word(value: Cell) -> str:
     """A cell of a field of words; a number among words is the word that tells it."""
     return value if isinstance(value, str) else f"{value:g}"
+
+
+def _draw_word(words: Sequence[str], rng: np.random.Generator) -> str | None:
+    """One of the words; None if there are none."""
+    return words[int(len(words) * rng.random())] if words else None
 
 
 def _find_edges(known: NDArray[np.float64], bins: int) -> NDArray[np.float64]:

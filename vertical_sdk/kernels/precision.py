@@ -23,28 +23,27 @@ def frozen_weights_in_bfloat16(backbone: Any, *, enabled: bool) -> Iterator[None
     if not enabled:
         yield
         return
-    frozen = [m.weight for m in backbone.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad]
-    originals = [(weight, weight.data) for weight in frozen if weight.dtype == torch.float32]
-    try:
-        for weight, data in originals:
-            weight.data = data.to(torch.bfloat16)
-        with disable_input_dtype_casting(backbone):
-            yield
-    finally:
-        for weight, data in originals:
-            weight.data = data
+    with _convert_frozen(backbone, torch.float32, torch.bfloat16), disable_input_dtype_casting(backbone):
+        yield
 
 
 @contextlib.contextmanager
 def exact_weights(backbone: Any) -> Iterator[None]:
     """Compute in float32, also within the above: two ways to compute one thing then differ by what they compute, not by rounding."""
-    half = [m.weight for m in backbone.modules() if isinstance(m, torch.nn.Linear) and m.weight.dtype == torch.bfloat16]
-    rounded = [(weight, weight.data) for weight in half if not weight.requires_grad]
+    device = next(backbone.parameters()).device.type
+    with _convert_frozen(backbone, torch.bfloat16, torch.float32), torch.autocast(device, enabled=False):
+        yield
+
+
+@contextlib.contextmanager
+def _convert_frozen(backbone: Any, old: torch.dtype, new: torch.dtype) -> Iterator[None]:
+    """Keep the frozen linear weights of one type in another, and restore them afterwards."""
+    frozen = [m.weight for m in backbone.modules() if isinstance(m, torch.nn.Linear) and not m.weight.requires_grad]
+    originals = [(weight, weight.data) for weight in frozen if weight.dtype == old]
     try:
-        for weight, data in rounded:
-            weight.data = data.float()
-        with torch.autocast(next(backbone.parameters()).device.type, enabled=False):
-            yield
+        for weight, data in originals:
+            weight.data = data.to(new)
+        yield
     finally:
-        for weight, data in rounded:
+        for weight, data in originals:
             weight.data = data
