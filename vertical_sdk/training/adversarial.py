@@ -19,7 +19,8 @@ class Adversary:
     """The fast gradient method on token embeddings (Miyato, Dai and Goodfellow, 2017).
 
     A row's step is epsilon · g / ‖g‖, with g the gradient of the loss at the embeddings of all its tokens together. The embeddings of
-    the base are not normalized first, so epsilon is a distance in the space of the base's own embeddings.
+    the base are not normalized first, so epsilon is a distance in the space of the base's own embeddings. Of a row that is read in
+    windows, each window makes a step.
 
         with adversary.record():
             loss().backward()       # adds the gradient of the unchanged rows
