@@ -52,7 +52,9 @@ MOST_WORKERS = 256
 class Arguments(transformers.TrainingArguments):
     """TrainingArguments with the extra options of the SDK's trainer."""
 
-    token_budget: int = field(default=2048, metadata={"help": "Tokens in one pass through the model."})
+    token_budget: int | None = field(
+        default=None, metadata={"help": "Tokens in one pass through the model; default: 2048, or 3072 in bfloat16."}
+    )
     early_stopping_patience: int | None = field(
         default=None,
         metadata={"help": "Stop after this many evaluations without a better eval loss, and keep the best weights."},
@@ -76,6 +78,11 @@ class Arguments(transformers.TrainingArguments):
     loraplus_lr_ratio: float | None = field(
         default=None, metadata={"help": "LoRA+: the learning rate of B as a multiple of that of A."}
     )
+
+    @property
+    def tokens_per_pass(self) -> int:
+        """Tokens in one pass through the model. In bfloat16 more take no more memory, and large products are faster."""
+        return self.token_budget or (3072 if self.bf16 else 2048)
 
 
 def training_arguments(settings: Mapping[str, Any], folder: Path, where: str) -> Arguments:

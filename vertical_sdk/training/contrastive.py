@@ -111,7 +111,7 @@ class _Reader:
     """Reads rows with the adapter, with gradients, packed if the base allows it."""
 
     def __init__(self, job: Job, specialist: Any, rows: Sequence[Encoded]) -> None:
-        self.specialist, self.budget = specialist, job.arguments.token_budget
+        self.specialist, self.budget = specialist, job.arguments.tokens_per_pass
         self.device = next(specialist.backbone.parameters()).device
         self.bf16 = job.compute.bf16
         with self._autocast():

@@ -73,7 +73,7 @@ class VerticalTrainer(transformers.Trainer):
         self.loss = loss
         self.compares_rows = compares_rows
         self.report = progress
-        self.budget = arguments.token_budget
+        self.budget = arguments.tokens_per_pass
         callbacks: list[transformers.TrainerCallback] = [_ReportProgress(progress), *watchers]
         if arguments.process_index == 0:
             tensorboard: Any = TensorBoardCallback
