@@ -38,12 +38,16 @@ __all__ = [
     "fingerprint",
     "is_folder",
     "is_on_this_machine",
+    "layer_width",
     "list_reading_anything",
     "load_config",
     "load_text_tokenizer",
     "load_tokenizer",
     "pull_base",
 ]
+
+USUAL_WIDTH = 384
+"""Of the layers of a base whose config.json does not name it."""
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,13 @@ def load_config(base: Base) -> Any:
         return AutoConfig.from_pretrained(base.path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and tokenizers raise all kinds for a file that is wrong
         raise BaseModelError(f"its config.json cannot be loaded: {_first_line(error)}", where=base.path) from error
+
+
+def layer_width(base: Base) -> int:
+    """The width of the base's layers; a usual one if its config.json does not name it."""
+    config: Any = load_config(base) if base.family != "vision" else None
+    width = getattr(config, "hidden_size", None)
+    return width if isinstance(width, int) and width > 0 else USUAL_WIDTH
 
 
 def is_folder(name: str) -> bool:

@@ -43,6 +43,7 @@ def run_mixed(
     model: AdaptedModel,
     *,
     batch_size: int | None = None,
+    bf16: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> list[Tensor]:
     """Compute the outputs of rows in length-sorted batches, without gradients.
@@ -50,6 +51,7 @@ def run_mixed(
     specialists  one for each row; `can_mix` is true of all
     model        of mixed batches: its layers include those of all the adapters
     batch_size   at most so many rows in a batch; None: as many as `count_batch_tokens` allows
+    bf16         under autocast to bfloat16
 
     returns  (k,) float32 on the CPU for each row
 
@@ -58,7 +60,7 @@ def run_mixed(
     order = {id(specialist): number for number, specialist in reversed(list(enumerate(specialists)))}
     device = next(model.parameters()).device
     outputs: dict[int, Tensor] = {}
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for group in micro_batches([row.length for row in rows], count_batch_tokens(device), batch_size):
             kinds: dict[tuple[Any, ...], list[_Segment]] = {}
             owned: dict[int, list[int]] = {}

@@ -23,7 +23,7 @@ from torch import Tensor
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.adapters.load import load_specialist, replay_adapter
 from vertical_sdk.baselines.frozen_base import FrozenBase
-from vertical_sdk.bases.base import Base
+from vertical_sdk.bases.base import Base, layer_width
 from vertical_sdk.engines.engine import LIKELIEST, Raw, Stream, check_batch_size
 from vertical_sdk.engines.mixed_batch import can_mix, run_mixed
 from vertical_sdk.engines.writing import Writer
@@ -33,6 +33,7 @@ from vertical_sdk.families.chat import encode_turns
 from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.families.low_rank import AdaptedModel, UnmixableBatch
 from vertical_sdk.families.specialist import Batch, Specialist, load_backbone, run_rows
+from vertical_sdk.kernels.rates import measure_rates
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.types import Example, GeneratedText, Message, Progress, silent
 
@@ -40,6 +41,7 @@ __all__ = ["TorchEngine"]
 
 _LOADING = threading.RLock()
 """transformers and PEFT change settings of the whole process while they build a model, so one load runs at a time."""
+DTYPES = ("float32", "bfloat16", "auto")
 REPLAYED = 4
 """How many of the adapters that are loaded already, the newest, answer their self-tests again after a load by PEFT."""
 WATCHED = 16
@@ -75,11 +77,14 @@ class TorchEngine:
 
     base    the base model
     device  such as "cpu" or "cuda:1"; None: a GPU if there is one
+    dtype   what rows are read in: "float32", "bfloat16", or "auto", the faster one as measured here. Weights stay in float32, and
+            self-tests, members and written answers are computed in it
     """
 
-    def __init__(self, base: Base, *, device: str | None = None) -> None:
+    def __init__(self, base: Base, *, device: str | None = None, dtype: str = "float32") -> None:
         self._base = base
         self._device = _check_device(device) if device else None
+        self._bf16 = _reads_in_bf16(dtype, base, self._device)
         self._backbones: dict[str | None, Any] = {}
         self._loaded: dict[str, _Loaded] = {}
         self._verified: WeakSet[CheckedFiles] = WeakSet()
@@ -175,6 +180,7 @@ class TorchEngine:
                     own,
                     self._mixing_model(owners.values()),
                     batch_size=batch_size,
+                    bf16=self._bf16,
                     progress=functools.partial(report, len(own)),
                 )
                 values |= {position: value.numpy() for position, value in zip(owners, results, strict=True)}
@@ -182,7 +188,8 @@ class TorchEngine:
             if positions[0] not in values:
                 own = [encoded[position] for position in positions]
                 step = functools.partial(_forward, specialist)
-                outputs = run_rows(specialist, own, step, batch_size=batch_size, progress=functools.partial(report, len(own)))
+                share = functools.partial(report, len(own))
+                outputs = run_rows(specialist, own, step, batch_size=batch_size, bf16=self._bf16, progress=share)
                 values |= zip(positions, outputs.numpy(), strict=True)
         return [Raw(values[n], encoded[n].cut, encoded[n].unknown, encoded[n].control) for n in range(len(rows))]
 
@@ -336,6 +343,17 @@ def _check_device(name: str) -> torch.device:
         known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
         raise AdapterError(f"device = {name!r} is not available on this machine. Available: {', '.join(known)}.") from None
     return device
+
+
+def _reads_in_bf16(dtype: str, base: Base, device: torch.device | None) -> bool:
+    """Whether rows are read in bfloat16. Raises AdapterError for another type of number than these two."""
+    if dtype not in DTYPES:
+        raise AdapterError(f"dtype = {dtype!r:.60} is wrong: it should be one of {', '.join(DTYPES)}.")
+    if dtype != "auto":
+        return dtype == "bfloat16"
+    if device.type == "cuda" if device is not None else torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return measure_rates(layer_width(base)).prefers_bf16
 
 
 def _forward(specialist: Specialist, batch: Batch) -> Tensor:

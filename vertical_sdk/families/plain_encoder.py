@@ -138,7 +138,7 @@ def _agrees(encoder: Encoder, model: Any) -> bool:
     tokens = [number for number in range(model.config.vocab_size) if number != padding][: max(PROBE)]
     mask = torch.tensor([[int(place < length) for place in range(len(tokens))] for length in PROBE])
     ids = torch.tensor(tokens).expand_as(mask).masked_fill(mask == 0, padding)
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
         expected: Tensor = model(input_ids=ids, attention_mask=mask).last_hidden_state[mask.bool()]
         own = encoder(ids, mask)[mask.bool()]
     return bool((own - expected).abs().max() <= CLOSE * expected.abs().max())

@@ -23,6 +23,7 @@ def load(
     base: str | None = None,
     allow_revoked: Collection[str] = (),
     device: str | None = None,
+    dtype: str = "float32",
     progress: Progress = log_progress,
 ) -> VerticalModel:
     """Load a run folder, an adapter folder or a registry reference, checked as `VerticalModel.from_pretrained` does.
@@ -30,4 +31,4 @@ def load(
     adapter  as for `find_adapter`: a text is a reference unless it starts with "./", "../", "/", "~" or "runs/"
     """
     found = open_adapter(adapter, registry, allow_revoked=allow_revoked)
-    return VerticalModel.from_adapter(found, name=str(adapter), base=base, device=device, progress=progress)
+    return VerticalModel.from_adapter(found, name=str(adapter), base=base, device=device, dtype=dtype, progress=progress)

@@ -10,6 +10,7 @@ For one short text, transformers takes longer to prepare masks, outputs and sett
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -32,9 +33,15 @@ class Linear:
     weight: Tensor
     bias: Tensor | None
 
+    @functools.cached_property
+    def rounded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias in bfloat16."""
+        return self.weight.to(torch.bfloat16), None if self.bias is None else self.bias.to(torch.bfloat16)
+
     def __call__(self, x: Tensor, adapt: Adapt | None) -> Tensor:
-        """x (rows, tokens, in) → (rows, tokens, out)."""
-        out = F.linear(x, self.weight, self.bias)
+        """x (rows, tokens, in) → (rows, tokens, out), in the type of x: float32 or bfloat16."""
+        weight, bias = self.rounded if x.dtype == torch.bfloat16 else (self.weight, self.bias)
+        out = F.linear(x, weight, bias)
         if adapt is not None:
             adapt(out, x, self.name)
         return out
@@ -53,7 +60,7 @@ class EncoderLayer:
 
 
 class Encoder:
-    """A network of BERT's shape with frozen weights in float32.
+    """A network of BERT's shape with frozen weights in float32. Under autocast to bfloat16, its products and attention are in that.
 
     words       (vocabulary, width) embeddings of tokens
     places      (positions, width) embeddings of positions, and of the one type of token
@@ -79,15 +86,21 @@ class Encoder:
 
         adapt  adds the adapters' parts; None: the network alone
         """
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        with torch.autocast("cpu", enabled=False):
+            return self._run(ids, mask, adapt, dtype)
+
+    def _run(self, ids: Tensor, mask: Tensor, adapt: Adapt | None, dtype: torch.dtype) -> Tensor:
         rows, tokens = ids.shape
         seen = None if rows == 1 or bool(mask.all()) else mask.bool()[:, None, None, :]
         x = _normalize(self._words[ids].add_(self._places[:tokens]), self._norm)
         for layer in self._layers:
-            q, k, v = (linear(x, adapt).view(rows, tokens, self._heads, -1).transpose(1, 2) for linear in layer.qkv)
+            read = x.to(dtype)
+            q, k, v = (linear(read, adapt).view(rows, tokens, self._heads, -1).transpose(1, 2) for linear in layer.qkv)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2).reshape(x.shape)
-            x = _normalize(layer.out(mixed, adapt).add_(x), layer.attention_norm)
-            inner = self._activation(layer.up(x, adapt))
-            x = _normalize(layer.down(inner, adapt).add_(x), layer.norm)
+            x = _normalize(layer.out(mixed, adapt).float().add_(x), layer.attention_norm)
+            inner = self._activation(layer.up(x.to(dtype), adapt))
+            x = _normalize(layer.down(inner, adapt).float().add_(x), layer.norm)
         return x
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from vertical_sdk.bases.base import Base, load_config
+from vertical_sdk.bases.base import Base, layer_width
 from vertical_sdk.kernels.rates import measure_rates
 from vertical_sdk.kernels.threads import count_free_threads
 from vertical_sdk.training_arguments import Arguments
 
 __all__ = ["Compute", "choose_compute"]
-
-USUAL_WIDTH = 384
-"""The width that is measured for a base whose config.json does not name one."""
 
 
 class Compute(BaseModel):
@@ -42,13 +37,6 @@ def choose_compute(arguments: Arguments, chosen: set[str], base: Base) -> Comput
         return Compute(
             bf16=arguments.bf16 if decided else torch.cuda.is_bf16_supported(), onednn=False, threads=torch.get_num_threads()
         )
-    rates = measure_rates(_width(base))
+    rates = measure_rates(layer_width(base))
     bf16 = arguments.bf16 if decided else rates.prefers_bf16
     return Compute(bf16=bf16, onednn=rates.prefers_onednn and not bf16, threads=count_free_threads())
-
-
-def _width(base: Base) -> int:
-    """The width of the base's layers."""
-    config: Any = load_config(base) if base.family != "vision" else None
-    width = getattr(config, "hidden_size", None)
-    return width if isinstance(width, int) and width > 0 else USUAL_WIDTH

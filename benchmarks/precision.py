@@ -1,8 +1,9 @@
-"""Would linear layers in int8 answer faster than float32 on this processor, and how different would the answers be?
+"""Would linear layers in bfloat16 or int8 answer faster than float32 on this processor, and how different would the answers be?
 
-    python benchmarks/int8.py [--rounds 3] [--steps 8]
+    python benchmarks/precision.py [--rounds 3] [--steps 8]
 
-The library computes in float32 on a CPU; this measures the alternative. Weights are int8 with a scale for each output, inputs 7-bit
+The library reads in float32, or in bfloat16 if it is asked to (`dtype`), and writes in float32; this measures the alternatives. In
+int8, weights are numbers with a scale for each output, inputs 7-bit
 numbers with a scale for each token (AVX2 adds two products in 16 bits, which 8-bit inputs overflow), and sums float32, by PyTorch's
 fbgemm. A scale for a whole batch, as `quantized.linear_dynamic` has it, would let rows of a batch change each other's answers.
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from vertical_sdk.bases.base import load_tokenizer, pull_base
 from vertical_sdk.families import plain_decoder
+from vertical_sdk.families.plain_encoder import find_encoder
 from vertical_sdk.families.specialist import load_backbone
 from vertical_sdk.kernels.decoder import Linear, Segment
 
@@ -73,6 +75,13 @@ def measure_reading(rounds: int) -> None:
     """Features of 1 and of 64 texts."""
     base = pull_base("minilm-l6")
     tokenizer, plain = load_tokenizer(base), load_backbone(base)
+    encoder: Any = find_encoder(plain)
+
+    def read_in_bfloat16(part: dict[str, Tensor]) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            read: Tensor = encoder(part["input_ids"], part["attention_mask"]).mean(1)
+            return read
+
     changed = copy.deepcopy(plain)
     for module in list(changed.modules()):
         for name, child in list(module.named_children()):
@@ -82,10 +91,15 @@ def measure_reading(rounds: int) -> None:
     batch = tokenizer([text.format(n, n % 28) for n in range(64)], padding=True, return_tensors="pt")
     for rows in (1, 64):
         part = {key: value[:rows] for key, value in batch.items()}
-        calls = {name: lambda m=m, p=part: m(**p).last_hidden_state.mean(1) for name, m in (("fp32", plain), ("int8", changed))}
+        calls: dict[str, Callable[[], Tensor]] = {
+            "fp32": lambda p=part: encoder(p["input_ids"], p["attention_mask"]).mean(1),
+            "bfloat16": lambda p=part: read_in_bfloat16(p),
+            "int8": lambda p=part: changed(**p).last_hidden_state.mean(1),
+        }
         least = least_times(calls, rounds)
-        cosine = float(F.cosine_similarity(calls["fp32"](), calls["int8"]()).min())
-        print(f"minilm-l6, {rows} texts: {show(least)}, least cosine {cosine:.3f}", flush=True)
+        for name in ("bfloat16", "int8"):
+            cosine = float(F.cosine_similarity(calls["fp32"](), calls[name]()).min())
+            print(f"minilm-l6, {rows} texts: {show(least, name)}, least cosine {cosine:.5f}", flush=True)
 
 
 def measure_writing(rounds: int, steps: int) -> None:
@@ -120,12 +134,12 @@ def measure_writing(rounds: int, steps: int) -> None:
                     least[name] = min(least[name], 1e3 * (time.thread_time() - began))
                 same += int((scores["fp32"].argmax(-1) == scores["int8"].argmax(-1)).sum())
             share = same / (rows * rounds * steps)
-            print(f"smollm2-135m, {title} in int8, {rows} rows: {show(least)}, same next token {share:.0%}", flush=True)
+            print(f"smollm2-135m, {title} in int8, {rows} rows: {show(least, 'int8')}, same next token {share:.0%}", flush=True)
 
 
-def show(least: dict[str, float]) -> str:
-    """Both times and their ratio."""
-    return f"float32 {least['fp32']:.1f} ms, int8 {least['int8']:.1f} ms, {least['fp32'] / least['int8']:.2f} times as fast"
+def show(least: dict[str, float], name: str) -> str:
+    """The time in float32, the time of another, and their ratio."""
+    return f"float32 {least['fp32']:.1f} ms, {name} {least[name]:.1f} ms, {least['fp32'] / least[name]:.2f} times as fast"
 
 
 def main() -> None:
