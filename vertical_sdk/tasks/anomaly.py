@@ -109,7 +109,7 @@ class Anomaly(Task):
     def apply_rule(self, outputs: Outputs, rule: Sequence[float]) -> Outputs:
         """Alarms from the threshold on."""
         assert outputs.values is not None
-        return alarm_outputs(outputs.values, *rule)
+        return alarm_outputs(outputs.values, rule[0] if rule else None)
 
     def rule_size(self, labels: LabelSpace | None) -> int:
         """The threshold."""
