@@ -110,7 +110,7 @@ def seasonal_zscore(
     """Count standard deviations from the training rows' mean at the same time of day.
 
     minutes  length of a slot of the day; a slot with fewer than 3 rows has the statistics of all rows
-    steps    the mean of so many last steps is compared, of a row and of the training rows: what lasts stands out from noise, later
+    steps    the mean of so many last steps is compared, of a row and of the training rows: less noise, and what lasts is found later
     """
     levels, slot_of_row = _read_levels(train, steps), _find_slots(train, minutes)
     mean, std = (np.tile(part, (math.ceil(MINUTES / minutes), 1)) for part in _mean_and_std(levels))
