@@ -147,7 +147,7 @@ def test_the_mean_of_several_steps_shows_what_lasts() -> None:
     assert score == pytest.approx(4.0, rel=0.05)
 
 
-def test_what_was_never_measured_is_never_unusual() -> None:
+def test_detectors_give_the_score_zero_to_what_was_never_measured() -> None:
     rows = [replace(row, target=np.array([[row.target[0, 0], np.nan]])) for row in draw_rows(50, 0, anomalies=False)]
     fitted = SeasonalScore.from_arrays(seasonal_zscore(rows, None, "anomaly", 0, None).to_arrays())
     usual = fitted.mean[0, 0]
