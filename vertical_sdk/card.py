@@ -88,8 +88,9 @@ class Calibration(_Frozen):
     ece_before, ece_after  expected calibration error on the validation rows, before and after
     offsets                added to the log-probabilities (log-odds for multilabel) before labels are chosen; empty means no offsets
     level                  probability that an interval contains the truth, from conformal prediction
-    widths                 half the width of an interval (regression), or the amount added to the outer quantiles at each step
-                           (forecasting)
+    widths                 half the width of an interval (regression); the amount by which the outer quantiles move, for each step and
+                           channel, all channels of a step together, or for each step in cards of earlier versions (forecasting);
+                           the usual error of each channel (anomaly)
     threshold              anomaly: the lowest score that raises an alarm
     """
 
@@ -107,13 +108,13 @@ class Calibration(_Frozen):
         known = len(labels) if labels is not None else 0
         if self.offsets and len(self.offsets) != known:
             raise ValueError(f"calibration.offsets has {len(self.offsets)} numbers, and there are {known} labels")
-        expected, least = (1 if labels is None else 0), "0 or more"
+        expected, least = [1 if labels is None else 0], "0 or more"
         if layout is not None and self.threshold is not None:
-            expected, least = len(layout.channels), "more than 0"
+            expected, least = [len(layout.channels)], "more than 0"
         elif layout is not None:
-            expected, least = layout.horizon, "any"
-        if self.widths and len(self.widths) != expected:
-            raise ValueError(f"calibration.widths has {len(self.widths)} numbers, and {expected} are needed")
+            expected, least = [layout.horizon * len(layout.channels), layout.horizon], "any"
+        if self.widths and len(self.widths) not in expected:
+            raise ValueError(f"calibration.widths has {len(self.widths)} numbers, and {expected[0]} are needed")
         low = [width for width in self.widths if width < 0 or (width == 0 and least == "more than 0")]
         if low and least != "any":
             raise ValueError(f"calibration.widths must be {least}, and contains {low[0]:g}")

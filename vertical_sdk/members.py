@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class _Settings(BaseModel):
     parts: tuple[Part, ...]
     offsets: tuple[tuple[FiniteFloat, ...], ...]
     scores: tuple[FiniteFloat | None, ...] = ()
+    own: Calibration = Calibration()
     calibration: Calibration | None = None
     """That of the members without the adapter; None in files of earlier versions, in which their weights are missing too."""
 
@@ -87,6 +88,7 @@ class Members:
     scores   the value of each in the recipe's main metric on the validation rows, out of fold; None if it is undefined. Empty in files
              of earlier versions
     without  None in files of earlier versions
+    own      the calibration of the adapter alone, if it makes evidence of its raw outputs
     """
 
     task: str
@@ -97,6 +99,7 @@ class Members:
     bias: NDArray[np.float64]
     scores: tuple[float | None, ...] = ()
     without: WithoutAdapter | None = None
+    own: Calibration = field(default_factory=Calibration)
 
 
 def encode_json(value: Any) -> NDArray[np.uint8]:
@@ -191,7 +194,9 @@ def _read(tensors: Arrays, named: tuple[Part, ...]) -> Members:
         if positive in one and not (one[positive] > 0).all():
             raise ValueError(f"{number}.{positive} contains a number that is not more than 0")
         _check_trees(one)
-    return Members(settings.task, settings.parts, arrays, settings.offsets, weights, bias, settings.scores, without)
+    return Members(
+        settings.task, settings.parts, arrays, settings.offsets, weights, bias, settings.scores, without, settings.own
+    )
 
 
 def _read_weights(tensors: Arrays, prefix: str, systems: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from vertical_sdk.errors import DataError
+from vertical_sdk.types import Split
 
 from .sumo import Simulator, cached_result, run
 
@@ -70,7 +71,10 @@ class Corridor(BaseModel):
     )
     train: Count = Field(default=10, description="Days without incidents to learn from.")
     validation: Count = Field(default=2, description="Days without incidents to set the alarm by.")
-    test: Count = Field(default=8, description="Days with incidents.")
+    test: Count = Field(default=8, description="Days with incidents to judge by.")
+    known: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Days with incidents to weigh systems by; for validation."
+    )
     incidents: Incidents = Incidents()
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
 
@@ -78,6 +82,13 @@ class Corridor(BaseModel):
     def steps(self) -> int:
         """Of a day."""
         return len(self.demand) * 1800 // self.seconds
+
+    def split_of(self, day: int) -> Split:
+        """The part that a day, counted from 0, belongs to. The days of known incidents come last."""
+        if day < self.train:
+            return "train"
+        tested = 0 <= day - self.train - self.validation < self.test
+        return "test" if tested else "validation"
 
     def check(self, where: str) -> None:
         """Raise DataError for what the schema cannot see."""

@@ -63,16 +63,23 @@ class _Readings:
 
 @readers.register("traffic.incidents", tasks=("anomaly",), extra="traffic-sim")
 def incidents(
-    path: Path, columns: Mapping[str, str], task: TaskName, missing: Missing = "drop", *, history: Count = 15
+    path: Path,
+    columns: Mapping[str, str],
+    task: TaskName,
+    missing: Missing = "drop",
+    *,
+    history: Count = 15,
+    neighbours: Annotated[int, Field(ge=0)] = 0,
 ) -> Table:
     """A simulated motorway: loops' speed, flow and occupancy each minute, on quiet days and on days with incidents.
 
-    path     a scenario in YAML (see `domains/traffic/scenarios`)
-    history  steps before a row
+    path        a scenario in YAML (see `domains/traffic/scenarios`)
+    history     steps before a row
+    neighbours  detectors in each direction whose channels a row has too; NaN beyond the ends of the road
 
-    Quiet days are for training and validation, days with incidents for the test. An incident belongs to the detectors of its section
-    and of those next upstream, from its begin until its queue is gone; rows of other detectors in that time are left out, as an
-    alarm there is neither right nor false. The group is the day. Each day is simulated once and kept in the cache.
+    Quiet days are for training and validation, days with incidents for the test, and `known` ones for validation. An incident belongs to
+    the detectors of its section and of those next upstream, from its begin until its queue is gone; rows of other detectors in that time
+    are left out, as an alarm there is neither right nor false. The group is the day. Each day is simulated once and kept in the cache.
 
     Raises DataError for a scenario that is wrong, MissingExtra without SUMO.
     """
@@ -83,7 +90,7 @@ def incidents(
     if history >= corridor.steps:
         raise DataError(f"{path}: a day has {corridor.steps} steps, too few for a history of {history}.")
     sumo = find_simulator(corridor.sumo, str(path))
-    days = list(range(corridor.train + corridor.validation + corridor.test))
+    days = list(range(corridor.train + corridor.validation + corridor.test + corridor.known))
 
     def simulate_day(day: int) -> Floats:
         try:
@@ -95,14 +102,12 @@ def incidents(
     rows: list[Example] = []
     count = 0
     for day, readings in zip(days, run_in_parallel(simulate_day, days), strict=True):
-        split: Split = (
-            "train" if day < corridor.train else "validation" if day < corridor.train + corridor.validation else "test"
-        )
+        split = corridor.split_of(day)
         start = FIRST_DAY + timedelta(days=day, hours=corridor.begin)
         for section in range(corridor.sections):
             own, elsewhere = _find_windows(corridor, day, section, start, readings)
             series = f"detector {section + 1:02d}"
-            loop = _Readings(series, readings[:, section], start, corridor.seconds, own)
+            loop = _Readings(series, _with_neighbours(readings, section, neighbours), start, corridor.seconds, own)
             for row in _build_rows(loop, history, partial(_always, split), f"day {day + 1:02d}"):
                 count += 1
                 end = datetime.fromisoformat(row.time or "") + timedelta(seconds=2 * corridor.seconds)
@@ -112,8 +117,19 @@ def incidents(
                     rows.append(row)
     happened = sum(len(draw_incidents(corridor, day)) for day in days)
     summary = f"SUMO {sumo.version}: {len(days)} days of {corridor.sections} detectors, {happened} incidents"
-    layout = SeriesLayout(CHANNELS, float(corridor.seconds), history, 1, zone=NO_ZONE)
+    near = (
+        f"{name} {n} {where}" for n in range(1, neighbours + 1) for where in ("upstream", "downstream") for name in CHANNELS
+    )
+    layout = SeriesLayout((*CHANNELS, *near), float(corridor.seconds), history, 1, zone=NO_ZONE)
     return Table(tuple(rows), summary, account=tally.close(count, len(rows)), layout=layout)
+
+
+def _with_neighbours(readings: Floats, section: int, neighbours: int) -> Floats:
+    """The channels of a section, then those of the sections 1 upstream, 1 downstream, 2 upstream, ...: (steps, channels)."""
+    others = [section + sign * n for n in range(1, neighbours + 1) for sign in (-1, 1)]
+    nothing = np.full_like(readings[:, 0], np.nan)
+    near = [readings[:, other] if 0 <= other < readings.shape[1] else nothing for other in others]
+    return np.concatenate([readings[:, section], *near], axis=1)
 
 
 def _always(split: Split, _moment: datetime) -> Split:

@@ -57,8 +57,10 @@ def registered() -> Iterator[None]:
     catalog.baselines.register("debt_rule", tasks=("classification",), title="rule of debt", saves_as=DebtRule, classical=0)(
         fit_debt_rule
     )
+    catalog.baselines.register("unstored_rule", tasks=("classification",), title="rule that is not stored")(fit_debt_rule)
     yield
-    catalog.baselines._parts.pop("debt_rule")
+    for name in ("debt_rule", "unstored_rule"):
+        catalog.baselines._parts.pop(name)
 
 
 @pytest.fixture(scope="module")
@@ -120,5 +122,7 @@ def test_options_of_an_outside_baseline_are_checked(run: Path) -> None:
 
 
 def test_a_baseline_without_saves_as_cannot_be_a_member() -> None:
-    with pytest.raises(RecipeError, match=r"^ensemble\.0: zscore cannot be stored, so it cannot be a member of an ensemble\."):
-        save_arrays("zscore", DebtRule(0.0, 1.0), "ensemble.0")
+    with pytest.raises(
+        RecipeError, match=r"^ensemble\.0: unstored_rule cannot be stored, so it cannot be a member of an ensemble\."
+    ):
+        save_arrays("unstored_rule", DebtRule(0.0, 1.0), "ensemble.0")

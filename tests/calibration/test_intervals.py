@@ -46,6 +46,31 @@ def test_quantiles_that_are_too_narrow_are_widened_until_they_hold() -> None:
     assert abs(inside.mean() - 0.9) < 0.02
 
 
+def test_intervals_of_a_small_channel_do_not_depend_on_a_large_one() -> None:
+    rng = np.random.default_rng(0)
+    scale = np.array([1.0, 100.0, 5.0])
+
+    def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((n, 2, 3, 3)), rng.normal(size=(n, 2, 3)) * scale
+
+    raw, truth = drawn(2000)
+    truth[4:, 1, 2] = np.nan  # four known values: too few for 90%
+    found = fit_forecast_intervals(raw, truth, (0.05, 0.95))
+    raw, truth = drawn(5000)
+    wide = widen_quantiles(raw, found.widths)
+    inside = ((wide[..., 1] <= truth) & (truth <= wide[..., 2])).mean(axis=0)
+
+    np.testing.assert_allclose(inside[0], 0.9, atol=0.02)
+    np.testing.assert_allclose(inside[1, :2], 0.9, atol=0.02)
+    assert inside[1, 2] > 0.98  # it has the errors of all channels
+    np.testing.assert_allclose(found.widths[:3], 1.645 * scale, rtol=0.1)  # 90% of a normal distribution
+
+
+def test_widths_of_earlier_cards_move_all_channels_of_a_step() -> None:
+    quantiles = np.zeros((1, 2, 3, 3))
+    assert widen_quantiles(quantiles, (1.0, 2.0))[0, :, :, 2].tolist() == [[1.0] * 3, [2.0] * 3]
+
+
 def test_a_lower_bound_is_never_above_the_forecast() -> None:
     crossed = np.array([[[[0.0, 2.0, -1.0]]]])  # the median, and bounds the wrong way round
     assert widen_quantiles(crossed, (0.5,)).tolist() == [[[[0.0, -1.5, 2.5]]]]

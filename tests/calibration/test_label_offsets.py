@@ -28,7 +28,7 @@ def _rare(n: int = 2000) -> tuple[LabelSpace, list[Example], Outputs, np.ndarray
 def test_rare_labels_are_said_more_often_where_f1_is_asked_for() -> None:
     labels, rows, outputs, truth = _rare()
 
-    offsets = get_task("classification").fit_offsets(outputs, rows, labels, _recipe("macro_f1"))
+    offsets = get_task("classification").fit_rule(outputs, rows, labels, _recipe("macro_f1"))
 
     moved = get_task("classification").predictions(Outputs(probabilities=outputs.probabilities, offsets=np.array(offsets)))
     plain = get_task("classification").predictions(outputs)
@@ -39,7 +39,7 @@ def test_rare_labels_are_said_more_often_where_f1_is_asked_for() -> None:
 def test_accuracy_leaves_the_likeliest_label_nearly_alone() -> None:
     labels, rows, outputs, _ = _rare()
 
-    offsets = get_task("classification").fit_offsets(outputs, rows, labels, _recipe("accuracy"))
+    offsets = get_task("classification").fit_rule(outputs, rows, labels, _recipe("accuracy"))
 
     moved = get_task("classification").predictions(Outputs(probabilities=outputs.probabilities, offsets=np.array(offsets)))
     assert (moved == get_task("classification").predictions(outputs)).mean() > 0.97
@@ -52,7 +52,7 @@ def test_a_gain_of_one_row_among_fifty_moves_nothing(times: int, moves: bool) ->
     shares = np.array(([0.9] * 4 + [0.45] * 2 + [0.46] + [0.02] * 43) * times)
     rows = [Example(str(i), target="rare" if i % 50 < 6 else "usual") for i in range(50 * times)]
 
-    offsets = get_task("classification").fit_offsets(
+    offsets = get_task("classification").fit_rule(
         Outputs(probabilities=np.stack([1 - shares, shares], axis=1)), rows, labels, _recipe("accuracy")
     )
 
@@ -63,7 +63,7 @@ def test_a_gain_of_one_row_among_fifty_moves_nothing(times: int, moves: bool) ->
 def test_metrics_that_look_at_probabilities_alone_move_nothing(metric: str) -> None:
     labels, rows, outputs, _ = _rare(100)
 
-    assert get_task("classification").fit_offsets(outputs, rows, labels, _recipe(metric)) == ()
+    assert get_task("classification").fit_rule(outputs, rows, labels, _recipe(metric)) == ()
 
 
 def test_one_shift_serves_all_labels_of_a_multilabel_task() -> None:
@@ -73,7 +73,7 @@ def test_one_shift_serves_all_labels_of_a_multilabel_task() -> None:
     scores = np.clip(0.12 * truth + 0.2 * rng.random((1000, 2)), 0, 1)  # never near one half
     rows = [Example(str(i), target=tuple(np.array(labels.labels)[t])) for i, t in enumerate(truth)]
 
-    offsets = get_task("multilabel").fit_offsets(Outputs(probabilities=scores), rows, labels, _recipe("macro_f1", "multilabel"))
+    offsets = get_task("multilabel").fit_rule(Outputs(probabilities=scores), rows, labels, _recipe("macro_f1", "multilabel"))
 
     assert offsets[0] == offsets[1] > 0.5
     said = get_task("multilabel").predictions(Outputs(probabilities=scores, offsets=np.array(offsets)))

@@ -17,7 +17,7 @@ import pytest
 from vertical_sdk.domains.traffic import sumo as sumo_module
 from vertical_sdk.domains.traffic.cities import Cities, City
 from vertical_sdk.domains.traffic.corridors import Corridor, draw_incidents
-from vertical_sdk.domains.traffic.incidents import incidents, marked_series
+from vertical_sdk.domains.traffic.incidents import _with_neighbours, incidents, marked_series
 from vertical_sdk.domains.traffic.roads import Roads, Trips
 from vertical_sdk.domains.traffic.routes import demand_scaling, free_flow_saving, read_streets, route_gap, streets
 from vertical_sdk.domains.traffic.sumo import Simulator, find_simulator, run, run_in_parallel
@@ -426,6 +426,25 @@ def test_incidents_are_drawn_by_seed_and_only_on_days_to_judge() -> None:
     assert all(len(each) == 1 and 600 <= each[0].seconds <= 1500 for each in drawn[3:])
     assert len({each[0].section for each in drawn[3:]}) > 1
     assert drawn == [draw_incidents(road, day) for day in range(8)]
+
+
+def test_days_of_known_incidents_come_last_and_change_no_other_day() -> None:
+    road, more = Corridor(train=2, validation=1, test=3), Corridor(train=2, validation=1, test=3, known=2)
+
+    assert [more.split_of(day) for day in range(8)] == ["train"] * 2 + ["validation"] + ["test"] * 3 + ["validation"] * 2
+    assert [draw_incidents(more, day) for day in range(6)] == [draw_incidents(road, day) for day in range(6)]
+    assert all(draw_incidents(more, day) for day in (6, 7))
+
+
+def test_a_detector_reads_its_neighbours_upstream_and_downstream() -> None:
+    readings = np.arange(2 * 3 * 3, dtype=np.float32).reshape(2, 3, 3)  # 2 steps of 3 sections
+
+    first, last = (_with_neighbours(readings, section, 1) for section in (0, 2))
+
+    assert np.isnan(first[:, 3:6]).all()  # nothing is upstream of the first section
+    assert first[1].tolist()[:3] + first[1].tolist()[6:] == [9, 10, 11, 12, 13, 14]
+    assert last[0].tolist()[:6] == [6, 7, 8, 3, 4, 5]
+    assert _with_neighbours(readings, 1, 2).shape == (2, 15)
 
 
 @simulates

@@ -222,7 +222,7 @@ def series_card(trained: Path, **changes: Any) -> Card:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"widths": [1.0] * 4}, "calibration.widths has 4 numbers, and 5 are needed"),
+        ({"widths": [1.0] * 4}, "calibration.widths has 4 numbers, and 15 are needed"),
         ({"widths": [1.0] * 5, "threshold": 2.0}, "calibration.widths has 5 numbers, and 3 are needed"),
         ({"widths": [1.0, 0.0, 1.0], "threshold": 2.0}, "calibration.widths must be more than 0, and contains 0"),
         ({"widths": [1.0, -1.0, 1.0], "threshold": 2.0}, "calibration.widths must be more than 0, and contains -1"),

@@ -56,7 +56,7 @@ class Adapter:
             return None
         from vertical_sdk.baselines.stacking import load_ensemble
 
-        return load_ensemble(self.files, self.recipe, self.card.labels)
+        return load_ensemble(self.files, self.recipe, self.card.labels, self.card.layout)
 
 
 def read_adapter(source: Path | Version) -> Adapter:

@@ -65,7 +65,7 @@ class Whole:
         """
         rows, own = [self._build_row(specialist, text) for text in texts], raw.numpy()
         if self.ensemble is not None:
-            own = self.ensemble.combine(own, self.ensemble.gather(rows, FrozenBase(specialist, self.files)))
+            own = self.ensemble.combine(own, self.ensemble.gather(rows, FrozenBase(specialist, self.files)), rows)
         numbers = list_numbers(get_task(specialist.task).decode(own, self.calibration, rows))
         if not np.isfinite(numbers).all():
             raise IdleAdapter("a self-test is answered with a number that is not finite. Train the adapter again.")

@@ -8,7 +8,9 @@ Each system has one weight, whatever the number of labels, so a few hundred rows
 on the validation rows. The adapter was not trained on these rows, and each member predicts them out of fold, so the pooled
 probabilities are calibrated. A yes-or-no decision (two labels, or each label of a multilabel task) also has a bias. A weak normal
 prior keeps weights near an equal share, and biases near 0. Numbers are pooled as a weighted sum. Forecasts are pooled as the weighted
-mean with the least absolute error, and the adapter's quantiles move with its median.
+mean with the least absolute error, and the adapter's quantiles move with its median. Anomaly scores s are pooled as
+log(1 + s) = w_0 log(1 + s_adapter) + w_1 log(1 + s_1) + ..., by the likeliest weights of whether a row is an anomaly; without known
+anomalies among the validation rows, by weights with which a high score of each system is equally rare.
 
 A second stacker is fitted on the same rows for the members alone. Without it, nothing would show what the adapter adds to them.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from vertical_sdk import catalog
 from vertical_sdk.baselines.fitted import Arrays, Fitted, encode_json, load_fitted, save_arrays
 from vertical_sdk.calibration.stacking import pool
+from vertical_sdk.card import Calibration
 from vertical_sdk.data.texts import stable_hash
 from vertical_sdk.errors import AdapterError, CorruptAdapter
 from vertical_sdk.members import ALONE, ENSEMBLE, WithoutAdapter, read_members
@@ -34,7 +37,8 @@ from vertical_sdk.outputs import Outputs, join_outputs
 from vertical_sdk.recipe import Part, Recipe
 from vertical_sdk.registry.checked_files import CheckedFiles
 from vertical_sdk.tasks import get_task, score_outputs
-from vertical_sdk.types import Example, LabelSpace, Progress, TaskName, silent
+from vertical_sdk.tasks.task import UNCALIBRATED
+from vertical_sdk.types import Example, LabelSpace, Progress, SeriesLayout, TaskName, silent
 
 __all__ = ["ENSEMBLE", "Ensemble", "fit_ensemble", "fit_member", "load_ensemble", "save_ensemble", "stack_members"]
 
@@ -50,9 +54,10 @@ class Ensemble:
     members  the same, fitted on training and validation rows
     weights  (1 + members,) the adapter's first
     bias     (k,)
-    offsets  how each member chooses labels by itself, when it is measured as a baseline
+    offsets  how each member decides by itself, when it is measured as a baseline: label offsets, or the threshold of an alarm
     scores   the value of each member in the recipe's main metric on the validation rows, out of fold; None if undefined
     without  how the members answer without the adapter; None in adapters of earlier versions, like the scores
+    own      what turns the adapter's raw outputs into evidence, and into answers without the members
     """
 
     task: TaskName
@@ -63,6 +68,7 @@ class Ensemble:
     offsets: tuple[tuple[float, ...], ...]
     scores: tuple[float | None, ...] = ()
     without: WithoutAdapter | None = None
+    own: Calibration = UNCALIBRATED
 
     def gather(self, rows: Sequence[Example], base: Any) -> list[Floats]:
         """Gather the evidence of each member about the rows, (rows, k) each.
@@ -79,17 +85,18 @@ class Ensemble:
             systems.append(evidence)
         return systems
 
-    def combine(self, own: NDArray[Any], gathered: Sequence[Floats]) -> NDArray[np.float32]:
+    def combine(self, own: NDArray[Any], gathered: Sequence[Floats], rows: Sequence[Example] = ()) -> NDArray[np.float32]:
         """Combine the adapter's raw outputs with the evidence of the members.
 
         own       the adapter's raw outputs: logits, numbers, or quantiles
         gathered  by `gather`, for the same rows
-        returns   the raw outputs of the whole, in the shape of `own`
+        rows      the same rows; only anomaly detection reads them, as it compares them with the forecast
+        returns   the raw outputs of the whole, in the shape of `own`; for anomaly detection pooled evidence, (rows, 1)
 
         Raises AdapterError that names a member whose answers have another shape.
         """
         task = get_task(self.task)
-        systems = [task.raw_evidence(own), *gathered]
+        systems = [task.raw_evidence(own, rows, self.own), *gathered]
         self._require_shape(systems[0].shape, gathered)
         return task.pooled_raw(own, pool(systems, self.weights, self.bias))
 
@@ -128,7 +135,7 @@ class Ensemble:
         """Predict with one member alone; None if the ensemble has no member of that name with those options."""
         for member_part, member, offsets in zip(self.parts, self.members, self.offsets, strict=True):
             if member_part == part:
-                return _with_offsets(member.predict(rows, base), offsets)
+                return get_task(self.task).apply_rule(member.predict(rows, base), offsets)
         return None
 
     def score_member(self, part: Part) -> float | None:
@@ -155,7 +162,7 @@ def fit_ensemble(
     """Fit the recipe's members, and the stacker on the validation rows.
 
     For each of 3 folds of the validation rows (whole groups), a member is fitted on the training rows and the other folds, and
-    predicts the fold. In the end it is fitted on all of them.
+    predicts the fold. In the end it is fitted on all of them. Rows that are only for evaluation are never learned.
 
     train, validation  rows without augmented copies
     own                the adapter's raw outputs for the validation rows, (rows, k)
@@ -164,11 +171,14 @@ def fit_ensemble(
 
     Raises what the baselines raise.
     """
+    from vertical_sdk.baselines.timeline import read_layout
+
     members, out_of_fold = [], []
     for number in range(len(recipe.ensemble)):
         out_of_fold.append(_predict_out_of_fold(recipe, number, (train, validation), labels, seed, base, progress))
-        members.append(fit_member(recipe, number, [*train, *validation], labels, seed, base))
-    return stack_members(recipe, members, out_of_fold, validation, own, labels)
+        members.append(fit_member(recipe, number, [*train, *_select_learned(validation)], labels, seed, base))
+    layout = read_layout(base, train) if get_task(recipe.task).ahead else None
+    return stack_members(recipe, members, out_of_fold, validation, own, labels, layout)
 
 
 def stack_members(
@@ -178,25 +188,30 @@ def stack_members(
     rows: Sequence[Example],
     own: NDArray[Any],
     labels: LabelSpace | None,
+    layout: SeriesLayout | None = None,
 ) -> tuple[Ensemble, NDArray[np.float32]]:
     """Fit the stacker on rows that neither the adapter nor the members had learned when they answered them.
 
     members      as they are stored
     out_of_fold  the answers of each member to the rows
     own          the adapter's raw outputs for the rows, (rows, k)
+    layout       of series
     returns      as `fit_ensemble`
     """
     task, truth = get_task(recipe.task), get_task(recipe.task).references(rows, labels)
-    systems, offsets, scores = [task.raw_evidence(own)], [], []
+    calibration = task.calibrate_alone(own, rows, labels, recipe, layout)
+    systems, offsets, scores = [task.raw_evidence(own, rows, calibration)], [], []
     for answers in out_of_fold:
         systems.append(task.evidence(answers))
-        offsets.append(task.fit_offsets(answers, rows, labels, recipe))
-        scores.append(score_outputs(recipe, _with_offsets(answers, offsets[-1]), rows, labels))
+        offsets.append(task.fit_rule(answers, rows, labels, recipe, layout))
+        scores.append(score_outputs(recipe, task.apply_rule(answers, offsets[-1]), rows, labels))
     weights, bias = task.stack(systems, truth)
     alone = task.stack(systems[1:], truth)
-    calibration = task.calibrate(task.pooled_raw(None, pool(systems[1:], *alone)), rows, labels, recipe)
-    without = WithoutAdapter(*alone, calibration)
-    ensemble = Ensemble(task.name, recipe.ensemble, tuple(members), weights, bias, tuple(offsets), tuple(scores), without)
+    pooled = task.pooled_raw(None, pool(systems[1:], *alone))
+    without = WithoutAdapter(*alone, task.calibrate(pooled, rows, labels, recipe, layout))
+    ensemble = Ensemble(
+        task.name, recipe.ensemble, tuple(members), weights, bias, tuple(offsets), tuple(scores), without, calibration
+    )
     return ensemble, task.pooled_raw(own, pool(systems, weights, bias))
 
 
@@ -232,10 +247,15 @@ def _predict_out_of_fold(
         in_fold = np.flatnonzero(folds == fold).tolist()
         if not in_fold:
             continue
-        fold_train = [*train, *(row for row, other in zip(validation, folds, strict=True) if other != fold)]
+        fold_train = [*train, *_select_learned([row for row, other in zip(validation, folds, strict=True) if other != fold])]
         fitted = fit(fold_train, labels, recipe.task, seed, base)
         fold_outputs.append((in_fold, fitted.predict([validation[i] for i in in_fold], base)))
     return join_outputs(fold_outputs)
+
+
+def _select_learned(rows: Sequence[Example]) -> list[Example]:
+    """The rows that may be learned."""
+    return [row for row in rows if row.only != "evaluate"]
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
@@ -249,6 +269,8 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
         "scores": ensemble.scores,
     }
     tensors: Arrays = {"weights": ensemble.weights, "bias": ensemble.bias}
+    if ensemble.own != UNCALIBRATED:
+        settings["own"] = ensemble.own.model_dump(mode="json")
     if (without := ensemble.without) is not None:
         settings["calibration"] = without.calibration.model_dump(mode="json")
         tensors |= {f"{ALONE}weights": without.weights, f"{ALONE}bias": without.bias}
@@ -258,10 +280,12 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, folder / ENSEMBLE)
 
 
-def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpace | None = None) -> Ensemble:
+def load_ensemble(
+    source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpace | None = None, layout: SeriesLayout | None = None
+) -> Ensemble:
     """Load the ensemble from an adapter's folder.
 
-    recipe, labels  those of the adapter's card: the members must be the recipe's, and fit the labels
+    recipe, labels, layout  those of the adapter's card: the members must be the recipe's, and fit the labels and the layout
 
     Raises CorruptAdapter if the file is incomplete, not an ensemble, another one, or contains numbers that cannot be right.
     """
@@ -275,10 +299,11 @@ def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpac
         if len(stored.bias) != outputs:
             raise ValueError(f"bias has {len(stored.bias)} numbers, and {outputs} are needed")
         for offsets in stored.offsets:
-            if offsets and (not task.labelled or len(offsets) != outputs):
-                raise ValueError(f"the offsets of a member are {len(offsets)} numbers, and {outputs} labels are known")
+            if offsets and len(offsets) != task.rule_size(labels):
+                raise ValueError(f"the offsets of a member are {len(offsets)} numbers, and {task.rule_size(labels)} are needed")
         if stored.without is not None:
-            stored.without.calibration.require_fit(labels, None)
+            stored.without.calibration.require_fit(labels, layout)
+        stored.own.require_fit(labels, layout)
         entries = enumerate(zip(stored.parts, stored.arrays, strict=True))
         members = tuple(_load_member(number, part, arrays, stored.task) for number, (part, arrays) in entries)
     except ValueError as error:
@@ -287,7 +312,8 @@ def load_ensemble(source: CheckedFiles | Path, recipe: Recipe, labels: LabelSpac
             where=path,
         ) from None
     return Ensemble(
-        stored.task, stored.parts, members, stored.weights, stored.bias, stored.offsets, stored.scores, stored.without
+        *(stored.task, stored.parts, members, stored.weights, stored.bias, stored.offsets, stored.scores, stored.without),
+        own=stored.own,
     )
 
 
@@ -301,7 +327,3 @@ def _load_member(number: int, part: Part, arrays: Arrays, task: str) -> Fitted:
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         problem = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{number}.{problem} ({part.use})") from None
-
-
-def _with_offsets(outputs: Outputs, offsets: Sequence[float]) -> Outputs:
-    return replace(outputs, offsets=np.array(offsets) if offsets else None)

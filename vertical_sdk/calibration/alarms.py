@@ -11,20 +11,26 @@ from numpy.typing import NDArray
 from vertical_sdk.card import Calibration
 from vertical_sdk.types import DAY, Example
 
-__all__ = ["compute_scores", "fit_alarms", "fit_threshold"]
+__all__ = ["compute_distances", "compute_scores", "fit_alarms", "fit_threshold"]
 
 Floats = NDArray[np.float64]
 
 
-def compute_scores(raw: NDArray[Any], rows: Sequence[Example], widths: Sequence[float]) -> Floats:
-    """The largest error of a row over its channels, in units of the channel's usual error: (rows,). 0 if nothing was measured.
+def compute_distances(raw: NDArray[Any], rows: Sequence[Example], widths: Sequence[float]) -> Floats:
+    """The error of each channel in units of its usual error: (rows, channels), NaN if it was not measured.
 
     raw     (rows, 1, channels, quantiles) forecasts, the median first
     widths  (channels,) usual errors
     """
     truth = np.stack([np.asarray(row.target, dtype=np.float64) for row in rows])[:, 0]
-    errors = np.abs(truth - raw[:, 0, :, 0]) / np.asarray(widths)
-    scores: Floats = np.where(np.isnan(errors), 0.0, errors).max(axis=1)
+    distances: Floats = np.abs(truth - raw[:, 0, :, 0]) / np.asarray(widths)
+    return distances
+
+
+def compute_scores(raw: NDArray[Any], rows: Sequence[Example], widths: Sequence[float]) -> Floats:
+    """The largest of the `compute_distances` of a row: (rows,). 0 if nothing was measured."""
+    distances = compute_distances(raw, rows, widths)
+    scores: Floats = np.where(np.isnan(distances), 0.0, distances).max(axis=1)
     return scores
 
 

@@ -1,8 +1,9 @@
 """Intervals that hold the truth as often as they say, by split conformal prediction on the validation rows.
 
-Numbers: the prediction ± the quantile of the absolute errors (Lei et al., 2018). Forecasts: the outer quantiles, moved out (or in) at each
-step by the quantile of how far the truth lay outside (Romano et al., Conformalized Quantile Regression, 2019). Of n errors, the
-⌈(n+1)·level⌉-th smallest is taken.
+Numbers: the prediction ± the quantile of the absolute errors (Lei et al., 2018). Forecasts: the outer quantiles, moved out (or in) by
+the quantile of how far the truth lay outside (Romano et al., Conformalized Quantile Regression, 2019), for each step and channel by
+itself: errors of a channel with large values say nothing about a small one (Mondrian conformal prediction; Vovk et al., 2005). Of n
+errors, the ⌈(n+1)·level⌉-th smallest is taken.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def fit_number_interval(values: NDArray[Any], truth: Floats) -> Calibration:
 
 
 def fit_forecast_intervals(raw: NDArray[Any], truth: Floats, levels: Sequence[float]) -> Calibration:
-    """Fit how far the outer quantiles must move at each step.
+    """Fit how far the outer quantiles must move: widths of (steps · channels), all channels of a step together.
+
+    A channel with too few known values for the level, at a step, takes the errors of all channels.
 
     raw     (rows, steps, channels, quantiles) forecasts with the median first
     truth   (rows, steps, channels), NaN if unknown
@@ -43,20 +46,26 @@ def fit_forecast_intervals(raw: NDArray[Any], truth: Floats, levels: Sequence[fl
         return Calibration(rows=len(truth))
     level = max(levels) - min(levels)
     outside = np.maximum(raw.min(axis=-1) - truth, truth - raw.max(axis=-1))
-    widths = [_quantile(outside[:, step].ravel(), level) for step in range(truth.shape[1])]
-    known = tuple(width for width in widths if width is not None)
-    if len(known) < len(widths):
-        return Calibration(rows=len(truth))
-    return Calibration(level=level, widths=known, rows=len(truth))
+    widths: list[float] = []
+    for errors in outside.transpose(1, 0, 2):
+        together = _quantile(errors.ravel(), level)
+        if together is None:
+            return Calibration(rows=len(truth))
+        by_channel = [_quantile(channel, level) for channel in errors.T]
+        widths += [together if width is None else width for width in by_channel]
+    return Calibration(level=level, widths=tuple(widths), rows=len(truth))
 
 
 def widen_quantiles(quantiles: NDArray[Any], widths: Sequence[float]) -> NDArray[Any]:
-    """Sort quantiles (rows, steps, channels, q) after the median, and move the outer ones by the widths of their steps."""
+    """Sort quantiles (rows, steps, channels, q) after the median, and move the outer ones by the widths of their steps and channels.
+
+    widths  of `fit_forecast_intervals`, or one for each step in cards of earlier versions
+    """
     ordered = np.concatenate([quantiles[..., :1], np.sort(quantiles[..., 1:], axis=-1)], axis=-1)
     if len(widths) and ordered.shape[-1] > 2:
-        by_step = np.asarray(widths)[:, None]
-        ordered[..., 1] = np.minimum(ordered[..., 1] - by_step, ordered[..., 0])
-        ordered[..., -1] = np.maximum(ordered[..., -1] + by_step, ordered[..., 0])
+        moved = np.asarray(widths).reshape(ordered.shape[1], -1)
+        ordered[..., 1] = np.minimum(ordered[..., 1] - moved, ordered[..., 0])
+        ordered[..., -1] = np.maximum(ordered[..., -1] + moved, ordered[..., 0])
     return ordered
 
 

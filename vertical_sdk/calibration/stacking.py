@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_likeliest", "fit_shares", "pool"]
+__all__ = ["fit_likeliest", "fit_shares", "fit_tails", "pool"]
 
 WEIGHT_SPREAD, BIAS_SPREAD = 1.0, 0.5
 """Standard deviations of the priors."""
 MOST_NUMBERS = 200_000
 """Weights of forecasts are fitted on at most so many numbers."""
+TAIL, SMALLEST_EXCESS = 0.9, 1e-3
+"""The share of scores that are not in the tail, and the least mean excess of a tail."""
 Floats = NDArray[np.float64]
 
 
@@ -77,3 +79,19 @@ def fit_shares(systems: Sequence[Floats], truth: Floats) -> Floats:
         return float(np.abs(shares(parameters) @ stacked - target).mean())
 
     return shares(np.asarray(minimize(error, np.zeros(len(systems) - 1), method="Nelder-Mead").x))
+
+
+def fit_tails(systems: Sequence[Floats]) -> Floats:
+    """Fit weights by which large evidence of each system is equally rare on rows without an anomaly.
+
+    Beyond its TAIL quantile, evidence is about exponential there (that of a score with a Pareto tail; Pickands, 1975): P(more than x)
+    is proportional to exp(-x / mean excess). The weights are 1 / mean excess, so their sum adds log p-values (Fisher's method).
+
+    systems  evidence of each system for rows without an anomaly, (rows, 1)
+    """
+    weights = []
+    for system in systems:
+        limit = np.quantile(system, TAIL)
+        excess = system[system > limit] - limit
+        weights.append(1 / max(float(excess.mean()) if len(excess) else 0.0, SMALLEST_EXCESS))
+    return np.array(weights)

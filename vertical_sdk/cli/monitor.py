@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from vertical_sdk.cli.options import AllowRevoked, RegistryAt, TimeColumn, check
 from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.errors import DataError
 
+if TYPE_CHECKING:
+    from vertical_sdk.inference.forecast import Alarm
+
 __all__ = ["monitor"]
 
 BATCH = 256
@@ -24,7 +27,10 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class _Step:
-    """A scored step, with the channel that is furthest from its expected value; `score` is NaN if too few values are known."""
+    """A scored step, with the channel that is furthest from its expected value; `score` is NaN if too few values are known.
+
+    Members without an adapter expect no value; the channel is then "".
+    """
 
     time: str
     score: float
@@ -83,20 +89,17 @@ def _score_rows(model: Any, rows: Sequence[Any]) -> Iterator[_Step]:
     """Score the steps of a file, each from the steps before it."""
     import numpy as np
 
-    from vertical_sdk.calibration.alarms import compute_scores
     from vertical_sdk.data.windows import add_seconds
+    from vertical_sdk.inference.forecast import judge_steps
 
-    layout, calibration = model.card.layout, model.card.calibration
+    layout = model.card.layout
     rows = [row for row in rows if row.target is not None and np.isfinite(row.values).any()]
     for start in range(0, len(rows), BATCH):
         chunk = rows[start : start + BATCH]
-        raw = model.outputs(chunk)
-        for row, expected, score in zip(chunk, raw[:, 0, :, 0], compute_scores(raw, chunk, calibration.widths), strict=True):
-            alarm = calibration.threshold is not None and score >= calibration.threshold
-            worst = _find_worst(expected, row.target[0], calibration.widths, layout.channels)
-            yield _Step(
-                add_seconds(row.time, layout.seconds), float(score), bool(alarm), *worst, series=dict(row.record).get("series")
-            )
+        for row, result in zip(chunk, judge_steps(model.answer(chunk)), strict=True):
+            worst = _find_worst(result, row.target[0], layout.channels)
+            time, series = add_seconds(row.time, layout.seconds), dict(row.record).get("series")
+            yield _Step(time, result.score, result.alarm, *worst, series=series)
 
 
 def _follow(model: Any, detector: Any, lines: Iterable[str]) -> Iterator[_Step]:
@@ -125,19 +128,16 @@ def _follow(model: Any, detector: Any, lines: Iterable[str]) -> Iterator[_Step]:
             result = detector.update(values, moment)
         except DataError as error:
             raise DataError(str(error), where=where) from None
-        worst = _find_worst(result.expected, values, model.card.calibration.widths, channels)
+        worst = _find_worst(result, values, channels)
         yield _Step(moment.isoformat(), result.score, result.alarm, *worst)
 
 
-def _find_worst(
-    expected: Sequence[float], values: Sequence[float], widths: Sequence[float], channels: Sequence[str]
-) -> tuple[str, float | None, float | None]:
-    """The channel with the largest error in units of its usual error, with its expected and its actual value."""
-    off = [abs(e - v) / w for e, v, w in zip(expected, values, widths, strict=True)]
-    place = max(range(len(off)), key=lambda k: -1.0 if math.isnan(off[k]) else off[k])
-    if math.isnan(off[place]):
-        return channels[place], None, None
-    return channels[place], float(f"{expected[place]:.6g}"), float(f"{values[place]:.6g}")
+def _find_worst(result: Alarm, values: Sequence[float], channels: Sequence[str]) -> tuple[str, float | None, float | None]:
+    """The channel that is furthest from its expected value, with that and its actual value; "" if no value is expected."""
+    place = max(range(len(channels)), key=lambda k: -1.0 if math.isnan(result.distances[k]) else result.distances[k])
+    if math.isnan(result.distances[place]):
+        return "", None, None
+    return channels[place], float(f"{result.expected[place]:.6g}"), float(f"{values[place]:.6g}")
 
 
 def _show_alarm(step: _Step, *, as_json: bool) -> None:
@@ -146,5 +146,6 @@ def _show_alarm(step: _Step, *, as_json: bool) -> None:
         emit({"series": step.series, **document} if step.series else document, indent=None)
         return
     series = f"  {step.series}" if step.series else ""
-    show(f"{step.time}{series}  score {step.score:.2f}  {step.channel}: expected {step.expected:g}, was {step.value:g}")
+    worst = f"  {step.channel}: expected {step.expected:g}, was {step.value:g}" if step.channel else ""
+    show(f"{step.time}{series}  score {step.score:.2f}{worst}")
     sys.stdout.flush()

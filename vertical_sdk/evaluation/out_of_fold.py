@@ -8,7 +8,7 @@ has a weak influence on these few numbers; only K² trainings would remove it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,8 @@ class Folds:
         task = get_task(self.recipe.task)
 
         def decide(others: NDArray[np.bool_], labels: LabelSpace | None) -> Outputs:
-            offsets = task.fit_offsets(select_outputs(outputs, others), self._select(others), labels, self.recipe)
-            return replace(select_outputs(outputs, ~others), offsets=np.array(offsets) if offsets else None)
+            rule = task.fit_rule(select_outputs(outputs, others), self._select(others), labels, self.recipe)
+            return task.apply_rule(select_outputs(outputs, ~others), rule)
 
         return self._join(decide)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from vertical_sdk.alternatives import MEMBERS
@@ -22,7 +22,6 @@ from vertical_sdk.inference import VerticalModel
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.recipe import Part
 from vertical_sdk.tasks import measured_baselines, score_outputs
-from vertical_sdk.tasks.task import Tuning
 from vertical_sdk.types import Progress, silent
 
 __all__ = [
@@ -195,14 +194,7 @@ def _run_baseline(setup: Setup, part: Part, arguments: dict[str, Any]) -> Answer
     outputs = fitted.predict(benchmark.rows, general)
     if part.use == "base" or prepared is None or not prepared.validation:
         return Answers(outputs)
-    validation = prepared.validation
+    task, recipe, validation = benchmark.task, benchmark.recipe, prepared.validation
     known = fitted.predict(validation, general)
-    tuned = benchmark.task.tune(
-        outputs,
-        lambda rows: known if rows is validation else fitted.predict(rows, general),
-        validation,
-        card.labels,
-        Tuning(benchmark.recipe, card.layout),
-    )
-    rule = replace(known, offsets=tuned.offsets, threshold=tuned.threshold)
-    return Answers(tuned, score_outputs(benchmark.recipe, rule, validation, card.labels))
+    rule = task.fit_rule(known, validation, card.labels, recipe, card.layout)
+    return Answers(task.apply_rule(outputs, rule), score_outputs(recipe, task.apply_rule(known, rule), validation, card.labels))

@@ -20,6 +20,7 @@ from vertical_sdk.errors import AdapterError
 from vertical_sdk.inference.inputs import clean_turns
 from vertical_sdk.outputs import Outputs
 from vertical_sdk.tasks import get_task
+from vertical_sdk.tasks.task import UNCALIBRATED
 from vertical_sdk.types import Example, Progress, silent
 
 __all__ = ["Answer", "answer"]
@@ -68,7 +69,7 @@ class Answer:
         if self.adapter.card.members_only and ensemble is not None:
             return ensemble.combine_without(self.gathered)
         self._require_finite(self.own_raw)
-        return self.own_raw if ensemble is None or not self.rows else ensemble.combine(self.own_raw, self.gathered)
+        return self.own_raw if ensemble is None or not self.rows else ensemble.combine(self.own_raw, self.gathered, self.rows)
 
     @functools.cached_property
     def gathered(self) -> list[NDArray[np.float64]]:
@@ -100,8 +101,9 @@ class Answer:
 
     @functools.cached_property
     def alone(self) -> Outputs:
-        """What the adapter answers without members and without calibration, both of which were fitted for the whole."""
-        return get_task(self.adapter.card.task).decode(self.own_raw, rows=self.rows)
+        """What the adapter answers without members and without the calibration, both of which were fitted for the whole."""
+        own = self.adapter.ensemble.own if self.adapter.ensemble is not None else UNCALIBRATED
+        return get_task(self.adapter.card.task).decode(self.own_raw, own, self.rows)
 
     @property
     def without_adapter(self) -> Outputs:

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vertical_sdk.calibration.alarms import compute_scores
+from vertical_sdk.calibration.alarms import compute_distances
 from vertical_sdk.calibration.intervals import widen_quantiles
 from vertical_sdk.data.zones import parse_time, require_zone
 from vertical_sdk.engines import Engine
 from vertical_sdk.errors import AdapterError, DataError, did_you_mean
-from vertical_sdk.inference.answer import answer
+from vertical_sdk.inference.answer import Answer, answer
 from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, SeriesLayout
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Alarm", "Forecast", "Monitor", "as_forecast", "as_history", "create_monitor", "forecast"]
+__all__ = ["Alarm", "Forecast", "Monitor", "as_forecast", "as_history", "create_monitor", "forecast", "judge_steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,14 +129,33 @@ def as_forecast(
 class Alarm:
     """The result of a monitor for one value.
 
-    score    distance from the expected value, in units of the usual distance; NaN until enough values are known
-    alarm    whether the score is above the threshold, which was set for the number of false alarms that the recipe allows
-    expected one value for each channel
+    score      how unusual the value is; without members the largest distance of a channel. NaN until enough values are known
+    alarm      whether the score is above the threshold, which was set for the number of false alarms that the recipe allows
+    expected   one value for each channel; NaN without an adapter, as members only score values
+    distances  of each channel from its expected value, in units of its usual distance; NaN without a value
     """
 
     score: float
     alarm: bool
     expected: tuple[float, ...]
+    distances: tuple[float, ...]
+
+
+def judge_steps(answers: Answer) -> list[Alarm]:
+    """Judge the targets of rows by what an anomaly specialist answers to these rows."""
+    outputs, card, ensemble = answers.outputs, answers.adapter.card, answers.adapter.ensemble
+    assert outputs.values is not None
+    truth = np.stack([np.asarray(row.target, dtype=np.float64) for row in answers.rows])[:, 0]
+    expected = distances = np.full(truth.shape, np.nan)
+    if not card.members_only:
+        own = answers.own_raw
+        expected = own[:, 0, :, 0].astype(np.float64)
+        distances = compute_distances(own, answers.rows, (card.calibration if ensemble is None else ensemble.own).widths)
+    threshold = np.inf if outputs.threshold is None else outputs.threshold
+    return [
+        Alarm(float(score), bool(score >= threshold), tuple(value.tolist()), tuple(distance.tolist()))
+        for score, value, distance in zip(outputs.values, expected, distances, strict=True)
+    ]
 
 
 class Monitor:
@@ -144,9 +163,9 @@ class Monitor:
 
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine, self._name = engine, name
-        self._card = card = engine.adapter(name).card
-        assert card.layout is not None
-        self._layout = card.layout
+        layout = engine.adapter(name).card.layout
+        assert layout is not None
+        self._layout = layout
         self._seen: deque[NDArray[np.float32]] = deque(maxlen=self._layout.history)
         self._last: datetime | None = None
         self._begun = False
@@ -189,13 +208,11 @@ class Monitor:
         read = usable[0].astype(np.float32)  # rounded as the readings of a file are, so that it has the same score
         self._seen.append(read)
         if len(known) < self._layout.history or not np.isfinite(known).any():
-            return Alarm(float("nan"), False, tuple([float("nan")] * len(now)))
+            unknown = (float("nan"),) * len(now)
+            return Alarm(float("nan"), False, unknown, unknown)
         target = np.where(np.isnan(read), now, read)[None]
         row = Example(id="now", values=known, target=target, time=before.isoformat() if before else None)
-        expected = answer(self._engine, [row], self._name)[self._name].raw[0]
-        score = float(compute_scores(expected[None], [row], self._card.calibration.widths)[0])
-        threshold = self._card.calibration.threshold
-        return Alarm(score, threshold is not None and score >= threshold, tuple(float(value) for value in expected[0, :, 0]))
+        return judge_steps(answer(self._engine, [row], self._name)[self._name])[0]
 
 
 def _check_horizon(horizon: Any, layout: SeriesLayout) -> int:

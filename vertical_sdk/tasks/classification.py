@@ -66,11 +66,16 @@ class Classification(Task):
     ) -> Calibration:
         """A temperature, then label offsets."""
         fitted = fit_calibration(raw, self.references(rows, labels))
-        offsets = self.fit_offsets(self.decode(raw, fitted), rows, labels, recipe)
+        offsets = self.fit_rule(self.decode(raw, fitted), rows, labels, recipe)
         return fitted.model_copy(update={"offsets": offsets})
 
-    def fit_offsets(
-        self, outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | None, recipe: Recipe
+    def fit_rule(
+        self,
+        outputs: Outputs,
+        rows: Sequence[Example],
+        labels: LabelSpace | None,
+        recipe: Recipe,
+        layout: SeriesLayout | None = None,
     ) -> tuple[float, ...]:
         """Offsets along the logarithm of the labels' shares in training."""
         if labels is None or outputs.probabilities is None or not len(rows):

@@ -65,7 +65,7 @@ class Forecasting(Task):
         recipe: Recipe,
         layout: SeriesLayout | None = None,
     ) -> Calibration:
-        """How far the outer quantiles move at each step; members that answer without the adapter have none."""
+        """How far the outer quantiles move at each step of each channel; members that answer without the adapter have none."""
         levels = recipe.series.quantiles if raw.shape[-1] > 1 else ()
         return fit_forecast_intervals(raw, self.references(rows, labels), levels)
 
@@ -73,7 +73,7 @@ class Forecasting(Task):
         """Medians (rows, steps, channels)."""
         return self.predictions(outputs).astype(np.float64)
 
-    def raw_evidence(self, raw: NDArray[Any]) -> Floats:
+    def raw_evidence(self, raw: NDArray[Any], rows: Sequence[Example] = (), calibration: Calibration = UNCALIBRATED) -> Floats:
         """The adapter's medians."""
         return np.asarray(raw, dtype=np.float64)[..., 0]
 

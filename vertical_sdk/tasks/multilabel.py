@@ -72,11 +72,16 @@ class Multilabel(Task):
         # the loss's own targets are float32; the temperature is fitted on the same numbers
         truth = np.array([self.encode_target(row.target, labels) for row in rows], dtype=np.float32)
         fitted = fit_calibration(raw, truth, multilabel=True)
-        offsets = self.fit_offsets(self.decode(raw, fitted), rows, labels, recipe)
+        offsets = self.fit_rule(self.decode(raw, fitted), rows, labels, recipe)
         return fitted.model_copy(update={"offsets": offsets})
 
-    def fit_offsets(
-        self, outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | None, recipe: Recipe
+    def fit_rule(
+        self,
+        outputs: Outputs,
+        rows: Sequence[Example],
+        labels: LabelSpace | None,
+        recipe: Recipe,
+        layout: SeriesLayout | None = None,
     ) -> tuple[float, ...]:
         """The same shift of the log-odds for all labels."""
         if labels is None or outputs.probabilities is None or not len(rows):

@@ -67,7 +67,7 @@ class Regression(Task):
         """Numbers (rows, 1)."""
         return self.predictions(outputs)[:, None].astype(np.float64)
 
-    def raw_evidence(self, raw: NDArray[Any]) -> Floats:
+    def raw_evidence(self, raw: NDArray[Any], rows: Sequence[Example] = (), calibration: Calibration = UNCALIBRATED) -> Floats:
         """The raw numbers (rows, 1)."""
         return np.asarray(raw, dtype=np.float64)
 

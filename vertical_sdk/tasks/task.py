@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -22,9 +22,7 @@ from vertical_sdk.types import Example, Family, LabelSpace, Modality, Numbers, P
 __all__ = [
     "UNCALIBRATED",
     "Floats",
-    "Predict",
     "Task",
-    "Tuning",
     "get_gate",
     "get_task",
     "main_metric",
@@ -36,15 +34,6 @@ __all__ = [
 Floats = NDArray[np.float64]
 UNCALIBRATED = Calibration()
 Verb: TypeAlias = Literal["predict", "generate", "forecast", "monitor"]
-Predict: TypeAlias = Callable[[Sequence[Example]], Outputs]
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What a decision rule depends on besides the outputs: the recipe, and the layout of series."""
-
-    recipe: Recipe
-    layout: SeriesLayout | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,29 +135,50 @@ class Task(ABC):
         """Fit the calibration on the specialist's raw outputs for the validation rows."""
         return UNCALIBRATED
 
-    def fit_offsets(
-        self, outputs: Outputs, rows: Sequence[Example], labels: LabelSpace | None, recipe: Recipe
+    def calibrate_alone(
+        self,
+        raw: NDArray[Any],
+        rows: Sequence[Example],
+        labels: LabelSpace | None,
+        recipe: Recipe,
+        layout: SeriesLayout | None = None,
+    ) -> Calibration:
+        """Fit what turns the raw outputs of an adapter that has members into evidence, and into answers of its own.
+
+        Nothing, unless the raw outputs do not serve as evidence by themselves.
+        """
+        return UNCALIBRATED
+
+    def fit_rule(
+        self,
+        outputs: Outputs,
+        rows: Sequence[Example],
+        labels: LabelSpace | None,
+        recipe: Recipe,
+        layout: SeriesLayout | None = None,
     ) -> tuple[float, ...]:
-        """Fit the label offsets on a system's outputs for the validation rows; () for a task without labels."""
+        """Fit how a system decides, on its outputs for the validation rows: label offsets, or the threshold of an alarm; else ()."""
         return ()
 
-    def tune(
-        self, outputs: Outputs, predict: Predict, validation: Sequence[Example], labels: LabelSpace | None, settings: Tuning
-    ) -> Outputs:
-        """Give a baseline's outputs the decision rule that it reaches on the validation rows.
+    def apply_rule(self, outputs: Outputs, rule: Sequence[float]) -> Outputs:
+        """Give outputs the rule of `fit_rule`."""
+        return replace(outputs, offsets=np.array(rule) if rule else None)
 
-        predict  the fitted baseline
-        """
-        offsets = self.fit_offsets(predict(validation), validation, labels, settings.recipe)
-        return replace(outputs, offsets=np.array(offsets) if offsets else None)
+    def rule_size(self, labels: LabelSpace | None) -> int:
+        """The numbers of a rule that is not ()."""
+        return len(labels) if labels is not None else 0
 
     def evidence(self, outputs: Outputs) -> Floats:
         """Express outputs so that systems can be added up: numbers, log-probabilities or log-odds, (rows, k)."""
         raise ValueError(f"the outputs of a {self.name} task cannot be pooled.")
 
-    def raw_evidence(self, raw: NDArray[Any]) -> Floats:
-        """Express the adapter's raw outputs in the shape of `evidence`."""
-        return self.evidence(self.decode(np.asarray(raw, dtype=np.float64)))
+    def raw_evidence(self, raw: NDArray[Any], rows: Sequence[Example] = (), calibration: Calibration = UNCALIBRATED) -> Floats:
+        """Express the adapter's raw outputs in the shape of `evidence`.
+
+        rows         as for `decode`
+        calibration  of `calibrate_alone`
+        """
+        return self.evidence(self.decode(np.asarray(raw, dtype=np.float64), calibration, rows))
 
     def pooled_raw(self, raw: NDArray[Any] | None, pooled: Floats) -> NDArray[np.float32]:
         """Bring pooled evidence into the form of raw outputs, which `decode` reads.
