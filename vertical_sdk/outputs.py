@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vertical_sdk.errors import DataError
 from vertical_sdk.types import Example
 
-__all__ = ["Outputs", "alarm_outputs", "answer_of", "join_outputs", "prompt_of", "select_outputs"]
+__all__ = ["Outputs", "alarm_outputs", "answer_of", "join_outputs", "prompt_of", "select_outputs", "source_of"]
 
 
 NUMBERS = ("probabilities", "values", "quantiles")
@@ -80,6 +80,11 @@ def prompt_of(row: Example) -> str:
         return row.text
     turns = row.messages[:-1] if row.messages[-1].role == "assistant" else row.messages
     return "\n".join(turn.content for turn in turns)
+
+
+def source_of(row: Example) -> str:
+    """Return what the answer of a row is written from: its prompt without the instruction, which is the system's turn."""
+    return prompt_of(replace(row, messages=tuple(turn for turn in row.messages if turn.role != "system")))
 
 
 def answer_of(row: Example) -> str:

@@ -20,8 +20,9 @@ from vertical_sdk.types import Example, TaskName
 
 from .augment import CITATION, PLACE
 from .scancode import scancode
+from .summaries import plain_summaries
 
-__all__ = ["citations", "cuad", "numbering", "scancode", "terms"]
+__all__ = ["citations", "cuad", "numbering", "plain_summaries", "scancode", "terms"]
 
 Missing = Literal["drop", "refuse", "keep"]
 UNFAIR = {

@@ -22,6 +22,8 @@ from .beats import ecg_beats
 from .clinical import ccda, fhir, parse_xml
 from .images import medmnist
 from .molecules import canonical_smiles, fingerprints, scaffold, smiles
+from .summaries import question_summaries
+from .translations import translations
 from .triage import mask_diseases, questions_zh
 
 __all__ = [
@@ -35,9 +37,11 @@ __all__ = [
     "mask_diseases",
     "medmnist",
     "pubmedqa",
+    "question_summaries",
     "questions_zh",
     "scaffold",
     "smiles",
+    "translations",
     "units",
 ]
 

@@ -1,119 +1,19 @@
-"""Find numbers and drugs in a text, and the tokens of an answer that would write one that the question does not contain."""
+"""Find drugs and diseases in a text, and the tokens of an answer that would write one that the question does not contain."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .terms import COMMON, DISEASE_ENDINGS, DISEASES, DRUG_ENDINGS, DRUGS, words
+from vertical_sdk.metrics.facts import find_numbers
+
+from .terms import COMMON, DISEASE_ENDINGS, DISEASES, DRUG_ENDINGS, DRUGS
 
 TELLING = 5
 """The fewest letters of a first token that identify a drug."""
-DIGITS = re.compile(r"\d+")
-NUMBER = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+")
 WORDS = re.compile(r"[^\W\d_]+")
-ONES = {
-    word: value
-    for value, word in enumerate(
-        words(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-            "eighteen nineteen"
-        )
-    )
-}
-TENS = {word: 10 * value for value, word in enumerate(words("twenty thirty forty fifty sixty seventy eighty ninety"), 2)}
-ORDINALS = {
-    word: value
-    for value, word in enumerate(
-        words(
-            "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
-            "sixteenth seventeenth eighteenth nineteenth twentieth"
-        ),
-        1,
-    )
-} | {"thirtieth": 30}
-OTHERS = {"once": 1, "twice": 2, "thrice": 3, "half": 2, "dozen": 12, "single": 1, "both": 2, "couple": 2}
-MONTHS = dict(
-    zip(
-        words("january february march april may june july august september october november december"),
-        range(1, 13),
-        strict=True,
-    )
-)
-
-
-@functools.lru_cache(maxsize=4096)
-def find_numbers(text: str) -> frozenset[str]:
-    """The whole numbers of a text as digits without leading zeros, in figures or in words.
-
-    "98.6" is 98 and 6; "1,200" is 1200; "seventy six" is 76, and, as it may mean two things, 70 and 6; "two thousand eight" is
-    2008; "twenty ten" is 2010 as well; a month has its number.
-    """
-    numbers = {str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text)}
-    numbers |= {str(int(m.group())) for m in DIGITS.finditer(text)}
-    run: list[str] = []
-    for word in [*(w.lower() for w in WORDS.findall(text)), ""]:
-        if (
-            word in ONES
-            or word in TENS
-            or word in ORDINALS
-            or word in {"hundred", "thousand", "oh", "o"}
-            or (run and word == "and")
-        ):
-            run.append(word)
-            continue
-        numbers |= set(_combine_number_words(run))
-        run = []
-        for table in (OTHERS, MONTHS):
-            if word in table:
-                numbers.add(str(table[word]))
-    return frozenset(numbers)
-
-
-def _combine_number_words(run: Sequence[str]) -> Iterator[str]:
-    """List what a run of number words may mean: each value, their sum by the rules, and two halves side by side (a year)."""
-    values = {**ONES, **TENS, **ORDINALS, "oh": 0, "o": 0}
-    pieces: list[int] = []
-    total = current = 0
-    last = 0
-    for word in run:
-        if word == "and":
-            continue
-        if word in {"hundred", "thousand"}:
-            scale = 100 if word == "hundred" else 1000
-            yield str(scale)
-            yield str((current or 1) * scale)
-            if scale == 1000:
-                total += (current or 1) * 1000
-                current = last = 0
-            else:
-                current = (current or 1) * 100
-                last = 100
-            continue
-        value = values[word]
-        yield str(value)
-        if (20 <= last < 100 and value < 10) or (last >= 100 and value < 100) or (not current and total):
-            current += value
-        else:
-            pieces.append(total + current) if total + current else None
-            total, current = 0, value
-        last = value
-        yield str(total + current)
-    pieces.append(total + current)
-    for first, second in itertools.pairwise(pieces):
-        if first and first < 100 and second < 100:
-            yield f"{first}{second:02d}"
-    if len(pieces) > 2 and all(piece < 10 for piece in pieces):
-        yield "".join(map(str, pieces)).lstrip("0") or "0"
-
-
-@functools.lru_cache(maxsize=4096)
-def find_figures(text: str) -> frozenset[str]:
-    """The whole numbers that a text writes in figures, without leading zeros."""
-    return frozenset(str(int(m.group().replace(",", ""))) for m in NUMBER.finditer(text))
 
 
 @functools.lru_cache(maxsize=4096)

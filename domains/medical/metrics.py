@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from vertical_sdk.catalog import SHARE, metrics
 from vertical_sdk.data.texts import prompt_text
+from vertical_sdk.metrics.facts import find_figures, find_numbers
 from vertical_sdk.metrics.measure import UNDEFINED
 from vertical_sdk.types import Example
 
-from .faithfulness import find_entities, find_figures, find_numbers
+from .faithfulness import find_entities
 
 Ints = NDArray[np.int64]
 

@@ -16,7 +16,7 @@ from vertical_sdk.data.read import Table
 from vertical_sdk.domain import load_domain
 from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.recipe import load_recipe
-from vertical_sdk.types import Example
+from vertical_sdk.types import Example, Message
 
 
 def table(path: Path, rows: list[dict[str, str]]) -> Path:
@@ -313,10 +313,70 @@ def test_the_citations_cleaner_counts_what_it_masks() -> None:
     assert dict(account.notes) == {"citations": 2}
 
 
+def passages(path: Path, **changes: dict[str, Any]) -> Path:
+    """Twelve passages of twelve documents in the layout of the published file."""
+    words = ("amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "knoll", "lagoon", "mesa")
+    whole = {
+        f"legalsum{n:02}": {
+            "doc": f"Terms of {word}",
+            "original_text": f"by using {word} you agree to these terms.",
+            "reference_summary": f"{word} has terms.",
+            "uid": f"legalsum{n:02}",
+        }
+        for n, word in enumerate(words, 1)
+    }
+    path.write_text(json.dumps(whole | {name: whole[name] | change for name, change in changes.items()}), encoding="utf-8")
+    return path
+
+
+def test_plain_summaries_are_read_from_the_published_file_and_from_copies(tmp_path: Path) -> None:
+    published = read("legal.plain_summaries", passages(tmp_path / "all_v1.json"), "generation")
+    copies = [
+        {"text": e.messages[0].content, "summary": e.messages[1].content, "doc": e.group or ""} for e in published.examples
+    ]
+    copied = read("legal.plain_summaries", table(tmp_path / "copy.csv", copies), "generation")
+
+    assert len(published.examples) == 12
+    assert published.examples[0] == Example(
+        "legalsum01",
+        group="Terms of amber",
+        messages=(
+            Message("user", "by using amber you agree to these terms."),
+            Message("assistant", "amber has terms."),
+        ),
+    )
+    assert [(e.messages, e.group) for e in copied.examples] == [(e.messages, e.group) for e in published.examples]
+
+
+def test_a_passage_without_a_summary_is_dropped_refused_or_kept(tmp_path: Path) -> None:
+    path = passages(tmp_path / "all_v1.json", legalsum03={"reference_summary": ""})
+
+    found = read("legal.plain_summaries", path, "generation")
+
+    assert len(found.examples) == 11
+    assert found.account is not None
+    assert found.account.dropped == {"no answer": 1}
+    kept = read("legal.plain_summaries", path, "generation", "keep").examples
+    assert [[turn.role for turn in e.messages] for e in kept] == [["user"]] * 12
+    with pytest.raises(DataError, match=r"legalsum03: no answer\. Every passage needs both"):
+        read("legal.plain_summaries", path, "generation", "refuse")
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"a": 1}', '{"a": {"reference_summary": "x"}}', '{"a": {"original_text": [1]}}'])
+def test_another_json_layout_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(DataError, match="this is not the corpus of plain summaries"):
+        read("legal.plain_summaries", path, "generation")
+
+
 def made_up(name: str, tmp_path: Path) -> Path:
     """A small file in the layout of the recipe's public source."""
     if name == "contract-clause":
         return cuad(tmp_path, 12, "['The books of the place may be seen.']")
+    if name == "plain-summary":
+        return passages(tmp_path / "all_v1.json")
     if name == "unfair-terms":
         kinds = ("ter", "", "use", "")
         words = ("amber", "birch", "cedar", "dune", "ember", "fjord", "grove", "heath", "inlet", "knoll", "lagoon", "mesa")
@@ -334,7 +394,7 @@ def made_up(name: str, tmp_path: Path) -> Path:
     return scancode(tmp_path, **more)
 
 
-@pytest.mark.parametrize("name", ["contract-clause", "unfair-terms", "license-category"])
+@pytest.mark.parametrize("name", ["contract-clause", "unfair-terms", "license-category", "plain-summary"])
 def test_each_recipe_checks_and_prepares_rows(name: str, tmp_path: Path) -> None:
     check_recipe(load_recipe(f"legal/{name}"))
     changed: dict[str, Any] = {"data.source": str(made_up(name, tmp_path)), "data.sha256": None, "data.decontaminate": None}
@@ -345,6 +405,8 @@ def test_each_recipe_checks_and_prepares_rows(name: str, tmp_path: Path) -> None
     assert all(groups)
     assert not groups[0] & groups[2]
     assert not groups[1] & groups[2]
+    if name == "plain-summary":
+        return
     assert found.labels is not None
     assert sum(found.labels.counts.values()) > 0
     if name == "license-category":

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import write_workbook
 
 from vertical_sdk.catalog import cleaners, readers
 from vertical_sdk.checking import check_recipe
@@ -164,7 +165,19 @@ def dialogues(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ["abstracts", "dialogue-section", "dialogue-note", "pubmedqa", "icd-block", "icd-chapter"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "abstracts",
+        "dialogue-section",
+        "dialogue-note",
+        "pubmedqa",
+        "icd-block",
+        "icd-chapter",
+        "question-summary",
+        "en-zh-retrieval",
+    ],
+)
 def test_every_recipe_of_the_vertical_is_right(name: str) -> None:
     recipe = load_recipe(f"medical/{name}")
 
@@ -195,6 +208,62 @@ def test_a_note_is_asked_for_with_the_prompts_own_words(tmp_path: Path) -> None:
     assert [turn.role for turn in turns] == ["system", "user", "assistant"]
     assert turns[0].content == recipe.prompt.system
     assert turns[2].content.startswith("Has ")
+
+
+@pytest.mark.parametrize("names", [("File", "CHQ", "Summary"), ("id", "question", "summary")])
+def test_question_summaries_are_read_from_the_workbook_and_from_copies(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    rows = [dict(zip(names, (f"{n}.txt", f"My {t} is bad, {n}.", f"What is {t}?"), strict=True)) for n, t in enumerate(THINGS)]
+    if names[1] == "CHQ":
+        file = tmp_path / "MeQSum.xlsx"
+        write_workbook(file, {"Sheet1": [names, *(tuple(row.values()) for row in rows)]})
+    else:
+        file = csv_of(tmp_path / "copy.csv", rows)
+
+    prepared = prepare(load_recipe("medical/question-summary", {"data.source": str(file), "data.decontaminate": None}))
+
+    every = [*prepared.train, *prepared.validation, *prepared.test]
+    assert len(every) == len(THINGS)
+    assert {example.messages[1].content for example in every} == {row[names[1]] for row in rows}
+    assert {example.messages[2].content for example in every} == {row[names[2]] for row in rows}
+
+
+SENTENCES = [(f"Sentence {n} about {thing}.", f"关于{thing}的第{n}句。", f"doc_{n % 6}") for n, thing in enumerate(THINGS)]
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_sentence_and_its_translation_belong_together(tmp_path: Path, published: bool) -> None:
+    if published:
+        lines = ["sourceLang\ttargetLang\tsourceString\ttargetString\tstringID"]
+        lines += [f"en\tzh\t{en}\t{zh}\t{doc}:{n}" for n, (en, zh, doc) in enumerate(SENTENCES)]
+        file = tmp_path / "test.en-zh.tsv"
+        file.write_text("\n".join(lines), encoding="utf-8")
+    else:
+        file = csv_of(tmp_path / "copy.csv", [dict(zip(("en", "zh", "doc"), row, strict=True)) for row in SENTENCES])
+
+    found = readers.get("medical.translations")(file, {}, "contrastive")
+
+    pairs: dict[object, list[Example]] = {}
+    for example in found.examples:
+        pairs.setdefault(example.target, []).append(example)
+    assert [(*(e.text for e in pair), pair[0].group) for pair in pairs.values()] == SENTENCES
+
+
+def test_a_sentence_without_a_translation_is_dropped(tmp_path: Path) -> None:
+    rows = [
+        {"en": "One.", "zh": "一。", "doc": "a"},
+        {"en": "Two.", "zh": "", "doc": ""},
+        {"en": "Three.", "zh": "三。", "doc": ""},
+    ]
+
+    found = readers.get("medical.translations")(csv_of(tmp_path / "copy.csv", rows), {}, "contrastive")
+
+    assert [(e.text, e.group) for e in found.examples] == [("One.", "a"), ("一。", "a"), ("Three.", None), ("三。", None)]
+    assert found.account.dropped == {"no sentence or no translation": 1}
+
+
+def test_a_table_without_translations_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the columns are en, doc, and sourceString, targetString, stringID or en, zh, doc are"):
+        readers.get("medical.translations")(csv_of(tmp_path / "copy.csv", [{"en": "x", "doc": "a"}]), {}, "contrastive")
 
 
 def test_the_abstracts_recipe_reads_the_hubs_layout(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from vertical_sdk.metrics.measure import bind
 from vertical_sdk.types import Example, LabelSpace, Message
 
 metrics.get("hierarchical_f1")
-from vertical_sdk.domains.medical.faithfulness import find_entities, find_numbers  # noqa: E402
+from vertical_sdk.domains.medical.faithfulness import find_entities  # noqa: E402
 
 TREE = LabelSpace(("a1", "a2", "b1", "lone"), parents={"a1": "A", "a2": "A", "b1": "B"})
 
@@ -41,23 +41,6 @@ def test_without_parents_hierarchical_f1_is_accuracy() -> None:
     found = bind("hierarchical_f1", LabelSpace(("x", "y", "z")))(said, true)
 
     assert found == pytest.approx(accuracy_score(true, said))
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("I am seventy six years old", {"70", "6", "76"}),
-        ("one hundred and forty over ninety", {"1", "100", "40", "140", "90"}),
-        ("since two thousand eight", {"2", "1000", "2000", "8", "2008"}),
-        ("in nineteen eighty five", {"19", "80", "85", "5", "1985"}),
-        ("July thirty first", {"7", "30", "1", "31"}),
-        ("98.6 degrees and 1,200 steps, 07", {"98", "6", "1200", "1", "200", "7"}),
-        ("twice a day", {"2"}),
-        ("nothing to count", set()),
-    ],
-)
-def test_numbers_are_read_in_figures_and_in_words(text: str, said: set[str]) -> None:
-    assert find_numbers(text) == said
 
 
 def test_drugs_and_diseases_are_known_by_list_and_by_ending() -> None:

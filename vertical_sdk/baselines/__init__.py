@@ -17,6 +17,7 @@ from vertical_sdk.baselines import (
     pixels,
     seasonal,
     tfidf,
+    written,
     zero_shot,
 )
 from vertical_sdk.baselines.fitted import Fitted, load_fitted, save_arrays
@@ -36,5 +37,6 @@ __all__ = [
     "save_arrays",
     "seasonal",
     "tfidf",
+    "written",
     "zero_shot",
 ]

@@ -99,6 +99,13 @@ class TextTokenizer:
         return 0 if self.unknown_id is None else ids.count(self.unknown_id)
 
     @functools.cached_property
+    def edges(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens that `special` adds before a text and after it."""
+        whole, plain = self.encode("x", special=True).ids, self.encode("x").ids
+        before = next(n for n in range(len(whole)) if whole[n : n + len(plain)] == plain)
+        return whole[:before], whole[before + len(plain) :]
+
+    @functools.cached_property
     def extra(self) -> int:
         """How many tokens `special` adds to a text."""
         return int(self._backend.num_special_tokens_to_add(False))

@@ -70,7 +70,7 @@ class EncoderSpecialist(PooledSpecialist):
         tokens = len(ids) - texts.extra if unknown else 0
         windows: tuple[int, ...] = ()
         if len(ids) > self.windows.size:
-            parts = _divide(ids, texts.encode(example.text).ids, self.windows, self.tokenizer.truncation_side)
+            parts = _divide(texts.encode(example.text).ids, texts.edges, self.windows, self.tokenizer.truncation_side)
             ids = tuple(itertools.chain(*parts))
             windows = tuple(map(len, parts)) if len(parts) > 1 else ()
         target = get_task(self.task).encode_target(example.target, self.labels) if learn else None
@@ -154,16 +154,17 @@ def _join_windows(totals: Tensor, counts: Tensor | None, batch: Batch) -> Tensor
     return F.normalize(totals if counts is None else totals / counts, dim=-1)
 
 
-def _divide(encoded: tuple[int, ...], plain: tuple[int, ...], windows: Windows, side: str) -> list[tuple[int, ...]]:
+def _divide(
+    plain: tuple[int, ...], edges: tuple[tuple[int, ...], tuple[int, ...]], windows: Windows, side: str
+) -> list[tuple[int, ...]]:
     """The windows of a text as the tokenizer's own truncation cuts: special tokens stay, and the text's tokens are cut at one side.
 
     That truncation is a setting of the tokenizer, which threads share, so it cannot be switched for one call.
 
-    encoded, plain  the whole text with and without special tokens
+    plain  the whole text without special tokens
+    edges  the special tokens before and after a text
     """
-    extra = len(encoded) - len(plain)
-    before = next(n for n in range(extra + 1) if encoded[n : n + len(plain)] == plain)
-    first, last = encoded[:before], encoded[before + len(plain) :]
-    fit = max(0, windows.reads - extra)
+    first, last = edges
+    fit = max(0, windows.reads - len(first) - len(last))
     kept = plain[len(plain) - fit :] if side == "left" else plain[:fit]
     return [first + part + last for part in windows.divide(kept)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -16,11 +15,12 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from vertical_sdk.bases.base import Base, load_config
+from vertical_sdk.bases.base import Base
 from vertical_sdk.bases.config import is_timm
+from vertical_sdk.bases.model import load_model
 from vertical_sdk.bases.weights import read_json
 from vertical_sdk.card import Card
-from vertical_sdk.errors import BaseModelError, MissingExtra, RecipeError
+from vertical_sdk.errors import MissingExtra, RecipeError
 from vertical_sdk.families.batching import Encoded, micro_batches
 from vertical_sdk.families.head import Head
 from vertical_sdk.families.quantized import loading_options, prepare_layers
@@ -57,7 +57,6 @@ USUAL_WIDTH = 384
 LARGE = 1_000_000_000
 """Weights from which a base is loaded in bfloat16 on a GPU; below it, answers are the same on every machine up to float32."""
 
-UNREAD = re.compile(r"(^|\.)pooler\.")
 """Weights that a file need not have: nothing here reads what the pooler of a transformer computes."""
 
 
@@ -154,7 +153,7 @@ def load_backbone(base: Base, *, device: torch.device | None = None, quantize: s
     half = base.parameters > LARGE and device.type == "cuda" and torch.cuda.is_bf16_supported()
     dtype = torch.bfloat16 if half else torch.float32
     options = loading_options(dtype, device) if quantize else {}
-    model = _from_ours(base) or _from_transformers(base, dtype, **options)
+    model = _from_ours(base) or load_model(base, specialist_class(base.family).auto_class, dtype=dtype, **options)
     if quantize:
         prepare_layers(model, base.name)
     # PEFT writes this into adapter_config.json; it must not be a path of this machine
@@ -177,37 +176,6 @@ def _from_ours(base: Base) -> Any:
     if importlib.util.find_spec("timm") is None:
         raise MissingExtra("vision", f"{base.name}, a model of timm,")
     return None
-
-
-def _from_transformers(base: Base, dtype: torch.dtype, **options: Any) -> Any:
-    import transformers
-
-    loader: Any = getattr(transformers, specialist_class(base.family).auto_class)
-    try:
-        config = load_config(base)
-        for key, value in config.to_dict().items():
-            if isinstance(value, float) and ("dropout" in key or key.endswith("pdrop")):
-                setattr(config, key, 0.0)
-        with _quiet():
-            model, found = loader.from_pretrained(
-                base.path,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **options,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise BaseModelError(f"{base.name}: its weights in {base.path} cannot be loaded: {error}") from None
-    if missing := sorted(name for name in found["missing_keys"] if not UNREAD.search(name)):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise BaseModelError(
-            f"{base.name}: {base.path} does not have all weights of the model: {missing[0]}{more} would be random numbers. Download it "
-            "again, or choose another."
-        )
-    return model
 
 
 def count_batch_tokens(device: torch.device) -> int:
@@ -295,24 +263,6 @@ def _choose_threads(specialist: Specialist, rows: Sequence[Encoded]) -> int:
     tokens = sum(row.length for row in rows)
     width = getattr(getattr(specialist.backbone, "config", None), "hidden_size", None) or USUAL_WIDTH
     return count_threads_for(4.0 * tokens * width**2, SMALL_PRODUCT)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide transformers' progress bar, which would overwrite the user's, and its table of missing weights."""
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging
-
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
 
 
 @contextlib.contextmanager

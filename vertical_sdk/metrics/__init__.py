@@ -26,7 +26,18 @@ rows at these positions, which may repeat.
     def parity_gap(predictions, facts, *, least: int = 10) -> float: ...
 """
 
-from vertical_sdk.metrics import abstention, alarms, classification, forecasting, probability, regression, text, unlabelled
+from vertical_sdk.metrics import (
+    abstention,
+    alarms,
+    bert_score,
+    classification,
+    forecasting,
+    probability,
+    regression,
+    text,
+    unlabelled,
+    written,
+)
 from vertical_sdk.metrics.measure import (
     NO_ANSWER,
     UNDEFINED,
@@ -40,6 +51,7 @@ __all__ = [
     "UNDEFINED",
     "abstention",
     "alarms",
+    "bert_score",
     "bind",
     "classification",
     "forecasting",
@@ -49,4 +61,5 @@ __all__ = [
     "regression",
     "text",
     "unlabelled",
+    "written",
 ]

@@ -15,7 +15,7 @@ from functools import lru_cache
 from vertical_sdk.catalog import SHARE, metrics
 from vertical_sdk.metrics.measure import UNDEFINED
 
-__all__ = ["exact_match", "rouge_l", "token_f1", "tokens"]
+__all__ = ["exact_match", "mean_of_pairs", "rouge_l", "token_f1", "tokens"]
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1780-\u17ff\U00020000-\U0003ffff"
@@ -39,7 +39,7 @@ def tokens(text: str) -> tuple[str, ...]:
 )
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
     """Share of answers with the same words in the same order as the reference."""
-    return _mean(_exact, predictions, references)
+    return mean_of_pairs(_exact, predictions, references)
 
 
 @metrics.register(
@@ -47,7 +47,7 @@ def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
 )
 def token_f1(predictions: Sequence[str], references: Sequence[str]) -> float:
     """F1 of the words that answer and reference share, in any order (Rajpurkar et al., 2016)."""
-    return _mean(_shared, predictions, references)
+    return mean_of_pairs(_shared, predictions, references)
 
 
 @metrics.register(
@@ -59,10 +59,11 @@ def token_f1(predictions: Sequence[str], references: Sequence[str]) -> float:
 )
 def rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
     """F1 of the longest common subsequence of words (ROUGE-L; Lin, 2004), a row at a time, without stemming."""
-    return _mean(_in_order, predictions, references)
+    return mean_of_pairs(_in_order, predictions, references)
 
 
-def _mean(score: Callable[[str, str], float], predictions: Sequence[str], references: Sequence[str]) -> float:
+def mean_of_pairs(score: Callable[[str, str], float], predictions: Sequence[str], references: Sequence[str]) -> float:
+    """The mean score of the pairs of an answer and a reference; undefined without rows."""
     return sum(map(score, predictions, references)) / len(references) if len(references) else UNDEFINED
 
 
