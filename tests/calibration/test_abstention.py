@@ -96,7 +96,7 @@ def test_a_larger_alpha_answers_no_fewer_rows() -> None:
 @pytest.mark.parametrize("shape", ["rising", "flat"])
 def test_the_promise_is_kept_as_often_as_it_says(shape: str) -> None:
     """Draw rows with a known risk at each confidence, and count the thresholds above which more than alpha is wrong."""
-    rng, alpha, delta, draws = np.random.default_rng(1), 0.1, 0.05, 1000
+    rng, alpha, delta, draws = np.random.default_rng(1), 0.1, 0.05, 400
     broken, answered = 0, 0.0
     for _ in range(draws):
         confidence = rng.random(250)
@@ -106,8 +106,8 @@ def test_the_promise_is_kept_as_often_as_it_says(shape: str) -> None:
         answered += 0 if threshold is None else (1 - threshold) / draws
         broken += threshold is not None and (shape == "flat" or (1 - threshold) / 4 > alpha)
 
-    # 1,000 draws of a share of .05 are above .07 with a probability of .002
-    assert broken / draws <= 0.07
+    # 400 draws of a share of .05 are above .08 with a probability of .005
+    assert broken / draws <= 0.08
     assert answered > (0.05 if shape == "rising" else 0.005)
 
 

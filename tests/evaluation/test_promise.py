@@ -123,7 +123,7 @@ def test_the_command_marks_answers_and_counts_them(
     finally:
         (run[0] / "adapter" / "vertical.json").write_text(card.model_dump_json(), "utf-8")
 
-    answers = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8")))
+    answers = list(csv.DictReader((tmp_path / "out.csv").read_text("utf-8").splitlines()))
     assert [answer["abstained"] for answer in answers] == ["true"] * 4
     assert all(answer["label"] for answer in answers)
     assert "The specialist abstained from 4 of 4 answers" in " ".join(capsys.readouterr().err.split())
