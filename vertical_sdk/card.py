@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_serializer,
+    model_serializer,
+    model_validator,
+)
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
@@ -137,6 +146,12 @@ class Calibration(_Frozen):
     rows: Annotated[int, pydantic.Field(ge=0)] = 0
     offsets: tuple[Offset, ...] = ()
     promise: Promise | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_promise(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Earlier versions read a calibration without a promise."""
+        plain: dict[str, Any] = serialize(self)
+        return plain if self.promise is not None else {key: item for key, item in plain.items() if key != "promise"}
 
     def require_fit(self, labels: LabelSpace | None, layout: SeriesLayout | None) -> None:
         """Raise ValueError for offsets or widths of another length than labels or layout have, widths below their least, and a promise

@@ -10,7 +10,7 @@ import pytest
 from conftest import topic_recipe, topic_rows, write_csv
 
 from vertical_sdk import evaluate, train
-from vertical_sdk.card import Calibration, Card, Promise, read_card
+from vertical_sdk.card import Calibration, Promise, read_card
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.cli.app import main
 from vertical_sdk.errors import DataError, RecipeError
@@ -159,8 +159,10 @@ def test_the_report_says_whether_the_promise_is_kept(language: str, outcome: str
     assert sentence in render(evaluation, Report.model_validate({"language": language}))
 
 
-def test_a_card_of_an_earlier_version_promises_nothing() -> None:
+def test_a_calibration_without_a_promise_is_stored_as_in_earlier_versions() -> None:
     calibration = Calibration.model_validate({"temperature": 1.5, "rows": 10})
+    promising = calibration.model_copy(update={"promise": Promise(alpha=0.1, delta=0.05)})
 
     assert calibration.promise is None
-    assert "promise" in Card.model_fields["calibration"].default.model_dump()
+    assert "promise" not in calibration.model_dump()
+    assert Calibration.model_validate_json(promising.model_dump_json()) == promising
