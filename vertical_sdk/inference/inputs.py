@@ -36,6 +36,7 @@ __all__ = [
     "decode_picture",
     "find_reads",
     "read_picture",
+    "require_text",
 ]
 
 Input: TypeAlias = "str | Path | Mapping[str, Any] | Sequence[Any] | NDArray[Any] | Example"
@@ -118,7 +119,7 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
         return Example(id=str(number), values=values)
     if card.fields:
         return _as_record_row(item, number, card, recipe, name)
-    return Example(id=str(number), text=_checked_text(item, f"text {number}", "every text"))
+    return Example(id=str(number), text=require_text(item, f"text {number}", "every text"))
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -268,7 +269,7 @@ def _plain_cell(value: object, field: str, where: str) -> object:
     return value
 
 
-def _checked_text(item: object, what: str, every: str) -> str:
+def require_text(item: object, what: str, every: str) -> str:
     """Return a text that can be read. Raises DataError for one without a character to see, and for half of a surrogate pair."""
     if not isinstance(item, str) or is_empty(item):
         raise DataError(f"{what} is {describe(item)}; {every} must be a string that is not empty.")
@@ -286,7 +287,7 @@ def as_turns(prompt: object, number: int, recipe: Recipe) -> tuple[Message, ...]
     """Turn a prompt into a conversation that ends with the user's turn; a text is put into the recipe's prompt. Raises DataError."""
     what = f"prompt {number}"
     if isinstance(prompt, str):
-        return format_prompt(recipe.prompt, _checked_text(prompt, what, "every prompt"))
+        return format_prompt(recipe.prompt, require_text(prompt, what, "every prompt"))
     if isinstance(prompt, Mapping | Message | Path) or not isinstance(prompt, Iterable):
         raise DataError(
             f"{what} is {describe(prompt)}; give a text, or a conversation as a list of turns: generate([[Message('user', 'Hello')]])."
@@ -294,7 +295,7 @@ def as_turns(prompt: object, number: int, recipe: Recipe) -> tuple[Message, ...]
     turns = tuple(_as_turn(turn, f"{what}: turn {place}") for place, turn in enumerate(prompt))
     if not turns or turns[-1].role != "user":
         raise DataError(f"{what} has no turn of the user at its end, so there is nothing to answer.")
-    _checked_text(turns[-1].content, f"{what}: the user's turn", "it")
+    require_text(turns[-1].content, f"{what}: the user's turn", "it")
     return turns
 
 
