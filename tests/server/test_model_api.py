@@ -367,7 +367,7 @@ def test_a_client_that_goes_away_is_not_answered(published: Published, tmp_path:
     serving.close()
 
 
-def test_a_server_that_ends_answers_what_it_has_begun(published: Published, tmp_path: Path) -> None:
+def test_a_server_that_ends_answers_what_it_has_started(published: Published, tmp_path: Path) -> None:
     app, serving, secrets, log = build(published, tmp_path, ONE)
     hold, held = threading.Event(), threading.Event()
     answers: list[httpx2.Response] = []

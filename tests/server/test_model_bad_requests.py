@@ -165,7 +165,7 @@ def test_a_bad_request_is_a_clear_error(
         (b" " * ((16 << 20) + 1), {"Content-Type": "application/json"}, 413),
     ],
 )
-def test_a_body_that_is_no_request_is_refused(client: Client, content: bytes, headers: dict[str, str], status: int) -> None:
+def test_a_body_that_cannot_be_read_is_refused(client: Client, content: bytes, headers: dict[str, str], status: int) -> None:
     check(client.ask("POST", CLASSIFY, content=content, headers=headers), status)
 
 
@@ -180,7 +180,7 @@ def test_other_methods_paths_and_tokens_are_refused(client: Client) -> None:
     check(client.ask("GET", "/metrics", who="ci"), 403)
 
 
-def test_cut_and_slow_requests_hold_nobody(client: Client) -> None:
+def test_cut_and_slow_requests_hold_no_one(client: Client) -> None:
     parts = urlsplit(client.address)
     head = (
         f"POST {CLASSIFY} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {client.secrets['app']}\r\n"

@@ -81,7 +81,7 @@ def test_one_wrong_row_spoils_no_other_request_of_its_batch() -> None:
         return [job.inputs for job in jobs]
 
     batcher = Batcher(waiting=10, rows=10)
-    jobs = [Job(_nobody(), compute, inputs, 1, time.monotonic() + 60) for inputs in ("a", "wrong", "b")]
+    jobs = [Job(_no_one(), compute, inputs, 1, time.monotonic() + 60) for inputs in ("a", "wrong", "b")]
     for job in jobs:
         batcher.submit(job)
 
@@ -102,7 +102,7 @@ def test_a_full_queue_refuses_and_a_late_or_cancelled_job_is_not_computed() -> N
         return [None] * len(jobs)
 
     def job(inputs: str, seconds: float = 60) -> Job:
-        return Job(_nobody(), compute, inputs, 1, time.monotonic() + seconds)
+        return Job(_no_one(), compute, inputs, 1, time.monotonic() + seconds)
 
     batcher = Batcher(waiting=3, rows=1)
     first, late, cancelled, last = job("first"), job("late", 0), job("cancelled"), job("last")
@@ -319,7 +319,7 @@ def test_a_base_writes_and_embeds_without_any_adapter(serving: Serving, publishe
         pass
 
 
-def test_an_answer_that_nobody_waits_for_is_not_written_to_its_end(serving: Serving) -> None:
+def test_an_answer_that_no_one_waits_for_is_not_written_to_its_end(serving: Serving) -> None:
     seen = threading.Event()
     with serving.using(NOTES) as answerer:
         writing = serving.write(answerer, "cough", Decoding(max_new_tokens=100, temperature=3.0, seed=1), lambda _: seen.set())
@@ -331,7 +331,7 @@ def test_an_answer_that_nobody_waits_for_is_not_written_to_its_end(serving: Serv
     assert len(serving._writers) == 0
 
 
-def _nobody() -> Any:
+def _no_one() -> Any:
     from vertical_sdk.serving.served import Served
 
     version: Any = type("V", (), {"name": "a", "digest": "0", "__str__": lambda _: "a@1"})()

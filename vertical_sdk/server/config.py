@@ -19,7 +19,7 @@ class ServeConfig(BaseModel):
     """Settings of a server of specialists.
 
     adapters       the references that clients may name
-    registry       where they are; None: the user's default registry
+    registry       the place of their registry; None: the user's default registry
     bases          places of bases, such as folders; a base that is not among them is found by the name on an adapter's card
     tokens         the token file; None: tokens.json in the registry's folder
     anonymous      allow asking without a token

@@ -26,7 +26,7 @@ class Job:
 
     inputs    what `compute` reads
     size      rows
-    deadline  of `time.monotonic`; a job that begins later is given up
+    deadline  of `time.monotonic`; a job that starts later is given up
     """
 
     served: Served
@@ -38,7 +38,7 @@ class Job:
 
 
 class Batcher:
-    """A queue in front of one engine. Jobs that wait are answered together as far as their `compute` is the same.
+    """The queue of one engine. Jobs that wait are answered together as far as their `compute` is the same.
 
     waiting  jobs in the queue at most
     rows     of a batch; a job that has more is a batch of its own
@@ -84,7 +84,7 @@ class Batcher:
                 if not self._jobs:
                     return
                 batch = self._take()
-            _answer([job for job in batch if _begin(job)])
+            _answer([job for job in batch if _start_job(job)])
             self._observe(sum(job.size for job in batch))
 
     def _take(self) -> list[Job]:
@@ -101,8 +101,8 @@ class Batcher:
         return batch
 
 
-def _begin(job: Job) -> bool:
-    """Whether somebody still waits for a job and its specialist may answer; the future of one that may not has an error."""
+def _start_job(job: Job) -> bool:
+    """whether a client still waits for a job and its specialist may answer; the future of one that may not has an error."""
     if not job.future.set_running_or_notify_cancel():
         return False
     problem: VerticalError | None = job.served.problem

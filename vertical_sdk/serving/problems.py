@@ -39,4 +39,4 @@ class Closed(RunError):
 
 
 class Cancelled(Exception):
-    """Nobody waits for the answer any more."""
+    """No one waits for the answer any more."""

@@ -1,4 +1,4 @@
-"""Specialists that answer: references to versions, versions to engines, and queues in front of the engines."""
+"""Specialists that answer: references to versions, versions to engines, and the queues of the engines."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class ServingSettings:
     """Settings of a service of specialists.
 
     memory   bytes of the adapters in memory for each base; those that are not used make room for others
-    waiting  requests that wait for an engine at most; above it, clients are told to come back
+    waiting  requests that wait for an engine at most; above it, clients get an error and try again later
     batch    rows that are answered together
     rows     inputs of one request at most
     writers  texts that are written at the same time

@@ -42,7 +42,7 @@ class Specialists:
     """The references that are served. Many threads may use it.
 
     A reference with an alias, or a bare name, is followed: `refresh` loads and checks the version that it means now, and only then new
-    requests get it. Requests that have begun keep their version, which is unloaded after the last of them.
+    requests get it. requests that have started keep their version, which is unloaded after the last of them.
 
     log  receives a dict for each change
     """
@@ -95,7 +95,7 @@ class Specialists:
             return entry
 
     def remove(self, reference: str) -> None:
-        """Serve a reference no more; requests that have begun end as usual. Raises UnknownModel."""
+        """Serve a reference no more; requests that have started end as usual. Raises UnknownModel."""
         with self._changing:
             with self._lock:
                 entry = self._entries.pop(reference, None)
@@ -107,7 +107,7 @@ class Specialists:
             self._log({"specialist": reference, "unloaded": str(entry.served.version)})
 
     def refresh(self) -> None:
-        """Follow aliases that moved, stop revoked versions, and unload what nobody uses.
+        """Follow aliases that moved, stop revoked versions, and unload what no one uses.
 
         If the registry cannot be read, or a new version fails its checks, the version before answers, and `Entry.problem` says why.
         """

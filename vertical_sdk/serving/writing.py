@@ -46,7 +46,7 @@ class Writing:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """Write no more of it: nobody waits for it."""
+        """Write no more of it: no one waits for it."""
         self._cancelled = True
         self.future.cancel()
 
@@ -78,7 +78,7 @@ class Writing:
         self._deliver(piece)
 
     def _check(self) -> None:
-        """Raise if nobody waits, the time is over, or the version was revoked."""
+        """Raise if no one waits, the time is over, or the version was revoked."""
         if self._cancelled:
             raise Cancelled
         if time.monotonic() > self.deadline:
@@ -90,7 +90,7 @@ class Writers:
     """Threads that write answers.
 
     writers  answers that are written at once
-    waiting  those that wait besides; above it, clients are told to come back
+    waiting  those that wait besides; above it, clients get an error and try again later
     """
 
     def __init__(self, *, writers: int, waiting: int) -> None:
@@ -117,7 +117,7 @@ class Writers:
             raise Closed("this server ends, and takes no more requests. Ask another one.") from None
 
     def close(self, timeout: float) -> None:
-        """Write the answers that were begun or wait, and take no more. After a time in seconds the rest is given up."""
+        """Write the answers that were started or wait, and take no more. After a time in seconds the rest is given up."""
         self._pool.shutdown(wait=False)
         with self._lock:
             open_now = list(self._open)

@@ -75,7 +75,7 @@ def routes(service: ModelService) -> APIRouter:
 
     @router.delete("/v1/admin/adapters/{reference:path}", name="unload", dependencies=admin)
     def unload_adapter(reference: str) -> Unloaded:
-        """Serve a reference no more. Requests that have begun end as usual."""
+        """Serve a reference no more. requests that have started end as usual."""
         specialists.remove(reference)
         return Unloaded(reference=reference)
 

@@ -140,7 +140,7 @@ async def _write_chunks(
     events: AsyncIterator[tuple[int, str | GeneratedText]],
     answerer: Answerer,
 ) -> AsyncIterator[str]:
-    """The events of a stream: the role of each answer, its pieces and its end, and the counts of tokens if they are asked for."""
+    """The events of a stream: the role of each answer, its pieces and its end, and the counts of tokens if the request wants them."""
     who = describe_answerer(answerer)
     name, created, results = create_id("chatcmpl"), now(), []
 

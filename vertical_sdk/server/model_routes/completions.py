@@ -112,7 +112,7 @@ async def _write_chunks(
     events: AsyncIterator[tuple[int, str | GeneratedText]],
     answerer: Answerer,
 ) -> AsyncIterator[str]:
-    """The events of a stream: the pieces and the end of each answer, and the counts of tokens if they are asked for."""
+    """The events of a stream: the pieces and the end of each answer, and the counts of tokens if the request wants them."""
     name = create_id("cmpl")
     results: dict[int, GeneratedText] = {}
 

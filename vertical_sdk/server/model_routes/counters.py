@@ -76,7 +76,7 @@ class _Specialists:
         self._serving = serving
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """The versions behind the references, and the references with a problem."""
+        """The versions that answer for the references, and the references with a problem."""
         served = GaugeMetricFamily("vertical_served", "References that are served.", labels=("reference", "version", *WHO))
         problems = GaugeMetricFamily(
             "vertical_problem", "References whose newest version does not answer.", labels=("reference",)

@@ -84,7 +84,7 @@ class ModelService:
             raise TooSlow("the answer was not there in time. Come back later, or ask for less at once.")
         finally:
             gone.cancel()
-            answer.cancel()  # a job that has not begun is given up
+            answer.cancel()  # a job that has not started is given up
 
 
 async def _wait_until_gone(request: Request) -> None:

@@ -76,12 +76,12 @@ class Writings:
         self._count(results)
 
     def cancel(self) -> None:
-        """Write no more: nobody waits for the answers."""
+        """Write no more: no one waits for the answers."""
         for writing in self._writings:
             writing.cancel()
 
     def _put(self, number: int, event: str | Future[GeneratedText]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody reads
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and no one reads
             self._loop.call_soon_threadsafe(self._events.put_nowait, (number, event))
 
     def _count(self, results: Sequence[GeneratedText]) -> None:
@@ -142,4 +142,4 @@ def _write_event(data: str, *, more: bool) -> dict[str, Any]:
 
 
 def _ignore(_: str) -> None:
-    """Nobody reads the pieces."""
+    """No one reads the pieces."""
