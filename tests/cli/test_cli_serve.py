@@ -42,7 +42,7 @@ def test_a_process_serves_and_ends_with_ctrl_c(published: Published, tmp_path: P
     assert [line["status"] for line in lines if "status" in line] == [200, 404]
 
 
-def test_what_cannot_be_served_is_an_error_before_the_server_listens(
+def test_a_reference_that_cannot_be_served_stops_the_start(
     published: Published,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

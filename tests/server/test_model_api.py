@@ -21,6 +21,7 @@ from conftest import topic_rows
 from servers.http_server import serving as serving_http
 from serving.conftest import LETTERS, NOTES, RISK, TAGS, TOPICS, Published, start
 
+from vertical_sdk.errors import IdleAdapter
 from vertical_sdk.server.model_app import create_model_app
 from vertical_sdk.server.model_routes.counters import Metrics
 from vertical_sdk.server.security.tokens import Tokens
@@ -305,6 +306,10 @@ def test_an_admin_loads_pins_lists_and_unloads_by_reference(published: Published
         for wrong in ("care/none", "../x", "/etc/passwd", "https://x/y", str(tmp_path), "./care"):
             answer = client.ask("POST", "/v1/admin/adapters", {"reference": wrong}, "boss")
             assert (answer.status_code, answer.json()["error"]["code"]) == (404, "reference_not_found"), wrong
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(serving._engines, "open", _fail)
+            failed = client.ask("POST", "/v1/admin/adapters", {"reference": RISK}, "boss")
+        assert (failed.status_code, failed.json()["error"]["code"]) == (422, "adapter_failed")
         assert client.ask("DELETE", f"/v1/admin/adapters/{TWO}", who="boss").json() == {"reference": TWO, "unloaded": True}
         assert client.ask("POST", "/classify", {"model": TWO, "input": "rash"}).status_code == 404
         assert client.ask("DELETE", f"/v1/admin/adapters/{TWO}", who="boss").status_code == 404
@@ -414,6 +419,10 @@ def test_pictures_are_read_from_base64_and_never_from_paths(published: Published
     ):
         with pytest.raises(DataError, match=message):
             list_inputs(served, [wrong])
+
+
+def _fail(*_: Any) -> None:
+    raise IdleAdapter("its outputs are others")
 
 
 def _block(serving: Any, hold: threading.Event, held: threading.Event) -> None:

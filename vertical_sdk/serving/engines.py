@@ -41,10 +41,8 @@ class Engines:
         """The bases that are loaded."""
         return tuple(engine.base for engine in self._engines.values())
 
-    def open(self, version: Version, *, pinned: bool = False) -> Served:
+    def open(self, version: Version) -> Served:
         """Load a version, whose files are checked and whose self-tests are replayed.
-
-        pinned  keep it in memory
 
         Raises what `read_adapter`, `pull_base` and the engine's `load` raise.
         """
@@ -62,8 +60,7 @@ class Engines:
             except BaseException:
                 self._forget(served)
                 raise
-            if not pinned:
-                engine.unpin(served.key)
+            engine.unpin(served.key)
             return served
 
     def pin(self, served: Served, *, pinned: bool) -> None:

@@ -33,7 +33,7 @@ class Entry:
 
     reference: str
     served: Served
-    pinned: bool
+    pinned: bool = False
     problem: str = ""
     revoked: str | None = None
 
@@ -86,12 +86,12 @@ class Specialists:
             entry = self._entries.get(reference)
             if entry is None:
                 version = self._registry.resolve(reference)
-                entry = Entry(reference, self._open(version), pinned)
+                entry = Entry(reference, self._open(version))
+                with self._lock:
+                    self._entries[reference] = entry
                 self._log({"specialist": reference, "loaded": str(version), "digest": version.digest})
-            self._engines.pin(entry.served, pinned=pinned or self._is_pinned_by_others(entry))
             entry.pinned = pinned
-            with self._lock:
-                self._entries[reference] = entry
+            self._pin(entry.served)
             return entry
 
     def remove(self, reference: str) -> None:
@@ -103,6 +103,7 @@ class Specialists:
                 raise UnknownModel(
                     f"{reference!r:.200} is not served here. Served: {', '.join(self._entries)[:2000] or 'none'}."
                 )
+            self._pin(entry.served)
             self._retire(entry.served)
             self._log({"specialist": reference, "unloaded": str(entry.served.version)})
 
@@ -137,10 +138,10 @@ class Specialists:
             entry.revoked = reason
         else:
             before, new = entry.served, self._open(self._registry.resolve(str(now)))
-            if entry.pinned:
-                self._engines.pin(new, pinned=True)
             with self._lock:
                 entry.served, entry.revoked = new, None
+            self._pin(new)
+            self._pin(before)
             self._retire(before)
             self._log({"specialist": entry.reference, "loaded": str(now), "digest": now.digest, "before": str(before.version)})
 
@@ -170,11 +171,11 @@ class Specialists:
     def _retire(self, served: Served) -> None:
         """Unload a version later if no entry has it any more."""
         if all(entry.served is not served for entry in self.entries):
-            self._engines.pin(served, pinned=False)
             self._retired.append(served)
 
-    def _is_pinned_by_others(self, entry: Entry) -> bool:
-        return any(other.pinned for other in self.entries if other is not entry and other.served is entry.served)
+    def _pin(self, served: Served) -> None:
+        """Keep a version in memory if one of its entries is pinned. Raises AdapterError if there is no room beside others."""
+        self._engines.pin(served, pinned=any(entry.pinned for entry in self.entries if entry.served is served))
 
     def _find_version(self, model: str) -> Served | None:
         """The loaded version that a number or a digest means."""

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from vertical_sdk.errors import AdapterError, BaseModelError
 from vertical_sdk.server.model_routes.bodies import Identity, describe_answerer
+from vertical_sdk.server.model_routes.problems import LoadFailed
 from vertical_sdk.server.model_routes.service import ModelService, model_router
 from vertical_sdk.serving.service import Answerer
 from vertical_sdk.serving.specialists import Entry
@@ -71,7 +73,10 @@ def routes(service: ModelService) -> APIRouter:
     @router.post("/v1/admin/adapters", name="load", dependencies=admin)
     def load_adapter(body: LoadRequest) -> AdapterState:
         """Serve a reference, after a check of its files and self-tests; or set whether it is pinned, if it is served already."""
-        return _describe(specialists.add(body.reference, pinned=body.pinned))
+        try:
+            return _describe(specialists.add(body.reference, pinned=body.pinned))
+        except (AdapterError, BaseModelError) as error:
+            raise LoadFailed(error.message, where=error.where) from error
 
     @router.delete("/v1/admin/adapters/{reference:path}", name="unload", dependencies=admin)
     def unload_adapter(reference: str) -> Unloaded:

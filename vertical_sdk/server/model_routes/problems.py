@@ -23,7 +23,11 @@ from vertical_sdk.errors import (
 from vertical_sdk.server.errors import Refusal, describe_invalid, public_message
 from vertical_sdk.serving.problems import Busy, Closed, RevokedModel, TooSlow, UnknownModel, WrongModel
 
-__all__ = ["Problem", "Unsupported", "describe", "describe_request_error", "error_body", "refuse", "write_error"]
+__all__ = ["LoadFailed", "Problem", "Unsupported", "describe", "describe_request_error", "error_body", "refuse", "write_error"]
+
+
+class LoadFailed(AdapterError):
+    """A version that cannot be served: it or its base failed a check, or there is no room for it."""
 
 
 class Unsupported(DataError):
@@ -62,6 +66,7 @@ KINDS: tuple[tuple[type[VerticalError], int, str], ...] = (
     (Unsupported, 400, "unsupported_parameter"),
     (DataError, 400, "invalid_value"),
     (RegistryError, 404, "reference_not_found"),
+    (LoadFailed, 422, "adapter_failed"),
     (CorruptAdapter, 500, "adapter_failed"),
     (AdapterError, 500, "adapter_failed"),
     (BaseModelError, 500, "base_failed"),

@@ -30,7 +30,7 @@ __all__ = ["ModelService", "create_id", "model_router", "now", "write_answer"]
 
 Result = TypeVar("Result")
 AUTO = "auto"
-STATUSES = (400, 401, 403, 404, 405, 408, 410, 413, 414, 429, 431, 500, 501, 502, 503, 504)
+STATUSES = (400, 401, 403, 404, 405, 408, 410, 413, 414, 422, 429, 431, 500, 501, 502, 503, 504)
 
 
 @dataclass(frozen=True)
