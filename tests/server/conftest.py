@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from registry.conftest import MakeAdapter, make_adapter  # noqa: F401  (the fixture)
 from servers.http_server import serving
-from serving.conftest import published  # noqa: F401  (the fixture)
+from serving.conftest import own, published  # noqa: F401  (fixtures)
 
 from vertical_sdk.registry import Registry
 from vertical_sdk.server.registry_app import create_registry_app

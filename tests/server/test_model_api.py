@@ -393,6 +393,65 @@ def test_a_server_that_ends_answers_what_it_has_started(published: Published, tm
     assert [answer.status_code for answer in answers] == [200]
 
 
+def test_clients_of_two_adapters_get_their_own_answers_while_an_alias_moves(own: Published, tmp_path: Path) -> None:
+    alone = {n: [one.label for one in own.model(f"{TOPICS}@{n}").predict(TEXTS)] for n in (1, 2)}
+    assert all(one != two for one, two in zip(alone[1], alone[2], strict=True))
+    moving = f"{TOPICS}@production"
+    app, serving, secrets, log = build(own, tmp_path, moving, ONE, TWO, poll=0.05)
+    problems: list[Any] = []
+    seen: set[int] = set()
+
+    def ask(name: str) -> None:
+        with Client(address, secrets, log) as client:
+            for number in range(40):
+                text = number % len(TEXTS)
+                answer = client.ask("POST", "/classify", {"model": name, "input": TEXTS[text]}).json()
+                version = answer.get("vertical", {}).get("version")
+                if name == moving:
+                    seen.add(version)
+                elif version != int(name[-1]):
+                    problems.append(answer)
+                if answer["data"][0]["label"] != alone[version][text]:
+                    problems.append(answer)
+
+    with serving_http(app) as address:
+        threads = [threading.Thread(target=ask, args=[name]) for name in (ONE, TWO, moving, moving)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            for version in (2, 1):
+                own.registry.set_alias(TOPICS, "production", version, force=True, why="test")
+                time.sleep(0.15)
+    serving.close()
+
+    assert problems == []
+    assert seen == {1, 2}
+    assert {line["status"] for line in log} == {200}
+
+
+def test_a_stream_of_a_version_that_is_revoked_is_cut_with_an_error(published: Published, tmp_path: Path) -> None:
+    def read_and_revoke(stream: Any, served: Any) -> None:
+        for _ in stream:
+            served.revoked = "leaks names"
+
+    app, serving, secrets, log = build(published, tmp_path, NOTES)
+    turns: Any = [{"role": "user", "content": "cough"}]
+    with serving_http(app) as address, Client(address, secrets, log) as client:
+        stream = client.openai.chat.completions.create(
+            model=NOTES,
+            messages=turns,
+            stream=True,
+            max_tokens=2000,
+            temperature=2.0,
+            seed=1,
+            extra_body={"repetition_penalty": 9.0},
+        )
+        served = serving.specialists.find(NOTES)
+        with stream, pytest.raises(openai.APIError, match="leaks names"):
+            read_and_revoke(stream, served)
+    serving.close()
+
+
 def test_pictures_are_read_from_base64_and_never_from_paths(published: Published, tmp_path: Path) -> None:
     from PIL import Image
 

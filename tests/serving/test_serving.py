@@ -216,6 +216,21 @@ def test_a_registry_that_cannot_be_read_leaves_everything_as_it_is(own: Publishe
     serving.close()
 
 
+def test_adapters_that_do_not_fit_together_make_room_for_each_other(published: Published) -> None:
+    sizes = [
+        sum(
+            file.size for path, file in published.registry.resolve(f"{TOPICS}@{n}").manifest.items() if path.endswith("tensors")
+        )
+        for n in (1, 2)
+    ]
+    serving = start(published, f"{TOPICS}@1", f"{TOPICS}@2", memory=max(sizes))
+    alone = {n: published.model(f"{TOPICS}@{n}").predict(TEXTS[:2]) for n in (1, 2)}
+    for version in (1, 2, 1, 2):
+        assert_same(ask(serving, f"{TOPICS}@{version}", TEXTS[:2]), alone[version])
+        assert len(serving.specialists.find(f"{TOPICS}@1").engine.adapters) == 1
+    serving.close()
+
+
 def test_a_model_is_known_by_its_reference_number_or_digest_only(serving: Serving, published: Published) -> None:
     digest = published.registry.resolve(f"{TOPICS}@2").digest
     for name in (f"{TOPICS}@2", f"{TOPICS}@sha256:{digest}", f"{TOPICS}@sha256:{digest[:8]}"):
@@ -233,9 +248,10 @@ def test_a_version_is_shared_by_its_references_and_unloaded_after_the_last(own: 
     serving.specialists.refresh()
     assert len(ask(serving, f"{TOPICS}@1", TEXTS)) == len(TEXTS)
     serving.specialists.remove(f"{TOPICS}@1")
-    with first.use():
-        serving.specialists.refresh()
-        assert list(serving._engines._adapters) == [first.key]
+    first.acquire()
+    serving.specialists.refresh()
+    assert list(serving._engines._adapters) == [first.key]
+    first.release()
     serving.specialists.refresh()
     assert list(serving._engines._adapters) == []
     with pytest.raises(UnknownModel):

@@ -92,7 +92,12 @@ def serve(
         allowed_hosts=tuple(chosen.allowed_hosts),
         anonymous=chosen.anonymous,
         log=chosen.log,
-        limits=Limits(body=chosen.largest, rate=chosen.rate, burst=max(1, round(10 * chosen.rate))),
+        limits=Limits(
+            body=chosen.largest,
+            rate=chosen.rate,
+            burst=max(1, round(10 * chosen.rate)),
+            together=2 * (chosen.limits.waiting + chosen.limits.writers),  # so that one client alone can fill the queue
+        ),
     )
 
     def progress(what: str, share: float | None = None) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from vertical_sdk.adapters.folder import Adapter
 from vertical_sdk.engines import Engine
@@ -35,15 +33,6 @@ class Served:
     def in_use(self) -> bool:
         """Whether a request uses it."""
         return self._users > 0
-
-    @contextmanager
-    def use(self) -> Iterator[None]:
-        """Keep it loaded within the block."""
-        self.acquire()
-        try:
-            yield
-        finally:
-            self.release()
 
     def acquire(self) -> None:
         """Keep it loaded until `release`."""

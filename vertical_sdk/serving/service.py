@@ -112,9 +112,11 @@ class Serving:
         Raises UnknownModel, RevokedModel; WrongModel for a base that does not answer.
         """
         base = self.bases.get(model)
-        answerer = Answerer(self.specialists.find(model)) if base is None else self._find_reader(model, base, family)
-        with answerer.served.use():
+        answerer = Answerer(self.specialists.take(model)) if base is None else self._take_reader(model, base, family)
+        try:
             yield answerer
+        finally:
+            answerer.served.release()
 
     def predict(self, served: Served, inputs: Sequence[Input]) -> Future[list[Prediction]]:
         """Predict inputs as `VerticalModel.predict` does, together with those of other requests.
@@ -167,16 +169,15 @@ class Serving:
         self._writers.submit(writing)
         return writing
 
-    def _find_reader(self, name: str, base: Base, family: str) -> Answerer:
-        """A specialist through which a base reads."""
+    def _take_reader(self, name: str, base: Base, family: str) -> Answerer:
+        """A specialist through which a base reads, kept loaded."""
         if not family:
             raise WrongModel(f"{name} is a base without an adapter, which cannot answer this. Name a specialist.")
-        for entry in self.specialists.entries:
-            card = entry.served.adapter.card
-            if entry.served.revoked is None and card.family == family and card.base.weights == base.fingerprint.weights:
-                return Answerer(entry.served, name)
-        kind = "texts and embeddings of an encoder" if family == "encoder" else "texts"
-        raise WrongModel(f"{name} answers this only while a specialist for {kind} is served on it. Name a specialist.")
+        served = self.specialists.take_reader(family, base.fingerprint.weights)
+        if served is None:
+            kind = "an encoder" if family == "encoder" else "a base that writes"
+            raise WrongModel(f"{name} answers this only as {kind}, and while a specialist for texts is served on it.")
+        return Answerer(served, name)
 
     def _submit(self, served: Served, compute: Compute, inputs: Any, size: int) -> Future[Any]:
         deadline = time.monotonic() + self.settings.timeout

@@ -30,7 +30,7 @@ class ServingSettings:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     memory: int = 2 << 30
-    waiting: int = 256
+    waiting: int = 128
     batch: int = 256
     rows: int = 1024
     writers: int = 64

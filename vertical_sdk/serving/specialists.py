@@ -66,16 +66,24 @@ class Specialists:
         Raises UnknownModel, RevokedModel.
         """
         with self._lock:
-            entry = self._entries.get(model)
-            served = entry.served if entry is not None else self._find_version(model)
-        if served is None:
-            known = [*self._entries]
-            more = ", …" if len(known) > SHOWN else ""
-            raise UnknownModel(f"no model is called {model!r:.200} here. Served: {', '.join(known[:SHOWN]) or 'none'}{more}.")
-        if entry is not None and entry.revoked is not None:
-            raise RevokedModel(f"{model} means a version that was revoked: {entry.revoked}. Ask another one.")
-        served.require_valid()
-        return served
+            return self._find(model)
+
+    def take(self, model: str) -> Served:
+        """Find the version that answers for a model, as `find` does, and keep it loaded until its `release`."""
+        with self._lock:  # so that it is not unloaded in between
+            served = self._find(model)
+            served.acquire()
+            return served
+
+    def take_reader(self, family: str, base: str) -> Served | None:
+        """Find a specialist of a family that reads with a base, by the digest of its weights, and keep it loaded until its `release`."""
+        with self._lock:
+            for entry in self._entries.values():
+                card = entry.served.adapter.card
+                if entry.served.revoked is None and (card.family, card.base.weights) == (family, base):
+                    entry.served.acquire()
+                    return entry.served
+        return None
 
     def add(self, reference: str, *, pinned: bool = False) -> Entry:
         """Serve a reference; if it is served already, set whether it is pinned.
@@ -176,6 +184,18 @@ class Specialists:
     def _pin(self, served: Served) -> None:
         """Keep a version in memory if one of its entries is pinned. Raises AdapterError if there is no room beside others."""
         self._engines.pin(served, pinned=any(entry.pinned for entry in self.entries if entry.served is served))
+
+    def _find(self, model: str) -> Served:
+        entry = self._entries.get(model)
+        served = entry.served if entry is not None else self._find_version(model)
+        if served is None:
+            known = [*self._entries]
+            more = ", …" if len(known) > SHOWN else ""
+            raise UnknownModel(f"no model is called {model!r:.200} here. Served: {', '.join(known[:SHOWN]) or 'none'}{more}.")
+        if entry is not None and entry.revoked is not None:
+            raise RevokedModel(f"{model} means a version that was revoked: {entry.revoked}. Ask another one.")
+        served.require_valid()
+        return served
 
     def _find_version(self, model: str) -> Served | None:
         """The loaded version that a number or a digest means."""
