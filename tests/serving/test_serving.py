@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future, wait
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ import pytest
 from conftest import topic_rows
 from serving.conftest import LETTERS, NOTES, RISK, TAGS, TOPICS, Published, start
 
-from vertical_sdk.errors import DataError, IdleAdapter, RegistryError
+from vertical_sdk.errors import DataError, IdleAdapter
 from vertical_sdk.families.continuation import Decoding
 from vertical_sdk.registry import Registry
 from vertical_sdk.serving import Serving, ServingSettings
 from vertical_sdk.serving.batching import Batcher, Job
+from vertical_sdk.serving.engines import name_base
 from vertical_sdk.serving.problems import Busy, Closed, RevokedModel, TooSlow, UnknownModel, WrongModel
 from vertical_sdk.types import Message, Prediction
 
@@ -207,7 +209,7 @@ def test_a_registry_that_cannot_be_read_leaves_everything_as_it_is(own: Publishe
     serving = start(own, f"{TOPICS}@production")
 
     def fail(*_: Any, **__: Any) -> None:
-        raise RegistryError("the disk is gone")
+        raise OSError("the disk is gone")
 
     monkeypatch.setattr(Registry, "resolve", fail)
     serving.specialists.refresh()
@@ -257,6 +259,15 @@ def test_a_version_is_shared_by_its_references_and_unloaded_after_the_last(own: 
     with pytest.raises(UnknownModel):
         serving.specialists.remove(f"{TOPICS}@1")
     serving.close()
+
+
+def test_a_base_has_the_name_that_users_know_and_never_a_path() -> None:
+    def name(own: str, hub_id: str | None) -> str:
+        return name_base(SimpleNamespace(name=own, hub_id=hub_id))  # type: ignore[arg-type]
+
+    assert name("minilm-l6", "sentence-transformers/all-MiniLM-L6-v2") == "minilm-l6"
+    assert name("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B"
+    assert name("/srv/models/mine", None) == name("./models/mine", None) == "mine"
 
 
 def test_wrong_tasks_and_counts_are_refused(serving: Serving) -> None:

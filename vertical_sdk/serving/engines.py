@@ -100,4 +100,4 @@ class Engines:
 
 def name_base(base: Base) -> str:
     """The name of a base as clients see it: of a folder of this machine, only its last part."""
-    return base.hub_id or Path(base.name).name
+    return Path(base.name).name if base.hub_id is None else base.name

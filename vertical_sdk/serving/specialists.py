@@ -135,6 +135,8 @@ class Specialists:
             self._switch(entry)
         except VerticalError as error:
             return str(error)
+        except Exception as error:  # noqa: BLE001  (whatever one version does to its loading, the others are followed)
+            return f"{type(error).__name__}: {error}"
         return ""
 
     def _switch(self, entry: Entry) -> None:
@@ -156,7 +158,7 @@ class Specialists:
     def _check_revoked(self, served: Served) -> None:
         try:
             reason = _find_reason(self._registry.resolve(str(served.version), check=False))
-        except VerticalError:  # the registry cannot be read; `_follow` has noted it
+        except Exception:  # noqa: BLE001  (the registry cannot be read; `_follow` has noted it)
             return
         if reason != served.revoked:
             served.revoked = reason
