@@ -40,7 +40,7 @@ def run(what: Published, folder: Path, examples: int) -> None:
         def call(case: Any) -> None:
             if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
                 case.body["model"] = next(models)  # else nearly every request would be about a model that is not served
-            case.call_and_validate(headers=headers, excluded_checks=NOT_OURS)
+            case.call_and_validate(headers=headers, excluded_checks=NOT_OURS, timeout=120)
 
         with contextlib.suppress(Unsatisfiable):  # an operation without parameters has no invalid requests
             call()
