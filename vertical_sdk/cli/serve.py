@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vertical_sdk.cli.options import RegistryAt
+from vertical_sdk.cli.options import ReadIn, RegistryAt
 from vertical_sdk.cli.output import say, show
 
 __all__ = ["serve"]
@@ -50,6 +51,7 @@ def serve(
     rate: Annotated[
         float | None, typer.Option(min=0.01, help="Requests a second for each token, or for each address without a token.")
     ] = None,
+    dtype: ReadIn = None,
     registry: RegistryAt = None,
 ) -> None:
     """Serve specialists over HTTP, in the shapes of OpenAI and vLLM, to clients with a token, until Ctrl-C."""
@@ -75,6 +77,7 @@ def serve(
     }
     chosen = ServeConfig() if config is None else read_config(config)
     chosen = chosen.model_copy(update={name: value for name, value in given.items() if value is not None})
+    limits = chosen.limits if dtype is None else replace(chosen.limits, dtype=dtype.value)
     served = Registry(chosen.registry)
 
     def ready(address: str) -> None:
@@ -105,4 +108,4 @@ def serve(
             say(what)
 
     tokens = find_tokens(served, chosen.tokens)
-    serve_models(chosen.adapters, served, tokens, settings, chosen.limits, bases=chosen.bases, ready=ready, progress=progress)
+    serve_models(chosen.adapters, served, tokens, settings, limits, bases=chosen.bases, ready=ready, progress=progress)

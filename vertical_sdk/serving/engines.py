@@ -89,7 +89,7 @@ class Engines:
         base = base or pull_base(trained_on.name, revision=trained_on.revision, progress=self._progress)
         known = self._engines.get(base.fingerprint.weights)
         if known is None:
-            engine = ENGINES.load("torch")(base, device=self._settings.device)
+            engine = ENGINES.load("torch")(base, device=self._settings.device, dtype=self._settings.dtype)
             known = OnDemandEngine(engine, self._adapters.__getitem__, memory=self._settings.memory)
             self._engines[base.fingerprint.weights] = known
         return known

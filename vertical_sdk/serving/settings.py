@@ -23,6 +23,7 @@ class ServingSettings:
     timeout  seconds until a request is given up
     poll     seconds between two looks at the registry, which find aliases that moved and versions that were revoked
     device   such as "cuda:1"; None: a GPU if there is one
+    dtype    what inputs are read in: "float32", "bfloat16", or "auto", the faster one as measured here
 
     Raises DataError for a number that is not above 0.
     """
@@ -38,6 +39,7 @@ class ServingSettings:
     timeout: float = 60.0
     poll: float = 5.0
     device: str | None = None
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("memory", "waiting", "batch", "rows", "writers", "longest", "timeout", "poll"):
