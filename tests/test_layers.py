@@ -56,6 +56,7 @@ ORDER = (
     "training",
     "tuning",
     "promotion",
+    "serving",
     "server",
     "cli",
     "__main__",

@@ -108,7 +108,7 @@ def test_the_promise_is_kept_as_often_as_it_says(shape: str) -> None:
 
     # 400 draws of a share of .05 are above .08 with a probability of .005
     assert broken / draws <= 0.08
-    assert answered > (0.05 if shape == "rising" else 0.005)
+    assert answered > 0.05 if shape == "rising" else broken > 0
 
 
 def test_one_row_of_each_group_is_drawn_the_same_each_time() -> None:
@@ -136,9 +136,9 @@ def test_exact_intervals_are_those_of_hand() -> None:
     """Clopper and Pearson: the low end has P(this many or more) = .025, the high end P(this many or fewer) = .025."""
     none, all_, half = compute_share(0, 10), compute_share(10, 10), compute_share(1, 2)
 
-    assert (none.value, none.low, none.high) == (0, 0, pytest.approx(1 - 0.025**0.1))
-    assert (all_.value, all_.low, all_.high) == (1, pytest.approx(0.025**0.1), 1)
-    assert (half.low, half.high) == (pytest.approx(1 - 0.975**0.5), pytest.approx(0.975**0.5))
+    assert [none.value, none.low, none.high] == pytest.approx([0, 0, 1 - 0.025**0.1])
+    assert [all_.value, all_.low, all_.high] == pytest.approx([1, 0.025**0.1, 1])
+    assert [half.low, half.high] == pytest.approx([1 - 0.975**0.5, 0.975**0.5])
     assert np.isnan(compute_share(0, 0).value)
 
 
@@ -161,7 +161,7 @@ def test_a_classifier_answers_what_its_promise_allows() -> None:
     assert outputs.probabilities is not None
     assert 0.3 < calibration.promise.coverage < 0.9
     assert outputs.answered.sum() == calibration.promise.answered
-    assert outputs.probabilities.max(axis=1)[outputs.answered].min() >= calibration.promise.threshold  # type: ignore[operator]
+    assert outputs.probabilities.max(axis=1)[outputs.answered].min() >= calibration.promise.threshold
     predictions = task.to_predictions(outputs, labels, [0] * 600, "t")
     assert [prediction.abstained for prediction in predictions] == (~outputs.answered).tolist()
 

@@ -38,7 +38,9 @@ def test_help_lists_every_exit_code_of_the_error_tree(capsys: pytest.CaptureFixt
     assert all(f" {code} " in text for code in tree | {0, 130})
 
 
-@pytest.mark.parametrize("verb", ["quickstart", "train", "evaluate", "predict", "recipe", "data", "base", "registry", "doctor"])
+@pytest.mark.parametrize(
+    "verb", ["quickstart", "train", "evaluate", "predict", "serve", "recipe", "data", "base", "registry", "doctor"]
+)
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == 0
     assert f"vertical {verb}" in capsys.readouterr().out

@@ -274,9 +274,12 @@ def machine() -> dict[str, str]:
     import torch
 
     cpu = Path("/proc/cpuinfo")
-    model = next((line for line in cpu.read_text().splitlines() if line.startswith("model name")), "") if cpu.is_file() else ""
+    lines = cpu.read_text().splitlines() if cpu.is_file() else []
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    kind = [facts.get(name, "") for name in ("model name", "cpu family", "model", "stepping")]
+    flags = hashlib.sha256(facts.get("flags", "").encode()).hexdigest()[:16]  # one name may be that of several kinds
     return {
-        "processor": model.partition(":")[2].strip(),
+        "processor": " ".join([*kind, flags]),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -69,7 +69,11 @@ def run(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     folder = tmp_path_factory.mktemp("promise")
     said: list[str] = []
     recipe = topic_recipe(folder, encoder, evaluate__abstention={"alpha": 0.5, "delta": 0.3}, evaluate__gate=False)
-    trained = train(recipe, out=folder / "run", progress=lambda what, _share=None: said.append(what))
+
+    def note(what: str, _share: float | None = None) -> None:
+        said.append(what)
+
+    trained = train(recipe, out=folder / "run", progress=note)
     return folder / "run", evaluate(trained.path, memory=trained.memory), said
 
 

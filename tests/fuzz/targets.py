@@ -138,7 +138,7 @@ def served_registry(number: int) -> tuple[Any, Any]:
     from starlette.testclient import TestClient
 
     from vertical_sdk.registry import Registry
-    from vertical_sdk.server.app import create_app
+    from vertical_sdk.server.registry_app import create_registry_app
     from vertical_sdk.server.security.tokens import Tokens
     from vertical_sdk.server.settings import Limits, ServerSettings
 
@@ -146,8 +146,8 @@ def served_registry(number: int) -> tuple[Any, Any]:
     tokens = Tokens(work_folder() / "tokens.json")
     if not tokens.path.exists():
         tokens.add("fuzz", ["read"])
-    settings = ServerSettings(anonymous_read=True, limits=Limits(rate=1e9, burst=10**9), uploads=work_folder() / "uploads")
-    app = create_app(registry, tokens, settings, log=lambda _: None)
+    settings = ServerSettings(anonymous=True, limits=Limits(rate=1e9, burst=10**9), uploads=work_folder() / "uploads")
+    app = create_registry_app(registry, tokens, settings, log=lambda _: None)
     return registry, TestClient(app, base_url="http://localhost", raise_server_exceptions=True)
 
 

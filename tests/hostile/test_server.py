@@ -30,14 +30,14 @@ from vertical_sdk.registry import Registry
 from vertical_sdk.registry.query import parse_condition
 from vertical_sdk.registry.store import Event
 from vertical_sdk.registry.tree import read_tree
-from vertical_sdk.server.app import ROUTES, create_app
 from vertical_sdk.server.pages.adapters import _split_conditions
 from vertical_sdk.server.pages.routes import page_routes
+from vertical_sdk.server.registry_app import ROUTES, create_registry_app, refuse
+from vertical_sdk.server.registry_files.uploads import Uploads
 from vertical_sdk.server.registry_routes.service import Service
 from vertical_sdk.server.security.access_log import AccessLog
 from vertical_sdk.server.security.hosts import HostCheck, accepted_hosts
 from vertical_sdk.server.settings import Limits, ServerSettings
-from vertical_sdk.server.uploads import Uploads
 from vertical_sdk.sources.fetched import list_nearest
 
 MakeAdapter = Callable[[int], Path]
@@ -115,7 +115,7 @@ def test_a_request_without_a_token_reaches_no_route(served: Served) -> None:
 
 
 def test_a_server_with_anonymous_read_documents_itself_without_a_token(server: Server) -> None:
-    app, served = server.app(anonymous_read=True)
+    app, served = server.app(anonymous=True)
     with serving(app) as served.address:
         assert "paths" in served.ask("GET", f"{API}/openapi.json").json()
         assert served.ask("POST", f"{API}/gc").status_code == 401
@@ -253,7 +253,7 @@ def test_a_token_publishes_no_more_than_its_quota_also_after_a_restart(
     assert counts.stat().st_mode & 0o077 == 0
 
     settings = ServerSettings(limits=Limits(published=2 * size + 100), uploads=server.folder / "uploads")
-    with serving(create_app(served.registry, served.tokens, settings, log=lambda _: None)) as served.address:
+    with serving(create_registry_app(served.registry, served.tokens, settings, log=lambda _: None)) as served.address:
         with pytest.raises(RegistryError, match="in all"):
             publish(folders[3])
         monkeypatch.setenv("VERTICAL_TOKEN", served.secrets["publisher"])
@@ -424,10 +424,10 @@ def test_similar_names_are_found_among_many_long_ones_in_time() -> None:
     "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example."]
 )
 def test_a_host_name_of_another_site_is_refused(server: Server, host: str) -> None:
-    app, served = server.app(anonymous_read=True)
+    app, served = server.app(anonymous=True)
     hosts = accepted_hosts("127.0.0.1", (), proxy=False)
     assert hosts is not None
-    with serving(HostCheck(app, hosts, exempt={f"{API}/health"})) as served.address:
+    with serving(HostCheck(app, hosts, refuse, exempt={f"{API}/health"})) as served.address:
         assert [raw(served, path, Host=host) for path in ("/", f"{API}/names", f"{API}/health")] == [421, 421, 200]
         for own in ("127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080", "10.0.0.7"):
             assert raw(served, f"{API}/names", Host=own) == 200, own
@@ -455,7 +455,7 @@ def test_a_token_file_that_is_opened_to_others_later_is_noticed(served: Served) 
 def test_requests_without_a_token_fill_no_log() -> None:
     lines: list[dict[str, Any]] = []
 
-    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    async def deny(scope: Any, receive: Any, send: Any) -> None:
         scope["vertical.token"] = None
         await send({"type": "http.response.start", "status": 401, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -468,7 +468,7 @@ def test_requests_without_a_token_fill_no_log() -> None:
             scope = {"type": "http", "method": "GET", "path": "/" + "x" * 10_000, "scheme": "http", "client": ("10.0.0.7", 1)}
             await log(scope, send, send)  # type: ignore[arg-type]
 
-    log = AccessLog(refuse, lines.append)
+    log = AccessLog(deny, lines.append, refuse)
     start = time.monotonic()
     asyncio.run(ask())
     passed = time.monotonic() - start
@@ -543,7 +543,7 @@ def test_a_flood_from_an_address_leaves_its_health_checks(server: Server) -> Non
 @pytest.mark.parametrize("host", ["[::1].evil.example", "[127.0.0.1]evil.example", "[localhost]evil"])
 def test_a_host_that_begins_like_an_address_is_refused(server: Server, host: str) -> None:
     app, _ = server.app()
-    client = TestClient(HostCheck(app, {"localhost"}))
+    client = TestClient(HostCheck(app, {"localhost"}, refuse))
 
     assert client.get("/api/v1/names", headers={"Host": host}).status_code == 421
     assert client.get("/api/v1/names", headers={"Host": "[::1]:8080"}).status_code == 401

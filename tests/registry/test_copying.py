@@ -285,14 +285,14 @@ def test_a_copy_through_a_server_is_published_by_the_user_of_the_token(
 ) -> None:
     from servers.http_server import serving
 
-    from vertical_sdk.server.app import create_app
+    from vertical_sdk.server.registry_app import create_registry_app
     from vertical_sdk.server.security.tokens import SCOPES, Tokens
     from vertical_sdk.server.settings import ServerSettings
 
     tokens = Tokens(tmp_path / "tokens.json")
     monkeypatch.setenv("VERTICAL_TOKEN", tokens.add("bob", SCOPES))
     served = Registry(tmp_path / "served")
-    app = create_app(served, tokens, ServerSettings(uploads=tmp_path / "uploads"), log=lambda _: None)
+    app = create_registry_app(served, tokens, ServerSettings(uploads=tmp_path / "uploads"), log=lambda _: None)
     with serving(app) as address:
         remote, back = Registry(address), Registry(tmp_path / "back")
         source.set_alias("medical/triage", "production", 3, action="promote", force=True, why="try")

@@ -11,9 +11,10 @@ import httpx2
 import pytest
 from registry.conftest import MakeAdapter, make_adapter  # noqa: F401  (the fixture)
 from servers.http_server import serving
+from serving.conftest import own, published  # noqa: F401  (fixtures)
 
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.app import create_app
+from vertical_sdk.server.registry_app import create_registry_app
 from vertical_sdk.server.security.tokens import Tokens
 from vertical_sdk.server.settings import Limits, ServerSettings
 
@@ -50,7 +51,7 @@ class Server:
         secrets = {name: tokens.add(name, scopes) for name, scopes in SCOPES_OF.items()}
         served = Served(registry, tokens, "", secrets)
         chosen = ServerSettings(limits=limits or Limits(), uploads=self.folder / "uploads", **settings)
-        return create_app(registry, tokens, chosen, log=served.log.append), served
+        return create_registry_app(registry, tokens, chosen, log=served.log.append), served
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.testclient import TestClient
 
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.app import ROUTES, create_app
+from vertical_sdk.server.registry_app import ROUTES, create_registry_app
 from vertical_sdk.server.registry_routes.service import Name, Service, registry_router
 from vertical_sdk.server.security.tokens import Tokens
 from vertical_sdk.server.settings import ServerSettings
@@ -28,7 +28,7 @@ def test_an_endpoint_from_outside_is_served_with_tokens_and_documented(tmp_path:
     tokens = Tokens(tmp_path / "tokens.json")
     token = {"Authorization": f"Bearer {tokens.add('ci', ['read'])}"}
     settings = ServerSettings(uploads=tmp_path / "uploads")
-    app = create_app(Registry(tmp_path / "registry"), tokens, settings, log=lambda _: None, routes=(*ROUTES, routes))
+    app = create_registry_app(Registry(tmp_path / "registry"), tokens, settings, log=lambda _: None, routes=(*ROUTES, routes))
     client = TestClient(app)
 
     assert client.get("/api/v1/count?name=a").status_code == 401

@@ -93,7 +93,7 @@ def test_requests_without_a_valid_token_are_rejected(served: Any) -> None:
 
 
 def test_anonymous_read_allows_reading_and_nothing_else(server: Any) -> None:
-    app, served = server.app(anonymous_read=True)
+    app, served = server.app(anonymous=True)
     with serving(app) as served.address:
         assert {served.ask("GET", path).status_code for path in READS} == {200}
         assert {served.ask(method, path, json=body).status_code for method, path, body in WRITES.values()} == {401}
@@ -383,7 +383,7 @@ def test_no_error_contains_a_path_of_the_server(
         served.ask("POST", f"{API}/signatures", "boss", json={**WRITES["sign"][2], "name": "none"}),
         *(served.ask("GET", page, "reader") for page in ("/a/none", "/a/legal/clause@1", "/log/none", "/?q=none@1")),
     ]
-    monkeypatch.setattr("vertical_sdk.server.uploads._link", fail_with(errno.ENOSPC))
+    monkeypatch.setattr("vertical_sdk.server.registry_files.uploads._link", fail_with(errno.ENOSPC))
     answers.append(served.ask("POST", f"{API}/publish", "publisher", json=upload(served, make_adapter(8))))
     damaged_index = Path(served.registry.location) / "damaged.sqlite"
     damaged_index.write_bytes(b"not an index" * 100)

@@ -27,7 +27,7 @@ from vertical_sdk.registry.policy import Policy
 from vertical_sdk.registry.store import Entry, Event, Store
 from vertical_sdk.registry.stores import http, open_store
 from vertical_sdk.registry.tree import read_tree
-from vertical_sdk.server.app import create_app
+from vertical_sdk.server.registry_app import create_registry_app
 from vertical_sdk.server.security.tokens import Tokens
 from vertical_sdk.server.settings import Limits
 
@@ -517,7 +517,7 @@ def test_versions_copied_into_a_server_are_published_by_the_token(
 def test_a_server_serves_any_store(make_adapter: MakeAdapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
     monkeypatch.setenv("VERTICAL_TOKEN", tokens.add("ada", ["publish", "promote"]))
-    app = create_app(Registry(f"memory://{tmp_path.name}"), tokens, log=lambda _: None)
+    app = create_registry_app(Registry(f"memory://{tmp_path.name}"), tokens, log=lambda _: None)
 
     with serving(app) as address:
         registry = Registry(address)

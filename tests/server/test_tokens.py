@@ -14,7 +14,7 @@ from servers.http_server import serving
 
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.app import create_app
+from vertical_sdk.server.registry_app import create_registry_app
 from vertical_sdk.server.security.rate_limit import Buckets
 from vertical_sdk.server.security.tokens import Tokens
 from vertical_sdk.server.settings import ServerSettings
@@ -134,7 +134,7 @@ def test_full_buckets_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_without_its_registry_is_not_ready_and_says_so(
     server: Any, tmp_path: Path, make_adapter: Any, gone: str
 ) -> None:
-    app, served = server.app(anonymous_read=True)
+    app, served = server.app(anonymous=True)
     served.registry.publish(make_adapter(1))
     names, away = "/api/v1/names", tmp_path / "away"
     with serving(app) as served.address:
@@ -160,8 +160,8 @@ def test_a_server_without_its_registry_is_not_ready_and_says_so(
 
 def test_a_new_registry_without_a_folder_is_healthy(tmp_path: Path) -> None:
     tokens = Tokens(tmp_path / "tokens.json")
-    app = create_app(
-        Registry(tmp_path / "registry"), tokens, ServerSettings(uploads=tmp_path / "uploads", anonymous_read=True), log=print
+    app = create_registry_app(
+        Registry(tmp_path / "registry"), tokens, ServerSettings(uploads=tmp_path / "uploads", anonymous=True), log=print
     )
     with serving(app) as address:
         assert httpx2.get(f"{address}/api/v1/health", verify=False).json() == {"ok": True}

@@ -13,7 +13,7 @@ from typing import Any
 from vertical_sdk.registry import Registry
 from vertical_sdk.registry.store import Entry
 from vertical_sdk.registry.tree import read_tree
-from vertical_sdk.server.app import create_app
+from vertical_sdk.server.registry_app import create_registry_app
 from vertical_sdk.server.security.tokens import SCOPES, Tokens
 from vertical_sdk.server.serve import make_server
 from vertical_sdk.server.settings import Limits, ServerSettings
@@ -85,7 +85,7 @@ def serve_unchecked(folder: Path, *, certificate: Path | None = None, key: Path 
     """Serve an empty registry without checks. Yield its address and the token of "ada", who has all rights there."""
     tokens = Tokens(folder / "tokens.json")
     secret = tokens.add("ada", SCOPES)
-    app = create_app(
+    app = create_registry_app(
         UncheckedRegistry(folder / "served"), tokens, ServerSettings(uploads=folder / "uploads"), log=lambda _: None
     )
     with serving(app, certificate=certificate, key=key) as address:

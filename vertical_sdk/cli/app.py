@@ -26,6 +26,7 @@ from vertical_sdk.cli import (
     predict,
     quickstart,
     recipe,
+    serve,
     train,
     tune,
 )
@@ -68,6 +69,7 @@ app.command()(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(forecast.forecast)
 app.command()(monitor.monitor)
+app.command()(serve.serve)
 app.add_typer(recipe.verbs, name="recipe")
 app.add_typer(data.verbs, name="data")
 app.add_typer(base.verbs, name="base")

@@ -27,6 +27,7 @@ EXTRAS = {
     "mlflow": ("mlflow",),
     "quantize": ("bitsandbytes",),
     "s3": ("s3fs",),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "server": ("fastapi", "uvicorn"),
     "sign": ("model_signing",),
     "structured": ("llguidance",),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vertical_sdk.cli.options import AllowRevoked, RegistryAt, check_verb
+from vertical_sdk.cli.options import AllowRevoked, ReadIn, RegistryAt, check_verb
 from vertical_sdk.cli.output import emit, say, show, showing
 from vertical_sdk.errors import DataError
 
@@ -33,14 +33,6 @@ class OnError(str, Enum):
     fail = "fail"
 
 
-class DType(str, Enum):
-    """The type of the numbers that inputs are read in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    auto = "auto"
-
-
 def predict(
     adapter: Annotated[str, typer.Argument(metavar="ADAPTER", help="NAME@VERSION, or a folder: ./RUN, /path/RUN or runs/RUN.")],
     texts: Annotated[
@@ -57,13 +49,7 @@ def predict(
         ),
     ] = OnError.skip,
     top_k: Annotated[int | None, typer.Option(metavar="N", min=1, help="Show only the N likeliest labels.")] = None,
-    dtype: Annotated[
-        DType,
-        typer.Option(
-            help="What inputs are read in: bfloat16 can be several times as fast and changes probabilities a little; auto is the "
-            "faster one as measured on this machine."
-        ),
-    ] = DType.float32,
+    dtype: ReadIn = None,
     registry: RegistryAt = None,
     allow_revoked: AllowRevoked = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON document a line, one for each row.")] = False,
@@ -83,7 +69,7 @@ def predict(
         from vertical_sdk.inference import load
         from vertical_sdk.registry import Registry
 
-        model = load(adapter, Registry(registry), allow_revoked=allow_revoked or (), dtype=dtype.value)
+        model = load(adapter, Registry(registry), allow_revoked=allow_revoked or (), dtype=dtype.value if dtype else "float32")
         check_verb(model, "predict", adapter)
         rows = _read_rows(data, model) if data is not None else _parse_texts(texts or (), model)
         skip = data is not None and on_error is OnError.skip

@@ -187,7 +187,7 @@ def _abstention(evaluation: Evaluation, order: list[str], words: Words) -> dict[
 
 def _promise(evaluation: Evaluation, words: Words) -> list[str]:
     """The promise of a specialist that abstains, and what the test rows say of it; [] without one."""
-    promise, found = evaluation.calibration and evaluation.calibration.promise, evaluation.promise
+    promise, found = evaluation.calibration.promise if evaluation.calibration else None, evaluation.promise
     if promise is None or found is None:
         return []
     numbers = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,18 @@ from vertical_sdk.inference.batches import TableRow, describe
 from vertical_sdk.recipe import Recipe
 from vertical_sdk.types import Example, Message
 
-__all__ = ["Input", "as_conversations", "as_row", "as_rows", "clean_turns", "find_reads", "read_picture"]
+__all__ = [
+    "Input",
+    "as_conversations",
+    "as_row",
+    "as_rows",
+    "as_turns",
+    "clean_turns",
+    "decode_picture",
+    "find_reads",
+    "read_picture",
+    "require_text",
+]
 
 Input: TypeAlias = "str | Path | Mapping[str, Any] | Sequence[Any] | NDArray[Any] | Example"
 FORMATS = ("PNG", "JPEG")
@@ -76,7 +88,7 @@ def as_conversations(prompts: Sequence[Any], recipe: Recipe, numbers: Sequence[i
 
     Raises DataError for a prompt that is neither a text nor a conversation that ends with the user's turn.
     """
-    return clean_turns([_as_turns(prompt, number, recipe) for number, prompt in zip(numbers, prompts, strict=True)], recipe)
+    return clean_turns([as_turns(prompt, number, recipe) for number, prompt in zip(numbers, prompts, strict=True)], recipe)
 
 
 def clean_turns(conversations: Sequence[tuple[Message, ...]], recipe: Recipe) -> list[tuple[Message, ...]]:
@@ -107,7 +119,7 @@ def as_row(item: Input, number: int, card: Card, recipe: Recipe, name: str) -> E
         return Example(id=str(number), values=values)
     if card.fields:
         return _as_record_row(item, number, card, recipe, name)
-    return Example(id=str(number), text=_checked_text(item, f"text {number}", "every text"))
+    return Example(id=str(number), text=require_text(item, f"text {number}", "every text"))
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -118,23 +130,42 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     Raises DataError for a file that is missing, not a picture, broken, far too large, or has more than 8 bits a pixel.
     """
     try:
-        from PIL import Image
-    except ModuleNotFoundError:
-        raise MissingExtra("vision", "Reading pictures from files") from None
-    try:
         exists = path.is_file()
     except (OSError, ValueError):  # too long for a name, or with a zero byte
         exists = False
     if not exists:
         shown = str(path) if str(path).isprintable() and len(str(path)) < 200 else f"{str(path)[:200]!a}"
         raise DataError("no such file. Give the path of a PNG or JPEG.", where=shown)
+    return _open_picture(path, path)
+
+
+def decode_picture(content: bytes, where: str, *, most_pixels: int) -> NDArray[np.uint8]:
+    """Decode the content of a PNG or JPEG, as `read_picture` reads a file.
+
+    where        its place among the inputs, for messages
+    most_pixels  of a picture, which is refused before it is decoded if it has more
+
+    Raises DataError.
+    """
+    return _open_picture(io.BytesIO(content), where, most_pixels=most_pixels)
+
+
+def _open_picture(file: Path | BinaryIO, where: str | Path, *, most_pixels: int | None = None) -> NDArray[np.uint8]:
     try:
-        with Image.open(path, formats=FORMATS) as file:
-            return _picture_bytes(file, path)
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise MissingExtra("vision", "Reading pictures from files") from None
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            if most_pixels is not None and picture.width * picture.height > most_pixels:
+                raise DataError(
+                    f"the picture has {picture.width} x {picture.height} pixels; at most {most_pixels} are read.", where=where
+                )
+            return _picture_bytes(picture, where)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"the picture is too large: {error}", where=path) from None
+        raise DataError(f"the picture is too large: {error}", where=where) from None
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"cannot be read as a PNG or JPEG: {error}", where=path) from None
+        raise DataError(f"cannot be read as a PNG or JPEG: {error}", where=where) from None
 
 
 def _picture_bytes(picture: Any, where: str | Path) -> NDArray[np.uint8]:
@@ -238,7 +269,7 @@ def _plain_cell(value: object, field: str, where: str) -> object:
     return value
 
 
-def _checked_text(item: object, what: str, every: str) -> str:
+def require_text(item: object, what: str, every: str) -> str:
     """Return a text that can be read. Raises DataError for one without a character to see, and for half of a surrogate pair."""
     if not isinstance(item, str) or is_empty(item):
         raise DataError(f"{what} is {describe(item)}; {every} must be a string that is not empty.")
@@ -252,11 +283,11 @@ def _check_unicode(text: str, what: str) -> None:
         raise DataError(f"{what} contains {odd!a}, half of a surrogate pair, which is not a character. Decode it as UTF-8.")
 
 
-def _as_turns(prompt: object, number: int, recipe: Recipe) -> tuple[Message, ...]:
-    """A prompt as a conversation that ends with the user's turn."""
+def as_turns(prompt: object, number: int, recipe: Recipe) -> tuple[Message, ...]:
+    """Turn a prompt into a conversation that ends with the user's turn; a text is put into the recipe's prompt. Raises DataError."""
     what = f"prompt {number}"
     if isinstance(prompt, str):
-        return format_prompt(recipe.prompt, _checked_text(prompt, what, "every prompt"))
+        return format_prompt(recipe.prompt, require_text(prompt, what, "every prompt"))
     if isinstance(prompt, Mapping | Message | Path) or not isinstance(prompt, Iterable):
         raise DataError(
             f"{what} is {describe(prompt)}; give a text, or a conversation as a list of turns: generate([[Message('user', 'Hello')]])."
@@ -264,7 +295,7 @@ def _as_turns(prompt: object, number: int, recipe: Recipe) -> tuple[Message, ...
     turns = tuple(_as_turn(turn, f"{what}: turn {place}") for place, turn in enumerate(prompt))
     if not turns or turns[-1].role != "user":
         raise DataError(f"{what} has no turn of the user at its end, so there is nothing to answer.")
-    _checked_text(turns[-1].content, f"{what}: the user's turn", "it")
+    require_text(turns[-1].content, f"{what}: the user's turn", "it")
     return turns
 
 

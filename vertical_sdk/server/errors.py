@@ -1,12 +1,17 @@
-"""The body of every response that is an error: {"error": {"type": …, "message": …}}."""
+"""Errors as answers: the status and the public message of each error. Every server writes them in a form of its own (`Refuse`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from pydantic import BaseModel
-from starlette.responses import JSONResponse
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Scope
 
 from vertical_sdk.errors import (
     AdapterError,
@@ -22,7 +27,12 @@ from vertical_sdk.errors import (
 from vertical_sdk.paths import hide_addresses
 from vertical_sdk.registry.references import parse_reference
 
-__all__ = ["Problem", "TooLarge", "error_response", "public_message", "status_of"]
+__all__ = ["Refusal", "Refuse", "TooLarge", "describe_invalid", "handle_http_errors", "public_message", "status_of"]
+
+MOST_PROBLEMS = 20
+"""Problems of one request that its answer names."""
+LONGEST_KEY = 200
+"""Characters of a key in them."""
 
 
 class TooLarge(RegistryError):
@@ -42,18 +52,22 @@ STATUS: tuple[tuple[type[VerticalError], int], ...] = (
 """The HTTP status of each error class, the first match counts; 422 for all others."""
 
 
-class ErrorDetail(BaseModel):
-    """An error: `type` is the name of a class in `vertical_sdk.errors`."""
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that is an error.
 
-    type: str
+    kind     the name of a class in `vertical_sdk.errors`
+    headers  such as Retry-After
+    """
+
+    status: int
     message: str
+    kind: str = "RegistryError"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Problem(BaseModel):
-    """The body of every response that is an error. `missing`: the digests of files that must be uploaded first."""
-
-    error: ErrorDetail
-    missing: list[str] | None = None
+Refuse: TypeAlias = Callable[[Scope, Refusal], Response]
+"""How a server writes an error: the request's ASGI scope and the error → the answer."""
 
 
 def status_of(error: VerticalError, method: str = "POST") -> int:
@@ -69,12 +83,28 @@ def public_message(error: VerticalError) -> str:
     return f"{error.where}: {message}" if _is_reference(error.where) else message
 
 
-def error_response(
-    status: int, message: str, *, kind: str = "RegistryError", headers: Mapping[str, str] | None = None, **more: Any
-) -> JSONResponse:
-    """A response that is an error. A character that UTF-8 cannot encode (half a surrogate pair) is written as its code."""
-    text = message.encode("utf-8", "backslashreplace").decode()
-    return JSONResponse({"error": {"type": kind, "message": text}, **more}, status, dict(headers or {}))
+def describe_invalid(error: RequestValidationError) -> str:
+    """What is wrong with a request that does not fit its schema."""
+    problems = error.errors()
+    shown = [f"{'.'.join(str(step)[:LONGEST_KEY] for step in one['loc'])}: {one['msg']}" for one in problems[:MOST_PROBLEMS]]
+    left = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+    return "; ".join([*shown, *left])
+
+
+def handle_http_errors(app: FastAPI, refuse: Refuse) -> None:
+    """Answer what goes wrong with a request itself: an unknown path, a body that does not arrive."""
+
+    @app.exception_handler(HTTPException)
+    def handle_http_error(request: Request, error: HTTPException) -> Response:
+        return refuse(request.scope, Refusal(error.status_code, str(error.detail), headers=error.headers or {}))
+
+    @app.exception_handler(TimeoutError)
+    def handle_timeout(request: Request, _: Exception) -> Response:
+        return refuse(request.scope, Refusal(408, "the request did not arrive completely in time."))
+
+    @app.exception_handler(ClientDisconnect)
+    def handle_disconnect(request: Request, _: Exception) -> Response:
+        return refuse(request.scope, Refusal(400, "the client closed the connection before the request was complete."))
 
 
 def _is_reference(where: str) -> bool:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vertical_sdk.errors import MissingExtra, RegistryError, RunError
+from vertical_sdk.errors import DataError, MissingExtra, RegistryError, RunError
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.security.tokens import FILE, Tokens
+from vertical_sdk.server.security.tokens import FILE, Scope, Tokens
 from vertical_sdk.server.settings import ServerSettings
+from vertical_sdk.types import Progress, silent
 
 if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
+    from vertical_sdk.server.errors import Refuse
     from vertical_sdk.server.security.access_log import Log
+    from vertical_sdk.serving import ServingSettings
 
-__all__ = ["find_tokens", "make_server", "serve_registry"]
+__all__ = ["find_tokens", "make_server", "run_server", "serve_models", "serve_registry"]
 
 IDLE = 15
 """Seconds that a connection waits for its next request."""
@@ -57,26 +60,108 @@ def serve_registry(
     try:
         import uvicorn  # noqa: F401
 
-        from vertical_sdk.server.app import create_app
+        from vertical_sdk.server.registry_app import create_registry_app, refuse
+        from vertical_sdk.server.registry_routes.health import CHECKS
         from vertical_sdk.server.security.access_log import open_log
-        from vertical_sdk.server.security.guard import CHECKS
-        from vertical_sdk.server.security.hosts import HostCheck, accepted_hosts
     except ImportError:
         raise MissingExtra("server", "`vertical registry serve`") from None
     settings = settings or ServerSettings()
     log = open_log(settings.log)
-    if not tokens.list() and not settings.anonymous_read:
+    if not settings.anonymous:
+        _require_tokens(tokens, "read", "allow reading without a token with --anonymous-read")
+    app = create_registry_app(registry, tokens, settings, log=log)
+    app.openapi()  # builds the routes, for which the first clients would wait
+    run_server(app, settings, refuse=refuse, checks=CHECKS, log=log, ready=ready)
+
+
+def serve_models(
+    references: Sequence[str],
+    registry: Registry,
+    tokens: Tokens,
+    settings: ServerSettings | None = None,
+    serving_settings: ServingSettings | None = None,
+    *,
+    bases: Sequence[str] = (),
+    ready: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
+) -> None:
+    """Serve specialists of a registry until the process is stopped.
+
+    references  what clients may name, such as medical/icd-chapter@production; each is loaded and checked before the server listens
+    bases       places of bases, such as folders; without them a base is found by the name on an adapter's card
+    ready       is called with the server's address once it listens
+
+    Raises the error of the first specialist that cannot be loaded or fails its self-tests; RegistryError if no client could use the
+    server or the certificate is invalid, RunError if the port is taken, DataError without references, MissingExtra.
+    """
+    try:
+        import uvicorn  # noqa: F401
+
+        from vertical_sdk.server.model_app import create_model_app
+        from vertical_sdk.server.model_routes.counters import Metrics
+        from vertical_sdk.server.model_routes.health import CHECKS
+        from vertical_sdk.server.model_routes.problems import refuse
+        from vertical_sdk.server.security.access_log import open_log, timestamp
+    except ImportError:
+        raise MissingExtra("serve", "`vertical serve`") from None
+    from vertical_sdk.serving import Serving
+
+    settings = settings or ServerSettings()
+    log = open_log(settings.log)
+    if not references:
+        raise DataError("nothing is to be served. Name at least one reference, such as medical/icd-chapter@production.")
+    if not settings.anonymous:
+        _require_tokens(tokens, "infer", "allow asking without a token with --anonymous")
+    metrics = Metrics()
+    serving = Serving(
+        registry,
+        serving_settings,
+        bases=bases,
+        log=lambda line: log({"time": timestamp(), **line}),
+        observe_batch=metrics.batches.observe,
+        progress=progress,
+    )
+    try:
+        serving.start(references)
+        app = create_model_app(serving, tokens, settings, metrics=metrics, log=log)
+        app.openapi()  # builds the routes, for which the first clients would wait
+        run_server(app, settings, refuse=refuse, checks=CHECKS, log=log, ready=ready)
+    finally:
+        serving.close()
+
+
+def _require_tokens(tokens: Tokens, scope: Scope, instead: str) -> None:
+    """Raise RegistryError if the file has no token: then no client could use the server."""
+    if not tokens.list():
         raise RegistryError(
             "there are no tokens, so no client could use the server. Create one with "
-            "`vertical registry token add NAME --scope read`, or allow reading without a token with --anonymous-read.",
+            f"`vertical registry token add NAME --scope {scope}`, or {instead}.",
             where=tokens.path,
         )
-    own = create_app(registry, tokens, settings, log=log)
-    own.openapi()  # builds the routes, for which the first clients would wait
-    app: ASGIApp = own
+
+
+def run_server(
+    app: ASGIApp,
+    settings: ServerSettings,
+    *,
+    refuse: Refuse,
+    checks: frozenset[str],
+    log: Log,
+    ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve an application until the process is stopped; requests that are being answered then have 30 s to end.
+
+    refuse  how the server writes an error
+    checks  the paths of the health checks, which answer for every host name
+    ready   is called with the server's address once it listens
+
+    Raises what `make_server` raises, and RunError if the port is taken.
+    """
+    from vertical_sdk.server.security.hosts import HostCheck, accepted_hosts
+
     hosts = accepted_hosts(settings.host, settings.allowed_hosts, proxy=settings.proxy is not None)
     if hosts is not None:
-        app = HostCheck(app, hosts, exempt=CHECKS)
+        app = HostCheck(app, hosts, refuse, exempt=checks)
     server = make_server(app, settings, log=log)
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

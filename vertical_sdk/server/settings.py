@@ -59,8 +59,8 @@ class ServerSettings:
     proxy           address of a reverse proxy whose X-Forwarded-For header is trusted
     allowed_hosts   host names in the addresses that clients use; () means the names of this machine if the server listens to it
                     alone and has no proxy, and else any
-    anonymous_read  allow reading without a token
-    uploads         folder for files that are not published yet; None means one in the cache folder
+    anonymous       allow reading a registry, or asking specialists, without a token
+    uploads         a registry's folder for files that are not published yet; None means one in the cache folder
     log             file for the log of requests; None means stderr
     """
 
@@ -70,7 +70,7 @@ class ServerSettings:
     key: Path | None = None
     proxy: str | None = None
     allowed_hosts: tuple[str, ...] = ()
-    anonymous_read: bool = False
+    anonymous: bool = False
     uploads: Path | None = None
     log: Path | None = None
     limits: Limits = field(default_factory=Limits)

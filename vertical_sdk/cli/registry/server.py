@@ -69,7 +69,7 @@ def serve(
         port=port,
         certificate=certificate,
         key=key,
-        anonymous_read=anonymous_read,
+        anonymous=anonymous_read,
         log=log,
         proxy=proxy,
         limits=Limits(
@@ -87,13 +87,16 @@ def serve(
 
 def add_token(
     name: TokenName,
-    scope: Annotated[list[str], typer.Option(help="read, publish or promote. May be repeated; the last two include read.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(help="read, publish or promote in a registry; infer or admin of `vertical serve`. May be repeated."),
+    ],
     days: Annotated[int | None, typer.Option(min=1, help="Days until it expires; default: never.")] = None,
     token_file: TokenFile = None,
     registry: RegistryAt = None,
     as_json: Json = False,
 ) -> None:
-    """Create a token. It is shown only once."""
+    """Create a token for a served registry or for `vertical serve`. It is shown only once."""
     secret = _open_tokens(registry, token_file).add(name, scope, days=days)
     if as_json:
         emit({"name": name, "token": secret})

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from vertical_sdk.errors import RegistryError
 from vertical_sdk.registry.references import check_alias, check_name
 from vertical_sdk.registry.store import BY_FORCE, MoveAction
-from vertical_sdk.server.errors import error_response, public_message
+from vertical_sdk.server.errors import public_message
+from vertical_sdk.server.registry_routes.problems import error_response
 from vertical_sdk.server.registry_routes.service import LARGEST, Body, Done, Named, Number, Service, Why, registry_router
 from vertical_sdk.server.security.tokens import Token
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import FileResponse
 
-from vertical_sdk.server.errors import Problem, error_response
+from vertical_sdk.server.registry_routes.problems import Problem, error_response
 from vertical_sdk.server.registry_routes.service import BYTES, Service, Sha256, registry_router
 
 __all__ = ["routes"]

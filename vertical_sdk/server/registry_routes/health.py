@@ -7,10 +7,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from vertical_sdk.server.errors import Problem, error_response, public_message
+from vertical_sdk.server.errors import public_message
+from vertical_sdk.server.registry_routes.problems import Problem, error_response
 from vertical_sdk.server.registry_routes.service import API, Service
 
-__all__ = ["routes"]
+__all__ = ["CHECKS", "routes"]
+
+CHECKS = frozenset({f"{API}/health", f"{API}/live"})
+"""The paths of the health checks."""
 
 
 class Health(BaseModel):

@@ -13,7 +13,9 @@ from vertical_sdk.registry.checks import LONGEST_PATH, check_text_sizes
 from vertical_sdk.registry.references import Reference, check_name
 from vertical_sdk.registry.store import Entry, Stored, check_not_purged, manifest_digest
 from vertical_sdk.registry.tree import check_path, tree_problems
-from vertical_sdk.server.errors import TooLarge, error_response
+from vertical_sdk.server.errors import TooLarge
+from vertical_sdk.server.registry_files.uploads import check_sizes
+from vertical_sdk.server.registry_routes.problems import error_response
 from vertical_sdk.server.registry_routes.service import (
     LARGEST,
     MOST_TAGS,
@@ -28,7 +30,6 @@ from vertical_sdk.server.registry_routes.service import (
 )
 from vertical_sdk.server.security.tokens import Token
 from vertical_sdk.server.settings import Limits
-from vertical_sdk.server.uploads import check_sizes
 
 __all__ = ["routes"]
 

@@ -16,13 +16,13 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.errors import Problem
-from vertical_sdk.server.presence import Presence
-from vertical_sdk.server.quotas import PublishedBytes
+from vertical_sdk.server.registry_files.presence import Presence
+from vertical_sdk.server.registry_files.quotas import PublishedBytes
+from vertical_sdk.server.registry_files.uploads import Uploads
+from vertical_sdk.server.registry_routes.problems import Problem
 from vertical_sdk.server.security.authentication import require
 from vertical_sdk.server.security.tokens import Token
 from vertical_sdk.server.settings import Limits
-from vertical_sdk.server.uploads import Uploads
 
 __all__ = ["API", "LARGEST", "MOST_TAGS", "PAGE", "Body", "Done", "Service", "registry_router"]
 
@@ -97,17 +97,17 @@ class Service:
     @property
     def may_read(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller may read."""
-        return require("read", anonymous_read=self.anonymous_read)
+        return require("read", anonymous=self.anonymous_read)
 
     @property
     def may_publish(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller's token may publish."""
-        return require("publish", anonymous_read=self.anonymous_read)
+        return require("publish")
 
     @property
     def may_promote(self) -> Callable[[Request], Awaitable[Token | None]]:
         """A dependency: the caller's token may promote."""
-        return require("promote", anonymous_read=self.anonymous_read)
+        return require("promote")
 
 
 def registry_router() -> APIRouter:

@@ -8,7 +8,7 @@ from typing import Annotated
 import anyio
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from vertical_sdk.server.errors import error_response
+from vertical_sdk.server.registry_routes.problems import error_response
 from vertical_sdk.server.registry_routes.service import API, BYTES, Done, Service, Sha256, registry_router
 from vertical_sdk.server.security.tokens import Token
 

@@ -18,7 +18,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vertical_sdk.paths import report_full_disk
-from vertical_sdk.server.errors import error_response
+from vertical_sdk.server.errors import Refusal, Refuse
 from vertical_sdk.server.security.quiet_log import Allowance
 from vertical_sdk.server.security.tokens import PREFIX, TOKEN_KEY
 
@@ -76,9 +76,10 @@ def timestamp() -> str:
 class AccessLog:
     """The outermost ASGI middleware: logs every request, answers an unexpected error with a plain 500, adds safety headers."""
 
-    def __init__(self, app: ASGIApp, log: Log) -> None:
+    def __init__(self, app: ASGIApp, log: Log, refuse: Refuse) -> None:
         self.app = app
         self.log = log
+        self.refuse = refuse
         self.strangers = Allowance(MOST_STRANGE, 1.0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,7 +109,7 @@ class AccessLog:
             trace = traceback.format_exc()
             if not status:
                 message = "The server failed. Its log has the details; please tell its administrator."
-                await error_response(500, message, kind="RunError")(scope, receive, send_and_count)
+                await self.refuse(scope, Refusal(500, message, "RunError"))(scope, receive, send_and_count)
         finally:
             token = scope.get(TOKEN_KEY)
             client = scope.get("client")

@@ -12,20 +12,22 @@ from vertical_sdk.server.security.tokens import TOKEN_KEY, Scope, Token
 
 __all__ = ["NO_TOKEN", "WRONG_TOKEN", "challenge", "is_api", "read_secret", "require"]
 
-NO_TOKEN = "a token is needed. Set $VERTICAL_TOKEN to yours; ask the administrator of the registry for one."  # noqa: S105
-WRONG_TOKEN = "the token is unknown here or has expired. Ask the administrator of the registry for a new one."  # noqa: S105
+APIS = ("/api/", "/v1/", "/classify", "/tokenize", "/metrics", "/openapi.json")
+"""The beginnings of the paths of APIs: of a registry, and of a server of specialists."""
+NO_TOKEN = "a token is needed. Set $VERTICAL_TOKEN to yours; ask the administrator of the server for one."  # noqa: S105
+WRONG_TOKEN = "the token is unknown here or has expired. Ask the administrator of the server for a new one."  # noqa: S105
 
 
-def require(scope: Scope, *, anonymous_read: bool) -> Callable[[Request], Awaitable[Token | None]]:
+def require(scope: Scope, *, anonymous: bool = False) -> Callable[[Request], Awaitable[Token | None]]:
     """A FastAPI dependency that rejects a token without this scope. Its value is the token.
 
-    anonymous_read  allow reading without a token
+    anonymous  allow it without a token
     """
 
     async def check(request: Request) -> Token | None:  # a plain function would wait for a thread
         token: Token | None = request.scope.get(TOKEN_KEY)
         if token is None:
-            if scope == "read" and anonymous_read:
+            if anonymous:
                 return None
             raise HTTPException(401, NO_TOKEN, challenge(request.url.path))
         if not token.may(scope):
@@ -37,8 +39,8 @@ def require(scope: Scope, *, anonymous_read: bool) -> Callable[[Request], Awaita
 
 
 def is_api(path: str) -> bool:
-    """Whether a path belongs to the API; the other paths are pages."""
-    return path.startswith("/api/")
+    """Whether a path belongs to an API; the other paths of a registry are pages."""
+    return path.startswith(APIS)
 
 
 def read_secret(authorization: bytes, path: str) -> str | None:

@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import anyio
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vertical_sdk.errors import RegistryError, RunError
-from vertical_sdk.server.errors import error_response
-from vertical_sdk.server.presence import Presence
+from vertical_sdk.server.errors import Refusal, Refuse
 from vertical_sdk.server.security.authentication import NO_TOKEN, WRONG_TOKEN, challenge, read_secret
 from vertical_sdk.server.security.connections import address_key
 from vertical_sdk.server.security.rate_limit import Buckets, Slots
 from vertical_sdk.server.security.tokens import TOKEN_KEY, Tokens
 from vertical_sdk.server.settings import Limits
 
-__all__ = ["CHECKS", "Guard", "Refuse"]
+__all__ = ["Guard", "GuardRules"]
 
-Refuse = Callable[[Scope, int, str, Mapping[str, str]], Response]
-CHECKS = frozenset({"/api/v1/health", "/api/v1/live"})
-"""The health checks."""
-BUSY = error_response(503, "too many requests are being answered. Try again.", kind="RunError", headers={"Retry-After": "1"})
+BUSY = Refusal(503, "too many requests are being answered. Try again.", "RunError", {"Retry-After": "1"})
+
+
+@dataclass(frozen=True)
+class GuardRules:
+    """What a server asks of a request.
+
+    checks        paths of the health checks, which need no token and wait for no other request
+    open_methods  methods of requests that need no token
+    any_secret    a request with an unknown token counts as one without a token: some clients always send something
+    unbuffered    paths with one of these prefixes receive files: their routes read the body piece by piece
+    require_ready raises RunError if nothing can be answered now, such as a registry whose folder has gone; called for each request but
+                  the health checks
+    """
+
+    checks: frozenset[str]
+    open_methods: frozenset[str] = frozenset()
+    any_secret: bool = False
+    unbuffered: tuple[str, ...] = ()
+    require_ready: Callable[[], None] = lambda: None
 
 
 class Guard:
     """ASGI middleware that finds the token of a request and rejects what is too large, too frequent or without a token.
 
-    unbuffered      paths with this prefix receive files: their routes read the body piece by piece
-    presence        whether the registry's folder is still there; without it, every request but the health checks is 503
-    refuse          makes the answer for a request without a valid token: scope, status, message, headers
-    anonymous_read  allow GET and HEAD without a token
+    refuse  how the server writes an error
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        tokens: Tokens,
-        limits: Limits,
-        unbuffered: str,
-        presence: Presence,
-        refuse: Refuse,
-        anonymous_read: bool,
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens, limits: Limits, rules: GuardRules, refuse: Refuse) -> None:
         self.app = app
         self.tokens = tokens
         self.limits = limits
-        self.unbuffered = unbuffered
-        self.presence = presence
+        self.rules = rules
         self.refuse = refuse
-        self.open_methods = {"GET", "HEAD"} if anonymous_read else set()
         self.buckets = Buckets(limits.rate, limits.burst)
         self.slots = Slots(limits.together, max(1, limits.together // 2), limits.patience)
 
@@ -61,13 +61,13 @@ class Guard:
             await self.app(scope, receive, send)
             return
         problem = self._authenticate(scope)
-        if problem is None and not scope["path"].startswith(self.unbuffered):
+        if problem is None and not scope["path"].startswith(self.rules.unbuffered):
             body = await self._read_body(scope, receive)
-            problem = body if isinstance(body, Response) else None
+            problem = body if isinstance(body, Refusal) else None
             receive = _replay(body, receive) if isinstance(body, bytes) else receive
         if problem is not None:
-            await problem(scope, receive, send)
-        elif scope["path"] in CHECKS:
+            await self.refuse(scope, problem)(scope, receive, send)
+        elif scope["path"] in self.rules.checks:
             await self.app(scope, receive, send)
         else:
             async with self.slots.hold(_client(scope)) as slot:
@@ -76,9 +76,9 @@ class Guard:
                     await slot.aclose()  # the answer is known; who reads it slowly keeps no one else waiting
                     await send(message)
 
-                await (self.app if slot.held else BUSY)(scope, receive, send_and_leave)
+                await (self.app if slot.held else self.refuse(scope, BUSY))(scope, receive, send_and_leave)
 
-    def _authenticate(self, scope: Scope) -> Response | None:
+    def _authenticate(self, scope: Scope) -> Refusal | None:
         """Store the request's token in its scope. Returns an error to answer with, or None."""
         path = scope["path"]
         problem = _check_framing(scope) or self._check_length(scope)
@@ -86,37 +86,37 @@ class Guard:
             return problem
         secret = read_secret(_header(scope, b"authorization", b""), path)
         try:
-            if path not in CHECKS:
-                self.presence.require()
+            if path not in self.rules.checks:
+                self.rules.require_ready()
             token = self.tokens.find(secret) if secret else None
         except RunError as error:  # an empty registry is not the one that clients ask for
-            return error_response(503, error.message, kind="RunError")
+            return Refusal(503, error.message, "RunError")
         except RegistryError as error:  # the token file is broken: no token is accepted
-            return error_response(503, f"the token file: {error.message}")
+            return Refusal(503, f"the token file: {error.message}")
         scope[TOKEN_KEY] = token
         # A health check has its own share: others of its address must not make a server look ill.
-        seconds = self.buckets.take(f"check of {_client(scope)}" if path in CHECKS else _client(scope))
+        seconds = self.buckets.take(f"check of {_client(scope)}" if path in self.rules.checks else _client(scope))
         if seconds:
             message = f"too many requests. Come back in {seconds} s."
-            return error_response(429, message, headers={"Retry-After": str(seconds)})
-        may_be_missing = path in CHECKS or scope["method"] in self.open_methods
-        if token is None and (secret is not None or not may_be_missing):
-            return self.refuse(scope, 401, NO_TOKEN if secret is None else WRONG_TOKEN, challenge(path))
+            return Refusal(429, message, headers={"Retry-After": str(seconds)})
+        may_be_missing = path in self.rules.checks or scope["method"] in self.rules.open_methods
+        if token is None and not (may_be_missing and (secret is None or self.rules.any_secret)):
+            return Refusal(401, NO_TOKEN if secret is None else WRONG_TOKEN, headers=challenge(path))
         return None
 
-    def _check_length(self, scope: Scope) -> Response | None:
+    def _check_length(self, scope: Scope) -> Refusal | None:
         """An error for a path or headers that are too long, before anything reads them."""
         path = scope["path"]
         if len(path) > self.limits.path:
-            return error_response(414, f"the address is too long: at most {self.limits.path} characters.")
+            return Refusal(414, f"the address is too long: at most {self.limits.path} characters.")
         length = len(scope["query_string"]) + len(path) + sum(len(name) + len(value) for name, value in scope["headers"])
         if length > self.limits.headers:
-            return error_response(431, f"the request's headers are too long: at most {self.limits.headers} bytes.")
+            return Refusal(431, f"the request's headers are too long: at most {self.limits.headers} bytes.")
         return None
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes | Response:
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes | Refusal:
         """The whole body, or an error to answer with."""
-        too_long = error_response(413, f"the request is too long: at most {self.limits.body} bytes.")
+        too_long = Refusal(413, f"the request is too long: at most {self.limits.body} bytes.")
         stated = _header(scope, b"content-length", b"0")
         if not stated.isdigit() or int(stated) > self.limits.body:
             return too_long
@@ -131,15 +131,15 @@ class Guard:
                         return too_long
                     more = message.get("more_body", False)
         except TimeoutError:
-            return error_response(408, "the request did not arrive completely in time.")
+            return Refusal(408, "the request did not arrive completely in time.")
         return bytes(body)
 
 
-def _check_framing(scope: Scope) -> Response | None:
+def _check_framing(scope: Scope) -> Refusal | None:
     """An error for a request with two lengths: a proxy may read the other one, and then its next request starts elsewhere (smuggling)."""
     if {b"content-length", b"transfer-encoding"} <= {name.lower() for name, _ in scope["headers"]}:
         message = "the request has both Content-Length and Transfer-Encoding. Send one of them."
-        return error_response(400, message, headers={"Connection": "close"})
+        return Refusal(400, message, headers={"Connection": "close"})
     return None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection
 
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vertical_sdk.server.errors import Refusal, Refuse
 
 __all__ = ["HostCheck", "accepted_hosts"]
 
@@ -17,11 +18,13 @@ class HostCheck:
     """ASGI middleware that answers 421 if the request's Host is not one of the accepted ones.
 
     hosts   without ports, in small letters
+    refuse  how the server writes an error
     exempt  paths that answer for every host, such as health checks
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], exempt: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str], refuse: Refuse, exempt: Collection[str] = ()) -> None:
         self.app = app
+        self.refuse = refuse
         self.hosts = frozenset(hosts)
         self.exempt = frozenset(exempt)
 
@@ -30,8 +33,8 @@ class HostCheck:
         if scope["type"] == "http" and scope["path"] not in self.exempt:
             given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
             if any(not self._accepts(_name(host)) for host in given):
-                message = "this server does not answer for this host name. Start it with --allowed-host NAME to allow it.\n"
-                await PlainTextResponse(message, 421)(scope, receive, send)
+                message = "this server does not answer for this host name. Start it with --allowed-host NAME to allow it."
+                await self.refuse(scope, Refusal(421, message))(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 

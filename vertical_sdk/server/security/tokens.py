@@ -26,10 +26,12 @@ from vertical_sdk.paths import report_full_disk, write_whole
 
 __all__ = ["FILE", "PREFIX", "SCOPES", "TOKEN_KEY", "Scope", "Token", "Tokens"]
 
-Scope = Literal["read", "publish", "promote"]
+Scope = Literal["read", "publish", "promote", "infer", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-"""read: look up and download. publish: also publish and sign. promote: also move aliases, tag, revoke and clean up. The last two
-include the first, and not each other."""
+"""Of a registry: read: look up and download. publish: also publish and sign. promote: also move aliases, tag, revoke and clean up. Of a
+server of specialists: infer: ask them. admin: also load, pin and unload them."""
+INCLUDED: dict[Scope, tuple[Scope, ...]] = {"read": ("publish", "promote"), "infer": ("admin",)}
+"""A scope → those that include it."""
 FILE = "tokens.json"
 PREFIX = "vertical_"
 """The start of every token, so that people and scanners recognize it."""
@@ -60,8 +62,8 @@ class Token:
         return self.expires is not None and datetime.fromisoformat(self.expires) <= datetime.now(timezone.utc)
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has a scope; every token may read."""
-        return scope in self.scopes or scope == "read"
+        """Whether it has a scope, or one that includes it."""
+        return not {scope, *INCLUDED.get(scope, ())}.isdisjoint(self.scopes)
 
 
 class Tokens:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import Scope
 
 from vertical_sdk import __version__
 from vertical_sdk.errors import VerticalError
 from vertical_sdk.paths import cache_home
 from vertical_sdk.registry import Registry
-from vertical_sdk.server.errors import TooLarge, error_response, public_message, status_of
+from vertical_sdk.server.errors import (
+    Refusal,
+    TooLarge,
+    describe_invalid,
+    handle_http_errors,
+    public_message,
+    status_of,
+)
 from vertical_sdk.server.pages.routes import error_page, page_routes
-from vertical_sdk.server.presence import Presence
-from vertical_sdk.server.quotas import PublishedBytes
+from vertical_sdk.server.registry_files.presence import Presence
+from vertical_sdk.server.registry_files.quotas import PublishedBytes
+from vertical_sdk.server.registry_files.uploads import Uploads
 from vertical_sdk.server.registry_routes import (
     aliases,
     files,
@@ -36,15 +42,16 @@ from vertical_sdk.server.registry_routes import (
     uploads,
     versions,
 )
+from vertical_sdk.server.registry_routes.health import CHECKS
+from vertical_sdk.server.registry_routes.problems import error_response
 from vertical_sdk.server.registry_routes.service import API, Service
 from vertical_sdk.server.security.access_log import AccessLog, Log, open_log
 from vertical_sdk.server.security.authentication import is_api
-from vertical_sdk.server.security.guard import Guard
+from vertical_sdk.server.security.guard import Guard, GuardRules
 from vertical_sdk.server.security.tokens import Tokens
 from vertical_sdk.server.settings import ServerSettings
-from vertical_sdk.server.uploads import Uploads
 
-__all__ = ["ROUTES", "create_app"]
+__all__ = ["ROUTES", "create_registry_app", "refuse"]
 
 ROUTES: tuple[Callable[[Service], APIRouter], ...] = (
     names.routes,
@@ -65,13 +72,8 @@ ROUTES: tuple[Callable[[Service], APIRouter], ...] = (
 )
 """The endpoints of the API: one function for each resource."""
 
-MOST_PROBLEMS = 20
-"""Problems of one request that its answer names."""
-LONGEST_KEY = 200
-"""Characters of a key in them."""
 
-
-def create_app(
+def create_registry_app(
     registry: Registry,
     tokens: Tokens,
     settings: ServerSettings | None = None,
@@ -93,7 +95,7 @@ def create_app(
         registry,
         waiting,
         settings.limits,
-        anonymous_read=settings.anonymous_read,
+        anonymous_read=settings.anonymous,
         presence=presence,
         published=PublishedBytes(tokens.path, settings.limits.published),
     )
@@ -108,31 +110,30 @@ def create_app(
     for router in routes:
         app.include_router(router(service))
     app.include_router(page_routes(registry), dependencies=[Depends(service.may_read)], include_in_schema=False)
+    handle_http_errors(app, refuse)
     _handle_errors(app)
-    app.add_middleware(
-        Guard,
-        tokens=tokens,
-        limits=settings.limits,
-        unbuffered=uploads.PREFIX,
-        presence=presence,
-        refuse=_refuse,
-        anonymous_read=settings.anonymous_read,
+    rules = GuardRules(
+        CHECKS,
+        open_methods=frozenset({"GET", "HEAD"} if settings.anonymous else ()),
+        unbuffered=(uploads.PREFIX,),
+        require_ready=presence.require,
     )
-    app.add_middleware(AccessLog, log=log or open_log(settings.log))
+    app.add_middleware(Guard, tokens=tokens, limits=settings.limits, rules=rules, refuse=refuse)
+    app.add_middleware(AccessLog, log=log or open_log(settings.log), refuse=refuse)
     return app
 
 
-def _refuse(scope: Scope, status: int, message: str, headers: Mapping[str, str]) -> Response:
-    """An error as JSON for a client of the API, and as a page for a browser."""
+def refuse(scope: Scope, refusal: Refusal) -> Response:
+    """Write an error as JSON for a client of the API, and as a page for a browser."""
     if is_api(scope["path"]):
-        return error_response(status, message, headers=headers)
-    page = error_page(Request(scope), status, message)
-    page.headers.update(headers)
+        return error_response(refusal.status, refusal.message, kind=refusal.kind, headers=refusal.headers)
+    page = error_page(Request(scope), refusal.status, refusal.message)
+    page.headers.update(refusal.headers)
     return page
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """Turn every error that a route may raise into a response."""
+    """Turn the errors that a route raises into responses."""
 
     @app.exception_handler(VerticalError)
     def handle_own_error(request: Request, error: VerticalError) -> Response:
@@ -141,21 +142,4 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def handle_invalid_request(_: Request, error: RequestValidationError) -> Response:
-        problems = error.errors()
-        shown = [
-            f"{'.'.join(str(step)[:LONGEST_KEY] for step in one['loc'])}: {one['msg']}" for one in problems[:MOST_PROBLEMS]
-        ]
-        left = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
-        return error_response(422, "; ".join([*shown, *left]))
-
-    @app.exception_handler(HTTPException)
-    def handle_http_error(request: Request, error: HTTPException) -> Response:
-        return _refuse(request.scope, error.status_code, str(error.detail), error.headers or {})
-
-    @app.exception_handler(TimeoutError)
-    def handle_timeout(*_: object) -> Response:
-        return error_response(408, "the request did not arrive completely in time.")
-
-    @app.exception_handler(ClientDisconnect)
-    def handle_disconnect(*_: object) -> Response:
-        return error_response(400, "the client closed the connection before the request was complete.")
+        return error_response(422, describe_invalid(error))

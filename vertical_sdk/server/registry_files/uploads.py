@@ -19,7 +19,7 @@ from vertical_sdk.errors import DigestMismatch, RegistryError
 from vertical_sdk.paths import report_full_disk
 from vertical_sdk.registry.store import Manifest
 from vertical_sdk.server.errors import TooLarge
-from vertical_sdk.server.quotas import WaitingFiles
+from vertical_sdk.server.registry_files.quotas import WaitingFiles
 from vertical_sdk.server.settings import Limits
 
 __all__ = ["Uploads", "check_sizes"]
