@@ -94,7 +94,7 @@ def test_classify_answers_what_predict_answers_and_says_who_answered(client: Cli
         assert row["probs"] == pytest.approx([prediction.probabilities[label] for label in labels], abs=1e-5)
         assert row["num_classes"] == 3
         assert row["confidence"] == pytest.approx(prediction.confidence, abs=1e-5)
-        assert row["unknown"] == prediction.unknown
+        assert (row["unknown"], row["abstained"]) == (prediction.unknown, None)
     expected = {
         "adapter": TOPICS,
         "version": 2,

@@ -51,7 +51,7 @@ def fit_promise(
     answered = np.searchsorted(-ranked, -thresholds, side="right")
     enough = binom.cdf(FEW_WRONG, answered, alpha) <= delta
     thresholds, answered = thresholds[enough], answered[enough]
-    rejected = binom.cdf(errors[answered], answered, alpha) <= delta
+    rejected = np.asarray(binom.cdf(errors[answered], answered, alpha) <= delta)
     passed = len(rejected) if rejected.all() else int(rejected.argmin())
     count = int(answered[passed - 1]) if passed else 0
     share = compute_share(count, len(ranked))

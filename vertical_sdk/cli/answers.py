@@ -195,7 +195,7 @@ def _format_csv(answers: Sequence[Answered], card: Card, *, with_id: bool, top_k
 def list_answers(answers: Sequence[Answered], card: Card, *, top_k: int | None) -> Table:
     """Answers as a table for people. Only a task with labels has probabilities."""
     labelled, failed = get_task(card.task).labelled, any(answered.error for answered in answers)
-    abstains = card.calibration.promise is not None
+    abstains = any(answered.prediction is not None and answered.prediction.abstained is not None for answered in answers)
     columns = [
         *("text", "answer"),
         *(["probability"] if labelled else []),
