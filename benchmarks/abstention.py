@@ -67,7 +67,7 @@ def try_split(
     return len(at), int(answered.sum()), int((answered & wrong).sum())
 
 
-def summarize(results: Sequence[tuple[int, int, int]], alpha: float) -> dict[str, float]:
+def summarize(results: Sequence[tuple[int, int, int]], alpha: float) -> dict[str, float | None]:
     """Shares of the splits, and means over them."""
     kept = [wrong <= alpha * answered for _, answered, wrong in results]
     broken = [compute_share(wrong, answered).low > alpha for _, answered, wrong in results]
@@ -78,7 +78,7 @@ def summarize(results: Sequence[tuple[int, int, int]], alpha: float) -> dict[str
         "kept": float(np.mean(kept)),
         "broken": float(np.mean(broken)),
         "coverage": float(np.mean([answered / judged for judged, answered, _ in results])),
-        "errors": float(np.mean([wrong / answered for answered, wrong in promised])) if promised else float("nan"),
+        "errors": float(np.mean([wrong / answered for answered, wrong in promised])) if promised else None,
     }
 
 
