@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_serializer,
+    model_serializer,
+    model_validator,
+)
 
 from vertical_sdk.cells import MISSING_WORDS, read_missing_words
 from vertical_sdk.errors import CorruptAdapter
@@ -26,6 +35,7 @@ __all__ = [
     "FieldKind",
     "Fingerprint",
     "Parent",
+    "Promise",
     "SelfTest",
     "SourceRecord",
     "Verdict",
@@ -80,6 +90,38 @@ class SourceRecord(_Frozen):
     license: str | None = None
 
 
+class Promise(_Frozen):
+    """Abstention: of what is answered, at most `alpha` is wrong, with confidence 1 - `delta` (`calibration/abstention.py`).
+
+    threshold  the lowest confidence that is answered; None if no threshold keeps the promise: then nothing is answered
+    rows       validation rows that it was tested on
+    groups     whether these are one row of each group; the promise is then about such rows
+    answered   how many of them are answered, and how many of the answers are wrong
+    low, high  95% interval of the share that is answered (Clopper and Pearson, 1934)
+    """
+
+    alpha: Share
+    delta: Share
+    threshold: Share | None = None
+    rows: Annotated[int, pydantic.Field(ge=0)] = 0
+    groups: bool = False
+    answered: Annotated[int, pydantic.Field(ge=0)] = 0
+    wrong: Annotated[int, pydantic.Field(ge=0)] = 0
+    low: Share = 0.0
+    high: Share = 1.0
+
+    @property
+    def coverage(self) -> float:
+        """The share of the validation rows that is answered."""
+        return self.answered / self.rows if self.rows else 0.0
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Promise:
+        if not self.wrong <= self.answered <= self.rows:
+            raise ValueError(f"{self.wrong} wrong of {self.answered} answered of {self.rows} rows cannot be")
+        return self
+
+
 class Calibration(_Frozen):
     """Calibration fitted on the validation rows: temperature scaling (Guo et al., 2017), and how labels are chosen.
 
@@ -92,6 +134,7 @@ class Calibration(_Frozen):
                            channel, all channels of a step together, or for each step in cards of earlier versions (forecasting);
                            the usual error of each channel (anomaly)
     threshold              anomaly: the lowest score that raises an alarm
+    promise                which answers a specialist with `evaluate.abstention` gives; None without
     """
 
     level: Annotated[FiniteFloat, pydantic.Field(gt=0, lt=1)] | None = None
@@ -102,10 +145,20 @@ class Calibration(_Frozen):
     ece_after: Share | None = None
     rows: Annotated[int, pydantic.Field(ge=0)] = 0
     offsets: tuple[Offset, ...] = ()
+    promise: Promise | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_promise(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Earlier versions read a calibration without a promise."""
+        plain: dict[str, Any] = serialize(self)
+        return plain if self.promise is not None else {key: item for key, item in plain.items() if key != "promise"}
 
     def require_fit(self, labels: LabelSpace | None, layout: SeriesLayout | None) -> None:
-        """Raise ValueError for offsets or widths of another length than labels or layout have, or widths below their least."""
+        """Raise ValueError for offsets or widths of another length than labels or layout have, widths below their least, and a promise
+        without labels."""
         known = len(labels) if labels is not None else 0
+        if self.promise is not None and labels is None:
+            raise ValueError("calibration.promise is about labels, and there are none")
         if self.offsets and len(self.offsets) != known:
             raise ValueError(f"calibration.offsets has {len(self.offsets)} numbers, and there are {known} labels")
         expected, least = [1 if labels is None else 0], "0 or more"

@@ -45,6 +45,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_parts(recipe, task)
     _check_modality(recipe, task)
     _check_gate(recipe, task)
+    _check_abstention(recipe, task)
     _check_texts(recipe)
     _check_keys(recipe)
     _check_methods(recipe, task)
@@ -138,6 +139,15 @@ def _check_gate(recipe: Recipe, task: Task) -> None:
                 f"{name!r} is not measured. Name it in evaluate.baselines too, which has {', '.join(measured)}.",
                 where=f"{where}.beats",
             )
+
+
+def _check_abstention(recipe: Recipe, task: Task) -> None:
+    """Whether the task chooses one label, of which a specialist can be more or less sure."""
+    if recipe.evaluate.abstention is not None and not task.single_label:
+        raise RecipeError(
+            f"abstention needs one label a row with its probability, which {task.name} does not give. Leave it out.",
+            where=f"{recipe.name}: evaluate.abstention",
+        )
 
 
 def _check_texts(recipe: Recipe) -> None:

@@ -22,7 +22,7 @@ LARGEST = 64 << 20
 """Bytes of the largest evaluation."""
 IN_CARD = ("rows", "systems", "tests", "confidence", "baseline")
 """The part of an evaluation that the card keeps as its `metrics`."""
-IF_SET = ("folds", "repeated", "unknown", "warnings", "validation", "contribution")
+IF_SET = ("folds", "repeated", "unknown", "warnings", "validation", "contribution", "promise")
 """Further parts, which the card keeps if they say something."""
 
 

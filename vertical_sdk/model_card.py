@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from vertical_sdk.card import Card, hide_paths
+from vertical_sdk.card import Card, Promise, hide_paths
 from vertical_sdk.types import REPORTED
 
-__all__ = ["CROSSFIT", "describe_folds", "render_readme"]
+__all__ = ["CROSSFIT", "describe_folds", "describe_promise", "render_readme"]
 
 CROSSFIT = "crossfit"
 """The fact of a cross-fitted adapter's training that describes its folds."""
@@ -49,11 +49,14 @@ def render_readme(card: Card, hub_id: str | None) -> str:
         alone = f"Its members have these weights: {shares}."
         together = f"It answers together with its members, with these weights: {shares}. PEFT alone loads the adapter without its members."
         lines += [alone if card.members_only else together, ""]
+    if promise := card.calibration.promise:
+        lines += [describe_promise(promise), ""]
     lines += _results_table(card)
     if card.gate is None and card.metrics:
         lines += ["Promotion gate: none. Nothing shows that it is better than its base.", ""]
-    if contribution := card.metrics.get("contribution"):
-        lines += [_text(contribution["text"]), ""]
+    for key in ("contribution", "promise"):
+        if stated := card.metrics.get(key):
+            lines += [_text(stated["text"]), ""]
     if card.gate:
         result = {"non-inferior": "passed as non-inferior, not as better", "failed": "not passed"}.get(
             card.gate.result, "passed"
@@ -88,6 +91,18 @@ def describe_folds(training: Mapping[str, Any]) -> str:
         f"It is the mean of {folds} adapters, each of which was trained without one fold of the rows. The verdict is about these "
         f"{folds} adapters on the rows that they were not trained on, not about their mean. On {rows} {known}, without members and "
         f"calibration, the mean adapter {equal}differs from the mean of their answers by at most {largest} in {unit}, {mean} on average."
+    )
+
+
+def describe_promise(promise: Promise) -> str:
+    """Say which answers a specialist gives under its promise, and how many they are."""
+    held = f"at most {promise.alpha:.1%} wrong answers, with confidence {1 - promise.delta:.1%}"
+    rows = f"{promise.rows} validation rows" + (", one of each group" if promise.groups else "")
+    if promise.threshold is None:
+        return f"It abstains from every answer: on {rows}, no threshold on its confidence gives {held}."
+    return (
+        f"It abstains if its confidence is below {promise.threshold:.4f}; among its other answers are {held}. On {rows}, it answers "
+        f"{promise.coverage:.1%} [{promise.low:.1%}, {promise.high:.1%}]."
     )
 
 

@@ -15,7 +15,7 @@ from vertical_sdk.types import Example
 __all__ = ["Outputs", "alarm_outputs", "answer_of", "join_outputs", "prompt_of", "select_outputs", "source_of"]
 
 
-NUMBERS = ("probabilities", "values", "quantiles")
+NUMBERS = ("probabilities", "values", "quantiles", "answered")
 """The outputs that have a row for each row."""
 
 
@@ -30,6 +30,7 @@ class Outputs:
     unparsed  rows whose answer could not be read
     offsets   (labels,) added to log-probabilities (log-odds for multilabel) before labels are chosen; (rows, labels) if they differ
     threshold anomaly: `values` are scores (rows,) from 0 without bound, and from here on they are alarms; `probabilities` has their order
+    answered  (rows,) bool: whether the confidence is high enough for the promise of the specialist; None if it has none
     """
 
     probabilities: NDArray[np.float64] | None = None
@@ -39,6 +40,7 @@ class Outputs:
     unparsed: int = 0
     offsets: NDArray[np.float64] | None = None
     threshold: float | None = None
+    answered: NDArray[np.bool_] | None = None
 
 
 def select_outputs(outputs: Outputs, rows: NDArray[Any]) -> Outputs:
@@ -53,7 +55,7 @@ def join_outputs(parts: Sequence[tuple[Sequence[int], Outputs]]) -> Outputs:
     order = np.argsort([place for places, _ in parts for place in places])
     outputs = [part for _, part in parts]
 
-    def join(name: str) -> NDArray[np.float64] | None:
+    def join(name: str) -> NDArray[Any] | None:
         arrays = [array for part in outputs if (array := getattr(part, name)) is not None]
         return np.concatenate(arrays)[order] if len(arrays) == len(outputs) else None
 
@@ -65,7 +67,9 @@ def join_outputs(parts: Sequence[tuple[Sequence[int], Outputs]]) -> Outputs:
         ]
         offsets = np.concatenate([np.broadcast_to(rule, shape) for rule, shape in zip(rules, shapes, strict=True)])[order]
     unparsed = sum(part.unparsed for part in outputs)
-    return Outputs(probabilities, join("values"), join("quantiles"), unparsed=unparsed, offsets=offsets)
+    return Outputs(
+        *(probabilities, join("values"), join("quantiles")), unparsed=unparsed, offsets=offsets, answered=join("answered")
+    )
 
 
 def alarm_outputs(values: NDArray[np.float64], threshold: float | None) -> Outputs:

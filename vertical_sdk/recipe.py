@@ -29,6 +29,7 @@ from vertical_sdk.yaml_file import read_yaml, yaml_value
 
 __all__ = [
     "QUANTIZE",
+    "Abstention",
     "Gate",
     "Part",
     "Recipe",
@@ -225,6 +226,18 @@ class Forgetting(Closed):
     )
 
 
+class Abstention(Closed):
+    """A promise about the answers: a specialist that is not sure enough to keep it abstains (`calibration/abstention.py`)."""
+
+    alpha: float = Field(ge=0.001, le=0.5, description="The share of the answers that may be wrong.")
+    delta: float = Field(
+        default=0.05,
+        ge=0.001,
+        le=0.5,
+        description="How probable it may be that validation rows lead to a promise that is not kept.",
+    )
+
+
 FOLDS = 5
 """Folds of a cross-fitting whose recipe does not say how many."""
 
@@ -246,6 +259,10 @@ class Evaluate(Closed):
         "false: always, but the registry marks it as ungated.",
     )
     forgetting: Forgetting | None = Field(default=None, description="The gate fails if more is forgotten than its budget.")
+    abstention: Abstention | None = Field(
+        default=None,
+        description="One label a row: of what is answered, at most a share alpha is wrong, with confidence 1 - delta.",
+    )
     groups: dict[str, tuple[float, ...]] = Field(
         default_factory=dict,
         description="Fields of the record to audit by: each value is a group, or the numbers between the given bounds.",
@@ -365,8 +382,10 @@ class Recipe(Closed):
         left_out: dict[str, Any] = {key: True for key in ("tune", "start") if not getattr(self, key)}
         if self.data.windows == 1:
             left_out["data"] = {"windows"}
-        if not self.folds:
-            left_out["evaluate"] = {"use", "folds"}
+        evaluate = set() if self.folds else {"use", "folds"}
+        if self.evaluate.abstention is None:
+            evaluate.add("abstention")
+        left_out["evaluate"] = evaluate
         plain: dict[str, Any] = self.model_dump(mode="json", exclude=left_out)
         return plain
 

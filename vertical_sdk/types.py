@@ -222,6 +222,8 @@ class Prediction:
     control        control tokens, such as [SEP], that are written in the input; they were read as characters
     adapter        the name of the specialist that answered
     interval       (low, high) around a number, which contains the truth with the probability in the card's calibration; else None
+    abstained      whether the specialist is not sure enough of the label to answer under the promise in its card: of the answers with
+                   False, at most a share is wrong. None if it promises nothing (`evaluate.abstention` in the recipe)
     """
 
     label: Target
@@ -232,6 +234,7 @@ class Prediction:
     interval: tuple[float, float] | None = None
     unknown: int = 0
     control: int = 0
+    abstained: bool | None = None
 
     @property
     def confidence(self) -> float | None:

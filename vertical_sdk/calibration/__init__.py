@@ -1,1 +1,1 @@
-"""What is fitted on validation rows after training: temperature, label offsets, intervals, alarms."""
+"""What is fitted on validation rows after training: temperature, label offsets, intervals, alarms, promises."""

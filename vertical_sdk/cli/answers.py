@@ -53,7 +53,7 @@ class Counts:
     """Counts over all answers of a command, for the messages at its end."""
 
     def __init__(self) -> None:
-        self.rows = self.truncated = self.unknown = self.control = 0
+        self.rows = self.truncated = self.unknown = self.control = self.abstained = 0
         self.errors: Counter[str] = Counter()
         self.first: dict[str, list[str]] = {}
 
@@ -75,6 +75,7 @@ class Counts:
             self.truncated += answered.prediction.truncated > 0
             self.unknown += answered.prediction.unknown > 0
             self.control += answered.prediction.control > 0
+            self.abstained += bool(answered.prediction.abstained)
 
     def require_answers(self, where: str | Path) -> None:
         """Raise DataError if no row was answered."""
@@ -86,6 +87,10 @@ class Counts:
         for error, count in self.errors.most_common(5):
             ids = ", ".join(self.first[error]) + (", …" if count > len(self.first[error]) else "")
             say(f"{count} of {self.rows} rows were not answered: {error} (rows {ids}).")
+        if self.abstained:
+            say(
+                f"The specialist abstained from {self.abstained} of {self.rows} answers: it is not sure enough of them to keep its promise."
+            )
         if self.truncated:
             say(f"{self.truncated} of {self.rows} texts were longer than the specialist can read, and were cut.")
         if self.unknown:
@@ -114,6 +119,8 @@ def to_document(answered: Answered, *, with_id: bool) -> dict[str, Any]:
     if prediction is None:
         return document | {"label": None, "probabilities": {}, "error": answered.error}
     document |= {"label": prediction.label, "probabilities": prediction.probabilities}
+    if prediction.abstained is not None:
+        document["abstained"] = prediction.abstained
     if prediction.interval is not None:
         document["interval"] = prediction.interval
     if prediction.text is not None:
@@ -156,7 +163,12 @@ def _format_csv(answers: Sequence[Answered], card: Card, *, with_id: bool, top_k
     likeliest = (
         [f"{key}_{n}" for n in range(1, (top_k or 0) + 1) for key in ("likeliest", "probability")] if task.labelled else []
     )
-    own = ["answer"] if task.written else ["label", *(["confidence"] if task.labelled else ["low", "high"]), *likeliest]
+    abstains = ["abstained"] if card.calibration.promise is not None else []
+    own = (
+        ["answer"]
+        if task.written
+        else ["label", *(["confidence"] if task.labelled else ["low", "high"]), *abstains, *likeliest]
+    )
     ids = ["id"] if with_id or any(answered.wordless for answered in answers) else []
     if header:
         writer.writerow([*ids, "text", *own, "truncated", "unknown", "control", "error"])
@@ -171,7 +183,7 @@ def _format_csv(answers: Sequence[Answered], card: Card, *, with_id: bool, top_k
         if task.written:
             cells = [prediction.text]
         elif task.labelled:
-            cells.append(prediction.confidence)
+            cells += [prediction.confidence, *([json.dumps(prediction.abstained)] if abstains else [])]
             cells += [cell for pair in prediction.top_k(top_k or 0) for cell in pair]
         else:
             cells += prediction.interval or (None, None)
@@ -183,12 +195,19 @@ def _format_csv(answers: Sequence[Answered], card: Card, *, with_id: bool, top_k
 def list_answers(answers: Sequence[Answered], card: Card, *, top_k: int | None) -> Table:
     """Answers as a table for people. Only a task with labels has probabilities."""
     labelled, failed = get_task(card.task).labelled, any(answered.error for answered in answers)
-    columns = ["text", "answer", *(["probability"] if labelled else []), *(["error"] if failed else [])]
+    abstains = card.calibration.promise is not None
+    columns = [
+        *("text", "answer"),
+        *(["probability"] if labelled else []),
+        *(["abstained"] if abstains else []),
+        *(["error"] if failed else []),
+    ]
     rows = []
     for answered in answers:
         shown = answered.text or (answered.row.id if answered.row.values is not None or not answered.row.text else "")
         line = [shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…", _answer(answered.prediction)]
         line += [_probabilities(answered.prediction, top_k)] if labelled else []
+        line += ["yes" if answered.prediction is not None and answered.prediction.abstained else ""] if abstains else []
         rows.append([*line, *([answered.error] if failed else [])])
     return table(columns, rows)
 

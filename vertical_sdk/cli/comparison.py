@@ -43,8 +43,9 @@ def show_evaluation(evaluation: Mapping[str, Any]) -> None:
     if tests:
         title = "How much better the specialist is, row by row, and how likely such a difference is by chance"
         show(table(["than", "in", "difference", "p", "McNemar's p"], tests, title=title))
-    if contribution := evaluation.get("contribution"):
-        show(contribution["text"])
+    for key in ("contribution", "promise"):
+        if stated := evaluation.get(key):
+            show(stated["text"])
     gate = evaluation.get("gate")
     if gate is None:
         show(

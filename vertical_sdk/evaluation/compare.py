@@ -143,6 +143,7 @@ def _evaluate(setup: Setup, data: Path | None, known: KnownRows) -> Evaluation:
         members=_judge_members(benchmark, outputs, scores) if MEMBERS in outputs else None,
         forgetting=forgot.to_dict(budget) if forgot else None,
         abstention=measure.measure_abstention(benchmark, outputs),
+        promise=measure.check_promise(benchmark, outputs[SPECIALIST]),
         curves=measure.draw_curves(benchmark, outputs, getattr(specialist, "layout", None)),
         right=measure.count_right(benchmark, outputs),
         errors=measure.mean_errors(benchmark, outputs),

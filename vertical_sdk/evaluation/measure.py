@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from vertical_sdk.calibration.abstention import compute_share, select_independent
 from vertical_sdk.calibration.temperature import reliability, to_probabilities
 from vertical_sdk.evaluation.audit import Audited, find_general_model, group_audit, label_audit
 from vertical_sdk.evaluation.forecasts import forecast_curves
@@ -27,6 +29,7 @@ from vertical_sdk.types import Interval, PairedTest, SeriesLayout
 
 __all__ = [
     "audit_labels_and_groups",
+    "check_promise",
     "compare_systems",
     "count_right",
     "draw_curves",
@@ -40,6 +43,13 @@ __all__ = [
     "select_examples",
 ]
 
+OUTCOMES = {
+    "kept": "is kept",
+    "open": "may be kept or not",
+    "broken": "is broken",
+    "empty": "is not tested, as it answers none of the rows",
+}
+"""What is said of a promise."""
 SHOWN = 20
 """The number of example rows in a report."""
 
@@ -148,6 +158,50 @@ def measure_abstention(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> 
         for name, system in outputs.items()
         if system.probabilities is not None
     }
+
+
+def check_promise(benchmark: Benchmark, outputs: Outputs) -> dict[str, Any] | None:
+    """Check the promise of `evaluate.abstention` on rows that it was not fitted on; None for a specialist without one.
+
+    outputs  of the specialist
+    returns  alpha; rows, answered and wrong: how many of the rows (one row of each group) are answered, and how many answers are wrong;
+             coverage and errors: their shares, with exact intervals; outcome: "kept" if no more than alpha of the answers are wrong,
+             "broken" if the interval is above alpha, else "open", "empty" without answers; and text: all of this in a sentence
+    """
+    promise = benchmark.card.calibration.promise
+    if promise is None or outputs.answered is None:
+        return None
+    at = select_independent([row.group for row in benchmark.rows])
+    answered = outputs.answered[at].astype(bool)
+    right = np.asarray(benchmark.task.predictions(outputs) == benchmark.references)[at]
+    count, wrong = int(answered.sum()), int((answered & ~right).sum())
+    coverage, errors = (compute_share(*counts, benchmark.confidence) for counts in ((count, len(at)), (wrong, count)))
+    outcome = (
+        "empty"
+        if not count
+        else "kept"
+        if errors.value <= promise.alpha
+        else "broken"
+        if errors.low > promise.alpha
+        else "open"
+    )
+    found = f"The promise of at most {promise.alpha:.1%} wrong answers {OUTCOMES[outcome]}"
+    if count:
+        found += f": it answers {_show_share(coverage)} of {len(at)} rows, and {_show_share(errors)} of these answers are wrong"
+    return {
+        "alpha": promise.alpha,
+        "rows": len(at),
+        "answered": count,
+        "wrong": wrong,
+        "coverage": asdict(coverage),
+        "errors": asdict(errors),
+        "outcome": outcome,
+        "text": f"{found}.",
+    }
+
+
+def _show_share(share: Interval) -> str:
+    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
 
 
 def count_right(benchmark: Benchmark, outputs: Mapping[str, Outputs]) -> dict[str, int]:

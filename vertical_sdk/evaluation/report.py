@@ -90,6 +90,7 @@ def render(e: Evaluation, settings: Report | None = None) -> str:
             label_audit=_label_audit(e, words),
             few=FEW,
             abstention=_abstention(e, order, words),
+            promise=_promise(e, words),
             curves=[(_title(curve, name, words), _curve(curve, words), _shows_rows(name)) for name, curve in e.curves.items()],
             account=_account(e.account, words),
             provenance=_provenance(e.provenance, words),
@@ -182,6 +183,26 @@ def _abstention(evaluation: Evaluation, order: list[str], words: Words) -> dict[
     own = evaluation.abstention.get("adapter", [])
     nearest = [min(own, key=lambda point: abs(point[0] - wanted)) for wanted in COVERAGES] if own else []
     return {"plot": plot, "points": list(dict.fromkeys(nearest))}
+
+
+def _promise(evaluation: Evaluation, words: Words) -> list[str]:
+    """The promise of a specialist that abstains, and what the test rows say of it; [] without one."""
+    promise, found = evaluation.calibration and evaluation.calibration.promise, evaluation.promise
+    if promise is None or found is None:
+        return []
+    numbers = {
+        "alpha": _share(promise.alpha),
+        "confidence": _share(1 - promise.delta),
+        "threshold": number(promise.threshold) if promise.threshold is not None else "",
+        "rows": _count(promise.rows),
+        "coverage": f"{_share(promise.coverage)} [{_share(promise.low)}, {_share(promise.high)}]",
+    }
+    tested: dict[str, str] = {"rows": _count(found["rows"]), "answered": _count(found["answered"])}
+    for key in ("coverage", "errors"):
+        tested[key] = f"{_share(found[key]['value'])} [{_share(found[key]['low'])}, {_share(found[key]['high'])}]"
+    given = words("promise.none" if promise.threshold is None else "promise.given", **numbers)
+    groups = [words("promise.groups")] if promise.groups else []
+    return [" ".join([given, *groups]), words(f"promise.{found['outcome']}", **tested)]
 
 
 def _curve(curve: Mapping[str, Any], words: Words) -> str:

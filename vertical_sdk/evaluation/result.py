@@ -209,6 +209,7 @@ class Evaluation:
     label_audit      the labels that gained and lost compared with the general model; None without labels or such a model
     group_audit      groups of rows, by fields of the record; None if the recipe names no field
     abstention       system → (share of rows answered, share of those that is right, lowest confidence among them)
+    promise          whether the promise of `evaluate.abstention` is kept (`measure.check_promise`); None without one
     curves           name → {"title", "x", "y": what the axes are, "lines": {name: [[x, y], …]}}; x a number or a date
     forgetting       the adapter's cost in general ability (`Forgot.to_dict`); None if it was not measured
     right            system → evaluated rows whose answer is right; empty for tasks without labels
@@ -247,6 +248,7 @@ class Evaluation:
     label_audit: LabelAudit | None = None
     group_audit: GroupAudit | None = None
     abstention: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
+    promise: dict[str, Any] | None = None
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     forgetting: dict[str, Any] | None = None
     right: dict[str, int] = field(default_factory=dict)

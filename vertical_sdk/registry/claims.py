@@ -72,6 +72,11 @@ class _Contribution(_Claim):
     text: Paragraph
 
 
+class _Kept(_Claim):
+    outcome: Line
+    text: Paragraph
+
+
 class _Results(_Claim):
     rows: Count = 0
     systems: Annotated[dict[Line, _System], Field(max_length=50)] = {}
@@ -83,6 +88,7 @@ class _Results(_Claim):
     warnings: Annotated[list[Paragraph], Field(max_length=500)] = []
     validation: Annotated[dict[Line, Finite], Field(max_length=50)] = {}
     contribution: _Contribution | None = None
+    promise: _Kept | None = None
 
 
 class _Step(_Claim):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vertical_sdk.calibration.abstention import fit_promise
 from vertical_sdk.calibration.label_offsets import fit_offsets, prior_offsets
 from vertical_sdk.calibration.stacking import fit_likeliest
 from vertical_sdk.calibration.temperature import fit_calibration, to_probabilities
@@ -46,15 +47,24 @@ class Classification(Task):
         return np.array([label_position(row, row.target, positions) for row in rows], dtype=np.int64)
 
     def decode(self, raw: NDArray[Any], calibration: Calibration = UNCALIBRATED, rows: Sequence[Example] = ()) -> Outputs:
-        """Softmax with the calibrated temperature; raw (rows, labels) logits."""
+        """Softmax with the calibrated temperature, and which rows the promise answers; raw (rows, labels) logits."""
         probabilities = to_probabilities(raw, temperature=calibration.temperature)
-        return Outputs(probabilities=probabilities, offsets=np.array(calibration.offsets) if calibration.offsets else None)
+        outputs = Outputs(probabilities=probabilities, offsets=np.array(calibration.offsets) if calibration.offsets else None)
+        if (promise := calibration.promise) is None:
+            return outputs
+        least = np.inf if promise.threshold is None else promise.threshold
+        return replace(outputs, answered=self.confidence(outputs) >= least)
 
     def predictions(self, outputs: Outputs) -> NDArray[np.int64]:
         """Positions (rows,) of the likeliest labels after the offsets; NO_ANSWER for a row of zeros."""
         probabilities = require_probabilities(outputs, self.name)
         scores = probabilities if outputs.offsets is None else np.log(probabilities.clip(1e-300)) + outputs.offsets
         return np.where(probabilities.max(axis=1) > 0, scores.argmax(axis=1), NO_ANSWER).astype(np.int64)
+
+    def confidence(self, outputs: Outputs) -> Floats:
+        """The probability of the chosen label, (rows,); 0 for a row of zeros."""
+        chosen = self.predictions(outputs)
+        return np.take_along_axis(require_probabilities(outputs, self.name), chosen[:, None], axis=1)[:, 0]
 
     def calibrate(
         self,
@@ -64,10 +74,16 @@ class Classification(Task):
         recipe: Recipe,
         layout: SeriesLayout | None = None,
     ) -> Calibration:
-        """A temperature, then label offsets."""
+        """A temperature, then label offsets, then the promise of `evaluate.abstention`."""
         fitted = fit_calibration(raw, self.references(rows, labels))
         offsets = self.fit_rule(self.decode(raw, fitted), rows, labels, recipe)
-        return fitted.model_copy(update={"offsets": offsets})
+        fitted = fitted.model_copy(update={"offsets": offsets})
+        if (settings := recipe.evaluate.abstention) is None:
+            return fitted
+        outputs = self.decode(raw, fitted)
+        wrong = self.predictions(outputs) != self.references(rows, labels)
+        promise = fit_promise(self.confidence(outputs), wrong, [row.group for row in rows], settings)
+        return fitted.model_copy(update={"promise": promise})
 
     def fit_rule(
         self,
@@ -100,16 +116,17 @@ class Classification(Task):
     def to_predictions(self, outputs: Outputs, labels: LabelSpace | None, cut: Sequence[int], adapter: str) -> list[Prediction]:
         """The chosen label and every label's probability."""
         names = require_labels(labels, self.name).labels
+        probabilities = require_probabilities(outputs, self.name)
+        abstained = [None] * len(cut) if outputs.answered is None else (~outputs.answered).tolist()
         return [
             Prediction(
                 label=names[int(position)],
                 probabilities=dict(zip(names, map(float, row), strict=True)),
                 truncated=tokens,
                 adapter=adapter,
+                abstained=abstains,
             )
-            for position, row, tokens in zip(
-                self.predictions(outputs), require_probabilities(outputs, self.name), cut, strict=True
-            )
+            for position, row, tokens, abstains in zip(self.predictions(outputs), probabilities, cut, abstained, strict=True)
         ]
 
     def format(self, values: Any, labels: LabelSpace | None) -> list[str]:

@@ -39,6 +39,7 @@ from vertical_sdk.training.run import Run, claim_folder
 from vertical_sdk.training.stages import (
     JobRows,
     build_specialist,
+    calibrate_on,
     encode_job_rows,
     keep_features,
     read_with_base,
@@ -138,7 +139,7 @@ def _fit_whole(job: Job, folds: Folds, base: FrozenBase) -> tuple[Ensemble | Non
             out_of_fold.append(folds.predict(part))
             members.append(fit_member(recipe, number, prepared.originals, prepared.labels, job.seed, base))
         ensemble, raw = stack_members(recipe, members, out_of_fold, folds.rows, raw, prepared.labels)
-    return ensemble, job.task.calibrate(raw, folds.rows, prepared.labels, recipe, prepared.layout)
+    return ensemble, calibrate_on(job, raw, folds.rows)
 
 
 def _widen(recipe: Recipe) -> Recipe:

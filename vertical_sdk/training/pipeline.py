@@ -19,7 +19,7 @@ from vertical_sdk.bases.base import pull_base
 from vertical_sdk.checking import check_recipe
 from vertical_sdk.data.labels import describe_untested
 from vertical_sdk.data.prepare import prepare
-from vertical_sdk.errors import RecipeError
+from vertical_sdk.errors import DataError, RecipeError
 from vertical_sdk.families.lora import hide_peft_notice
 from vertical_sdk.kernels.threads import use_threads
 from vertical_sdk.recipe import Recipe, load_recipe
@@ -142,6 +142,11 @@ def _create_job(
     arguments = training_arguments(recipe.train, folder, recipe.name)
     prepared = prepare(recipe, progress=progress)
     require_unseen_rows(start, recipe, prepared)
+    if recipe.evaluate.abstention is not None and not (prepared.validation or prepared.folds):
+        raise DataError(
+            "its threshold is fitted on validation rows, and there are none. Split off validation rows in data.split.",
+            where=f"{recipe.name}: evaluate.abstention",
+        )
     for gap in describe_untested(prepared.judged, prepared.labels):
         progress(f"warning: {gap}", None)
     progress(f"loading {recipe.base}", None)

@@ -24,6 +24,7 @@ from vertical_sdk.families.batching import Encoded
 from vertical_sdk.families.specialist import Batch, Specialist, create_specialist, reads_by_base_alone, run_rows
 from vertical_sdk.kernels.fused_lora import fast_training
 from vertical_sdk.losses import bind_loss, compares_rows, get_token_finder
+from vertical_sdk.model_card import describe_promise
 from vertical_sdk.tasks import get_task
 from vertical_sdk.training.contrastive import require_pooled_features, train_contrastive
 from vertical_sdk.training.encode import check_unknown, encode_rows
@@ -32,11 +33,13 @@ from vertical_sdk.training.probe_head import restart_head, start_head
 from vertical_sdk.training.start_record import read_start, record_start, save_start
 from vertical_sdk.training.trainer import VerticalTrainer, last_checkpoint
 from vertical_sdk.training.warm_start import check_start, load_start_weights
+from vertical_sdk.types import Example
 
 __all__ = [
     "JobRows",
     "build_specialist",
     "calibrate",
+    "calibrate_on",
     "encode_job_rows",
     "fit_members",
     "keep_features",
@@ -259,7 +262,12 @@ def fit_members(job: Job, base: FrozenBase, own: NDArray[Any] | None) -> tuple[E
 
 def calibrate(job: Job, outputs: NDArray[Any] | None) -> Calibration:
     """Fit the calibration on raw outputs for the validation rows. Without outputs, nothing is calibrated."""
-    if outputs is None:
-        return Calibration()
-    prepared = job.prepared
-    return job.task.calibrate(outputs, prepared.validation, prepared.labels, job.recipe, prepared.layout)
+    return Calibration() if outputs is None else calibrate_on(job, outputs, job.prepared.validation)
+
+
+def calibrate_on(job: Job, outputs: NDArray[Any], rows: Sequence[Example]) -> Calibration:
+    """Fit the calibration on raw outputs for these rows, and say what promise they allow, if the recipe asks for one."""
+    calibration = job.task.calibrate(outputs, rows, job.prepared.labels, job.recipe, job.prepared.layout)
+    if (promise := calibration.promise) is not None:
+        job.progress(f"{'warning: ' if promise.threshold is None else ''}{describe_promise(promise)}", None)
+    return calibration

@@ -32,6 +32,7 @@ class Classification(BaseModel):
     probs       the calibrated probability of each label, in the order of `vertical.labels`; [] for regression
     confidence  the probability of the chosen label; None for multilabel and regression
     interval    around a number
+    abstained   whether the specialist is not sure enough of the label to keep the promise in its card; None if it promises nothing
     truncated   tokens of the input that did not fit
     unknown     tokens of the input that the base does not know
     control     control tokens that are written in the input, and were read as characters
@@ -43,6 +44,7 @@ class Classification(BaseModel):
     num_classes: int
     confidence: float | None = None
     interval: tuple[float, float] | None = None
+    abstained: bool | None = None
     truncated: int = 0
     unknown: int = 0
     control: int = 0
@@ -102,6 +104,7 @@ def _describe(index: int, prediction: Prediction, labels: tuple[str, ...]) -> Cl
         num_classes=len(labels),
         confidence=prediction.confidence,
         interval=prediction.interval,
+        abstained=prediction.abstained,
         truncated=prediction.truncated,
         unknown=prediction.unknown,
         control=prediction.control,
