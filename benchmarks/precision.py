@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py [--rounds 3] [--steps 8]
 
-The library reads in float32, or in bfloat16 if it is asked to (`dtype`), and writes in float32; this measures the alternatives. In
+The library reads in float32, or with `dtype` in bfloat16, and writes in float32; this measures the alternatives. In
 int8, weights are numbers with a scale for each output, inputs 7-bit
 numbers with a scale for each token (AVX2 adds two products in 16 bits, which 8-bit inputs overflow), and sums float32, by PyTorch's
 fbgemm. A scale for a whole batch, as `quantized.linear_dynamic` has it, would let rows of a batch change each other's answers.

@@ -31,8 +31,8 @@ class Classification(BaseModel):
     label       the label that the specialist's decision rule chooses; a list of labels for multilabel, a number for regression
     probs       the calibrated probability of each label, in the order of `vertical.labels`; [] for regression
     confidence  the probability of the chosen label; None for multilabel and regression
-    abstained   whether the specialist is not sure enough to answer under its promise; None if it promises nothing
     interval    around a number
+    abstained   whether the specialist is not sure enough of the label to keep the promise in its card; None if it promises nothing
     truncated   tokens of the input that did not fit
     unknown     tokens of the input that the base does not know
     control     control tokens that are written in the input, and were read as characters
@@ -43,8 +43,8 @@ class Classification(BaseModel):
     probs: list[float]
     num_classes: int
     confidence: float | None = None
-    abstained: bool | None = None
     interval: tuple[float, float] | None = None
+    abstained: bool | None = None
     truncated: int = 0
     unknown: int = 0
     control: int = 0
@@ -103,8 +103,8 @@ def _describe(index: int, prediction: Prediction, labels: tuple[str, ...]) -> Cl
         probs=[prediction.probabilities[name] for name in labels],
         num_classes=len(labels),
         confidence=prediction.confidence,
-        abstained=prediction.abstained,
         interval=prediction.interval,
+        abstained=prediction.abstained,
         truncated=prediction.truncated,
         unknown=prediction.unknown,
         control=prediction.control,
