@@ -361,7 +361,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
     ),
     "an infinite bias": (lambda t: t | {"bias": t["bias"] + np.inf}, "'bias' contains a number that is not finite"),
     "an unknown offset": (lambda t: rename_text(t, '"offsets": [[NaN, 0.0], []]'), "NaN is not a finite number"),
-    "too many offsets": (lambda t: rename(t, {"offsets": [[0.0, 1.0, 2.0], []]}), "3 numbers, and 2 labels are known"),
+    "too many offsets": (lambda t: rename(t, {"offsets": [[0.0, 1.0, 2.0], []]}), "3 numbers, and 2 are needed"),
     "no idf": (lambda t: t | {"1.idf": t["1.idf"] * 0}, "1.idf contains a number that is not more than 0"),
     "a huge idf": (lambda t: t | {"1.idf": t["1.idf"] * 0 + 1e308}, "1.idf contains a number beyond 1e100"),
     "an unknown word weight": (

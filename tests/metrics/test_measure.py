@@ -16,7 +16,8 @@ from vertical_sdk.tasks import get_task
 from vertical_sdk.types import Example, TaskName
 
 LESS_IS_BETTER = {"aurc", "bits_per_character", "ece", "log_loss", "mae", "rmse", "rank_mae"} | {
-    *("forecast_mae", "forecast_rmse", "forecast_mape", "coverage_gap", "interval_width", "pinball_loss")
+    *("forecast_mae", "forecast_rmse", "forecast_mape", "coverage_gap", "interval_width", "pinball_loss"),
+    *("copying", "longest_copy", "repetition"),
 }
 
 

@@ -49,6 +49,8 @@ TOKEN = re.compile(r"[^\W_]+")
 """Letters and digits: a word, a number or both together."""
 SENTENCE_START = (".", "!", "?", ":", ";", "\n", "\u2022")
 """Characters before the first word of a sentence or of an item of a list."""
+TITLES = re.compile(r"\b(Dr|Mr|Mrs|Ms|Prof|St)\.$")
+"""Words whose point ends no sentence."""
 OPENING = " \t\"'([\u201c\u2018"
 """Characters that may be between."""
 
@@ -145,7 +147,7 @@ def find_names(text: str) -> frozenset[str]:
     for match in TOKEN.finditer(text):
         word, before = match.group(), text[: match.start()].rstrip(OPENING)
         capitals = sum(character.isupper() for character in word)
-        first = not before or before.endswith(SENTENCE_START)
+        first = not before or (before.endswith(SENTENCE_START) and TITLES.search(before) is None)
         if len(word) > 1 and (capitals > 1 or (capitals == 1 and not first)):
             names.add(word.casefold())
     return frozenset(names)

@@ -34,7 +34,8 @@ class HostCheck:
             given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
             if any(not self._accepts(_name(host)) for host in given):
                 message = "this server does not answer for this host name. Start it with --allowed-host NAME to allow it."
-                await self.refuse(scope, Refusal(421, message))(scope, receive, send)
+                seen = {"app": self.app, **scope}  # a page finds its own addresses by it
+                await self.refuse(seen, Refusal(421, message))(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
